@@ -66,9 +66,11 @@ class BottleneckLinear(AdaptedLinear):
         narrow, narrow_bias, widen, widen_bias = (one.to(y.dtype) for one in self.own())
         return y + F.linear(self.activation(F.linear(y, narrow, narrow_bias)), widen, widen_bias)
 
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The layer's result, and what the base gave, which the backward needs."""
         y = F.linear(x, self.base.weight, self.base.bias)
+        if not self.enabled:
+            return y, None
         narrow, narrow_bias, widen, widen_bias = (one.detach().to(y.dtype) for one in self.own())
         inner = self.activation(F.linear(y, narrow, narrow_bias))
         return F.linear(inner, widen, widen_bias).add_(y), y
@@ -77,10 +79,12 @@ class BottleneckLinear(AdaptedLinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows outputs"],
+        kept: Float[Tensor, "rows outputs"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapter, in the order of `trained`."""
+        if kept is None:  # it was off
+            return torch.mm(gradient, self.base.weight) if to_x else None, []
         narrow, narrow_bias, widen, _ = (one.detach().to(kept.dtype) for one in self.own())
         inner = F.linear(kept, narrow, narrow_bias)
         to_inner = self.derivative(gradient @ widen, inner)

@@ -26,6 +26,7 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.network import Network
 from lmworks.models.prompt import TrainedPrompt
+from lmworks.models.unread import peek, peeked
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LoRALinear(AdaptedLinear):
         self.rounded_to: str | None = None
         """What rounded the base's values that the adapter was trained on ("nf4"); None for those of the base's files.
         """
-        device = base.weight.device if isinstance(base, nn.Linear) else None
+        device = peek(base, "weight").device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(
             nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
@@ -85,8 +86,10 @@ class LoRALinear(AdaptedLinear):
         """A and the B's."""
         return [self.down, *self.up]
 
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and the bottleneck A x that the backward needs."""
+        if not self.enabled:
+            return F.linear(x, self.base.weight, self.base.bias), None
         down, up = self.copies()
         bottleneck = torch.mm(x, down.T)
         return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
@@ -95,10 +98,12 @@ class LoRALinear(AdaptedLinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows parts_rank"],
+        kept: Float[Tensor, "rows parts_rank"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        if kept is None:  # it was off
+            return torch.mm(gradient, self.base.weight) if to_x else None, []
         down, up = self.copies()
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)
@@ -231,7 +236,8 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
         )
     chosen = {path: [part for part in parts if _wanted(part, config)] for path, parts in layers.items()}
     _check_rank(network, config, chosen)
-    network.requires_grad_(False)
+    for parameter in peeked(network).values():  # none of them is read for that
+        parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for path, parts in chosen.items():
         if parts:

@@ -17,7 +17,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives.divergence import Predictions, divergence
 from lmworks.objectives.kinds.causal import CausalLM
-from lmworks.objectives.loss import Loss
+from lmworks.objectives.loss import Loss, OfStates
 from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
@@ -39,14 +39,30 @@ class NearBase(CausalLM):
         assert self.base is not None
         hidden = network.hidden(batch.tokens, documents=batch.documents)
         learnt = Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
-        labels = batch.labels.flatten()
-        own = predictions(network, hidden.flatten(0, 1), labels)
-        far = divergence(self.base(batch), own, labels != IGNORE)
-        return learnt + Loss(self.strength * far, batch.supervised)
+        return learnt + DistanceToBase(self.strength, self.base).of_states(network, batch, hidden)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Supervised tokens, twice."""
         return (batch.supervised, batch.supervised)
+
+
+@dataclass(eq=False)
+class DistanceToBase(OfStates):
+    """`strength` times KL(base || network), a mean over the supervised tokens."""
+
+    strength: float
+    base: BasePredictions
+
+    def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
+        """See OfStates."""
+        return network.hidden(batch.tokens, documents=batch.documents)
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The distance of a batch."""
+        labels = batch.labels.flatten()
+        own = predictions(network, hidden.flatten(0, 1), labels)
+        far = divergence(self.base(batch), own, labels != IGNORE)
+        return Loss(self.strength * far, batch.supervised)
 
 
 def base_predictions(
@@ -54,6 +70,13 @@ def base_predictions(
 ) -> BasePredictions:
     """What a network predicts with its adapters off; without adapters, what it predicts now: a copy is kept."""
     base = network if off is not None else copy.deepcopy(network).eval().requires_grad_(False)
+    return predictions_by(base, off)
+
+
+def predictions_by(
+    base: Network, off: Callable[[Network], AbstractContextManager[None]] | None = None
+) -> BasePredictions:
+    """What a frozen network predicts of a batch, without dropout; with its adapters off where `off` does that."""
 
     def of(batch: Batch) -> Predictions:
         # Nothing requires a gradient here. Inside no_grad every matrix would be packed anew for inference.

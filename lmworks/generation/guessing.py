@@ -113,18 +113,12 @@ class Draft:
     def start(self, strategy: Strategy, seed: int | None, tokenizer: Tokenizer) -> Guesser:
         """A guesser for one answer, whose `seed` it follows. ConfigError for another vocabulary."""
         own = self.model.tokenizer
-        if own is not tokenizer and _words(own) != _words(tokenizer):
+        if own is not tokenizer and own.words != tokenizer.words:
             raise ConfigError(
                 f"the draft ({self.model.reference or 'a network'}) has another vocabulary than the model; take one "
                 "with the same tokenizer"
             )
         return _Drafting(self, strategy, seed)
-
-
-def _words(tokenizer: Tokenizer) -> list[bytes | str]:
-    return [
-        tokenizer.special.get(number, "") or tokenizer.token_bytes(number) for number in range(tokenizer.vocab_size)
-    ]
 
 
 class _Drafting(Guesser):

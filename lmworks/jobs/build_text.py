@@ -6,12 +6,12 @@ Each step says what it found.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.leaks import WORDS, leaks
 from lmworks.jobs.comparing import GENERAL
-from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.verdicts import leak_remark
 from lmworks.language_model import LanguageModel
@@ -22,29 +22,49 @@ from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import Row, example_of, pack
 from lmworks.training.loop import steps_of
+from lmworks.training.settings import TrainingConfig
 
 Say = Callable[[str], None]
+
+
+class Reads(Protocol):
+    """A recipe that names a text and how it is trained on."""
+
+    @property
+    def data(self) -> DataSettings:
+        """The text."""
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How rows are made of it."""
+
+
 NAMED = 5
 """Held-out documents whose names are printed; lmworks.json holds all of them."""
 
 
-def read_text(recipe: Recipe, say: Say) -> Split:
+def read_text(recipe: Reads, say: Say) -> Split:
     """The text, split; says what was read, and what is held out."""
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
-    sizes = ", ".join(
-        f"{name} {len(side):,} document{'s' * (len(side) != 1)}, "
-        f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
-        for name, side in (("train", parts.train), ("held out", parts.held_out))
-    )
-    say(f"text           {reading.name}: {sizes}")
-    sources = [one.source for one in parts.held_out]
-    more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
-    say(f"held out       {', '.join(sources[:NAMED])}{more}")
+    say_split(reading.name, parts, say)
     return parts
 
 
-def leak_of(recipe: Recipe, parts: Split, say: Say) -> str:
+def say_split(name: str, parts: Split, say: Say) -> None:
+    """Tell how large the two parts are, and what is held out."""
+    sizes = ", ".join(
+        f"{what} {len(side):,} document{'s' * (len(side) != 1)}, "
+        f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
+        for what, side in (("train", parts.train), ("held out", parts.held_out))
+    )
+    say(f"text           {name}: {sizes}")
+    sources = [one.source for one in parts.held_out]
+    more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
+    say(f"held out       {', '.join(sources[:NAMED])}{more}")
+
+
+def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
     """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
     overlap = ngram_overlap(parts.train, parts.held_out)
     duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
@@ -53,18 +73,22 @@ def leak_of(recipe: Recipe, parts: Split, say: Say) -> str:
     return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
 
 
-def rows_of(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
+def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
     """The training text as rows of tokens."""
     settings = recipe.training
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
-    steps = steps_of(settings, len(rows))
-    length = f"{steps:,} steps" if steps is not None else f"{settings.max_seconds:g} s"
-    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length}")
+    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length_of(recipe, len(rows))}")
     return rows
 
 
-def general_text(recipe: Recipe, say: Say) -> dict[str, list[Document]]:
+def length_of(recipe: Reads, rows: int) -> str:
+    """How long a run over this many rows is, in words."""
+    steps = steps_of(recipe.training, rows)
+    return f"{steps:,} steps" if steps is not None else f"{recipe.training.max_seconds:g} s"
+
+
+def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:
     """The general text; none where the data registry's file cannot be had here. Any other trouble is an error."""
     name = recipe.data.general
     try:

@@ -6,6 +6,7 @@ made = merge(["models/notes"], keep=0.7, text="notes/")      # measured at sever
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -82,9 +83,9 @@ def merge(
         before = measure_texts(started, texts, EvaluationSettings())
         for share in sorted({*SHARES, keep}):
             put = merged(origin, tensors, replace(settings, keep=share))
-            measured[share] = compare(before, measure_texts(_with(started, put), texts, EvaluationSettings()))
+            measured[share] = compare(before, measure_texts(with_weights(started, put), texts, EvaluationSettings()))
             say(f"kept {share:4.0%}      {'; '.join(f'{one.text} {one.difference}' for one in measured[share])}")
-    result = _with(started, merged(origin, tensors, settings))
+    result = with_weights(started, merged(origin, tensors, settings))
     facts = {
         "merged": {
             "way": way,
@@ -142,10 +143,8 @@ def _shape(tensors: dict[str, Tensor], name: str) -> list[int] | None:
     return list(tensors[name].shape) if name in tensors else None
 
 
-def _with(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageModel:
+def with_weights(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageModel:
     """A model of the same kind with other weights."""
-    import copy
-
     network = copy.deepcopy(model.network)
     network.load_state_dict(tensors, assign=True)
     return LanguageModel(network.requires_grad_(False).eval(), model.tokenizer, model.source, model.reference)

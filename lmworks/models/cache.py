@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,8 @@ class Cache:
         memory: Memory | None = None,
     ) -> None:
         self.length = 0
+        self.adapters: list[str | None] = [None] * batch
+        """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
         self.memory = memory
         """What an encoder-decoder attends to, a source for each row."""
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
@@ -93,10 +97,23 @@ class Cache:
         self._keys = [self._kept(store, rows) for store in self._keys]
         self._values = [self._kept(store, rows) for store in self._values]
         self.tokens = self.tokens.index_select(0, rows)
+        self.adapters = [self.adapters[row] for row in rows.tolist()]
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def fork(self, rows: Tensor) -> Self:
+        """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
+        forked = copy.copy(self)
+        forked._keys, forked._values = (
+            [store[:, :, : self.length].index_select(0, rows) for store in stores]
+            for stores in (self._keys, self._values)
+        )
+        forked.tokens = self.tokens.index_select(0, rows)
+        forked.memory = None if self.memory is None else self.memory.keep(rows)
+        forked.real = None if self.real is None else self.real.index_select(0, rows)
+        return forked
 
     def join(self, other: Cache) -> None:
         """Append another cache's rows to these; the shorter texts are padded on the left."""
@@ -109,6 +126,7 @@ class Cache:
         )
         pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
         self.tokens, self.length, self.lead = torch.cat(pads), longest, max(self.lead, other.lead)
+        self.adapters += other.adapters
         if self.memory is not None and other.memory is not None:
             self.memory = self.memory.join(other.memory)
 

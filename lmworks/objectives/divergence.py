@@ -39,8 +39,8 @@ class _Divergence(torch.autograd.Function):
         head_gradient = torch.zeros_like(head, dtype=exact) if to_head else None
         total = torch.zeros((), dtype=exact, device=states.device)
         for part in rows.split(ROWS):
-            wanted = _logits(of.states[part], of.head, of.logit_cap).log_softmax(1)
-            own = _logits(states[part], head, cap)
+            wanted = logits_of(of.states[part], of.head, of.logit_cap).log_softmax(1)
+            own = logits_of(states[part], head, cap)
             given = own.log_softmax(1)
             likely = wanted.exp()
             total += (likely * (wanted - given)).sum()
@@ -66,7 +66,9 @@ class _Divergence(torch.autograd.Function):
         )
 
 
-def _logits(states: Tensor, head: Tensor, cap: float | None) -> Tensor:
+def logits_of(
+    states: Float[Tensor, "rows dim"], head: Float[Tensor, "vocab dim"], cap: float | None
+) -> Float[Tensor, "rows vocab"]:
     """Logits in float32, or float64 where the states are."""
     logits = (states @ head.T).to(torch.promote_types(states.dtype, torch.float32))
     return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, DataError
@@ -37,6 +37,28 @@ class Example:
     tokens: list[int]
     supervised: list[bool]
     source: str
+    reference: float | None = None
+    """Of one of a pair of answers, the log-probability that the reference gives the supervised tokens; such examples
+    stand in a row by twos, the better answer first. None for any other example."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a teacher would have predicted, as samples: a token that stands among them n times has the probability n
+    over their number."""
+
+    ids: Int[Tensor, "*rows samples"]
+    """Tokens drawn from the teacher's predictions."""
+    entropy: Float[Tensor, "*rows"]
+    """Of the predictions themselves, in nats."""
+
+    def of(self, rows: Int[Tensor, " some"]) -> Taught:
+        """Those of some tokens of a batch, counted through its rows."""
+        return Taught(self.ids.flatten(0, -2)[rows], self.entropy.flatten()[rows])
+
+    def to(self, device: torch.device | str) -> Taught:
+        """The same on another device."""
+        return Taught(self.ids.to(device), self.entropy.to(device))
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,10 @@ class Batch:
     """The class of each text, or of each token; IGNORE where there is none."""
     prefix: Bool[Tensor, "batch seq"] | None = None
     """True on tokens that all of their document may see, those before them too (prefix LM)."""
+    references: Float[Tensor, "batch documents"] | None = None
+    """`Example.reference` of each document of a row, NaN where there is none; None where no row has any."""
+    taught: Taught | None = field(default=None, kw_only=True)
+    """What a teacher predicts at each token, [batch, seq] of it; whatever stands where nothing is to be predicted."""
 
     @property
     def supervised(self) -> int:
@@ -176,7 +202,18 @@ def stack(rows: Sequence[Row]) -> Batch:
             positions[here] = torch.arange(size)
             documents[here] = document
             start += size
-    return Batch(tokens, labels, positions, documents)
+    return Batch(tokens, labels, positions, documents, references=_references(rows))
+
+
+def _references(rows: Sequence[Row]) -> Float[Tensor, "batch documents"] | None:
+    if all(piece.reference is None for row in rows for piece in row):
+        return None
+    found = torch.full((len(rows), max(map(len, rows))), torch.nan, dtype=torch.float64)
+    for number, row in enumerate(rows):
+        for document, piece in enumerate(row):
+            if piece.reference is not None:
+                found[number, document] = piece.reference
+    return found
 
 
 def _cut(example: Example, seq: int) -> list[Example]:

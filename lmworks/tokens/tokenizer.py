@@ -276,6 +276,12 @@ class Tokenizer:
         """The largest id + 1."""
         return max(self._markup.get_vocab(with_added_tokens=True).values()) + 1
 
+    @cached_property
+    def words(self) -> list[bytes | str]:
+        """What each id stands for: its bytes, or the name of a special token. Two models can be compared token by
+        token where they agree in it. ModelError as of `token_bytes`."""
+        return [self.special.get(number, "") or self.token_bytes(number) for number in range(self.vocab_size)]
+
     @property
     def document_start(self) -> int | None:
         """What stands before a document: BOS where the tokenizer adds it, else the end-of-document token."""

@@ -10,11 +10,12 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.evaluation.answer_words import overlap, words
 from lmworks.grounding import heads
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, read_reader, write_reader
-from lmworks.grounding.heads.measure import answers_measured, overlap, refusals_measured, words
+from lmworks.grounding.heads.measure import answers_measured, refusals_measured
 from lmworks.grounding.heads.questions import Question, read_questions
 from lmworks.grounding.heads.reading import OVERLAP, WINDOW, Found, SpanReader
 from lmworks.grounding.heads.recipe import Card, ReaderRecipe

@@ -44,6 +44,7 @@ def test_full_learns_more_than_an_adapter_of_rank_2(here: Path):
         build(out=method, recipe=recipe(method, steps=40, learning_rate=3e-3)) for method in ("full", "lora")
     )
     assert full.comparisons[0].change == "better"
+    assert full.moved.value > adapter.moved.value > 0 and full.moved in full.measurements
     assert full.comparisons[0].after.value < adapter.comparisons[0].after.value
 
 

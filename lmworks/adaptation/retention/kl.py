@@ -24,9 +24,13 @@ class KLConfig(Config):
 
 def prepare(setup: Setup, base: Original, settings: KLConfig) -> Setup:
     """Add the distance to what is minimised. ConfigError for an objective that predicts no tokens."""
-    from lmworks.adaptation.near_base import NearBase
+    from lmworks.adaptation.near_base import DistanceToBase, NearBase
     from lmworks.objectives.kinds.causal import CausalLM
+    from lmworks.objectives.preference import Preference
 
+    if isinstance(setup.objective, Preference):
+        near = DistanceToBase(settings.strength, base.states_of(setup.network))
+        return replace(setup, objective=setup.objective + near)
     if type(setup.objective) is not CausalLM:
         raise ConfigError("{at}kl compares the predictions of next tokens; train with the objective 'causal'")
     found = setup.objective

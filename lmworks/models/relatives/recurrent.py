@@ -73,6 +73,7 @@ class RecurrentCache(Cache):
     def __init__(self, tokens: Tokens, memory: Memory | None = None) -> None:
         self.length, self.memory, self.tokens, self.real = 0, memory, tokens, None
         self._keys, self._values = [], []
+        self.adapters = [None] * len(tokens)
         self.state: State | None = None
         """None where it has to be made of the tokens: before the first, and after `truncate`."""
         self.fed: Float[Tensor, "batch dim"] | None = None

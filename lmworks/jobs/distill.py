@@ -1,0 +1,243 @@
+"""A smaller model from a larger one: the student learns a text, and what its teacher predicts of it.
+
+    result = distill("smollm2", "notes/", layers=15, out="models/small")
+    print(result.measurements, result.folder)
+
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete; what the teacher was asked
+stays in the cache, for other students of the same text.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
+from lmworks.adaptation.distillation.student import narrower, shallower
+from lmworks.adaptation.lora import merge_adapters
+from lmworks.adaptation.near_base import predictions_by
+from lmworks.adaptation.old_text import rows_written
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.memory import keep_freed_memory
+from lmworks.evaluation.beside_teacher import Beside, beside, writing_costs
+from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.comparing import HELD_OUT
+from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
+from lmworks.jobs.runs import LOG, check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.language_model import LanguageModel
+from lmworks.loading import identity, load
+from lmworks.models.adapted import has_adapters
+from lmworks.models.files.directory import refuse_foreign_files
+from lmworks.models.precision import fast_dtype
+from lmworks.objectives.distillation import Distillation
+from lmworks.text.splits import data_hash
+from lmworks.tokens.batch import Row
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.shards import tokenizer_hash
+from lmworks.training.loop import TrainingResult, train
+from lmworks.training.processes import refuse_ranks
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """What a run made."""
+
+    folder: Path
+    model: LanguageModel
+    """The student."""
+    recipe: DistillRecipe
+    texts: list[Beside]
+    """Each text with student and teacher: cross-entropies and KL, by document."""
+    costs: list[Measurement]
+    """Parameters and bytes of both, and the CPU time of a written token."""
+    training: TrainingResult
+    asked: int
+    """Tokens that the teacher was asked for; 0 where all was in the cache, or no samples are kept."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures."""
+        return [*(figure for one in self.texts for figure in one.measurements), *self.costs]
+
+
+def distill(
+    teacher: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    layers: int | None = None,
+    student: str | None = None,
+    recipe: str | Path | DistillRecipe = "distill",
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> DistillResult:
+    """Train a student on `data` and on its teacher's predictions, and write a model directory to `out`.
+
+    The student has `layers` of the teacher's layers, or is a model of any family with the teacher's vocabulary;
+    arguments left out come from the recipe. Raises LmworksError with one sentence; Stopped when it was interrupted,
+    after saving what `resume` needs.
+    """
+    refuse_ranks("lmworks distill")
+    chosen = with_arguments(recipe, changes, teacher, data, layers, student)
+    name = chosen.student.reference or chosen.teacher.reference
+    folder = Path(out) if out is not None else Path("models") / f"{Path(name).stem}-student"
+    run = folder.with_name(f"{folder.name}.run")
+    refuse_foreign_files(folder)
+    check_run(run, chosen, resume, say)
+    say_replaced(folder, say)
+    keep_freed_memory()
+
+    started = time.time()
+    parts = read_text(chosen, say)
+    leak_of(chosen, parts, say)
+    sides = {"text": parts.train, "held_out": parts.held_out}
+    hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
+    start_run(run, chosen, hashes, resume, started)
+    master = load(chosen.teacher.reference, dtype=chosen.teacher.dtype or fast_dtype())
+    if has_adapters(master.network):
+        merge_adapters(master.network)
+    model = student_of(chosen, master)
+    say(f"student        {_size(model)} of the teacher's {_size(master)}")
+
+    rows = _rows(chosen, master, rows_of(chosen, model, parts, say), say)
+    taught, asked = _taught(chosen, master, model, rows, say)
+    network = model.network.requires_grad_(True)
+    objective = _objective(chosen, master)
+    training = train(network, objective, taught, chosen.training, run, resume=resume)
+    network.requires_grad_(False)
+
+    texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
+    settings = chosen.evaluation
+    found = [
+        beside(model, master, documents, name, window=settings.window, tokens=settings.tokens)
+        for name, documents in texts.items()
+    ]
+    costs = [*_sizes(model, master), *writing_costs(model, master)]
+    figures = [*(figure for one in found for figure in one.measurements), *costs]
+    facts: dict[str, Any] = {
+        "teacher": {"reference": chosen.teacher.reference, "sha256": identity(chosen.teacher.reference)},
+        "recipe": chosen.model_dump(mode="json"),
+        "data": data_facts(parts),
+        "measurements": [figure.to_json() for figure in figures],
+        "training": training_facts(training, run),
+        "seeds": [chosen.training.seed],
+        "dtype": str(network.dtype).removeprefix("torch."),
+        **provenance(run),
+    }
+    model.save(folder, facts)
+    shutil.copyfile(run / LOG, folder / LOG)
+    end_run(run, folder)
+    model.source, model.reference = folder, str(folder)
+    return DistillResult(folder, model, chosen, found, costs, training, asked)
+
+
+def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
+    """What will be trained. ConfigError for a teacher that does not write, another vocabulary, or a part that the
+    teacher has not."""
+    reference = recipe.teacher.reference
+    teacher.must_write()
+    if teacher.translates:
+        raise ConfigError(f"{reference} is an encoder-decoder, and students learn from decoders; take another one")
+    settings = recipe.student
+    if settings.reference is not None:
+        model = load(settings.reference, dtype=recipe.teacher.dtype or fast_dtype())
+        model.must_write()
+        if model.tokenizer.words != teacher.tokenizer.words:
+            raise ConfigError(
+                f"the student {settings.reference} has another vocabulary than its teacher {reference}, whose "
+                "predictions would be of other tokens; take two models with one tokenizer"
+            )
+        if has_adapters(model.network):
+            merge_adapters(model.network)
+        return model
+    network = teacher.network
+    try:
+        network = network if settings.layers is None else shallower(network, settings.layers)
+        network = network if settings.hidden_dim is None else narrower(network, settings.hidden_dim)
+    except ConfigError as error:
+        raise error.inside(("student",)) from None
+    return LanguageModel(network, teacher.tokenizer, reference=reference)
+
+
+def _rows(recipe: DistillRecipe, teacher: LanguageModel, rows: list[Row], say: Say) -> list[Row]:
+    """The rows that are learnt: some of the text's, as many as `tokens` allows, and what the teacher writes."""
+    settings, seed = recipe.teaching, recipe.training.seed
+    rows = random.Random(seed).sample(rows, len(rows))
+    if settings.tokens is not None:
+        kept, total = 0, 0
+        while kept < len(rows) and total < settings.tokens:
+            total += sum(len(piece.tokens) for piece in rows[kept])
+            kept += 1
+        if kept < len(rows):
+            say(f"learnt         {kept:,} of these rows, by teaching.tokens")
+        rows = rows[:kept]
+    if not settings.written:
+        return rows
+    wanted = max(1, round(len(rows) * settings.written / (1 - settings.written)))
+    return [*rows, *rows_written(teacher, wanted, recipe.training.context, seed)]
+
+
+def _taught(
+    recipe: DistillRecipe, teacher: LanguageModel, student: LanguageModel, rows: list[Row], say: Say
+) -> tuple[Rows | list[Row], int]:
+    """The rows with what the teacher says of them, where samples are kept; and of how many tokens it was asked."""
+    settings = recipe.teaching
+    if not settings.share or not settings.samples:
+        return rows, 0
+    depends_on = {
+        "teacher": identity(recipe.teacher.reference),
+        "runner": f"{teacher.runner.name}, {teacher.network.dtype}",
+        "tokenizer": tokenizer_hash(teacher.tokenizer),
+        "vocabulary": (size := min(student.config.vocab_size, teacher.config.vocab_size)),
+        "temperature": settings.temperature,
+        "samples": settings.samples,
+        "seed": recipe.training.seed,
+    }
+    most = settings.cache_mb * 1e6
+    lessons = Lessons(lessons_folder(depends_on, rows, most), rows, size, settings.samples)
+    try:
+        lessons.must_fit(most)
+    except ConfigError as error:
+        raise error.inside(("teaching",)) from None
+    asked = lessons.complete(teacher, settings.temperature, recipe.training.seed)
+    say(
+        f"lessons        {lessons.tokens:,} predictions of the teacher, {lessons.bytes / 1e6:,.1f} MB in "
+        f"{lessons.folder}{'' if asked else '; they were there'}"
+    )
+    return TaughtRows(rows, lessons), asked
+
+
+def _objective(recipe: DistillRecipe, teacher: LanguageModel) -> Distillation:
+    settings = recipe.teaching
+    live = predictions_by(teacher.network) if not settings.samples else None
+    return Distillation(live, settings.share, settings.temperature, settings.states)
+
+
+def _size(model: LanguageModel) -> str:
+    return f"{model.config.layers} layers, {_parameters(model) / 1e6:.1f} M parameters"
+
+
+def _parameters(model: LanguageModel) -> int:
+    return sum(one.numel() for one in model.network.parameters())
+
+
+def _sizes(student: LanguageModel, teacher: LanguageModel) -> list[Measurement]:
+    """Parameters of both, and what they take."""
+    figures = []
+    for who, model in (("student", student), ("teacher", teacher)):
+        size = sum(one.numel() * one.element_size() for one in model.network.parameters())
+        figures += [
+            Measurement(name=f"{who}, parameters", value=_parameters(model)),
+            Measurement(name=f"{who}, weights as they are trained", value=size / 1e6, unit="MB"),
+        ]
+    return figures
