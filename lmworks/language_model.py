@@ -171,12 +171,7 @@ class LanguageModel:
         """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
         says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
         saves looking."""
-        weights = self._weights
-        stored: Stored | None = None
-        if isinstance(weights, GGUFFile):
-            stored = StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
-        elif weights is not None:
-            stored = StoredInDirectory.of(weights, self.config)
+        stored: Stored | None = self.stored
         if stored is not None and not as_read:
             stored = Unchanged(stored, own_parameters(self.network))
         with (
@@ -187,6 +182,14 @@ class LanguageModel:
                 read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
         self._read = state_of(self.network) if as_read else self._read
         self.embeds_compiled, self._embedder = compress is None, None
+
+    @property
+    def stored(self) -> StoredInGGUF | StoredInDirectory | None:
+        """What the model's files hold in few bits; None where they hold floats, or there are none."""
+        weights = self._weights
+        if isinstance(weights, GGUFFile):
+            return StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+        return None if weights is None else StoredInDirectory.of(weights, self.config)
 
     def _keeper(self, as_read: bool) -> Keeper | None:
         """What keeps the packed weights on the disk, where they are those of the files."""
@@ -590,7 +593,7 @@ class LanguageModel:
         answer: str | None = None,
         *,
         instead: str | None = None,
-        method: str = "integrated-gradients",
+        method: str = "occlusion",
         steps: int = STEPS,
     ) -> Attribution:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in

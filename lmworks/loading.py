@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
+from lmworks.adaptation.reading import put_adapter
 from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
@@ -60,7 +61,7 @@ def load(
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model)
-    read_adapter(folder, model.network).requires_grad_(False)
+    put_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
         model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.lora import lora_layers, remove_adapters
-from lmworks.adaptation.peft_format import BASE_VALUES, CONFIG, is_adapter, read_adapter
+from lmworks.adaptation.peft_format import BASE_VALUES, read_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import LinearWithAdapters, NamedAdapter, RowChoice, adapted_layers, adapter_names
 from lmworks.models.files.directory import read_json
@@ -62,7 +63,9 @@ def must_be_beside(folder: Path) -> None:
 def _must_take(network: Network, name: str) -> None:
     if not name:
         raise ConfigError("the adapter has no name; give it one")
-    if lora_layers(network):
+    if network.prompt is not None or any(
+        not isinstance(one, LinearWithAdapters) for one in adapted_layers(network).values()
+    ):
         raise ConfigError("the model has an adapter on it that all texts use; load its base, and put both beside that")
     if network.config.arrangement == "encoder-decoder":
         raise ConfigError("an encoder-decoder runs with one adapter at a time; load the adapter's folder by itself")

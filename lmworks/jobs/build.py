@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Adapter, Original, Setup
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift, moved_on
@@ -114,6 +116,11 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
+    if merge and (adapter := chosen.chosen.method.adapter) is not None and not adapter.merges:
+        raise ConfigError(
+            f"what {chosen.method} learns fits into no weight, so there is nothing to merge; leave out --merge, and "
+            "use the adapter beside its base"
+        )
     learning = learning or Learning()
     job = _Job(chosen, folder, merge, learning, say)
     refuse_foreign_files(folder)
@@ -148,8 +155,9 @@ def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
     skills does not fit the method: tried without values."""
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
-    setup = recipe.chosen.prepare(Setup(sketch, learning.objective(recipe), []))
-    recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
+    chosen = replace(recipe.chosen, stored=model.stored)
+    setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []))
+    chosen.retain(setup, Original(model, chosen.method.adapter, recipe.training.context, frozenset()))
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -239,7 +247,7 @@ class _Job:
     ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
-        chosen = self.recipe.chosen
+        chosen = replace(self.recipe.chosen, stored=model.stored)
         base = Original(model, self.adapter, settings.context, measured)
         setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
         setup = chosen.retain(setup, base)
@@ -339,7 +347,7 @@ class _Job:
             if adapter is not None and not self.merge:
                 adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
             else:
-                write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
+                write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
             if "index" in facts:

@@ -1,4 +1,4 @@
-"""Linear layers with adapters, as those who run a network see them; adaptation/lora.py makes and trains them.
+"""Linear layers with adapters, as those who run a network see them; files of adaptation/ make and train them.
 
 A layer has one adapter that every row of a batch uses, or several by name (`LinearWithAdapters`), of which each row
 uses one, or none.
@@ -27,25 +27,46 @@ Adapters = Sequence[str | None] | None
 
 
 class AdaptedLinear(nn.Module, ABC):
-    """A linear layer with updates of low rank, U D x, on ranges of its rows."""
+    """A frozen linear layer and what is trained beside it."""
 
     base: Any
     """A linear layer, or one that keeps its weight in few bits."""
-    enabled: bool
+    enabled: bool = True
     """Off, the layer is its base."""
-    scale: float
+    scale: float = 1.0
     """Multiplied into U by `updates`."""
-    low_rank: bool = True
-    """Are `updates` all that the layer adds to its base?"""
+    beyond: str | None = None
+    """What the layer does that `updates` do not say, as the compiled path names it; None for nothing."""
 
     @property
-    @abstractmethod
     def merged(self) -> bool:
-        """Are the updates part of the base's weight now?"""
+        """Is the adapter part of the base's weight now?"""
+        return False
 
     @abstractmethod
+    def own(self) -> list[nn.Parameter]:
+        """The adapter's parameters."""
+
+    def trained(self) -> list[nn.Parameter]:
+        """Those of its own that require gradients, in the order of the gradients of `backward_by_hand`; none while
+        they are off."""
+        return [one for one in self.own() if one.requires_grad and self.enabled]
+
+    @property
+    def by_hand(self) -> bool:
+        """Do `forward_by_hand` and `backward_by_hand` compute what the layer does? Not while adapters are merged."""
+        return not self.merged and not any(one.requires_grad for one in self.base.parameters())
+
     def updates(self) -> Iterator[Update]:
-        """Of each range of rows: the rows, D and U."""
+        """Of each range of rows to which U D x is added: the rows, D and U."""
+        return iter(())
+
+    @abstractmethod
+    def merge(self) -> None:
+        """Make the adapter part of the weight; a second call changes nothing. ConfigError where it cannot be."""
+
+    def unmerge(self) -> None:
+        """Put the weight back as it was, to the bit."""
 
     def adapters(self) -> dict[str | None, Iterable[Update]]:
         """The updates of each of its adapters by name; None is the name of the one that every row uses."""
@@ -96,12 +117,11 @@ class NamedAdapter(nn.Module):
 class LinearWithAdapters(AdaptedLinear):
     """A frozen linear layer with several adapters by name; each row of a batch uses the one that `chosen` says."""
 
-    scale = 1.0
-    merged = False
+    by_hand = False
 
     def __init__(self, base: Any, chosen: RowChoice) -> None:
         super().__init__()
-        self.base, self.chosen, self.enabled = base, chosen, True
+        self.base, self.chosen = base, chosen
         self.named: list[str] = []
         self.every = nn.ModuleList()
         """The adapters of these names."""
@@ -130,9 +150,13 @@ class LinearWithAdapters(AdaptedLinear):
                 y[at] += self.adapter(name)(x[at], y.shape[-1])
         return y
 
-    def updates(self) -> Iterator[Update]:
-        """None that all rows use."""
-        return iter(())
+    def own(self) -> list[nn.Parameter]:
+        """Those of all adapters."""
+        return [*self.every.parameters()]
+
+    def merge(self) -> None:
+        """ConfigError: it cannot be."""
+        raise ConfigError("several adapters stand beside one weight; load one of them by itself to merge it")
 
     def adapters(self) -> dict[str | None, Iterable[Update]]:
         """The updates of each by its name."""
@@ -144,12 +168,19 @@ def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
     return {path: module for path, module in network.named_modules() if isinstance(module, AdaptedLinear)}
 
 
+def has_adapters(network: nn.Module) -> bool:
+    """Is anything trained beside the network's own weights: adapters on layers, or a prompt?"""
+    return getattr(network, "prompt", None) is not None or bool(adapted_layers(network))
+
+
 def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """A network's parameters by the names that they have without adapters, whose own are left out; some may be
     placeholders (unread.py)."""
     adapted = adapted_layers(network)
     found = {}
     for name, parameter in peeked(network).items():
+        if name.startswith("prompt."):
+            continue
         layer = next((path for path in adapted if name.startswith(f"{path}.")), None)
         if layer is None:
             found[name] = parameter

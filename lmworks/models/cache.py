@@ -29,6 +29,9 @@ class Cache:
     padding (None as long as all are).
     """
 
+    lead = 0
+    """How many tokens, the first, are a trained prompt's and none of the text's."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -83,8 +86,8 @@ class Cache:
         self.length += tokens.shape[1]
 
     def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` tokens."""
-        self.length = min(length, self.length)
+        """Forget everything after the first `length` tokens of the text."""
+        self.length = min(self.lead + length, self.length)
         self.tokens = self.tokens[:, : self.length]
         if self.real is not None:
             self.real = self.real[:, : self.length]
@@ -122,7 +125,7 @@ class Cache:
             for pair in ((self._keys, other._keys), (self._values, other._values))
         )
         pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
-        self.tokens, self.length = torch.cat(pads), longest
+        self.tokens, self.length, self.lead = torch.cat(pads), longest, max(self.lead, other.lead)
         self.adapters += other.adapters
         if self.memory is not None and other.memory is not None:
             self.memory = self.memory.join(other.memory)
@@ -135,7 +138,7 @@ class Cache:
         from_end = real.flip(1).cumsum(1).flip(1)
         real = real & (from_end > torch.tensor(counts, device=real.device)[:, None])
         self.real = real
-        self.truncate(int(real.any(0).nonzero().max()) + 1 if bool(real.any()) else 0)
+        self.truncate(max(int(real.any(0).nonzero().max()) + 1 - self.lead, 0) if bool(real.any()) else 0)
         if bool(self.real.all()):
             self.real = None
 

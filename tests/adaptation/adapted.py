@@ -10,9 +10,11 @@ from typing import Any
 import tiny
 import torch
 
-from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers
+from lmworks.adaptation.adapter_files import CONFIG
+from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.peft_format import CONFIG, write_adapter
+from lmworks.adaptation.peft_format import write_adapter
+from lmworks.models.adapted import adapted_layers
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch, Example, stack
 
@@ -33,7 +35,7 @@ GPT2 = {
 def randomise_adapters(network: Network, seed: int = 1, size: float = 0.2) -> Network:
     """Adapters as after some training: B is not zero, no two are alike."""
     generator = torch.Generator().manual_seed(seed)
-    for layer in lora_layers(network).values():
+    for layer in adapted_layers(network).values():
         for parameter in layer.own():
             parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
     return network

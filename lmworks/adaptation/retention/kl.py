@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lmworks.adaptation.declaration import Original, Retention, Setup
+from lmworks.adaptation.declaration import Adapter, Original, Retention, Setup
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lmworks.models.network import Network
 
 
 class KLConfig(Config):
@@ -34,9 +38,15 @@ def prepare(setup: Setup, base: Original, settings: KLConfig) -> Setup:
     return replace(setup, objective=objective)
 
 
+def keeps(network: Network, adapter: Adapter | None) -> float:
+    """A copy of the base, where its own weights are trained."""
+    return float(sum(one.nbytes for one in network.parameters())) if adapter is None else 0.0
+
+
 KL = Retention(
     "kl",
     "predictions on the new text stay near the base's, which costs a second forward pass in each step",
     KLConfig,
     prepare,
+    keeps,
 )

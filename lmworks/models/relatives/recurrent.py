@@ -163,7 +163,7 @@ class RecurrentNetwork(Network):
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         self.head_product = Product()
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
-        self.head_transform = self.ngram_embedding = self.pooler = self.classifier = None
+        self.head_transform = self.ngram_embedding = self.pooler = self.classifier = self.prompt = None
         self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
 
