@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.grounding.graph.graph import open_graph as graph
     from lmworks.grounding.index import build as index
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from lmworks.jobs.compress import compress
     from lmworks.jobs.distill import distill
     from lmworks.jobs.export import export
+    from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
+    from lmworks.jobs.prefer import prefer
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
-    from lmworks.loading import load
+    from lmworks.loading import add_adapter, load
 
 __version__ = "0.1.0"
 
@@ -37,15 +40,19 @@ wait_briefly()  # here, as torch must not be loaded yet
 _NAMES = {"graph": "open_graph", "index": "build"}
 """What a name is called in its home, where it is called otherwise."""
 _HOMES = {
+    "add_adapter": "lmworks.loading",
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "evaluate": "lmworks.evaluation.tasks.run",
     "distill": "lmworks.jobs.distill",
     "export": "lmworks.jobs.export",
+    "forget": "lmworks.jobs.forget",
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
     "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
+    "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
@@ -61,15 +68,19 @@ __all__ = [
     "LanguageModel",
     "Sample",
     "__version__",
+    "add_adapter",
     "build",
     "compress",
     "distill",
+    "evaluate",
     "export",
+    "forget",
     "graph",
     "index",
     "load",
     "merge",
     "open_index",
+    "prefer",
     "pretrain",
     "sweep",
     "tune",

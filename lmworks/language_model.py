@@ -8,9 +8,10 @@ vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,18 +31,22 @@ from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
 from lmworks.encoding.pooling import Dense, read_dense
+from lmworks.encoding.principal import principal_components
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
+from lmworks.generation.continuations import Continuation, Reading, continuations
 from lmworks.generation.decoding import decode, start
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
+from lmworks.inside.attribution import STEPS, Attribution, attribute
+from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored, Unchanged
-from lmworks.models.adapted import own_parameters
+from lmworks.models.adapted import adapter_names, no_adapter, own_parameters
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, refuse_foreign_files, weight_files, write_facts, write_network
@@ -56,6 +61,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
@@ -165,12 +171,7 @@ class LanguageModel:
         """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
         says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
         saves looking."""
-        weights = self._weights
-        stored: Stored | None = None
-        if isinstance(weights, GGUFFile):
-            stored = StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
-        elif weights is not None:
-            stored = StoredInDirectory.of(weights, self.config)
+        stored: Stored | None = self.stored
         if stored is not None and not as_read:
             stored = Unchanged(stored, own_parameters(self.network))
         with (
@@ -181,6 +182,14 @@ class LanguageModel:
                 read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
         self._read = state_of(self.network) if as_read else self._read
         self.embeds_compiled, self._embedder = compress is None, None
+
+    @property
+    def stored(self) -> StoredInGGUF | StoredInDirectory | None:
+        """What the model's files hold in few bits; None where they hold floats, or there are none."""
+        weights = self._weights
+        if isinstance(weights, GGUFFile):
+            return StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+        return None if weights is None else StoredInDirectory.of(weights, self.config)
 
     def _keeper(self, as_read: bool) -> Keeper | None:
         """What keeps the packed weights on the disk, where they are those of the files."""
@@ -211,7 +220,8 @@ class LanguageModel:
         with directory_written_whole(folder) as temporary:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
-            own: dict[str, Any] = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            pools = not self.config.causal or bool(self.pooling.dense)
+            own: dict[str, Any] = {"pooling": self.pooling.model_dump()} if pools else {}
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
@@ -273,10 +283,11 @@ class LanguageModel:
         constraint: Constraint | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
+        adapter: str | None = None,
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         request = self.request(
-            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window
+            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window, adapter=adapter
         )
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
@@ -292,12 +303,14 @@ class LanguageModel:
         constraint: Constraint | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
+        adapter: str | None = None,
     ) -> Answer:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
         `constraint` gives its form (`constraints.py`); a `guess` makes it faster and changes nothing
-        (`guessing.py`); at the end of the context it ends, or the `window` slides."""
+        (`guessing.py`); at the end of the context it ends, or the `window` slides. An
+        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
-        said["window"] = window
+        said |= {"window": window, "adapter": adapter}
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
@@ -310,16 +323,20 @@ class LanguageModel:
         constraint: Constraint | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[Answer]:
-        """Several answers at once, each step shared; one strategy for all, or one for each."""
+        """Several answers at once, each step shared; one strategy and one adapter for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
-        if len(strategies) != len(prompts):
-            raise ConfigError(
-                f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
-            )
+        adapters = [adapter] * len(prompts) if adapter is None or isinstance(adapter, str) else adapter
+        for what, given in (("strategies", strategies), ("adapters", adapters)):
+            if len(given) != len(prompts):
+                raise ConfigError(
+                    f"there are {len(prompts)} prompts and {len(given)} {what}; give one for all, or one for each"
+                )
+        said = {"constraint": constraint, "guess": guess, "window": window}
         requests = [
-            self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess, window=window)
-            for prompt, one in zip(prompts, strategies, strict=True)
+            self.request(prompt, one, max_new_tokens, stop, adapter=name, **said)  # type: ignore[arg-type]
+            for prompt, one, name in zip(prompts, strategies, adapters, strict=True)
         ]
         sequences = [start(request, self.runner) for request in requests]
         for _ in decode(self.runner, sequences):
@@ -355,6 +372,7 @@ class LanguageModel:
         prompt: str | None = None,
         pooling: Pooling | None = None,
         cut: bool = False,
+        adapter: str | None = None,
     ) -> Tensor:
         """A vector for each text, [texts, vector_dim] in float32, pooled as the model's folder says unless `pooling`
         does. A text may be given as its tokens' ids, which are read as they are. Before others stands the `prompt` of
@@ -364,14 +382,29 @@ class LanguageModel:
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
         else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
         latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
-        `cut`.
+        `cut`. An `adapter` beside the model is chosen by its name.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
         said = pooling or self.pooling
         dense = self.dense if said.dense else ()
-        return embed(runner, self.tokenizer, texts, said, dense=dense, prompt=prompt, cut=cut, dtype=dtype)
+        how = {"prompt": prompt, "cut": cut, "adapter": self.known_adapter(adapter)}
+        return embed(runner, self.tokenizer, texts, said, dense=dense, dtype=dtype, **how)  # type: ignore[arg-type]
+
+    def reduce(self, texts: Sequence[str], dimensions: int, *, whiten: bool = False) -> float:
+        """Let `embed` give vectors of fewer dimensions from here on: the principal components of these texts' vectors,
+        before they are brought to length 1; with `whiten` each divided by its standard deviation. `save` keeps it.
+        Returns the share of the texts' variance that is kept. ConfigError for more dimensions than the vectors have or
+        differ in."""
+        plain = self.pooling.but(normalise=False)
+        found = principal_components(self.embed(texts, prompt="passage", pooling=plain, cut=True), dimensions)
+        name = next(one for number in itertools.count(2) if (one := f"{number}_Dense") not in self.pooling.dense)
+        self.dense, self.pooling = (
+            [*self.dense, found.layer(whiten)],
+            self.pooling.but(dense=(*self.pooling.dense, name)),
+        )
+        return found.kept
 
     @property
     def vector_dim(self) -> int:
@@ -473,6 +506,7 @@ class LanguageModel:
         constraint: Constraint | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
+        adapter: str | None = None,
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
@@ -504,7 +538,25 @@ class LanguageModel:
             constraint=constraint,
             guess=guess,
             window=window,
+            adapter=self.known_adapter(adapter),
         )
+
+    def take_adapters(self, put: Callable[[], None]) -> None:
+        """Have adapters put beside the network, whose weights stay as they are."""
+        as_read = state_of(self.network) == self._read
+        self.runner.take_adapters(put)
+        self._read, self._embedder = state_of(self.network) if as_read else self._read, None
+
+    @property
+    def adapters(self) -> list[str]:
+        """The adapters beside the model that `adapter=` can name (`lm.add_adapter`)."""
+        return adapter_names(self.network)
+
+    def known_adapter(self, name: str | None) -> str | None:
+        """The name; ConfigError for one that there is not."""
+        if name is not None and name not in (known := self.adapters):
+            raise no_adapter(name, known)
+        return name
 
     @torch.inference_mode()
     def logits(
@@ -535,18 +587,71 @@ class LanguageModel:
         with evaluating(self.network):
             return self.runner.logits(self.runner.hidden(tokens, mask))
 
-    def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
+    def attribute(
+        self,
+        prompt: Prompt,
+        answer: str | None = None,
+        *,
+        instead: str | None = None,
+        method: str = "occlusion",
+        steps: int = STEPS,
+    ) -> Attribution:
+        """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
+        how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
+        self.must_write()
+        if answer is None:
+            answer = self.generate(prompt, max_new_tokens=8).text
+        ids = self.encode_prompt(prompt)
+        written, other = (
+            None if text is None else self.tokenizer.encode(text, special=False, continues=True)
+            for text in (answer, instead)
+        )
+        found = attribute(
+            *(self.network, ids, written or []),
+            instead=other,
+            away=self.tokenizer.document_end,
+            method=method,
+            steps=steps,
+        )
+        return replace(found, pieces=tuple(self.tokenizer.decode([one], skip_special=False) for one in ids))
+
+    def patch(
+        self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
+    ) -> Float[Tensor, "layers places"]:
+        """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
+        each head (`inside.patching`). `metric` is two answers, by their first tokens, or a function of the logits."""
+        self.must_write()
+        if isinstance(metric, tuple):
+            first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
+            if first[0] == first[1] or not all(first):
+                raise ConfigError(
+                    f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
+                )
+            metric = difference(first[0][0], first[1][0])
+        return patch(self.network, self.encode_prompt(clean), self.encode_prompt(corrupt), metric, place=place)
+
+    def score(
+        self, text: str, *, prompt: Prompt | None = None, window: int | None = None, adapter: str | None = None
+    ) -> Score:
         """Log-probability of every token of a text, after a prompt where one is given; of an encoder-decoder the
         prompt is the source, and the end of the target counts too. Longer texts than the window are read in windows
-        that overlap by a quarter; each token is scored once, with at least that much text before it."""
+        that overlap by a quarter; each token is scored once, with at least that much text before it. An
+        `adapter` beside the model is chosen by its name."""
+        self.known_adapter(adapter)
         if self.translates:
             return Score(*self._target_score(text, prompt, window), len(text.encode()))
         tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
         before = None if prompt is None else self.encode_prompt(prompt)
-        return self.score_tokens(tokens, len(text.encode()), prompt=before, window=window)
+        return self.score_tokens(tokens, len(text.encode()), prompt=before, window=window, adapter=adapter)
 
     def score_tokens(
-        self, tokens: list[int], size: int, *, prompt: list[int] | None = None, window: int | None = None
+        self,
+        tokens: list[int],
+        size: int,
+        *,
+        prompt: list[int] | None = None,
+        window: int | None = None,
+        adapter: str | None = None,
     ) -> Score:
         """As `score`, for ids that are at hand; `size` is their text's length in bytes. Not for an encoder-decoder."""
         self.must_write()
@@ -555,9 +660,27 @@ class LanguageModel:
         start = self.tokenizer.document_start
         before = prompt or ([] if start is None else [start])
         window = self.config.context if window is None else min(window, self.config.context)
-        logprobs = token_logprobs(self.runner, before + tokens, window)[max(len(before) - 1, 0) :]
+        logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], reading: Reading | None = None) -> list[Continuation]:
+        """How likely each continuation is after its context: [(context, continuation), ...]. What several texts begin
+        with is read once, and `reading` then says how much that saved.
+
+        They are cut into tokens as lm-evaluation-harness cuts them: spaces at the end of a context go to the
+        continuation, and BOS (else EOS) stands for an empty context. A context that is too long loses its beginning.
+        DataError for a continuation without a token, or with more than the model reads.
+        """
+        found = dict(self.continuations(encode_pairs(self.tokenizer, pairs), reading))
+        return [found[number] for number in range(len(pairs))]
+
+    def continuations(
+        self, pairs: Sequence[tuple[list[int], list[int]]], reading: Reading | None = None
+    ) -> Iterator[tuple[int, Continuation]]:
+        """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
+        self.must_converse()
+        return continuations(self.runner, pairs, self.config.context, reading)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""

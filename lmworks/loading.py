@@ -3,17 +3,21 @@ model; facts_of: what a model is and how it will run, without its weights.
 
 model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
 model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
+add_adapter(model, "notes", "models/notes")  # one of several beside a model: model.generate(prompt, adapter="notes")
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
+from lmworks.adaptation.reading import put_adapter
+from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels import keeping
@@ -48,16 +52,33 @@ def load(
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
+        if base is not None:
+            raise ModelError(
+                f"{reference} holds no adapter, which the base {base} would be for; give an adapter's folder"
+            )
         return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model)
-    read_adapter(folder, model.network).requires_grad_(False)
+    put_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
         model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
+
+
+def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:
+    """Put an adapter beside a model under a name that `generate`, `score` and `embed` take: `adapter="notes"`. Texts
+    that name none are the model's own, and the model's weights are there once, however many adapters it has.
+
+    LoRA's adapters can stand beside others, of any rank. ModelError for another kind, and for one that was trained on
+    other weights; ConfigError for a name that is taken. Nothing is changed then.
+    """
+    folder = Path(folder)
+    must_be_beside(folder)
+    _check_base(folder, model)
+    model.take_adapters(lambda: put_beside(model.network, name, folder))
 
 
 @dataclass(frozen=True)
@@ -156,10 +177,42 @@ def identity(reference: str) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def base_among(folder: Path, references: Sequence[str]) -> str:
+    """The one of these models that an adapter was trained on: by the SHA-256 of the weights where its folder has it,
+    else by the name that it gives its base; of a single model, that one. ModelError where none is."""
+    must_be_beside(folder)
+    expected, said = _trained_on(folder), read_json(folder / CONFIG).get("base_model_name_or_path")
+    if expected is not None:
+        fits = [one for one in references if fingerprint(network_path(one)) == expected]
+    else:
+        fits = [one for one in references if said and one == said] or _at_one_place(str(said), references)
+        fits = fits or ([*references] if len(references) == 1 else [])
+    if not fits:
+        why = "" if expected is None else " (the SHA-256 of its base's weights is another)"
+        raise ModelError(
+            f"{folder} was trained on {said or 'a model that it does not name'}, and not on "
+            f"{' or '.join(references)}{why}; serve its base, or leave the adapter out"
+        )
+    return fits[0]
+
+
+def _at_one_place(said: str, references: Sequence[str]) -> list[str]:
+    try:
+        place = resolve(said)
+    except ModelError:
+        return []
+    return [one for one in references if resolve(one) == place]
+
+
+def _trained_on(folder: Path) -> str | None:
+    """The SHA-256 of the weights that an adapter was trained on, where its folder says it."""
+    trained_on = read_facts(folder).get("base")
+    return trained_on.get("sha256") if isinstance(trained_on, dict) else None
+
+
 def _check_base(folder: Path, model: LanguageModel) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
-    trained_on = read_facts(folder).get("base")
-    expected = trained_on.get("sha256") if isinstance(trained_on, dict) else None
+    expected = _trained_on(folder)
     if expected and model.source is not None and fingerprint(model.source) != expected:
         raise ModelError(
             f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "

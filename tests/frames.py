@@ -38,6 +38,7 @@ class Bench:
         self.put(Field.VALUES, self.values)
         self.put(Field.SCALES, self.scales)
         self.put(Field.SUMS, self.sums)
+        self.put(Field.ADAPTERS, np.zeros(tokens, np.int64))
         self.put(Field.SCRATCH, aligned(2**16 * team().threads))
         self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = width, rows.strides[1], tokens
         self.frame[Field.SCRATCH_STRIDE] = 2**16

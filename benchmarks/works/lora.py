@@ -7,21 +7,26 @@ PEFT keeps its adapters in float32 on either base.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.work import Facts, Side, Work, in_transformers, repeated
 
 ROWS, CONTEXT, RANK, TIMES = 4, 256, 8, 4
 
 
-def step_of_ours(dtype: str, rows: int = ROWS, recompute: bool = False) -> Callable[[], None]:
-    """A step by hand-written blocks, as `lmworks build` trains; `recompute` keeps no activations inside of a block."""
+def step_of_ours(
+    dtype: str, rows: int = ROWS, recompute: bool = False, method: str = "lora", **settings: Any
+) -> Callable[[], None]:
+    """A step by hand-written blocks, as `lmworks build` trains by a method; `recompute` keeps no activations inside of
+    a block."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
     import torch
 
     import lmworks as lm
-    from lmworks.adaptation.lora import LoRAConfig, add_lora
+    from lmworks.adaptation.declaration import Chosen, Setup
+    from lmworks.adaptation.methods import METHODS
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
     from lmworks.training.by_hand.fused_block import use_fused_blocks
@@ -29,7 +34,9 @@ def step_of_ours(dtype: str, rows: int = ROWS, recompute: bool = False) -> Calla
     from lmworks.training.optimisers.adamw import adamw
     from lmworks.training.settings import TrainingConfig
 
-    network = add_lora(lm.load("smollm2", dtype=dtype).network, LoRAConfig(rank=RANK))
+    model, way = lm.load("smollm2", dtype=dtype), METHODS[method]
+    chosen = Chosen(way, way.settings(**settings), stored=model.stored)
+    network = chosen.prepare(Setup(model.network, CausalLM(), [])).network
     assert use_fused_blocks(network, recompute)
     network.train()
     ids = torch.randint(0, 49_152, (rows, CONTEXT))
@@ -50,14 +57,27 @@ def ours(dtype: str, recompute: bool = False) -> Facts:
     return repeated(step_of_ours(dtype, recompute=recompute), ROWS * CONTEXT, TIMES)
 
 
-def peft(dtype: str, attention: str = "sdpa", checkpointing: bool = False) -> Facts:
-    """The same with PEFT and transformers."""
+def step_of_peft(
+    dtype: str, attention: str = "sdpa", checkpointing: bool = False, nf4: bool = False, **settings: Any
+) -> Callable[[], None]:
+    """The same with PEFT and transformers; on bitsandbytes' NF4 with double quantisation, where it is asked for."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    base = in_transformers(dtype, attn_implementation=attention)
+    more: dict[str, Any] = {"attn_implementation": attention}
+    if nf4:
+        from transformers import BitsAndBytesConfig
+
+        more["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+    base = in_transformers(dtype, **more)
     base.config.use_cache = False
-    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    lora = LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM", **settings)
+    model = get_peft_model(base, lora)
     if checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
@@ -70,7 +90,12 @@ def peft(dtype: str, attention: str = "sdpa", checkpointing: bool = False) -> Fa
         optimiser.step()
         optimiser.zero_grad()
 
-    return repeated(step, ROWS * CONTEXT, TIMES)
+    return step
+
+
+def peft(dtype: str, attention: str = "sdpa", checkpointing: bool = False) -> Facts:
+    """Tokens a second of it."""
+    return repeated(step_of_peft(dtype, attention, checkpointing), ROWS * CONTEXT, TIMES)
 
 
 PEFT_PLAIN = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.config import Config
@@ -19,6 +19,8 @@ from lmworks.basics.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
     from lmworks.language_model import LanguageModel
     from lmworks.models.network import Network
@@ -38,6 +40,8 @@ class Setup:
     rows: Sequence[Row]
     """More rows can be mixed in; each epoch shuffles them all."""
     seed: int = 0
+    stored: object = None
+    """What the model's file holds in few bits (`LanguageModel.stored`)."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,19 @@ class Adapter:
 
     write: Callable[[Path, Network, str], None]
     """Writes the adapter into a folder that exists, with the reference of the base it belongs to."""
-    merge: Callable[[Network], Network]
-    """Adds the adapter to the weights, in place: a plain network remains."""
+    read: Callable[[Path, Network], Network]
+    """Puts the adapter of a folder on a network, in place; ModelError, and the network as it was, where the files do
+    not fit it."""
+    tensors: Callable[[Network], dict[str, Tensor]]
+    """What is trained, by the names that the file has; empty for a network without such an adapter."""
     off: Callable[[Network], AbstractContextManager[None]]
     """Within this context the network is the base."""
+    merges: bool = True
+    """Can weights take over what it does? Then `merge_adapters` leaves a plain network."""
     kind: str = "lora"
     """The kind of update: "lora" adds a product of low rank to a plain matrix."""
+    type: str = "LORA"
+    """What adapter_config.json calls it; kinds of one type are read alike."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +89,9 @@ class Method:
 class Original:
     """The model before it is trained, for those who keep what it can do."""
 
-    model: LanguageModel
-    """Its network is the one that is trained, with the method's changes and not trained yet."""
+    model: LanguageModel | None
+    """Its network is the one that is trained, with the method's changes and not trained yet; None where nothing is
+    read or written, as memory is only planned."""
     adapter: Adapter | None
     """The method's; None where the weights themselves are trained."""
     context: int
@@ -92,6 +104,7 @@ class Original:
         that holds a document by which the model is measured."""
         from lmworks.adaptation.old_text import rows_read, rows_written
 
+        assert self.model is not None
         if text is None:
             off = nullcontext() if self.adapter is None else self.adapter.off(self.model.network)
             with off:
@@ -119,6 +132,8 @@ class Retention:
     prepare: Callable[[Setup, Original, Any], Setup]
     """Changes a setup that the method has prepared: more rows, or more to minimise. ConfigError where it does not fit;
     `{at}` in it is the table."""
+    keeps: Callable[[Network, Adapter | None], float] = lambda network, adapter: 0.0
+    """Bytes that it keeps beside a prepared network from the first step to the last."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +145,25 @@ class Chosen:
     retention: Retention | None = None
     kept_by: Config | None = None
     """The retention's settings."""
+    stored: object = None
+    """What the model's file holds in few bits, for methods that leave it so."""
 
     def prepare(self, setup: Setup) -> Setup:
         """Change a setup by the method; ConfigError, with the path of the setting, where it does not fit the
         network."""
         try:
-            return self.method.prepare(setup, self.settings)
+            return self.method.prepare(replace(setup, stored=self.stored), self.settings)
         except ConfigError as error:
             raise error.inside((self.method.name,)) from None
 
-    def retain(self, setup: Setup, base: Original) -> Setup:
-        """Change a prepared setup by the retention; ConfigError as above."""
+    def kept(self, network: Network) -> float:
+        """Bytes that the retention keeps beside a prepared network."""
+        return 0.0 if self.retention is None else self.retention.keeps(network, self.method.adapter)
+
+    def retain(self, setup: Setup, base: Original | None = None) -> Setup:
+        """Change a prepared setup by the retention; without a base nothing is read or written, as for a plan.
+        ConfigError as above."""
+        base = base or Original(None, self.method.adapter, 0, frozenset())
         if self.retention is None:
             return setup
         try:

@@ -21,7 +21,7 @@ from lmworks.adaptation.lora import LoRALinear, Part
 class DoRALinear(LoRALinear):
     """A frozen linear layer, some of whose parts have an update of low rank and trained lengths of their rows."""
 
-    low_rank = False
+    beyond = "scales rows as well; merged into the weights it runs"
 
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__(base, parts, rank, scale)
@@ -59,8 +59,10 @@ class DoRALinear(LoRALinear):
         y = unscaled * gain.to(x.dtype)
         return y if self.base.bias is None else y + self.base.bias
 
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and what it was before each row's factor, which the lengths' gradients need."""
+        if not self.enabled:
+            return super().forward_by_hand(x)
         down, up = self.copies()
         unscaled = torch.mm(x, self.base.weight.T).addmm_(torch.mm(x, down.T), up.T)
         self._used = self._gain()
@@ -71,10 +73,12 @@ class DoRALinear(LoRALinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows outputs"],
+        kept: Float[Tensor, "rows outputs"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        if kept is None:
+            return super().backward_by_hand(gradient, x, kept, to_x)
         gain = self._used
         to_gain = (gradient * kept).sum(0, dtype=self.down.dtype)  # an einsum takes four times as long
         bottleneck = torch.mm(x, self.copies()[0].T)

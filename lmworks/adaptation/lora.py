@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
-from lmworks.models.adapted import AdaptedLinear
+from lmworks.models.adapted import AdaptedLinear, adapted_layers, has_adapters
 from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.network import Network
+from lmworks.models.prompt import TrainedPrompt
+from lmworks.models.unread import peek, peeked
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class LoRALinear(AdaptedLinear):
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
-        self.enabled = True
-        device = base.weight.device if isinstance(base, nn.Linear) else None
+        self.rounded_to: str | None = None
+        """What rounded the base's values that the adapter was trained on ("nf4"); None for those of the base's files.
+        """
+        device = peek(base, "weight").device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(
             nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
@@ -78,21 +82,14 @@ class LoRALinear(AdaptedLinear):
         down, up = self.copies()
         return y + F.linear(F.linear(x, down), up)
 
-    @property
-    def by_hand(self) -> bool:
-        """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
-        return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
-
     def own(self) -> list[nn.Parameter]:
         """A and the B's."""
         return [self.down, *self.up]
 
-    def trained(self) -> list[nn.Parameter]:
-        """Those of its own that require gradients."""
-        return [one for one in self.own() if one.requires_grad]
-
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and the bottleneck A x that the backward needs."""
+        if not self.enabled:
+            return F.linear(x, self.base.weight, self.base.bias), None
         down, up = self.copies()
         bottleneck = torch.mm(x, down.T)
         return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
@@ -101,10 +98,12 @@ class LoRALinear(AdaptedLinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows parts_rank"],
+        kept: Float[Tensor, "rows parts_rank"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        if kept is None:  # it was off
+            return torch.mm(gradient, self.base.weight) if to_x else None, []
         down, up = self.copies()
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)
@@ -201,7 +200,7 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
             or not name.endswith(".weight")
             or name.endswith("router.weight")
             or ".experts." in name
-            or not isinstance(network.get_submodule(path), nn.Linear | FrozenLinear | LoRALinear)
+            or not isinstance(network.get_submodule(path), nn.Linear | FrozenLinear | AdaptedLinear)
         ):
             continue
         if isinstance(source, Rows | NeighbourRows):
@@ -213,7 +212,7 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
         else:
             theirs = source if isinstance(source, str) else source.name
             layer = network.get_submodule(path)
-            outputs = layer.base.out_features if isinstance(layer, LoRALinear) else layer.out_features
+            outputs = layer.base.out_features if isinstance(layer, AdaptedLinear) else layer.out_features
             assert isinstance(outputs, int)
             layers[path] = [Part(theirs.removesuffix(".weight"), slice(0, outputs))]
     return layers
@@ -224,8 +223,7 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
 
     ConfigError for a target that the model does not have, and for a network that has adapters already.
     """
-    if lora_layers(network):
-        raise ConfigError("the network has adapters already; merge or remove them first")
+    must_be_bare(network)
     layers = adaptable(network)
     if not layers:
         raise ConfigError("the network is recurrent, and adapters sit on a transformer's projections; train it whole")
@@ -236,28 +234,52 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
         raise ConfigError(
             f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}{experts}"
         )
-    network.requires_grad_(False)
+    chosen = {path: [part for part in parts if _wanted(part, config)] for path, parts in layers.items()}
+    _check_rank(network, config, chosen)
+    for parameter in peeked(network).values():  # none of them is read for that
+        parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for path, parts in layers.items():
-        chosen = [part for part in parts if config.targets == "all" or part.module.rpartition(".")[2] in config.targets]
-        if chosen:
+    for path, parts in chosen.items():
+        if parts:
             base = network.get_submodule(path)
             assert isinstance(base, nn.Linear | FrozenLinear)
-            layer = kind(base, chosen, config.rank, config.scale)
+            layer = kind(base, parts, config.rank, config.scale)
             layer.initialise(generator)
             network.set_submodule(path, layer)
     return network
 
 
+def _wanted(part: Part, config: LoRAConfig) -> bool:
+    return config.targets == "all" or part.module.rpartition(".")[2] in config.targets
+
+
+def _check_rank(network: Network, config: LoRAConfig, chosen: dict[str, list[Part]]) -> None:
+    """ConfigError for a rank that no matrix has."""
+    inputs = {path: network.get_submodule(path).in_features for path in chosen}
+    most = max(min(inputs[path], one.rows.stop - one.rows.start) for path, parts in chosen.items() for one in parts)
+    if config.rank > most:
+        raise ConfigError(
+            f"{{at}}rank is {config.rank:,}, and no update of a matrix that gets an adapter here has a rank above "
+            f"{most:,}; take a smaller one"
+        )
+
+
+def must_be_bare(network: Network) -> None:
+    """ConfigError for a network that has adapters."""
+    if has_adapters(network):
+        raise ConfigError("the network has adapters already; merge or remove them first")
+
+
 def lora_layers(network: Network) -> dict[str, LoRALinear]:
-    """The layers that have adapters, by path."""
+    """The layers that have adapters of low rank, by path."""
     return {path: module for path, module in network.named_modules() if isinstance(module, LoRALinear)}
 
 
 @contextlib.contextmanager
 def adapters_off(network: Network) -> Iterator[None]:
-    """The network as it was before the adapters, for the length of the block."""
-    before = [(layer, layer.enabled) for layer in lora_layers(network).values()]
+    """The network as it was before its adapters, of whatever kind, for the length of the block."""
+    switched: list[AdaptedLinear | TrainedPrompt] = [*adapted_layers(network).values()]
+    before = [(one, one.enabled) for one in (*switched, network.prompt) if one is not None]
     try:
         for layer, _ in before:
             layer.enabled = False
@@ -268,20 +290,27 @@ def adapters_off(network: Network) -> Iterator[None]:
 
 
 def merge_adapters(network: Network) -> Network:
-    """Add every update to its weight and take the adapters off, in place: a plain network remains."""
-    for layer in lora_layers(network).values():
+    """Add every update to its weight and take the adapters off, in place: a plain network remains. ConfigError, with
+    the network as it was, for adapters of which no weight could do the work."""
+    if network.prompt is not None:
+        raise ConfigError(
+            "a trained prompt is read before each text and is no part of a weight, so it cannot be merged; use the "
+            "adapter beside its base"
+        )
+    for layer in adapted_layers(network).values():
         layer.merge()
     return _take_off(network)
 
 
 def remove_adapters(network: Network) -> Network:
-    """Take the adapters off, in place: the network is as it was before `add_lora`, to the bit, but frozen."""
-    for layer in lora_layers(network).values():
+    """Take the adapters off, in place: the network is as it was before they came, to the bit, but frozen."""
+    for layer in adapted_layers(network).values():
         layer.unmerge()
+    network.prompt = None
     return _take_off(network)
 
 
 def _take_off(network: Network) -> Network:
-    for path, layer in lora_layers(network).items():
+    for path, layer in adapted_layers(network).items():
         network.set_submodule(path, layer.base)
     return network

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from lmworks.models.network import Network
 from lmworks.objectives.divergence import divergence
 from lmworks.objectives.kinds.causal import CausalLM
-from lmworks.objectives.loss import Loss
+from lmworks.objectives.loss import Loss, OfStates
 from lmworks.objectives.predicting import BatchPredictions, predictions, predictions_by
 from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.batch import Batch
@@ -33,14 +36,30 @@ class NearBase(CausalLM):
         assert self.base is not None
         hidden = network.hidden(batch.tokens, documents=batch.documents)
         learnt = Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
-        labels = batch.labels.flatten()
-        own = predictions(network, hidden.flatten(0, 1), labels)
-        far = divergence(self.base(batch), own, labels != IGNORE)
-        return learnt + Loss(self.strength * far, batch.supervised)
+        return learnt + DistanceToBase(self.strength, self.base).of_states(network, batch, hidden)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Supervised tokens, twice."""
         return (batch.supervised, batch.supervised)
+
+
+@dataclass(eq=False)
+class DistanceToBase(OfStates):
+    """`strength` times KL(base || network), a mean over the supervised tokens."""
+
+    strength: float
+    base: BatchPredictions
+
+    def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
+        """See OfStates."""
+        return network.hidden(batch.tokens, documents=batch.documents)
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The distance of a batch."""
+        labels = batch.labels.flatten()
+        own = predictions(network, hidden.flatten(0, 1), labels)
+        far = divergence(self.base(batch), own, labels != IGNORE)
+        return Loss(self.strength * far, batch.supervised)
 
 
 def base_predictions(

@@ -1,25 +1,23 @@
-"""LoRA and DoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
+"""LoRA and DoRA adapters in PEFT's format, read and written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, fill, write_files
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
 from lmworks.models.families.sources import ByHead, NeighbourRows, Ordered, Transposed
-from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.files.directory import read_json, read_safetensors
 from lmworks.models.network import Network
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 BASE_VALUES = "lmworks_base_values"
 """A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
@@ -47,29 +45,19 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """What an adapter may ask for that would change the result, and the values that ask for nothing."""
 
 
-def is_adapter(folder: Path) -> bool:
-    """Does the folder hold an adapter rather than a whole model?"""
-    return (folder / CONFIG).is_file()
-
-
-def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = False) -> None:
-    """Write the adapters of a network into an existing folder; `base` says which model they belong to, and `on_nf4`
-    that they were trained on its values in NF4."""
+def write_adapter(folder: Path, network: Network, base: str) -> None:
+    """Write the adapters of a network into an existing folder; `base` says which model they belong to."""
     layers = lora_layers(network)
     if not layers:
         raise ConfigError("the network has no adapters to save")
     _check_order(network)
     first = next(iter(layers.values()))
     turned = any(isinstance(source, Transposed) for source in family_of(network.config.family).tensors.values())
-    with says_why(folder):
-        write_safetensors(folder / WEIGHTS, _tensors(network))
-    write_json(
-        folder / CONFIG,
+    write_files(
+        folder,
+        "LORA",
+        base,
         {
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": base,
-            "inference_mode": True,
             "r": first.rank,
             "lora_alpha": first.scale * first.rank,
             "lora_dropout": 0.0,
@@ -80,8 +68,9 @@ def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = Fals
             "target_modules": sorted(
                 {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
             ),
-            **({BASE_VALUES: "nf4"} if on_nf4 else {}),
+            **({BASE_VALUES: first.rounded_to} if first.rounded_to is not None else {}),
         },
+        lora_tensors(network),
     )
 
 
@@ -101,12 +90,14 @@ def read_adapter(folder: Path, network: Network) -> Network:
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     try:
-        _fill(folder, _tensors(network), tensors)
+        fill(folder, lora_tensors(network), tensors)
     except ModelError:
         remove_adapters(network)
         raise
     if settings.get(BASE_VALUES) == "nf4":
         round_to_nf4(network)
+        for layer in lora_layers(network).values():
+            layer.rounded_to = "nf4"
     return network
 
 
@@ -130,30 +121,7 @@ def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
             )
 
 
-def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """Copy the file's tensors into their places, all of them checked first."""
-    missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
-    if missing or unexpected:
-        what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"
-        raise ModelError(
-            f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
-            "the adapter was made for another model, or another version of its code"
-        )
-    for name, place in places.items():
-        if place.shape != tensors[name].shape:
-            raise ModelError(
-                f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
-                f"needs {list(place.shape)}; the adapter was made for another model"
-            )
-        if not torch.isfinite(tensors[name].float().sum()):
-            raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
-    for name, place in places.items():
-        place.copy_(tensors[name])
-
-
 def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
-    if settings.get("peft_type") != "LORA":
-        raise ModelError(f"{folder / CONFIG}: adapters of type {settings.get('peft_type')!r} are not known; LORA is")
     for key, harmless in (UNSUPPORTED | {BASE_VALUES: (None, "nf4")}).items():
         if key in settings and settings[key] not in harmless:
             raise ModelError(
@@ -171,7 +139,7 @@ def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
     )
 
 
-def _tensors(network: Network) -> dict[str, Tensor]:
+def lora_tensors(network: Network) -> dict[str, Tensor]:
     """The adapters' parameters by PEFT's names; views, so that they can be written to."""
     tensors: dict[str, Tensor] = {}
     for layer in lora_layers(network).values():

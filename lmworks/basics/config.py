@@ -104,7 +104,7 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if not separator or not path.strip():
             raise ConfigError(f"--set {assignment}: write it as name=value, for example training.steps=40")
         try:
-            value = _parsed(f"value = {text}")["value"]
+            value = _parsed(f"value = {text}")["value"] if "\n" not in text else text  # one value, not a file of them
         except tomllib.TOMLDecodeError:
             value = None if text == "none" else text
         *sections, name = path.strip().split(".")

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from pathlib import Path
 
 import torch
 
+from lmworks.adaptation.adapter_files import WEIGHTS, is_adapter
 from lmworks.adaptation.lora import LoRALinear, lora_layers, merge_adapters
-from lmworks.adaptation.peft_format import WEIGHTS, is_adapter, write_adapter
+from lmworks.adaptation.reading import tensors_on
 from lmworks.checks.probes import as_row, probe_ids
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart
 from lmworks.language_model import LanguageModel
+from lmworks.models.adapted import has_adapters
 from lmworks.models.files.directory import read_safetensors
+
+NO_ADAPTER = "the model has no adapter"
 
 
 @check("adapter is loaded whole", 21, of="model")
 def loaded_whole(model: LanguageModel) -> Outcome:
     """The adapter's file against what the network holds."""
-    _adapters(model)
+    if not has_adapters(model.network):
+        raise NotApplicableError(NO_ADAPTER)
     if model.source is None or not is_adapter(model.source):
         raise NotApplicableError("the adapter was not loaded from a folder")
-    stored = read_safetensors(model.source / WEIGHTS)
-    with tempfile.TemporaryDirectory() as folder:
-        write_adapter(Path(folder), model.network, "")
-        held = read_safetensors(Path(folder) / WEIGHTS)
+    stored, held = read_safetensors(model.source / WEIGHTS), tensors_on(model.network)
     lost = sorted(set(stored) ^ set(held))
     other = [name for name in set(stored) & set(held) if not torch.equal(stored[name].float(), held[name])]
-    silent = not any(tensor.any() for name, tensor in held.items() if ".lora_B." in name)
+    last = [tensor for name, tensor in held.items() if ".lora_B." in name or ".up." in name]
+    silent = bool(last) and not any(tensor.any() for tensor in last)
     return Outcome(
         f"{len(stored)} tensors of {WEIGHTS} against the network",
         [
@@ -37,7 +38,7 @@ def loaded_whole(model: LanguageModel) -> Outcome:
                 "the values of the file and of the network", len(other), 0, "tensors", ", ".join(sorted(other)[:2])
             ),
         ],
-        "every B is zero: the adapter changes nothing" if silent else "",
+        "every matrix that it ends with is zero: the adapter changes nothing" if silent else "",
     )
 
 
@@ -77,5 +78,7 @@ def merged(model: LanguageModel) -> Outcome:
 def _adapters(model: LanguageModel) -> dict[str, LoRALinear]:
     layers = lora_layers(model.network)
     if not layers:
-        raise NotApplicableError("the model has no adapter")
+        raise NotApplicableError(
+            "its adapter cannot be merged: no weight does the same" if has_adapters(model.network) else NO_ADAPTER
+        )
     return layers

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
+from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
 from lmworks.basics.files import sha256
 from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.lora import merge_adapters, remove_adapters
+from lmworks.basics.errors import ConfigError
 from lmworks.checks.result import NotApplicableError
 from lmworks.language_model import LanguageModel
+from lmworks.models.adapted import has_adapters
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network
 from lmworks.tokens.tokenizer import Tokenizer
@@ -115,10 +117,16 @@ def exact_copy(model: LanguageModel) -> LanguageModel | None:
 
 
 def whole_copy(model: LanguageModel) -> LanguageModel:
-    """A copy with the adapters merged into it; the model itself where it has none."""
-    if not lora_layers(model.network):
+    """A copy with its adapters merged, or taken off where no weight can do their work; the model itself where it has
+    none."""
+    if not has_adapters(model.network):
         return model
-    return LanguageModel(merge_adapters(copy.deepcopy(model.network)), model.tokenizer, model.source, model.reference)
+    network = copy.deepcopy(model.network)
+    try:
+        merge_adapters(network)
+    except ConfigError:
+        remove_adapters(network)
+    return LanguageModel(network, model.tokenizer, model.source, model.reference)
 
 
 def writable(tokenizer: Tokenizer) -> list[str]:

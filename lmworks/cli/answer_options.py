@@ -151,10 +151,18 @@ class AnswerOptions:
         with progress.shown():
             return Draft(load(self.draft), **most)
 
-    def loaded(self, reference: str, base: str | None, compress: str | None) -> LanguageModel:
-        """The model, its window stretched where that is asked for."""
+    def loaded(
+        self, reference: str, base: str | None, compress: str | None, adapter: str | None = None
+    ) -> LanguageModel:
+        """The model, with an adapter on it or without, its window stretched where that is asked for."""
         from lmworks.basics import progress
+        from lmworks.basics.errors import ConfigError
         from lmworks.loading import load
+
+        if adapter is not None:
+            if base is not None:
+                raise ConfigError(f"--adapter {adapter} has its base already, {reference}; leave --base out")
+            reference, base = adapter, reference
 
         scaling = _scaling(self.rope_scaling)
         with progress.shown():

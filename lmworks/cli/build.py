@@ -11,6 +11,7 @@ from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, tabl
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.measurement import Measurement
     from lmworks.jobs.build import BuildResult
     from lmworks.jobs.comparing import Comparison
 
@@ -93,8 +94,13 @@ def show(result: BuildResult) -> None:
     table(["", "before", "after", "change", ""], rows)
     if result.grounded and result.grounded.outcome:
         typer.echo(f"documents      {result.grounded.outcome.counts}")
+    typer.echo(f"moved          {result.moved} by {result.moved.name}")
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
+    if result.further:
+        typer.echo("")
+        table(["held-out pairs", "", ""], [[one.name, one.figure, _certainty(one)] for one in result.further])
+        typer.echo("")
     for remark in result.remarks:
         typer.echo(f"but     {remark}")
     what = f"{'whole model' if result.whole else 'adapter'} {result.weight_bytes / 1e6:.1f} MB"
@@ -103,6 +109,10 @@ def show(result: BuildResult) -> None:
         f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     "
         f"lmworks check {result.folder}"
     )
+
+
+def _certainty(one: Measurement) -> str:
+    return f"{one.certainty}{', ' * bool(one.remark)}{one.remark}"
 
 
 def _row(one: Comparison, verdict: str) -> list[str]:

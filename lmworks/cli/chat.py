@@ -9,7 +9,7 @@ import typer
 
 from lmworks.cli.answer_options import AnswerOptions
 from lmworks.cli.documents import FromIndex, How, NoIndex, index_for, way_of
-from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
+from lmworks.cli.options import Adapter, Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def chat(
     max_new_tokens: MaxNewTokens = 512,
     compress: Compress = None,
     base: Base = None,
+    adapter: Adapter = None,
     index: FromIndex = None,
     way: How = "extract",
     no_index: NoIndex = False,
@@ -40,7 +41,7 @@ def chat(
     progress.at_once(f"loading {model}")
     chosen, from_documents = how.strategy(), way_of(way)
     said = how.said(max_new_tokens)
-    language_model = how.loaded(model, base, compress)
+    language_model = how.loaded(model, base, compress, adapter)
     language_model.must_converse()
     documents = index_for(language_model.source, index, no_index)
     typer.echo(f"{language_model.reference}. {HELP}")

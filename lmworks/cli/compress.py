@@ -26,11 +26,26 @@ def compress(
         str, typer.Option(help="What quality is measured on: a file or folder, or a name of the data registry.")
     ] = "wikitext2",
     tokens: Annotated[int, typer.Option(help="About this many tokens of it.")] = 8_192,
+    dimensions: Annotated[
+        int | None,
+        typer.Option(help="Of an encoder: vectors of this many dimensions, fitted on --text."),
+    ] = None,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="With --dimensions: each dimension counts alike (variance 1).")
+    ] = False,
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a model in 4 or 8 bits, and measure what that costs. lmworks and transformers load the result."""
+    """Write a model in 4 or 8 bits, or an encoder whose vectors have fewer dimensions, and measure what that costs.
+    lmworks and transformers load the result of fewer bits."""
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+
+    if dimensions is not None:
+        _reduce(model, dimensions, text, out, whiten, json_)
+        return
+    if whiten:
+        raise ConfigError("--whiten is about the dimensions of vectors; give --dimensions, too")
     from lmworks.jobs.compress import compress as run
 
     with progress.shown():
@@ -62,3 +77,20 @@ def compress(
         typer.echo("merged  the adapter into the weights")
     typer.echo(f"saved   {made.folder} (compressed-tensors, pack-quantized; figures in lmworks.json)")
     typer.echo(f"next    lmworks chat {made.folder}     lmworks check {made.folder}")
+
+
+def _reduce(model: str, dimensions: int, text: str, out: str | None, whiten: bool, json_: bool) -> None:
+    """Fewer dimensions of an encoder's vectors."""
+    from lmworks.basics import progress
+    from lmworks.jobs.reduce import reduce
+
+    with progress.shown():
+        made = reduce(model, dimensions, text, out, whiten=whiten)
+    if json_:
+        figures = [made.kept.to_json(), made.neighbours.to_json()]
+        as_json({"folder": str(made.folder), "fitted_on": made.fitted_on, "measurements": figures})
+        return
+    typer.echo(f"variance kept              {made.kept}")
+    typer.echo(f"{made.neighbours.name:<26} {made.neighbours}")
+    typer.echo(f"saved   {made.folder} (fitted on {made.fitted_on:,} chunks of {made.text}; figures in lmworks.json)")
+    typer.echo(f"next    lmworks index FOLDER --embedder {made.folder}")

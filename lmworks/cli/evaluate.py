@@ -1,4 +1,5 @@
-"""lmworks evaluate: how well a model predicts a text, translates or summarises its sources, or tells its classes."""
+"""lmworks evaluate: how well a model predicts a text, translates or summarises its sources, tells its classes, or
+answers the questions of tasks."""
 
 from __future__ import annotations
 
@@ -16,16 +17,51 @@ if TYPE_CHECKING:
 
 @verb("Measure it", place=1)
 @reads_text
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     text: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an "
             "encoder-decoder or a classifier, records with `prompt` and `response` "
-            "(multi30k-test2016-en-de, trec-test)."
+            "(multi30k-test2016-en-de, trec-test). Not with --task."
         ),
-    ],
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
+            "winogrande, blimp (blimp:GROUP), crows-pairs, xquad, multiarith, or a .jsonl or .csv file of your own; "
+            "several with commas.",
+            rich_help_panel="Tasks",
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="This many solved items stand before each.", rich_help_panel="Tasks")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Measure this many items.", rich_help_panel="Tasks")] = None,
+    pmi: Annotated[
+        bool,
+        typer.Option("--pmi", help="Compare choices also by what the question adds to them.", rich_help_panel="Tasks"),
+    ] = False,
+    beside: Annotated[
+        str | None, typer.Option(help="Another model: the difference, item by item.", rich_help_panel="Tasks")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep each item's scores in this folder; a run that was stopped goes on there.",
+            rich_help_panel="Tasks",
+        ),
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A text that the model was trained on: which items it holds, and the figure of the others.",
+            rich_help_panel="Tasks",
+        ),
+    ] = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
     ] = None,
@@ -39,12 +75,29 @@ def evaluate(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Measure a model on a text. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or ROUGE of what
-    it writes; of a classifier the share of classes that it tells."""
+    """Measure a model on a text or on tasks. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or
+    ROUGE of what it writes; of a classifier the share of classes that it tells; with --task the share of questions that
+    are answered right, with n, interval and chance."""
     import sys
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
+
+    if (text is None) == (not task):
+        raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
+    of_tasks: dict[str, object] = {"shots": shots, "limit": limit, "beside": beside, "out": out, "pmi": pmi or None}
+    of_tasks["trained-on"] = trained_on
+    of_texts: dict[str, object] = {"window": window, "tokens": tokens, "figure": figure, "beams": beams}
+    for name, value in (of_texts if task else of_tasks).items():
+        if value is not None:
+            raise ConfigError(f"--{name} goes with {'a text' if task else '--task'}; leave it out")
+    if task:
+        from lmworks.cli.task_tables import TaskRun, tasks_measured
+
+        names = [name.strip() for one in task for name in one.split(",") if name.strip()]
+        tasks_measured(TaskRun(model, names, shots or 0, limit, pmi, beside, out, compress, base, trained_on), json_)
+        return
+    assert text is not None
 
     progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "lmworks.objectives.kinds",
+    "lmworks.objectives.preferences",
     "lmworks.training.optimisers",
     "lmworks.adaptation.methods",
     "lmworks.adaptation.retention",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answer_options import AnswerOptions, tell_cut
-from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
+from lmworks.cli.options import Adapter, Base, Compress, Json, MaxNewTokens, Model, as_json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def generate(
     max_new_tokens: MaxNewTokens = 256,
     compress: Compress = None,
     base: Base = None,
+    adapter: Adapter = None,
     json_: Json = False,
 ) -> None:
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
@@ -45,7 +46,7 @@ def generate(
 
     chosen = how.strategy()
     said = how.said(max_new_tokens)
-    language_model = how.loaded(model, base, compress)
+    language_model = how.loaded(model, base, compress, adapter)
     text = sys.stdin.read() if prompt == "-" else prompt
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)

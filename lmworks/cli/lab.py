@@ -55,6 +55,11 @@ def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
         Path | None,
         typer.Option(metavar="FILE", help="With --show: write a page of the handbook (docs/lab.md) and its pictures."),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the claims' pages: plain HTML that needs no server and no network."),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the claims' pages in the browser.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What everybody says about language models, run on this machine and judged part by part."""
@@ -73,7 +78,10 @@ def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     if markdown and (not show or json_):
         raise ConfigError("--markdown writes a page of what is stored; give it with --show and without --json")
     wanted = None if scale is None else require_scale(scale)
-    if not asked:
+    if export or open_:
+        given = {"--all": all_, "--scale": scale, "--show": show, "--recompute": recompute, "--store": store}
+        _pages(asked, [*options.written(), *(name for name, one in given.items() if one)], export, open_, out, json_)
+    elif not asked:
         findings.list_all(out, json_)
     elif markdown:
         page.write(
@@ -86,6 +94,36 @@ def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
         findings.show([findings.recomputed(one, wanted, out, store) for one in asked], json_)
     else:
         _run_each(asked, wanted or "quick", options, store, out, json_)
+
+
+def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool, out: Path, as_json: bool) -> None:
+    """Write the claims' pages and say where they are; those that are only opened lie in the cache."""
+    import json
+    import webbrowser
+
+    from lmworks.basics.errors import ConfigError
+    from lmworks.basics.files import cache_folder
+    from lmworks.lab import store
+    from lmworks.lab.site.export import export
+
+    if other or len(asked) > 1 or (asked and not opened):
+        raise ConfigError(
+            f"--export and --open take every claim as it is stored; leave out {other[0] if other else 'the numbers'} "
+            "(--open takes one number: the page to open)"
+        )
+    place = folder or cache_folder("lab") / "site"
+    sizes = export(place, [out, store.SHIPPED])
+    front = (place / (f"q{asked[0]:02d}.html" if asked else "index.html")).resolve()
+    if as_json:
+        typer.echo(json.dumps({"folder": str(place), "front": front.as_uri(), "bytes": sizes}, indent=2))
+    else:
+        pages = sum(name.endswith(".html") for name in sizes)
+        typer.echo(
+            f"saved   {place}  ({pages} pages, {sum(sizes.values()) / 1e6:.1f} MB; one file: {place / 'all.html'})"
+        )
+        typer.echo(f"next    open {front.as_uri()}, or put the folder on any web server")
+    if opened and not webbrowser.open(front.as_uri()):
+        raise ConfigError(f"no browser could be started here; open {front.as_uri()} yourself")
 
 
 def _agree(asked: list[int], scale: str | None, options: RunOptions, flags: dict[str, bool]) -> None:

@@ -14,6 +14,9 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
 Base = Annotated[str | None, typer.Option(help="The base model of an adapter, where the one it names is not here.")]
+Adapter = Annotated[
+    str | None, typer.Option(metavar="DIR", help="An adapter's directory, put on the model, which is its base.")
+]
 Compress = Annotated[
     str | None,
     typer.Option(

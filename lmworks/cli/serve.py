@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +24,14 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
             "request first names it.",
         ),
     ],
-    adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="An adapter beside the model that it was trained on; requests choose it by its name. May be repeated. "
+            "A directory alone is put on the model for all requests.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None,
     embedder: Annotated[str | None, typer.Option(help="One more model, for /v1/embeddings, such as minilm.")] = None,
     idle: Annotated[
@@ -51,14 +60,20 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         bool,
         typer.Option("--lookup", help="Guess that text is quoted from the prompt: same answers, faster where it is."),
     ] = False,
+    lab_runs: Annotated[
+        bool,
+        typer.Option(
+            "--lab-runs", help="Let those who reach it from other machines run the lab's claims at /lab again, too."
+        ),
+    ] = False,
     log_text: Annotated[bool, typer.Option("--log-text", help="Write what is asked into the log, too.")] = False,
     compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Serve one or several models to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at
-    http://HOST:PORT, counts for Prometheus at /metrics."""
+    http://HOST:PORT, the lab's claims at /lab, counts for Prometheus at /metrics."""
     must_be_installed()
-    from lmworks.serving.run import listening, must_be_safe, names_of, serve
+    from lmworks.serving.run import listening, must_be_safe, names_of, on_loopback, serve
     from lmworks.serving.settings import ServerLimits
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
@@ -71,11 +86,13 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
     from lmworks.serving.app import create_app
+    from lmworks.serving.lab import pages as lab
+    from lmworks.serving.lab.runs import Runs
     from lmworks.serving.log import Log
     from lmworks.serving.opening import Opening, one, several
     from lmworks.serving.page import mount
 
-    log = Log(text=log_text)
+    log, (on_model, adapters) = Log(text=log_text), adapters_of(adapter or ())
     opening = Opening(
         compress=compress,
         embedder=embedder,
@@ -84,12 +101,13 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         keys=keys,
         limits=limits,
         log=log,
+        adapters=adapters,
     )
     with progress.shown():
         if len(models) == 1:
-            served = one(models[0], opening, name=name, adapter=adapter, base=base)
+            served = one(models[0], opening, name=name, adapter=on_model, base=base)
         else:
-            must_be_unset({"--adapter": adapter, "--name": name, "--base": base})
+            must_be_unset({"--adapter without a name": on_model, "--name": name, "--base": base})
             served = several(models, opening, memory=None if memory is None else 1e9 * memory, idle=idle)
     progress.end_line()
     shown = f"[{host}]" if ":" in host else host
@@ -97,8 +115,34 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
     log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
     app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
+    runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
+    lab.mount(app, runs)
     mount(app, served)
-    serve(app, served, listener, log)
+    try:
+        serve(app, served, listener, log)
+    finally:
+        if runs is not None:
+            runs.close()
+
+
+def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
+    """The directory of the adapter that is put on the model, and those beside it by name. ConfigError for two of a
+    name, and for one without a name beside others."""
+    from lmworks.basics.errors import ConfigError
+
+    alone = [one for one in given if "=" not in one or Path(one).is_dir()]
+    named: dict[str, Path] = {}
+    for one in given:
+        name, _, folder = one.partition("=")
+        if one in alone:
+            continue
+        if not name or not folder or name in named:
+            why = "gives a name that another one has" if name in named else "is not NAME=DIR"
+            raise ConfigError(f"--adapter {one} {why}; give each adapter a name of its own, such as notes=models/notes")
+        named[name] = Path(folder)
+    if len(alone) > 1 or (alone and named):
+        raise ConfigError(f"--adapter {alone[0]} has no name, and there are others; give each one: notes={alone[0]}")
+    return next(iter(alone), None), named
 
 
 def must_be_unset(given: dict[str, str | None]) -> None:

@@ -54,8 +54,8 @@ class Verb:
 
 
 def verb(heading: str, place: int = 100) -> Callable[[Callable[..., None]], Verb]:
-    """Declare a function as the verb of its name."""
-    return lambda run: Verb(run.__name__, heading, place, run)
+    """Declare a function as the verb of its name, in which a line stands for an underscore."""
+    return lambda run: Verb(run.__name__.replace("_", "-"), heading, place, run)
 
 
 def verbs() -> dict[str, Verb]:

@@ -40,10 +40,11 @@ def embed(
     prompt: str | None = None,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
+    adapter: str | None = None,
 ) -> Float[Tensor, "texts dim"]:
     """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text
     may be given as its tokens' ids, which are read as they are; before others comes the `prompt` of this name. `dense`
-    layers are put on what is pooled.
+    layers are put on what is pooled; an `adapter` of this name reads the texts.
 
     In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in
     their own.
@@ -65,7 +66,7 @@ def embed(
         progress.task("embedding", len(texts), "texts") as advance,
     ):
         for places, tokens, mask in batches_by_length(encoded, network.device):
-            vectors[places] = pooled(runner.hidden(tokens, mask).float(), mask, pooling, dense).cpu()
+            vectors[places] = pooled(runner.hidden(tokens, mask, adapter=adapter).float(), mask, pooling, dense).cpu()
             advance(len(places))
     return vectors
 

@@ -158,7 +158,8 @@ class Dense:
         """The vectors after it."""
         weight, bias = (None if one is None else one.to(x) for one in (self.weight, self.bias))
         assert weight is not None
-        return ACTIVATIONS[self.activation](torch.nn.functional.linear(x, weight, bias))
+        with torch.autocast(x.device.type, enabled=False):  # one small product for each text, and all of its precision
+            return ACTIVATIONS[self.activation](torch.nn.functional.linear(x, weight, bias))
 
     @classmethod
     def read(cls, folder: Path, width: int) -> Self:

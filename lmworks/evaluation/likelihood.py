@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.scoring import token_logprobs
+from lmworks.generation.scoring import texts_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_conversation
@@ -31,6 +31,8 @@ class Likelihood:
     bits: Float[np.ndarray, " segments"]
     bytes: Float[np.ndarray, " segments"]
     tokens: int
+    document: Int[np.ndarray, " segments"] | None = None
+    """The number of each segment's document, in the order of their hashes; None where it was not kept."""
 
     def bits_per_byte(self, name: str) -> Measurement:
         """Bits per byte with a bootstrap interval over segments. All bytes being equally likely gives 8."""
@@ -60,6 +62,35 @@ def measure(
     Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
     whole context. Special tokens count as zero bytes and are not scored.
     """
+    chosen = counted_tokens(model, documents, what, tokens)
+    bits: list[float] = []
+    sizes: list[int] = []
+    of: list[int] = []
+    with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
+        scored = texts_logprobs(
+            model.runner, [ids for ids, _ in chosen], min(window or model.config.context, model.config.context)
+        )
+        for number, ((ids, counted), logprobs) in enumerate(zip(chosen, scored, strict=True)):
+            lengths = [
+                len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
+            ]
+            for start in range(1, len(ids), SEGMENT):
+                part = range(start, min(start + SEGMENT, len(ids)))
+                size = sum(lengths[at] for at in part)
+                if size:
+                    bits.append(-sum(logprobs[at - 1] for at in part if counted[at]) / LN_2)
+                    sizes.append(size)
+                    of.append(number)
+            advance(len(ids))
+    read = sum(len(ids) - 1 for ids, _ in chosen)
+    return Likelihood(np.array(bits), np.array(sizes, dtype=float), read, np.array(of))
+
+
+def counted_tokens(
+    model: LanguageModel, documents: Sequence[Document], what: str, tokens: int | None = None
+) -> list[tuple[list[int], list[bool]]]:
+    """Documents as the model reads them, and which of their tokens count: in the order of their hashes, up to about
+    `tokens` tokens. DataError where nothing counts."""
     model.must_write()
     chosen, budget = [], tokens
     for document in sorted(documents, key=lambda document: document.hash):
@@ -73,22 +104,7 @@ def measure(
             break
     if not chosen:
         raise DataError(f"{what}: no document holds anything that can be scored")
-    bits: list[float] = []
-    sizes: list[int] = []
-    with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
-        for ids, counted in chosen:
-            logprobs = token_logprobs(model.runner, ids, min(window or model.config.context, model.config.context))
-            lengths = [
-                len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
-            ]
-            for start in range(1, len(ids), SEGMENT):
-                part = range(start, min(start + SEGMENT, len(ids)))
-                size = sum(lengths[at] for at in part)
-                if size:
-                    bits.append(-sum(logprobs[at - 1] for at in part if counted[at]) / LN_2)
-                    sizes.append(size)
-            advance(len(ids))
-    return Likelihood(np.array(bits), np.array(sizes, dtype=float), sum(len(ids) - 1 for ids, _ in chosen))
+    return chosen
 
 
 def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:

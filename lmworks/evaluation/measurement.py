@@ -97,12 +97,15 @@ class Measurement(Config):
         """How sure the figure is: "95 % 0.772 ... 0.790, n 41"."""
         parts = []
         if self.interval is not None:
-            low, high = (written(end, self._precision, signed=self.difference) for end in self.interval)
-            parts.append(f"95 % {low} ... {high}")
+            parts.append(f"95 % {self.alike(self.interval[0])} ... {self.alike(self.interval[1])}")
         parts.append(f"n {self.n:,}")
         if self.chance is not None:
             parts.append(f"chance {written(self.chance, self._precision)}")
         return ", ".join(parts)
+
+    def alike(self, number: float) -> str:
+        """Another number of its scale (an end of its interval, a bound), with as many digits as the figure."""
+        return written(number, self._precision, signed=self.difference)
 
     @property
     def remark(self) -> str:

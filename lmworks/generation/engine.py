@@ -117,6 +117,7 @@ class Engine:
         constraint: Constraint | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
+        adapter: str | None = None,
     ) -> RequestHandle:
         """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability
         of each token that is written and of this many most probable ones in its place (0 for its own alone), and
@@ -125,7 +126,7 @@ class Engine:
         options = LogprobOptions(logprobs or 0, prompt_logprobs, logprobs is not None)
         if options.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
-        how = {"logprobs": options, "constraint": constraint, "guess": guess, "window": window}
+        how = {"logprobs": options, "constraint": constraint, "guess": guess, "window": window, "adapter": adapter}
         return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, **how))
 
     def run(self, request: Request) -> RequestHandle:

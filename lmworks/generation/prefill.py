@@ -65,11 +65,13 @@ def next_group(groups: List[Group], prefixes: Prefixes | None) -> Group:
 def _is_read_by_another(group: Group, groups: List[Group], prefixes: Prefixes | None) -> bool:
     if prefixes is None or group.cache is not None:
         return False
-    own = group.sequences[0].opening
-    start = prefixes.next_missing(own)
+    own, adapter = group.sequences[0].opening, group.sequences[0].request.adapter
+    start = prefixes.next_missing(own, adapter)
     return len(own) > len(start) and any(
-        other.cache is not None and any(start == one.opening[: len(start)] for one in other.sequences)
+        start == one.opening[: len(start)] and one.request.adapter == adapter
         for other in groups
+        if other.cache is not None
+        for one in other.sequences
     )
 
 

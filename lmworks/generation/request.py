@@ -65,6 +65,8 @@ class Request:
     logprobs: LogprobOptions = field(default_factory=LogprobOptions)
     constraint: Constraint | None = None
     guess: Guess | None = None
+    adapter: str | None = None
+    """The adapter that reads and writes it, by its name; None for the model as it is."""
     window: Window = "stop"
     """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
     of it go on."""

@@ -280,10 +280,10 @@ class Scheduler:
         return cache
 
     def _new_cache(self, rows: List[Sequence], room: int) -> Cache:
-        """An empty cache with a row for each of these sequences."""
+        """An empty cache with a row for each of these sequences, which its adapter reads."""
         network, sources = self.runner.network, [one.request.source for one in rows if one.request.source is not None]
         memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
-        return self.runner.new_cache(len(rows), room, memory)
+        return self.runner.new_cache(len(rows), room, memory, [one.request.adapter for one in rows])
 
     def _logits_of(
         self, part: Tensor, mask: Tensor | None, cache: Cache, sequences: List[Sequence], is_last: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -45,18 +45,53 @@ def refuse_unless_causal(network: Network) -> None:
 
 
 @torch.inference_mode()
-def token_logprobs(runner: Runner, ids: list[int], window: int) -> list[float]:
-    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
+def token_logprobs(runner: Runner, ids: list[int], window: int, adapter: str | None = None) -> list[float]:
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1, as an adapter tells it; ConfigError if a
+    window is below 2."""
     refuse_unless_causal(runner.network)
     logprobs: list[float] = []
     with evaluating(runner.network):
         for start, scored, end in windows(len(ids), window):
             tokens = torch.tensor([ids[start:end]], device=runner.network.device)
             # The last token only closes the window; nothing is predicted from it.
-            hidden = _hidden(runner, tokens[:, :-1])
+            hidden = _hidden(runner, tokens[:, :-1], adapter)
             offset = scored - start - 1
             logprobs += logprobs_of(runner, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
     return logprobs
+
+
+def grouped(lengths: Sequence[int], most: int) -> Iterator[range]:
+    """Neighbours that together have at most this length, longer ones by themselves."""
+    start, held = 0, 0
+    for at, length in enumerate(lengths):
+        if at > start and held + length > most:
+            yield range(start, at)
+            start, held = at, 0
+        held += length
+    if lengths:
+        yield range(start, len(lengths))
+
+
+@torch.inference_mode()
+def texts_logprobs(runner: Runner, texts: Sequence[list[int]], window: int) -> Iterator[list[float]]:
+    """`token_logprobs` of each text. PyTorch reads short ones together, in one row in which none sees another: the
+    weights are read once for all of them."""
+    refuse_unless_causal(runner.network)
+    together = min(window, READ) if runner.name == "PyTorch" else 0
+    for group in grouped([len(ids) - 1 for ids in texts], together):
+        if len(group) == 1:
+            yield token_logprobs(runner, texts[group[0]], window)
+            continue
+        tokens = torch.tensor([token for at in group for token in texts[at][:-1]], device=runner.network.device)
+        wanted = torch.tensor([token for at in group for token in texts[at][1:]], device=runner.network.device)
+        sizes = [len(texts[at]) - 1 for at in group]
+        documents = torch.arange(len(group), device=tokens.device).repeat_interleave(
+            torch.tensor(sizes, device=tokens.device)
+        )
+        with evaluating(runner.network):
+            hidden = runner.network.hidden(tokens[None], documents=documents[None])[0]
+            found = logprobs_of(runner, hidden, wanted)
+        yield from (one.tolist() for one in found.split(sizes))
 
 
 @torch.inference_mode()
@@ -73,11 +108,11 @@ def target_logprobs(runner: Runner, source: list[int], ids: list[int]) -> list[f
     return logprobs
 
 
-def _hidden(runner: Runner, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "one seq dim"]:
+def _hidden(runner: Runner, tokens: Int[Tensor, "one seq"], adapter: str | None) -> Float[Tensor, "one seq dim"]:
     """Hidden states of a text, read in parts through a KV cache so that attention masks stay small."""
     if tokens.shape[1] <= READ:
-        return runner.hidden(tokens)
-    cache = runner.new_cache(1, tokens.shape[1])
+        return runner.hidden(tokens, adapter=adapter)
+    cache = runner.new_cache(1, tokens.shape[1], adapters=[adapter])
     return torch.cat([runner.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
 
 

@@ -12,7 +12,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ import torch
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Adapter, Original, Setup
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
-from lmworks.evaluation.drift import drift
+from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.build_text import data_facts, general_text, leak_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
+from lmworks.jobs.learning import Learning
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
@@ -45,9 +49,9 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.objectives import CausalLM
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
@@ -68,8 +72,10 @@ class BuildResult:
     """What each comparison means, by text, in a few words."""
     remarks: list[str]
     """Why the figures may mean less than they seem: a leak, a run of too few steps."""
+    moved: Measurement
+    """KL(base, tuned) on the held-out text, which foretells forgetting."""
     drift: Measurement | None
-    """How far the result moved from the base, where no general text could be had."""
+    """How far the result moved from the base on the base's own text, where no general text could be had."""
     training: TrainingResult
     prompt: str
     """A question for the result: the recipe's, or one that the text's own headings suggest."""
@@ -79,11 +85,13 @@ class BuildResult:
     """The folder holds a whole model and not an adapter."""
     weight_bytes: int
     """Bytes of the weights in the folder."""
+    further: list[Measurement] = field(default_factory=list)
+    """Figures of what was learnt beside gain and loss."""
 
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        return _figures(self.comparisons, self.drift)
+        return _After(self.comparisons, self.moved, self.drift, self.further).measurements
 
 
 def build(
@@ -95,6 +103,7 @@ def build(
     changes: Sequence[str] = (),
     merge: bool = False,
     resume: bool = False,
+    learning: Learning | None = None,
     say: Say = lambda line: None,
 ) -> BuildResult:
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
@@ -107,14 +116,20 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    job = _Job(chosen, folder, merge, say)
+    if merge and (adapter := chosen.chosen.method.adapter) is not None and not adapter.merges:
+        raise ConfigError(
+            f"what {chosen.method} learns fits into no weight, so there is nothing to merge; leave out --merge, and "
+            "use the adapter beside its base"
+        )
+    learning = learning or Learning()
+    job = _Job(chosen, folder, merge, learning, say)
     refuse_foreign_files(folder)
     check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()
-    parts = read_text(chosen, say)
+    parts = learning.read(chosen, say)
     leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
@@ -122,17 +137,27 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    job.check_fit(language_model)
+    check_fit(chosen, language_model, learning)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
-    rows = rows_of(chosen, language_model, parts, say)
+    rows = learning.rows(chosen, language_model, parts, say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
     before = job.measure_before(language_model, texts)
     measured = frozenset(one.hash for documents in texts.values() for one in documents)
     training = job.train(language_model, rows, measured, resume)
-    comparisons, moved = job.measure_after(language_model, texts, before)
-    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved)
+    after = job.measure_after(language_model, texts, before)
+    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
+
+
+def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
+    """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
+    skills does not fit the method: tried without values."""
+    with torch.device("meta"):
+        sketch = type(model.network)(model.network.config)
+    chosen = replace(recipe.chosen, stored=model.stored)
+    setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []))
+    chosen.retain(setup, Original(model, chosen.method.adapter, recipe.training.context, frozenset()))
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -153,12 +178,29 @@ class _Read:
 
 
 @dataclass(frozen=True)
+class _After:
+    """What is known of the result once it was measured."""
+
+    comparisons: list[Comparison]
+    moved: Measurement
+    drift: Measurement | None
+    further: list[Measurement]
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures."""
+        rows = [figure for one in self.comparisons for figure in (one.before, one.after, one.difference)]
+        return [*rows, self.moved, *([self.drift] if self.drift else []), *self.further]
+
+
+@dataclass(frozen=True)
 class _Job:
     """A build on its way: what it was told, and its steps in their order."""
 
     recipe: Recipe
     folder: Path
     merge: bool
+    learning: Learning
     say: Say
 
     @property
@@ -181,15 +223,6 @@ class _Job:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
 
-    def check_fit(self, model: LanguageModel) -> None:
-        """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
-        skills does not fit the method: tried without values."""
-        with torch.device("meta"):
-            sketch = type(model.network)(model.network.config)
-        setup = self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
-        nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
-        self.recipe.chosen.retain(setup, nothing)
-
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""
         assert model.source is not None
@@ -209,25 +242,34 @@ class _Job:
         model.runner = TorchRunner(model.network)  # packed weights are of no use to training
         return base
 
-    def train(self, model: LanguageModel, rows: list[Row], measured: frozenset[str], resume: bool) -> TrainingResult:
+    def train(
+        self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool
+    ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
-        chosen = self.recipe.chosen
-        setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
-        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, measured))
+        chosen = replace(self.recipe.chosen, stored=model.stored)
+        base = Original(model, self.adapter, settings.context, measured)
+        setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
+        setup = chosen.retain(setup, base)
+        setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
         chosen.method.settle(setup.network)
         return result
 
-    def measure_after(
-        self, model: LanguageModel, texts: Texts, before: Base
-    ) -> tuple[list[Comparison], Measurement | None]:
-        """The result's figures beside the base's; and the drift from the base, where there is no general text."""
+    def measure_after(self, model: LanguageModel, texts: Texts, before: Base) -> _After:
+        """The result's figures beside the base's; and how far it moved from the base, on the new text and, where there
+        is no general text, on the base's own."""
         self._run_as_the_result(model)
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
-        if not before.own_texts:
-            return comparisons, None
-        return comparisons, drift(model, before.own_texts, self._base_of(model))
+        base = self._base_of(model)
+        moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
+
+        def logits(tokens: Tensor) -> Tensor:
+            with base() as network:
+                return (model if network is model.network else LanguageModel(network, model.tokenizer)).logits(tokens)
+
+        own = drift(model, before.own_texts, logits) if before.own_texts else None
+        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: logits))
 
     def finish(
         self,
@@ -235,18 +277,17 @@ class _Job:
         text: _Read,
         before: Base,
         training: TrainingResult,
-        comparisons: list[Comparison],
-        moved: Measurement | None,
+        after: _After,
     ) -> BuildResult:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
-        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in comparisons}
+        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in after.comparisons}
         remarks = [one for one in (text.leak, training_remark(logged_losses(self.run))) if one]
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
-            "data": data_facts(text.parts),
-            "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
+            "data": data_facts(text.parts) | self.learning.facts(),
+            "measurements": [figure.to_json() for figure in after.measurements],
             "verdicts": verdicts,
             "remarks": remarks,
             "training": training_facts(training, self.run),
@@ -261,15 +302,17 @@ class _Job:
             folder=self.folder,
             model=model,
             recipe=recipe,
-            comparisons=comparisons,
+            comparisons=after.comparisons,
             verdicts=verdicts,
             remarks=remarks,
-            drift=moved,
+            moved=after.moved,
+            drift=after.drift,
             training=training,
             prompt=text.prompt,
             grounded=text.grounded,
             whole=self.whole,
             weight_bytes=size,
+            further=after.further,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -281,16 +324,18 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
-        base read again."""
+    def _base_of(self, model: LanguageModel) -> Callable[[], AbstractContextManager[Network]]:
+        """What gives the base: the network with its adapter off, or, where its own weights were trained, the base read
+        again."""
         if self.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+            base = LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).network
+            return lambda: nullcontext(base)
         off = self.adapter.off
 
-        def without_adapter(tokens: Tensor) -> Tensor:
+        @contextmanager
+        def without_adapter() -> Iterator[Network]:
             with off(model.network):
-                return model.logits(tokens)
+                yield model.network
 
         return without_adapter
 
@@ -302,7 +347,7 @@ class _Job:
             if adapter is not None and not self.merge:
                 adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
             else:
-                write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
+                write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
             if "index" in facts:
@@ -322,11 +367,6 @@ def _recipe(
     if text is not None:
         chosen = chosen.but(data=chosen.data.but(text=str(text)))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
-
-
-def _figures(comparisons: Sequence[Comparison], moved: Measurement | None) -> list[Measurement]:
-    rows = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
-    return [*rows, moved] if moved else rows
 
 
 def _lasting(reference: str) -> str:

@@ -47,16 +47,21 @@ def read_text(recipe: Reads, say: Say) -> Split:
     """The text, split; says what was read, and what is held out."""
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
+    say_split(reading.name, parts, say)
+    return parts
+
+
+def say_split(name: str, parts: Split, say: Say) -> None:
+    """Tell how large the two parts are, and what is held out."""
     sizes = ", ".join(
-        f"{name} {len(side):,} document{'s' * (len(side) != 1)}, "
+        f"{what} {len(side):,} document{'s' * (len(side) != 1)}, "
         f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
-        for name, side in (("train", parts.train), ("held out", parts.held_out))
+        for what, side in (("train", parts.train), ("held out", parts.held_out))
     )
-    say(f"text           {reading.name}: {sizes}")
+    say(f"text           {name}: {sizes}")
     sources = [one.source for one in parts.held_out]
     more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
     say(f"held out       {', '.join(sources[:NAMED])}{more}")
-    return parts
 
 
 def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
@@ -73,10 +78,14 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     settings = recipe.training
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
-    steps = steps_of(settings, len(rows))
-    length = f"{steps:,} steps" if steps is not None else f"{settings.max_seconds:g} s"
-    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length}")
+    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length_of(recipe, len(rows))}")
     return rows
+
+
+def length_of(recipe: Reads, rows: int) -> str:
+    """How long a run over this many rows is, in words."""
+    steps = steps_of(recipe.training, rows)
+    return f"{steps:,} steps" if steps is not None else f"{recipe.training.max_seconds:g} s"
 
 
 def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:

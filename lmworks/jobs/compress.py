@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from lmworks.adaptation.lora import lora_layers, merge_adapters
-from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
+from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
@@ -25,6 +25,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import carry_index
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.adapted import has_adapters
 from lmworks.models.files.compressed import Compression, check_bits
 from lmworks.models.files.directory import read_json, refuse_foreign_files, weight_files, write_facts, write_network
 from lmworks.models.files.references import resolve
@@ -80,7 +81,7 @@ def compress(
     before = measure(loaded, documents, f"{text} before", tokens=tokens)
     bytes_before = sum(file.stat().st_size for file in _files(str(model), base))
     loaded = load(model, base=base, dtype="float32")  # what a GGUF holds exactly, before it is rounded again
-    merged = bool(lora_layers(loaded.network))
+    merged = has_adapters(loaded.network)
     if merged:
         merge_adapters(loaded.network)
     with directory_written_whole(folder) as temporary:

@@ -20,7 +20,7 @@ from typing import Any
 
 from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
 from lmworks.adaptation.distillation.student import narrower, shallower
-from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.old_text import rows_written
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.memory import keep_freed_memory
@@ -32,6 +32,7 @@ from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
 from lmworks.jobs.runs import LOG, check_run, end_run, provenance, say_replaced, start_run, training_facts
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
+from lmworks.models.adapted import has_adapters
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
@@ -103,7 +104,7 @@ def distill(
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
     start_run(run, chosen, hashes, resume, started)
     master = load(chosen.teacher.reference, dtype=chosen.teacher.dtype or fast_dtype())
-    if lora_layers(master.network):
+    if has_adapters(master.network):
         merge_adapters(master.network)
     model = student_of(chosen, master)
     say(f"student        {_size(model)} of the teacher's {_size(master)}")
@@ -156,7 +157,7 @@ def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
                 f"the student {settings.reference} has another vocabulary than its teacher {reference}, whose "
                 "predictions would be of other tokens; take two models with one tokenizer"
             )
-        if lora_layers(model.network):
+        if has_adapters(model.network):
             merge_adapters(model.network)
         return model
     network = teacher.network

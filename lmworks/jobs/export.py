@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import regular, says_why, written_whole
 from lmworks.evaluation.likelihood import change, measure
@@ -21,6 +21,7 @@ from lmworks.grounding.beside import index_beside
 from lmworks.jobs.importance import importance
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.adapted import has_adapters
 from lmworks.models.files.gguf import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
@@ -94,7 +95,7 @@ def export(
     if loaded.source is not None and file.exists() and file.samefile(loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")
     loaded.must_write()
-    merged = bool(lora_layers(loaded.network))
+    merged = has_adapters(loaded.network)
     if merged:
         merge_adapters(loaded.network)
     parts = None if text is None else split(read(text).documents)

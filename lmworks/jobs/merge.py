@@ -6,6 +6,7 @@ made = merge(["models/notes"], keep=0.7, text="notes/")      # measured at sever
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
-from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
-from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, Comparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
+from lmworks.models.adapted import has_adapters
 from lmworks.models.files.directory import read_facts, read_json, refuse_foreign_files, write_facts, write_network
 from lmworks.models.files.references import resolve
 from lmworks.text.corpus.folder import read_split
@@ -81,9 +83,9 @@ def merge(
         before = measure_texts(started, texts, EvaluationSettings())
         for share in sorted({*SHARES, keep}):
             put = merged(origin, tensors, replace(settings, keep=share))
-            measured[share] = compare(before, measure_texts(_with(started, put), texts, EvaluationSettings()))
+            measured[share] = compare(before, measure_texts(with_weights(started, put), texts, EvaluationSettings()))
             say(f"kept {share:4.0%}      {'; '.join(f'{one.text} {one.difference}' for one in measured[share])}")
-    result = _with(started, merged(origin, tensors, settings))
+    result = with_weights(started, merged(origin, tensors, settings))
     facts = {
         "merged": {
             "way": way,
@@ -123,7 +125,7 @@ def base_of(reference: str) -> str:
 def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[str, Tensor]:
     """A model's tensors, adapters merged in. ModelError where it has other ones than the base."""
     model = load(reference, compress="none", base=base if is_adapter(Path(reference)) else None)
-    if lora_layers(model.network):
+    if has_adapters(model.network):
         merge_adapters(model.network)
     found: dict[str, Tensor] = dict(model.network.state_dict())
     wanted: dict[str, Any] = dict(started.network.state_dict())
@@ -141,10 +143,8 @@ def _shape(tensors: dict[str, Tensor], name: str) -> list[int] | None:
     return list(tensors[name].shape) if name in tensors else None
 
 
-def _with(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageModel:
+def with_weights(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageModel:
     """A model of the same kind with other weights."""
-    import copy
-
     network = copy.deepcopy(model.network)
     network.load_state_dict(tensors, assign=True)
     return LanguageModel(network.requires_grad_(False).eval(), model.tokenizer, model.source, model.reference)

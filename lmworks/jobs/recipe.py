@@ -89,8 +89,6 @@ _TABLES: dict[str, Any] = {
     name: (part.settings, Field(default=part.settings(), description=part.summary))
     for name, part in (METHODS | RETENTIONS).items()  # type: ignore[operator]
 }
-CHOICES: dict[str, dict[str, Any]] = {"method": METHODS, "retain": RETENTIONS}
-"""A recipe's keys that name a part -> the parts."""
 _Tables: Any = create_model("_Tables", __base__=RecipeFile, **_TABLES)
 
 
@@ -100,6 +98,9 @@ class Recipe(_Tables):  # type: ignore[misc]
     explain_as: ClassVar[str] = "build"
 
     kind = "build"
+
+    choices: ClassVar[dict[str, dict[str, Any]]] = {"method": METHODS, "retain": RETENTIONS}
+    """Keys that name a part, each with the parts, whose tables have their names."""
 
     method: str = Field(
         default="lora",
@@ -129,7 +130,7 @@ class Recipe(_Tables):  # type: ignore[misc]
 
     @model_validator(mode="after")
     def _speaks_of_what_it_chose(self) -> Self:
-        for key, parts in CHOICES.items():
+        for key, parts in self.choices.items():
             chosen = getattr(self, key)
             if chosen not in parts:
                 close = difflib.get_close_matches(chosen, parts, n=1)
@@ -147,6 +148,7 @@ class Recipe(_Tables):  # type: ignore[misc]
     def _without_idle_tables(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The tables of what was not chosen hold defaults, which say nothing about this run."""
         dumped = dump(self)
-        idle = (METHODS.keys() | RETENTIONS.keys()) - {self.method, self.retain}
-        first = ("method", self.method, "retain", self.retain)
+        chosen = {key: getattr(self, key) for key in self.choices}
+        idle = {name for parts in self.choices.values() for name in parts} - set(chosen.values())
+        first = [name for pair in chosen.items() for name in pair]
         return {name: dumped[name] for name in (*first, *dumped) if name not in idle}

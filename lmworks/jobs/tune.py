@@ -46,10 +46,10 @@ def preview(model: str, data: str | os.PathLike[str], count: int = 3) -> list[st
     documents = read(str(data)).documents[:count]
     if not documents:
         raise DataError(f"{data} holds no text and no conversation")
-    return [_marked(tokenizer, example_of(document, tokenizer)) for document in documents]
+    return [marked(tokenizer, example_of(document, tokenizer)) for document in documents]
 
 
-def _marked(tokenizer: Tokenizer, example: Example) -> str:
+def marked(tokenizer: Tokenizer, example: Example) -> str:
     """The text of an example's tokens, special ones too, runs that carry loss in brackets."""
     run: list[int] = []
     pieces, learnt = [f"{example.source}\n"], False

@@ -109,13 +109,13 @@ def _state(network: Network) -> str | None:
     ]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
+    beyond = next((one.beyond for one in adapted_layers(network).values() if one.beyond is not None), None)
     against = {
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
         "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
-        "packs updates of low rank, and an adapter scales rows as well; merged into the weights it runs": not all(
-            one.low_rank for one in adapted_layers(network).values()
-        ),
+        f"packs updates of low rank, and an adapter {beyond}": beyond is not None,
+        "begins no text with a trained prompt": network.prompt is not None,
         "packs adapters, and some are part of their weights now; merge_adapters takes them off": any(
             one.merged for one in adapted_layers(network).values()
         ),

@@ -60,6 +60,8 @@ class Field(Table):
     SUMS = auto()
     SCALES_STRIDE = auto()
     """Bytes from a token's scales to the next one's; twice that from its sums to the next one's."""
+    ADAPTERS = auto()
+    """int64 [tokens]: the number of the adapter of the token's row, 0 for none (adapters.py)."""
     MIXED = auto()
     """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
     COSINES = auto()
@@ -173,7 +175,7 @@ def room_numbers(logits: int) -> int:
 
 
 ADAPTER_ENTRY_BYTES = 24
-"""Of a block of rows, in the table of an adapter (adapters.py)."""
+"""Of a block of rows and one adapter, in the table of a matrix's adapters (adapters.py)."""
 
 
 # The barrier, offsets in bytes, 64 apart where different threads write. At 0 the threads that have arrived.

@@ -6,7 +6,9 @@ beginning) is copied when one of them writes into it. The layout of a page: posi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ class PagedCache(Cache):
 
     def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
         self.length = 0
+        self.adapters = [None] * batch
         self.memory = None
         self._read = [torch.empty(batch, 0, dtype=torch.long)]
         self.real: Bool[Tensor, "batch seq"] | None = None
@@ -82,6 +85,7 @@ class PagedCache(Cache):
         assert isinstance(other, PagedCache)
         self._unalign()
         self.sizes, self.pages = self.sizes + other.sizes, self.pages + other.pages
+        self.adapters += other.adapters
         width = max(self.addresses.shape[1], other.addresses.shape[1])
         both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
         self._keep_addresses(np.concatenate(both))
@@ -147,10 +151,21 @@ class PagedCache(Cache):
             for page in row:
                 page.users += 1
         self.pages, self.sizes = pages, [self.sizes[row] for row in chosen]
+        self.adapters = [self.adapters[row] for row in chosen]
         self._keep_addresses(self.addresses[chosen])
         self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def fork(self, rows: Tensor) -> Self:
+        """A cache with these rows, which shares their pages with this one."""
+        forked = copy.copy(self)
+        forked.pages = [list(row) for row in self.pages]
+        for row in forked.pages:
+            for page in row:
+                page.users += 1
+        forked.keep(rows)
+        return forked
 
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
         """Not for PyTorch, whose layers want keys and values side by side."""

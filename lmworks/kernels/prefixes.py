@@ -1,8 +1,9 @@
 """Pages of texts that were read, kept so that a text which begins alike need not be read again.
 
 Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before
-it, so what is found is the text from its first token on. Where there is no more room, the page that was not wanted
-for the longest time goes; a page is never wanted without those before it, so it is the end of a text.
+it, so what is found is the text from its first token on, as one adapter, or none, reads it. Where there is no more
+room, the page that was not wanted for the longest time goes; a page is never wanted without those before it, so it is
+the end of a text.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from lmworks.kernels.pages import PAGE, Page, PagedCache, bytes_of
 from lmworks.models.cache import Cache
 
-Key = tuple[int, tuple[int, ...]]
-"""Number of the page before it (0 for none), and its tokens."""
+Key = tuple[int | str, tuple[int, ...]]
+"""Number of the page before it, and its tokens; of a text's first page 0, or the name of the adapter that read it."""
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Prefixes:
         """Begin an empty row with the pages that hold the beginning of these tokens; returns how many of them it
         then holds."""
         assert isinstance(cache, PagedCache)
-        keys = self._known(tokens)
+        keys = self._known(tokens, cache.adapters[row])
         cache.begin(row, [self._kept[key].page for key in keys])
         self._want(keys)
         return cache.sizes[row]
@@ -46,8 +47,9 @@ class Prefixes:
         """Keep the full pages of a row that holds these tokens, or more, or fewer."""
         assert isinstance(cache, PagedCache)
         tokens, pages = tokens[: cache.sizes[row]], cache.pages[row]
-        keys = self._known(tokens)
-        before = self._kept[keys[-1]].number if keys else 0
+        adapter = cache.adapters[row]
+        keys = self._known(tokens, adapter)
+        before = self._kept[keys[-1]].number if keys else adapter or 0
         for place in range(len(keys), min(len(tokens) // PAGE, len(pages))):
             key = before, tuple(tokens[place * PAGE : (place + 1) * PAGE])
             self._made += 1
@@ -59,9 +61,9 @@ class Prefixes:
         while self.bytes > self.limit:
             self._kept.popitem(last=False)[1].page.users -= 1
 
-    def next_missing(self, tokens: Sequence[int]) -> Sequence[int]:
-        """The tokens up to the end of the first page that is not kept."""
-        return tokens[: (len(self._known(tokens[:-1])) + 1) * PAGE]
+    def next_missing(self, tokens: Sequence[int], adapter: str | None = None) -> Sequence[int]:
+        """The tokens up to the end of the first page that is not kept, as this adapter reads them."""
+        return tokens[: (len(self._known(tokens[:-1], adapter)) + 1) * PAGE]
 
     def bytes_with(self, caches: Sequence[Cache]) -> int:
         """Memory of the pages that are kept and of those in these caches, each counted once."""
@@ -80,9 +82,9 @@ class Prefixes:
         """All that are kept."""
         return [one.page for one in self._kept.values()]
 
-    def _known(self, tokens: Sequence[int]) -> list[Key]:
+    def _known(self, tokens: Sequence[int], adapter: str | None) -> list[Key]:
         keys: list[Key] = []
-        before = 0
+        before: int | str = adapter or 0
         for start in range(0, len(tokens) - PAGE + 1, PAGE):
             key = before, tuple(tokens[start : start + PAGE])
             if key not in self._kept:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from lmworks.kernels.packing import Stored
 from lmworks.kernels.pages import PagedCache
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
-from lmworks.models.adapted import AdaptedLinear, adapted_layers
+from lmworks.models.adapted import AdaptedLinear, Adapters, adapted_layers
 from lmworks.models.cache import Cache
 from lmworks.models.hooks import hook_points
 from lmworks.models.memory import Memory
@@ -135,17 +135,22 @@ class CompiledRunner:
         return self._stood and (cache is None or isinstance(cache, PagedCache))
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
+        self,
+        tokens: Tokens,
+        mask: Mask | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding."""
         if self._runs(cache) and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
                 real = real_tokens(tokens, mask)
-                hidden = self.compiled.hidden(tokens, real, cache, segments)
+                hidden = self.compiled.hidden(tokens, real, cache, segments, adapter)
                 if cache is not None:
                     cache.advance(tokens, real)
                 return hidden
-        return self.plain.hidden(tokens, mask, cache, segments)
+        return self.plain.hidden(tokens, mask, cache, segments, adapter)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -204,11 +209,23 @@ class CompiledRunner:
             return self.compiled.write([row.tokens for row in rows], cache, choices, uniforms, interrupt)
         raise ConfigError("the compiled path failed while it wrote; read the text again, in a new cache")
 
-    def new_cache(self, rows: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
+    def new_cache(
+        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+    ) -> Cache:
         """An empty cache: pages, as long as the tape stands for the network."""
         if memory is None and self.stands():
-            return self.compiled.new_cache(rows)
-        return self.plain.new_cache(rows, capacity, memory)
+            return self.compiled.new_cache(rows, adapters)
+        return self.plain.new_cache(rows, capacity, memory, adapters)
+
+    def take_adapters(self, put: Callable[[], None]) -> None:
+        """Pack the adapters that are put beside the weights, which stay packed as they are."""
+        stands = self.stands()
+        put()
+        if stands:
+            self.compiled.take_adapters()
+            self._adapted = list(adapted_layers(self.network).values())
+            self._made_of = _Look(self.network)
+            self._hooks = [point.functions for point in hook_points(self.network).values()]
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts; None where a token's keys depend on what follows it."""

@@ -83,6 +83,10 @@ class Experiment:
         known = [one for value in module.values() for one in _metrics_in(value)]
         return {one.name: one for one in known}
 
+    def parameters(self, scale: Scale) -> type[Config]:
+        """What can be set of a run, with the defaults of the scale."""
+        return parameters_of(self.question, self.measure, scale)
+
     def settings(self, scale: Scale, assignments: Sequence[str] = ()) -> dict[str, Any]:
         """The parameters of a run: defaults of the scale, then `name=value` for each that differs.
 
@@ -91,10 +95,8 @@ class Experiment:
         return settings_of(self.question, self.measure, scale, assignments)
 
 
-def settings_of(
-    question: int, measure: Callable[..., Any], scale: Scale, assignments: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The parameters of a measuring function at a scale, its `run` left out."""
+def parameters_of(question: int, measure: Callable[..., Any], scale: Scale) -> type[Config]:
+    """The parameters of a measuring function as settings with their defaults at a scale, its `run` left out."""
     require_scale(scale)
     hints = get_type_hints(measure, include_extras=True)
     fields = {
@@ -105,9 +107,16 @@ def settings_of(
         for name, parameter in inspect.signature(measure).parameters.items()
         if name != "run"
     }
-    model = create_model(f"q{question:02d}", __base__=Config, **cast(Mapping[str, Any], fields))
+    return create_model(f"q{question:02d}", __base__=Config, **cast(Mapping[str, Any], fields))
+
+
+def settings_of(
+    question: int, measure: Callable[..., Any], scale: Scale, assignments: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values of those parameters, with what is assigned."""
+    model = parameters_of(question, measure, scale)
     values = model(**overrides(assignments))
-    return {name: getattr(values, name) for name in fields}
+    return {name: getattr(values, name) for name in model.model_fields}
 
 
 def experiment(question: int, *, claim: str, **declared: Any) -> Callable[[Callable[..., None]], Experiment]:

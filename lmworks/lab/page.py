@@ -110,7 +110,7 @@ def measured(finding: Finding) -> str:
     """How a finding was measured: scale, seeds, time, day, machine."""
     seeds = f"{len(finding.seeds)} seeds, " if finding.seeds else ""
     machines = ", ".join(dict.fromkeys(str(one["processor"]) for one in finding.machines))
-    return f"{finding.scale}, {seeds}{_took(finding)}, {finding.started[:10]}, {machines}"
+    return f"{finding.scale}, {seeds}{took(finding)}, {finding.started[:10]}, {machines}"
 
 
 def _details(finding: Finding) -> str:
@@ -136,7 +136,8 @@ def _labelled(label: str, text: str) -> str:
     return f"**{label}** {text}" if text else ""
 
 
-def _took(finding: Finding) -> str:
+def took(finding: Finding) -> str:
+    """How long a run took: "199 s", "28 min"."""
     minutes = finding.seconds / 60
     return f"{finding.seconds:,.0f} s" if minutes < 10 else f"{minutes:,.0f} min"
 

@@ -1,42 +1,176 @@
-"""Linear layers with adapters, as those who run a network see them; adaptation/lora.py makes and trains them."""
+"""Linear layers with adapters, as those who run a network see them; files of adaptation/ make and train them.
+
+A layer has one adapter that every row of a batch uses, or several by name (`LinearWithAdapters`), of which each row
+uses one, or none.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.errors import ConfigError
 from lmworks.models.unread import peeked
+
+Update = tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]
+"""Some rows, D and U."""
+Adapters = Sequence[str | None] | None
+"""The adapter of each row by its name, None for the base; None where no row has one."""
 
 
 class AdaptedLinear(nn.Module, ABC):
-    """A linear layer with updates of low rank, U D x, on ranges of its rows."""
+    """A frozen linear layer and what is trained beside it."""
 
     base: Any
     """A linear layer, or one that keeps its weight in few bits."""
-    enabled: bool
+    enabled: bool = True
     """Off, the layer is its base."""
-    scale: float
+    scale: float = 1.0
     """Multiplied into U by `updates`."""
-    low_rank: bool = True
-    """Are `updates` all that the layer adds to its base?"""
+    beyond: str | None = None
+    """What the layer does that `updates` do not say, as the compiled path names it; None for nothing."""
 
     @property
-    @abstractmethod
     def merged(self) -> bool:
-        """Are the updates part of the base's weight now?"""
+        """Is the adapter part of the base's weight now?"""
+        return False
 
     @abstractmethod
-    def updates(self) -> Iterator[tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]]:
+    def own(self) -> list[nn.Parameter]:
+        """The adapter's parameters."""
+
+    def trained(self) -> list[nn.Parameter]:
+        """Those of its own that require gradients, in the order of the gradients of `backward_by_hand`; none while
+        they are off."""
+        return [one for one in self.own() if one.requires_grad and self.enabled]
+
+    @property
+    def by_hand(self) -> bool:
+        """Do `forward_by_hand` and `backward_by_hand` compute what the layer does? Not while adapters are merged."""
+        return not self.merged and not any(one.requires_grad for one in self.base.parameters())
+
+    def updates(self) -> Iterator[Update]:
+        """Of each range of rows to which U D x is added: the rows, D and U."""
+        return iter(())
+
+    @abstractmethod
+    def merge(self) -> None:
+        """Make the adapter part of the weight; a second call changes nothing. ConfigError where it cannot be."""
+
+    def unmerge(self) -> None:
+        """Put the weight back as it was, to the bit."""
+
+    def adapters(self) -> dict[str | None, Iterable[Update]]:
+        """The updates of each of its adapters by name; None is the name of the one that every row uses."""
+        return {None: self.updates()}
+
+
+class RowChoice(threading.local):
+    """Which adapter each row of the batch uses that a thread computes; all layers of a network share it."""
+
+    names: tuple[str | None, ...] = ()
+
+    def __reduce__(self) -> Any:
+        """The layers of a copied network share one of their own."""
+        return RowChoice, ()
+
+
+class NamedAdapter(nn.Module):
+    """One of several adapters of a layer, frozen."""
+
+    def __init__(self, updates: Iterable[Update]) -> None:
+        super().__init__()
+        every = list(updates)
+        self.rows = [rows for rows, _, _ in every]
+        self.down, self.up = (
+            nn.ParameterList(nn.Parameter(one.detach().clone(), requires_grad=False) for one in each)
+            for each in ([down for _, down, _ in every], [up for _, _, up in every])
+        )
+        self._copies: tuple[tuple[object, ...], Tensor, Tensor] | None = None
+
+    def updates(self) -> Iterator[Update]:
         """Of each range of rows: the rows, D and U."""
+        return zip(self.rows, self.down, self.up, strict=True)
+
+    def forward(self, x: Float[Tensor, "*batch inputs"], outputs: int) -> Float[Tensor, "*batch outputs"]:
+        """U D x, zero in the rows that it leaves alone."""
+        state = (x.dtype, *(one._version for one in (*self.down, *self.up)))
+        if self._copies is None or self._copies[0] != state:
+            down = torch.cat([one.to(x.dtype) for one in self.down])
+            up, done = x.new_zeros(outputs, len(down)), 0
+            for rows, _, part in self.updates():
+                up[rows, done : done + part.shape[1]] = part.to(x.dtype)
+                done += part.shape[1]
+            self._copies = state, down, up
+        _, down, up = self._copies
+        return F.linear(F.linear(x, down), up)
+
+
+class LinearWithAdapters(AdaptedLinear):
+    """A frozen linear layer with several adapters by name; each row of a batch uses the one that `chosen` says."""
+
+    by_hand = False
+
+    def __init__(self, base: Any, chosen: RowChoice) -> None:
+        super().__init__()
+        self.base, self.chosen = base, chosen
+        self.named: list[str] = []
+        self.every = nn.ModuleList()
+        """The adapters of these names."""
+
+    def add(self, name: str, adapter: NamedAdapter) -> None:
+        """One more."""
+        self.named.append(name)
+        self.every.append(adapter)
+
+    def adapter(self, name: str) -> NamedAdapter:
+        """The one of a name."""
+        found = self.every[self.named.index(name)]
+        assert isinstance(found, NamedAdapter)
+        return found
+
+    def forward(self, x: Float[Tensor, "batch seq inputs"]) -> Float[Tensor, "batch seq outputs"]:
+        """The layer, each row with its adapter."""
+        y: Tensor = self.base(x)
+        names = self.chosen.names
+        if not self.enabled or not any(names):
+            return y
+        assert len(names) == len(x), "a name for each row of the batch"
+        for name in dict.fromkeys(one for one in names if one is not None):
+            if name in self.named:
+                at = [row for row, one in enumerate(names) if one == name]
+                y[at] += self.adapter(name)(x[at], y.shape[-1])
+        return y
+
+    def own(self) -> list[nn.Parameter]:
+        """Those of all adapters."""
+        return [*self.every.parameters()]
+
+    def merge(self) -> None:
+        """ConfigError: it cannot be."""
+        raise ConfigError("several adapters stand beside one weight; load one of them by itself to merge it")
+
+    def adapters(self) -> dict[str | None, Iterable[Update]]:
+        """The updates of each by its name."""
+        return {name: self.adapter(name).updates() for name in self.named}
 
 
 def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
     """The layers that have adapters, by path."""
     return {path: module for path, module in network.named_modules() if isinstance(module, AdaptedLinear)}
+
+
+def has_adapters(network: nn.Module) -> bool:
+    """Is anything trained beside the network's own weights: adapters on layers, or a prompt?"""
+    return getattr(network, "prompt", None) is not None or bool(adapted_layers(network))
 
 
 def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -45,9 +179,51 @@ def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     adapted = adapted_layers(network)
     found = {}
     for name, parameter in peeked(network).items():
+        if name.startswith("prompt."):
+            continue
         layer = next((path for path in adapted if name.startswith(f"{path}.")), None)
         if layer is None:
             found[name] = parameter
         elif name.startswith(f"{layer}.base."):
             found[layer + name.removeprefix(f"{layer}.base")] = parameter
     return found
+
+
+def adapter_names(network: nn.Module) -> list[str]:
+    """The adapters that rows can name."""
+    every = (one.adapters() for one in adapted_layers(network).values())
+    return list(dict.fromkeys(name for one in every for name in one if name is not None))
+
+
+def no_adapter(name: str, known: Sequence[str]) -> ConfigError:
+    """What is said of a name that is none: the base's output would be wrong, and nobody would see it."""
+    there = f"there is {' and '.join(known)}" if known else "there is none; add_adapter puts one beside the model"
+    return ConfigError(f"there is no adapter {name!r}; {there}")
+
+
+def of_each_row(adapters: Adapters, rows: int) -> list[str | None]:
+    """The name of each row's adapter; ConfigError unless there is one for each row."""
+    if adapters is None:
+        return [None] * rows
+    if len(adapters) != rows:
+        raise ConfigError(f"there are {len(adapters)} adapters for {rows} rows; name one for each row, or None")
+    return list(adapters)
+
+
+@contextlib.contextmanager
+def rows_adapted(network: nn.Module, adapters: Sequence[str | None]) -> Iterator[None]:
+    """Each row of a batch with its adapter, for the length of the block. ConfigError for a name that is none."""
+    if not any(adapters):
+        yield
+        return
+    known = adapter_names(network)
+    for name in adapters:
+        if name is not None and name not in known:
+            raise no_adapter(name, known)
+    layers = (one for one in adapted_layers(network).values() if isinstance(one, LinearWithAdapters))
+    chosen = next(layers).chosen
+    before, chosen.names = chosen.names, tuple(adapters)
+    try:
+        yield
+    finally:
+        chosen.names = before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,9 @@ class Cache:
     padding (None as long as all are).
     """
 
+    lead = 0
+    """How many tokens, the first, are a trained prompt's and none of the text's."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -37,6 +42,8 @@ class Cache:
         memory: Memory | None = None,
     ) -> None:
         self.length = 0
+        self.adapters: list[str | None] = [None] * batch
+        """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
         self.memory = memory
         """What an encoder-decoder attends to, a source for each row."""
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
@@ -79,8 +86,8 @@ class Cache:
         self.length += tokens.shape[1]
 
     def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` tokens."""
-        self.length = min(length, self.length)
+        """Forget everything after the first `length` tokens of the text."""
+        self.length = min(self.lead + length, self.length)
         self.tokens = self.tokens[:, : self.length]
         if self.real is not None:
             self.real = self.real[:, : self.length]
@@ -90,10 +97,23 @@ class Cache:
         self._keys = [self._kept(store, rows) for store in self._keys]
         self._values = [self._kept(store, rows) for store in self._values]
         self.tokens = self.tokens.index_select(0, rows)
+        self.adapters = [self.adapters[row] for row in rows.tolist()]
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def fork(self, rows: Tensor) -> Self:
+        """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
+        forked = copy.copy(self)
+        forked._keys, forked._values = (
+            [store[:, :, : self.length].index_select(0, rows) for store in stores]
+            for stores in (self._keys, self._values)
+        )
+        forked.tokens = self.tokens.index_select(0, rows)
+        forked.memory = None if self.memory is None else self.memory.keep(rows)
+        forked.real = None if self.real is None else self.real.index_select(0, rows)
+        return forked
 
     def join(self, other: Cache) -> None:
         """Append another cache's rows to these; the shorter texts are padded on the left."""
@@ -105,7 +125,8 @@ class Cache:
             for pair in ((self._keys, other._keys), (self._values, other._values))
         )
         pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
-        self.tokens, self.length = torch.cat(pads), longest
+        self.tokens, self.length, self.lead = torch.cat(pads), longest, max(self.lead, other.lead)
+        self.adapters += other.adapters
         if self.memory is not None and other.memory is not None:
             self.memory = self.memory.join(other.memory)
 
@@ -117,7 +138,7 @@ class Cache:
         from_end = real.flip(1).cumsum(1).flip(1)
         real = real & (from_end > torch.tensor(counts, device=real.device)[:, None])
         self.real = real
-        self.truncate(int(real.any(0).nonzero().max()) + 1 if bool(real.any()) else 0)
+        self.truncate(max(int(real.any(0).nonzero().max()) + 1 - self.lead, 0) if bool(real.any()) else 0)
         if bool(self.real.all()):
             self.real = None
 

@@ -28,6 +28,7 @@ from lmworks.models.initialisation import initialise
 from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
+from lmworks.models.prompt import TrainedPrompt
 from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens
 from lmworks.models.unread import leave_unread, peek
@@ -57,6 +58,7 @@ class Network(Stack):
         judged = config.embedding_width if config.classifier_transform else config.dim
         self.classifier = nn.Linear(judged, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
+        self.prompt: TrainedPrompt | None = None
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -152,14 +154,24 @@ class Network(Stack):
         _a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
-        positions = self.positions_of(tokens, real, documents, cache)
+        led = None
         x = looked_up(self.embedding, tokens, IDS)
+        if self.prompt is not None and self.prompt.leads(cache):
+            led = self.prompt.led(tokens, real, documents, prefix)
+            x, tokens = led.put(self._scaled(x), self._before_texts(self.prompt)), led.tokens
+            real, documents, prefix = led.real, led.documents, led.seen
+        positions = self.positions_of(tokens, real, documents, cache)
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
-        x = self.read(self._scaled(x), tokens, positions, real, documents, cache, segments, memory, prefix)
+        x = x if led is not None else self._scaled(x)
+        x = self.read(x, tokens, positions, real, documents, cache, segments, memory, prefix)
         if cache is not None:
             cache.advance(tokens, real)
-        return x
+        if led is None:
+            return x
+        if cache is not None:
+            cache.lead = led.length
+        return led.taken(x)
 
     def encode(self, source: Tokens, mask: Real | None = None) -> Memory:
         """What an encoder-decoder's encoder makes of a source text, for `hidden`; `mask` is False on padding."""
@@ -215,6 +227,12 @@ class Network(Stack):
         if self.config.embedding_scale is not None:
             x = x * self.config.embedding_scale
         return x
+
+    def _before_texts(self, prompt: TrainedPrompt) -> Float[Tensor, "length dim"]:
+        """A trained prompt as the blocks read it: as tokens' embeddings; with Gemma's factor, which transformers has
+        for tokens alone, as it is."""
+        vectors = prompt.vectors.to(self.dtype)
+        return vectors if self.config.scale_embedding else self._scaled(vectors)
 
     def _memory(
         self, tokens: Tokens, documents: Tokens | None, cache: Cache | None, memory: Memory | None

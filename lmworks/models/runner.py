@@ -11,7 +11,7 @@ PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.adapted import Adapters
 from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.memory import Memory
@@ -93,13 +94,14 @@ class Prefixes(Protocol):
     """Beginnings of texts, kept so that a text which begins alike need not read them again."""
 
     def begin(self, cache: Cache, row: int, tokens: Sequence[int]) -> int:
-        """Begin an empty row with what is kept of these tokens' beginning; returns how many of them it then holds."""
+        """Begin an empty row with what is kept of these tokens' beginning, read by the row's adapter; returns how many
+        of them it then holds."""
 
     def keep(self, cache: Cache, row: int, tokens: Sequence[int]) -> None:
         """Keep the beginning of a row that holds these tokens (or more, or fewer)."""
 
-    def next_missing(self, tokens: Sequence[int]) -> Sequence[int]:
-        """The tokens up to the end of the first part that is not kept."""
+    def next_missing(self, tokens: Sequence[int], adapter: str | None = None) -> Sequence[int]:
+        """The tokens up to the end of the first part that is not kept, as this adapter reads them."""
 
     def bytes_with(self, caches: Sequence[Cache]) -> int:
         """Memory of what is kept and of these caches; what they share counts once."""
@@ -140,9 +142,15 @@ class Runner(Sampler, Protocol):
         beside them."""
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
+        self,
+        tokens: Tokens,
+        mask: Mask | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states after the last norm; `segments` numbers the text that each token belongs to (BERT)."""
+        """Hidden states after the last norm; `segments` numbers the text that each token belongs to (BERT), and the
+        `adapter` is that of all texts where there is no cache. ConfigError for an adapter that there is not."""
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -162,9 +170,15 @@ class Runner(Sampler, Protocol):
         times, until a row comes to its end, to a token that the caller has to choose, or to its last random number,
         or `interrupt` is 1. Rows with guesses keep those that are right. Several rows with guesses take one round."""
 
-    def new_cache(self, rows: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
+    def new_cache(
+        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+    ) -> Cache:
         """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what
-        `network.encode` made of the sources."""
+        `network.encode` made of the sources. `adapters` names the adapter that reads each row; ConfigError for one
+        that there is not."""
+
+    def take_adapters(self, put: Callable[[], None]) -> None:
+        """Have adapters put beside the network's weights, and run with them, too; what caches hold stays."""
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts, in at most `limit` bytes; None where it keeps none. What it holds is

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.models.adapted import Adapters, of_each_row, rows_adapted
 from lmworks.models.cache import Cache
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network
@@ -35,10 +36,17 @@ class TorchRunner:
         return False
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
+        self,
+        tokens: Tokens,
+        mask: Mask | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in the type of the weights."""
-        return self.network.hidden(tokens, mask, cache=cache, segments=segments)
+        adapters = [adapter] * len(tokens) if cache is None else cache.adapters
+        with rows_adapted(self.network, adapters):
+            return self.network.hidden(tokens, mask, cache=cache, segments=segments)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -47,11 +55,11 @@ class TorchRunner:
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
         """Logits after the last token of each row."""
         must_end_with_tokens(mask)
-        return self.network.logits(self.network.hidden(tokens, mask, cache=cache)[:, -1])
+        return self.network.logits(self.hidden(tokens, mask, cache)[:, -1])
 
     def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:
         """Put keys and values of more tokens into the cache."""
-        self.network.hidden(tokens, mask, cache=cache)
+        self.hidden(tokens, mask, cache)
 
     def can_write(self, cache: Cache) -> bool:
         """Whoever calls it chooses each token."""
@@ -61,9 +69,17 @@ class TorchRunner:
         """Never: `can_write` says so."""
         raise AssertionError("PyTorch writes nothing ahead; ask can_write first")
 
-    def new_cache(self, rows: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
+    def new_cache(
+        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+    ) -> Cache:
         """An empty cache."""
-        return self.network.new_cache(rows, capacity, memory)
+        cache = self.network.new_cache(rows, capacity, memory)
+        cache.adapters = of_each_row(adapters, rows)
+        return cache
+
+    def take_adapters(self, put: Callable[[], None]) -> None:
+        """It runs whatever parts the network has."""
+        put()
 
     def new_prefixes(self, limit: int) -> None:
         """None: keys and values of several texts stand in one buffer, which they cannot share."""

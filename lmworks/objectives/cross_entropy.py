@@ -46,6 +46,52 @@ def cross_entropy(
     return total
 
 
+def log_probabilities(
+    states: Float[Tensor, "rows dim"],
+    head: Float[Tensor, "vocab dim"],
+    labels: Int[Tensor, " rows"],
+    logit_cap: float | None = None,
+) -> Float[Tensor, " rows"]:
+    """log softmax(states head^T)[label] of each row by itself, in nats: for losses of a whole text's probability."""
+    found: Tensor = _LogProbabilities.apply(states, head, labels[:, None], _Terms(0.0, 0.0, logit_cap))
+    return found
+
+
+class _LogProbabilities(torch.autograd.Function):
+    """What weighs the rows is known after the forward alone. Each row's state has a gradient of its own, made in the
+    forward; the head's is a sum over rows, so their logits are made again for it."""
+
+    @staticmethod
+    def forward(context: Any, states: Tensor, head: Tensor, wanted: Tensor, terms: _Terms) -> Tensor:
+        to_states, to_head = context.needs_input_grad[:2]
+        gradient = torch.empty_like(states) if to_states else None
+        losses = [
+            _part(states[part], head, wanted[part], terms, None if gradient is None else gradient[part], None)
+            for part in _parts(len(states))
+        ]
+        context.save_for_backward(gradient, *((states, head, wanted) if to_head else ()))
+        context.terms = terms
+        return -torch.cat(losses) if losses else states.new_zeros(0)
+
+    @staticmethod
+    def backward(context: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        gradient, *again = context.saved_tensors
+        to_states = None if gradient is None else (gradient * -scale[:, None]).to(gradient.dtype)
+        to_head = None
+        if again:
+            states, head, wanted = again
+            exact = torch.zeros_like(head, dtype=_exact(head))
+            for part in _parts(len(states)):
+                weights = -scale[part, None].to(states.dtype)
+                _part(states[part], head, wanted[part], context.terms, None, exact, weights)
+            to_head = exact.to(head.dtype)
+        return to_states, to_head, None, None
+
+
+def _parts(rows: int) -> list[slice]:
+    return [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: Tensor, head: Tensor, labels: Tensor, terms: _Terms) -> Tensor:
@@ -56,8 +102,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         exact = _exact(hidden)
         head_gradient = torch.zeros_like(head, dtype=exact) if to_head else None
         total = torch.zeros((), dtype=exact, device=hidden.device)
-        for start in range(0, len(rows), ROWS):
-            part = slice(start, start + ROWS)
+        for part in _parts(len(rows)):
             total += _part(
                 states[part],
                 head,
@@ -65,7 +110,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 terms,
                 None if states_gradient is None else states_gradient[part],
                 head_gradient,
-            )
+            ).sum()
         hidden_gradient = None
         if states_gradient is not None:
             hidden_gradient = torch.zeros_like(hidden).index_copy_(0, rows, states_gradient)
@@ -89,8 +134,10 @@ def _part(
     terms: _Terms,
     states_gradient: Tensor | None,
     head_gradient: Tensor | None,
-) -> Tensor:
-    """Loss of some rows; their gradients are written into (states) or added to (head) what is given."""
+    weights: Tensor | None = None,
+) -> Float[Tensor, " rows"]:
+    """Losses of some rows; their gradients are written into (states) or added to (head, with the rows' `weights`) what
+    is given."""
     products, cap, kept = states @ head.T, terms.logit_cap, 1.0 - terms.label_smoothing
     exact = _exact(products)
     logits = products if cap is None else products.to(exact).div_(cap).tanh_().mul_(cap)
@@ -116,8 +163,8 @@ def _part(
         if states_gradient is not None:
             torch.mm(products_gradient, head, out=states_gradient)
         if head_gradient is not None:
-            head_gradient += products_gradient.T @ states
-    return loss.sum()
+            head_gradient += products_gradient.T @ (states if weights is None else states * weights)
+    return loss[:, 0]
 
 
 def _exact(states: Tensor) -> torch.dtype:

@@ -50,9 +50,9 @@ class Loss:
 
     def over(self, counts: Sequence[float]) -> Float[Tensor, ""]:
         """This batch's share of the mean over a step, given what each part counts in the whole step."""
-        mean = self.total / counts[0]
+        mean = self.total / max(counts[0], 1)  # what counts nothing adds nothing
         for other, count in zip(self.others, counts[1:], strict=True):
-            mean = mean + other.total / count
+            mean = mean + other.total / max(count, 1)
         return mean
 
 

@@ -81,13 +81,15 @@ def create_app(
 
 
 def _model(models: ServedModels, name: str) -> dict[str, object]:
+    served = models.named(name)
     return {
         "id": name,
         "object": "model",
         "created": models.started,
         "owned_by": "lmworks",
         "max_model_len": models.names[name],
-        "loaded": models.named(name).loaded,
+        "parent": served.name if name in served.adapters else None,
+        "loaded": served.loaded,
     }
 
 

@@ -35,9 +35,16 @@ class ServedModel:
     """One model, loaded or not; `names` say how many tokens it reads under each of its names."""
 
     def __init__(
-        self, names: Mapping[str, int], make: Callable[[], Service], needs: int = 0, embeds: bool = False
+        self,
+        names: Mapping[str, int],
+        make: Callable[[], Service],
+        needs: int = 0,
+        embeds: bool = False,
+        adapters: Collection[str] = (),
     ) -> None:
         self.names, self.make, self.needs, self.embeds = dict(names), make, needs, embeds
+        self.adapters = tuple(adapters)
+        """Those of its names that are adapters beside it."""
         """`make` loads it, which takes as many bytes as it `needs`; one that `embeds` gets the requests for vectors
         that name no model."""
         self.service: Service | None = None
@@ -90,10 +97,12 @@ class ServedModels:
     @classmethod
     def of(cls, service: Service) -> ServedModels:
         """A model that is loaded, and never put away."""
-        names = {service.name: service.model.longest}
+        names = dict.fromkeys((service.name, *service.adapters), service.model.longest)
+        if service.name in service.adapters or service.embedder_name in service.adapters:
+            raise ConfigError("a model and an adapter have one name; give the adapter another one")
         if service.embedder is not None and service.embedder_name != service.name:
             names[service.embedder_name] = service.embedder.longest
-        served = ServedModel(names, lambda: service)
+        served = ServedModel(names, lambda: service, adapters=service.adapters)
         served.service = service
         return cls([served], keys=service.keys, limits=service.limits)
 

@@ -8,20 +8,22 @@ named; and what each will take, said before it takes it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from lmworks.adaptation.peft_format import WEIGHTS
 from lmworks.basics import progress
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
 from lmworks.encoding.embedding import Pooling
 from lmworks.generation.engine import PREFIX_BYTES
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.index import Index
 from lmworks.kernels.footprint import Footprint, in_gigabytes
-from lmworks.loading import load, network_path
+from lmworks.language_model import LanguageModel
+from lmworks.loading import add_adapter, base_among, load, network_path
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModel, ServedModels
 from lmworks.serving.service import Service
@@ -44,6 +46,8 @@ class Opening:
     keys: Collection[str] = ()
     limits: ServerLimits = field(default_factory=ServerLimits)
     log: Log = field(default_factory=lambda: Log(None))
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of adapters, by the names that requests give."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def one(
     """A model that is loaded now, with an adapter on it where one is given, and never put away."""
     path, base, limits = adapter or reference, reference if adapter else base, opening.limits
     progress.note(Foretold.of(path, opening.compress, base).said(name or path, limits.seats))
-    model = load(path, base=base, compress=opening.compress)
+    for folder in opening.adapters.values():
+        base_among(folder, [path])
+    model = _with_adapters(load(path, base=base, compress=opening.compress), opening.adapters)
     embedder = None if opening.embedder is None else load(opening.embedder)
     service = Service(
         model,
@@ -101,8 +107,12 @@ def several(references: Sequence[str], opening: Opening, *, memory: float | None
     `idle` in seconds. ModelError for one that would not fit there alone, and for what is no model."""
     free = available_bytes()
     budget = memory or (None if free is None else SHARE * free)
-    embedder = opening.embedder
-    models = [_named(one, opening, budget, one == embedder) for one in (*references, *filter(None, [embedder]))]
+    embedder, adapters = opening.embedder, {one: dict[str, Path]() for one in references}
+    for name, folder in opening.adapters.items():
+        adapters[base_among(folder, references)][name] = folder
+    every = [(replace(opening, adapters=adapters[one]), one) for one in references]
+    every += [(replace(opening, adapters={}), one) for one in filter(None, [embedder])]
+    models = [_named(one, how, budget, one == embedder) for how, one in every]
     more = {} if budget is None else {"memory": budget}
     return ServedModels(models, idle=idle, keys=opening.keys, limits=opening.limits, log=opening.log, **more)
 
@@ -110,16 +120,27 @@ def several(references: Sequence[str], opening: Opening, *, memory: float | None
 def _named(reference: str, opening: Opening, budget: float | None, embeds: bool) -> ServedModel:
     found = Foretold.of(reference, opening.compress)
     progress.note(found.said(reference, opening.limits.seats))
-    needed = found.weights + found.text
+    beside = sum((folder / WEIGHTS).stat().st_size for folder in opening.adapters.values())
+    needed = found.weights + found.text + beside
     if budget is not None and needed > budget:
         raise ModelError(
             f"{reference} takes {in_gigabytes(needed)} with the keys and values of one text, and all models together "
             f"may take {in_gigabytes(budget)}; give more --memory, or {found.footprint.largest_within(int(budget))}"
         )
-    return ServedModel({reference: found.longest}, functools.partial(_made, reference, opening), needed, embeds)
+    names = dict.fromkeys((reference, *opening.adapters), found.longest)
+    if reference in opening.adapters:
+        raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
+    make = functools.partial(_made, reference, opening)
+    return ServedModel(names, make, needed, embeds, adapters=opening.adapters)
+
+
+def _with_adapters(model: LanguageModel, adapters: Mapping[str, Path]) -> LanguageModel:
+    for name, folder in adapters.items():
+        add_adapter(model, name, folder)
+    return model
 
 
 def _made(reference: str, opening: Opening) -> Service:
-    model = load(reference, compress=opening.compress)
+    model = _with_adapters(load(reference, compress=opening.compress), opening.adapters)
     index = opening.index_of(model.source)
     return Service(model, name=reference, limits=opening.limits, lookup=opening.lookup, index=index)

@@ -31,7 +31,7 @@ def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
     Keys(keys)
     if not host.strip():
         raise ConfigError("the host is empty; give an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all")
-    if not _on_loopback(host) and not keys and not without_key:
+    if not on_loopback(host) and not keys and not without_key:
         raise ConfigError(
             f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, "
             "or --without-key where something else keeps strangers away"
@@ -40,10 +40,11 @@ def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
 
 def names_of(host: str, keys: int) -> set[str] | None:
     """The names that a server without keys answers to (see `guard.py`); None for any."""
-    return {*LOOPBACK, "[::1]", host} if _on_loopback(host) and not keys else None
+    return {*LOOPBACK, "[::1]", host} if on_loopback(host) and not keys else None
 
 
-def _on_loopback(host: str) -> bool:
+def on_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name

@@ -38,6 +38,8 @@ class Service:
         self.model = model
         self.name = name or model.reference or "model"
         """What clients call the model."""
+        self.adapters = tuple(model.adapters)
+        """What clients call the adapters beside it."""
         self.writes = model.config.arrangement != "encoder"
         """Whether it writes text; an encoder makes vectors alone."""
         self.embedder = embedder or (None if model.translates else model)

@@ -27,6 +27,10 @@ class Document:
     messages: tuple[dict[str, str], ...] | None = None
     """The turns of a conversation, each with `role` and `content`; None for plain text."""
 
+    rejected: tuple[dict[str, str], ...] | None = None
+    """Of a preference pair the same conversation, but for its last turn: the answer that is liked less than the one at
+    the end of `messages`."""
+
     metadata: Metadata = field(default_factory=dict, hash=False)
     """What it says of itself: author, date, tags; for filters of a search."""
 
@@ -56,9 +60,22 @@ class Document:
         return self.messages[0]["content"], self.messages[1]["content"]
 
     @classmethod
+    def preference(
+        cls,
+        chosen: Iterable[dict[str, str]],
+        rejected: Iterable[dict[str, str]],
+        source: str,
+        metadata: Metadata | None = None,
+    ) -> Document:
+        """A document of two conversations that differ in their last turn, the one with the better answer first."""
+        better, worse = tuple(chosen), tuple(rejected)
+        text = "\n\n".join(turn["content"] for turn in (*better, *worse[-1:]))
+        return cls(text, source, better, worse, metadata or {})
+
+    @classmethod
     def conversation(
         cls, messages: Iterable[dict[str, str]], source: str, metadata: Metadata | None = None
     ) -> Document:
         """A document of turns, each with a `role` and a `content`."""
         turns = tuple(messages)
-        return cls("\n\n".join(turn["content"] for turn in turns), source, turns, metadata or {})
+        return cls("\n\n".join(turn["content"] for turn in turns), source, turns, metadata=metadata or {})

@@ -1,8 +1,9 @@
 """One record of a .jsonl, .csv or .parquet file as a document.
 
-Understood: `messages` (OpenAI's chat records: a list of role and content), `conversations` (ShareGPT: a list of from
-and value), `text`, `instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the
-first of these that a record has counts.
+Understood: `chosen` and `rejected` (a preference pair: whole conversations, or answers to a `prompt`), `messages`
+(OpenAI's chat records: a list of role and content), `conversations` (ShareGPT: a list of from and value), `text`,
+`instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the first of these that a
+record has counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from lmworks.text.plain import UnreadableError, check_line, newlines
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 """What ShareGPT's files call some of them."""
+PAIR = ("chosen", "rejected")
+PROMPTS = ("prompt", "instruction", "input")
+"""What a pair's answers answer, where they are no conversations that begin with it."""
 KINDS = (
+    PAIR,
     ("messages",),
     ("conversations",),
     ("text",),
@@ -26,13 +31,18 @@ KINDS = (
     ("prompt", "response"),
     ("prompt", "completion"),
 )
-EXPECTED = "a `text`, `messages`, `conversations`, `instruction` and `output`, or `prompt` and `response`"
+EXPECTED = (
+    "a `text`, `messages`, `conversations`, `instruction` and `output`, `prompt` and `response`, or `chosen` and "
+    "`rejected`"
+)
 
 
 def fields(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the names that make a record understood; empty when none do."""
     names = set(names)
     kind = next((kind for kind in KINDS if names.issuperset(kind)), ())
+    if kind == PAIR:
+        return (*kind, *(name for name in PROMPTS if name in names))
     return (*kind, "input") if "instruction" in kind and "input" in names else kind
 
 
@@ -45,6 +55,8 @@ def document(record: Any, source: str) -> Document:
         raise UnreadableError(f"it has none of {EXPECTED}")
     metadata = of_record(record, used)
     try:
+        if used[:2] == PAIR:
+            return Document.preference(*_answers(record), source, metadata)
         if used == ("messages",):
             return Document.conversation(_turns(record["messages"]), source, metadata)
         if used == ("conversations",):
@@ -61,6 +73,36 @@ def document(record: Any, source: str) -> Document:
         return Document.conversation(turns, source, metadata)
     except DataError as error:  # half a surrogate pair
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
+
+
+def _answers(record: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The conversations of a preference pair (TRL's layouts): each the prompt and an answer, or whole."""
+    prompt = _prompt(record)
+    found = []
+    for name in PAIR:
+        given = record[name]
+        if isinstance(given, str):
+            if not prompt:
+                raise UnreadableError("`chosen` and `rejected` are texts, and there is no `prompt` that they answer")
+            turns = [{"role": "assistant", "content": _string(given, f"`{name}`")}]
+        else:
+            turns = _turns(given, name)
+        if turns[-1]["role"] != "assistant":
+            raise UnreadableError(f"`{name}` ends with the {turns[-1]['role']}'s turn and not with an answer")
+        found.append([*prompt, *turns] if turns[0]["role"] == "assistant" else turns)
+    better, worse = found
+    if better[:-1] != worse[:-1] or len(better) < 2:
+        raise UnreadableError("`chosen` and `rejected` do not answer the same prompt")
+    return better, worse
+
+
+def _prompt(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    if isinstance(given := record.get("prompt"), list):
+        return _turns(given, "prompt")
+    names = PROMPTS[:1] if given else PROMPTS[1:]
+    asked = [_string(record.get(name), f"`{name}`", optional=True) for name in names]
+    text = "\n\n".join(part for part in asked if part.strip())
+    return [{"role": "user", "content": text}] if text else []
 
 
 def _as_messages(turns: Any) -> Any:

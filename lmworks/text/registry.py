@@ -126,6 +126,21 @@ def _paragraphs(text: str, name: str) -> list[Document]:
     return [Document(context, f"{name}#{title}") for title, context in paragraphs]
 
 
+def _records(key: str) -> Callable[[str, str], list[Document]]:
+    """One field of each record of a JSON list or JSON lines; whoever wants the others reads `content`."""
+
+    def documents(text: str, name: str) -> list[Document]:
+        records = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+        return [Document(one[key], f"{name}#{number}") for number, one in enumerate(records, 1)]
+
+    return documents
+
+
+def _first_sentences(text: str, name: str) -> list[Document]:
+    """The first sentence of each of CrowS-Pairs' pairs."""
+    return [Document(one["sent_more"], f"{name}#{at}") for at, one in enumerate(csv.DictReader(io.StringIO(text)), 1)]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One text of the registry."""
@@ -144,6 +159,8 @@ class Entry:
     """(text, name) -> documents."""
     members: str | None = None
     """Of an archive (zip): a pattern that the whole names of its texts match, in whose order they are read."""
+    local: str | None = None
+    """Its name inside those folders, where it is not the published one."""
     pair_of: tuple[str, str] | None = None
     """Names of two texts whose lines belong together: the second's are answers to (translations of) the first's."""
 
@@ -400,6 +417,94 @@ ENTRIES["xquad-en"] = Entry(
     documents=_paragraphs,
 )
 
+ENTRIES |= {
+    name: Entry(
+        folder="multiple_choice",
+        repository="AGI-Edgerunners/LLM-Adapters",
+        commit="816657208af4db747803f87ba40a4c71383fed7a",
+        path=f"dataset/{file}/test.json",
+        sha256=sha256,
+        bytes=size,
+        licence=f"{licence}; the file Apache-2.0 (repository), CC BY-NC 4.0 (its data)",
+        what=f"{what}, as instructions with their answers",
+        documents=_records("instruction"),
+        local=f"{file}.test.json",
+    )
+    for name, file, size, sha256, licence, what in (
+        (
+            "arc-easy",
+            "ARC-Easy",
+            1_157_216,
+            "3f32a84716ca6d57d38728bf80cc8117aecd17445c2cf29a68b571b810eb82dc",
+            "CC BY-SA 4.0 (Clark et al. 2018)",
+            "ARC, easy, test: 2,376 questions of school science",
+        ),
+        (
+            "arc-challenge",
+            "ARC-Challenge",
+            622_510,
+            "4a89ce368ae01a71d268d9851686738b2a0a1d84271116bab49a1dd2b48ecad7",
+            "CC BY-SA 4.0 (Clark et al. 2018)",
+            "ARC, challenge, test: 1,172 questions of school science that retrieval does not answer",
+        ),
+        (
+            "openbookqa",
+            "openbookqa",
+            202_545,
+            "8479930f7b8a26052c78250280b5465a4016ca7fc806af440d0f37e243f3099e",
+            "Apache-2.0 (Mihaylov et al. 2018)",
+            "OpenBookQA, test: 500 questions of school science",
+        ),
+        (
+            "piqa",
+            "piqa",
+            913_157,
+            "3860d11b9b42e590b6b4bbc1643214d373ed0b0d4ac62fcc7bdceb8e044ad141",
+            "AFL-3.0 (Bisk et al. 2020)",
+            "PIQA, validation: 1,838 goals, each with two ways to reach it",
+        ),
+        (
+            "winogrande",
+            "winogrande",
+            497_409,
+            "6946f5209e7114c65c6d04f8f644c5a061af20d730b1cfe158fff3dc44076fb9",
+            "CC BY (Sakaguchi et al. 2019)",
+            "WinoGrande, validation: 1,267 sentences with a blank for one of two names",
+        ),
+        (
+            "multiarith",
+            "MultiArith",
+            275_458,
+            "a40f426807c8a563802c2a5b66bda3bcd1eba9c099038fd1199f0dd57de5fd28",
+            "none stated (Roy and Roth 2015)",
+            "MultiArith: 600 problems of arithmetic in words",
+        ),
+    )
+}
+ENTRIES["blimp"] = Entry(
+    folder="blimp",
+    repository="alexwarstadt/blimp",
+    commit="3e56b06fcabca9b30822fc66435fca6b1aa40bb1",
+    path="BLiMP.zip",
+    sha256="172a1a714d72e72a89e8384dd531483f3d0f8a9aee3d33dccaf7992d8cecbb73",
+    bytes=2_354_164,
+    licence="CC BY 4.0 (Warstadt et al. 2020)",
+    what="BLiMP: 67 phenomena of English grammar, each with 1,000 sentences, right and nearly so",
+    documents=_records("sentence_good"),
+    members=r"data/\w+\.jsonl",
+)
+ENTRIES["crows-pairs"] = Entry(
+    folder="crows_pairs",
+    repository="nyu-mll/crows-pairs",
+    commit="8aaac11c485473159ec9328a65253a5be9a479dc",
+    path="data/crows_pairs_anonymized.csv",
+    sha256="dfb36986ce0502abbaf7055b9176da3d08d48e07df1251991b5dfbcbceab9d0c",
+    bytes=437_764,
+    licence="CC BY-SA 4.0 (Nangia et al. 2020)",
+    what="CrowS-Pairs: 1,508 pairs of sentences, one more stereotyping than the other",
+    documents=_first_sentences,
+)
+
 # Multi30k (Elliott et al. 2016): the part of its name, of its file, and what it has.
 _PARTS = (
     ("", "train", "29,000 descriptions of photographs"),
@@ -493,8 +598,8 @@ def _read_local(name: str, entry: Entry) -> bytes | None:
 def _places(name: str, entry: Entry) -> Iterator[Path]:
     for folder in os.environ.get("LMWORKS_DATA", "").split(os.pathsep):
         if folder:
-            yield Path(folder, entry.folder, entry.file)
-            yield Path(folder, entry.folder, f"{entry.file}.gz")
+            yield Path(folder, entry.folder, entry.local or entry.file)
+            yield Path(folder, entry.folder, f"{entry.local or entry.file}.gz")
     yield cache_folder("data", name) / entry.file
 
 

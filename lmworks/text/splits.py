@@ -59,6 +59,29 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     )
 
 
+def split_by_prompt(documents: Iterable[Document], held_out: float = 0.1) -> Split:
+    """Hold out about the share `held_out` of the prompts of conversations, each with all of its answers.
+
+    The prompt is all but the last turn; its side depends on its own hash alone. DataError where there are fewer than
+    two, ConfigError for a share outside (0, 1).
+    """
+    if not 0 < held_out < 1:
+        raise ConfigError(f"held_out is {held_out}; it is a share above 0 and below 1, 0.1 for a tenth")
+    documents = list(documents)
+    unique = _unique(documents)
+    prompts = {one.hash: place(Document.conversation((one.messages or ())[:-1], one.source)) for one in unique}
+    ordered = sorted(set(prompts.values()))
+    if len(ordered) < 2:
+        raise DataError(f"there are {len(ordered)} prompts, too few to hold some of them out; give at least two")
+    count = min(max(sum(at < held_out for at in ordered), 1), len(ordered) - 1)
+    last = ordered[count - 1]
+    return Split(
+        [one for one in unique if prompts[one.hash] > last],
+        [one for one in unique if prompts[one.hash] <= last],
+        len(documents) - len(unique),
+    )
+
+
 def split_ends(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     """Hold out the last share `held_out` of each document's characters: for few and long ones.
 

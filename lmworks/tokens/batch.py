@@ -37,6 +37,9 @@ class Example:
     tokens: list[int]
     supervised: list[bool]
     source: str
+    reference: float | None = None
+    """Of one of a pair of answers, the log-probability that the reference gives the supervised tokens; such examples
+    stand in a row by twos, the better answer first. None for any other example."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Batch:
     """The class of each text, or of each token; IGNORE where there is none."""
     prefix: Bool[Tensor, "batch seq"] | None = None
     """True on tokens that all of their document may see, those before them too (prefix LM)."""
+    references: Float[Tensor, "batch documents"] | None = None
+    """`Example.reference` of each document of a row, NaN where there is none; None where no row has any."""
     taught: Taught | None = field(default=None, kw_only=True)
     """What a teacher predicts at each token, [batch, seq] of it; whatever stands where nothing is to be predicted."""
 
@@ -197,7 +202,18 @@ def stack(rows: Sequence[Row]) -> Batch:
             positions[here] = torch.arange(size)
             documents[here] = document
             start += size
-    return Batch(tokens, labels, positions, documents)
+    return Batch(tokens, labels, positions, documents, references=_references(rows))
+
+
+def _references(rows: Sequence[Row]) -> Float[Tensor, "batch documents"] | None:
+    if all(piece.reference is None for row in rows for piece in row):
+        return None
+    found = torch.full((len(rows), max(map(len, rows))), torch.nan, dtype=torch.float64)
+    for number, row in enumerate(rows):
+        for document, piece in enumerate(row):
+            if piece.reference is not None:
+                found[number, document] = piece.reference
+    return found
 
 
 def _cut(example: Example, seq: int) -> list[Example]:

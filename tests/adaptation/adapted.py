@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import tiny
 import torch
 
-from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers
+from lmworks.adaptation.adapter_files import CONFIG
+from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.peft_format import write_adapter
+from lmworks.models.adapted import adapted_layers
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch, Example, stack
 
@@ -29,7 +35,7 @@ GPT2 = {
 def randomise_adapters(network: Network, seed: int = 1, size: float = 0.2) -> Network:
     """Adapters as after some training: B is not zero, no two are alike."""
     generator = torch.Generator().manual_seed(seed)
-    for layer in lora_layers(network).values():
+    for layer in adapted_layers(network).values():
         for parameter in layer.own():
             parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
     return network
@@ -41,6 +47,26 @@ def adapted(
     """A network with random weights and adapters."""
     network = tiny.network(seed, **settings)
     return randomise_adapters(add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets), kind=kind))
+
+
+def adapter_folder(
+    folder: Path,
+    network: Network,
+    base: str = "base",
+    targets: Any = "all",
+    rank: int = 4,
+    seed: int = 1,
+    kind: type[LoRALinear] = LoRALinear,
+    **more: Any,
+) -> Path:
+    """A folder with an adapter for the network, which stays as it is; `more` goes into its settings."""
+    copied = add_lora(copy.deepcopy(network), LoRAConfig(rank=rank, alpha=8, targets=targets), kind=kind)
+    folder.mkdir(parents=True)
+    write_adapter(folder, randomise_adapters(copied, seed), base)
+    if more:
+        settings = json.loads((folder / CONFIG).read_text("utf-8"))
+        (folder / CONFIG).write_text(json.dumps(settings | more), "utf-8")
+    return folder
 
 
 def packed(*lengths: tuple[int, ...], seed: int = 0) -> Batch:

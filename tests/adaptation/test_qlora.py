@@ -11,12 +11,13 @@ import torch
 from adaptation.adapted import packed, randomise_adapters
 from training.test_fused_block import assert_equal_to_plain
 
+from lmworks.adaptation.adapter_files import CONFIG
 from lmworks.adaptation.declaration import Setup
 from lmworks.adaptation.frozen import FrozenLinear, bytes_in_few_bits, thaw
 from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers, merge_adapters, remove_adapters
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.nf4 import NF4, round_to_nf4
-from lmworks.adaptation.peft_format import CONFIG, read_adapter
+from lmworks.adaptation.peft_format import read_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,9 +188,7 @@ def test_a_text_with_what_measures_the_model_is_never_learnt(text, retain, folde
 
 def test_layers_of_another_kind_are_refused():
     network = adapted()
-    other = Original(
-        original(network).model, LORA.adapter.__class__(*[lambda *_: None] * 3, kind="dora"), 32, frozenset()
-    )
+    other = Original(original(network).model, replace(LORA.adapter, kind="dora"), 32, frozenset())
     with pytest.raises(ConfigError, match=r"springs on plain matrices, .* beside dora"):
         RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), rows()), other, EWCConfig())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import tiny
@@ -14,8 +16,9 @@ from tokens.small import byte_level
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.adaptation.old_text import own_texts
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.drift import drift, kl
+from lmworks.evaluation.drift import drift, kl, moved_on
 from lmworks.evaluation.likelihood import SEGMENT, Likelihood, change, measure
+from lmworks.generation.scoring import grouped, texts_logprobs, token_logprobs
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.splits import split
@@ -169,6 +172,47 @@ def test_drift_is_the_mean_divergence_from_the_base_and_zero_without_a_change():
         by_hand.append(float((p.exp() * (p - q)).sum(-1).mean()) / np.log(2))
     assert drift(model, texts, base.network).value == pytest.approx(np.mean(by_hand), rel=1e-4)
     assert all(layer.enabled for layer in lora_layers(model.network).values())
+
+
+@pytest.mark.parametrize("settings", [{}, {"window": 6, "positions": "learned"}], ids=["plain", "windowed"])
+def test_short_texts_are_scored_together_as_each_by_itself(settings: dict[str, object]):
+    made = tiny.language_model(context=64, **settings)
+    texts = [tiny.text(1, length, 200, seed=length)[0].tolist() for length in (3, 60, 2, 20, 40, 90, 5, 4)]
+    together = list(texts_logprobs(made.runner, texts, 64))
+    for ids, found in zip(texts, together, strict=True):
+        assert found == pytest.approx(token_logprobs(made.runner, ids, 64), rel=1e-5, abs=1e-5)
+    assert [list(one) for one in grouped([2, 59, 1, 19, 39, 89, 4, 3], 64)] == [[0, 1, 2], [3, 4], [5], [6, 7]]
+    assert list(grouped([], 5)) == []
+
+
+def test_how_far_a_model_moved_on_new_text_is_the_mean_over_what_counts():
+    """Of a conversation the assistant's words; a text longer than the window is read window after window."""
+    model, base = (tiny.language_model(context=64) for _ in range(2))
+    tiny.randomise(model.network, seed=1)
+    turns = ({"role": "user", "content": "say"}, {"role": "assistant", "content": "a word"})
+    documents = [Document("long " * 30, "long"), Document.conversation(turns, "chat")]
+    sums = count = 0.0
+    for document in documents:
+        ids, counts = (
+            encode_conversation(model.tokenizer, document.messages, "chat")
+            if document.messages
+            else ([model.tokenizer.document_start, *model.tokenizer.encode(document.text)], [True] * 151)
+        )
+        for start in range(0, len(ids) - 1, 64):
+            read = ids[start : min(start + 64, len(ids) - 1)]
+            p, q = (one.logits([read])[0].double().log_softmax(-1) for one in (base, model))
+            far = (p.exp() * (p - q)).sum(-1) / np.log(2)
+            for at in range(len(read)):
+                after = start + at + 1
+                if counts[after] and ids[after] not in model.tokenizer.stop_ids:
+                    sums, count = sums + float(far[at]), count + 1
+    found = moved_on(model, documents, lambda: nullcontext(base.network), "new text")
+    assert found.value == pytest.approx(sums / count, rel=1e-4) and found.interval is not None and found.n == 4
+    assert (
+        found.name == "KL(base, tuned) on new text"
+        and moved_on(base, documents, lambda: nullcontext(base.network), "it").value == 0
+    )
+    assert moved_on(model, documents, lambda: nullcontext(base.network), "it", tokens=64).n < 4
 
 
 def test_divergence_is_from_the_base_to_the_other():

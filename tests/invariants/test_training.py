@@ -16,7 +16,9 @@ import torch
 from adaptation.adapted import GPT2, adapted, randomise_adapters
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
+from lmworks.adaptation.declaration import Setup
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import Stopped
 from lmworks.checks.training import group_differences, split_differences
 from lmworks.models.files.directory import read_network, write_network
@@ -280,6 +282,27 @@ def test_a_bfloat16_network_is_unmerged_to_the_bit():
         )
         layer.unmerge()
     assert all(torch.equal(tensor, base[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora", "dora", "qlora"])
+def test_a_thousand_cycles_of_merging_and_unmerging_leave_the_weights_to_the_bit(kind: str):
+    """Pitfall 22, of each kind that merges, in bfloat16: rounding would add up."""
+    method = METHODS[kind.removeprefix("rs")]
+    settings = {"rank": 4, "rank_stabilised": kind == "rslora", "targets": ("k_proj", "down_proj")}
+    network = tiny.network(dim=64, hidden_dim=128, layers=1).bfloat16()
+    method.settle(method.prepare(Setup(network, CausalLM(), []), method.settings(**settings)).network)
+    layers = list(lora_layers(randomise_adapters(network)).values())
+    base = [layer.base.weight.clone() for layer in layers]
+    for layer, before in zip(layers, base, strict=True):
+        layer.merge()
+        merged = layer.base.weight.clone()
+        layer.unmerge()
+        for _ in range(1000):
+            layer.merge()
+            layer.unmerge()
+        assert torch.equal(layer.base.weight, before) and not torch.equal(merged, before)
+        layer.merge()
+        assert torch.equal(layer.base.weight, merged)
 
 
 @each_family

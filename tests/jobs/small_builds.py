@@ -58,7 +58,7 @@ def stopped(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, after: int = 3, out
     """A build that Ctrl-C ends after `after` steps."""
     with monkeypatch.context() as patch, pytest.raises(Stopped, match=f"stopped after step {after} of"):
         patch.setattr(
-            "lmworks.jobs.build.CausalLM",
+            "lmworks.jobs.learning.CausalLM",
             lambda: Interfering(after - 1, lambda model: os.kill(os.getpid(), signal.SIGINT)),
         )
         build(out=out, recipe=chosen, **named)

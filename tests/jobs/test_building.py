@@ -48,7 +48,8 @@ def test_a_result_loads_and_says_where_it_comes_from(here: Path):
     assert facts["data"]["train"] == data_hash(parts.train) and facts["data"]["held_out"] == data_hash(parts.held_out)
     assert facts["data"]["documents"] == [len(parts.train), len(parts.held_out)] and facts["seeds"] == [5]
     assert [one["name"] for one in facts["measurements"]] == [
-        f"{text}, {what}" for text in ("held-out text", "general text") for what in ("before", "after", "change")
+        *(f"{text}, {what}" for text in ("held-out text", "general text") for what in ("before", "after", "change")),
+        "KL(base, tuned) on held-out text",
     ]
     assert facts["measurements"] == [one.to_json() for one in result.measurements]
     assert set(facts["versions"]) == {"lmworks", "torch", "tokenizers", "safetensors", "python"}
@@ -293,7 +294,7 @@ def test_of_a_conversation_only_the_assistants_words_are_learnt(here: Path, monk
                 assert stops == learnt[-1].count("answer") > 0
             return super().__call__(network, batch)
 
-    monkeypatch.setattr("lmworks.jobs.build.CausalLM", lambda: Watching(-1, lambda network: None))
+    monkeypatch.setattr("lmworks.jobs.learning.CausalLM", lambda: Watching(-1, lambda network: None))
     build("chats", out="out", recipe=recipe())
     assert learnt and not any("question" in text or "user" in text for text in learnt)
     assert set("".join(learnt).replace("answer ", "")) <= set("01234567")

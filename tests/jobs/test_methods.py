@@ -15,6 +15,7 @@ from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.build import build
+from lmworks.jobs.merge import merge
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.objectives import L2
@@ -43,6 +44,7 @@ def test_full_learns_more_than_an_adapter_of_rank_2(here: Path):
         build(out=method, recipe=recipe(method, steps=40, learning_rate=3e-3)) for method in ("full", "lora")
     )
     assert full.comparisons[0].change == "better"
+    assert full.moved.value > adapter.moved.value > 0 and full.moved in full.measurements
     assert full.comparisons[0].after.value < adapter.comparisons[0].after.value
 
 
@@ -63,6 +65,23 @@ def test_the_drift_of_whole_weights_is_from_the_base_as_it_is_on_disk(here: Path
     chosen = recipe("full")
     result = build(out="out", recipe=chosen.but(data=chosen.data.but(general="wikitext2")))
     assert result.drift is not None and result.drift.value > 0.01
+
+
+@pytest.mark.parametrize("method", ["bottleneck", "prompt"])
+def test_what_fits_into_no_weight_is_saved_beside_its_base_and_never_merged(method: str, here: Path):
+    result = build(out="out", recipe=recipe(method))
+    facts = json.loads(Path("out/adapter_config.json").read_text())
+    assert not result.whole and Path(facts["base_model_name_or_path"]).name == "base"
+    back = load("out")
+    assert torch.equal(logits(back), logits(result.model)) and back.runner.name == "PyTorch"
+    assert (logits(back) - logits(LanguageModel.load("base"))).abs().max() > 1e-3
+    lines: list[str] = []
+    with pytest.raises(ConfigError, match=rf"^what {method} learns fits into no weight.*leave out --merge"):
+        build(out="merged", recipe=recipe(method), merge=True, say=lines.append)
+    assert not lines and not Path("merged").exists()
+    with pytest.raises(ConfigError, match="so it cannot be merged; use the adapter beside its base"):
+        merge(["out"], "merged")
+    assert not Path("merged").exists()
 
 
 def test_a_method_that_does_not_fit_the_model_is_refused_before_anything_is_measured(here: Path):

@@ -55,7 +55,8 @@ def test_every_setting_is_explained():
         ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
         (
             "method = 'lorra'",
-            "mine.toml: method is 'lorra'; did you mean 'lora'? it can be lora, dora, full, last_layers, qlora",
+            "mine.toml: method is 'lorra'; did you mean 'lora'? it can be bottleneck, lora, dora, full, last_layers, "
+            "prompt, qlora",
         ),
         (
             "method = 'full'\n[lora]\nrank = 3",

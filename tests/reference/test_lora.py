@@ -11,10 +11,11 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, read_adapter, write_adapter
+from lmworks.adaptation.peft_format import read_adapter, write_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network, run_plainly
@@ -236,13 +237,13 @@ def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, w
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern = {'q_proj': 2} is not supported"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' is not supported"),
         ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens = [1] is not supported"),
-        ({"peft_type": "IA3"}, "adapters of type 'IA3' are not known; LORA is"),
         ({"target_modules": r".*\.q_proj"}, "a list of names is supported"),
         ({"target_modules": ["q_proj", "query"]}, "this model has no projection query; it has down_proj, gate_proj"),
         ({"target_modules": ["q_proj"]}, "unexpected); the adapter was made for another model"),
         ({"r": 1_000_000_000}, "has 4 rows, and adapter_config.json says r = 1000000000"),
         ({"r": "four"}, "rank is 'four'"),
         ({"r": 0}, "rank is 0"),
+        ({"r": 33, "target_modules": ["q_proj"]}, "has 4 rows, and adapter_config.json says r = 33"),
         ({"lora_alpha": -1}, "alpha is -1"),
     ],
 )

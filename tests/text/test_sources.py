@@ -326,6 +326,18 @@ def test_a_json_file_of_another_kind_is_named(tmp_path, content, reason):
         ('{"messages": [{"role": "assistant", "content": null}]}', "messages[0].content is missing"),
         ('{"messages": [{"role": "user", "content": "\\udc00"}]}', "character 0 is half of a surrogate pair"),
         ('{"prompt": "x", "response": ["y"]}', "`response` is list, not a string"),
+        ('{"chosen": "x", "rejected": "y"}', "`chosen` and `rejected` are texts, and there is no `prompt`"),
+        ('{"prompt": "x", "chosen": "y", "rejected": null}', "`rejected` is not a list of turns"),
+        ('{"prompt": "x", "chosen": "y", "rejected": [{"role": "boss", "content": "x"}]}', "rejected[0] has no"),
+        (
+            '{"prompt": "x", "chosen": [{"role": "user", "content": "y"}], "rejected": "z"}',
+            "`chosen` ends with the user",
+        ),
+        (
+            '{"chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], '
+            '"rejected": [{"role": "user", "content": "another"}, {"role": "assistant", "content": "y"}]}',
+            "`chosen` and `rejected` do not answer the same prompt",
+        ),
     ],
 )
 def test_a_bad_record_is_named_by_its_line_and_the_rest_is_read(tmp_path, line, reason):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
-from lmworks.text.splits import data_hash, ngram_overlap, ngrams_found, parts, place, split
+from lmworks.text.splits import data_hash, ngram_overlap, ngrams_found, parts, place, split, split_by_prompt
 
 
 def documents(*texts: str) -> list[Document]:
@@ -136,3 +136,27 @@ def test_the_hash_of_a_set_depends_on_its_texts_and_on_nothing_else():
 def test_half_a_surrogate_pair_is_refused_where_the_document_is_made():
     with pytest.raises(DataError, match=r"a\.jsonl#3: character 2 is half of a surrogate pair"):
         Document("ab\ud83d", "a.jsonl#3")
+
+
+def preference(prompt: str, better: str, worse: str) -> Document:
+    turns = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": one}] for one in (better, worse)]
+    return Document.preference(*turns, f"{prompt}/{better}/{worse}")
+
+
+def test_all_answers_to_a_prompt_are_on_one_side():
+    pairs = [preference(f"prompt {n % 100}", f"good {n}", f"bad {n}") for n in range(300)]
+    result = split_by_prompt([*pairs, pairs[7]], 0.2)
+    train, held_out = ({one.messages[0]["content"] for one in side} for side in (result.train, result.held_out))
+    assert not train & held_out and len(train) + len(held_out) == 100 and 10 <= len(held_out) <= 30
+    assert len(result.train) + len(result.held_out) == 300 and result.duplicates == 1
+    more = split_by_prompt([*pairs, preference("another", "good", "bad")], 0.2)
+    assert {one.hash for one in result.held_out} <= {one.hash for one in more.held_out}
+
+
+def test_one_prompt_cannot_be_held_out():
+    with pytest.raises(DataError, match=r"there are 1 prompts, too few"):
+        split_by_prompt([preference("the same", "a", "b"), preference("the same", "c", "d")])
+    with pytest.raises(ConfigError, match=r"held_out is 1; it is a share"):
+        split_by_prompt([], 1)
+    result = split_by_prompt([preference(f"{n}", "a", "b") for n in range(2)], 0.001)
+    assert len(result.train) == len(result.held_out) == 1

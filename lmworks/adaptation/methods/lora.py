@@ -10,6 +10,8 @@ from lmworks.adaptation.declaration import Adapter, Method, Setup
 from lmworks.adaptation.lora_config import LoRAConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lmworks.models.network import Network
 
 
@@ -27,10 +29,16 @@ def _write(folder: Path, network: Network, base: str) -> None:
     write_adapter(folder, network, base)
 
 
-def _merge(network: Network) -> Network:
-    from lmworks.adaptation.lora import merge_adapters
+def _read(folder: Path, network: Network) -> Network:
+    from lmworks.adaptation.peft_format import read_adapter
 
-    return merge_adapters(network)
+    return read_adapter(folder, network)
+
+
+def _tensors(network: Network) -> dict[str, Tensor]:
+    from lmworks.adaptation.peft_format import lora_tensors
+
+    return lora_tensors(network)
 
 
 def _off(network: Network) -> AbstractContextManager[None]:
@@ -44,5 +52,5 @@ LORA = Method(
     summary="low-rank adapters on the linear layers; all weights of the model stay as they are",
     settings=LoRAConfig,
     prepare=prepare,
-    adapter=Adapter(_write, _merge, _off),
+    adapter=Adapter(_write, _read, _tensors, _off),
 )

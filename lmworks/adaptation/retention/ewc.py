@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lmworks.adaptation.declaration import Original, Retention, Setup
+from lmworks.adaptation.declaration import Adapter, Original, Retention, Setup
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lmworks.models.network import Network
 
 
 class EWCConfig(Config):
@@ -42,4 +46,15 @@ def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
     return replace(setup, objective=setup.objective + Elastic(springs, settings.strength))
 
 
-EWC = Retention("ewc", "a spring on each weight, as stiff as predictions of old text depend on it", EWCConfig, prepare)
+def keeps(network: Network, adapter: Adapter | None) -> float:
+    """The stiffness of each weight that adapters move, in float32; of weights that are trained also where each was,
+    and until the backward how far it is from there."""
+    from lmworks.models.adapted import adapted_layers
+
+    if adapter is not None:
+        return 4.0 * sum(one.base.weight.numel() for one in adapted_layers(network).values())
+    return 12.0 * sum(one.numel() for one in network.parameters() if one.requires_grad and one.ndim > 1)
+
+
+SUMMARY = "a spring on each weight, as stiff as predictions of old text depend on it"
+EWC = Retention("ewc", SUMMARY, EWCConfig, prepare, keeps)

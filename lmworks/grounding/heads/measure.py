@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from lmworks.evaluation.answer_words import overlap, words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import area_under_curve, mean, proportion
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.questions import Question
 from lmworks.grounding.heads.reading import Found, SpanReader
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
 NEAREST = 3
 """Paragraphs that are read in the place of the one with the answer."""
 FALSE_REFUSALS = 0.05
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def words(answer: str) -> list[str]:
-    """An answer as SQuAD compares it: in lower case, without punctuation and articles."""
-    return _ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split()
-
-
-def overlap(answer: str, reference: str) -> float:
-    """F1 of the words of two answers."""
-    given, wanted = words(answer), words(reference)
-    shared = sum((Counter(given) & Counter(wanted)).values())
-    return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
 
 
 def likeliest(reader: SpanReader, asked: Sequence[Question]) -> list[Found]:

@@ -45,6 +45,7 @@ def adapted_memory(
         "master weights": sum(4.0 * one.numel() for one in trained if one.element_size() < 4),
         "optimiser": float(training.part.keeps(counted) * formats.moments),
     }
+    always["retention"] = chosen.kept(network)
     always = {name: size / devices for name, size in always.items() if size}
     followed = followed_in(config, training, formats, objective, chosen, cuda)
     gradients = sum(one.nbytes for one in trained) / devices

@@ -9,6 +9,7 @@ every tensor comes and goes when the real one would. This plans encoders, encode
 from __future__ import annotations
 
 import functools
+import warnings
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lmworks.adaptation.declaration import Chosen, Setup
+from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.workload import made_up
 from lmworks.models.config import ModelConfig
@@ -92,15 +94,21 @@ def follow(
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
         return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
 
-    decoder = min(config.layers, MOST)
-    encoder = None if config.arrangement != "encoder-decoder" else min(config.encoder().layers, MOST)
-    found = base = of(decoder, encoder)
-    if config.layers > MOST:
-        slope = base + of(MOST // 2, encoder).times(-1.0)
-        found += slope.times((config.layers - MOST) / (MOST - MOST // 2))
-    if encoder is not None and config.encoder().layers > MOST:
-        slope = base + of(decoder, MOST // 2).times(-1.0)
-        found += slope.times((config.encoder().layers - MOST) / (MOST - MOST // 2))
+    two_sides = config.arrangement == "encoder-decoder"
+    whole = config.encoder().layers if two_sides else None
+    decoder, encoder = min(config.layers, MOST), None if whole is None else min(whole, MOST)
+    if (decoder, encoder) == (config.layers, whole):
+        return of(decoder, encoder)
+    try:
+        found = base = of(decoder, encoder)
+        if config.layers > MOST:
+            slope = base + of(MOST // 2, encoder).times(-1.0)
+            found += slope.times((config.layers - MOST) / (MOST - MOST // 2))
+        if whole is not None and whole > MOST:
+            slope = base + of(decoder, MOST // 2).times(-1.0)
+            found += slope.times((whole - MOST) / (MOST - MOST // 2))
+    except ConfigError:  # a method may ask for more blocks than these
+        return of(config.layers, whole)
     return found
 
 
@@ -122,6 +130,10 @@ def _follow(
         setup = chosen.prepare(Setup(network, objective, []))
         network, objective = setup.network, setup.objective
     _fake(network)
+    if chosen is not None:
+        with warnings.catch_warnings():  # a copy of the base looks where its fake values lie
+            warnings.simplefilter("ignore")
+            objective = chosen.retain(Setup(network, objective, [])).objective
     choose_blocks(network.train(), recompute)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with _Alive(network.parameters()) as alive:
@@ -155,6 +167,21 @@ def _fake(network: Network) -> None:
                 if one is not None:
                     fake = torch.empty(one.shape, dtype=one.dtype, device="cpu")
                     module._parameters[name] = nn.Parameter(fake, one.requires_grad)
+            if isinstance(module, FrozenLinear):
+                module.packed = _Made(module.packed.shape, module.packed.nbytes, torch.empty(0))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A matrix in few bits that becomes one without values."""
+
+    shape: tuple[int, int]
+    nbytes: int
+    fake: Tensor
+
+    def weights(self, dtype: torch.dtype) -> Tensor:
+        """Made anew."""
+        return self.fake.new_empty(self.shape, dtype=dtype)
 
 
 class _Alive(TorchDispatchMode):

@@ -92,7 +92,8 @@ def single_block(config: ModelConfig, experts: bool = True, convolves: bool = Fa
 
 
 def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Parameters:
-    """Count a network, with adapters where `lora` is given; ConfigError for a target that the model does not have."""
+    """Count a network, with adapters where `lora` is given; ConfigError for a target that the model does not have,
+    and for a rank that no matrix has."""
     with_experts = sum(map(config.has_experts, range(config.layers)))
     counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "head"), 0)
     matrices = adapters = largest = of_source = adapters_of_source = 0
@@ -108,10 +109,10 @@ def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Par
                 matrices += count
                 largest = max(largest, parameter.numel())
                 of_source += count if _reads_source(name) else 0
-        if lora is not None:  # an adapter grows with its rank; rank 1 is counted, as the real one may be of any size
-            add_lora(network, lora.but(rank=1))
+        if lora is not None:
+            add_lora(network, lora)
             for name, parameter in trainable(network).items():
-                count = parameter.numel() * lora.rank * (encoder if name.startswith("encoder.") else layers)
+                count = parameter.numel() * (encoder if name.startswith("encoder.") else layers)
                 adapters += count
                 adapters_of_source += count if _reads_source(name) else 0
         encoder = 0  # counted once

@@ -177,7 +177,7 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         parameters = count_parameters(subject.model, lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
-    others = [] if subject.chosen is None or subject.chosen.method.name in ADDED_UP else [subject.chosen]
+    others = [] if subject.chosen is None or _is_added_up(subject.chosen) else [subject.chosen]
     methods = (None, Chosen(METHODS["lora"], lora), *others)
     whole, adapters, *rest = (
         None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in methods
@@ -211,6 +211,15 @@ def _must_be_known(subject: Subject) -> None:
         )
 
 
+def _is_added_up(chosen: Chosen) -> bool:
+    """Is there a way among those of every plan that is this one? What keeps old skills may take memory of its own."""
+    return chosen.method.name in ADDED_UP and not _kept_by(chosen)
+
+
+def _kept_by(chosen: Chosen) -> str:
+    return "" if chosen.retention is None or chosen.retention.name == "nothing" else f", {chosen.retention.name}"
+
+
 def _trained(
     name: str,
     subject: Subject,
@@ -237,7 +246,7 @@ def _adapted(
     config, cuda = subject.model, devices.device.name != "cpu"
     memory = adapted_memory(config, each, dtype, chosen, cuda=cuda, devices=devices.count, objective=subject.objective)
     trained = trained_by(config, chosen)
-    parameters, name = count_parameters(config), chosen.method.name
+    parameters, name = count_parameters(config), f"{chosen.method.name}{_kept_by(chosen)}"
     return _way(name, subject, devices, memory, parameters, trained, timed, frozen=trained < parameters.base)
 
 

@@ -6,12 +6,12 @@ Weights are never read: of a model on the hub only its config.json is fetched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
 from lmworks.jobs.planning.recipes import read_recipe
@@ -22,8 +22,9 @@ from lmworks.kernels.footprint import Footprint
 from lmworks.loading import load_tokenizer, network_path
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.directory import INDEX, ONNX, read_config, read_json
-from lmworks.models.files.gguf import gguf_config
+from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.references import resolve
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.text import hub
@@ -71,7 +72,8 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
     config = model_config(recipe.model.reference)
     dtype, objective = recipe.model.dtype, usual_objective(config)
     held = footprint_of(recipe.model.reference)
-    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, recipe.chosen, footprint=held)
+    chosen = replace(recipe.chosen, stored=_stored(recipe.model.reference, config))
+    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, chosen, footprint=held)
 
 
 def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
@@ -107,6 +109,13 @@ def model_config(reference: str) -> ModelConfig:
         if path.is_dir() and is_adapter(path):
             raise ModelError(f"{base}, the base of {reference}, is an adapter itself; give the model it sits on")
     return gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+
+
+def _stored(reference: str, config: ModelConfig) -> StoredInGGUF | None:
+    """What a GGUF file holds in few bits."""
+    path = _place(reference)
+    file = GGUFFile(path) if path.suffix == ".gguf" else None
+    return None if file is None or stored_dtype(file) is not None else StoredInGGUF(file, config)
 
 
 def footprint_of(reference: str) -> Footprint | None:

@@ -112,7 +112,10 @@ def step_seconds(
         return None
     timed = timed.but(rows=max(1, min(training.rows, round(WANTED / operations))))
     with torch.random.fork_rng():
-        gradients, update = _timed_step(small, timed, dtype, chosen, objective)
+        try:
+            gradients, update = _timed_step(small, timed, dtype, chosen, objective)
+        except ConfigError:  # a method that asks for more blocks than are timed
+            return None
     rows = training.rows * training.accumulate / timed.rows
     more = _operations(config, training, objective) / operations
     return gradients * more * rows + update * _trained(config, chosen) / _trained(small, chosen)
@@ -244,7 +247,7 @@ def _timed_step(
     objective, batch = made_up(config, settings, training.rows, training.context)
     network = Network(config).initialise().to(dtype_of(dtype))
     if chosen is not None:
-        setup = chosen.prepare(Setup(network, objective, []))
+        setup = chosen.retain(chosen.prepare(Setup(network, objective, [])))
         network, objective = setup.network, setup.objective
     choose_blocks(network.train(), training.recompute)
     optimiser = make_optimiser(network, training)

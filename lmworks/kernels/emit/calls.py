@@ -43,20 +43,21 @@ def call_take_over(e: Emitter, function: Value, chunk: Value, helper: Value, fra
     _call(e, function, chunk, helper, frame, step, result=ir.VoidType())
 
 
-@emitted(None, *[Int] * 8)
+@emitted(None, *[Int] * 9)
 def call_multiply(
     e: Emitter,
     function: Value,
     frame: Value,
     step: Value,
     block: Value,
-    tokens: Value,
+    begin: Value,
+    end: Value,
     output: Value,
     stride: Value,
     adds: Value,
 ) -> None:
     """Call a quantisation's `FormEntry.MULTIPLY`."""
-    _call(e, function, frame, step, block, tokens, output, stride, adds, result=ir.VoidType())
+    _call(e, function, frame, step, block, begin, end, output, stride, adds, result=ir.VoidType())
 
 
 @emitted(None, *[Int] * 4)

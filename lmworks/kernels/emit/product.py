@@ -1,7 +1,7 @@
 """Packed weights times values in 8 bits, one block of 16 rows: the instructions (the layout: operations/matrix.py).
 
-The sum of each output runs over the groups, then over the outliers (outliers.py) and the bottleneck of an adapter
-(adapters.py), which are multiplied in float32, in one order whatever the number of tokens.
+The sum of each output runs over the groups, then over the outliers (outliers.py) and the bottleneck of the token's
+adapter (adapters.py), which are multiplied in float32, in one order whatever the number of tokens.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lmworks.kernels.emit.vectors import (
     Value,
     ir,
 )
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES
 from lmworks.kernels.quantisation import QUADS, Plane, Quantisation
 
 GROUP = 32
@@ -45,8 +46,10 @@ class Given:
     scales_stride: Value
     outliers: Value
     """Address of the table for weights (outliers.py)."""
-    adapter: Value
-    """Address of the block's entry (adapters.py), or 0."""
+    adapters: Value
+    """Address of the block's entries (adapters.py), or 0."""
+    of_tokens: Value
+    """Address of the numbers of the tokens' adapters."""
     ahead: Value
     """Bytes from a group to the one that is prefetched: 0 for tokens after the first, which find all in the cache."""
 
@@ -79,22 +82,24 @@ def product(
         for token, total in enumerate(totals):
             place = e.plus(e.times(given.scales_stride, token), offset)
             e.b.store(e.fma(weight, e.load_splat(given.scales, place), e.b.load(total)), total)
-    with _adapter(e, given) as (up, offset):
-        weight = up(0, FLOATS)
+    with e.b.if_then(e.b.icmp_signed("!=", given.adapters, e.constant(0))):
         for token, total in enumerate(totals):
-            place = e.plus(e.times(given.scales_stride, token), offset)
-            e.b.store(e.fma(weight, e.load_splat(given.scales, place), e.b.load(total)), total)
+            with _each_up(e, given, token) as (up, place):
+                e.b.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.b.load(total)), total)
     return [e.b.load(total) for total in totals]
 
 
 @contextlib.contextmanager
-def _adapter(e: Emitter, given: Given) -> Iterator[tuple[Callable[[int, Any], Value], Value]]:
-    """Each number of the bottleneck: its weights, of the rows from one on, and where it is, from a token's scales."""
-    with e.b.if_then(e.b.icmp_signed("!=", given.adapter, e.constant(0))):
-        count, ups, begin = (e.load(LONG, given.adapter, place) for place in (0, 8, 16))
-        with e.loop(0, count) as number:
-            at = e.plus(ups, e.times(number, 32))
-            yield lambda row, kind: e.load_brains(at, 2 * row, kind), e.plus(begin, e.times(number, 4))
+def _each_up(e: Emitter, given: Given, token: Value) -> Iterator[tuple[Callable[[int, Any], Value], Value]]:
+    """Each number of a token's bottleneck: its weights, of the rows from one on, and where it is, from the first
+    token's scales."""
+    number = e.load(LONG, given.of_tokens, e.times(token, 8), align=8)
+    entry = e.plus(given.adapters, e.times(number, ADAPTER_ENTRY_BYTES))
+    count, ups, begin = (e.load(LONG, entry, place, align=8) for place in (0, 8, 16))
+    begin = e.plus(e.times(given.scales_stride, token), begin)
+    with e.loop(0, count) as at:
+        weights = e.plus(ups, e.times(at, 32))
+        yield lambda row, kind: e.load_brains(weights, 2 * row, kind), e.plus(begin, e.times(at, 4))
 
 
 @dataclass(frozen=True)
@@ -274,14 +279,12 @@ def product_in_halves(
                 total = e.plus(totals, e.plus(e.times(token, 64), 32 * half))
                 value = e.load_splat(given.scales, place, lanes=8)
                 e.store(e.fma(weight, value, e.load(FLOATS_8, total)), total)
-    with _adapter(e, given) as (up, offset):
+    adapted = e.b.icmp_signed("!=", given.adapters, e.constant(0))
+    with e.b.if_then(adapted), e.loop(0, tokens) as token, _each_up(e, given, token) as (up, place):
+        value = e.load_splat(given.scales, place, lanes=8)
         for half in (0, 1):
-            weight = up(8 * half, FLOATS_8)
-            with e.loop(0, tokens) as token:
-                place = e.plus(e.times(given.scales_stride, token), offset)
-                total = e.plus(totals, e.plus(e.times(token, 64), 32 * half))
-                value = e.load_splat(given.scales, place, lanes=8)
-                e.store(e.fma(weight, value, e.load(FLOATS_8, total)), total)
+            total = e.plus(totals, e.plus(e.times(token, 64), 32 * half))
+            e.store(e.fma(up(8 * half, FLOATS_8), value, e.load(FLOATS_8, total)), total)
     return [e.load(FLOATS, totals, 64 * token) for token in range(tokens)]
 
 

@@ -59,6 +59,7 @@ def run(thread, threads, frame, step):
         move_entry(field(frame, Field.POSITIONS), token, number)
         move_entry(field(frame, Field.ENDS), token, number)
         move_entry(field(frame, Field.PAGES), token, number)
+        move_entry(field(frame, Field.ADAPTERS), token, number)
         put_long(tiles + 16 * number, number)
         put_long(tiles + 16 * number + 8, 1)
     put_field(frame, Field.TOKENS, count)

@@ -59,12 +59,20 @@ class Matrix(Operands):
     """Address of float32 [16 blocks], or 0."""
     OUTLIERS = auto()
     """Address of the matrix's table of outliers (outliers.py)."""
-    ADAPTER = auto()
-    """Address of the table of an adapter whose bottleneck is there already (adapters.py), or 0."""
+    ADAPTERS = auto()
+    """Address of the table of the adapters whose bottlenecks are there already (adapters.py), or 0."""
+    ADAPTER_COUNT = auto()
+    """Entries of a block in that table."""
 
 
-def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapter: int = 0) -> Step:
-    """Multiply the values with a matrix; `stride` is that of the output, in bytes."""
+NO_ADAPTERS = (0, 0)
+
+
+def multiply(
+    matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapters: tuple[int, int] = NO_ADAPTERS
+) -> Step:
+    """Multiply the values with a matrix; `stride` is that of the output, in bytes, and `adapters` the address of their
+    table and the entries of a block in it."""
     return Matrix.step(
         weights=matrix.address,
         form=number_of(matrix.form),
@@ -75,17 +83,19 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
         adds=adds,
         bias=bias,
         outliers=matrix.for_weights.ctypes.data,
-        adapter=adapter,
+        adapters=adapters[0],
+        adapter_count=adapters[1],
     )
 
 
 def multiply_all(
-    matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapter: int = 0
+    matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapters: tuple[int, int] = NO_ADAPTERS
 ) -> list[Step]:
     """The same, with the rows that are stored in another way too: a step for each part."""
     steps, done = [], 0
     for part in matrix.every:
-        of_part = bias and bias + 64 * done, adds, adapter and adapter + ADAPTER_ENTRY_BYTES * done
+        table = adapters[0] and adapters[0] + ADAPTER_ENTRY_BYTES * adapters[1] * done
+        of_part = bias and bias + 64 * done, adds, (table, adapters[1])
         steps.append(multiply(part, output + 64 * done, stride, *of_part))
         done += part.blocks
     return steps
@@ -99,13 +109,27 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
         e: Emitter, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value, adds: Value
     ) -> None:
         """`output` is where the first token's outputs begin, `stride` the bytes to the next one's; `adds` 1 to add."""
-        weights, groups, bias, outliers, adapter = (
+        weights, groups, bias, outliers, adapters, adapter_count = (
             e.load(LONG, step, 8 * operand)
-            for operand in (Matrix.WEIGHTS, Matrix.GROUPS, Matrix.BIAS, Matrix.OUTLIERS, Matrix.ADAPTER)
+            for operand in (
+                Matrix.WEIGHTS,
+                Matrix.GROUPS,
+                Matrix.BIAS,
+                Matrix.OUTLIERS,
+                Matrix.ADAPTERS,
+                Matrix.ADAPTER_COUNT,
+            )
         )
-        values, values_stride, scales, sums, scales_stride = (
+        values, values_stride, scales, sums, scales_stride, chosen_adapters = (
             e.load(LONG, frame, 8 * entry)
-            for entry in (Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
+            for entry in (
+                Field.VALUES,
+                Field.VALUES_STRIDE,
+                Field.SCALES,
+                Field.SUMS,
+                Field.SCALES_STRIDE,
+                Field.ADAPTERS,
+            )
         )
         values = e.plus(values, e.times(values_stride, token))
         scales, sums = (
@@ -113,10 +137,11 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
         )
         of_block = e.times(block, 64)  # of 16 float32
         output = e.plus(e.plus(output, e.times(stride, token)), of_block)
-        adapter = _unless_zero(e, adapter, e.times(block, ADAPTER_ENTRY_BYTES))
+        adapters = _unless_zero(e, adapters, e.times(e.times(block, adapter_count), ADAPTER_ENTRY_BYTES))
+        of_tokens = e.plus(chosen_adapters, e.times(token, 8))
         avx2, none = chosen().name == "avx2", e.constant(0)
         ahead = e.b.select(e.b.icmp_signed("==", token, none), e.constant(AHEAD_AVX2 if avx2 else AHEAD), none)
-        given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapter, ahead)
+        given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapters, of_tokens, ahead)
         runs = e.b.sdiv(groups, e.constant(kind.run))
         weights = e.plus(weights, e.times(e.times(runs, kind.run_bytes), block))
         start = e.variable(e.constant(0.0, FLOATS))
@@ -141,11 +166,11 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
     return e.b.select(e.b.icmp_signed("==", address, zero), zero, e.plus(address, offset))
 
 
-def _multiply_tokens(frame, step, block, tokens, output, stride, adds):
-    """A block of rows times any number of tokens: 16 at once, then 8, 4, 3, 2 or one."""
-    token = 0
-    while token < tokens:
-        left = tokens - token
+def _multiply_tokens(frame, step, block, begin, end, output, stride, adds):
+    """A block of rows times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
+    token = begin
+    while token < end:
+        left = end - token
         if left >= 16:
             most(frame, step, block, token, output, stride, adds)  # noqa: F821 (multiply_of names these)
             token += 16
@@ -167,8 +192,8 @@ def _multiply_tokens(frame, step, block, tokens, output, stride, adds):
 
 
 def multiply_of(kind: Quantisation) -> Any:
-    """What multiplies a matrix of this quantisation, to be compiled: (frame, step, block, tokens, output, stride,
-    adds)."""
+    """What multiplies a matrix of this quantisation, to be compiled: (frame, step, block, begin, end, output,
+    stride, adds)."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
     return compiled_as(_multiply_tokens, f"multiply_{kind.name}", **kernels)
@@ -190,7 +215,7 @@ def do(begin, end, thread, outbox, frame, step):
         stride, adds = field(step, Matrix.BLOCKS) * 64, 0
     tokens, function = field(frame, Field.TOKENS), function_of(frame, field(step, Matrix.FORM), FormEntry.MULTIPLY)
     for block in range(begin, end):
-        call_multiply(function, frame, step, block, tokens, output, stride, adds)
+        call_multiply(function, frame, step, block, 0, tokens, output, stride, adds)
 
 
 @emitted(None, Int, Int, Int)

@@ -20,7 +20,7 @@ class Buffers:
         widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
         self.values = aligned(tokens * widest).view(np.int8).reshape(tokens, widest)
-        # After the scales come outliers (outliers.py) and the bottleneck of an adapter (adapters.py).
+        # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
         self.scales, self.sums = (
             aligned(4 * size * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1)
             for size in (1, 2)
@@ -33,4 +33,6 @@ class Buffers:
         self.up = np.zeros((tokens, self.up_rows), np.float32)
         # What a part made, where it is normed before it is added.
         made = config.norm_place in ("result", "both")
+        self.adapters = np.zeros(tokens, np.int64)
+        """The number of each token's adapter; here, as a late helper may still read it (run/work_stealing.py)."""
         self.part = np.zeros((tokens if made else 0, config.dim), np.float32)

@@ -127,7 +127,7 @@ def _of_form(kind: Quantisation, folder: Path, made: bool, kept: bool) -> list[i
 
     shown = progress.task(f"compiling kernels of {kind.name} (once)", 2) if made else contextlib.nullcontext(None)
     with _caching(folder), shown as advance:
-        functions = {multiply_of(kind): 7, embed_of(kind): 3}
+        functions = {multiply_of(kind): 8, embed_of(kind): 3}
         for one in functions:
             one.enable_caching()
         return [_made(one, arguments, advance) for one, arguments in functions.items()]

@@ -22,6 +22,7 @@ from lmworks.kernels.run.spans import Span, real_places, runs
 from lmworks.kernels.run.tape import SEGMENTS
 from lmworks.kernels.run.weights import Weights
 from lmworks.kernels.run.workspace import Workspace
+from lmworks.models.adapted import Adapters, of_each_row
 from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
@@ -75,11 +76,25 @@ class CompiledNetwork:
         """Run with its adapters, or without."""
         with self.lock:
             self.weights.adapted = on
-            self.workspace.write_tapes()
 
-    def new_cache(self, batch: int) -> PagedCache:
-        """An empty cache for `batch` rows."""
-        return PagedCache(batch, self._layer_bytes, self.network.config.layers)
+    def take_adapters(self) -> None:
+        """Run with the adapters that the network has now, too."""
+        with self.lock:
+            before = self.weights.adapters
+            self.weights.take_adapters()
+            self.workspace.team.keep(before)
+            self.workspace.take_adapters()
+
+    def new_cache(self, batch: int, adapters: Adapters = None) -> PagedCache:
+        """An empty cache for `batch` rows, each with its adapter."""
+        return self._cache(batch, self.network.config.layers, adapters)
+
+    def _cache(self, batch: int, layers: int, adapters: Adapters) -> PagedCache:
+        cache = PagedCache(batch, self._layer_bytes, layers)
+        cache.adapters = of_each_row(adapters, batch)
+        for name in cache.adapters:
+            self.weights.adapter(name)
+        return cache
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
@@ -94,8 +109,10 @@ class CompiledNetwork:
         real: Bool[Tensor, "batch seq"] | None,
         cache: Cache | None,
         segments: Int[Tensor, "batch seq"] | None = None,
+        adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows."""
+        """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows;
+        the `adapter` is that of texts without a cache."""
         assert cache is None or isinstance(cache, PagedCache)
         if tokens.numel():
             self._placing.check(int(tokens.min()), int(tokens.max()))
@@ -109,7 +126,7 @@ class CompiledNetwork:
             out, held = result.numpy(), cache
             cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
             if held is None:
-                held = self._temporary(ids, cut)
+                held = self._temporary(ids, cut, [adapter] * len(ids))
             for spans in cut:
                 self._placing.place_spans(spans, ids, held, parts)
                 self.workspace.run(self.workspace.tapes.hidden)
@@ -267,13 +284,13 @@ class CompiledNetwork:
         """Logits for Python, copied by NumPy, which wakes no threads."""
         return torch.from_numpy(self.workspace.logits.numpy()[row, : self._head.rows].copy())
 
-    def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
+    def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]], adapters: Adapters) -> PagedCache:
         """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
         once."""
         whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
-            return self.new_cache(len(ids))
-        cache = PagedCache(len(ids), self._layer_bytes, 1)
+            return self.new_cache(len(ids), adapters)
+        cache = self._cache(len(ids), 1, adapters)
         spare = self._scratch_pages.pages.pop() if self._scratch_pages.pages else []
         for row, one in enumerate(ids):
             needed = -(-len(one) // PAGE)

@@ -129,12 +129,24 @@ class Placing:
         if segments is not None:
             moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
             self.workspace.put(Field.PLACES, moved + positions)
+        self._place_adapters(rows, counts, cache, room)
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
         frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
         for row, end in zip(rows, ends, strict=True):  # when nothing can fail any more
             cache.sizes[row] = end
         return total
+
+    def _place_adapters(self, rows: Sequence[int], counts: Sequence[int], cache: PagedCache, room: int) -> None:
+        """The number of each token's adapter; of several rows `room` is that of their tokens."""
+        weights, into = self.workspace.weights, self.workspace.buffers.adapters
+        if not weights.adapters:
+            return
+        numbers = [weights.adapter(cache.adapters[row]) for row in rows]
+        if len(set(numbers)) == 1:
+            into[:room] = numbers[0]
+        else:
+            into[:room] = np.repeat(numbers, counts)
 
     def cuts(self, most: int, longest: int) -> Cuts:
         """How up to `most` tokens of one text, `longest` at the end, are cut."""

@@ -21,10 +21,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.kernels.adapters import ADAPTER_FORM
 from lmworks.kernels.frame import WORDS
 from lmworks.kernels.operation import Step
 from lmworks.kernels.operations.activate import activate_step
 from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.bottleneck import Bottleneck, bottleneck_step
 from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
 from lmworks.kernels.operations.embed import Embed, embed_step
@@ -37,6 +39,7 @@ from lmworks.kernels.operations.mix import Mix
 from lmworks.kernels.operations.norm import Norm, norm_step, norm_weight
 from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
+from lmworks.kernels.quantisation import number_of
 from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import Weights
@@ -106,6 +109,8 @@ def table(steps: Sequence[Step]) -> Table:
     """Steps in words of equal number; the kernels that they need are there afterwards."""
     numbers = library().numbers
     want(one.operands[one.operation.FORM - 1] for one in steps if one.operation in (Matrix, Embed))  # type: ignore[attr-defined]
+    if any(one.operation is Bottleneck for one in steps):
+        want([number_of(ADAPTER_FORM)])
     rows = [[numbers[one.operation], *one.operands] for one in steps]
     return np.array([row + [0] * (WORDS - len(row)) for row in rows], np.int64)
 
@@ -244,15 +249,14 @@ def _after_part(config: ModelConfig, buffers: Buffers) -> tuple[int, bool]:
 
 
 def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: int, adds: bool = False) -> list[Step]:
-    """The steps of a linear layer, with its bias and its adapter."""
+    """The steps of a linear layer, with its bias and its adapters."""
     matrix, bias = weights.matrix(f"{path}.weight"), weights.vector(f"{path}.bias")
-    adapter = weights.adapters.get(path) if weights.adapted else None
-    if adapter is None:
+    adapters = weights.adapters.get(path)
+    if adapters is None:
         return multiply_all(matrix, output, stride, bias, adds)
-    bottleneck = buffers.scales.ctypes.data + adapter.offset
     return [
-        multiply(adapter.down, bottleneck, buffers.scales.strides[0]),
-        *multiply_all(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
+        bottleneck_step(adapters, buffers.scales.ctypes.data, buffers.scales.strides[0]),
+        *multiply_all(matrix, output, stride, bias, adds, adapters.for_matrix),
     ]
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.kernels.adapters import pack_adapter
+from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters
 from lmworks.kernels.keeping import Each, Keeper
 from lmworks.kernels.outliers import outliers
 from lmworks.kernels.packing import AT_ONCE, ROWS, Arena, Packed, Stored, bits_of, pack, packed_bytes, quantised
-from lmworks.models.adapted import adapted_layers, own_parameters
+from lmworks.models.adapted import adapted_layers, no_adapter, own_parameters
 from lmworks.models.files.quantise import Groups
 from lmworks.models.network import Network
 from lmworks.models.unread import pieces
@@ -34,16 +34,40 @@ class Weights:
         self.network, self.bits, self.stored = network, bits, stored
         self.vectors: dict[str, np.ndarray] = {}
         self.adapted = True
-        """Are adapters part of the tapes that are written?"""
+        """Are adapters used, or is each row the base's?"""
         self._parameters = own_parameters(network)
+        self._each_adapter: dict[str, dict[str | None, PackedAdapter]] = {}
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
         kept = None if keeper is None else keeper.kept(network, bits, self._each)
         self.matrices = self._packed() if kept is None else kept
+        self.take_adapters()
+
+    def take_adapters(self) -> None:
+        """Pack the adapters that the network has now; those that were there before are not packed again."""
+        before, self._each_adapter = self._each_adapter, {}
+        for path, layer in adapted_layers(self.network).items():
+            kept = before.get(path, {})
+            new = [name for name in layer.adapters() if name not in kept]
+            outliers = self.matrix(f"{path}.weight").outliers
+            self._each_adapter[path] = kept | pack_adapters(path, layer, new, outliers)
+        names = list(dict.fromkeys(name for each in self._each_adapter.values() for name in each))
+        self._numbers = {name: number for number, name in enumerate(names, 1)}
         self.adapters = {
-            path: pack_adapter(path, layer, self.matrix(f"{path}.weight").outliers)
-            for path, layer in adapted_layers(network).items()
+            path: PackedAdapters(self._blocks(path), [each.get(name) for name in names])
+            for path, each in self._each_adapter.items()
         }
+
+    def _blocks(self, path: str) -> int:
+        return sum(part.blocks for part in self.matrix(f"{path}.weight").every)
+
+    def adapter(self, name: str | None) -> int:
+        """The number of a row's adapter; of None, that of the one which every row has, or 0."""
+        if not self.adapted:
+            return 0
+        if name is not None and name not in self._numbers:
+            raise no_adapter(name, [one for one in self._numbers if one is not None])
+        return self._numbers.get(name, 0)
 
     def matrix(self, name: str) -> Packed:
         """A packed matrix."""

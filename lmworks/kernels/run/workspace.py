@@ -66,7 +66,7 @@ class Workspace:
         self.barrier = aligned(barrier_bytes(team.threads)).view(np.int64)
         self.put(Field.BARRIER, self.barrier)
         # What helpers need; the system gives memory when it is written to.
-        adapters = [one.down for one in self.weights.adapters.values()]
+        adapters = [one.down for each in self.weights.adapters.values() for one in each.numbered.values()]
         blocks = max(part.blocks for one in (*matrices.values(), *adapters) for part in one.every)
         inner = max(part.blocks for name, one in matrices.items() if not is_vocabulary(name) for part in one.every)
         stride = 64 * max(inner * MOST_LED, blocks * OF_VOCABULARY)
@@ -78,22 +78,30 @@ class Workspace:
         else:
             self.make_room(1)
 
+    def take_adapters(self) -> None:
+        """The adapters that the weights have now: with room for what they make, and in the tapes."""
+        self._make_done(max(one.numbers for one in self.weights.adapters.values()))
+        self._new_buffers(self.buffers.tokens)
+
     def make_room(self, tokens: int) -> None:
         """Buffers for this many tokens, and the tapes that name them."""
-        if hasattr(self, "buffers") and self.buffers.tokens >= tokens:
-            return
+        if not hasattr(self, "buffers") or self.buffers.tokens < tokens:
+            self._new_buffers(tokens)
+
+    def _new_buffers(self, tokens: int) -> None:
         self.team.keep(getattr(self, "buffers", None))
         buffers = self.buffers = Buffers(self.weights, max(tokens, 16))
         self.put(Field.STREAM, buffers.stream)
         self.put(Field.VALUES, buffers.values)
         self.put(Field.SCALES, buffers.scales)
         self.put(Field.SUMS, buffers.sums)
+        self.put(Field.ADAPTERS, buffers.adapters)
         self.frame[Field.VALUES_STRIDE] = buffers.values.strides[0]
         self.frame[Field.SCALES_STRIDE] = buffers.scales.strides[0]
         self.write_tapes()
 
     def write_tapes(self) -> None:
-        """The tapes for these buffers; with adapters, or without."""
+        """The tapes for these buffers."""
         self.team.keep(getattr(self, "tapes", None))
         room = Room(self._rooms.ctypes.data, self._room_bytes) if self.has_head else None
         self.tapes = tapes(self.weights, self.buffers, room)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gguf
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
@@ -31,12 +32,20 @@ def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL)
     shape = info.shape if rows is ALL else (len(raw), *info.shape[1:])
     if info.kind in FLOATS:
         return torch.from_numpy(raw.reshape(-1).copy()).view(FLOATS[info.kind]).reshape(shape).to(dtype)
-    in_block, size = gguf.GGML_QUANT_SIZES[info.kind]
-    blocks = raw.reshape(-1, size)
-    weights, at_once = torch.empty(len(blocks), in_block, dtype=dtype), AT_ONCE * GROUP // in_block
+    weights = torch.empty(shape, dtype=dtype)
+    if not put_values(raw, info.kind, weights):
+        return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
+    return weights
+
+
+def put_values(stored: UInt8[np.ndarray, "*rows bytes"], kind: Kind, weights: Float[Tensor, "*rows columns"]) -> bool:
+    """Put the values of rows as a file stores them into a contiguous tensor, a few blocks at a time. False for a scale
+    of MXFP4 that float16 does not hold: what is in the tensor then means nothing."""
+    in_block, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks, places, at_once = stored.reshape(-1, size), weights.view(-1, in_block), AT_ONCE * GROUP // in_block
     for start in range(0, len(blocks), at_once):
-        groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), info.kind)
-        if groups is None:  # a scale of MXFP4 that float16 does not hold
-            return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
-        weights[start : start + at_once] = groups.weights()
-    return weights.reshape(shape)
+        groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), kind)
+        if groups is None:
+            return False
+        places[start : start + at_once] = groups.weights()
+    return True

@@ -21,10 +21,10 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, says_why, sha256, write_json
 from lmworks.basics.memory import must_fit
+from lmworks.models.adapted import has_adapters
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.names import each_name
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.mxfp4 import is_mxfp4
@@ -285,7 +285,7 @@ def write_network(
     name = str(network.dtype if compression is None else compression.dtype).removeprefix("torch.")
     theirs = family.config_to(config)
     weights = network.state_dict()
-    if any(name not in weights for name, _ in each_name(family.tensors, config)):
+    if has_adapters(network):
         raise ModelError(
             "the network has adapters on, and a model directory has no place for them; "
             "merge them first (merge_adapters, or lmworks build --merge)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
@@ -53,6 +54,14 @@ class StoredInGGUF:
         parts = [self._part(part, places) for part, places in at]
         known = [part for part in parts if part is not None]
         return below_one_another(known) if len(known) == len(parts) else None
+
+    def rows(self, name: str) -> list[tuple[Kind, UInt8[Tensor, "rows bytes"]]] | None:
+        """A matrix as the file stores it, in our order of rows: the kind and the bytes of each run of rows. None as
+        `alike`."""
+        if self.alike(name) is None:
+            return None
+        places = rows_in_file(self.file, self._sources[name], self.config, slice(None))
+        return [(self.file.info(part).kind, torch.from_numpy(self.file.rows(part, at).copy())) for part, at in places]
 
     def bits(self, name: str) -> int:
         """The bits that hold whatever a matrix of its kinds may hold."""

@@ -73,6 +73,7 @@ class RecurrentCache(Cache):
     def __init__(self, tokens: Tokens, memory: Memory | None = None) -> None:
         self.length, self.memory, self.tokens, self.real = 0, memory, tokens, None
         self._keys, self._values = [], []
+        self.adapters = [None] * len(tokens)
         self.state: State | None = None
         """None where it has to be made of the tokens: before the first, and after `truncate`."""
         self.fed: Float[Tensor, "batch dim"] | None = None
@@ -162,7 +163,7 @@ class RecurrentNetwork(Network):
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         self.head_product = Product()
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
-        self.head_transform = self.ngram_embedding = self.pooler = self.classifier = None
+        self.head_transform = self.ngram_embedding = self.pooler = self.classifier = self.prompt = None
         self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
 

@@ -17,6 +17,7 @@ from lmworks.serving.api.requests import GenerationRequest
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD
+from lmworks.serving.service import Service
 
 FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
@@ -45,6 +46,14 @@ def must_be(name: str | None, known: str) -> None:
         raise Refused(400, f"the model {name} does not do this; ask {known}", param="model")
 
 
+def adapter_of(name: str | None, service: Service) -> str | None:
+    """The adapter of this name, None for the model itself; refused for a name that is neither."""
+    if name in service.adapters:
+        return name
+    must_be(name, service.name)
+    return None
+
+
 async def answer(
     http: HttpRequest, asked: GenerationRequest, work: Work, kind: str, prefix: str, choice: Callable[[int], ApiChoice]
 ) -> Response:
@@ -53,7 +62,7 @@ async def answer(
         "id": f"{prefix}-{secrets.token_hex(12)}",
         "object": kind,
         "created": int(time.time()),
-        "model": work.service.name,
+        "model": asked.model or work.service.name,
         "system_fingerprint": FINGERPRINT,
     }
     choices = [choice(number) for number in range(len(work.handles))]

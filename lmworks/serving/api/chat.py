@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from lmworks.generation.handle import Delta
 from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
-from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
@@ -23,8 +23,7 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
     async def chat(asked: ChatRequest, http: Request) -> Response:
         service = await models.lend(http, asked.model)
-        must_be(asked.model, service.name)
-        way = way_of(service, asked)
+        adapter, way = adapter_of(asked.model, service), way_of(service, asked)
         if way != "off":
             return await cited_answer(service, asked, http, way)
         service.model.must_converse()
@@ -32,7 +31,7 @@ def routes(models: ServedModels) -> APIRouter:
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
         turns, constraint = [message.turn for message in asked.messages], asked.constraint
         jobs = [
-            Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted)
+            Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)

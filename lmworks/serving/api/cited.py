@@ -34,6 +34,9 @@ async def cited_answer(service: Service, asked: ChatRequest, http: Request, way:
     """The response to a conversation whose last question goes to the documents."""
     index = index_of(service)
     _fits(asked)
+    if way == "write" and asked.model in service.adapters:
+        said = f"answers from documents are written by the model itself; ask {service.name}, or give another way"
+        raise Refused(400, said, param="grounding")
     question = question_of(service, _question(asked), "messages")
     answer = await attended(http, service, lambda: service.ask(question, way))
     if (record := http.scope.get(RECORD)) is not None:
@@ -45,7 +48,7 @@ async def cited_answer(service: Service, asked: ChatRequest, http: Request, way:
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk" if asked.stream else "chat.completion",
         "created": int(time.time()),
-        "model": service.name,
+        "model": asked.model or service.name,
         "system_fingerprint": FINGERPRINT,
     }
     if asked.stream:

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from lmworks.generation.handle import Delta, RequestHandle
 from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
-from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
 from lmworks.serving.api.work import Job, Work
@@ -30,7 +30,7 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
     async def complete(asked: CompletionRequest, http: Request) -> Response:
         service = await models.lend(http, asked.model)
-        must_be(asked.model, service.name)
+        adapter = adapter_of(asked.model, service)
         if asked.echo and service.model.translates:
             raise Refused(
                 400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"
@@ -43,7 +43,7 @@ def routes(models: ServedModels) -> APIRouter:
         )
         constraint = asked.constraint
         jobs = [
-            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted)
+            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
             for prompt in asked.prompts
             for number in range(asked.answers)
         ]

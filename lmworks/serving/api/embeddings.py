@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.api.answering import must_be
+from lmworks.serving.api.answering import adapter_of, must_be
 from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.errors import TOO_LONG, Refused, late
 from lmworks.serving.models import ServedModels
@@ -65,7 +65,10 @@ def routes(models: ServedModels) -> APIRouter:
         model = service.embedder
         if model is None:
             raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
-        must_be(asked.model, service.embedder_name)
+        name = asked.model or service.embedder_name
+        adapter = adapter_of(asked.model, service) if model is service.model else None
+        if adapter is None:
+            must_be(asked.model, service.embedder_name)
         texts = asked.texts
         if len(texts) > service.limits.texts:
             raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
@@ -86,7 +89,7 @@ def routes(models: ServedModels) -> APIRouter:
             for number, one in enumerate(ids, start):
                 if not one or (len(one) > longest and not cut):
                     raise _unread(f"input.{number}" if len(texts) > 1 else "input", len(one), longest)
-            vectors = (twin(model) if writes else model).embed(ids, cut=cut).numpy()
+            vectors = (twin(model) if writes else model).embed(ids, cut=cut, adapter=adapter).numpy()
             return vectors, sum(min(len(one), longest) for one in ids)
 
         data: list[dict[str, Any]] = []
@@ -100,7 +103,7 @@ def routes(models: ServedModels) -> APIRouter:
             if time.monotonic() > end and len(data) < len(texts):
                 raise late(service.limits.seconds, "send fewer texts")
         usage = {"prompt_tokens": read, "total_tokens": read}
-        return JSONResponse({"object": "list", "data": data, "model": service.embedder_name, "usage": usage})
+        return JSONResponse({"object": "list", "data": data, "model": name, "usage": usage})
 
     return router
 

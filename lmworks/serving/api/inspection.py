@@ -20,9 +20,10 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
+from lmworks.models.adapted import rows_adapted
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
-from lmworks.serving.api.answering import must_be
+from lmworks.serving.api.answering import adapter_of
 from lmworks.serving.api.requests import Message, StrictModel, Text, Tokens
 from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
@@ -75,16 +76,16 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/v1/inspect", summary="Look inside the network at a text")
     async def inspect(asked: InspectRequest, http: Request) -> Response:
         service = await models.lend(http, asked.model)
-        must_be(asked.model, service.name)
-        body = await service.worker.run(lambda: inspected(service, asked))
+        adapter = adapter_of(asked.model, service)
+        body = await service.worker.run(lambda: inspected(service, asked, adapter))
         return Response(body, media_type="application/json")
 
     return router
 
 
 @torch.inference_mode()
-def inspected(service: Service, asked: InspectRequest) -> bytes:
-    """The answer's body."""
+def inspected(service: Service, asked: InspectRequest, adapter: str | None = None) -> bytes:
+    """The answer's body; the text is read by the adapter of this name."""
     model = service.model
     if model.translates:
         raise ConfigError("an encoder-decoder has two stacks and is not looked into here; use Python (docs/inside.md)")
@@ -93,8 +94,10 @@ def inspected(service: Service, asked: InspectRequest) -> bytes:
     if max(ids) >= model.config.vocab_size:
         raise ConfigError(f"the prompt names the token {max(ids):,}; the vocabulary has {model.config.vocab_size:,}")
     chosen = _Chosen(model, asked, len(ids), service.limits.inspected_tokens)
-    look = _Look(service, twin(model).network, ids, chosen)
-    facts: Facts = {"object": "inspection", "model": service.name, "tokens": look.tokens()}
+    network = twin(model).network
+    with rows_adapted(network, [adapter]):
+        look = _Look(service, network, ids, chosen)
+    facts: Facts = {"object": "inspection", "model": adapter or service.name, "tokens": look.tokens()}
     if service.writes:
         facts["next"] = look.tops(look.hidden[-1:])[0]
         facts["layers"] = look.layers()

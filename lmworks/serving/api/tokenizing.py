@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
-from lmworks.serving.api.answering import must_be
+from lmworks.serving.api.answering import adapter_of
 from lmworks.serving.api.requests import Message, StrictModel, Text, Token
 from lmworks.serving.models import ServedModels
 from lmworks.tokens.chat.conversation import encode_chat
@@ -55,7 +55,7 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/tokenize", summary="A text's tokens")
     async def tokenize(asked: TokenizeRequest, http: Request) -> JSONResponse:
         service = await models.lend(http, asked.model)
-        must_be(asked.model, service.name)
+        adapter_of(asked.model, service)
         ids = await asyncio.to_thread(_encoded, service.model, asked)
         facts: dict[str, Any] = {"count": len(ids), "max_model_len": service.model.longest, "tokens": ids}
         if asked.return_token_strs:
@@ -65,7 +65,7 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/detokenize", summary="The text of tokens")
     async def detokenize(asked: DetokenizeRequest, http: Request) -> JSONResponse:
         service = await models.lend(http, asked.model)
-        must_be(asked.model, service.name)
+        adapter_of(asked.model, service)
         tokenizer = service.model.tokenizer
         if (largest := max(asked.tokens, default=0)) >= tokenizer.vocab_size:
             raise ConfigError(f"there is no token {largest:,}; the vocabulary has {tokenizer.vocab_size:,}")
@@ -76,7 +76,7 @@ def routes(models: ServedModels) -> APIRouter:
         http: Request, model: Annotated[str | None, Query(max_length=1000, description="Whose it is.")] = None
     ) -> JSONResponse:
         service = await models.lend(http, model)
-        must_be(model, service.name)
+        adapter_of(model, service)
         # No special token's text: clients ask /tokenize for its id, and there the text of a special token is only text.
         special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"))
         tokenizer = service.model.tokenizer

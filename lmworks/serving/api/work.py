@@ -41,6 +41,7 @@ class Job:
     stops: Sequence[str] = ()
     constraint: Constraint | None = None
     logprobs: LogprobOptions = field(default=LogprobOptions(written=False))
+    adapter: str | None = None
 
 
 class Work:
@@ -137,6 +138,7 @@ def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
             logprobs=job.logprobs,
             constraint=job.constraint,
             guess=service.lookup,
+            adapter=job.adapter,
         )
         for job in jobs
     ]

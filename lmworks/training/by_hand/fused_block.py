@@ -89,7 +89,7 @@ class FusedBlocks:
             "a cache, padding or another kernel": shared.cache is not None or shared.padded or shared.kernel != "fused",
             "a prefix that is seen from both sides": shared.prefixed,
             "a hook": any(point.functions for point in self.points) or any(map(_is_hooked, block.modules())),
-            "adapters that are off or merged": not all(layer.by_hand for layer in _layers(block)),
+            "adapters that are merged": not all(layer.by_hand for layer in _layers(block)),
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 

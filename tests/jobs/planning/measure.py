@@ -20,14 +20,19 @@ from typing import Any
 import tiny
 import torch
 
+from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.jobs.planning.workload import made_up
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
-from lmworks.objectives import CausalLM
+from lmworks.objectives import CausalLM, Objective
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.tokens.batch import Batch, Example
 from lmworks.tokens.rows import Rows
@@ -61,9 +66,12 @@ def run(task: dict[str, Any]) -> None:
         prompts = tiny.text(settings.rows, settings.context - 16).tolist()
         model.generate_batch(prompts, max_new_tokens=16)
         return
-    lora = task["way"] == "lora"
-    if lora:
+    made: Objective = CausalLM()
+    if task["way"] == "lora" and "retain" not in task:
         add_lora(network, LoRAConfig(rank=task.get("rank", 8)))
+    elif task["way"] in METHODS and "retain" in task:
+        setup = chosen_of(task, config).prepare(Setup(network, made, []))
+        made = chosen_of(task, config).retain(setup).objective
     if "objective" in task:
         objective = ObjectiveSettings(kind=task["objective"])
         rows = MadeUp(config, objective, settings)
@@ -73,7 +81,14 @@ def run(task: dict[str, Any]) -> None:
     texts = tiny.text(3 * settings.rows * settings.accumulate, settings.context, config.vocab_size).tolist()
     rows = [(Example(text, [False] + [True] * (len(text) - 1), "random"),) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
-        train(network, CausalLM(), rows, settings, Path(folder))
+        train(network, made, rows, settings, Path(folder))
+
+
+def chosen_of(task: dict[str, Any], config: ModelConfig) -> Chosen:
+    """The method and what keeps old skills; a GGUF file's grid where the task names the file."""
+    stored = StoredInGGUF(GGUFFile(Path(task["file"])), config) if "file" in task else None
+    method, retention = METHODS[task["way"]], RETENTIONS[task["retain"]]
+    return Chosen(method, method.settings(**task.get("settings", {})), retention, retention.settings(), stored)
 
 
 def resident() -> float:
@@ -92,7 +107,9 @@ def main() -> None:
     if task["model"].get("norm") == "layer":
         small["kv_heads"] = 2
     model = {key: value for key, value in task["model"].items() if key not in ("window_layers", "ngrams")}
-    run(task | {"model": model | small, "training": task["training"] | {"context": 64, "rows": 2}})
+    small_task = {key: value for key, value in task.items() if key != "file"}
+    small_task |= {"settings": {}} if "file" in task else {}
+    run(small_task | {"model": model | small, "training": task["training"] | {"context": 64, "rows": 2}})
     before = resident()
     run(task)
     print(peak_megabytes() * 1e6 - before, torch.get_num_threads())

@@ -6,19 +6,29 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import torch
 
 from jobs.planning.live import LiveBytes
 from lmworks.adaptation.declaration import Chosen, Method, Setup
+from lmworks.adaptation.elastic import Elastic
+from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.near_base import NearBase, base_predictions
+from lmworks.adaptation.retention import RETENTIONS
+from lmworks.adaptation.springs import springs_of
 from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.adapting import adapted_memory, trained_by
 from lmworks.jobs.planning.devices import find_device
 from lmworks.jobs.planning.memory import Formats, training_memory
+from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
+from lmworks.jobs.planning.timing import step_seconds
 from lmworks.jobs.planning.workload import made_up, usual_objective
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.tokens.batch import Example
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.optimiser import trainable
 from lmworks.training.settings import TrainingConfig
@@ -67,6 +77,58 @@ def test_the_peak_is_that_of_a_real_step():
     assert found.peak == pytest.approx(live.peak + 2 * 4 * trained, abs=64)  # and two moments
 
 
+WAYS = {
+    "full": ("full", {}, "nothing"),
+    "last_layers": ("last_layers", {"layers": 1}, "nothing"),
+    "lora": ("lora", {"rank": 4}, "nothing"),
+    "dora": ("dora", {"rank": 4}, "nothing"),
+    "qlora": ("qlora", {"rank": 4}, "nothing"),
+    "bottleneck": ("bottleneck", {"size": 8}, "nothing"),
+    "prompt": ("prompt", {"length": 4}, "nothing"),
+    "lora, kl": ("lora", {"rank": 4}, "kl"),
+    "full, kl": ("full", {}, "kl"),
+    "bottleneck, kl": ("bottleneck", {"size": 8}, "kl"),
+    "lora, ewc": ("lora", {"rank": 4}, "ewc"),
+    "full, ewc": ("full", {}, "ewc"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_method_and_retention_is_planned_as_a_real_step_takes(way: str):
+    name, settings, kept_by = WAYS[way]
+    method, retention = METHODS[name], RETENTIONS[kept_by]
+    chosen = Chosen(method, method.settings(**settings), retention, retention.settings())
+    objective, batch = made_up(DECODER, usual_objective(DECODER), 3, 64)
+    network = Network(DECODER).initialise()
+    setup = chosen.prepare(Setup(network, objective, []))
+    frozen = [one for one in network.modules() if isinstance(one, FrozenLinear)]
+    besides = [one for layer in frozen for one in vars(layer.packed).values() if isinstance(one, torch.Tensor)]
+    if kept_by == "ewc":
+        springs = springs_of(network, [(Example(list(range(8)), [False] + [True] * 7, "old"),)], 0)
+        setup = replace(setup, objective=setup.objective + Elastic(springs, 1.0))
+        besides += [one for spring in springs for one in (spring.stiffness, spring.rest) if one is not None]
+    elif kept_by == "kl":
+        base = base_predictions(network, None if method.adapter is None else method.adapter.off)
+        setup = replace(setup, objective=NearBase(strength=1.0, base=base))
+    choose_blocks(network.train(), False)
+    copies = chosen.kept(network) if kept_by == "kl" else 0  # which LiveBytes cannot see
+    with LiveBytes([*network.parameters(), *besides]) as live:
+        setup.objective(network, batch).mean.backward()
+    trained = sum(one.numel() for one in trainable(network).values())
+    found = adapted_memory(DECODER, TRAINING, "float32", chosen, objective=usual_objective(DECODER))
+    print(f"{way}: planned {found.peak:,.0f} live {live.peak + 8 * trained + copies:,.0f}")
+    assert found.peak == pytest.approx(live.peak + 8 * trained + copies, rel=0.05)
+
+
+def test_more_last_layers_than_are_followed_or_timed_are_planned(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lmworks.jobs.planning.followed.MOST", 4)
+    deep = DECODER.but(layers=6)
+    chosen = [Chosen(METHODS["last_layers"], METHODS["last_layers"].settings(layers=count)) for count in (1, 3, 5)]
+    sizes = [adapted_memory(deep, TRAINING, "float32", one, objective=usual_objective(deep)).peak for one in chosen]
+    assert sizes == sorted(sizes) and sizes[2] > 1.5 * sizes[0]
+    assert step_seconds(deep, TRAINING, "float32", chosen[1]) is None
+
+
 def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
     tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
     subject = read_subject(str(tmp_path / "tiny"))
@@ -78,8 +140,14 @@ def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
     assert norms.memory.peak < full.memory.peak and norms.flops.all < full.flops.all
     assert 0 < norms.trained < full.trained and norms.memory.peak == sum(norms.memory.at_peak.values())
     assert len(make_plan(subject, find_device("2x L4")).ways) == 5
+    kept = replace(subject.chosen, retention=RETENTIONS["kl"], kept_by=RETENTIONS["kl"].settings())
+    assert make_plan(replace(subject, chosen=kept), find_device("2x L4")).ways[4].name == "lora, kl"
 
 
-def test_a_rank_of_any_size_is_counted_without_drawing_its_values():
+def test_a_rank_that_no_matrix_has_is_refused_before_its_values_are_drawn():
     lora = METHODS["lora"].settings(rank=10**9)
-    assert trained_by(DECODER, Chosen(METHODS["lora"], lora)) > 10**12
+    for count in (lambda: trained_by(DECODER, Chosen(METHODS["lora"], lora)), lambda: count_parameters(DECODER, lora)):
+        with pytest.raises(ConfigError, match=r"rank is 1,000,000,000, and no update of .* above 64; take a"):
+            count()
+    widest = METHODS["lora"].settings(rank=64)
+    assert trained_by(DECODER, Chosen(METHODS["lora"], widest)) == count_parameters(DECODER, widest).adapters > 10**5

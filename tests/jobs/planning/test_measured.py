@@ -15,10 +15,17 @@ from typing import Any
 
 import pytest
 
+from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.retention import RETENTIONS
+from lmworks.jobs.planning.adapting import adapted_memory
 from lmworks.jobs.planning.heap import PROCESS, in_a_process
 from lmworks.jobs.planning.memory import Formats, serving_memory, training_memory
+from lmworks.jobs.planning.workload import usual_objective
 from lmworks.models.config import ModelConfig
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.settings import TrainingConfig
 
@@ -150,6 +157,26 @@ FOLLOWED = {
 """Encoders and encoder-decoders, to which nothing was fitted either."""
 
 
+SMOLLM2 = {
+    **{"vocab_size": 49_152, "dim": 576, "layers": 30, "heads": 9, "kv_heads": 3, "hidden_dim": 1536},
+    **{"context": 512, "norm_eps": 1e-5},
+}
+SHORT = {"context": 128, "rows": 2}
+METHODS_OF_BUILD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "full": ("full", {}, "nothing"),
+    "full, kl": ("full", {}, "kl"),
+    "last_layers": ("last_layers", {}, "nothing"),
+    "lora": ("lora", {}, "nothing"),
+    "lora, kl": ("lora", {}, "kl"),
+    "dora": ("dora", {}, "nothing"),
+    "qlora, nf4": ("qlora", {}, "nothing"),
+    "qlora, file": ("qlora", {"grid": "file"}, "nothing"),
+    "bottleneck": ("bottleneck", {}, "nothing"),
+    "prompt": ("prompt", {}, "nothing"),
+}
+"""SmolLM2's shape, two rows of 128 tokens: what `lmworks plan` says of each method, beside a process."""
+
+
 def planned(way: str, model: dict[str, Any], training: dict[str, Any], dtype: str) -> float:
     """Bytes of tensors and holes."""
     rank = model.get("rank", 8)
@@ -165,11 +192,11 @@ def planned(way: str, model: dict[str, Any], training: dict[str, Any], dtype: st
     return in_a_process(memory).peak - PROCESS
 
 
-def measured(way: str, model: dict[str, Any], training: dict[str, Any], dtype: str) -> float:
+def measured(way: str, model: dict[str, Any], training: dict[str, Any], dtype: str, **more: Any) -> float:
     rank = model.get("rank", 8)
     shape = {key: value for key, value in model.items() if key != "rank"}
     task = {"way": way, "model": shape, "training": training, "dtype": dtype, "rank": rank}
-    task |= {"objective": way} if way in OBJECTIVES else {}
+    task |= ({"objective": way} if way in OBJECTIVES else {}) | more
     here = Path(__file__)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -217,3 +244,20 @@ def test_runs_of_shapes_that_no_figure_was_fitted_to_take_the_planned_memory(nam
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_runs_of_encoders_and_encoder_decoders_take_the_planned_memory(name: str):
     check(FOLLOWED[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", METHODS_OF_BUILD)
+def test_every_method_takes_the_planned_memory(name: str, dtype: str, smollm2_path: Path):
+    way, settings, retain = METHODS_OF_BUILD[name]
+    config = ModelConfig(**SMOLLM2)
+    stored = StoredInGGUF(GGUFFile(smollm2_path), config)
+    method, retention = METHODS[way], RETENTIONS[retain]
+    chosen = Chosen(method, method.settings(**settings), retention, retention.settings(), stored)
+    memory = adapted_memory(config, TrainingConfig(**SHORT), dtype, chosen, objective=usual_objective(config))
+    file = {"file": str(smollm2_path)} if settings.get("grid") == "file" else {}
+    plan = in_a_process(memory).peak - PROCESS
+    real = measured(way, SMOLLM2, SHORT, dtype, settings=settings, retain=retain, **file)
+    print(f"{name}, {dtype}: planned {plan / 1e6:,.0f} MB, measured {real / 1e6:,.0f} MB: {plan / real - 1:+.1%}")
+    assert plan == pytest.approx(real, rel=0.10)

@@ -1,0 +1,53 @@
+"""The folder of an adapter, of whatever kind: adapter_config.json and adapter_model.safetensors, as PEFT names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import says_why, write_json
+from lmworks.models.files.directory import write_safetensors
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+TYPE = "peft_type"
+"""The key by which an adapter's settings name its kind."""
+
+
+def is_adapter(folder: Path) -> bool:
+    """Does the folder hold an adapter rather than a whole model?"""
+    return (folder / CONFIG).is_file()
+
+
+def write_files(folder: Path, kind: str, base: str, settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write an adapter into an existing folder; `base` is the reference of the model that it belongs to."""
+    with says_why(folder):
+        write_safetensors(folder / WEIGHTS, tensors)
+    said = {TYPE: kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True}
+    write_json(folder / CONFIG, said | dict(settings))
+
+
+def fill(folder: Path, places: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy the file's tensors into their places, all of them checked first. ModelError for missing or unexpected ones,
+    other shapes, and values that are not finite."""
+    missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
+    if missing or unexpected:
+        what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"
+        raise ModelError(
+            f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
+            "the adapter was made for another model, or another version of its code"
+        )
+    for name, place in places.items():
+        if place.shape != tensors[name].shape:
+            raise ModelError(
+                f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
+                f"needs {list(place.shape)}; the adapter was made for another model"
+            )
+        if not torch.isfinite(tensors[name].float().sum()):
+            raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
+    for name, place in places.items():
+        place.copy_(tensors[name])

@@ -1,0 +1,91 @@
+"""lmworks explain-answer: which words of a prompt carry a model's answer, and from which layer on it would give it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.generation.request import Prompt
+    from lmworks.inside.attribution import Attribution
+    from lmworks.language_model import LanguageModel
+
+BAR = 24
+"""Characters of the longest bar."""
+
+
+@verb("Measure it", place=6)
+def explain_answer(
+    model: Model,
+    prompt: Annotated[str, typer.Argument(help="The text, or with --chat the message, that was answered.")],
+    answer: Annotated[
+        str | None, typer.Option(help="The answer to explain; the first words of the model's own unless given.")
+    ] = None,
+    instead: Annotated[
+        str | None, typer.Option(help="Another answer: explain why the first one, and not this one.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message.")] = False,
+    method: Annotated[
+        str, typer.Option(help="How shares are found: occlusion, gradient-x-input or integrated-gradients.")
+    ] = "occlusion",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show as well what the model would say after each of its layers.")
+    ] = False,
+    base: Base = None,
+    json_: Json = False,
+) -> None:
+    """Say which tokens of a prompt carry a model's answer, in nats of its log-probability. With --instead, which make
+    it likelier than another answer."""
+    from lmworks.basics import progress
+
+    progress.at_once(f"loading {model}")
+    from lmworks.loading import load
+
+    loaded = load(model, base=base, dtype="float32")
+    asked: Prompt = [{"role": "user", "content": prompt}] if chat else prompt
+    loaded.must_write()
+    if answer is None:
+        answer = loaded.generate(asked, max_new_tokens=8).text
+    progress.at_once(f"explaining {answer!r}")
+    found = loaded.attribute(asked, answer, instead=instead, method=method)
+    stages = _stages(loaded, asked) if layers else []
+    progress.end_line()
+    if json_:
+        as_json(_facts(found, answer, instead) | ({"layers": stages} if layers else {}))
+        return
+    longest = float(found.scores.abs().max()) or 1.0
+    rows = [
+        [piece.replace("\n", "\\n"), f"{score:+.3f}", ("+" if score > 0 else "-") * round(BAR * abs(score) / longest)]
+        for piece, score in zip(found.pieces, found.scores.tolist(), strict=True)
+    ]
+    table(["token", "nats", ""], rows)
+    against = "" if instead is None else f" over {instead!r}"
+    print(f"answer    {answer!r}{against}: {found.value:.3f} nats; {found.baseline:.3f} without the prompt's words")
+    print(f"left      {found.left:+.3f} nats that the shares do not add up to ({found.method})")
+    if layers:
+        table(["after layer", "would say", "share"], [[str(one["layer"]), *one["says"][0]] for one in stages])
+
+
+def _facts(found: Attribution, answer: str, instead: str | None) -> dict[str, Any]:
+    tokens = [{"token": piece, "nats": score} for piece, score in zip(found.pieces, found.scores.tolist(), strict=True)]
+    facts = {"method": found.method, "answer": answer, "instead": instead, "value": found.value}
+    return facts | {"without_prompt": found.baseline, "left": found.left, "tokens": tokens}
+
+
+def _stages(model: LanguageModel, prompt: Prompt) -> list[dict[str, Any]]:
+    """Of each layer the likeliest next tokens with their probabilities, in text."""
+    import torch
+
+    from lmworks.inside.lens import logit_lens
+
+    said = logit_lens(model.network, torch.tensor([model.encode_prompt(prompt)]))[:, 0]
+    chances, ids = (one.tolist() for one in said.exp().topk(3))
+    words = [[repr(model.tokenizer.decode([one], skip_special=False)) for one in of] for of in ids]
+    return [
+        {"layer": layer, "says": [[word, f"{chance:.3f}"] for word, chance in zip(*of, strict=True)]}
+        for layer, of in enumerate(zip(words, chances, strict=True))
+    ]

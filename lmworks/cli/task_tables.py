@@ -1,0 +1,188 @@
+"""What `lmworks evaluate --task` measures and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmworks.cli.options import as_json, table
+
+if TYPE_CHECKING:
+    from lmworks.evaluation.measurement import Measurement
+    from lmworks.evaluation.tasks.contamination import Overlap
+    from lmworks.evaluation.tasks.measured import Comparison
+    from lmworks.evaluation.tasks.run import Asked
+    from lmworks.evaluation.tasks.scores import ItemScores
+
+Items = dict[str, list["ItemScores"]]
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What the options say."""
+
+    model: str
+    names: Sequence[str]
+    shots: int
+    limit: int | None
+    pmi: bool
+    beside: str | None
+    out: str | None
+    compress: str | None
+    base: str | None
+    trained_on: str | None
+
+
+def tasks_measured(said: TaskRun, json_: bool) -> None:
+    """Measure a model, and another one beside it where one is named, on tasks."""
+    from lmworks.basics import progress
+    from lmworks.evaluation.tasks.measured import compared, measurements
+    from lmworks.evaluation.tasks.run import asked_of, keep
+
+    asked = asked_of(said.names, said.shots, said.limit, said.pmi)
+    for one in asked:
+        print(_power(one), file=sys.stderr)
+    with progress.shown():
+        found = _items(said.model, asked, said.out, said.compress, said.base)
+        beside = None if said.out is None else str(Path(said.out) / "beside")
+        other = None if said.beside is None else _items(said.beside, asked, beside, said.compress)
+    figures = {one.what: measurements(one.task, found[one.what], one.what) for one in asked}
+    held = {} if said.trained_on is None else _held(said.trained_on, asked)
+    differences = None if other is None else compared({one.what: one.task for one in asked}, found, other)
+    if said.out is not None:
+        path = keep(said.out, [one for every in figures.values() for one in every])
+        print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
+    if json_:
+        as_json(_facts(said, asked, figures, found) | _told(said, differences) | _told_held(held))
+        return
+    table(["task", "compared by", "n", "figure", "chance", ""], _rows(asked, figures, found))
+    if held:
+        print()
+        table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
+    if differences is not None:
+        print()
+        table(
+            [f"{said.beside} minus {said.model}", "", "right alone", "McNemar", "Holm"],
+            [_difference(one) for one in differences],
+        )
+
+
+def _power(asked: Asked) -> str:
+    from lmworks.evaluation.statistics import DISAGREE, smallest_difference
+
+    n = len(asked.items)
+    points = 100 * smallest_difference(n)
+    if points >= 100:
+        return f"{asked.what}: {n:,} items are too few to see a difference between two models"
+    shown = f"{points:.{0 if points >= 2 else 1}f}"
+    return (
+        f"{asked.what}: with {n:,} items a difference of {shown} points between two models can be seen (in 4 of 5 "
+        f"cases, where they disagree on {100 * DISAGREE:.0f} % of the items)"
+    )
+
+
+def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | None, base: str | None = None) -> Items:
+    from lmworks.evaluation.tasks.run import run
+    from lmworks.generation.continuations import Reading
+    from lmworks.loading import load
+
+    loaded = load(model, base=base, compress=compress)
+    found = {}
+    for one in asked:
+        reading = Reading()
+        found[one.what] = run(loaded, one, out, reading)
+        if reading.tokens:
+            print(f"{one.what}: {reading.tokens:,} tokens read for texts of {reading.apart:,}", file=sys.stderr)
+    return found
+
+
+def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
+    from lmworks.evaluation.tasks.contamination import overlaps
+    from lmworks.text.sources import read
+
+    documents = read(text).documents
+    return {one.what: overlaps(one.items, documents) for one in asked}
+
+
+def _held_rows(asked: Sequence[Asked], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
+    """Of each task the items that the training text holds, and the figure of the others."""
+    from lmworks.evaluation.tasks.measured import measured
+
+    rows = []
+    for one in asked:
+        every = held[one.what]
+        longest = max(every, key=lambda overlap: overlap.longest)
+        known = {overlap.item for overlap in every if overlap.held}
+        others = [scores for scores in found[one.what] if scores.item not in known]
+        where = f"{longest.longest} words, {longest.source}" if longest.longest else "below 5 words"
+        figure = str(measured(one.task, others, one.task.main, one.what)) if others else "none"
+        rows.append([one.what, f"{len(known):,} of {len(every):,}", where, figure])
+    return rows
+
+
+def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
+    told = {what: [asdict(one) | {"held": one.held} for one in every if one.longest] for what, every in held.items()}
+    return {"overlaps": told} if held else {}
+
+
+def _rows(asked: Sequence[Asked], figures: dict[str, list[Measurement]], found: Items) -> list[list[str]]:
+    from lmworks.evaluation.tasks.measured import ties
+
+    rows = []
+    for one in asked:
+        for figure, measured in zip(found[one.what][0].figures, figures[one.what], strict=True):
+            tied = ties(found[one.what], figure)
+            remarks = [measured.remark] if measured.remark else []
+            remarks += [f"{tied:,} tied"] if tied else []
+            by = measured.name.removeprefix(f"{one.what}, ")
+            marked = f"{by} *" if figure == one.task.main and len(figures[one.what]) > 1 else by
+            low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
+            shown = f"{measured.figure} ({low_high})" if low_high else measured.figure
+            chance = "" if measured.chance is None else f"{measured.chance:.2f}"
+            rows.append([one.what, marked, f"{measured.n:,}", shown, chance, ", ".join(remarks)])
+    return rows
+
+
+def _difference(one: Comparison) -> list[str]:
+    alone = f"{one.second_alone:,} to {one.first_alone:,}"
+    return [one.difference.name, str(one.difference), alone, f"p {one.probability:.2g}", f"p {one.adjusted:.2g}"]
+
+
+def _facts(
+    said: TaskRun, asked: Sequence[Asked], figures: dict[str, list[Measurement]], found: Items
+) -> dict[str, Any]:
+    from lmworks.evaluation.tasks.measured import ties
+
+    return {
+        "model": said.model,
+        "measurements": [one.to_json() for every in figures.values() for one in every],
+        "tasks": {
+            one.what: {
+                "data": one.task.data,
+                "licence": one.task.licence,
+                "shots": one.shots,
+                "main": one.task.main,
+                "ties": {figure: ties(found[one.what], figure) for figure in found[one.what][0].figures},
+            }
+            for one in asked
+        },
+    }
+
+
+def _told(said: TaskRun, differences: list[Comparison] | None) -> dict[str, Any]:
+    if differences is None:
+        return {}
+    told = [
+        {
+            **one.difference.to_json(),
+            "first_alone": one.first_alone,
+            "second_alone": one.second_alone,
+            "mcnemar": one.probability,
+            "holm": one.adjusted,
+        }
+        for one in differences
+    ]
+    return {"beside": said.beside, "differences": told}

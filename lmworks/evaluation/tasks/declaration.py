@@ -1,0 +1,116 @@
+"""What a task is: where its items come from, what a model is asked, and how that is scored.
+
+A new task is a new file in `sets/`; a user's own is a file of questions (`own.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Scoring = Literal["sum", "characters", "bytes", "pmi", "rest"]
+SCORINGS: dict[Scoring, str] = {
+    "sum": "log-likelihood",
+    "characters": "by characters",
+    "bytes": "by bytes",
+    "pmi": "domain PMI",
+    "rest": "without the first token",
+}
+"""How choices are compared: the log-likelihood of each (lm-evaluation-harness' acc); a character's (acc_norm) and a
+byte's (acc_bytes) share of it; less that of the choice after words that only set the domain (Holtzman et al. 2021,
+https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands."""
+BETWEEN = "\n\n"
+"""What stands between an example and what follows it, as in lm-evaluation-harness."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """An item with choices, of which one is right."""
+
+    name: str
+    """Unique in its task: "piqa#12"."""
+    asked: tuple[tuple[str, str], ...]
+    """For each choice, a context and its continuation."""
+    right: int
+    """The place of the right choice."""
+    choices: tuple[str, ...]
+    """Whose characters and bytes are counted."""
+    group: str = ""
+    """Items of one group depend on each other."""
+
+    @property
+    def shown(self) -> str:
+        """It and its answer, as an example."""
+        return "".join(self.asked[self.right])
+
+    def after(self, examples: str) -> tuple[tuple[str, str], ...]:
+        """What is asked after examples."""
+        return tuple((examples + context, continuation) for context, continuation in self.asked)
+
+    @property
+    def text(self) -> str:
+        """What a text that holds the item would hold: the question and its right answer."""
+        return _bare(self.shown)
+
+
+@dataclass(frozen=True)
+class Question:
+    """An item whose answer is written."""
+
+    name: str
+    prompt: str
+    answers: tuple[str, ...]
+    """Any of them is right."""
+    group: str = ""
+
+    @property
+    def shown(self) -> str:
+        """It and its first answer, as an example."""
+        return f"{self.prompt} {self.answers[0]}"
+
+    @property
+    def text(self) -> str:
+        """The question and its first answer."""
+        return _bare(self.shown)
+
+
+def _bare(shown: str) -> str:
+    """Without the words of the prompt's form, which no other text has."""
+    return shown.removeprefix("Question: ").replace("\nQuestion: ", "\n").replace("\nAnswer:", "\n")
+
+
+Item = Choices | Question
+
+
+@dataclass(frozen=True)
+class Task:
+    """Items and how a model's answers are scored."""
+
+    name: str
+    summary: str
+    data: str
+    """A name of the data registry, or a file."""
+    items: Callable[[], Sequence[Item]]
+    """Reads them. DataError for an item that cannot be scored."""
+    scored: tuple[Scoring, ...] = ("sum", "characters", "bytes")
+    """How its choices are compared; the first that `main` names counts."""
+    main: str = "characters"
+    """The scoring that is compared between models; of written answers "exact" or "F1"."""
+    domain: str = "Answer:"
+    """What stands before a choice where only its domain is known, for PMI."""
+    unit: str = "right"
+    ideal: float = 1.0
+    clustered: bool = False
+    """Whether items of one group depend on each other: the interval then is by groups."""
+    examples: bool = True
+    """Whether solved items may stand before a question."""
+    longest: int = 64
+    """Tokens of a written answer, at most."""
+
+    @property
+    def licence(self) -> str:
+        """Of its data."""
+        from lmworks.text.registry import ENTRIES
+
+        return ENTRIES[self.data].licence if self.data in ENTRIES else "your own"

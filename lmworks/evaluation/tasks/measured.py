@@ -1,0 +1,94 @@
+"""From items to figures: shares with their intervals and what guessing reaches, and the difference of two models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError
+from lmworks.evaluation import statistics
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.tasks.declaration import SCORINGS, Task
+from lmworks.evaluation.tasks.scores import F1, ItemScores
+
+
+def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Measurement]:
+    """The share of items that are right, by each scoring. `what` names the task and its prompts."""
+    return [measured(task, items, figure, what) for figure in items[0].figures]
+
+
+def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) -> Measurement:
+    """The figure of a task by one scoring: Wilson's interval, by groups where items depend on each other, and a
+    bootstrap over items for F1. A tie counts what guessing among its choices gets on average."""
+    credits = [one.credit(figure) for one in items]
+    if task.clustered:
+        value, interval = statistics.clustered_mean(credits, [one.group for one in items])
+        interval = None if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0))
+    elif figure == F1:
+        value, interval = statistics.mean(credits)
+    else:
+        value, interval = statistics.proportion(sum(credits), len(credits))
+    choices = [len(scores) for one in items for scores in (one.scores.get(figure),) if scores]
+    return Measurement(
+        name=f"{what}, {SCORINGS.get(figure, figure)}",  # type: ignore[call-overload]
+        value=value,
+        unit="" if figure == F1 else task.unit,
+        interval=interval,
+        n=len(items),
+        seeds=(0,) if figure == F1 and not task.clustered else (),
+        chance=sum(1 / number for number in choices) / len(choices) if choices else None,
+        ideal=task.ideal,
+    )
+
+
+def ties(items: Sequence[ItemScores], figure: str) -> int:
+    """Items whose best choices have equal scores."""
+    return sum(one.right is not None and len(one.picked(figure)) > 1 for one in items)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same items of a task."""
+
+    difference: Measurement
+    """The second model's figure minus the first's, each item paired with itself."""
+    first_alone: int
+    """Items that only the first model has right."""
+    second_alone: int
+    probability: float
+    """Of so uneven a split, were both equally good (McNemar's exact test)."""
+    adjusted: float = 1.0
+    """The same, adjusted for the number of tasks (Holm)."""
+
+
+def compared(
+    tasks: Mapping[str, Task],
+    first: Mapping[str, Sequence[ItemScores]],
+    second: Mapping[str, Sequence[ItemScores]],
+) -> list[Comparison]:
+    """The differences of two models, a task each, by its main scoring. ConfigError where their items differ."""
+    found = [_compared(name, task, first[name], second[name]) for name, task in tasks.items()]
+    adjusted = statistics.holm([one.probability for one in found])
+    return [
+        Comparison(one.difference, one.first_alone, one.second_alone, one.probability, probability)
+        for one, probability in zip(found, adjusted, strict=True)
+    ]
+
+
+def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> Comparison:
+    if [one.item for one in first] != [one.item for one in second]:
+        raise ConfigError(f"{what}: the two models were measured on other items; give both the same shots and limit")
+    before, after = ([one.credit(task.main) for one in items] for items in (first, second))
+    groups = [one.group for one in first] if task.clustered else None
+    value, interval = statistics.paired_difference(before, after, groups)
+    losses = sum(one > other for one, other in zip(before, after, strict=True))
+    wins = sum(one < other for one, other in zip(before, after, strict=True))
+    difference = Measurement(
+        name=f"{what}, {SCORINGS.get(task.main, task.main)}",  # type: ignore[call-overload]
+        value=value,
+        unit=task.unit,
+        interval=interval,
+        n=len(first),
+        difference=True,
+    )
+    return Comparison(difference, losses, wins, statistics.mcnemar(wins, losses))

@@ -1,0 +1,71 @@
+"""Each item's scores in a file, as they are measured: a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.errors import DataError
+from lmworks.basics.files import says_why
+from lmworks.evaluation.tasks.scores import ItemScores
+
+NEAR = 0.01
+"""Log-probabilities by which a model is known again differ by less, on whatever machine."""
+
+
+class Store:
+    """JSON lines: first what was asked of which model, then an item a line. DataError where the file holds the items
+    of another model or of other prompts."""
+
+    def __init__(self, path: Path, prompts: str, model: Sequence[float]) -> None:
+        self.path = path
+        self.kept: dict[str, ItemScores] = {}
+        """What was measured, by item."""
+        lines = _whole_lines(path)
+        if lines:
+            self._read(lines, prompts, model)
+        with says_why(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if lines else "wb")
+            self._file.seek(sum(len(line.encode()) + 1 for line in lines))
+            self._file.truncate()  # a line that was cut off
+        if not lines:
+            self._append({"prompts": prompts, "model": list(model)})
+
+    def _read(self, lines: list[str], prompts: str, model: Sequence[float]) -> None:
+        try:
+            first, *items = map(json.loads, lines)
+            found = [ItemScores(**one) for one in items]
+            same = len(first["model"]) == len(model)
+            same = same and all(abs(a - b) < NEAR for a, b in zip(first["model"], model, strict=True))
+            what = "with other prompts" if first["prompts"] != prompts else None if same else "of another model"
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{self.path} holds no scores of items ({error}); choose another folder") from None
+        if what is not None:
+            raise DataError(f"{self.path} holds measurements {what}; choose another folder, or remove the file")
+        self.kept = {one.item: one for one in found}
+
+    def append(self, scores: ItemScores) -> None:
+        """Write an item's scores."""
+        self.kept[scores.item] = scores
+        self._append(scores.to_json())
+
+    def _append(self, record: dict[str, Any]) -> None:
+        with says_why(self.path):
+            self._file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self._file.flush()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._file.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines that end: the last one may have been cut off."""
+    if not path.is_file():
+        return []
+    with says_why(path):
+        content = path.read_text(encoding="utf-8", errors="replace")
+    return content.split("\n")[:-1]

@@ -1,0 +1,78 @@
+"""Words: everything that the claims' pages say by themselves; each language is one file of `languages/`.
+
+english = Words.of("en")
+english("tally", measured=33, all=50, parts=201)
+english.group("titles")["12"]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.config import read_toml
+from lmworks.basics.errors import ConfigError
+from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, Verdict
+
+FOLDER = Path(__file__).parent / "languages"
+FIRST = "en"
+"""The language whose pages lie at the top of the site."""
+KEYS: dict[Verdict, str] = {HOLDS: "holds", FAILS: "fails", SAME: "same", OPEN: "open", UNTESTED: "untested"}
+"""What a verdict is called in these files, in style sheets and in addresses."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one language."""
+
+    code: str
+    """As in the `lang` attribute: en, de."""
+    said: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, code: str) -> Words:
+        """The words of a language; ConfigError where there is no file of it."""
+        if code not in languages():
+            raise ConfigError(f"{code!r} is not a language of the claims' pages; there are {', '.join(languages())}")
+        return cls(code, read_toml(FOLDER / f"{code}.toml"))
+
+    def __call__(self, key: str, **facts: Any) -> str:
+        """A text with its facts put in; ConfigError for one that the file lacks."""
+        return str(self._entry(key)).format(**facts).strip()
+
+    def group(self, key: str) -> Mapping[str, str]:
+        """A table of the file: titles, themes, verdicts, filters."""
+        found = self._entry(key)
+        assert isinstance(found, Mapping)
+        return found
+
+    def _entry(self, key: str) -> Any:
+        if key not in self.said:
+            raise ConfigError(f"{FOLDER / self.code}.toml has no {key!r}; write it as in {FIRST}.toml")
+        return self.said[key]
+
+    def verdict(self, verdict: Verdict) -> str:
+        """The word for a verdict."""
+        return self.group("verdicts")[KEYS[verdict]]
+
+    def count(self, verdicts: Sequence[Verdict]) -> str:
+        """How many parts hold, and what is said of the others: "3 of 4 parts hold, 1 open"."""
+        said = self._entry("count")
+        n, holds = len(verdicts), sum(one == HOLDS for one in verdicts)
+        if n == 1:
+            return str(said["one"] if holds else said[KEYS[verdicts[0]]][0])
+        if holds == n:
+            return str(said["all"]).format(n=n)
+        first = str(said["some"][holds > 1] if holds else said["none"]).format(holds=holds, n=n)
+        others = Counter(one for one in verdicts if one != HOLDS)
+        rest = (f"{others[one]} {said[key][others[one] > 1]}" for one, key in KEYS.items() if one in others)
+        return ", ".join([first, *rest])
+
+
+def languages() -> tuple[str, ...]:
+    """The codes of all languages, the first one first."""
+    known = sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return (FIRST, *(one for one in known if one != FIRST))

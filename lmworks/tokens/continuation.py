@@ -1,0 +1,51 @@
+"""A context and what follows it, as ids: the continuation is cut out of the ids of both together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.tokens.tokenizer import Tokenizer
+
+Pair = tuple[list[int], list[int]]
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
+    """(context, continuation) as ids, as lm-evaluation-harness cuts them (`TemplateLM._encode_pair`, 0.4.13).
+
+    Spaces at the end of a context go to the continuation. Nothing before a continuation stands for the token that
+    `opening` gives. DataError for a continuation without a token.
+    """
+    moved = [_moved(*pair) for pair in pairs]
+    contexts = list(dict.fromkeys(context for context, _ in moved if context))
+    read = dict(zip(contexts, tokenizer.encode_batch(contexts, special=False), strict=True))
+    wholes = tokenizer.encode_batch([context + continuation for context, continuation in moved], special=False)
+    return [
+        _cut(tokenizer, context, read.get(context), whole) for (context, _), whole in zip(moved, wholes, strict=True)
+    ]
+
+
+def opening(tokenizer: Tokenizer) -> int:
+    """The token that stands for an empty context: BOS, else EOS. ConfigError for a tokenizer that has neither."""
+    start = tokenizer.eos if tokenizer.bos is None else tokenizer.bos
+    if start is None:
+        raise ConfigError(
+            "the tokenizer has neither BOS nor EOS, and nothing can stand for an empty context; give some context"
+        )
+    return start
+
+
+def _moved(context: str, continuation: str) -> tuple[str, str]:
+    bare = context.rstrip()
+    return bare, context[len(bare) :] + continuation
+
+
+def _cut(tokenizer: Tokenizer, context: str, read: list[int] | None, whole: list[int]) -> Pair:
+    if read is None:
+        start = opening(tokenizer)
+        before, after = ([start], whole) if whole[:1] != [start] else (whole[:1], whole[1:])
+    else:
+        before, after = [*tokenizer.prefix, *read], whole[len(read) :]
+    if not after:
+        raise DataError(f"nothing follows the context {context[-40:]!r}: the continuation has no token; give some text")
+    return before, after

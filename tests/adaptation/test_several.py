@@ -1,0 +1,299 @@
+"""Several adapters beside one network: each row has its own as if it were alone, and none is taken for another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from adaptation.adapted import adapter_folder
+
+import lmworks as lm
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.peft_format import read_adapter
+from lmworks.basics.errors import ConfigError, LmworksError, ModelError
+from lmworks.basics.files import write_json
+from lmworks.generation.engine import Engine
+from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
+from lmworks.kernels import CompiledRunner, unavailable
+from lmworks.language_model import LanguageModel
+from lmworks.models.hooks import hooked
+from lmworks.models.unread import peek, unread_of
+from lmworks.serving.pytorch_worker import twin
+
+SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 512}
+MADE: dict[str, dict[str, Any]] = {
+    "a": {"rank": 5, "seed": 1},
+    "b": {"rank": 9, "seed": 2, "targets": ("q_proj", "v_proj", "down_proj")},
+    "c.d/e": {"rank": 40, "seed": 3, "targets": ("o_proj", "up_proj")},
+}
+"""A name may be whatever can be named over the API."""
+NAMES = ["a", None, "b", "c.d/e", "a", "b"]
+PROMPTS = [f"{'The quick brown fox ' * number} jumps" for number in range(6)]
+
+
+def make(path: str, **settings: object) -> LanguageModel:
+    model = tiny.language_model(seed=4, **(SHAPE | settings))
+    model.network.requires_grad_(False)
+    if path == "compiled":
+        if unavailable() is not None:
+            pytest.skip(str(unavailable()))
+        model.runner = CompiledRunner(model.network, 8)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An adapter for each name."""
+    root, network = tmp_path_factory.mktemp("adapters"), make("plain").network
+    return {name: adapter_folder(root / name, network, **how) for name, how in MADE.items()}
+
+
+@pytest.fixture(scope="module", params=["plain", "compiled"])
+def model(request: pytest.FixtureRequest, folders: dict[str, Path]) -> LanguageModel:
+    made = make(request.param)
+    for name, folder in folders.items():
+        lm.add_adapter(made, name, folder)
+    assert made.runner.name == ("compiled" if request.param == "compiled" else "PyTorch")
+    return made
+
+
+def same(model: LanguageModel, one: Any, other: Any) -> bool:
+    """To the bit on the compiled path; in PyTorch the last bits depend on the number of rows."""
+    exact = isinstance(model.runner, CompiledRunner)
+    return one.tokens == other.tokens and one.logprobs == (
+        other.logprobs if exact else pytest.approx(other.logprobs, abs=1e-4)
+    )
+
+
+def test_each_row_of_a_mixed_batch_is_as_if_it_were_alone(model: LanguageModel):
+    together = model.generate_batch(PROMPTS, max_new_tokens=8, adapter=NAMES)
+    texts = []
+    for prompt, name, answer in zip(PROMPTS, NAMES, together, strict=True):
+        assert same(model, answer, model.generate(prompt, max_new_tokens=8, adapter=name)), name
+        texts.append(answer.tokens)
+        if name is not None:
+            assert answer.tokens != model.generate(prompt, max_new_tokens=8).tokens
+    assert len({tuple(one) for one in texts}) == len(texts)
+
+
+@torch.no_grad()
+def test_a_named_adapter_is_what_it_is_on_a_model_by_itself(model: LanguageModel, folders: dict[str, Path]):
+    tokens = tiny.text(2, 70)
+    assert torch.equal(model.runner.hidden(tokens), make(_way(model)).runner.hidden(tokens))
+    for name, folder in folders.items():
+        alone = make("plain")
+        read_adapter(folder, alone.network).requires_grad_(False)
+        if _way(model) == "compiled":
+            alone.runner = CompiledRunner(alone.network, 8)
+            assert torch.equal(model.runner.hidden(tokens, adapter=name), alone.runner.hidden(tokens))
+        torch.testing.assert_close(model.runner.hidden(tokens, adapter=name), alone.runner.hidden(tokens))
+
+
+def _way(model: LanguageModel) -> str:
+    return "compiled" if isinstance(model.runner, CompiledRunner) else "plain"
+
+
+@pytest.mark.parametrize("strategy", [Sample(temperature=1.1, seed=5), Beam(width=3), Contrastive(top_k=3, alpha=0.5)])
+def test_requests_of_every_kind_come_and_go_beside_each_other(model: LanguageModel, strategy: Any):
+    """An engine with fewer seats than rows, prompts in parts of 16 tokens."""
+    with Engine(model, seats=5, queue=30, chunk=16) as engine:
+        handles = [
+            engine.submit(prompt, how, max_new_tokens=9, adapter=name)
+            for prompt, name in zip(PROMPTS, NAMES, strict=True)
+            for how in (strategy, Greedy())
+        ]
+        answers = [handle.answer(60) for handle in handles]
+    for number, (prompt, name) in enumerate(zip(PROMPTS, NAMES, strict=True)):
+        for answer, how in zip(answers[2 * number :], (strategy, Greedy()), strict=False):
+            assert answer.tokens == model.generate(prompt, how, max_new_tokens=9, adapter=name).tokens
+
+
+def test_guesses_change_nothing(model: LanguageModel):
+    draft = Draft(make("plain"))
+    for name in ("a", None, "b"):
+        wanted = model.generate(PROMPTS[3], max_new_tokens=24, adapter=name).tokens
+        for guess in (Lookup(), draft):
+            assert model.generate(PROMPTS[3], max_new_tokens=24, adapter=name, guess=guess).tokens == wanted
+    together = model.generate_batch(PROMPTS, max_new_tokens=16, adapter=NAMES, guess=Lookup())
+    for prompt, name, answer in zip(PROMPTS, NAMES, together, strict=True):
+        assert answer.tokens == model.generate(prompt, max_new_tokens=16, adapter=name).tokens
+
+
+def test_beginnings_are_kept_for_one_adapter_and_found_by_no_other(folders: dict[str, Path]):
+    model = make("compiled")
+    for name, folder in folders.items():
+        lm.add_adapter(model, name, folder)
+    prompt = tiny.text(1, 140)[0].tolist()
+    wanted = {name: model.generate(prompt, max_new_tokens=6, adapter=name).tokens for name in ("a", None, "b")}
+    with Engine(model) as engine:
+
+        def ask(name: str | None) -> int:
+            handle = engine.submit(prompt, max_new_tokens=6, adapter=name)
+            assert handle.answer(60).tokens == wanted[name]
+            return handle.sequence.reused
+
+        assert [ask(name) for name in ("a", None, "b", "a", None, "b")] == [0, 0, 0, 128, 128, 128]
+
+
+def test_a_prompt_that_another_adapter_reads_now_is_waited_for_by_none(folders: dict[str, Path]):
+    """Two long prompts that begin alike, at the same time."""
+    model = make("compiled")
+    lm.add_adapter(model, "a", folders["a"])
+    prompt = tiny.text(1, 200)[0].tolist()
+    wanted = [model.generate(prompt, max_new_tokens=4, adapter=name).tokens for name in (None, "a")]
+    with Engine(model, chunk=16) as engine:
+        handles = [engine.submit(prompt, max_new_tokens=4, adapter=name) for name in (None, "a", None, "a")]
+        assert [handle.answer(60).tokens for handle in handles] == wanted * 2
+
+
+def test_scores_and_vectors_are_the_adapters(model: LanguageModel, folders: dict[str, Path]):
+    alone = make("plain")
+    read_adapter(folders["a"], alone.network)
+    near = {"rtol": 0.05, "atol": 0.3} if _way(model) == "compiled" else {"rtol": 1e-4, "atol": 1e-4}  # 8 bits
+    text = "a text that is scored"
+    scores = [model.score(text, adapter=name) for name in (None, "a", "b")]
+    assert scores[1].logprobs == pytest.approx(alone.score(text).logprobs, rel=near["rtol"], abs=near["atol"])
+    assert len({score.bits for score in scores}) == 3
+    vectors = [model.embed([text, "b"], adapter=name) for name in (None, "a", "b")]
+    assert (vectors[1] * alone.embed([text, "b"])).sum(1).min() > 0.99
+    assert all((vectors[0] * other).sum(1).max() < 0.99 for other in vectors[1:])
+    long = text * 80  # more than one window
+    assert model.score(long, adapter="a").bits != model.score(long).bits
+
+
+def test_a_name_that_is_none_is_an_error_and_never_the_base(model: LanguageModel):
+    asks: list[Callable[[], Any]] = [
+        lambda: model.generate("a", adapter="d"),
+        lambda: model.generate_batch(["a", "b"], adapter=["a", "d"]),
+        lambda: next(model.stream("a", adapter="d")),
+        lambda: model.score("ab", adapter="d"),
+        lambda: model.embed(["ab"], adapter="d"),
+        lambda: model.runner.hidden(tiny.text(1, 4), adapter="d"),
+        lambda: model.runner.next_logits(tiny.text(1, 4), model.runner.new_cache(1, adapters=["d"])),
+    ]
+    for ask in asks:
+        with pytest.raises(ConfigError, match=r"there is no adapter 'd'; there is a and b and c\.d/e"):
+            ask()
+    with pytest.raises(ConfigError, match="there are 2 prompts and 1 adapters"):
+        model.generate_batch(["a", "b"], adapter=["a"])
+    with pytest.raises(ConfigError, match=r"there is no adapter 'a'; there is none; add_adapter puts one"):
+        make("plain").generate("a", adapter="a")
+
+
+def test_one_more_adapter_leaves_the_weights_and_all_others_as_they_are(folders: dict[str, Path]):
+    model = make("compiled")
+    assert isinstance(model.runner, CompiledRunner)
+    lm.add_adapter(model, "a", folders["a"])
+    weights, before = model.runner.compiled.weights, model.generate("xy", max_new_tokens=8, adapter="a")
+    matrices, size = dict(weights.matrices), weights.bytes
+    with Engine(model) as engine:
+        assert engine.submit("x" * 140, max_new_tokens=1, adapter="a").answer(60)
+        lm.add_adapter(model, "b", folders["b"])
+        again = engine.submit("x" * 140, max_new_tokens=1, adapter="a")
+        assert again.answer(60) and again.sequence.reused == 128  # what was read is still good
+    assert all(weights.matrix(name) is one for name, one in matrices.items())
+    assert np.isclose(weights.bytes - size, 2 * 30_000, rtol=1)  # an adapter's, and not a network's
+    assert model.generate("xy", max_new_tokens=8, adapter="a").logprobs == before.logprobs
+    assert model.runner.stands() and model.adapters == ["a", "b"]
+
+
+def test_pytorch_goes_on_with_the_adapters_where_the_tape_does_not_stand(folders: dict[str, Path]):
+    model = make_with("compiled", folders)
+    wanted = make_with("plain", folders).generate_batch(PROMPTS, max_new_tokens=6, adapter=NAMES)
+    with hooked(model.network, {"blocks.0.residual_out": lambda activation: None}):
+        answers = model.generate_batch(PROMPTS, max_new_tokens=6, adapter=NAMES)
+    assert [one.tokens for one in answers] == [one.tokens for one in wanted]
+
+
+def test_a_copy_has_the_adapters_and_a_choice_of_its_own(model: LanguageModel):
+    made = twin(model)
+    assert made.adapters == model.adapters
+    answers = made.generate_batch(PROMPTS, max_new_tokens=2, adapter=NAMES)
+    alone = [made.generate(prompt, max_new_tokens=2, adapter=name) for prompt, name in zip(PROMPTS, NAMES, strict=True)]
+    assert [one.tokens for one in answers] == [one.tokens for one in alone]
+
+
+def test_weights_that_nobody_needs_stay_in_their_file(tmp_path: Path, folders: dict[str, Path]):
+    make("plain").save(tmp_path / "base")
+    model = lm.load(tmp_path / "base", compress="int8")
+    if model.runner.name == "PyTorch":
+        pytest.skip(str(unavailable()))
+    lm.add_adapter(model, "a", folders["a"])
+    lm.add_adapter(model, "b", folders["b"])
+    matrix = model.network.blocks[1].attention.qkv.base
+    assert unread_of(peek(matrix, "weight")) is not None and unread_of(peek(model.network.embedding, "weight"))
+    assert model.generate("a", adapter="b").tokens == make_with("compiled", folders).generate("a", adapter="b").tokens
+    assert unread_of(peek(matrix, "weight")) is not None
+
+
+def make_with(path: str, folders: dict[str, Path]) -> LanguageModel:
+    model = make(path)
+    for name, folder in folders.items():
+        lm.add_adapter(model, name, folder)
+    return model
+
+
+def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path: Path, folders: dict[str, Path]):
+    network = make("plain").network
+    wide = tiny.language_model(seed=4, **(SHAPE | {"hidden_dim": 128}))
+    foreign = adapter_folder(tmp_path / "foreign", network)
+    write_json(foreign / "lmworks.json", {"base": {"sha256": "0" * 64}})
+    refused = {
+        "holds no adapter": tmp_path,
+        "is DoRA's, which scales whole rows": adapter_folder(tmp_path / "dora", network, kind=DoRALinear),
+        "in NF4, which the others are not": adapter_folder(tmp_path / "nf4", network, lmworks_base_values="nf4"),
+        "is of type 'IA3'": adapter_folder(tmp_path / "ia3", network, peft_type="IA3"),
+        "the adapter was made for another model": adapter_folder(tmp_path / "wide", wide.network),
+        "r = 7; the two files do not belong together": adapter_folder(tmp_path / "rank", network, r=7),
+        "was trained on other weights": foreign,
+    }
+    make("plain").save(tmp_path / "base")
+    model = lm.load(tmp_path / "base", compress="none")
+    lm.add_adapter(model, "a", folders["a"])
+    state = {name: one.clone() for name, one in model.network.state_dict().items()}
+    for said, folder in refused.items():
+        with pytest.raises(ModelError, match=said):
+            lm.add_adapter(model, "x", folder)
+    with pytest.raises(ConfigError, match="there is an adapter 'a' already"):
+        lm.add_adapter(model, "a", folders["b"])
+    with pytest.raises(ConfigError, match="the adapter has no name"):
+        lm.add_adapter(model, "", folders["b"])
+    assert model.adapters == ["a"] and list(state) == list(model.network.state_dict())
+    assert all(torch.equal(one, state[name]) for name, one in model.network.state_dict().items())
+    with pytest.raises(LmworksError, match="adapters on"):
+        model.save(tmp_path / "saved")
+
+
+def test_models_that_can_have_no_several_say_so(tmp_path: Path, folders: dict[str, Path]):
+    model = make("plain")
+    add_lora(model.network, LoRAConfig(rank=2))
+    with pytest.raises(ConfigError, match="has an adapter on it that all texts use; load its base"):
+        lm.add_adapter(model, "a", folders["a"])
+    translator = tiny.language_model(arrangement="encoder-decoder", family="lmworks")
+    with pytest.raises(ConfigError, match="an encoder-decoder runs with one adapter at a time"):
+        lm.add_adapter(translator, "a", folders["a"])
+
+
+@torch.no_grad()
+def test_an_encoder_embeds_compiled_with_its_adapters(tmp_path: Path):
+    folder = tmp_path / "encoder"
+    tiny.language_model(seed=4, **(SHAPE | {"family": "lmworks", "arrangement": "encoder"})).save(folder)
+    model = lm.load(folder)
+    adapter = adapter_folder(tmp_path / "adapter", copy.deepcopy(model.network))
+    texts = ["one text", "another one that is longer"]
+    plain = model.embed(texts)
+    lm.add_adapter(model, "a", adapter)
+    exact = lm.load(folder, compress="none", dtype="float32")
+    lm.add_adapter(exact, "a", adapter)
+    assert (model.embed(texts) * plain).sum(1).min() > 0.9999
+    assert (model.embed(texts, adapter="a") * exact.embed(texts, adapter="a")).sum(1).min() > 0.99
+    assert (model.embed(texts, adapter="a") * plain).sum(1).max() < 0.95

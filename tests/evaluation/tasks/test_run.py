@@ -1,0 +1,207 @@
+"""Tasks on a model: what is asked, how it is scored, and that a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.evaluation.tasks.declaration import Choices, Question, Task
+from lmworks.evaluation.tasks.find import find
+from lmworks.evaluation.tasks.measured import compared, measured, ties
+from lmworks.evaluation.tasks.run import Asked, evaluate, run
+from lmworks.evaluation.tasks.scores import ItemScores, of_answer
+from lmworks.generation.continuations import Reading
+
+
+def test_each_choice_is_scored_by_the_whole_its_characters_and_its_bytes(model, written):
+    path = written({"question": "Where?", "choices": ["in Köln", "at home"], "answer": "A"})
+    measurements, items = evaluate(model, [path], items=True, pmi=True)
+    [scores] = items["mine.jsonl"]
+    asked = [("Question: Where?\nAnswer:", f" {choice}") for choice in ("in Köln", "at home")]
+    totals = [one.total for one in model.loglikelihood(asked)]
+    domain = [one.total for one in model.loglikelihood([("Answer:", continuation) for _, continuation in asked])]
+    assert scores.scores["sum"] == pytest.approx(totals)
+    assert scores.scores["characters"] == pytest.approx([totals[0] / 7, totals[1] / 7])
+    assert scores.scores["bytes"] == pytest.approx([totals[0] / 8, totals[1] / 7])
+    assert scores.scores["pmi"] == pytest.approx([totals[0] - domain[0], totals[1] - domain[1]], abs=1e-4)
+    assert [one.name for one in measurements] == [
+        f"mine.jsonl, {by}" for by in ("log-likelihood", "by characters", "by bytes", "domain PMI")
+    ]
+
+
+def test_a_figure_has_n_interval_and_chance(model, questions):
+    [_, figure, _] = lm.evaluate(model, tasks=[questions], limit=9)
+    assert figure.n == 9 and figure.chance == pytest.approx(1 / 3) and figure.ideal == 1 and figure.unit == "right"
+    assert figure.interval[0] <= figure.value <= figure.interval[1]
+
+
+def test_the_first_items_are_examples_and_are_not_measured(model, questions):
+    asked = Asked.of(find(questions), shots=2, limit=3)
+    assert asked.examples == "Question: What follows 0?\nAnswer: 1\n\nQuestion: What follows 1?\nAnswer: 2\n\n"
+    assert [one.name for one in asked.items] == ["mine.jsonl#3", "mine.jsonl#4", "mine.jsonl#5"]
+    [scores, *_] = run(model, asked)
+    [alone] = model.loglikelihood([(asked.examples + "Question: What follows 2?\nAnswer:", " 3")])
+    assert scores.scores["sum"][0] == pytest.approx(alone.total, abs=1e-4)
+
+
+def test_examples_are_read_once(model, questions):
+    reading = Reading()
+    asked = Asked.of(find(questions), shots=3)
+    run(model, asked, reading=reading)
+    assert reading.apart > 10 * reading.tokens and reading.tokens < 2 * len(asked.examples) + 12 * 40
+
+
+def test_pairs_are_also_compared_without_their_first_token(model, written):
+    path = written({"good": "The cat sleeps.", "bad": "A cat sleep."})
+    _, items = evaluate(model, [path], items=True)
+    [scores] = items["mine.jsonl"]
+    good, bad = model.loglikelihood([("", "The cat sleeps."), ("", "A cat sleep.")])
+    assert scores.scores["sum"] == pytest.approx([good.total, bad.total])
+    assert scores.scores["rest"] == pytest.approx([good.total - good.logprobs[0], bad.total - bad.logprobs[0]])
+    with pytest.raises(ConfigError, match="compares whole sentences, and takes no examples"):
+        evaluate(model, [path], shots=1)
+
+
+def test_equal_scores_are_a_tie_and_count_what_guessing_gets(written):
+    blind = tiny.language_model(seed=4)
+    with torch.no_grad():
+        for weight in blind.network.parameters():
+            weight.zero_()
+    path = written(*({"question": "Which?", "choices": ["one", "two", "six"], "answer": "C"},) * 4)
+    [figure, *_], items = evaluate(blind, [path], items=True)
+    assert figure.value == pytest.approx(1 / 3) and figure.at_chance
+    assert ties(items["mine.jsonl"], "sum") == 4 and items["mine.jsonl"][0].picked("sum") == [0, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:.*measured before")
+def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_path, monkeypatch):
+    whole = run(model, Asked.of(find(questions)))
+    told = model.continuations
+    monkeypatch.setattr(model, "continuations", lambda *given: _until(told(*given), 18))
+    with pytest.raises(Stopped, match=r"stopped; \d items of mine.jsonl are kept in .* the same command goes on"):
+        evaluate(model, [questions], out=tmp_path / "out")
+    [file] = (tmp_path / "out").glob("*.jsonl")
+    lines = file.read_text().splitlines()
+    assert 1 < len(lines) < 1 + len(whole)
+    file.write_text("\n".join(lines) + '\n{"item": "cut o')
+    asked: list[int] = []
+    monkeypatch.setattr(model, "continuations", lambda pairs, *more: asked.append(len(pairs)) or told(pairs, *more))
+    _, found = evaluate(model, [questions], out=tmp_path / "out", items=True)
+    assert [one.scores["sum"] for one in found["mine.jsonl"]] == [pytest.approx(one.scores["sum"]) for one in whole]
+    assert asked == [1, 3 * (12 - len(lines) + 1)]
+    assert evaluate(model, questions, out=tmp_path / "out", items=True)[1] == found and asked[2:] == [1, 0]
+    kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
+    assert [one["n"] for one in kept] == [12, 12, 12]
+
+
+def test_figures_of_several_runs_stand_side_by_side(model, questions, written, tmp_path):
+    pairs = written({"good": "It is.", "bad": "It are."}, name="pairs.jsonl")
+    evaluate(model, [questions], out=tmp_path / "out")
+    evaluate(model, [pairs], out=tmp_path / "out")
+    evaluate(model, [questions], out=tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
+    assert len(kept) == len({one["name"] for one in kept}) == 5
+    (tmp_path / "out" / "measurements.json").write_text("[1")
+    with pytest.raises(DataError, match="holds no measurements"):
+        evaluate(model, [questions], out=tmp_path / "out")
+
+
+def test_two_tasks_of_one_name_are_refused(model, questions, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(questions, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"two tasks are called mine.jsonl; rename a file"):
+        evaluate(model, [questions, str(other)])
+    with pytest.raises(ConfigError, match="there is no task"):
+        evaluate(model, [])
+
+
+def _until(found, most):
+    for at, one in enumerate(found):
+        if at == most:
+            raise KeyboardInterrupt
+        yield one
+
+
+def test_items_of_another_model_or_other_prompts_are_not_taken(model, questions, tmp_path):
+    evaluate(model, [questions], out=tmp_path)
+    with pytest.raises(DataError, match="holds measurements of another model"):
+        evaluate(tiny.language_model(seed=5, context=512), [questions], out=tmp_path)
+    with pytest.raises(DataError, match="holds measurements with other prompts"):
+        evaluate(model, [questions], pmi=True, out=tmp_path)
+
+
+def test_a_choice_that_is_longer_than_the_window_is_named(questions, written):
+    small = tiny.language_model(seed=4, context=64)
+    path = written({"question": "Which?", "choices": ["short", "x" * 80], "answer": "A"})
+    with pytest.raises(DataError, match=r"mine.jsonl#1: a choice has 81 tokens and the model reads 64"):
+        evaluate(small, [path])
+
+
+@pytest.mark.parametrize(("given", "said"), [({"shots": -1}, "shots is -1"), ({"limit": 0}, "limit is 0")])
+def test_settings_that_measure_nothing_are_refused(model, questions, given, said):
+    with pytest.raises(ConfigError, match=said):
+        evaluate(model, [questions], **given)
+    with pytest.raises(ConfigError, match="12 of them as examples leave none"):
+        evaluate(model, [questions], shots=12)
+
+
+def test_written_answers_are_compared_by_words(model, written):
+    item = Question("q", "Who?", ("Jane Austen", "Austen"))
+    assert of_answer(item, "The Austen!").alike == {"exact": 1.0, "F1": 1.0}
+    assert of_answer(item, "Jane Eyre").alike == {"exact": 0.0, "F1": 0.5}
+    path = written(*({"question": f"Who is {name}?", "answer": name} for name in ("Ann", "Bob", "Cyd")))
+    exact, f1 = evaluate(model, [path])
+    _, items = evaluate(model, [path], items=True)
+    told = [
+        model.generate(f"Question: Who is {name}?\nAnswer:", max_new_tokens=64, stop=["\n"]) for name in ("Ann", "Bob")
+    ]
+    assert [one.written for one in items["mine.jsonl"][:2]] == [one.text.strip() for one in told]
+    long = written({"question": "x" * 600, "answer": "y"}, name="long.jsonl")
+    with pytest.raises(DataError, match=r"long.jsonl#1: the prompt has \d+ tokens and the model reads 512; shorten it"):
+        evaluate(model, [long])
+    assert exact.name == "mine.jsonl, exact" and f1.name == "mine.jsonl, F1" and exact.n == f1.n == 3
+
+
+def test_what_the_right_model_would_score_is_one(written):
+    """Scores as a perfect model gives them, so that a reversed comparison would show."""
+    task = Task("t", "", "", list, clustered=True)
+    right = [ItemScores(str(at), str(at % 4), {"sum": [-9.0, -1.0]}, 1) for at in range(20)]
+    assert measured(task, right, "sum", "t").value == 1.0
+    wrong = [replace(one, right=0) for one in right]
+    assert measured(task, wrong, "sum", "t").value == 0.0
+
+
+def test_two_models_are_compared_item_by_item():
+    task = Task("t", "", "", list, main="sum")
+
+    def scores(right):
+        return [ItemScores(str(at), "", {"sum": [-1.0, -2.0 if one else 0.0]}, 0) for at, one in enumerate(right)]
+
+    first, second = scores([1] * 10 + [0] * 10), scores([1] * 8 + [0] * 2 + [1] * 10)
+    [found] = compared({"t": task}, {"t": first}, {"t": second})
+    assert (found.first_alone, found.second_alone) == (2, 10)
+    assert found.difference.value == pytest.approx(0.4) and found.difference.n == 20 and not found.difference.tie
+    with pytest.raises(ConfigError, match="measured on other items"):
+        compared({"t": task}, {"t": first}, {"t": second[:-1]})
+
+
+def test_a_model_that_does_not_write_is_refused(questions):
+    encoder = tiny.language_model(family="lmworks", arrangement="encoder")
+    with pytest.raises(ConfigError, match="is an encoder and does not write or score text"):
+        evaluate(encoder, [questions])
+
+
+def test_a_group_of_a_task_is_a_task(monkeypatch):
+    items = [Choices(str(at), (("", "a"), ("", "b")), 0, ("a", "b"), "ab"[at % 2]) for at in range(6)]
+    known = {"pairs": Task("pairs", "", "", lambda: items)}
+    monkeypatch.setattr("lmworks.evaluation.tasks.find.tasks", lambda: known)
+    assert [one.name for one in find("pairs:b").items()] == ["1", "3", "5"]
+    with pytest.raises(ConfigError, match="pairs has no group 'c'; it has a, b"):
+        find("pairs:c")

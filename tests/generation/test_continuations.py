@@ -1,0 +1,135 @@
+"""What follows a context is as likely whichever texts are read beside it, and shared beginnings are read once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tiny import byte_tokenizer, language_model
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.generation.continuations import DEEPEST, Reading, continuations
+from lmworks.kernels import CompiledRunner, unavailable
+from lmworks.tokens.continuation import encode_pairs
+
+SETTINGS = {"head_dim": 16, "dim": 64, "heads": 4, "kv_heads": 2, "hidden_dim": 96, "context": 256}
+
+
+@pytest.fixture(scope="module", params=["plain", "compiled"])
+def model(request):
+    made = language_model(**SETTINGS)
+    if request.param == "compiled":
+        if unavailable() is not None:
+            pytest.skip(str(unavailable()))
+        made.network.requires_grad_(False)
+        made.runner = CompiledRunner(made.network, bits=8)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    draw = random.Random(0)
+    shots = [draw.choices(range(90), k=size) for size in (70, 130)]
+    questions = [shot + draw.choices(range(90), k=draw.randint(1, 20)) for shot in shots for _ in range(6)]
+    return [
+        (question, draw.choices(range(90), k=draw.choice([1, 1, 2, 5, 70]))) for question in questions for _ in range(3)
+    ]
+
+
+def alone(model, context, continuation):
+    read = torch.tensor([[*context, *continuation][:-1]])
+    logits = model.runner.logits(model.runner.hidden(read))[0, len(context) - 1 :]
+    chosen = torch.tensor(continuation)
+    logprobs = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
+    return logprobs.tolist(), bool((logits.argmax(1) == chosen).all())
+
+
+def all_at_once(model, pairs, reading=None):
+    found = dict(continuations(model.runner, pairs, model.config.context, reading))
+    return [found[number] for number in range(len(pairs))]
+
+
+@torch.inference_mode()
+def test_continuations_are_those_of_each_text_read_alone(model, pairs):
+    exact = {"rtol": 0, "atol": 0} if model.runner.name == "compiled" else {"rtol": 1e-4, "atol": 1e-4}
+    for found, pair in zip(all_at_once(model, pairs), pairs, strict=True):
+        logprobs, greedy = alone(model, *pair)
+        torch.testing.assert_close(torch.tensor(found.logprobs), torch.tensor(logprobs), **exact)
+        assert found.greedy == greedy
+
+
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_how_many_are_asked_at_once_changes_nothing(model, pairs, size):
+    whole = all_at_once(model, pairs)
+    parts = [one for start in range(0, len(pairs), size) for one in all_at_once(model, pairs[start : start + size])]
+    if model.runner.name == "compiled":
+        assert parts == whole
+    for part, one in zip(parts, whole, strict=True):
+        assert part.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+
+
+def test_a_greedy_continuation_is_told(model):
+    written = model.generate([5, 6, 7], max_new_tokens=4)
+    [found] = all_at_once(model, [([5, 6, 7], list(written.tokens))])
+    assert found.greedy
+
+
+def test_each_shared_token_is_read_once(model, pairs):
+    reading = Reading()
+    all_at_once(model, pairs, reading)
+    beginnings = {tuple(read[:end]) for read in ([*a, *b][:-1] for a, b in pairs) for end in range(1, len(read) + 1)}
+    assert reading.tokens == len(beginnings)
+    assert reading.apart == sum(len(a) + len(b) - 1 for a, b in pairs)
+
+
+def test_a_small_room_changes_nothing_but_how_it_is_cut(model, pairs, monkeypatch):
+    whole = all_at_once(model, pairs)
+    monkeypatch.setattr("lmworks.generation.continuations.TOKENS", 60)
+    monkeypatch.setattr("lmworks.generation.continuations.READ", 33)
+    for part, one in zip(all_at_once(model, pairs), whole, strict=True):
+        assert part.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+        assert part.greedy == one.greedy
+
+
+def test_beginnings_of_one_text_do_not_nest_without_end(model):
+    text = [number % 90 for number in range(3 * DEEPEST)]
+    found = all_at_once(model, [(text[:size], [text[size]]) for size in range(1, len(text))])
+    [whole] = all_at_once(model, [(text[:1], text[1:])])
+    assert [one.total for one in found] == pytest.approx(whole.logprobs, abs=1e-4)
+
+
+def test_keys_that_depend_on_the_length_are_not_shared(pairs):
+    scaled = language_model(**SETTINGS, rope_scaling={"kind": "dynamic", "factor": 4.0, "original_context": 16})
+    found = all_at_once(scaled, pairs)
+    with torch.inference_mode():
+        for one, pair in zip(found, pairs, strict=True):
+            assert one.logprobs == pytest.approx(alone(scaled, *pair)[0], abs=1e-4)
+
+
+def test_a_long_context_loses_its_beginning_and_a_long_continuation_is_refused(model):
+    context, reading = [number % 90 for number in range(300)], Reading()
+    [cut, short] = all_at_once(model, [(context, [1, 2]), (context[-255:], [1, 2])], reading)
+    assert cut.logprobs == pytest.approx(short.logprobs) and reading.cut == 1
+    with pytest.raises(DataError, match="a continuation has 257 tokens and the model reads 256; shorten it"):
+        all_at_once(model, [([1], [2] * 257)])
+
+
+def test_texts_are_cut_as_the_harness_cuts_them():
+    tokenizer = byte_tokenizer()
+    [(context, continuation), (start, whole)] = encode_pairs(tokenizer, [("one ", "two"), ("", "one")])
+    assert tokenizer.decode(context) == "one" and tokenizer.decode(continuation) == " two"
+    assert start == [tokenizer.eos] and tokenizer.decode(whole) == "one"
+    with pytest.raises(DataError, match="the continuation has no token"):
+        encode_pairs(tokenizer, [("one", "")])
+
+
+def test_a_model_gives_log_likelihoods_of_texts():
+    model = language_model(**SETTINGS)
+    answers = model.loglikelihood([("two and ", "two"), ("two and", " two"), ("", "two")])
+    assert answers[0] == answers[1]
+    score = model.score(" two", prompt="two and")
+    assert answers[0].logprobs == pytest.approx(score.logprobs, abs=1e-5)
+    encoder = language_model(family="lmworks", arrangement="encoder")
+    with pytest.raises(ConfigError, match="is an encoder"):
+        encoder.loglikelihood([("a", "b")])

@@ -1,0 +1,137 @@
+"""Adapters beside a served model: listed with their parent, chosen by name, each found its base, others refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from adaptation.adapted import adapter_folder
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import write_json
+from lmworks.cli.serve import adapters_of
+from lmworks.loading import fingerprint
+from lmworks.serving.opening import Opening, one, several
+from serving.live import SHAPE, Live, running, small
+
+PROMPT = "once upon a time"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, and adapters: x and y of the first, z of the second."""
+    folder = tmp_path_factory.mktemp("served")
+    small().save(folder / "first")
+    tiny.language_model(seed=5, **SHAPE).save(folder / "second")
+    for number, (name, base) in enumerate((("x", "first"), ("y", "first"), ("z", "second"))):
+        network = lm.load(folder / base).network
+        made = adapter_folder(folder / name, network, str(folder / base), seed=number, rank=3 + number)
+        write_json(made / "lmworks.json", {"base": {"sha256": fingerprint(folder / base)}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def live(root: Path) -> Iterator[Live]:
+    opening = Opening(adapters={"x": root / "x", "y/2": root / "y"})
+    with running(one(str(root / "first"), opening, name="first")) as made:
+        yield made
+
+
+def complete(live: Live, name: str | None, **more: Any) -> Any:
+    answer = live.post("/v1/completions", prompt=PROMPT, model=name, max_tokens=8, temperature=0, **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_models_lists_adapters_with_their_parent(live: Live):
+    listed = live.http.get("/v1/models").json()["data"]
+    assert [(one["id"], one["parent"]) for one in listed] == [("first", None), ("x", "first"), ("y/2", "first")]
+    assert all(one["max_model_len"] == 512 and one["loaded"] for one in listed)
+    assert live.http.get("/v1/models/y/2").json()["parent"] == "first"
+    assert [one.id for one in live.openai.models.list()] == ["first", "x", "y/2"]
+
+
+def test_a_request_chooses_its_adapter_by_the_models_name(live: Live, root: Path):
+    told = {name: complete(live, name) for name in ("first", "x", "y/2", None)}
+    assert [one["model"] for one in told.values()] == ["first", "x", "y/2", "first"]
+    texts = {name: one["choices"][0]["text"] for name, one in told.items()}
+    assert texts["first"] == texts[None] and len(set(texts.values())) == 3
+    for name, folder in (("first", "first"), ("x", "x"), ("y/2", "y")):
+        assert lm.load(root / folder).generate(PROMPT, max_new_tokens=8).text == texts[name]
+    streamed = live.openai.completions.create(model="x", prompt=PROMPT, max_tokens=8, temperature=0, stream=True)
+    chunks = list(streamed)
+    assert "".join(one.choices[0].text for one in chunks) == texts["x"] and {one.model for one in chunks} == {"x"}
+
+
+def test_every_way_to_ask_takes_an_adapters_name(live: Live):
+    turns = [{"role": "user", "content": "hello"}]
+    chats = {name: live.post("/v1/chat/completions", messages=turns, model=name, max_tokens=8, temperature=0).json()
+             for name in ("first", "x")}  # fmt: skip
+    assert chats["x"]["model"] == "x"
+    assert len({one["choices"][0]["message"]["content"] for one in chats.values()}) == 2
+    vectors = [live.post("/v1/embeddings", input="hello", model=name).json() for name in ("first", "x")]
+    assert vectors[1]["model"] == "x" and vectors[0]["data"] != vectors[1]["data"]
+    looks = [live.post("/v1/inspect", prompt="hello", model=name, layers=[]).json() for name in ("first", "x")]
+    assert looks[1]["model"] == "x" and looks[0]["next"] != looks[1]["next"]
+    counts = [live.post("/tokenize", prompt="hello", model=name).json()["count"] for name in ("first", "x")]
+    assert counts[0] == counts[1]
+
+
+def test_a_name_that_is_none_is_a_404_that_lists_them(live: Live):
+    answer = live.post("/v1/completions", prompt="a", model="z", max_tokens=1)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == "there is no model 'z'; there is first and x and y/2"
+
+
+def test_of_several_models_each_adapter_finds_its_base(root: Path):
+    first, second = str(root / "first"), str(root / "second")
+    adapters = {"z": root / "z", "x": root / "x"}
+    models = several([first, second], Opening(adapters=adapters), memory=None, idle=300)
+    assert [one.adapters for one in models.all] == [("x",), ("z",)]
+    with running(models) as live:
+        listed = {one["id"]: (one["parent"], one["loaded"]) for one in live.http.get("/v1/models").json()["data"]}
+        assert listed == {first: (None, False), "x": (first, False), second: (None, False), "z": (second, False)}
+        text = complete(live, "z")["choices"][0]["text"]
+        assert text == lm.load(root / "z").generate(PROMPT, max_new_tokens=8).text
+        assert [one.loaded for one in models.all] == [False, True]
+
+
+def test_an_adapter_of_another_base_is_refused_before_anything_is_served(root: Path, tmp_path: Path):
+    first, second = str(root / "first"), str(root / "second")
+    other = r"\(the SHA-256 of its base's weights is another\); serve its base, or leave the adapter out"
+    with pytest.raises(ModelError, match=rf"z was trained on .*second, and not on .*first {other}"):
+        one(first, Opening(adapters={"z": root / "z"}))
+    with pytest.raises(ModelError, match=rf"z was trained on .*second, and not on .*first or .*first/ {other}"):
+        several([first, f"{first}/"], Opening(adapters={"z": root / "z"}), memory=None, idle=1)
+    network = lm.load(root / "first").network
+    unnamed = adapter_folder(tmp_path / "peft", network, "org/elsewhere")  # as PEFT writes it: no SHA-256
+    with pytest.raises(ModelError, match=r"peft was trained on org/elsewhere, and not on .*first or .*second; serve"):
+        several([first, second], Opening(adapters={"p": unnamed}), memory=None, idle=1)
+    assert one(first, Opening(adapters={"p": unnamed})).named("p").loaded  # of a single model, by its shapes
+    by_name = adapter_folder(tmp_path / "named", network, first)
+    models = several([second, first], Opening(adapters={"p": by_name}), memory=None, idle=1)
+    assert models.named("p").name == first
+    with pytest.raises(ModelError, match="holds no adapter"):
+        several([first, second], Opening(adapters={"p": tmp_path}), memory=None, idle=1)
+    for name in (first, second):
+        with pytest.raises(ConfigError, match="called"):
+            several([first, second], Opening(adapters={name: root / "x"}), memory=None, idle=1)
+
+
+def test_options_say_which_adapters_there_are(tmp_path: Path):
+    assert adapters_of(["notes=models/a=b", "code=c"]) == (None, {"notes": Path("models/a=b"), "code": Path("c")})
+    assert adapters_of(["models/notes"]) == ("models/notes", {}) and adapters_of([]) == (None, {})
+    (tmp_path / "a=b").mkdir()
+    assert adapters_of([str(tmp_path / "a=b")]) == (str(tmp_path / "a=b"), {})
+    for given, said in (
+        (["a=x", "a=y"], "another one has"),
+        (["=x"], "is not NAME=DIR"),
+        (["a="], "is not NAME=DIR"),
+        (["x", "a=y"], "x has no name, and there are others"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            adapters_of(given)
