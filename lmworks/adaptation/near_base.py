@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.basics.errors import ConfigError
-from lmworks.models.network import Network, evaluating
-from lmworks.objectives.divergence import Predictions, divergence
+from lmworks.models.network import Network
+from lmworks.objectives.divergence import divergence
 from lmworks.objectives.kinds.causal import CausalLM
 from lmworks.objectives.loss import Loss, OfStates
+from lmworks.objectives.predicting import BatchPredictions, predictions, predictions_by
 from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
-
-BasePredictions = Callable[[Batch], Predictions]
-"""The base's states of a batch and its head, without gradients."""
 
 
 @dataclass(eq=False)
@@ -31,7 +28,7 @@ class NearBase(CausalLM):
     """Two parts, each a mean over the supervised tokens: their cross-entropy, and `strength` times the distance."""
 
     strength: float = 0.3
-    base: BasePredictions | None = None
+    base: BatchPredictions | None = None
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The loss of a batch."""
@@ -51,7 +48,7 @@ class DistanceToBase(OfStates):
     """`strength` times KL(base || network), a mean over the supervised tokens."""
 
     strength: float
-    base: BasePredictions
+    base: BatchPredictions
 
     def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
         """See OfStates."""
@@ -67,30 +64,7 @@ class DistanceToBase(OfStates):
 
 def base_predictions(
     network: Network, off: Callable[[Network], AbstractContextManager[None]] | None
-) -> BasePredictions:
+) -> BatchPredictions:
     """What a network predicts with its adapters off; without adapters, what it predicts now: a copy is kept."""
     base = network if off is not None else copy.deepcopy(network).eval().requires_grad_(False)
     return predictions_by(base, off)
-
-
-def predictions_by(
-    base: Network, off: Callable[[Network], AbstractContextManager[None]] | None = None
-) -> BasePredictions:
-    """What a frozen network predicts of a batch, without dropout; with its adapters off where `off` does that."""
-
-    def of(batch: Batch) -> Predictions:
-        # Nothing requires a gradient here. Inside no_grad every matrix would be packed anew for inference.
-        quiet = evaluating(base) if base.config.dropout else nullcontext()
-        with quiet, nullcontext() if off is None else off(base):
-            hidden = base.hidden(batch.tokens, documents=batch.documents).detach()
-            return predictions(base, hidden.flatten(0, 1), batch.labels.flatten())
-
-    return of
-
-
-def predictions(network: Network, states: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"]) -> Predictions:
-    """What a network with a plain head predicts from its states; ConfigError for an adaptive one."""
-    found = list(network.softmaxes(states, labels))
-    if len(found) != 1:
-        raise ConfigError("an adaptive softmax never computes all predictions, which are compared here")
-    return Predictions(found[0][0], found[0][1], network.config.logit_cap)

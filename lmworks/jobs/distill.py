@@ -21,7 +21,6 @@ from typing import Any
 from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
 from lmworks.adaptation.distillation.student import narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
-from lmworks.adaptation.near_base import predictions_by
 from lmworks.adaptation.old_text import rows_written
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.memory import keep_freed_memory
@@ -37,6 +36,7 @@ from lmworks.models.adapted import has_adapters
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
+from lmworks.objectives.predicting import predictions_by
 from lmworks.text.splits import data_hash
 from lmworks.tokens.batch import Row
 from lmworks.tokens.rows import Rows

@@ -23,6 +23,7 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.objectives.divergence import Predictions, logits_of
+from lmworks.objectives.labels import WrongLabels, next_tokens
 from lmworks.objectives.loss import Loss, Objective, check_strength
 from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.batch import Batch, Taught
@@ -92,6 +93,10 @@ class Distillation(Objective):
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Supervised tokens, for each part."""
         return (batch.supervised,) * (2 if self.states else 1)
+
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """See Objective: the labels are the next tokens."""
+        return next_tokens(prepared)
 
 
 def imitation(

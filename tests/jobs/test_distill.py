@@ -18,6 +18,8 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.evaluation import beside_teacher
 from lmworks.jobs import distill as job
 from lmworks.jobs.distill import DistillResult, distill
+from lmworks.jobs.train import pretrain
+from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.objectives.distillation import Distillation
 
 CHANGES = [
@@ -169,3 +171,21 @@ def test_an_encoder_teaches_nothing_here(here: Path):
     tiny.embedder(here / "encoder")
     with pytest.raises(ConfigError, match=r"^encoder is an encoder and does not write"):
         distill("encoder", "notes", "none", layers=1, changes=CHANGES)
+
+
+def test_a_network_from_nothing_learns_from_a_teacher_by_its_objective(here: Path):
+    settings = {
+        "model": {"dim": 16, "layers": 1, "heads": 2, "context": 32},
+        "data": {"text": "notes", "held_out": 0.3},
+        "training": {"context": 32, "rows": 4, "steps": 3},
+        "dtype": "float32",
+    }
+    losses = []
+    for share in (0.0, 1.0):
+        objective = {"kind": "distillation", "teacher": "base", "share": share}
+        result = pretrain(TrainRecipe(**settings, tokenizer="base", objective=objective), f"share-{share}")
+        losses.append(result.training.losses[0])
+        assert result.bits_per_byte.value > 0
+    assert losses[0] > losses[1] > 0  # a distance is less than the cross-entropy
+    with pytest.raises(ConfigError, match=r"objective\.teacher is base, which has another vocabulary"):
+        pretrain(TrainRecipe(**settings, tokenizer={"kind": "byte"}, objective=objective), "none")

@@ -7,12 +7,12 @@ import tiny
 import torch
 from adaptation.adapted import packed
 
-from lmworks.adaptation.near_base import predictions_by
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.objectives.distillation import Distillation, Terms, drawn, imitation
 from lmworks.objectives.divergence import Predictions
+from lmworks.objectives.predicting import predictions_by
 from lmworks.tokens.batch import Taught
 from lmworks.tokens.labels import IGNORE
 
