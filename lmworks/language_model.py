@@ -593,7 +593,7 @@ class LanguageModel:
         answer: str | None = None,
         *,
         instead: str | None = None,
-        method: str = "integrated-gradients",
+        method: str = "occlusion",
         steps: int = STEPS,
     ) -> Attribution:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in

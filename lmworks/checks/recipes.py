@@ -17,6 +17,7 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
 from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check, checks_of
 from lmworks.jobs.planning.recipes import trains_from_nothing
+from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.tasks.task import Packed, Task, task_of
 from lmworks.jobs.train import network_of, objective_of, rows_of
@@ -39,7 +40,7 @@ from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
 
-KINDS: tuple[type[RecipeFile], ...] = (TrainRecipe, Recipe, CorpusRecipe)
+KINDS: tuple[type[RecipeFile], ...] = (TrainRecipe, Recipe, PreferRecipe, CorpusRecipe)
 MOST_TEXT = 20_000_000
 """Bytes of a text that a recipe is tried with: a larger one yields a batch, and any vocabulary, all the more."""
 FEW = 2
@@ -71,7 +72,9 @@ class Named:
         path = Path(self.name)
         if "sources" in CorpusRecipe.tables(path):
             return CorpusRecipe
-        return TrainRecipe if trains_from_nothing(path) else Recipe
+        if trains_from_nothing(path):
+            return TrainRecipe
+        return PreferRecipe if {"loss", *PreferRecipe.choices["loss"]} & Recipe.tables(path).keys() else Recipe
 
     def read(self) -> RecipeFile:
         """The recipe; ConfigError for unknown keys and values that make no sense."""

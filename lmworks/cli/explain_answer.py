@@ -30,8 +30,8 @@ def explain_answer(
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message.")] = False,
     method: Annotated[
-        str, typer.Option(help="How shares are found: integrated-gradients, gradient-x-input or occlusion.")
-    ] = "integrated-gradients",
+        str, typer.Option(help="How shares are found: occlusion, gradient-x-input or integrated-gradients.")
+    ] = "occlusion",
     layers: Annotated[
         bool, typer.Option("--layers", help="Show as well what the model would say after each of its layers.")
     ] = False,

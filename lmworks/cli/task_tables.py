@@ -39,11 +39,10 @@ class TaskRun:
 def tasks_measured(said: TaskRun, json_: bool) -> None:
     """Measure a model, and another one beside it where one is named, on tasks."""
     from lmworks.basics import progress
-    from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import compared, measurements
-    from lmworks.evaluation.tasks.run import Asked
+    from lmworks.evaluation.tasks.run import asked_of, keep
 
-    asked = [Asked.of(find(name), said.shots, said.limit, said.pmi) for name in dict.fromkeys(said.names)]
+    asked = asked_of(said.names, said.shots, said.limit, said.pmi)
     for one in asked:
         print(_power(one), file=sys.stderr)
     with progress.shown():
@@ -54,7 +53,8 @@ def tasks_measured(said: TaskRun, json_: bool) -> None:
     held = {} if said.trained_on is None else _held(said.trained_on, asked)
     differences = None if other is None else compared({one.what: one.task for one in asked}, found, other)
     if said.out is not None:
-        _keep(Path(said.out), figures)
+        path = keep(said.out, [one for every in figures.values() for one in every])
+        print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
         as_json(_facts(said, asked, figures, found) | _told(said, differences) | _told_held(held))
         return
@@ -86,10 +86,17 @@ def _power(asked: Asked) -> str:
 
 def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | None, base: str | None = None) -> Items:
     from lmworks.evaluation.tasks.run import run
+    from lmworks.generation.continuations import Reading
     from lmworks.loading import load
 
     loaded = load(model, base=base, compress=compress)
-    return {one.what: run(loaded, one, out) for one in asked}
+    found = {}
+    for one in asked:
+        reading = Reading()
+        found[one.what] = run(loaded, one, out, reading)
+        if reading.tokens:
+            print(f"{one.what}: {reading.tokens:,} tokens read for texts of {reading.apart:,}", file=sys.stderr)
+    return found
 
 
 def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
@@ -119,13 +126,6 @@ def _held_rows(asked: Sequence[Asked], held: dict[str, list[Overlap]], found: It
 def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
     told = {what: [asdict(one) | {"held": one.held} for one in every if one.longest] for what, every in held.items()}
     return {"overlaps": told} if held else {}
-
-
-def _keep(out: Path, figures: dict[str, list[Measurement]]) -> None:
-    from lmworks.basics.files import write_json
-
-    write_json(out / "measurements.json", [one.to_json() for every in figures.values() for one in every])
-    print(f"saved   {out} (each item's scores; measurements.json)", file=sys.stderr)
 
 
 def _rows(asked: Sequence[Asked], figures: dict[str, list[Measurement]], found: Items) -> list[list[str]]:

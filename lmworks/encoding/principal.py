@@ -60,9 +60,7 @@ def principal_components(vectors: Float[Tensor, "texts dim"], count: int) -> Pri
     variances, components = variances.flip(0).clamp_min(0), vectors_.flip(1).T
     found = int((variances > FLAT * variances[0]).sum())
     if found < count:
-        raise ConfigError(
-            f"the texts' vectors differ in {found} dimensions, and {count} are asked for; give more texts"
-        )
+        raise ConfigError(f"the texts' vectors differ in {found} dimensions, and {count} are wanted; give more texts")
     components = components[:count]
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     return PrincipalComponents(mean, components * largest.sign(), variances[:count], float(variances.sum()))

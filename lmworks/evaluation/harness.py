@@ -46,8 +46,9 @@ class Harness(LM):
         super().__init__()
         if unknown := sorted(set(others) - set(OF_OTHERS)):
             raise ConfigError(f"{unknown[0]} is no setting of --model lmworks; give pretrained, base, compress, dtype")
-        loaded = isinstance(pretrained, LanguageModel)
-        self.model = pretrained if loaded else load(str(pretrained), base=base, compress=compress, dtype=dtype)
+        if not isinstance(pretrained, LanguageModel):
+            pretrained = load(pretrained, base=base, compress=compress, dtype=dtype)
+        self.model = pretrained
         self.model.must_converse()
 
     @property

@@ -78,7 +78,3 @@ class Reader(Protocol):
 
     def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
         """A reading for each text."""
-
-    def suits(self, question: str, texts: Sequence[str]) -> list[float]:
-        """How well the question and each text suit each other, as log-odds whether or not it answers; 0 for what the
-        reader cannot tell."""

@@ -105,7 +105,7 @@ class Asked:
     @property
     def passes(self) -> bool:
         """Whether the gate lets it be answered."""
-        return bool(self.evidence) and self.confidence >= self.gate.threshold
+        return bool(self.evidence) and self.gate.passes(self.features)
 
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
@@ -147,7 +147,7 @@ def ask(
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else ()
-    gate = Gate.of(index.tested, type(reader).__name__, asks_for_a_sentence(question))
+    gate = Gate.of(index.tested, type(reader).__name__)
     asked = look(index, question, k, reader, gate, given, rerank, where)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
@@ -178,31 +178,20 @@ def look(
     wanted = Wanted.of(question, index.language, index.document)
     found = index.search(question, max(k, SEEN) if wanted.term else k, **how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    if not passages:
-        nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
-        return Asked(question, index.language, (), (), nothing, gate)
-    nearest = index.search(question, 1, "vectors", **among)
     evidence = read_passages(reader, question, passages, wanted.definition)
-    best = [evidence[0], max(evidence, key=lambda one: one.retrieval)]
-    suits = reader.suits(question, list(dict.fromkeys(one.passage.text for one in best)))
-    if evidence[0].defines:
-        suits.append(0.0)  # a rule found the definition; that the rest of its passage is of other things says nothing
-    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence, max(suits))
+    features = features_of(question, index.language, evidence)
     return Asked(question, index.language, evidence, passages, features, gate)
 
 
-def features_of(question: str, language: str, cosine: float, evidence: Sequence[Evidence], suits: float) -> Features:
+def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> Features:
     """What the gate looks at, of evidence ordered best first."""
+    if not evidence:
+        return Features(0.0, 0.0, log_odds(0.0))
     wanted, best = content(question, language), evidence[0]
-    held = [set(content(headed(one.passage), language)) for one in evidence]
     return Features(
-        cosine,
-        coverage(wanted, held[0]),
-        coverage(wanted, set().union(*held)),
+        coverage(wanted, content(headed(best.passage), language)),
         coverage(wanted, content(best.quote, language)),
         log_odds(best.reading.answerable),
-        best.reading.answerable / max(sum(one.reading.answerable for one in evidence), 1e-9),
-        suits,
     )
 
 

@@ -4,12 +4,13 @@
     confidence = gate.confidence(features)
     refused = confidence < gate.threshold
 
-A logistic function of a few features that need no large model: how near the best passage is (cosine), how many of the
-question's words it holds, what the reader says of it, and what the cross-encoder says from which that was trained.
-Three sets of constants: for the trained reader, for the nearest sentence, and for questions to the trained reader that
-want a sentence (how, why): XQuAD asks hardly any, and the cross-encoder refused too many of those that people ask a
-manual. `gate.json` holds them with the command that fitted them, the data, and how often they refuse what is there,
-measured on articles that were not fitted. An index's own test replaces the threshold by its own (`tested["gate"]`).
+A logistic function of three features: how many of the question's words the passage with the answer holds, how many its
+sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the cross-encoder says
+from which the reader was trained tell no more of texts that were not fitted.) There are constants for the trained
+reader and for the nearest sentence, fitted on several kinds of text, as people ask a manual otherwise than an
+encyclopaedia. `gate.json` holds them with the command that fitted them, the data, and how
+often they refuse what is there, measured on texts that were not fitted. An index's own test replaces the threshold by
+its own (`tested["gate"]`).
 """
 
 from __future__ import annotations
@@ -31,22 +32,12 @@ EDGE = 1e-4
 class Features:
     """What the gate looks at."""
 
-    cosine: float
-    """Of the question and the nearest chunk."""
     best: float
     """The share of the question's content words that the passage with the answer holds, 0 ... 1."""
-    held: float
-    """The share that any of the passages that were read holds."""
     near: float
     """The share that the sentence with the answer holds."""
     answerable: float
-    """The reader's log odds that the best passage answers, and not only treats of the same."""
-    sure: float
-    """How far the best reading is ahead: its share of all readings' evidence, 0 ... 1."""
-
-    suits: float = 0.0
-    """How well the question suits the passage with the answer or the first of the search, the better of both, as a
-    cross-encoder says; 0 where there is none."""
+    """The reader's log odds that the passage answers, and not only treats of the same."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -73,17 +64,20 @@ class Gate:
     """Whether the threshold is from the index's own test."""
 
     @classmethod
-    def of(cls, tested: Mapping[str, Any], reader: str, sentence: bool = False) -> Gate:
-        """The gate for a reader, by its class's name, with the threshold of an index's own test where it has one. For a
-        question that wants a sentence the milder one, without the cross-encoder, where there are two."""
+    def of(cls, tested: Mapping[str, Any], reader: str) -> Gate:
+        """The gate for a reader, by its class's name, with the threshold of an index's own test where it has one."""
         known = _fitted()["readers"]
-        one = (sentence and known.get(f"{reader}, sentences")) or known.get(reader) or known["NearestSentence"]
+        one = known.get(reader) or known["NearestSentence"]
         gate = cls(one["weights"], one["bias"], one["threshold"], one["false_refusals"])
         own = tested.get("gate")
         if isinstance(own, Mapping) and "threshold" in own:
             rate = float(own.get("false_refusals", gate.false_refusals))
             return cls(gate.weights, gate.bias, float(own["threshold"]), rate, own=True)
         return gate
+
+    def passes(self, features: Features) -> bool:
+        """Whether a question may be answered."""
+        return self.confidence(features) >= self.threshold
 
     def confidence(self, features: Features) -> float:
         """The probability that the documents answer, 0 ... 1."""

@@ -59,10 +59,6 @@ class NearestSentence:
         best = [max(((next(scores), *one) for one in own), default=(-1.0, 0, 0)) for own in spans]
         return [Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
 
-    def suits(self, question: str, texts: Sequence[str]) -> list[float]:
-        """Nothing that `read` does not say."""
-        return [0.0] * len(texts)
-
     def _scores(self, question: str, sentences: Sequence[str]) -> list[float]:
         """The cosine of each sentence with the question, and the share of the question's words that it holds; more
         where it begins with what is asked about, less where it adds nothing to the question (a heading, a link)."""

@@ -1,9 +1,8 @@
 """Which tokens of a prompt carry an answer: each gets a share of the answer's log-probability.
 
-    found = attribute(network, prompt, answer)                     # ids; integrated gradients
+    found = attribute(network, prompt, answer)                     # ids; by occlusion
     found.scores                                                   # [seq], one number for each token of the prompt
-    found.left                                                     # what the shares do not add up to: of an exact
-                                                                   # integral nothing
+    attribute(network, prompt, answer, method="integrated-gradients").left            # what its shares do not add up to
     attribute(network, prompt, answer, instead=other)              # why this answer, and not the other
 
 Explained is log p(answer | prompt), summed over the answer's tokens; with `instead`, how much more that is than the
@@ -120,7 +119,7 @@ def attribute(
     *,
     instead: Ids | None = None,
     away: int | None = None,
-    method: str = "integrated-gradients",
+    method: str = "occlusion",
     steps: int = STEPS,
 ) -> Attribution:
     """The share of each token of `prompt` in log p(answer), or in how much likelier it is than `instead`. In place of

@@ -122,7 +122,7 @@ class Preferring(Learning):
         if not resume:
             (run / REFERENCE).unlink(missing_ok=True)
         model = base.model
-        assert model.source is not None
+        assert model is not None and model.source is not None
         depends_on = {
             "model": fingerprint(model.source),
             "set of pairs": self.texts,

@@ -111,7 +111,7 @@ def _result(
         value=value,
         interval=interval,
         n=len(same),
-        chance=near / len(same),
+        chance=near / max(len(same) - 1, 1),
         ideal=1,
     )
     return Reduced(folder, text, fitted_on, share, neighbours)

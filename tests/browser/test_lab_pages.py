@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import json
 import os
+import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,7 @@ from typing import Any
 import pytest
 import tiny
 
-from browser.conftest import serving
+from browser.conftest import NAMES, serving
 from lmworks.lab import registry, store
 from lmworks.lab.site.export import export
 
@@ -171,14 +176,16 @@ def test_a_mistake_in_a_parameter_is_said_where_it_was_made(chromium, served):
         visit.faults.clear()  # the browser logs an answer of 400
 
 
-def axe() -> str:
-    """axe-core's script; skipped where it is not there."""
-    root = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-    places = [os.environ.get("AXE_CORE", ""), "node_modules/axe-core/axe.min.js", f"{root}/axe-core/axe.min.js"]
-    found = next((Path(one) for one in places if one and Path(one).is_file()), None)
+def package(path: str) -> Path:
+    """A file of an npm package: below NODE_MODULES, here, or where npm installs globally; skipped where it is not."""
+    places = [os.environ.get("NODE_MODULES", ""), "node_modules"]
+    if shutil.which("npm"):
+        places.append(subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=True).stdout.strip())
+    found = next((Path(one, path) for one in places if one and Path(one, path).is_file()), None)
     if found is None:
-        pytest.skip("axe-core is not here: npm install axe-core, or AXE_CORE=PATH of axe.min.js")
-    return found.read_text(encoding="utf-8")
+        name = path.partition("/")[0]
+        pytest.skip(f"{name} is not here: npm install {name}, or NODE_MODULES=FOLDER")
+    return found
 
 
 def judged(page: Any, script: str) -> list[str]:
@@ -192,7 +199,7 @@ def judged(page: Any, script: str) -> list[str]:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_axe_has_no_objection_to_any_page(chromium, site, width, scheme):
-    script, said = axe(), {}
+    script, said = package("axe-core/axe.min.js").read_text(encoding="utf-8"), {}
     names = [f"q{number:02d}.html" for number in range(1, 51)]
     for name in ["index.html", *names, "de/index.html", "de/q06.html", "all.html"]:
         with Visit(chromium, width, color_scheme=scheme, bypass_csp=True) as page:
@@ -205,7 +212,7 @@ def test_axe_has_no_objection_to_any_page(chromium, site, width, scheme):
 
 @pytest.mark.slow
 def test_axe_has_no_objection_to_a_page_with_a_run(chromium, served):
-    script = axe()
+    script = package("axe-core/axe.min.js").read_text(encoding="utf-8")
     with Visit(chromium, bypass_csp=True) as page:
         page.goto(f"{served}/lab/q23.html")
         page.get_by_label("rows").fill("4")
@@ -223,3 +230,21 @@ def test_every_experiment_that_is_registered_has_a_served_page_with_its_paramete
         text = httpx.get(f"{served}/lab/q{number:02d}.html").text
         names = registry.load(number).settings("quick")
         assert all(f'name="{name}"' in text for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["index.html", "q06.html"])
+def test_lighthouse_finds_pages_fast_and_accessible(site, tmp_path, name):
+    script, chromium = package("lighthouse/cli/index.js"), next(filter(None, map(shutil.which, NAMES)), None)
+    if chromium is None or shutil.which("node") is None:
+        pytest.skip("Lighthouse needs node and an installed Chromium")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = ["node", str(script), f"http://127.0.0.1:{server.server_address[1]}/{name}", "--quiet"]
+        command += ["--chrome-flags=--headless=new --no-sandbox --disable-gpu", "--output=json"]
+        command += [f"--output-path={tmp_path / 'said.json'}", "--only-categories=performance,accessibility"]
+        subprocess.run(command, check=True, timeout=300, env=os.environ | {"CHROME_PATH": chromium})
+        server.shutdown()
+    scores = {key: one["score"] for key, one in json.loads((tmp_path / "said.json").read_text())["categories"].items()}
+    assert scores["accessibility"] == 1.0 and scores["performance"] >= 0.98, scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_a_table_with_n_interval_and_chance_and_the_power_before(run, model_fold
     ran = run("evaluate", model_folder, "--task", questions, "--limit", "32")
     assert ran.err.startswith("mine.jsonl: with 32 items a difference of 25 points between two models can be seen")
     assert "measuring mine.jsonl  100 %" in ran.err
+    read, whole = re.search(r"mine.jsonl: ([\d,]+) tokens read for texts of ([\d,]+)\n", ran.err).groups()
+    assert int(read.replace(",", "")) < 0.7 * int(whole.replace(",", ""))
     rows = ran.out.splitlines()
     assert len(rows) == 4 and "by characters *" in rows[2] and " 32 " in rows[2] and "0.50" in rows[2]
 

@@ -83,6 +83,7 @@ def test_importing_and_help_load_no_heavy_package(program: str):
         (["plan", "shakespeare-char"], "shakespeare-char"),
         (["sweep", "shakespeare-char", "--space", "none.toml", "--trials", "2"], "shakespeare-char"),
         (["build", "notes"], "adapt"),
+        (["prefer", "base", "--data", "pairs.jsonl"], "pairs"),
         (["distill", "smollm2", "--layers", "3", "--data", "notes"], "distill"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.tasks import STORED, costs, table
 from lmworks.cli import main
 from lmworks.evaluation.tasks.find import tasks
 from lmworks.text.registry import ENTRIES
@@ -25,6 +27,11 @@ def test_the_table_names_every_task_with_the_licence_of_its_data():
     told = {name: row[3] for row in rows for name in re.findall(r"`([^`]+)`", row[0]) if "." not in name}
     assert {name for name in told if ":" not in name} == set(tasks())
     assert all(ENTRIES[tasks()[name].data].licence.startswith(told[name]) for name in tasks())
+
+
+def test_the_figures_are_those_that_are_stored():
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    assert table(stored) in PAGE and costs(stored) in PAGE and stored["machine"] in PAGE
 
 
 def test_the_page_runs_as_it_stands(smollm2_path, tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from lmworks.grounding.evidence import distinct, read_passages, units
 from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.passage import Passage
 
-GATE = Gate([0.0] * 7, 2.0, 0.5, 0.05)
+GATE = Gate([0.0] * 3, 2.0, 0.5, 0.05)
 BEFORE = "A text that stands before. "
 WORDS = st.sampled_from(
     [
@@ -55,7 +55,7 @@ def passages(texts: Sequence[str]) -> list[Passage]:
 def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     found = passages(texts)
     evidence = read_passages(reader, question, found)
-    return Asked(question, "english", evidence, found, Features(*[0.0] * 6), GATE)
+    return Asked(question, "english", evidence, found, Features(0, 0, 0), GATE)
 
 
 @settings(max_examples=150, deadline=None)

@@ -216,17 +216,6 @@ def test_the_shipped_reader_doubts_what_a_text_does_not_say(shipped):
     assert untold.answerable < 0.3 < told.answerable
 
 
-def test_the_shipped_reader_tells_what_is_off_the_topic(shipped):
-    on, off = shipped.suits("How much is the deposit?", [LEASE, "The tower is 90 metres high and was built in 1887."])
-    assert off < 0 < on
-
-
-def test_a_reader_on_a_base_that_compares_nothing_tells_nothing_more(tmp_path):
-    model = base(tmp_path)
-    reader = SpanReader(TorchRunner(model.network), model.tokenizer, Calibration(), model)
-    assert reader.suits("who?", ["a", "b"]) == [0.0, 0.0]
-
-
 def test_a_text_with_special_tokens_is_read_as_characters(shipped):
     text = "[SEP] The [CLS] deposit is two months' rent. [MASK]"
     reading = shipped.read("How much is the deposit?", [text])[0]

@@ -11,6 +11,7 @@ from lmworks.inside.attribution import METHODS, attribute, explain, integral
 from lmworks.models.hooks import hooked
 
 PROMPT, ANSWER, OTHER, AWAY = [5, 9, 2, 7, 7, 1], [3, 8], [4, 8], 40
+IG = "integrated-gradients"
 NETWORKS = [{}, {"family": "gpt2", "positions": "learned", "norm": "layer", "gated": False}]
 
 
@@ -18,7 +19,7 @@ NETWORKS = [{}, {"family": "gpt2", "positions": "learned", "norm": "layer", "gat
 @pytest.mark.parametrize("instead", [None, OTHER], ids=["alone", "contrastive"])
 def test_integrated_gradients_add_up_and_the_value_is_the_log_probability(settings: dict, instead: list[int] | None):
     network = tiny.network(**settings).double()
-    found = attribute(network, PROMPT, ANSWER, instead=instead, away=AWAY)
+    found = attribute(network, PROMPT, ANSWER, instead=instead, away=AWAY, method=IG)
     assert abs(found.left) < 0.02 * max(abs(found.value - found.baseline), 1) and abs(float(found.scores.sum())) > 0.01
 
     def logprob(answer: list[int]) -> float:
@@ -31,7 +32,7 @@ def test_integrated_gradients_add_up_and_the_value_is_the_log_probability(settin
 
 def test_an_integral_is_refined_where_it_is_steep():
     network = tiny.network().double()  # from a zero vector nearly all happens in the first thousandth of the way
-    coarse, fine = (attribute(network, PROMPT, ANSWER, steps=steps) for steps in (100, 1000))
+    coarse, fine = (attribute(network, PROMPT, ANSWER, method=IG, steps=steps) for steps in (100, 1000))
     assert abs(coarse.left) > 1 and abs(fine.left) < 0.001
     assert abs(fine.value - fine.baseline - float(integral(explain(network, PROMPT, ANSWER), 0, 1, 1000).sum())) > 0.05
 
@@ -68,7 +69,7 @@ def test_methods_are_equal_to_captum_on_the_same_weights():
 
     prompt = embedded[:, : len(PROMPT)]
     theirs = {
-        "integrated-gradients": captum.IntegratedGradients(value).attribute(prompt, gone, n_steps=50),
+        IG: captum.IntegratedGradients(value).attribute(prompt, gone, n_steps=50),
         "gradient-x-input": captum.Saliency(value).attribute(prompt.detach().requires_grad_(), abs=False)
         * (prompt - gone),
         "occlusion": captum.Occlusion(value).attribute(prompt, (1, network.config.dim), baselines=gone)
@@ -76,7 +77,7 @@ def test_methods_are_equal_to_captum_on_the_same_weights():
     }
     assert set(theirs) == set(METHODS)
     for method, expected in theirs.items():
-        if method == "integrated-gradients":
+        if method == IG:
             found = integral(explain(network, PROMPT, ANSWER, away=AWAY), 0, 1, 50).float()
         else:
             found = attribute(network, PROMPT, ANSWER, away=AWAY, method=method).scores
@@ -86,7 +87,7 @@ def test_methods_are_equal_to_captum_on_the_same_weights():
 def test_nothing_is_left_behind():
     network = tiny.network().train()
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    attribute(network, PROMPT, ANSWER)
+    attribute(network, PROMPT, ANSWER, method=IG)
     assert network.training and all(weight.equal(before[name]) for name, weight in network.state_dict().items())
     assert all(weight.grad is None for weight in network.parameters())
 

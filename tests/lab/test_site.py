@@ -22,7 +22,7 @@ from lab.test_run import NORMAL, TOY
 from lmworks.basics.config import read_toml
 from lmworks.basics.errors import ConfigError
 from lmworks.lab import registry, store
-from lmworks.lab.run import run_experiment
+from lmworks.lab.run import RunOptions, run_experiment
 from lmworks.lab.site import words
 from lmworks.lab.site.axis import Axis, short
 from lmworks.lab.site.claims import claims
@@ -389,7 +389,7 @@ def test_chance_and_ideal_are_drawn_or_said(shipped, stored):
     for finding in stored:
         rows = list(csv.DictReader(io.StringIO(shipped[f"q{finding.question:02d}.csv"].decode())))
         page = shipped[f"q{finding.question:02d}.html"].decode()
-        figure = page[page.index("<figure") : page.index("</figure>")]
+        figure = re.sub(r"<[^>]*>", " ", page[page.index("<figure") : page.index("</figure>")])
         if any(row["chance"] for row in rows):
             assert re.search(r"chance|Chance", figure), finding.question
             named += 1
@@ -398,3 +398,18 @@ def test_chance_and_ideal_are_drawn_or_said(shipped, stored):
 
 def test_the_json_beside_a_page_is_what_lmworks_reads(shipped):
     assert json.loads(shipped["q06.json"])["question"] == 6
+
+
+def test_a_new_result_stands_beside_the_stored_one_with_what_differs(tmp_path, toy):
+    from lmworks.lab.site.pages import Pages, compared
+
+    other = run_experiment(TOY, "quick", RunOptions(changes=["effect=0.0"]))
+    found = compared(toy, other, ["effect"])
+    assert found["changed"] == [("effect", "2.0", "0.0")] and found["scaled"] == []
+    assert compared(toy, other)["scaled"] == ["effect=0.0"]
+    [(says, before, after)] = found["parts"]
+    assert (says, before.verdict) == ("ours is better", "holds") and after.verdict != "holds"
+    store.write(toy.but(question=6), tmp_path)
+    known = claims([tmp_path])
+    page = Pages(known, Words.of("en"), served=True).beside(known[5], other.but(question=6), "/x.json", ["effect"])
+    assert "<td>2.0</td><td>0.0</td>" in page and "holds → open" in page and "Ours it is." not in page

@@ -33,7 +33,7 @@ def test_what_cannot_be_fitted_is_said():
     for given, count, said in (
         (vectors, 9, "dimensions is 9, and the vectors have 8"),
         (vectors[:3], 4, "4 dimensions are fitted on more than 4 texts, and there are 3"),
-        (vectors, 2, "differ in 1 dimensions, and 2 are asked for"),
+        (vectors, 2, "differ in 1 dimensions, and 2 are wanted"),
     ):
         with pytest.raises(ConfigError, match=said):
             principal_components(given, count)

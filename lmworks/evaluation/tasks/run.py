@@ -7,15 +7,16 @@ measurements, items = evaluate(model, tasks=["arc-easy", "my-questions.jsonl"], 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, overload
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.basics.files import write_json
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Question, Scoring, Task
@@ -125,14 +126,36 @@ def evaluate(
     there as they are measured, and a run that was stopped goes on. ConfigError for what is no task, DataError for an
     item that cannot be scored.
     """
-    named = [tasks] if isinstance(tasks, str) else tasks
-    asked = [Asked.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in named]
+    asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi)
     loaded = model if isinstance(model, LanguageModel) else load(model)
     found = {one.what: run(loaded, one, out) for one in asked}
     figures = [figure for one in asked for figure in measurements(one.task, found[one.what], one.what)]
     if out is not None:
-        write_json(Path(out) / "measurements.json", [one.to_json() for one in figures])
+        keep(out, figures)
     return (figures, found) if items else figures
+
+
+def asked_of(tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool) -> list[Asked]:
+    """Tasks as they are asked. ConfigError for none, and for two of one name."""
+    asked = [Asked.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in dict.fromkeys(tasks)]
+    twice = [name for name, count in Counter(one.what for one in asked).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two tasks are called {twice[0]}; rename a file, or measure them one after the other")
+    if not asked:
+        raise ConfigError("there is no task; name one")
+    return asked
+
+
+def keep(out: str | os.PathLike[str], figures: Sequence[Measurement]) -> Path:
+    """Write figures into a folder's measurements.json, beside those of other names; its path."""
+    path = Path(out) / "measurements.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        kept = {one["name"]: one for one in before}
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path} holds no measurements; choose another folder, or remove the file") from None
+    write_json(path, list((kept | {one.name: one.to_json() for one in figures}).values()))
+    return path
 
 
 def run(
@@ -151,6 +174,12 @@ def run(
                 if store is not None:
                     store.append(scores)
                 advance(1)
+    except KeyboardInterrupt:
+        if store is None:
+            raise
+        raise Stopped(
+            f"stopped; {len(store.kept):,} items of {asked.what} are kept in {store.path}: the same command goes on"
+        ) from None
     finally:
         if store is not None:
             store.close()

@@ -86,4 +86,4 @@ def read_reader(folder: Path) -> SpanReader:
     card = read_card(folder)
     base = LanguageModel.load(card.base.reference, compress="none")
     network = read_network(folder, base, card)
-    return SpanReader(TorchRunner(network), base.tokenizer, card.calibration, base)
+    return SpanReader(TorchRunner(network), base.tokenizer, card.calibration)

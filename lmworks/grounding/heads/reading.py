@@ -17,14 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.basics.threads import one_thread
-from lmworks.encoding.comparing import compares
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.grounding.answer import Reading
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.heads.rows import segments
-from lmworks.language_model import LanguageModel
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.precision import fast_dtype
@@ -64,11 +61,8 @@ class _Window:
 class SpanReader:
     """A `Reader` that chooses spans by a trained encoder."""
 
-    def __init__(
-        self, runner: Runner, tokenizer: Tokenizer, calibration: Calibration, base: LanguageModel | None = None
-    ) -> None:
-        """`base` is the cross-encoder that the reader was trained from, where it is one."""
-        self.runner, self.tokenizer, self.calibration, self.base = runner, tokenizer, calibration, base
+    def __init__(self, runner: Runner, tokenizer: Tokenizer, calibration: Calibration) -> None:
+        self.runner, self.tokenizer, self.calibration = runner, tokenizer, calibration
 
     def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
         """A reading for each text; an empty text answers nothing."""
@@ -78,14 +72,6 @@ class SpanReader:
             if score > best[place].score:
                 best[place] = Reading(found.start, found.end, score, float(probabilities(score)))
         return best
-
-    def suits(self, question: str, texts: Sequence[str]) -> list[float]:
-        """What the base said before it learnt to read: it was trained to rank, and tells best what is off the topic."""
-        if self.base is None or not compares(self.base.config):
-            return [0.0] * len(texts)
-        with progress.hidden():
-            scores: list[float] = self.base.compare([(question, text) for text in texts], cut=True).tolist()
-        return scores
 
     def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, Found]]:
         """What each window of each pair of a question and a text says, with the number of the pair."""

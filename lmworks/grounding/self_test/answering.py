@@ -90,7 +90,7 @@ def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Asked]:
 
 def _asked(index: Index, question: Question) -> Asked:
     def without(passage: Passage) -> Passage | None:
-        return None if _holds(passage.text, question.answer) else passage
+        return None if holds(passage.text, question.answer) else passage
 
     def spoilt(passage: Passage) -> Passage | None:
         if passage.chunk == question.passages[0].chunk:
@@ -107,13 +107,14 @@ def _asked(index: Index, question: Question) -> Asked:
         answer,
         float(_words(said) == _words(question.answer)),
         f1(said, question.answer),
-        float(first is not None and first.chunk in right and _holds(first.text, question.answer)),
+        float(first is not None and first.chunk in right and holds(first.text, question.answer)),
         ask(View(index, without), question.text).confidence,
         ask(View(index, spoilt), question.text).confidence if question.spoilt else None,
     )
 
 
-def _holds(text: str, answer: str) -> bool:
+def holds(text: str, answer: str) -> bool:
+    """Whether a text holds the words of an answer, articles left out."""
     return f" {' '.join(_words(answer))} " in f" {' '.join(_words(text))} "
 
 

@@ -116,8 +116,9 @@ def _options(recipe: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, controls.written(value)) for name, value in recipe.items() if value is not None]
 
 
-def compared(stored: Finding | None, new: Finding) -> dict[str, Any]:
-    """What differs between a stored result and a new one: parameters, and each part by what it says."""
+def compared(stored: Finding | None, new: Finding, asked: Sequence[str] = ()) -> dict[str, Any]:
+    """What differs between a stored result and a new one: parameters that were `asked` for and others (the scale's
+    defaults), and each part by what it says."""
     earlier = {} if stored is None else stored.recipe
     names = dict.fromkeys([*earlier, *new.recipe])
     changed = [
@@ -128,7 +129,11 @@ def compared(stored: Finding | None, new: Finding) -> dict[str, Any]:
     before = {} if stored is None else {one.says: one for one in stored.parts}
     after = {one.says: one for one in new.parts}
     parts = [(says, before.get(says), after.get(says)) for says in dict.fromkeys([*after, *before])]
-    return {"changed": changed, "parts": parts}
+    return {
+        "changed": [one for one in changed if one[0] in asked],
+        "scaled": [f"{name}={value}" for name, _, value in changed if name not in asked],
+        "parts": parts,
+    }
 
 
 def site(claims: Sequence[Claim]) -> dict[str, bytes]:
@@ -178,11 +183,18 @@ class Pages:
         title = f"{one.number}. {self.title(one)}"
         return self._page("claim.html", f"{one.stem}.html", title=title, claim=one, fields=self._fields(one), **around)
 
-    def beside(self, claim: Claim, new: Finding, result: str) -> str:
-        """A new result beside the stored one, as a part of the claim's page. `result` is the address of its file."""
+    def beside(self, claim: Claim, new: Finding, result: str, asked: Sequence[str] = ()) -> str:
+        """A new result beside the stored one, as a part of the claim's page. `result` is the address of its file,
+        `asked` names what the visitor changed. A headline is written for the defaults, and not shown here."""
         mine = Claim(claim.number, claim.name, claim.says, claim.theme, "measured", new)
         return self._page(
-            "beside.html", "", title="", claim=claim, mine=mine, result=result, compared=compared(claim.finding, new)
+            "beside.html",
+            "",
+            title="",
+            claim=claim,
+            mine=mine,
+            result=result,
+            compared=compared(claim.finding, new, asked),
         )
 
     def whole(self) -> str:

@@ -154,7 +154,8 @@ def _beside(shelf: Shelf, one: Run, language: str) -> str:
     words = Words.of(language if language in languages() else FIRST)
     known = shelf.claims()
     claim = next(claim for claim in known if claim.number == one.question)
-    return Pages(known, words, served=True).beside(claim, one.finding(), f"/lab/runs/{one.id}/result.json")
+    asked = [change.partition("=")[0] for change in one.changes]
+    return Pages(known, words, served=True).beside(claim, one.finding(), f"/lab/runs/{one.id}/result.json", asked)
 
 
 async def _sent(runs: Runs, one: Run) -> AsyncIterator[str]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from lmworks.lab import store
 
 
-def verdicts(claims: Mapping[int, str]) -> list[str]:
-    """A line for each claim (its number and what it is about) that has a stored result."""
+def verdicts(claims: Mapping[int, str]) -> dict[str, str]:
+    """A line for each claim (its number and what it is about) that has a stored result, by the address of its page."""
     found = [(number, about, store.stored(number)) for number, about in claims.items()]
-    return [
-        f"Claim {number}, on {about}: {finding.count} (lmworks lab {number} --show)"
+    return {
+        f"/lab/q{number:02d}.html": f"Claim {number}, on {about}: {finding.count}"
         for number, about, finding in found
         if finding is not None
-    ]
+    }

@@ -39,8 +39,8 @@ class NextToken:
         self._chart.props('role="img" aria-label="Probabilities of the next token"')
         self._chart.visible = False
         with ui.column().classes("lm-claims"):
-            for line in verdicts(CLAIMS):
-                ui.label(line)
+            for address, line in verdicts(CLAIMS).items():
+                ui.link(line, address)
 
     async def read(self) -> None:
         """Run the network once; the settings work on its logits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import tiny
 import torch
 
 import lmworks as lm
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.evaluation.tasks.declaration import Choices, Question, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import compared, measured, ties
@@ -84,7 +85,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_
     whole = run(model, Asked.of(find(questions)))
     told = model.continuations
     monkeypatch.setattr(model, "continuations", lambda *given: _until(told(*given), 18))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match=r"stopped; \d items of mine.jsonl are kept in .* the same command goes on"):
         evaluate(model, [questions], out=tmp_path / "out")
     [file] = (tmp_path / "out").glob("*.jsonl")
     lines = file.read_text().splitlines()
@@ -98,6 +99,27 @@ def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_
     assert evaluate(model, questions, out=tmp_path / "out", items=True)[1] == found and asked[2:] == [1, 0]
     kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert [one["n"] for one in kept] == [12, 12, 12]
+
+
+def test_figures_of_several_runs_stand_side_by_side(model, questions, written, tmp_path):
+    pairs = written({"good": "It is.", "bad": "It are."}, name="pairs.jsonl")
+    evaluate(model, [questions], out=tmp_path / "out")
+    evaluate(model, [pairs], out=tmp_path / "out")
+    evaluate(model, [questions], out=tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
+    assert len(kept) == len({one["name"] for one in kept}) == 5
+    (tmp_path / "out" / "measurements.json").write_text("[1")
+    with pytest.raises(DataError, match="holds no measurements"):
+        evaluate(model, [questions], out=tmp_path / "out")
+
+
+def test_two_tasks_of_one_name_are_refused(model, questions, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(questions, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"two tasks are called mine.jsonl; rename a file"):
+        evaluate(model, [questions, str(other)])
+    with pytest.raises(ConfigError, match="there is no task"):
+        evaluate(model, [])
 
 
 def _until(found, most):
