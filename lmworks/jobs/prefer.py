@@ -122,7 +122,6 @@ class Preferring(Learning):
         if not resume:
             (run / REFERENCE).unlink(missing_ok=True)
         model = base.model
-        assert model is not None, "a plan alone has none"
         assert model is not None and model.source is not None
         depends_on = {
             "model": fingerprint(model.source),
