@@ -6,6 +6,7 @@ StoredRows(...).weights(torch.float32) # the file's values to the bit, made anew
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -67,10 +68,15 @@ def freeze_as_stored(network: Network, stored: object) -> None:
             runs = [(kind, rows.to("meta")) for kind, rows in runs]
         packed = StoredRows((weight.shape[0], weight.shape[1]), tuple(runs))
         assert sum(len(rows) for _, rows in runs) == packed.shape[0]
-        freeze_in_few_bits(network, [path], lambda _, packed=packed: packed)  # type: ignore[misc]
+        freeze_in_few_bits(network, [path], functools.partial(_kept, packed))
         kept += 1
     if not kept:
         raise ConfigError(
             "{at}grid = 'file' leaves the base as its file stores it, and this one holds no matrix of a block in few "
             "bits; take lora"
         )
+
+
+def _kept(packed: StoredRows, weight: Tensor) -> StoredRows:
+    """Instead of a weight, what the file holds of it."""
+    return packed

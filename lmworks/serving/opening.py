@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from lmworks.adaptation.peft_format import WEIGHTS
+from lmworks.adaptation.adapter_files import WEIGHTS
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
