@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from lmworks.adaptation.elastic import Spring
 from lmworks.adaptation.fisher import diagonal_fisher
 from lmworks.adaptation.lora import adapters_off, lora_layers
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.files import written_whole
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Row
 
@@ -29,3 +37,26 @@ def springs_of(network: Network, rows: Sequence[Row], seed: int) -> list[Spring]
         for weight in weights:
             weight.requires_grad_(False)
     return [Spring(stiffness, layer=layer) for stiffness, layer in zip(found, layers, strict=True)]
+
+
+def write_springs(springs: Sequence[Spring], path: str) -> None:
+    """Write how stiff they are, in bfloat16."""
+    tensors = {str(at): one.stiffness.to(torch.bfloat16) for at, one in enumerate(springs)}
+    with written_whole(Path(path)) as temporary:
+        save_file(tensors, temporary)
+
+
+def added(springs: Sequence[Spring], path: str, decay: float) -> list[Spring]:
+    """Springs, stiffer by `decay` times those of a file: a running sum over tasks, held at where the weights are now
+    (online EWC, Schwarz et al. 2018, https://arxiv.org/abs/1805.06370). ConfigError for a file that holds no springs of
+    these matrices."""
+    try:
+        earlier = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{{at}}earlier is {path}, which holds no springs ({error}); give what a run kept") from None
+    shapes = [list(one.stiffness.shape) for one in springs]
+    if [list(earlier[str(at)].shape) for at in range(len(shapes)) if str(at) in earlier] != shapes:
+        raise ConfigError(
+            f"{{at}}earlier is {path}, whose springs are of other matrices; take a run of the same model and method"
+        )
+    return [replace(one, stiffness=one.stiffness + decay * earlier[str(at)].float()) for at, one in enumerate(springs)]

@@ -10,6 +10,7 @@ import tiny
 import torch
 from adaptation.adapted import adapted, packed
 from jobs import small_builds
+from safetensors.torch import load_file
 
 from lmworks.adaptation.declaration import Original, Setup
 from lmworks.adaptation.elastic import Elastic, Spring
@@ -21,7 +22,7 @@ from lmworks.adaptation.retention import RETENTIONS
 from lmworks.adaptation.retention.ewc import EWCConfig
 from lmworks.adaptation.retention.kl import KLConfig
 from lmworks.adaptation.retention.rehearsal import RehearsalConfig
-from lmworks.adaptation.springs import springs_of
+from lmworks.adaptation.springs import added, springs_of
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.build import build
 from lmworks.jobs.recipe import Recipe
@@ -244,3 +245,25 @@ def test_what_does_not_go_together_is_told_before_anything_is_measured(method, f
     with pytest.raises(ConfigError, match=rf"^ewc.strength is of springs .* beside {method}"):
         build(out="none", recipe=small_builds.recipe(method).but(retain="ewc"), say=said.append)
     assert not Path("none").exists() and not any(line.startswith("to train") for line in said)
+
+
+def test_online_springs_are_a_running_sum_over_tasks(tmp_path: Path):
+    network = tiny.network(**TINY)
+    tasks = [rows(2), rows(3)]
+    alone = [springs_of(network, one, seed=0) for one in tasks]
+    kept, later = (str(tmp_path / name) for name in ("first", "second"))
+    base = original(network)
+    for number, settings in enumerate((EWCConfig(kept=kept), EWCConfig(earlier=kept, decay=0.5, kept=later))):
+        object.__setattr__(base, "old_rows", lambda text, count, seed, number=number: tasks[number])
+        setup = RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), tasks[0]), base, settings)
+    found = load_file(later)
+    for at, (first, second) in enumerate(zip(*alone, strict=True)):
+        expected = 0.5 * first.stiffness + second.stiffness
+        torch.testing.assert_close(found[str(at)].float(), expected, rtol=1e-2, atol=1e-8)
+    assert setup.objective is not None
+    (tmp_path / "other").write_text("no springs")
+    for path, sentence in ((str(tmp_path / "other"), "holds no springs"), (str(tmp_path / "none"), "holds no springs")):
+        with pytest.raises(ConfigError, match=sentence):
+            added(alone[0], path, 1.0)
+    with pytest.raises(ConfigError, match="springs are of other matrices"):
+        added(alone[0][1:], kept, 1.0)

@@ -28,11 +28,21 @@ class EWCConfig(Config):
     tokens: int = Field(default=8_000, gt=0)
     """At most about this many tokens of it are looked at, each as dear as a training step's."""
 
+    earlier: str | None = None
+    """A file of the springs of earlier tasks, which an earlier run left at `kept`: they are added, so that no earlier
+    text is needed (online EWC)."""
+
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """What the springs of `earlier` are multiplied by: below 1 the oldest tasks fade."""
+
+    kept: str | None = None
+    """Where the springs are written for a later run's `earlier`: two bytes for each weight that they hold."""
+
 
 def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
     """Measure the stiffness, and add the springs. ConfigError for adapters that are not LoRA, and as rehearsal."""
     from lmworks.adaptation.elastic import Elastic
-    from lmworks.adaptation.springs import springs_of
+    from lmworks.adaptation.springs import added, springs_of, write_springs
 
     if base.adapter is not None and base.adapter.kind != "lora":
         raise ConfigError(
@@ -43,6 +53,10 @@ def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
         return setup
     rows = base.old_rows(settings.text, max(1, settings.tokens // base.context), setup.seed)
     springs = springs_of(setup.network, rows, setup.seed)
+    if settings.earlier is not None:
+        springs = added(springs, settings.earlier, settings.decay)
+    if settings.kept is not None:
+        write_springs(springs, settings.kept)
     return replace(setup, objective=setup.objective + Elastic(springs, settings.strength))
 
 
