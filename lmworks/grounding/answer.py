@@ -49,6 +49,8 @@ class Answer:
     citations: Sequence[Citation] = field(default_factory=tuple)
     reason: str = ""
     """Why it is refused: a plain sentence."""
+    nearest: Citation | None = None
+    """What comes nearest to an answer where it is refused; nothing vouches for it."""
     passages: Sequence[Passage] = field(default_factory=tuple)
     """What was found and read, best first."""
     prompt: str = ""

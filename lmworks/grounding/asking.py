@@ -109,7 +109,8 @@ class Asked:
 
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
-        return self._told(REFUSAL, True, reason=reason, prompt=prompt)
+        nearest = self.evidence[0].citation(1) if self.evidence else None
+        return self._told(REFUSAL, True, reason=reason, nearest=nearest, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> Answer:
         """An answer."""
@@ -218,7 +219,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
     whole = best.defines or asks_for_a_sentence(asked.question)
-    echoes = set(content(best.answer, asked.language)) <= set(content(asked.question, asked.language))
+    echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     shown = best.passage.text[slice(*span)]
     if len(units(shown)) == 1:

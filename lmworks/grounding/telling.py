@@ -17,12 +17,14 @@ from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 
 def lines_of(answer: Answer, index: Index) -> list[str]:
-    """For a terminal: the answer and what it stands on; or the refusal, why, and the nearest passage."""
+    """For a terminal: the answer and what it stands on; or the refusal, why, and what comes nearest to an answer."""
     lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
         lines += [f"[{one.number}] {where(one, index)}", f"    {_marked(one)}"]
     if answer.refused:
-        lines += [f"why       {answer.reason}", *(f"nearest   {where(one, index)}" for one in answer.passages[:1])]
+        lines.append(f"why       {answer.reason}")
+    if answer.nearest:
+        lines += [f"nearest   {where(answer.nearest, index)}", f"          {_marked(answer.nearest)}"]
     return lines
 
 

@@ -90,6 +90,8 @@ def test_what_is_not_in_the_documents_is_refused_with_the_reason(index, question
     answer = index.ask(question)
     assert answer.refused and answer.text == REFUSAL and not answer.citations
     assert reason in answer.reason and answer.confidence < 0.5 and answer.passages
+    nearest = answer.nearest
+    assert index.document(nearest.file)[nearest.start : nearest.end] == nearest.text
 
 
 def test_an_answer_is_from_the_documents_that_are_meant(index):

@@ -162,3 +162,9 @@ def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():
     text = "Type this command:\n\n    :quit\n\nThen rest."
     assert extracted(asked("How do I quit?", [text], First())).text == "Type this command: :quit [1]"
     assert extracted(asked("How do I quit?", ["Type it.\n\nThen rest."], First())).text == "Type it. [1]"
+
+
+def test_a_span_of_the_questions_own_words_is_shown_in_its_sentence():
+    text = "How many are a reference's words is told. Cats are allowed."
+    answer = extracted(asked("How many citations are there?", [text], Arbitrary([(0, 8)])))
+    assert answer.text.startswith("How many are a reference's words is told.")

@@ -13,7 +13,7 @@ import tiny
 from lmworks.grounding import postings
 from lmworks.grounding.index import Index, IndexSettings, build, mixed, open_index
 from lmworks.grounding.self_test import choosing, figures, run
-from lmworks.grounding.self_test.answering import View, f1
+from lmworks.grounding.self_test.answering import View, asked_of, f1
 from lmworks.grounding.self_test.questions import Question, questions_of
 from lmworks.grounding.self_test.trials import WEIGHTS, Trial, gain, trials
 from lmworks.grounding.self_test.wording import near_words, reworded
@@ -119,12 +119,13 @@ def test_the_weight_is_chosen_on_the_other_half(index: Index):
     assert [WEIGHTS[at] for at in weight.judged] == [0.8 if half else 0.2 for half in halves]
 
 
-def test_a_threshold_refuses_one_in_twenty_of_what_is_there():
-    class Confidence:
-        def __init__(self, there: float) -> None:
-            self.there = there
-
-    assert figures.threshold([Confidence(at / 100) for at in range(101)]) == pytest.approx(0.05)
+def test_the_threshold_of_the_test_is_that_of_ask(index: Index):
+    """What is counted as refused is what `ask` refuses."""
+    facts = [one for one in questions_of(index, count=40) if one.kind == "fact"][:3]
+    asked = list(asked_of(index, facts))
+    counted = {one.name: one.value for one in figures.answered(asked)}
+    assert counted[figures.REFUSED] == pytest.approx(np.mean([index.ask(one.text).refused for one in facts]))
+    assert {one.threshold for one in asked} == {index.ask(facts[0].text).threshold}
 
 
 def test_a_view_hides_and_changes_passages_and_leaves_the_index_alone(index: Index):

@@ -15,8 +15,10 @@ from typing import Any
 from lmworks.basics import progress
 from lmworks.grounding.answer import Answer
 from lmworks.grounding.asking import ask
+from lmworks.grounding.gate import Gate
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.reading import reader_for
 from lmworks.grounding.self_test.questions import Question
 from lmworks.language_model import LanguageModel
 
@@ -41,6 +43,8 @@ class Asked:
     """The confidence where every passage that holds the answer is taken away."""
     spoilt: float | None
     """The confidence where the right passage has lost its sentence; None where nothing would be left of it."""
+    threshold: float
+    """The confidence below which `ask` refuses."""
 
     @property
     def there(self) -> float:
@@ -98,7 +102,8 @@ def _asked(index: Index, question: Question) -> Asked:
             return replace(passage, text=passage.text.replace(question.sentence, left))
         return without(passage)
 
-    answer = ask(View(index, lambda passage: passage), question.text)
+    reader = reader_for(index, question.text)
+    answer = ask(View(index, lambda passage: passage), question.text, reader=reader)
     said = re.sub(r"\s*\[\d+\]", "", answer.text)
     first = answer.citations[0] if answer.citations else None
     right = {one.chunk for one in question.passages}
@@ -108,8 +113,9 @@ def _asked(index: Index, question: Question) -> Asked:
         float(_words(said) == _words(question.answer)),
         f1(said, question.answer),
         float(first is not None and first.chunk in right and holds(first.text, question.answer)),
-        ask(View(index, without), question.text).confidence,
-        ask(View(index, spoilt), question.text).confidence if question.spoilt else None,
+        ask(View(index, without), question.text, reader=reader).confidence,
+        ask(View(index, spoilt), question.text, reader=reader).confidence if question.spoilt else None,
+        Gate.of(index.tested, type(reader).__name__).threshold,
     )
 
 

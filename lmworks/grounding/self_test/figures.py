@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
 from lmworks.grounding.self_test.answering import Asked
-from lmworks.grounding.self_test.choosing import by_document, half_of
+from lmworks.grounding.self_test.choosing import by_document
 from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.self_test.trials import COUNTED, gain
 
 Array = NDArray[np.float64]
-FALSE_REFUSALS = 0.05
-"""The share of answerable questions that may be refused."""
 AT = (1, 5, 10)
 RIGHT, REFUSED, WRONG = "answered, its place cited", "refused although it is there", "answered, another place cited"
 """What becomes of a question whose answer is there."""
@@ -52,19 +50,11 @@ def found(way: str, places: Array, questions: Sequence[Question], chunks: int) -
     return [*made, share(f"nDCG@10, {way}", gain(places).tolist(), questions, min(guess, 1.0))]
 
 
-def threshold(asked: Iterable[Asked]) -> float:
-    """The confidence below which `FALSE_REFUSALS` of the answerable questions are."""
-    there = sorted(one.there for one in asked)
-    return float(np.quantile(there, FALSE_REFUSALS)) if there else 0.0
-
-
 def answered(asked: Sequence[Asked]) -> list[Measurement]:
-    """How often answers are right, and how often what is not there is refused."""
+    """How often `ask` is right, and how often it refuses what is there and what is not."""
     questions = [one.question for one in asked]
-    halves = [half_of(one.passages[0].file) for one in questions]
-    of_other = [threshold(one for one, half in zip(asked, halves, strict=True) if half != which) for which in (0, 1)]
-    limits = [of_other[half] for half in halves]
-    refused = [one.there < limit for one, limit in zip(asked, limits, strict=True)]
+    refused = [one.there < one.threshold for one in asked]
+    level = sum(refused) / len(refused)
     right = [float(one.cited and not no) for one, no in zip(asked, refused, strict=True)]
     wrong = [float(not one.cited and not no) for one, no in zip(asked, refused, strict=True)]
     made = [
@@ -73,17 +63,16 @@ def answered(asked: Sequence[Asked]) -> list[Measurement]:
         share("answers, exact", [one.exact for one in asked], questions, 0.0),
         share("answers, F1", [one.f1 for one in asked], questions, 0.0),
         share("the answer cited in its passage", [one.cited for one in asked], questions, 0.0),
-        share(REFUSED, list(map(float, refused)), questions, FALSE_REFUSALS).model_copy(update={"ideal": 0.0}),
+        share(REFUSED, list(map(float, refused)), questions).model_copy(update={"ideal": 0.0}),
         share(
             "refused with its passages taken away",
-            [float(one.gone < limit) for one, limit in zip(asked, limits, strict=True)],
+            [float(one.gone < one.threshold) for one in asked],
             questions,
-            FALSE_REFUSALS,
+            level,
         ),
     ]
-    near = [(one, limit) for one, limit in zip(asked, limits, strict=True) if one.spoilt is not None]
+    near = [one for one in asked if one.spoilt is not None]
     if near:
-        spoilt = [float(one.spoilt < limit) for one, limit in near if one.spoilt is not None]
-        name = "refused with its sentence taken out"
-        made.append(share(name, spoilt, [one.question for one, _ in near], FALSE_REFUSALS))
+        spoilt = [float(one.spoilt < one.threshold) for one in near if one.spoilt is not None]
+        made.append(share("refused with its sentence taken out", spoilt, [one.question for one in near], level))
     return made

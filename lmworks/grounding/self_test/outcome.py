@@ -52,8 +52,8 @@ class Outcome:
     def kept(self) -> dict[str, Any]:
         """What an index keeps of it; settings that were not chosen are left out.
 
-        The gate's threshold stays the fitted one: reworded questions are answered with less confidence than those of
-        people (5 % of them below 0.02, of XQuAD's below 0.06), and a threshold from them would let too much pass.
+        The gate's threshold stays the fitted one: questions that are made keep the words of their sentence, and are
+        answered with more confidence than those of people (docs/answers.md), whom a threshold from them would refuse.
         """
         facts: dict[str, Any] = {
             "rerank": self.rerank,
