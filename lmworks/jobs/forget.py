@@ -195,12 +195,17 @@ class _Seed:
         return {"recipes": [self._recipe(one, at).model_dump(mode="json") for at, one in enumerate(ways, 1)]}
 
     def _of_old_text(self, chosen: Recipe, way: str, after: int) -> Any:
-        """The retention's table with the text of earlier tasks, and what it names itself."""
+        """The retention's table with the text of earlier tasks, and what it names itself. With `ewc.kept` the springs
+        of each task are a file, and only the text of the last one is looked at."""
         settings: Any = chosen.chosen.kept_by
-        own = [] if settings.text is None else [read(settings.text).documents]
         earlier = [self.texts.parts[name].train for name in self.recipe.order[: after - 1]]
-        path = self.folder / "texts" / f"seed-{self.seed}" / f"{way}-{after}.jsonl"
-        return settings.but(text=write_old(path, [*own, *earlier], self.seed))
+        own = [] if settings.text is None else [read(settings.text).documents]
+        folder = self.folder / "texts" / f"seed-{self.seed}"
+        if getattr(settings, "kept", None) is not None:
+            springs = [str(folder / f"{way}-{at}-{settings.kept}") for at in (after - 1, after)]
+            settings = settings.but(earlier=springs[0] if after > 2 else settings.earlier, kept=springs[1])
+            earlier, own = earlier[-1:], own if after == 2 else []
+        return settings.but(text=write_old(folder / f"{way}-{after}.jsonl", [*own, *earlier], self.seed))
 
     def _joint_text(self) -> str:
         tokenizer = load_tokenizer(self.recipe.build.model.reference)

@@ -52,8 +52,9 @@ class ForgetRecipe(RecipeFile):
     ways: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The ways to keep earlier tasks: a table [ways.NAME] with what each changes in `build`: `retain` and its table, or
     `method`, or `training`. An old text that it leaves out is that of the earlier tasks; one that it names is added to
-    theirs. Always beside them: naive (one task after the other), joint (all tasks at once, from the base), and slider
-    (naive, brought part of the way back to the model before the last task)."""
+    theirs. With `ewc.kept`, a file's name, EWC is online: springs are kept from task to task and no text is. Always
+    beside them: naive (one task after the other), joint (all tasks at once, from the base), and slider (naive, brought
+    part of the way back to the model before the last task)."""
 
     router: bool = False
     """Also train each task by itself from the base, and let the text tell which of these models reads it."""

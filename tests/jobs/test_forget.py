@@ -199,6 +199,22 @@ def test_a_run_that_was_stopped_in_the_middle_goes_on_to_the_same_figures(here: 
     assert not Path("out/models/seed-0").exists() and json.loads(Path("out/forget.json").read_text()) == resumed.facts()
 
 
+def test_online_springs_go_from_task_to_task_with_the_last_text_alone(here: Path):
+    (here / "third.jsonl").write_text("\n".join(json.dumps({"text": f"third {at} " * 20}) for at in range(12)))
+    more = {"tasks": TABLES["tasks"] | {"third": {"text": "third.jsonl"}}, "keep_models": True}
+    short = TABLES["build"] | {"training": TABLES["build"]["training"] | {"steps": 1}}
+    online = {"online": {"retain": "ewc", "ewc": {"kept": "springs", "tokens": 64}}}
+    result = forget(ForgetRecipe(**TABLES | more | {"build": short, "ways": online, "slider": [0, 1]}), "out")
+    said = [
+        json.loads((here / "out/models/seed-0/online" / name / "lmworks.json").read_text())["recipe"]["ewc"]
+        for name in ("2-second", "3-third")
+    ]
+    assert said[0]["earlier"] is None and said[1]["earlier"] == said[0]["kept"] != said[1]["kept"]
+    trained = {one.text for one in SequenceTexts.of(result.recipe).parts["second"].train}
+    assert {one.text for one in read(said[1]["text"]).documents} == trained
+    assert [len(rows) for rows in result.matrices.values()] == [4, 4, 1] and len(result.summaries["online"]) == 5
+
+
 def test_joint_training_reads_as_much_of_each_task_and_nothing_that_measures(tmp_path: Path):
     splits = [
         Split([Document(f"{name} {at} " + "word " * 20, "") for at in range(count)], [Document(f"held {name}", "")], 0)
