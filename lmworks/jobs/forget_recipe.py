@@ -87,8 +87,8 @@ class ForgetRecipe(RecipeFile):
         if any(not 0 <= share <= 1 for share in self.slider) or not {0.0, 1.0} <= {*self.slider}:
             raise ConfigError(f"{{at}}slider is {list(self.slider)}; give shares from 0 to 1, these two among them")
         self._build_is_naive()
-        for name in self.ways:
-            self.stage(name, 0)
+        for name in (NAIVE, *self.ways):
+            _must_be_trained_on(self.stage(name, 0), f"ways.{name}" if name in self.ways else "build")
         return self
 
     def _build_is_naive(self) -> None:
@@ -129,3 +129,18 @@ class ForgetRecipe(RecipeFile):
             return Recipe(**merge(merge(tables, changes), fixed))
         except ConfigError as error:
             raise error.inside(("ways", way)) from None
+
+
+def _must_be_trained_on(recipe: Recipe, where: str) -> None:
+    """ConfigError for what leaves no plain model, which the next task could begin with."""
+    adapter = recipe.chosen.method.adapter
+    if adapter is not None and not adapter.merges:
+        why = "fits into no weight"
+    elif getattr(recipe.chosen.settings, "grid", None) == "file":
+        why = "with grid = 'file' needs a base in a GGUF file, which a merged model is not"
+    else:
+        return
+    raise ConfigError(
+        f"{{at}}{where}.method is {recipe.method!r}; each task begins with the model of the one before it, merged, and "
+        f"what this method learns {why}; take another one, such as lora"
+    )

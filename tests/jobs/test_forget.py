@@ -255,6 +255,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "naive that retains": ({"build": {"retain": "kl"}}, "build.retain is of naive training"),
     "a text of its own": ({"build": {"data": {"text": "notes"}}}, "build.data.text is not read in a sequence"),
     "the clock": ({"build": {"training": {"max_seconds": 3}}}, "build.training.max_seconds would give"),
+    "a method that is never merged": (
+        {"ways": {"x": {"method": "prompt"}}},
+        "ways.x.method is 'prompt'; .* fits into no weight; take another one",
+    ),
+    "naive training by one": ({"build": {"method": "bottleneck"}}, "build.method is 'bottleneck'; each task begins"),
+    "a grid that a merged model has not": (
+        {"ways": {"x": {"method": "qlora", "qlora": {"grid": "file"}}}},
+        "ways.x.method is 'qlora'; .* needs a base in a GGUF file",
+    ),
     "no seed": ({"seeds": []}, "seeds are"),
     "the same seed": ({"seeds": [1, 1]}, r"seeds are \[1, 1\]; give different"),
     "a slider without its ends": ({"slider": [0.5]}, r"slider is \[0.5\]; give shares"),

@@ -70,7 +70,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a model directory."""
+    """The ModelConfig of a model directory. ModelError for that of an adapter."""
+    if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds an adapter, and a whole model is needed here; give its base, or what "
+            f"`lmworks merge {folder}` writes"
+        )
     theirs = read_json(folder / "config.json")
     try:
         family = family_of(theirs.get("model_type"))

@@ -203,6 +203,8 @@ def test_a_config_that_is_not_json(folder: Path):
         assert "config.json" in refusal(folder)
     file.unlink()
     assert "config.json does not exist" in refusal(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    assert refusal(folder).endswith(f"its base, or what `lmworks merge {folder}` writes")
 
 
 @pytest.mark.parametrize(
