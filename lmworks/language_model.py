@@ -599,21 +599,18 @@ class LanguageModel:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
         how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
         self.must_write()
-        if answer is None:
-            answer = self.generate(prompt, max_new_tokens=8).text
-        ids = self.encode_prompt(prompt)
-        written, other = (
-            None if text is None else self.tokenizer.encode(text, special=False, continues=True)
-            for text in (answer, instead)
-        )
+        ids = self.encode_prompt(prompt, self.config.context) if prompt else []
+        if answer is None and ids:
+            said = self.generate(ids, max_new_tokens=8)
+            answer, written = said.text, [token for token in said.tokens if token not in self.tokenizer.stop_ids]
+        else:
+            written = self.tokenizer.encode(answer or "", special=False, continues=True)
+        other = None if instead is None else self.tokenizer.encode(instead, special=False, continues=True)
         found = attribute(
-            *(self.network, ids, written or []),
-            instead=other,
-            away=self.tokenizer.document_end,
-            method=method,
-            steps=steps,
+            self.network, ids, written, instead=other, away=self.tokenizer.document_end, method=method, steps=steps
         )
-        return replace(found, pieces=tuple(self.tokenizer.decode([one], skip_special=False) for one in ids))
+        pieces = tuple(self.tokenizer.decode([one], skip_special=False) for one in ids)
+        return replace(found, pieces=pieces, answer=answer or "")
 
     def patch(
         self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
@@ -628,7 +625,8 @@ class LanguageModel:
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
                 )
             metric = difference(first[0][0], first[1][0])
-        return patch(self.network, self.encode_prompt(clean), self.encode_prompt(corrupt), metric, place=place)
+        texts = [self.encode_prompt(text, self.config.context) for text in (clean, corrupt)]
+        return patch(self.network, *texts, metric, place=place)
 
     def score(
         self, text: str, *, prompt: Prompt | None = None, window: int | None = None, adapter: str | None = None

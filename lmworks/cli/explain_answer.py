@@ -47,15 +47,12 @@ def explain_answer(
 
     loaded = load(model, base=base, dtype="float32")
     asked: Prompt = [{"role": "user", "content": prompt}] if chat else prompt
-    loaded.must_write()
-    if answer is None:
-        answer = loaded.generate(asked, max_new_tokens=8).text
-    progress.at_once(f"explaining {answer!r}")
+    progress.at_once("explaining the answer")
     found = loaded.attribute(asked, answer, instead=instead, method=method)
     stages = _stages(loaded, asked) if layers else []
     progress.end_line()
     if json_:
-        as_json(_facts(found, answer, instead) | ({"layers": stages} if layers else {}))
+        as_json(_facts(found, instead) | ({"layers": stages} if layers else {}))
         return
     longest = float(found.scores.abs().max()) or 1.0
     rows = [
@@ -64,15 +61,16 @@ def explain_answer(
     ]
     table(["token", "nats", ""], rows)
     against = "" if instead is None else f" over {instead!r}"
-    print(f"answer    {answer!r}{against}: {found.value:.3f} nats; {found.baseline:.3f} without the prompt's words")
+    without = f"{found.baseline:.3f} without the prompt's words"
+    print(f"answer    {found.answer!r}{against}: {found.value:.3f} nats; {without}")
     print(f"left      {found.left:+.3f} nats that the shares do not add up to ({found.method})")
     if layers:
         table(["after layer", "would say", "share"], [[str(one["layer"]), *one["says"][0]] for one in stages])
 
 
-def _facts(found: Attribution, answer: str, instead: str | None) -> dict[str, Any]:
+def _facts(found: Attribution, instead: str | None) -> dict[str, Any]:
     tokens = [{"token": piece, "nats": score} for piece, score in zip(found.pieces, found.scores.tolist(), strict=True)]
-    facts = {"method": found.method, "answer": answer, "instead": instead, "value": found.value}
+    facts = {"method": found.method, "answer": found.answer, "instead": instead, "value": found.value}
     return facts | {"without_prompt": found.baseline, "left": found.left, "tokens": tokens}
 
 

@@ -76,7 +76,9 @@ def _power(asked: Asked) -> str:
     n = len(asked.items)
     points = 100 * smallest_difference(n)
     if points >= 100:
-        return f"{asked.what}: {n:,} items are too few to see a difference between two models"
+        return (
+            f"{asked.what}: {n:,} {'item is' if n == 1 else 'items are'} too few to see a difference between two models"
+        )
     shown = f"{points:.{0 if points >= 2 else 1}f}"
     return (
         f"{asked.what}: with {n:,} items a difference of {shown} points between two models can be seen (in 4 of 5 "

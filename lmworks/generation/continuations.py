@@ -202,20 +202,21 @@ class _Walk:
 
     def _score(self, branches: list[_Branch], hidden: Tensor) -> Iterator[tuple[int, Continuation]]:
         """What follows tokens of these branches; yields the pairs whose last token is scored."""
-        places: dict[tuple[int, int], int] = {}
-        wanted: list[tuple[int, int, int]] = []  # (place, request, target)
+        wanted: list[tuple[tuple[int, int], int, int]] = []  # ((row, place in it), request, target)
         done: list[int] = []
         for row, branch in enumerate(branches):
             for text in self.texts[branch.low : branch.high]:
                 for number, continuation in text.wanted:
                     first = len(text.tokens) - len(continuation)  # the place that predicts its first token
                     for at in range(max(branch.start, first), min(branch.end, len(text.tokens))):
-                        place = places.setdefault((row, at - branch.start), len(places))
-                        wanted.append((place, number, continuation[at - first]))
+                        wanted.append(((row, at - branch.start), number, continuation[at - first]))
                     if len(text.tokens) == branch.end:
                         done.append(number)
         if wanted:
-            self._note(hidden[[row for row, _ in places], [at for _, at in places]], wanted)
+            wanted.sort()  # a request's targets are noted in their order, also where others share some of its places
+            places = {place: number for number, place in enumerate(dict.fromkeys(place for place, _, _ in wanted))}
+            states = hidden[[row for row, _ in places], [at for _, at in places]]
+            self._note(states, [(places[place], number, target) for place, number, target in wanted])
         for number in done:
             yield number, Continuation(*self.found.pop(number))
 

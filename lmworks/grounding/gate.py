@@ -8,9 +8,9 @@ A logistic function of three features: how many of the question's words the pass
 sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the cross-encoder says
 from which the reader was trained tell no more of texts that were not fitted.) There are constants for the trained
 reader and for the nearest sentence, fitted on several kinds of text, as people ask a manual otherwise than an
-encyclopaedia. `gate.json` holds them with the command that fitted them, the data, and how
-often they refuse what is there, measured on texts that were not fitted. An index's own test replaces the threshold by
-its own (`tested["gate"]`).
+encyclopaedia. `gate.json` holds them with the command that fitted them, the data, and how often they refuse what is
+there, measured on texts that were not fitted. A threshold in `tested["gate"]` stands in place of the fitted one; an
+index's own test asks with 0 there, to see every answer, and writes none.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ class Attribution:
     """The same with all of the prompt's tokens away."""
     pieces: tuple[str, ...] = ()
     """The tokens' texts, where they are known."""
+    answer: str = ""
+    """The answer's text, where it is known."""
 
     @property
     def left(self) -> float:
@@ -125,7 +127,8 @@ def attribute(
     """The share of each token of `prompt` in log p(answer), or in how much likelier it is than `instead`. In place of
     tokens that are away stands the token `away`, or a zero vector.
 
-    ConfigError for a method that is not in `METHODS`, an empty prompt or answer, or a network that is no decoder.
+    ConfigError for a method that is not in `METHODS`, an empty prompt or answer, one that is longer than the network
+    reads, or a network that is no decoder.
     """
     if method not in METHODS:
         raise ConfigError(f"there is no way {method!r} to attribute an answer; there are {', '.join(METHODS)}")
@@ -146,6 +149,11 @@ def explain(
     for name, ids in (("prompt", prompt), ("answer", answer), ("other answer", instead)):
         if ids is not None and not len(ids):
             raise ConfigError(f"the {name} is empty: there is nothing to explain")
+    seq = len(prompt) + max(len(answer), len(instead or ())) - 1
+    if seq > network.config.context:
+        raise ConfigError(
+            f"prompt and answer have {seq + 1:,} tokens and the model reads {network.config.context:,}; shorten them"
+        )
     if instead is not None and list(instead) == list(answer):
         raise ConfigError("the answer is compared with itself; give another one, or none")
     answers = [(1.0, tuple(answer))] + ([] if instead is None else [(-1.0, tuple(instead))])

@@ -48,7 +48,8 @@ def patch(
 ) -> Float[Tensor, "layers places"]:
     """The share of the difference between the two texts that each place carries: layers by tokens, or by heads.
 
-    ConfigError where the texts are not equally long, or do not differ in what the metric measures.
+    ConfigError where the texts are not equally long, are longer than the network reads, or do not differ in what the
+    metric measures.
     """
     if place not in get_args(Place):
         raise ConfigError(f"there is no place {place!r} to patch; there are {', '.join(get_args(Place))}")
@@ -57,6 +58,10 @@ def patch(
     if len(clean) != len(corrupt):
         raise ConfigError(
             f"the texts have {len(clean)} and {len(corrupt)} tokens; change words for others of as many tokens"
+        )
+    if len(clean) > network.config.context:
+        raise ConfigError(
+            f"the texts have {len(clean):,} tokens and the model reads {network.config.context:,}; shorten them"
         )
     taken, given = (list(corrupt), list(clean)) if not noising else (list(clean), list(corrupt))
     with evaluating(network):

@@ -59,6 +59,16 @@ def test_continuations_are_those_of_each_text_read_alone(model, pairs):
         assert found.greedy == greedy
 
 
+@torch.inference_mode()
+def test_two_cuts_of_one_long_text_keep_their_tokens_in_order(model, monkeypatch):
+    monkeypatch.setattr("lmworks.generation.continuations.ROWS", 16)  # logits of so many states at once
+    draw = random.Random(1)
+    text = draw.choices(range(90), k=60)
+    cuts = [(text[:50], text[50:]), (text[:5], text[5:]), (text[:30], text[30:])]
+    for found, pair in zip(all_at_once(model, cuts), cuts, strict=True):
+        assert found.logprobs == pytest.approx(alone(model, *pair)[0], abs=1e-4)
+
+
 @pytest.mark.parametrize("size", [1, 7, 32])
 def test_how_many_are_asked_at_once_changes_nothing(model, pairs, size):
     whole = all_at_once(model, pairs)

@@ -37,6 +37,8 @@ def _group(task: Task, group: str) -> Task:
     items = [one for one in task.items() if one.group == group]
     if not items:
         groups = sorted({one.group for one in task.items() if one.group})
+        if not groups:
+            raise ConfigError(f"the items of {task.name} are in no groups; name the task alone")
         close = difflib.get_close_matches(group, groups, n=1) or groups[:3]
-        raise ConfigError(f"{task.name} has no group {group!r}; it has {', '.join(close) or 'none'}, among others")
+        raise ConfigError(f"{task.name} has no group {group!r}; it has {', '.join(close)}, among others")
     return replace(task, name=f"{task.name}:{group}", items=lambda: items, clustered=False)

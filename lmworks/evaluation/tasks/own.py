@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.tasks.declaration import Choices, Item, Question, Task
@@ -52,21 +52,37 @@ def read_items(path: Path) -> list[Item]:
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if path.suffix == ".csv":
-                for record in (reader := csv.DictReader(file)):
-                    yield reader.line_num, {key: value for key, value in record.items() if value not in (None, "")}
-                return
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    record = json.loads(text)
-                    if not isinstance(record, dict):
-                        raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
-                    yield line, record
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path.name}#{line}: this line is no JSON ({error.msg}); write an object a line") from None
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first column
+            yield from (_rows if path.suffix == ".csv" else _objects)(path, file)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(file)
+    try:
+        for record in reader:
+            if None in record:  # a comma that is not quoted moves every cell after it
+                raise DataError(
+                    f"{path.name}#{reader.line_num} has more cells than columns; put text with commas in quotes"
+                )
+            yield reader.line_num, {key: value for key, value in record.items() if value not in (None, "")}
+    except csv.Error as error:
+        raise DataError(f"{path.name}#{reader.line_num + 1}: this is no row of a CSV table ({error})") from None
+
+
+def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:  # no JSON, or numbers and nesting beyond what is read
+            why = getattr(error, "msg", None) or str(error).partition(";")[0]
+            raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
+        yield line, record
 
 
 def _item(name: str, record: Mapping[str, Any]) -> Item:
@@ -118,14 +134,14 @@ def _places(name: str, key: str, value: Any, choices: tuple[str, ...]) -> list[i
     if isinstance(value, list):
         return [place for one in value for place in _places(name, key, one, choices)]
     found: list[int] = []
-    if key == "label" and str(value).strip().isdigit():
-        found = [int(value)] if int(value) < len(choices) else []
+    if key == "label":
+        found = [place for place in range(len(choices)) if str(place) == str(value).strip()]
     elif key == "answer":
         found = [place for place, choice in enumerate(choices) if choice.strip() == str(value).strip()]
         found = found or [place for place in range(len(choices)) if _letter(place) == str(value).strip().upper()]
     if not found:
         last = f"A to {_letter(len(choices) - 1)}" if key == "answer" else f"0 to {len(choices) - 1}"
-        raise DataError(f"{name}: the {key} {value!r} is none of its {len(choices)} choices ({last}); correct it")
+        raise DataError(f"{name}: the {key} {_short(value)} is none of its {len(choices)} choices ({last}); correct it")
     return found
 
 
@@ -133,10 +149,17 @@ def _letter(place: int) -> str:
     return chr(ord("A") + place) if place < 26 else str(place)
 
 
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
+
+
 def _text(name: str, record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     if value is None:
         raise DataError(f"{name} has no `{key}`; give `question` with `answer`, or `good` and `bad`")
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
+        raise DataError(f"{name}: `{key}` is no text; write it in quotes")
+    if not value.strip():
         raise DataError(f"{name}: `{key}` is empty; write it, or leave the item out")
     return value

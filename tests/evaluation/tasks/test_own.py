@@ -22,6 +22,9 @@ BAD = {
     "an answer outside the choices": (ASKED | {"answer": "neon"}, r"'neon' is none of its 2 choices \(A to B\)"),
     "a letter outside the choices": (ASKED | {"answer": "C"}, "'C' is none of its 2 choices"),
     "a label outside the choices": (ASKED | {"label": 2}, r"the label 2 is none of its 2 choices \(0 to 1\)"),
+    "a label that is no number": (ASKED | {"label": "²"}, "the label '²' is none of its 2 choices"),
+    "a label of many digits": (ASKED | {"label": "9" * 5000}, "is none of its 2 choices"),
+    "a question that is a number": (ASKED | {"question": 5, "answer": "A"}, "`question` is no text"),
     "an empty prompt": (ASKED | {"question": " ", "answer": "A"}, "`question` is empty"),
     "no question": ({"answer": "A"}, "has no `question`"),
     "one choice": ({"question": "Which?", "choices": ["a"], "answer": "A"}, "has one choice"),
@@ -60,6 +63,28 @@ def test_a_csv_file_holds_choices_in_columns(tmp_path):
     first, second = own_task(path).items()
     assert first.choices == ("a, b", "c") and first.right == 1 and first.group == "x" and first.name == "mine.csv#2"
     assert len(second.choices) == 3 and own_task(path).clustered
+
+
+def test_a_csv_file_of_a_spreadsheet_begins_with_a_mark(tmp_path):
+    (tmp_path / "mine.csv").write_text("question,choice1,choice2,answer\nWhich?,a,b,B\n", encoding="utf-8-sig")
+    assert own_task(tmp_path / "mine.csv").items()[0].right == 1
+
+
+BROKEN = {
+    "a comma without quotes": ("mine.csv", "question,answer\nWhich, then?,A\n", r"#2 has more cells than columns"),
+    "a cell of megabytes": ("mine.csv", f"question,answer\n{'x' * 200_000},A\n", r"#2: this is no row of a CSV table"),
+    "brackets without end": ("mine.jsonl", "[" * 100_000 + "\n", r"#1: this line is no JSON"),
+    "a number of many digits": ("mine.jsonl", f'{{"label": {"1" * 6000}}}\n', r"#1: this line is no JSON"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_line_is_told_in_a_sentence(tmp_path, case):
+    name, text, said = BROKEN[case]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=name + said) as told:
+        own_task(tmp_path / name)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 300
 
 
 def test_questions_without_choices_are_answered_in_words_and_pairs_compared(written):
