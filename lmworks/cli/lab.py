@@ -27,8 +27,8 @@ def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     scale: Annotated[
         str | None,
         typer.Option(
-            help="quick (a minute or two, on a slow core four; unless given) or full (the handbook's figures); what "
-            "--show shows."
+            help="quick (a minute or two, up to four on a slow core) or full (the handbook's figures). Unless given, "
+            "quick is run, and --show shows full where it is stored."
         ),
     ] = None,
     set_: Annotated[
@@ -113,7 +113,10 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
         )
     place = folder or cache_folder("lab") / "site"
     sizes = export(place, [out, store.SHIPPED])
-    front = (place / (f"q{asked[0]:02d}.html" if asked else "index.html")).resolve()
+    name = f"q{asked[0]:02d}.html" if asked else "index.html"
+    if name not in sizes:
+        raise ConfigError(f"there is no claim {asked[0]}; `lmworks lab --open` shows all that there are")
+    front = (place / name).resolve()
     if as_json:
         typer.echo(json.dumps({"folder": str(place), "front": front.as_uri(), "bytes": sizes}, indent=2))
     else:

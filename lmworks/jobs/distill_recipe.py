@@ -87,7 +87,7 @@ class DistillRecipe(RecipeFile):
         if parts == (self.student.reference is not None):
             raise ConfigError(
                 "a student is a part of its teacher or a model that is there; give {at}student.layers (or "
-                "{at}student.hidden_dim), or {at}student.reference"
+                "{at}student.hidden_dim), or {at}student.reference: --layers or --student on the command line"
             )
         return self
 

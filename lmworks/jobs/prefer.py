@@ -64,11 +64,13 @@ def prefer(  # noqa: PLR0913 (each is a choice that people know by name)
 
 
 def preview(model: str, data: str | os.PathLike[str], count: int = 3) -> list[str]:
-    """The first pairs as the model reads them, both answers, with what is learnt in brackets. DataError where there
-    are none."""
+    """The first pairs as the model reads them, each answer under its name, with what is learnt in brackets. DataError
+    where there are none."""
     tokenizer = load_tokenizer(model)
     pairs = [pair_of(one, tokenizer, LONGEST) for one in usable(read(str(data)).documents, str(data))[:count]]
-    return [f"{marked(tokenizer, pair.chosen)}\n\n{marked(tokenizer, pair.rejected)}" for pair in pairs]
+    return [
+        f"chosen: {marked(tokenizer, pair.chosen)}\n\nrejected: {marked(tokenizer, pair.rejected)}" for pair in pairs
+    ]
 
 
 @dataclass

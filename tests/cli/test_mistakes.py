@@ -181,6 +181,7 @@ MISTAKES = {
     "a recipe that is a pipe": (("train", "PIPE.toml"), "cannot be read (not a file of data (a pipe, socket or dev"),
     "a template that is a pipe": (("tokens", "train", "TEXT", "--chat-template", "PIPE"), "cannot be read"),
     "an unknown claim": (("lab", "999"), "999"),
+    "the page of an unknown claim": (("lab", "999", "--open", "--export", "site"), "there is no claim 999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
 }
 

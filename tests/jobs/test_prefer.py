@@ -162,6 +162,8 @@ def test_pairs_of_no_use_are_told_in_a_sentence(every: list[dict[str, Any]], rea
 def test_a_preview_shows_both_answers_and_what_is_learnt_of_them(folder: Path):
     [first] = preview("base", "pairs.jsonl", 1)
     assert first.count("Say the.<|im_end|>") == 2
+    chosen, rejected = first.split("\n\nrejected: ")
+    assert chosen.startswith("chosen: ") and "please!" in chosen and "fool." in rejected
     assert "[the, please!<|im_end|>]" in first and "[the, fool.<|im_end|>]" in first and first.count("[") == 2
 
 

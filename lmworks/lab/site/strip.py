@@ -46,10 +46,10 @@ class Bounds:
 
     @property
     def said(self) -> str:
-        """ "> 0", "< 0.5", "0.9 … 1.1"."""
+        """ "> 0", "< 0.5", "0.9 … 1.1", with spaces that no line breaks at."""
         if self.low is None or self.high is None:
-            return f"> {self.low:g}" if self.low is not None else f"< {self.high:g}"
-        return f"{self.low:g} … {self.high:g}"
+            return f">\u00a0{self.low:g}" if self.low is not None else f"<\u00a0{self.high:g}"
+        return f"{self.low:g}\u00a0…\u00a0{self.high:g}"
 
     @property
     def ends(self) -> list[float]:
