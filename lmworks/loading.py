@@ -60,7 +60,7 @@ def load(
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
-        _check_base(folder, model)
+        _check_base(folder, model.source)
     put_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
         model.choose_runner(compress, as_read=True)
@@ -77,7 +77,7 @@ def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str])
     """
     folder = Path(folder)
     must_be_beside(folder)
-    _check_base(folder, model)
+    _check_base(folder, model.source)
     model.take_adapters(lambda: put_beside(model.network, name, folder))
 
 
@@ -210,11 +210,18 @@ def _trained_on(folder: Path) -> str | None:
     return trained_on.get("sha256") if isinstance(trained_on, dict) else None
 
 
-def _check_base(folder: Path, model: LanguageModel) -> None:
+def must_belong(adapter: str, reference: str) -> None:
+    """ModelError for an adapter's folder that was trained on other weights than those of a reference."""
+    restore_directory(Path(adapter))
+    if is_adapter(Path(adapter)):
+        _check_base(Path(adapter), network_path(reference))
+
+
+def _check_base(folder: Path, source: Path | None) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
     expected = _trained_on(folder)
-    if expected and model.source is not None and fingerprint(model.source) != expected:
+    if expected and source is not None and fingerprint(source) != expected:
         raise ModelError(
-            f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "
+            f"{folder} was trained on other weights than {source} holds now (their SHA-256 differs); "
             "give the right base with --base, or build it again"
         )

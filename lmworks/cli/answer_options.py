@@ -157,11 +157,12 @@ class AnswerOptions:
         """The model, with an adapter on it or without, its window stretched where that is asked for."""
         from lmworks.basics import progress
         from lmworks.basics.errors import ConfigError
-        from lmworks.loading import load
+        from lmworks.loading import load, must_belong
 
         if adapter is not None:
             if base is not None:
                 raise ConfigError(f"--adapter {adapter} has its base already, {reference}; leave --base out")
+            must_belong(adapter, reference)
             reference, base = adapter, reference
 
         scaling = _scaling(self.rope_scaling)

@@ -111,7 +111,6 @@ class Cache:
             for stores in (self._keys, self._values)
         )
         forked.tokens = self.tokens.index_select(0, rows)
-        forked.adapters = [self.adapters[row] for row in rows.tolist()]
         forked.memory = None if self.memory is None else self.memory.keep(rows)
         forked.real = None if self.real is None else self.real.index_select(0, rows)
         forked.adapters = [self.adapters[row] for row in rows.tolist()]

@@ -18,6 +18,7 @@ from training.runs import Interfering
 from jobs.small_builds import TOKENS, contents, logits, recipe, stopped
 from lmworks.adaptation.lora import lora_layers
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.cli.answer_options import AnswerOptions
 from lmworks.evaluation.likelihood import measure
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
@@ -111,6 +112,8 @@ def test_an_adapter_on_other_weights_is_refused(here: Path):
     with pytest.raises(ModelError, match=r"was trained on other weights than .*base holds now"):
         load("out")
     assert lora_layers(load("out", base="base").network)  # said twice, it is meant
+    with pytest.raises(ModelError, match=r"was trained on other weights than .*base holds now"):
+        AnswerOptions().loaded("base", None, None, "out")
 
 
 def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):
