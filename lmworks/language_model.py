@@ -625,8 +625,8 @@ class LanguageModel:
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
                 )
             metric = difference(first[0][0], first[1][0])
-        texts = [self.encode_prompt(text, self.config.context) for text in (clean, corrupt)]
-        return patch(self.network, *texts, metric, place=place)
+        kept, changed = (self.encode_prompt(text, self.config.context) for text in (clean, corrupt))
+        return patch(self.network, kept, changed, metric, place=place)
 
     def score(
         self, text: str, *, prompt: Prompt | None = None, window: int | None = None, adapter: str | None = None

@@ -69,3 +69,9 @@ def test_what_cannot_be_patched_is_said(corrupt: list[int], more: dict, message:
 def test_an_encoder_has_no_lens():
     with pytest.raises(ConfigError, match="a lens reads the stream of a decoder"):
         logit_lens(tiny.network(family="lmworks", arrangement="encoder"), tiny.text(1, 4))
+
+
+def test_texts_longer_than_the_network_reads_are_refused():
+    text = tiny.text(1, 129)[0].tolist()
+    with pytest.raises(ConfigError, match="have 129 tokens and the model reads 128"):
+        patch(tiny.network(), text, [1, *text[1:]], difference(8, 3))
