@@ -28,10 +28,10 @@ def compress(
     tokens: Annotated[int, typer.Option(help="About this many tokens of it.")] = 8_192,
     dimensions: Annotated[
         int | None,
-        typer.Option(help="Of an encoder: vectors of this many dimensions, fitted on --text."),
+        typer.Option(help="Of an encoder: vectors of this many dimensions, fitted on the text."),
     ] = None,
     whiten: Annotated[
-        bool, typer.Option("--whiten", help="With --dimensions: each dimension counts alike (variance 1).")
+        bool, typer.Option("--whiten", help="Of fewer dimensions: each counts alike (variance 1).")
     ] = False,
     base: Base = None,
     json_: Json = False,

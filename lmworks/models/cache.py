@@ -113,6 +113,7 @@ class Cache:
         forked.tokens = self.tokens.index_select(0, rows)
         forked.memory = None if self.memory is None else self.memory.keep(rows)
         forked.real = None if self.real is None else self.real.index_select(0, rows)
+        forked.adapters = [self.adapters[row] for row in rows.tolist()]
         return forked
 
     def join(self, other: Cache) -> None:
