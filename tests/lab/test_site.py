@@ -27,7 +27,8 @@ from lmworks.lab.site import words
 from lmworks.lab.site.axis import Axis, short
 from lmworks.lab.site.claims import claims
 from lmworks.lab.site.export import export
-from lmworks.lab.site.pages import site
+from lmworks.lab.site.numbers import Number
+from lmworks.lab.site.pages import site, table
 from lmworks.lab.site.strip import Bounds
 from lmworks.lab.site.words import Words, languages
 
@@ -297,6 +298,11 @@ def test_results_that_cannot_be_trusted_say_so_and_stop_nothing(tmp_path, toy):
     assert b"cannot be read" in made["q05.html"] and "q05.json" not in made
     assert b"does not match its hash" in made["q06.html"] and b"does not match its hash" not in made["q12.html"]
     assert str(tmp_path).encode() not in b"".join(made.values()), "a page names a folder of this machine"
+
+
+def test_a_table_follows_the_axis_whatever_series_begins():
+    rows = [Number("few", "1,881", 1881, 3.3, None, None), Number("many", "257", 257, 3.1, None, None)]
+    assert list(table(rows)) == ["257", "1,881"]
 
 
 def test_an_export_replaces_an_earlier_one_as_a_whole_and_nothing_of_others(tmp_path, toy):

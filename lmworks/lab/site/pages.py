@@ -73,9 +73,9 @@ def linked(text: str) -> Markup:
 
 
 def table(rows: Sequence[numbers.Number]) -> dict[str, dict[str, numbers.Number]]:
-    """A figure's numbers by place and series."""
+    """A figure's numbers by place and series, along the axis."""
     found: dict[str, dict[str, numbers.Number]] = {}
-    for one in rows:
+    for one in sorted(rows, key=lambda one: one.x):
         found.setdefault(one.at, {}).setdefault(one.series, one)
     return found
 
@@ -86,7 +86,7 @@ def sureness(part: PartResult, words: Words) -> str:
     assert figure is not None
     if figure.interval and figure.interval[0] != figure.interval[1]:
         low, high = map(figure.alike, figure.interval)
-        said.append(f"{words('interval')} {low} … {high}")
+        said.append(f"{words('interval')} {low}\u00a0…\u00a0{high}")
     if figure.n > max(len(figure.seeds), 1):
         said.append(words("items", n=f"{figure.n:,}"))
     if figure.seeds:
