@@ -14,6 +14,7 @@ import json
 import os
 import random
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def main() -> None:
         facts = {
             **{"model": options.model, "method": method, "prompts": len(items), "seed": options.seed},
             "cpu_seconds": round(time.process_time() - started, 1),
-            "machine": this_machine(),
+            "machine": asdict(this_machine()),
             "measurements": [one.to_json() for one in found],
         }
         print(method, facts["cpu_seconds"], "CPU seconds", *found, sep="\n", flush=True)
