@@ -63,7 +63,8 @@ def explain_answer(
     against = "" if instead is None else f" over {instead!r}"
     without = f"{found.baseline:.3f} without the prompt's words"
     print(f"answer    {found.answer!r}{against}: {found.value:.3f} nats; {without}")
-    print(f"left      {found.left:+.3f} nats that the shares do not add up to ({found.method})")
+    if found.adds_up:
+        print(f"left      {found.left:+.3f} nats that the shares do not add up to")
     if layers:
         table(["after layer", "would say", "share"], [[str(one["layer"]), *one["says"][0]] for one in stages])
 

@@ -54,6 +54,11 @@ class Attribution:
     """The answer's text, where it is known."""
 
     @property
+    def adds_up(self) -> bool:
+        """Does the method promise that the scores add up to the whole change?"""
+        return self.method == "integrated-gradients"
+
+    @property
     def left(self) -> float:
         """What the scores do not add up to; only integrated gradients promise that it is small."""
         return self.value - self.baseline - float(self.scores.sum())

@@ -12,8 +12,10 @@ def test_a_row_for_each_token_and_what_they_add_up_to(run, model_folder):
     ran = run("explain-answer", model_folder, "Hi you", "--answer", " no", "--layers")
     rows = ran.out.splitlines()
     assert ran.code == 0 and [row.split()[0] for row in rows[1:3]] == ["H", "i"]
-    assert rows[7].startswith("answer    ' no': -") and rows[8].startswith("left ") and "occlusion" in rows[8]
-    assert rows[9].startswith("after layer") and len(rows) == 13  # of the embedding, and after each of two layers
+    assert rows[7].startswith("answer    ' no': -")
+    assert rows[8].startswith("after layer") and len(rows) == 12  # of the embedding, and after each of two layers
+    whole = run("explain-answer", model_folder, "Hi you", "--answer", " no", "--method", "integrated-gradients").out
+    assert whole.splitlines()[-1].startswith("left ")  # of the only method whose shares add up
 
 
 @pytest.mark.parametrize("method", ["occlusion", "gradient-x-input", "integrated-gradients"])

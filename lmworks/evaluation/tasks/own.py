@@ -55,7 +55,9 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first column
             yield from (_rows if path.suffix == ".csv" else _objects)(path, file)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        raise DataError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); give a file that can be opened"
+        ) from None
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
