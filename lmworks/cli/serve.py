@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -116,7 +117,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
     app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
     runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
-    lab.mount(app, runs)
+    pages = lab.mount(app, runs)
+    threading.Thread(target=pages.file, args=("index.html",), daemon=True).start()  # so that nobody waits for it
     mount(app, served)
     try:
         serve(app, served, listener, log)

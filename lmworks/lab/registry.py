@@ -6,8 +6,10 @@ Listing them reads the files as text: no experiment is imported, and so no torch
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from lmworks.lab.experiment import Experiment
 
 FOLDER = Path(__file__).parent / "experiments"
+_parsing = threading.Lock()
+"""CPython up to 3.11.7 has one recursion counter for all threads that parse: two at once end in a SystemError."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Listing:
 
 def experiments() -> dict[int, Listing]:
     """Every experiment by its number, in order."""
-    found = (_listing(path) for path in sorted(FOLDER.glob("q[0-9][0-9]_*.py")))
+    with _parsing:
+        found = [_listing(path) for path in sorted(FOLDER.glob("q[0-9][0-9]_*.py"))]
     return {listing.question: listing for listing in found}
 
 
@@ -48,6 +53,7 @@ def load(question: int) -> Experiment:
     return next(value for value in vars(module).values() if isinstance(value, Experiment))
 
 
+@functools.cache
 def _listing(path: Path) -> Listing:
     number, name = cast(re.Match[str], re.fullmatch(r"q(\d\d)_(\w+)", path.stem)).groups()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

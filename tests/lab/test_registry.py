@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,3 +105,26 @@ def test_adding_a_file_is_adding_a_claim(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "FOLDER", tmp_path)
     [found] = registry.experiments().values()
     assert (found.question, found.name, found.claim) == (7, "masked modelling", "Both sides.")
+
+
+def test_threads_may_list_at_once():
+    """A page that is made beside the start of a run: CPython up to 3.11.7 loses count when two threads parse."""
+
+    def take_turns(*_: object) -> None:
+        for _ in range(50):
+            pass
+
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    gc.callbacks.append(take_turns)  # threads change places within a parse only where Python code runs in it
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(4):
+                registry._listing.cache_clear()
+                listed = list(pool.map(lambda _: registry.experiments(), range(8)))
+                assert all(one == listed[0] for one in listed)
+    finally:
+        gc.callbacks.remove(take_turns)
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)

@@ -75,10 +75,9 @@ class Shelf:
         return self._claims
 
 
-def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) -> None:
-    """Put the pages into an application; without `runs`, nothing is run. The front is made at once, in a thread."""
+def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) -> Shelf:
+    """Put the pages into an application; without `runs`, nothing is run."""
     shelf = Shelf(folders, controlled=runs is not None)
-    threading.Thread(target=shelf.file, args=("index.html",), daemon=True).start()
     router = APIRouter(include_in_schema=False)
 
     @router.get("/lab")
@@ -97,6 +96,7 @@ def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) ->
         return _answer(request, name, *found)
 
     app.include_router(router)
+    return shelf
 
 
 def _answer(request: Request, name: str, packed: bytes, version: str) -> Response:
