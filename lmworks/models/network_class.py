@@ -11,12 +11,15 @@ from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.vision.config import ImageConfig, TowersConfig
 from lmworks.models.vision.image_network import ImageNetwork
+from lmworks.models.vision.resnet import ResNet
+from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.models.vision.towers import Towers
 
 CLASSES: dict[type[Any], type[nn.Module]] = {
     RecurrentConfig: RecurrentNetwork,
     ImageConfig: ImageNetwork,
     TowersConfig: Towers,
+    ResNetConfig: ResNet,
 }
 
 

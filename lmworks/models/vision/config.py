@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
+from lmworks.models.vision.resnet_config import ResNetConfig
 
 MOST_PIXELS = 8192
 """The longest side of an image that a network reads."""
@@ -251,4 +252,4 @@ def as_model_config(config: Config) -> ModelConfig:
 
 def reads_images(config: object) -> bool:
     """Whether a network of this config reads images."""
-    return isinstance(config, ImageConfig | TowersConfig)
+    return isinstance(config, ImageConfig | TowersConfig | ResNetConfig)
