@@ -39,9 +39,7 @@ class Towers(nn.Module):
         super().__init__()
         self.config = config
         self.image, self.text = ImageNetwork(config.image), Network(config.text)
-        self.image_projection = (
-            nn.Linear(config.image.dim, config.width, bias=False) if config.project_images else None
-        )
+        self.image_projection = nn.Linear(config.image.dim, config.width, bias=False) if config.project_images else None
         self.text_projection = nn.Linear(config.text.dim, config.width, bias=config.projection_bias)
         self.scale = nn.Parameter(torch.tensor(math.log(FIRST_SIGMOID_SCALE if config.bias else FIRST_SCALE)))
         """The logarithm of what cosines are multiplied by."""
