@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import MOST_LAYERS, ModelConfig
 
 MOST_PIXELS = 8192
 """The longest side of an image that a network reads."""
@@ -49,9 +49,9 @@ class ImageConfig(ModelConfig):
         """What follows from the image: context, and that all places see each other."""
         if isinstance(values, dict):
             size, patch = values.get("image_size"), values.get("patch_size")
-            if isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size <= MOST_PIXELS:
-                extra = 1 if values.get("class_token", True) is True else 0
-                values.setdefault("context", (size // patch) ** 2 + extra)
+            fits = isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size <= MOST_PIXELS
+            extra = 1 if values.get("class_token", True) is True else 0
+            values.setdefault("context", (size // patch) ** 2 + extra if fits else 1)  # else another check says so
             values.setdefault("arrangement", "encoder")
             values.setdefault("vocab_size", 1)  # there are no tokens
         return values
@@ -153,56 +153,84 @@ class TowersConfig(Config):
         return self
 
 
-def clip_config(
-    vocab_size: int,
-    end_token: int,
-    *,
-    image_size: int = 32,
-    patch_size: int = 4,
-    dim: int = 128,
-    layers: int = 4,
-    heads: int = 4,
-    text_dim: int | None = None,
-    text_layers: int | None = None,
-    context: int = 32,
-    width: int = 128,
-    activation: str = "quick_gelu",
-    dropout: float = 0.0,
-    sigmoid: bool = False,
-) -> TowersConfig:
-    """The config of a CLIP of any size (a SigLIP where `sigmoid`); both towers have as many heads. What lies between
-    the sizes is as in OpenAI's."""
-    choices = {**BLOCKS, "heads": heads, "activation": activation, "dropout": dropout}
-    family = "siglip" if sigmoid else "clip"
-    if sigmoid:
-        looks: dict[str, Any] = {"class_token": False, "image_state": "attention"}
-    else:
-        looks = {"patch_bias": False, "embedding_norm": "layer"}
-    image = ImageConfig(
-        family=family, image_size=image_size, patch_size=patch_size, dim=dim, layers=layers, **choices, **looks
-    )
-    text = ModelConfig(
-        family=family,
-        vocab_size=vocab_size,
-        context=context,
-        dim=text_dim or dim,
-        layers=text_layers or layers,
-        arrangement="encoder" if sigmoid else "decoder",
-        **choices,
-    )
-    if sigmoid:
-        return TowersConfig(
-            family=family,
-            image=image,
-            text=text,
-            width=dim,
-            project_images=False,
-            projection_bias=True,
-            text_end="last",
-            bias=True,
-        )
-    return TowersConfig(family=family, image=image, text=text, width=width, end_token=end_token)
+class ClipSizes(Config):
+    """The sizes of a CLIP or a SigLIP; what lies between them is as in the published ones."""
 
+    explain_as: ClassVar[str] = "clip"
+
+    image_size: int = Field(default=32, gt=0, le=MOST_PIXELS)
+    """Pixels of a side of the images."""
+
+    patch_size: int = Field(default=4, gt=0, le=MOST_PIXELS)
+    """Pixels of a side of a patch."""
+
+    dim: int = Field(default=128, gt=0, le=100_000)
+    """Width of the image tower, and of the text tower unless `text_dim` is given."""
+
+    layers: int = Field(default=4, gt=0, le=MOST_LAYERS)
+    """Blocks of the image tower, and of the text tower unless `text_layers` is given."""
+
+    heads: int = Field(default=4, gt=0, le=100_000)
+    """Heads of either tower."""
+
+    text_dim: int | None = Field(default=None, gt=0, le=100_000)
+    """Width of the text tower."""
+
+    text_layers: int | None = Field(default=None, gt=0, le=MOST_LAYERS)
+    """Blocks of the text tower."""
+
+    context: int = Field(default=32, gt=0, le=100_000)
+    """Tokens of the longest text."""
+
+    width: int = Field(default=128, gt=0, le=100_000)
+    """Numbers of a vector; a SigLIP has those of `dim`."""
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of activations dropped in training."""
+
+    sigmoid: bool = False
+    """A SigLIP: each pair is judged by itself, the text tower is not causal, and a learned query sums an image up."""
+
+    def towers(self, vocab_size: int, end_token: int) -> TowersConfig:
+        """The config of both towers for a tokenizer with this many ids, which ends texts with `end_token`."""
+        return self._siglip(vocab_size) if self.sigmoid else self._clip(vocab_size, end_token)
+
+    def _clip(self, vocab_size: int, end_token: int) -> TowersConfig:
+        image = self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
+        text = self._text("clip", "quick_gelu", vocab_size, "decoder")
+        return TowersConfig(family="clip", image=image, text=text, width=self.width, end_token=end_token)
+
+    def _siglip(self, vocab_size: int) -> TowersConfig:
+        image = self._image("siglip", "gelu_tanh", class_token=False, image_state="attention")
+        text = self._text("siglip", "gelu_tanh", vocab_size, "encoder")
+        return TowersConfig(family="siglip", image=image, text=text, width=self.dim, **SIGLIP)
+
+    def _image(self, family: str, activation: str, **looks: Any) -> ImageConfig:
+        sizes = {name: getattr(self, name) for name in ("image_size", "patch_size", "dim", "layers", "heads")}
+        return ImageConfig(family=family, activation=activation, dropout=self.dropout, **sizes, **looks, **BLOCKS)
+
+    def _text(self, family: str, activation: str, vocab_size: int, arrangement: str) -> ModelConfig:
+        return ModelConfig(
+            family=family,
+            activation=activation,
+            arrangement=arrangement,
+            vocab_size=vocab_size,
+            context=self.context,
+            dim=self.text_dim or self.dim,
+            layers=self.text_layers or self.layers,
+            heads=self.heads,
+            dropout=self.dropout,
+            **BLOCKS,
+        )
+
+
+def clip_config(vocab_size: int, end_token: int, **sizes: Any) -> TowersConfig:
+    """The config of a CLIP, or of a SigLIP where `sigmoid` is true; `sizes` are those of `ClipSizes`."""
+    return ClipSizes(**sizes).towers(vocab_size, end_token)
+
+
+SIGLIP: dict[str, Any] = {"project_images": False, "projection_bias": True, "text_end": "last", "bias": True}
+"""What of a TowersConfig makes a SigLIP."""
 
 BLOCKS: dict[str, Any] = {
     "positions": "learned",
