@@ -9,22 +9,21 @@ Facebook's are left out: nobody may pass them on.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
-from lmworks.basics.files import cache_folder, written_whole
+from lmworks.basics.files import cache_folder
 from lmworks.text.document import Document
 from lmworks.text.images.decoding import decode
+from lmworks.text.images.kept import Arrays, kept
 from lmworks.text.images.siblings import siblings
 from lmworks.text.registry import Entry, content_of
 
@@ -144,12 +143,12 @@ def drawn(style: str, size: int = SIZE) -> tuple[list[str], UInt8[np.ndarray, "e
         raise DataError(f"there is no style {style!r} of emoji; there are {', '.join(STYLES)}")
     if not 0 < size <= LARGEST:
         raise DataError(f"emoji of {size} pixels a side are not drawn; give at least 1 and at most {LARGEST}")
-    key = f"{STYLES[style].sha256} {WORDS.sha256} {size}"
     path = cache_folder("data", "emoji") / f"{style}-{size}.npz"
-    return _kept(path, key) or _keep(path, key, *_draw(style, size))
+    arrays = kept(path, f"{STYLES[style].sha256} {WORDS.sha256} {size}", lambda: _draw(style, size))
+    return arrays["codes"].tolist(), arrays["images"]
 
 
-def _draw(style: str, size: int) -> tuple[list[str], UInt8[np.ndarray, "emoji size size 3"]]:
+def _draw(style: str, size: int) -> Arrays:
     import numpy as np
 
     resvg = require("resvg_py", "vision")
@@ -167,7 +166,7 @@ def _draw(style: str, size: int) -> tuple[list[str], UInt8[np.ndarray, "emoji si
                 )
             )
             advance(1)
-    return codes, images
+    return {"codes": np.array(codes), "images": images}
 
 
 def _icon(icons: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -198,33 +197,3 @@ def _json(package: bytes, name: str) -> Any:
 
 def _plain(code: str) -> str:
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")
-
-
-def _kept(path: Path, key: str) -> tuple[list[str], UInt8[np.ndarray, "emoji size size 3"]] | None:
-    """What an earlier run drew; None where it is not there, of another version, or changed since."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            codes, images = kept["codes"].tolist(), kept["images"]
-            return (codes, images) if str(kept["digest"]) == _digest(key, codes, images) else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _keep(
-    path: Path, key: str, codes: list[str], images: UInt8[np.ndarray, "emoji size size 3"]
-) -> tuple[list[str], UInt8[np.ndarray, "emoji size size 3"]]:
-    import numpy as np
-
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, codes=np.array(codes), images=images, digest=np.array(_digest(key, codes, images)))
-    return codes, images
-
-
-def _digest(key: str, codes: Sequence[str], images: UInt8[np.ndarray, "emoji size size 3"]) -> str:
-    """SHA-256 of what was drawn and from what."""
-    told = f"{key} {images.shape} {' '.join(codes)}\n".encode()
-    return hashlib.sha256(told + images.tobytes()).hexdigest()

@@ -15,7 +15,12 @@ _PEOPLE = frozenset({"1f468", "1f469", "1f9d1", "1f466", "1f467", "1f9d2", "1f47
 """Man, woman, person; boy, girl, child; old man, old woman, older person."""
 _NOTHING = frozenset({"fe0f", "200d", "2640", "2642", "27a1"}) | TONES
 """Joins, how it is drawn, the signs for female and male, an arrow to the right."""
-_WHO = frozenset("man woman person men women people boy girl child adult mrs mx santa and s".split())
+_WHO = frozenset(
+    [
+        *["man", "woman", "person", "men", "women", "people", "boy", "girl", "child", "adult"],
+        *["mrs", "mx", "santa", "and", "s"],
+    ]
+)
 _ALIKE = {"princess": "prince", "mermaid": "merperson", "merman": "merperson", "superheroine": "superhero"}
 
 
