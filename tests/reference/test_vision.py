@@ -96,11 +96,11 @@ def siglip(text: dict[str, Any] | None = None, image: dict[str, Any] | None = No
 
 
 TOWERS = {
-    "clip": lambda: clip(),
+    "clip": clip,
     "clip of the first files": lambda: clip({"eos_token_id": 2}),
     "clip with gelu": lambda: clip({"hidden_act": "gelu"}, {"hidden_act": "gelu", "patch_size": 4}),
     "clip with towers of two widths": lambda: clip({"hidden_size": 16, "num_hidden_layers": 1}, {"num_channels": 1}),
-    "siglip": lambda: siglip(),
+    "siglip": siglip,
     "siglip with texts as narrow": lambda: siglip({"hidden_size": 16, "projection_size": 32}, {"patch_size": 4}),
 }
 

@@ -58,7 +58,7 @@ def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "he
                 if smallest is not None:
                     image.draft(None, (smallest, smallest))
                 image.load()
-                return np.asarray(_in_colour(_upright(image)))
+                return np.asarray(in_colour(_upright(image)))
     except UnreadableError:
         raise
     except pillow.DecompressionBombError:
@@ -98,7 +98,7 @@ def _upright(image: Image) -> Image:
     return image
 
 
-def _in_colour(image: Image) -> Image:
+def in_colour(image: Image) -> Image:
     """In red, green and blue, what is transparent on white."""
     if image.mode == "F":
         raise UnreadableError("its pixels are floating-point numbers; save it with 8 bits a colour")
