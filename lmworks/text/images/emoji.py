@@ -133,7 +133,7 @@ def documents(styles: Sequence[str] = tuple(STYLES), size: int = SIZE) -> Iterat
         codes, images = drawn(style, size)
         for code, image in zip(codes, images, strict=True):
             one = known[code]
-            facts = {"style": (style,), "concept": (one.label,), "family": (one.family,)}
+            facts = {"style": (style,), "concept": (one.label,), "family": (one.family,), "tags": one.tags}
             yield Document(one.caption, f"emoji:{style}#{one.label}", metadata=facts, image=image)
 
 
