@@ -28,8 +28,13 @@ def train(
 ) -> None:
     """Train a tokenizer and a model from nothing."""
     from lmworks.basics import progress
+    from lmworks.jobs.contrast_recipe import ContrastRecipe, learns_contrast
     from lmworks.jobs.training_recipe import TrainRecipe
 
+    if learns_contrast(recipe):
+        ContrastRecipe.read(recipe, set_ or [])
+        _contrast(recipe, out, set_ or [], resume, processes, json_)
+        return
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
     if processes != 1:
@@ -56,6 +61,41 @@ def train(
         as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
     else:
         _show(result)
+
+
+def _contrast(recipe: str, out: str | None, changes: list[str], resume: bool, processes: int, json_: bool) -> None:
+    """Two towers, from images with captions."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.jobs.contrast import contrast
+
+    if processes != 1:
+        raise ConfigError("--processes is for models of text; leave it out")
+    with progress.shown():
+        result = contrast(
+            recipe,
+            out,
+            changes=changes,
+            resume=resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if json_:
+        as_json({"folder": str(result.folder), **result.facts})
+        return
+    typer.echo("")
+    done = result.training
+    table(
+        ["not seen in training", ""],
+        [
+            *([one.name, str(one)] for one in result.measurements),
+            ["validation loss", f"{result.validation_loss:.4f} nats/pair"],
+            ["steps", f"{done.steps:,}" + (f", back to {done.best_step:,}" if done.best_step is not None else "")],
+            ["pairs", f"{done.tokens:,}"],
+            ["training", f"{done.seconds:,.0f} s"],
+        ],
+    )
+    typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
+    typer.echo(f"next    lmworks embed {result.folder} PHOTOS --out photos     lmworks search photos 'a red apple'")
 
 
 def _show(result: PretrainResult) -> None:

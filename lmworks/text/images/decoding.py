@@ -70,17 +70,6 @@ def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "he
         raise UnreadableError(f"damaged ({reason})") from None
 
 
-def square(pixels: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The middle of an image as a square of `size` pixels: the shorter side whole, the longer one cut at both ends."""
-    import numpy as np
-
-    image = require("PIL.Image", "vision").fromarray(pixels)
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)  # cut first: a strip of 1 x 60,000 never becomes a huge image
-    return np.asarray(image.resize((size, size), resample=3, box=box))  # 3: bicubic
-
-
 def _check_size(image: Image) -> None:
     pixels = image.width * image.height
     if pixels > MOST_PIXELS:

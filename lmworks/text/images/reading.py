@@ -21,20 +21,29 @@ from lmworks.text.document import Document
 from lmworks.text.images.captions import TABLES, Captions
 from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
 from lmworks.text.images.entries import ARCHIVES, Entry, entries_of, is_archive
+from lmworks.text.images.sets import SETS
 from lmworks.text.plain import UnreadableError
 from lmworks.text.sources import Skipped, why
 
 HUB_FILES = tuple(f"*{suffix}" for suffix in (*sorted(SUFFIXES), *ARCHIVES, *TABLES, ".txt"))
-EXPECTED = "a folder of images, an image, a .zip or .tar of them, or a .jsonl or .csv that names them"
+EXPECTED = (
+    "a folder of images, an image, a .zip or .tar of them, a .jsonl or .csv that names them, or one of "
+    f"{', '.join(SETS)}"
+)
 
 
 class Images:
-    """The images of a reference: a path or hf:org/name. DataError where there is no such thing."""
+    """The images of a reference: a path, hf:org/name or a name of SETS, which counts before a path. DataError where
+    there is no such thing."""
 
     def __init__(self, reference: str | Path, smallest: int | None = None) -> None:
-        """`smallest` says that no side needs to be longer, which decodes large photos faster."""
+        """`smallest` says that no side needs to be longer: large photos are decoded faster, and emoji drawn so."""
         self.smallest, self.skipped = smallest, list[Skipped]()
         self.images = self.without_caption = 0
+        self._set = SETS.get(str(reference))
+        if self._set is not None:
+            self.name = str(reference)
+            return
         on_hub = isinstance(reference, str) and reference.startswith(hub.PREFIX)
         path = hub.snapshot(str(reference), "dataset", HUB_FILES) if on_hub else Path(reference)
         self.name, self._follow = str(reference).removeprefix(hub.PREFIX), on_hub
@@ -54,6 +63,11 @@ class Images:
         """Each image as a document for each of its captions; one without any has an empty text."""
         self.skipped.clear()
         self.images = self.without_caption = 0
+        if self._set is not None:
+            for document in self._set.documents(self.smallest):
+                self.images += 1
+                yield document
+            return
         captions = Captions()
         for entry in self._entries([]):
             if not self._table or entry.name == self._table:

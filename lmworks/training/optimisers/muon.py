@@ -10,7 +10,7 @@ ranks hold some rows each, the iteration needs all of them: each rank gathers th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -107,7 +107,7 @@ def _make(network: Network, parameters: Named, config: MuonSettings) -> torch.op
     rest = {name: one for name, one in parameters.items() if name not in matrices}
     made = [group | {"rule": adamw.RULE} for group in groups(rest, config, config.embedding_learning_rate)]
     if matrices:
-        splits = [_heights(name, one, network.config) for name, one in matrices.items()]
+        splits = [_heights(name, one, _of_tower(name, network.config)) for name, one in matrices.items()]
         made += [group | {"rule": RULE, "splits": splits} for group in groups(matrices, config)]
     return Rules(made, config)
 
@@ -126,8 +126,15 @@ def _gates(name: str) -> bool:
 
 
 def _in_blocks(name: str) -> bool:
-    """Is it in a block, of the decoder or of the encoder beside it?"""
-    return name.startswith(("blocks.", "encoder.blocks."))
+    """Is it in a block, of the decoder, of the encoder beside it, or of one of two towers?"""
+    return name.startswith(("blocks.", "encoder.blocks.", "image.blocks.", "text.blocks."))
+
+
+def _of_tower(name: str, config: Any) -> ModelConfig:
+    """The config of the blocks that a matrix is in: that of its tower, where there are two."""
+    tower = name.partition(".")[0]
+    found: ModelConfig = getattr(config, tower) if tower in ("image", "text") else config
+    return found
 
 
 def _working(counted: Counted) -> float:

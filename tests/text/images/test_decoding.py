@@ -14,7 +14,7 @@ from lmworks.text.plain import UnreadableError
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
 from lmworks.text.images import decoding  # noqa: E402
-from lmworks.text.images.decoding import decode, square  # noqa: E402
+from lmworks.text.images.decoding import decode  # noqa: E402
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -146,11 +146,3 @@ def test_a_large_photo_may_be_decoded_smaller():
     content = file_of(Image.new("RGB", (1600, 800), RED), "JPEG")
     assert decode(content, smallest=64).shape == (100, 200, 3)
     assert decode(content).shape == (800, 1600, 3)
-
-
-def test_the_middle_of_an_image_becomes_the_square():
-    wide = np.zeros((4, 12, 3), np.uint8)
-    wide[:, 4:8] = 255
-    assert square(wide, 4).min() == 255
-    assert square(wide.transpose(1, 0, 2), 4).min() == 255
-    assert square(np.zeros((1, 60_000, 3), np.uint8), 32).shape == (32, 32, 3)
