@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
-from lmworks.models.vision.resnet_config import ResNetConfig
 
 MOST_PIXELS = 8192
 """The longest side of an image that a network reads."""
@@ -248,8 +247,3 @@ BLOCKS: dict[str, Any] = {
 def as_model_config(config: Config) -> ModelConfig:
     """A config of this folder where a ModelConfig is expected, as its network stands where a Network would."""
     return cast(ModelConfig, config)
-
-
-def reads_images(config: object) -> bool:
-    """Whether a network of this config reads images."""
-    return isinstance(config, ImageConfig | TowersConfig | ResNetConfig)
