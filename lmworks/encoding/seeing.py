@@ -109,6 +109,7 @@ def text_rows(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str], cut: b
     before, after = around_a_text(tokenizer)
     if config.end_token is not None and config.end_token not in after:
         after = [config.end_token]
+    before = [one for one in before if one != config.end_token]  # the first one stands for the text
     room = config.context - len(before) - len(after)
     rows = []
     for text, ids in zip(texts, tokenizer.encode_batch(list(texts), special=False), strict=True):

@@ -22,16 +22,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.encoding.seeing import text_rows
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import retrieval
-from lmworks.jobs.contrast_recipe import ContrastRecipe
+from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
 from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.models import families
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network, evaluating
+from lmworks.models.vision.config import as_model_config
 from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
@@ -41,9 +43,9 @@ from lmworks.text.images.reading import Images
 from lmworks.text.images.splits import ImageSplit, family_of, split_images
 from lmworks.text.splits import data_hash
 from lmworks.tokens.captioned import CaptionedImages
-from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
+from lmworks.tokens.vocabulary import add_around
 from lmworks.training.loop import TrainingResult, Validate, train
 from lmworks.vision_model import VisionModel
 
@@ -95,8 +97,9 @@ def contrast(
     parts = read_parts(chosen, preprocessing, say)
     start_run(run, chosen, _hashes(chosen, parts), resume, started)
     tokenizer = _tokenizer(chosen, parts, run, resume)
-    (end,) = around_a_text(tokenizer)[1][-1:]
-    towers = Towers(chosen.model.towers(tokenizer.vocab_size, end)).initialise(chosen.training.seed)
+    config = chosen.model.towers(tokenizer.vocab_size, tokenizer.suffix[-1])
+    families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
+    towers = Towers(config).initialise(chosen.training.seed)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
     say(_plan(towers, rows))
@@ -162,8 +165,9 @@ def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measur
 
 
 def _similar(model: VisionModel, part: Sequence[Document]) -> Float[np.ndarray, "images texts"]:
-    images = model.embed(images=[one.image for one in part])
-    return (images @ model.embed([one.text for one in part], cut=True).T).numpy()
+    with progress.task("measuring", stays=False), progress.hidden():
+        images = model.embed(images=[one.image for one in part])
+        return (images @ model.embed([one.text for one in part], cut=True).T).numpy()
 
 
 def _hashes(recipe: ContrastRecipe, parts: ImageSplit) -> dict[str, tuple[str, str]]:
@@ -177,10 +181,11 @@ def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: boo
     if not (resume and folder.exists()):
         captions = sorted({one.text for one in parts.train})
         tokenizer = train_tokenizer(captions, recipe.tokenizer)
-        if not around_a_text(tokenizer)[1]:
-            raise DataError("the tokenizer has no token that ends a text; leave tokenizer.special_tokens out")
+        if tokenizer.bos is None or tokenizer.document_end is None:
+            raise ConfigError(f"tokenizer.special_tokens: a text needs {' and '.join(AROUND)}; leave it out")
+        add_around(tokenizer.vocabulary.backend, tokenizer.bos, tokenizer.document_end)
         with directory_written_whole(folder) as temporary:
-            tokenizer.save(temporary)
+            Tokenizer(tokenizer.vocabulary).save(temporary)
     return Tokenizer.load(folder)
 
 

@@ -6,7 +6,7 @@ recipe = ContrastRecipe.read("emoji-clip", ["training.max_seconds=120"])
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -16,6 +16,9 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.vision.config import ClipSizes
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
+
+AROUND = ("<s>", "</s>")
+"""Tokens that begin and end each caption; wordpiece has its own."""
 
 
 class ImageSettings(Config):
@@ -59,11 +62,21 @@ class ContrastRecipe(RecipeFile):
     """What tells such a recipe from that of a model of text."""
 
     data: ImageSettings = ImageSettings()
-    tokenizer: TokenizerConfig = TokenizerConfig(vocab_size=2048)
-    """How to train the tokenizer on the captions."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """How to train the tokenizer on the captions; 2,048 tokens where nothing is said."""
     model: ClipSizes = ClipSizes()
     objective: ContrastObjective = ContrastObjective()
     training: SerializeAsAny[TrainingConfig] = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_have_two_ends(cls, values: Any) -> Any:
+        """A text's first token differs from its last, whose state stands for it."""
+        said = values.get("tokenizer") if isinstance(values, dict) else None
+        tokenizer = {"vocab_size": 2048} if said is None else said
+        if isinstance(tokenizer, dict) and tokenizer.get("kind") != "wordpiece":
+            values = values | {"tokenizer": {"special_tokens": AROUND} | tokenizer}
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -64,6 +64,8 @@ class Towers(nn.Module):
             for part in (self.image_projection, self.text_projection):
                 if part is not None:
                     part.weight.normal_(0.0, part.in_features**-0.5, generator=generator)
+                    if part.bias is not None:
+                        part.bias.zero_()
         draw_tokens(self, seed)
         return self
 
