@@ -18,7 +18,8 @@ Image = pytest.importorskip("PIL.Image", reason="the extra vision is not install
 
 from lmworks.jobs import embedding  # noqa: E402
 from lmworks.jobs.contrast import contrast  # noqa: E402
-from lmworks.jobs.contrast_recipe import ContrastRecipe, learns_contrast  # noqa: E402
+from lmworks.jobs.contrast_recipe import ContrastRecipe  # noqa: E402
+from lmworks.jobs.image_recipes import image_recipe  # noqa: E402
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "yellow": (250, 250, 0), "black": (0, 0, 0)}
 SHAPES = ("top", "bottom", "left", "right", "middle")
@@ -134,7 +135,13 @@ def test_stopped_and_resumed_is_straight(kind, here, monkeypatch, tmp_path):
 
 def test_it_learns_what_it_sees(here, tmp_path):
     """Pictures that it was trained on are found by their words."""
-    result = contrast(recipe(data={"change": 0.0}, training={"steps": 120, "optimiser": "muon", "embedding_learning_rate": 3e-3, "learning_rate": 0.02}), tmp_path / "out")
+    result = contrast(
+        recipe(
+            data={"change": 0.0},
+            training={"steps": 120, "optimiser": "muon", "embedding_learning_rate": 3e-3, "learning_rate": 0.02},
+        ),
+        tmp_path / "out",
+    )
     names = [f"{name} {shape}" for name in COLOURS for shape in SHAPES]
     images = result.model.embed(images=[f"pictures/{one.replace(' ', '-')}.png" for one in names])
     nearest = (result.model.embed(names) @ images.T).argmax(dim=1)
@@ -230,7 +237,7 @@ def test_a_run_that_cannot_be_is_one_sentence_and_leaves_nothing(changes, why, h
 
 
 def test_the_shipped_recipe_is_read_and_known():
-    assert learns_contrast("emoji-clip") and not learns_contrast("shakespeare-char")
+    assert image_recipe("emoji-clip") is ContrastRecipe and image_recipe("shakespeare-char") is None
     shipped = ContrastRecipe.read("emoji-clip")
     assert shipped.data.images == "emoji" and shipped.data.unseen_style == "twemoji"
 
