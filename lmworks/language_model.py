@@ -56,11 +56,11 @@ from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network, evaluating
+from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
-from lmworks.models.vision.config import reads_images
 from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token

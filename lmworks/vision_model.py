@@ -28,9 +28,9 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_config, read_network, refuse_foreign_files, write_facts, write_network
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network
+from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.models.vision.config import reads_images
 from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.tokens.tokenizer import Tokenizer

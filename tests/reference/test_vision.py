@@ -12,6 +12,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.vision.config import ImageConfig, TowersConfig, clip_config
 from lmworks.models.vision.image_network import ImageNetwork
+from lmworks.models.vision.resnet import BatchNorm, ResNet
 from lmworks.models.vision.towers import Towers
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
@@ -83,6 +84,39 @@ def test_a_classifier_of_images_is_equal(tmp_path: Path):
     ours, again = both(theirs, tmp_path)
     assert ours.config.labels == ("cat", "dog", "ship") and again.config.id2label == LABELS["id2label"]
     torch.testing.assert_close(ours(images()), again(images()).logits, **CLOSE)
+
+
+RESNETS: dict[str, dict[str, Any]] = {
+    "bottlenecks": {"downsample_in_bottleneck": True, "hidden_sizes": [8, 16, 24], "depths": [1, 2, 1]},
+    "basic": {"layer_type": "basic", "hidden_act": "gelu", "downsample_in_first_stage": True, "num_channels": 1},
+    "as it is": {"hidden_sizes": [16, 16], "depths": [2, 1]},
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("labelled", [False, True], ids=["body", "classifier"])
+@pytest.mark.parametrize("more", RESNETS.values(), ids=RESNETS)
+def test_resnet_is_equal(more: dict[str, Any], labelled: bool, tmp_path: Path):
+    config = transformers.ResNetConfig(**({"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2]} | more))
+    config.id2label = LABELS["id2label"]
+    kind = transformers.ResNetForImageClassification if labelled else transformers.ResNetModel
+    ours, again = both(drawn(kind(config)), tmp_path)
+    assert isinstance(ours, ResNet) and ours.config.labels == (("cat", "dog", "ship") if labelled else ())
+    pixels = images(more.get("num_channels", 3), 33)
+    expected = again(pixels)
+    if labelled:
+        torch.testing.assert_close(ours(pixels), expected.logits, **CLOSE)
+    else:
+        torch.testing.assert_close(ours.pooled(ours.hidden(pixels)), expected.pooler_output[..., 0, 0], **CLOSE)
+
+
+@torch.no_grad()
+def test_a_norm_by_the_batch_is_pytorchs():
+    ours, theirs = BatchNorm(5).train(), torch.nn.BatchNorm2d(5).train()
+    x = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+    torch.testing.assert_close(ours.running_var, theirs.running_var, rtol=0, atol=0)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=0, atol=0)
 
 
 def clip(text: dict[str, Any] | None = None, image: dict[str, Any] | None = None) -> Any:
@@ -176,6 +210,25 @@ def test_what_a_config_cannot_be(wrong: dict[str, Any], words: str):
 
     with pytest.raises(ModelError, match=words):
         family_of("clip").config_from({"model_type": "clip", **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"depths": [1, 2, 3]}, "4 stages and depths 3"),
+        ({"depths": [900, 900, 1, 1]}, "1,802 blocks"),
+        ({"hidden_sizes": [10**9, 1, 1, 1]}, "widths"),
+        ({"hidden_sizes": []}, "widths"),
+        ({"hidden_sizes": 5}, "widths"),
+        ({"layer_type": "dense"}, "block"),
+        ({"architectures": ["ResNetBackbone"]}, "ResNetBackbone is not supported"),
+    ],
+)
+def test_what_a_resnet_cannot_be(wrong: dict[str, Any], words: str):
+    from lmworks.models.families import family_of
+
+    with pytest.raises(ModelError, match=words):
+        family_of("resnet").config_from({"model_type": "resnet", **wrong})
 
 
 def test_missing_and_foreign_tensors_are_named(tmp_path: Path):

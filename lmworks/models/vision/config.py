@@ -247,8 +247,3 @@ BLOCKS: dict[str, Any] = {
 def as_model_config(config: Config) -> ModelConfig:
     """A config of this folder where a ModelConfig is expected, as its network stands where a Network would."""
     return cast(ModelConfig, config)
-
-
-def reads_images(config: object) -> bool:
-    """Whether a network of this config reads images."""
-    return isinstance(config, ImageConfig | TowersConfig)

@@ -140,9 +140,7 @@ class Preprocessing(Config):
         short = self.size if self.zoom is None else int(self.size / self.zoom)
         long = int(short * max(height, width) / min(height, width))
         if long > LONGEST_SIDE:
-            raise DataError(
-                f"an image of {width:,} x {height:,} pixels is a strip that cannot be resized; cut it first"
-            )
+            raise DataError(f"{width:,} x {height:,} pixels cannot be resized, being a strip; cut the image first")
         return self._to(pixels, *((long, short) if height > width else (short, long)))
 
     def _to(self, pixels: Pixels, height: int, width: int) -> Pixels:

@@ -85,13 +85,14 @@ def _step(group: Group, given: Sequence[Stepped]) -> None:
             start = max(begin, first)
             stop = max(start, min(begin + len(part), first + len(weight)))
             here = slice(start - begin, stop - begin)
-            by_shape.setdefault(tuple(part.shape), []).append((part, weight[start - first : stop - first], here))
+            rows = part.flatten(1)  # a convolution's filters are the rows of a matrix
+            by_shape.setdefault(tuple(rows.shape), []).append((rows, weight[start - first : stop - first], here))
             begin += len(part)
     for (height, width), parts in by_shape.items():
         stacked = torch.stack([direction for direction, *_ in parts])
         steps = orthogonalised(stacked, dtype=given[0].parameter.dtype)
         scale = max(1.0, height / width) ** 0.5
-        moves = [step[here] for step, (*_, here) in zip(steps, parts, strict=True)]
+        moves = [step[here].view(rows.shape) for step, (_, rows, here) in zip(steps, parts, strict=True)]
         torch._foreach_add_([rows for _, rows, _ in parts], moves, alpha=-group["lr"] * scale)
 
 
@@ -102,7 +103,7 @@ def _make(network: Network, parameters: Named, config: MuonSettings) -> torch.op
     from lmworks.training.rules import Rules
 
     matrices = {
-        name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim == 2 and not _gates(name)
+        name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim in (2, 4) and not _gates(name)
     }
     rest = {name: one for name, one in parameters.items() if name not in matrices}
     made = [group | {"rule": adamw.RULE} for group in groups(rest, config, config.embedding_learning_rate)]
