@@ -163,6 +163,8 @@ class Entry:
     """Its name inside those folders, where it is not the published one."""
     pair_of: tuple[str, str] | None = None
     """Names of two texts whose lines belong together: the second's are answers to (translations of) the first's."""
+    published: str | None = None
+    """Its address, where that is no file of a repository on GitHub."""
 
     @property
     def file(self) -> str:
@@ -172,7 +174,7 @@ class Entry:
     @property
     def address(self) -> str:
         """Where it is published."""
-        return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"
+        return self.published or f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"
 
 
 ENTRIES = {
@@ -571,7 +573,11 @@ def documents(name: str) -> list[Document]:
 
 def content(name: str) -> bytes:
     """The file of a registered text as it is published, fetched if it is not here; DataError where it cannot be."""
-    entry = ENTRIES[name]
+    return content_of(name, ENTRIES[name])
+
+
+def content_of(name: str, entry: Entry) -> bytes:
+    """The file of an entry, of this registry or another; as `content`."""
     found = _read_local(name, entry)
     return _content(_download(name, entry), entry) if found is None else found
 
