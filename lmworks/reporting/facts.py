@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lmworks import __version__
 from lmworks.lab.provenance import machine
 from lmworks.models.files.references import ALIASES
 from lmworks.models.unread import peeked
@@ -30,5 +30,5 @@ def facts_about(subject: Subject, cpu_seconds: float) -> dict[str, Any]:
         "trained_on": subject.trained_on,
         "cpu_seconds": cpu_seconds,
         "machine": machine(),
-        "lmworks": __version__,
+        "lmworks": version("lmworks"),
     }

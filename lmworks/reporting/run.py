@@ -11,9 +11,9 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
-from lmworks import __version__
 from lmworks.basics import progress
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
@@ -136,7 +136,7 @@ def _measured(section: Section, subject: Subject) -> Result:
         cpu_seconds=round(time.process_time() - used, 1),
         seconds=round(time.perf_counter() - started, 1),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
-        lmworks=__version__,
+        lmworks=version("lmworks"),
     )
 
 

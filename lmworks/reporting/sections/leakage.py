@@ -9,7 +9,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
 from lmworks.reporting.section import Found, Section
-from lmworks.reporting.sections.tasks import MATRIX
+from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject
 from lmworks.text.splits import ngram_overlap, split
 
@@ -20,7 +20,7 @@ def _measure(subject: Subject) -> Found:
     return Found(
         measurements=(*seen, *held),
         note=f"The text is {subject.trained_on} ({len(subject.training_text):,} documents), split by the hash of each "
-        "document as `lmworks build` splits it. A question counts as held where 13 of its words in a row are, or all "
+        "document as lmworks build splits it. A question counts as held where 13 of its words in a row are, or all "
         "of a shorter one.",
         left_out=tuple(left_out),
     )
@@ -60,7 +60,7 @@ def _seen_and_held_out(subject: Subject) -> list[Measurement]:
 def _contamination(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """Of each task the share of items that the training text holds."""
     found, left_out = [], []
-    for name in MATRIX:
+    for name in QUESTIONS:
         try:
             items = find(name).items()
         except LmworksError as error:

@@ -70,11 +70,15 @@ def _measure(subject: Subject) -> Found:
     return Found(
         measurements=(*itertools.chain.from_iterable(figures), *memory),
         key=figures[1][0].name,
-        note=f"{rounds} rounds after one that warms up, by {model.runner.name} with {torch.get_num_threads()} threads; "
+        note=f"{rounds} rounds after one that warms up, {_way(model)} with {torch.get_num_threads()} threads; "
         "the rates are by the clock, and lower where other programs run beside it. The peak is that of a process of "
         "its own that loads the model, reads and writes.",
         left_out=(why,) if why else (),
     )
+
+
+def _way(model: LanguageModel) -> str:
+    return "compiled" if model.runner.name == "compiled" else "in PyTorch"
 
 
 def _figure(name: str, values: list[float], unit: str) -> Measurement:
@@ -98,7 +102,7 @@ SPEED = Section(
     name="speed",
     place=20,
     title="Tokens a second and memory on this machine",
-    says="Speed is that of one text at a time; several requests at once share each step (`lmworks bench serve`).",
+    says="Speed is that of one text at a time; several requests at once share each step (lmworks bench serve).",
     measure=_measure,
     seconds=(25.0, 80.0),
 )
