@@ -10,7 +10,7 @@ from lmworks.cli.options import Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.reporting.report import Part
+    from lmworks.evaluation.measurement import Measurement
 
 
 @verb("Measure it", place=4)
@@ -38,9 +38,11 @@ def report(
     speed and memory here, tasks, bias, whether explanations are true to it, leaks of its training text and energy, as
     report.html, report.json and a model card; started again, it goes on."""
     from lmworks.basics import progress
+    from lmworks.basics.terminal import printable
 
     progress.at_once(f"loading {model}")
     from lmworks.lab.scale import require_scale
+    from lmworks.reporting.run import NOT_CHOSEN
     from lmworks.reporting.run import report as run
 
     only = [name.strip() for one in section or [] for name in one.split(",") if name.strip()]
@@ -49,15 +51,17 @@ def report(
     if json_:
         as_json(found.to_json())
         return
-    table(["section", "what", "figure", "95 %", "n", "chance", "ideal", ""], [_row(one) for one in found.parts])
+    measured = [_row(one.section.name, one.result.found.headline) for one in found.parts if one.result is not None]
+    if measured:
+        table(["section", "what", "figure", "95 %", "n", "chance", "ideal", ""], measured)
+    for one in found.parts:
+        if one.result is None and one.why_not != NOT_CHOSEN:
+            print(f"{one.section.name}: {printable(one.why_not)}")
     print(f"\nsaved   {found.folder / 'report.html'} (beside it report.json and README.md, a model card)")
 
 
-def _row(part: Part) -> list[str]:
-    if part.result is None:
-        return [part.section.name, part.why_not, *[""] * 6]
-    one = part.result.found.headline
+def _row(section: str, one: Measurement) -> list[str]:
     low_high = "" if one.interval is None else f"{one.alike(one.interval[0])} ... {one.alike(one.interval[1])}"
     chance = "" if one.chance is None or one.difference else one.alike(one.chance)
     ideal = "" if one.ideal is None else f"{one.ideal:g}"
-    return [part.section.name, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, one.remark]
+    return [section, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, one.remark]

@@ -28,7 +28,8 @@ def _measure(subject: Subject) -> Found:
 
 def _items(subject: Subject, count: int) -> list[Item]:
     """Prompts from held-out text, each with the model's own next token."""
-    model, items = subject.model, []
+    model = subject.model
+    items: list[Item] = []
     for document in sorted(subject.general, key=lambda one: one.hash):
         ids = model.encode_prompt(" ".join(document.text.split()))[:TOKENS]
         if len(ids) == TOKENS:
