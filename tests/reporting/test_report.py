@@ -116,6 +116,7 @@ def test_the_numbers_of_a_chart_are_those_of_its_table(tmp_path):
     drawn = re.findall(r'data-y="([^"]+)"', page)
     table = page[page.index("<details") : page.index("</details>")]
     assert drawn == re.findall(r'<data value="([^"]+)">', table) == ["0.5", "0.52"]
+    assert page.count('<line class="chance"') == 2, "each bar has its own"
 
 
 def test_the_card_is_one_that_the_hub_reads(tmp_path):
