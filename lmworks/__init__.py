@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
     from lmworks.loading import add_adapter, load
+    from lmworks.reporting.run import report
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _HOMES = {
     "open_index": "lmworks.grounding.index",
     "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
+    "report": "lmworks.reporting.run",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
     "LanguageModel": "lmworks.language_model",
@@ -82,6 +84,7 @@ __all__ = [
     "open_index",
     "prefer",
     "pretrain",
+    "report",
     "sweep",
     "tune",
 ]

@@ -162,7 +162,7 @@ def run(
     model: LanguageModel, asked: Asked, out: str | os.PathLike[str] | None = None, reading: Reading | None = None
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again."""
-    store = None if out is None else Store(_file(Path(out), asked), asked.digest, _told_by(model))
+    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
     if len(left) < len(asked.items):
@@ -191,7 +191,7 @@ def _file(out: Path, asked: Asked) -> Path:
     return out / f"{name}-{asked.shots}-shots.jsonl"
 
 
-def _told_by(model: LanguageModel) -> list[float]:
+def told_by(model: LanguageModel) -> list[float]:
     """What tells a model from others, however its weights are kept: log-probabilities of some tokens."""
     ids = [7919 * (at + 1) % model.config.vocab_size for at in range(min(PROBED, model.config.context))]
     [(_, found)] = model.continuations([(ids[:1], ids[1:])])

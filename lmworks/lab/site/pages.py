@@ -34,9 +34,10 @@ ADDRESS = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:)]")
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates(*folders: Path) -> jinja2.Environment:
+    """What fills the pages' templates, and those of other folders made of the same parts."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([*folders, HERE / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -215,9 +216,9 @@ class Pages:
 
     def _page(self, template: str, path: str, **facts: Any) -> str:
         groups = [(name, [one for one in self.claims if one.theme == name]) for name in (*themes(), OTHERS)]
-        style, script = _asset("site.css"), _asset("site.js")
+        style, script = asset("site.css"), asset("site.js")
         return (
-            _templates()
+            templates()
             .get_template(template)
             .render(
                 t=self.words,
@@ -244,5 +245,6 @@ def _address(code: str, here: str, path: str) -> str:
 
 
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script that lies in the pages."""
     return (HERE / name).read_text(encoding="utf-8").strip()
