@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
     from lmworks.jobs.prefer import prefer
+    from lmworks.jobs.privacy import privacy
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
@@ -54,6 +55,7 @@ _HOMES = {
     "open_index": "lmworks.grounding.index",
     "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
+    "privacy": "lmworks.jobs.privacy",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
     "LanguageModel": "lmworks.language_model",
@@ -82,6 +84,7 @@ __all__ = [
     "open_index",
     "prefer",
     "pretrain",
+    "privacy",
     "sweep",
     "tune",
 ]
