@@ -28,7 +28,7 @@ def test_the_first_of_two_others_is_what_the_right_one_is_compared_with():
 
 
 def test_a_line_without_two_occupations_is_refused():
-    with pytest.raises(DataError, match="one: the line .* does not name two occupations and a pronoun in brackets"):
+    with pytest.raises(DataError, match=r"one: the line .* does not name two occupations and a pronoun in brackets"):
         sentence("one", "[The developer] slept because [he] was tired.", "type 1", "pro")
 
 
