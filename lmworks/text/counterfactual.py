@@ -5,7 +5,7 @@
     augmented(documents)          # each document that has such words, and its counterpart after it
 
 All words of a text are swapped together, so that names, pronouns and nouns still belong to one another. "Her" is "his"
-before what it belongs to, else "him"; "his" that stands alone is "hers". A name is swapped where it can be a first name:
+before what it belongs to, else "him"; "his" that stands alone is "hers". A name is swapped where it can be a first one:
 what follows another capitalised word may be a surname. What is true of one person (he was president) is not true of the
 counterpart: such text balances associations, and teaches no facts.
 Sources: Lu et al. 2018, https://arxiv.org/abs/1807.11714; for names Hall Maudslay et al. 2019,
@@ -33,8 +33,9 @@ widowers widows, boyfriend girlfriend, boyfriends girlfriends, fatherhood mother
 boyhood girlhood, manhood womanhood, fatherly motherly, manly womanly, masculine feminine, king queen, kings queens,
 prince princess, princes princesses, duke duchess, emperor empress, actor actress, actors actresses, waiter waitress,
 waiters waitresses, steward stewardess, stewards stewardesses, heir heiress, monk nun, monks nuns, sir madam,
-businessman businesswoman, businessmen businesswomen, chairman chairwoman, chairmen chairwomen, congressman congresswoman,
-congressmen congresswomen, policeman policewoman, policemen policewomen, salesman saleswoman, salesmen saleswomen,
+businessman businesswoman, businessmen businesswomen, chairman chairwoman, chairmen chairwomen,
+congressman congresswoman, congressmen congresswomen,
+policeman policewoman, policemen policewomen, salesman saleswoman, salesmen saleswomen,
 spokesman spokeswoman, spokesmen spokeswomen, fireman firewoman, firemen firewomen, mailman mailwoman, airman airwoman,
 cameraman camerawoman, craftsman craftswoman, sportsman sportswoman, serviceman servicewoman, nobleman noblewoman,
 he she, himself herself, he's she's, he'd she'd, he'll she'll, mr ms
@@ -51,20 +52,22 @@ Henry Alice, Peter Julie, Adam Victoria, Nathan Lauren, Walter Martha, Harold Ru
 Steve Ann, Greg Kate, Jeff Joan, Bill Sally, Tom Jane, Mike Kathy, Bob Sue, Jim Peggy
 """
 """By how often Americans bore them in the last century (Social Security Administration), a rank beside its like."""
-ALONE = frozenset(
-    """a an the this that these those some any all both each every no another one
-    i you he she it we they me him us them my your our their who whom whose which what
-    and or but nor so yet if as than because since while when whenever where until till though although unless whether
-    in on at by for from of off to into onto upon over under with without within about above across after against along
-    among around before behind below beneath beside between beyond down during except inside like near out outside
-    through throughout toward towards up via away again too also very really just even still ever never now then
-    there here how why not is are was were be been am do does did has have had can could may might must shall should
-    would come get take make do be know feel see let say tell think look alone instead everything something
-    nothing anything everyone everybody anyone more most much well better enough only once later today tomorrow
-    yesterday tonight soon often always forever together apart aside forward so""".split()
-)
+_ALONE = """
+a an the this that these those some any all both each every no another one
+i you he she it we they me him us them my your our their who whom whose which what
+and or but nor so yet if as than because since while when whenever where until till though although unless whether
+in on at by for from of off to into onto upon over under with without within about above across after against along
+among around before behind below beneath beside between beyond down during except inside like near out outside
+through throughout toward towards up via away again too also very really just even still ever never now then
+there here how why not is are was were be been am do does did has have had can could may might must shall should
+would come get take make do be know feel see let say tell think look alone instead everything something
+nothing anything everyone everybody anyone more most much well better enough only once later today tomorrow
+yesterday tonight soon often always forever together apart aside forward so
+"""
+ALONE = frozenset(_ALONE.split())
 """Words before which "her" is no owner's: him, not his."""
-STANDING = frozenset("and or but is was were are had has than to in on at as that for from with by too".split())
+_STANDING = "and or but is was were are had has than to in on at as that for from with by too"
+STANDING = frozenset(_STANDING.split())
 """Words before which "his" is what is owned: hers."""
 _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 _BEFORE = re.compile(r"([A-Z][\w’'-]*\.?)[ \t]+$")
