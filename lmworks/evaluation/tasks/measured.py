@@ -97,12 +97,12 @@ def compared(
 
 def differences(task: Task, what: str, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> list[Measurement]:
     """What the second model's further figures are more than the first's, of the same items, by clusters of them."""
-    found = [
-        {one.measurement.name: one for one in figures(task, items, what) if one.above} for items in (first, second)
-    ]
+    earlier = {one.measurement.name: one for one in figures(task, first, what) if one.above}
     told = []
-    for name in found[0].keys() & found[1].keys():
-        before, after = found[0][name], found[1][name]
+    for after in figures(task, second, what):
+        before = earlier.get(after.measurement.name)
+        if before is None or not after.above:
+            continue
         value, interval = statistics.difference_of_clustered_ratios(
             (before.above, before.below), (after.above, after.below), before.clusters
         )
