@@ -28,7 +28,7 @@ def told(
     least, most = bounds
     if interval is not None and interval[1] - interval[0] < 1e-12:
         counting = {one for one, weight in zip(clusters, below, strict=True) if weight}
-        _, (_, hidden) = statistics.proportion(0, len(counting))
+        hidden = statistics.Z**2 / (len(counting) + statistics.Z**2)
         interval = value - (value - least) * hidden, value + (most - value) * hidden
     if interval is not None:
         interval = min(max(interval[0], least), value), max(min(interval[1], most), value)
