@@ -23,6 +23,7 @@ from pathlib import Path
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.basics.files import cache_folder
+from lmworks.text.bias_sets import BBQ, WEAT, WINOBIAS
 from lmworks.text.document import Document
 from lmworks.text.plain import newlines
 
@@ -139,6 +140,17 @@ def _records(key: str) -> Callable[[str, str], list[Document]]:
 def _first_sentences(text: str, name: str) -> list[Document]:
     """The first sentence of each of CrowS-Pairs' pairs."""
     return [Document(one["sent_more"], f"{name}#{at}") for at, one in enumerate(csv.DictReader(io.StringIO(text)), 1)]
+
+
+def _unmarked(text: str, name: str) -> list[Document]:
+    """WinoBias' sentences, without their numbers and the brackets around what belongs together."""
+    lines = [re.sub(r"^\d+ |[\[\]]", "", line).strip() for line in text.splitlines() if line.strip()]
+    return [Document(line, f"{name}#{at}") for at, line in enumerate(lines, 1)]
+
+
+def _examples(text: str, name: str) -> list[Document]:
+    """The words or sentences of a WEAT test, a document each of its four sets."""
+    return [Document("\n".join(one["examples"]), f"{name}#{one['category']}") for one in json.loads(text).values()]
 
 
 @dataclass(frozen=True)
@@ -506,6 +518,48 @@ ENTRIES["crows-pairs"] = Entry(
     what="CrowS-Pairs: 1,508 pairs of sentences, one more stereotyping than the other",
     documents=_first_sentences,
 )
+ENTRIES |= {
+    f"bbq-{name.lower().replace('_', '-')}": Entry(
+        folder="bbq",
+        repository="nyu-mll/BBQ",
+        commit="bea11bd97d79217245b5871acd247b9d6eb24598",
+        path=f"data/{name}.jsonl",
+        sha256=sha256,
+        bytes=size,
+        licence="CC BY 4.0 (Parrish et al. 2022)",
+        what=f"BBQ, {name.lower().replace('_', ' ')}: questions on two people, with and without enough told to answer",
+        documents=_records("context"),
+    )
+    for name, size, sha256 in BBQ
+}
+ENTRIES |= {
+    f"winobias-{name.replace('_stereotyped_', '-').replace('.txt.', '-')}": Entry(
+        folder="winobias",
+        repository="uclanlp/corefBias",
+        commit="0bce984dd081bbc10b0622f326727a024c607895",
+        path=f"WinoBias/wino/data/{name}",
+        sha256=sha256,
+        bytes=size,
+        licence="MIT (Zhao et al. 2018)",
+        what=f"WinoBias: 396 sentences on two occupations and a pronoun ({name})",
+        documents=_unmarked,
+    )
+    for name, size, sha256 in WINOBIAS
+}
+ENTRIES |= {
+    name.replace("sent-weat", "seat-").replace("weat", "weat-"): Entry(
+        folder="seat_weat",
+        repository="McGill-NLP/bias-bench",
+        commit="291426aab926f78ecfc7bd040b531429ee8123e0",
+        path=f"data/seat/{name}.jsonl",
+        sha256=sha256,
+        bytes=size,
+        licence="none stated (Caliskan et al. 2017, May et al. 2019)",
+        what=f"two sets of targets and two of attributes ({name})",
+        documents=_examples,
+    )
+    for name, size, sha256 in WEAT
+}
 
 # Multi30k (Elliott et al. 2016): the part of its name, of its file, and what it has.
 _PARTS = (
