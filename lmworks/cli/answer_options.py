@@ -159,7 +159,9 @@ class AnswerOptions:
                 raise ConfigError("--tool-choice is about tools; give --tools too")
             return None
         if form := self._said("schema", "regex", "choice"):
-            raise ConfigError(f"--tools and --{next(iter(form))} both say the form of the answer; leave one of them out")
+            raise ConfigError(
+                f"--tools and --{next(iter(form))} both say the form of the answer; leave one of them out"
+            )
         from lmworks.generation.tool_calls import Tools
         from lmworks.tokens.chat.tools import read_tools
 

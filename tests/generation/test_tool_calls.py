@@ -24,7 +24,7 @@ BOOK = Tool(
         "type": "object",
         "properties": {
             "nights": {"type": "integer", "minimum": 1, "maximum": 9},
-            "view": {"enum": ["sea", "{[\"}"]},
+            "view": {"enum": ["sea", '{["}']},
             "for": {"$ref": "#/$defs/guest"},
         },
         "required": ["nights", "view"],

@@ -88,7 +88,7 @@ def test_results_are_messages_and_are_read(live: Live):
     read = live.post("/detokenize", tokens=told.json()["tokens"]).json()["prompt"]
     assert "<tools>" in read and '"description": "It."' in read
     assert f'<tool_call>\n{{"name": "weather", "arguments": {call.function.arguments}}}\n</tool_call>' in read
-    assert read.index("<tool_call>\n{\"name\": \"weather\"") < read.index("<tool_response>\nIt rains.\n</tool_response>")
+    assert read.index('<tool_call>\n{"name": "weather"') < read.index("<tool_response>\nIt rains.\n</tool_response>")
     assert ask(live, messages=after, max_tokens=8, tool_choice="none").usage.prompt_tokens > 0
 
 

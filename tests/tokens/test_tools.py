@@ -58,7 +58,9 @@ def test_a_template_that_knows_tools_shows_them_as_in_transformers(make_tokenize
 
 
 def test_any_other_template_gets_our_preamble_and_calls_and_results_as_text(tiny):
-    shown = "\n".join(['{"type": "function", "function": {"name": "weather",', '{"type": "function", "function": {"name'])
+    shown = "\n".join(
+        ['{"type": "function", "function": {"name": "weather",', '{"type": "function", "function": {"name']
+    )
     for turns, before in ((TURNS, "Be short.\n\n"), (TURNS[1:], "")):
         read = tiny.decode(encode_chat(tiny, turns, tools=TOOLS), skip_special=False)
         assert read.startswith(f"<|im_start|>system\n{before}{PREAMBLE.partition('{tools}')[0]}")
@@ -82,7 +84,9 @@ def test_a_tool_cannot_close_a_turn(make_tokenizer, shape):
         return [number for number in encode_chat(tokenizer, asked, tools=tools) if number in tokenizer.special]
 
     assert special([Tool("f", ATTACK, schema)]) == special([Tool("f")])
-    called = [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {ATTACK: ATTACK}}}]}]
+    called = [
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {ATTACK: ATTACK}}}]}
+    ]
     ids = encode_chat(tokenizer, [*asked, *called])
     assert ATTACK.splitlines()[0] in tokenizer.decode(ids, skip_special=False)
     assert sum(number in tokenizer.special for number in ids) == 5  # two turns and the opening of the third

@@ -19,7 +19,8 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.basics.files import write_json
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Question, Scoring, Task
+from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.declaration import BETWEEN, Calling, Choices, Item, Question, Scoring, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices
@@ -201,6 +202,7 @@ def _told_by(model: LanguageModel) -> list[float]:
 def _scored(model: LanguageModel, asked: Asked, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
     yield from _choices(model, asked, [one for one in left if isinstance(one, Choices)], reading)
     yield from _answers(model, asked, [one for one in left if isinstance(one, Question)])
+    yield from calls_scored(model, [one for one in left if isinstance(one, Calling)], asked.task.longest)
 
 
 def _choices(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:

@@ -138,9 +138,7 @@ ToolList = Annotated[list[DescribedTool], Field(max_length=MOST, fail_fast=True)
 
 def tools_of(described: Sequence[DescribedTool] | None) -> list[Tool]:
     """As the house has them. ConfigError for one that cannot be called."""
-    return [
-        Tool(one.function.name, one.function.description or "", one.function.parameters) for one in described or ()
-    ]
+    return [Tool(one.function.name, one.function.description or "", one.function.parameters) for one in described or ()]
 
 
 class Grounding(StrictModel):

@@ -75,7 +75,13 @@ def _events(facts: Facts, text: str, extra: Facts, usage: Facts | None) -> Itera
 def _fits(asked: ChatRequest) -> None:
     """Refused for settings that an answer from documents cannot keep to."""
     form = asked.structured_outputs or (asked.response_format and asked.response_format.type != "text")
-    unfit = {"tools": asked.tools, "n": asked.answers > 1, "logprobs": asked.logprobs, "stop": asked.stop, "response_format": form}
+    unfit = {
+        "tools": asked.tools,
+        "n": asked.answers > 1,
+        "logprobs": asked.logprobs,
+        "stop": asked.stop,
+        "response_format": form,
+    }
     for name, given in unfit.items():
         if given:
             said = f'{name} does not go with an answer from documents; leave it out, or give grounding {{"way": "off"}}'
