@@ -21,7 +21,8 @@ from lmworks.basics.files import write_json
 from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
 from lmworks.evaluation.bias.association import strengths, vectors_of
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import BETWEEN, Association, Choices, Item, Question, Scoring, Task
+from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.declaration import BETWEEN, Association, Calling, Choices, Item, Question, Scoring, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices, shared
@@ -224,6 +225,7 @@ def _scored(model: Measured, asked: Asked, left: Sequence[Item], reading: Readin
         return
     yield from _choices(model, asked, choices, reading)
     yield from _answers(model, asked, questions)
+    yield from calls_scored(model, [one for one in left if isinstance(one, Calling)], asked.task.longest)
 
 
 def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iterator[ItemScores]:

@@ -17,7 +17,7 @@ from lmworks.grounding.telling import facts_of
 from lmworks.serving.api.answering import FINGERPRINT, Facts, event
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.documents import index_of, question_of
-from lmworks.serving.api.requests import ChatRequest
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD, Cited
 from lmworks.serving.service import Service
@@ -75,7 +75,13 @@ def _events(facts: Facts, text: str, extra: Facts, usage: Facts | None) -> Itera
 def _fits(asked: ChatRequest) -> None:
     """Refused for settings that an answer from documents cannot keep to."""
     form = asked.structured_outputs or (asked.response_format and asked.response_format.type != "text")
-    unfit = {"n": asked.answers > 1, "logprobs": asked.logprobs, "stop": asked.stop, "response_format": form}
+    unfit = {
+        "tools": asked.tools,
+        "n": asked.answers > 1,
+        "logprobs": asked.logprobs,
+        "stop": asked.stop,
+        "response_format": form,
+    }
     for name, given in unfit.items():
         if given:
             said = f'{name} does not go with an answer from documents; leave it out, or give grounding {{"way": "off"}}'
