@@ -571,8 +571,15 @@ def documents(name: str) -> list[Document]:
 
 def content(name: str) -> bytes:
     """The file of a registered text as it is published, fetched if it is not here; DataError where it cannot be."""
-    entry = ENTRIES[name]
+    return content_of(name, ENTRIES[name])
+
+
+def content_of(name: str, entry: Entry, fetch: bool = True) -> bytes:
+    """The same of a file that is no text and so not among the names, such as weights; without `fetch`, DataError where
+    it is not on this machine."""
     found = _read_local(name, entry)
+    if found is None and not fetch:
+        raise DataError(f"{name} is not here; put {entry.file} into a folder {entry.folder} of LMWORKS_DATA")
     return _content(_download(name, entry), entry) if found is None else found
 
 
