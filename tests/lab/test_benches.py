@@ -19,6 +19,7 @@ from lmworks.inside.heads import attention_patterns
 from lmworks.lab.site import words
 from lmworks.lab.site.benches import declaration, stories
 from lmworks.lab.site.benches.declaration import Bench, benches, script_of
+from lmworks.lab.site.benches.stories import pieces_of
 from lmworks.lab.site.claims import claims, themes
 from lmworks.lab.site.pages import files
 from lmworks.lab.site.words import Words, languages
@@ -115,14 +116,22 @@ def test_a_seed_writes_in_the_page_what_it_writes_here(node, model):
     assert found == ours and found[1] == found[2] != found[0]
 
 
-@pytest.mark.parametrize(("width", "length", "penalty"), [(1, 8, 1.0), (3, 10, 1.0), (5, 6, 0.0), (4, 30, 1.5)])
-def test_the_page_s_beams_are_ours(node, model, width, length, penalty):
+@pytest.mark.parametrize(
+    ("width", "length", "penalty", "stop"),
+    [(1, 8, 1.0, ""), (3, 10, 1.0, ""), (3, 12, 0.0, "."), (4, 30, 1.5, "."), (2, 20, -1.0, ".")],
+)
+def test_the_page_s_beams_are_ours(node, model, width, length, penalty, stop):
+    """With an end that comes early and one that never comes."""
     asked = {"width": width, "length": length, "penalty": penalty}
-    text = "They went home. The end" if length == 30 else "The cat"
-    found = node("searched(model, given.text, given.asked).finished", text=text, asked=asked)
-    answer = model.generate(text, Beam(width=width, length_penalty=penalty), max_new_tokens=length)
+    ends = [pieces_of(model).index(stop)] if stop else []
+    found = node(
+        "(model.ends.push(...given.ends), searched(model, 'The cat', given.asked).finished)", ends=ends, asked=asked
+    )
+    strategy = Beam(width=width, length_penalty=penalty)
+    answer = model.generate("The cat", strategy, max_new_tokens=length, stop=[stop] if stop else [])
     ours = [answer, *answer.others]
     assert [one["tokens"] for one in found] == [one.tokens for one in ours]
+    assert any(one.finish == "stop" for one in ours) == bool(stop)
     for one, other in zip(found, ours, strict=True):
         assert one["total"] / len(one["tokens"]) ** penalty == pytest.approx(other.score, abs=1e-3)
 
