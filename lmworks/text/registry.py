@@ -712,9 +712,12 @@ def content(name: str) -> bytes:
     return content_of(name, ENTRIES[name])
 
 
-def content_of(name: str, entry: Entry) -> bytes:
-    """The file of an entry, of this registry or another; as `content`."""
+def content_of(name: str, entry: Entry, fetch: bool = True) -> bytes:
+    """The file of an entry, of this registry or another; as `content`. Without `fetch`, DataError where it is not on
+    this machine."""
     found = _read_local(name, entry)
+    if found is None and not fetch:
+        raise DataError(f"{name} is not here; put {entry.file} into a folder {entry.folder} of LMWORKS_DATA")
     return _content(_download(name, entry), entry) if found is None else found
 
 
