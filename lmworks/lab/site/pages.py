@@ -215,7 +215,7 @@ class Pages:
 
     def _page(self, template: str, path: str, **facts: Any) -> str:
         groups = [(name, [one for one in self.claims if one.theme == name]) for name in (*themes(), OTHERS)]
-        style, script = _asset("site.css"), _asset("site.js")
+        style, script = f"{_asset('colours.css')}\n{_asset('site.css')}", _asset("site.js")
         return (
             _templates()
             .get_template(template)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from lmworks.generation.handle import Delta
-from lmworks.generation.request import LogprobOptions
+from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.cited import cited_answer, way_of
@@ -14,6 +16,7 @@ from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
+from lmworks.tokens.chat.conversation import encode_continued
 
 
 def routes(models: ServedModels) -> APIRouter:
@@ -29,9 +32,9 @@ def routes(models: ServedModels) -> APIRouter:
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
-        turns, constraint = [message.turn for message in asked.messages], asked.constraint
+        prompt, constraint = await _prompt(service, asked), asked.constraint
         jobs = [
-            Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
+            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)
@@ -39,6 +42,16 @@ def routes(models: ServedModels) -> APIRouter:
         return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
 
     return router
+
+
+async def _prompt(service: Service, asked: ChatRequest) -> Prompt:
+    """What the model reads: the conversation, or its tokens where the last answer is to go on."""
+    turns = [message.turn for message in asked.messages]
+    if not asked.continue_final_message:
+        return turns
+    service.engine.must_have_room(asked.answers)  # before anything is tokenized
+    model = service.model
+    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.config.context)
 
 
 class _ChatChoice:
