@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Data that lies beside the checkout is used where there is some; see `lmworks.text.registry`.
 export LMWORKS_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: run test test-offline test-slow install lint bench clean
+.PHONY: run test test-offline test-slow install lint handbook dist bench clean
 
 run: $(VENV)/core.done
 	$(BIN)/lmworks build "$(FOLDER)" --recipe "$(RECIPE)"
@@ -41,6 +41,15 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The handbook as pages, where `lmworks docs` opens them; a warning of Sphinx ends it.
+handbook: $(VENV)/dev.done
+	$(BIN)/lmworks docs --print
+
+# A wheel and the sources, with the handbook's pages inside.
+dist: handbook
+	rm -rf dist lmworks/handbook && cp -r docs/_build/html lmworks/handbook
+	$(BIN)/python -m build --quiet --outdir dist . ; made=$$? ; rm -rf lmworks/handbook ; exit $$made
+
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks
 
@@ -57,4 +66,4 @@ $(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/core.done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist docs/_build docs/reference *.egg-info

@@ -41,6 +41,13 @@ def minilm() -> str:
     return "minilm"
 
 
+@pytest.fixture(scope="session")
+def reranker() -> str:
+    """The default reader, which finds the span of an answer; without it whole sentences are taken."""
+    _fetched("reranker")
+    return "reranker"
+
+
 def _fetched(name: str) -> Path:
     from lmworks.basics.errors import LmworksError
     from lmworks.models.files.references import resolve

@@ -1,0 +1,68 @@
+"""The handbook as pages: those that a wheel carries, or those of a checkout, built when a page has changed.
+
+front = handbook()        # the path of index.html
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import lmworks
+from lmworks.basics import progress
+from lmworks.basics.errors import LmworksError
+from lmworks.basics.extras import require
+
+PACKAGE = Path(lmworks.__path__[0])
+CARRIED = PACKAGE / "handbook"
+"""Where `make dist` puts the pages, so that they need neither Sphinx nor a network."""
+
+
+def handbook(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> Path:
+    """The front page; LmworksError where there are neither pages nor the files that they are made from.
+
+    The pages of a checkout are made with Sphinx (extra handbook) in some ten seconds, and again when one is older than
+    what it is made from.
+    """
+    if not (docs / "conf.py").is_file():
+        if (carried / "index.html").is_file():
+            return carried / "index.html"
+        raise LmworksError("this copy of lmworks came without its handbook; install the wheel, or clone the repository")
+    front = docs / "_build" / "html" / "index.html"
+    if not front.is_file() or front.stat().st_mtime < _newest(docs):
+        progress.note("making the handbook's pages (again when one changes)")
+        build(docs, front.parent)
+    return front
+
+
+def build(docs: Path, out: Path) -> None:
+    """Make the pages with Sphinx; LmworksError with its words where a link leads nowhere or a page is not well formed.
+
+    What stands in `out` changes only when all went well.
+    """
+    sphinx = require("sphinx.cmd.build", extra="handbook")
+    for module in ("furo", "myst_parser"):
+        require(module, extra="handbook")
+    fresh = out.with_name(f"{out.name}.new{os.getpid()}")
+    said = io.StringIO()
+    arguments = ["-b", "html", "-n", "-W", "--keep-going", "-q", "--no-color"]
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            failed = sphinx.main([*arguments, "-d", str(fresh / ".doctrees"), str(docs), str(fresh)])
+        if failed:
+            raise LmworksError(f"the handbook has faults:\n{said.getvalue().strip()}")
+        shutil.rmtree(fresh / ".doctrees")
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _newest(docs: Path) -> float:
+    """When the last of the files changed that pages are made from: docs, the README, and what declares itself."""
+    handwritten = (path for path in docs.rglob("*") if not {"_build", "reference"} & set(path.relative_to(docs).parts))
+    files = [*handwritten, *PACKAGE.rglob("*.py"), docs.parent / "README.md"]
+    return max(path.stat().st_mtime for path in files if path.is_file())

@@ -1,0 +1,126 @@
+"""The handbook: its pages are well formed, its links lead somewhere, and its transcripts are what the verbs print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmworks import __version__
+from lmworks.basics.errors import LmworksError
+from lmworks.cli import main
+from lmworks.cli.verb import verbs
+from lmworks.jobs.handbook import build, handbook
+
+DOCS = Path(__file__).parents[2] / "docs"
+TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
+NEEDS = dict.fromkeys(("index", "search", "graph"), ("minilm",)) | {"ask": ("minilm", "reranker")}
+NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models"), ("smollm2_path",))
+"""The fixtures that fetch what a verb's transcript needs, or skip it."""
+
+
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Whether a transcript is what was printed: `...` stands for anything, on a line of its own for any lines."""
+    parts = [r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n" for line in shown]
+    return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in printed)) is not None
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_a_transcript_is_what_the_verb_prints(name, tmp_path, monkeypatch, capsys, request):
+    for fixture in NEEDS.get(name, ()):
+        request.getfixturevalue(fixture)
+    shutil.copytree(DOCS / "transcripts" / "files", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", TRANSCRIPTS[name].read_text(encoding="utf-8"), re.MULTILINE)
+    assert commands and all(shlex.split(command)[0] == "lmworks" for command, _ in commands)
+    assert any(shlex.split(command)[1] == name for command, _ in commands)
+    for command, shown in commands:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        lines = [line.rstrip() for line in (told.err + told.out).splitlines()]
+        printed = [line for line in lines if not re.search(r" \d+ %  .* left", line)]  # not how far it is
+        assert not ended.value.code and matches(shown.splitlines(), printed), "\n".join(lines)
+
+
+def test_what_a_transcript_leaves_out():
+    assert matches(["a ... c", "...", "z"], ["a b c", "x", "y", "z"]) and matches(["a", "..."], ["a"])
+    assert not matches(["a", "z"], ["a", "b", "z"]) and not matches(["a (1)"], ["a 1"])
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> Path:
+    """The handbook; a warning of Sphinx is an error, and so is a link that leads nowhere."""
+    pytest.importorskip("furo", reason="the handbook is made with the extra handbook")
+    folder = tmp_path_factory.mktemp("handbook") / "html"
+    build(DOCS, folder)
+    return folder
+
+
+def test_every_verb_and_room_has_its_page(pages):
+    for name in verbs():
+        page = (pages / "reference" / "verbs" / f"{name}.html").read_text(encoding="utf-8")
+        assert (f"lmworks {name}" in page) and ("--help" in page)
+    rooms = {path.parent.name for path in (DOCS.parent / "lmworks").glob("*/__init__.py")}
+    assert {path.stem for path in (pages / "reference" / "rooms").glob("*.html")} == {*rooms, "all"}
+    settings = (pages / "reference" / "settings.html").read_text(encoding="utf-8")
+    assert "learning_rate" in settings and "Divides the logits: below 1 sharper" in settings
+
+
+def test_nothing_is_asked_of_the_network(pages):
+    for page in pages.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe)[^>]* src=\"([^\"]+)\"|<link[^>]* href=\"([^\"]+)\"", text)
+        assert not [one for one in loaded if "//" in "".join(one)], page.name
+
+
+def test_a_fault_of_a_page_is_told_and_leaves_the_earlier_pages(tmp_path):
+    pytest.importorskip("furo", reason="the handbook is made with the extra handbook")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "conf.py").write_text("extensions = ['myst_parser']\nmyst_heading_anchors = 4\n")
+    (docs / "index.md").write_text("# Front\n\n```{toctree}\nverbs\n```\n")
+    (docs / "verbs.md").write_text("# Verbs\n\nAll of them.\n")
+    build(docs, tmp_path / "html")
+    (docs / "verbs.md").write_text("# Verbs\n\n[there](nowhere.md) [here](index.md#no-such-part)\n")
+    with pytest.raises(LmworksError, match="the handbook has faults") as raised:
+        build(docs, tmp_path / "html")
+    assert "nowhere.md" in str(raised.value) and "no-such-part" in str(raised.value)
+    assert "All of them." in (tmp_path / "html" / "verbs.html").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir() if "new" in path.name] == []
+
+
+def test_a_wheel_carries_its_pages(tmp_path):
+    with pytest.raises(LmworksError, match="came without its handbook"):
+        handbook(tmp_path / "docs", tmp_path / "carried")
+    (tmp_path / "carried").mkdir()
+    (tmp_path / "carried" / "index.html").touch()
+    assert handbook(tmp_path / "docs", tmp_path / "carried") == tmp_path / "carried" / "index.html"
+
+
+def test_docs_names_the_page_and_refuses_one_that_is_not_there(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("lmworks.jobs.handbook.handbook", lambda: tmp_path / "index.html")
+    for place in (tmp_path, tmp_path / "reference" / "verbs"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "index.html").touch()
+    (tmp_path / "reference" / "verbs" / "tune.html").touch()
+    for words, expected in ((["tune"], "reference/verbs/tune.html"), ([], "index.html")):
+        monkeypatch.setattr(sys, "argv", ["lmworks", "docs", *words, "--print"])
+        with pytest.raises(SystemExit):
+            main()
+        assert capsys.readouterr().out.strip() == (tmp_path / expected).as_uri()
+    monkeypatch.setattr(sys, "argv", ["lmworks", "docs", "tuna", "--print"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "no page 'tuna'; did you mean 'tune'?" in capsys.readouterr().err
+
+
+def test_the_changes_begin_with_this_version():
+    changes = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+?),? ", changes, re.MULTILINE)[1] == __version__
