@@ -86,8 +86,8 @@ __all__ = [
     "open_index",
     "prefer",
     "pretrain",
-    "report",
     "privacy",
+    "report",
     "sweep",
     "tune",
 ]

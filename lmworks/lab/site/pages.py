@@ -256,7 +256,7 @@ class Pages:
                 groups=[(name, some) for name, some in groups if some],
                 name_of=self.title,
                 served=self.served,
-                style=Markup(asset("site.css") + (asset("bench.css") if shown else "")),
+                style=style("site.css", *(["bench.css"] if shown else [])),
                 scripts=[Markup(one) for one in scripts],
                 allowed=Markup(" ".join([*allowed, *(["'self'"] if weights else [])])),
                 weights=weights,
@@ -268,6 +268,11 @@ class Pages:
 def _address(code: str, here: str, path: str) -> str:
     """The same page in another language, from a page of this one."""
     return f"{'' if here == FIRST else '../'}{'' if code == FIRST else f'{code}/'}{path}"
+
+
+def style(*sheets: str) -> Markup:
+    """The colours, and these sheets."""
+    return Markup("\n".join(map(asset, ("colours.css", *sheets))))
 
 
 @functools.cache
