@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
-
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart
 from lmworks.lab.site.pages import style, templates
