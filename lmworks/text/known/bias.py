@@ -1,6 +1,14 @@
-"""The files of BBQ, WinoBias and WEAT/SEAT: name, bytes and SHA-256 of each, for the data registry."""
+"""What measures of bias are made from."""
 
 from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+from lmworks.text.document import Document
+from lmworks.text.entry import Entry, records
 
 BBQ = (
     ("Age", 3_091_834, "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60"),
@@ -53,3 +61,75 @@ WEAT = (
     ("sent-weat9", 2_499, "dd1b60d64dedde7ce532915a6a39cd8ec7d036e90896a6a854bfcd6315866c6c"),
     ("sent-weat10", 6_062, "04dd864639909052e2ee1f386cfc0a99b5d5311c7c3ab0411396a6f5ddf0aeae"),
 )
+
+
+def _first_sentences(text: str, name: str) -> list[Document]:
+    """The first sentence of each of CrowS-Pairs' pairs."""
+    return [Document(one["sent_more"], f"{name}#{at}") for at, one in enumerate(csv.DictReader(io.StringIO(text)), 1)]
+
+
+def _unmarked(text: str, name: str) -> list[Document]:
+    """WinoBias' sentences, without their numbers and the brackets around what belongs together."""
+    lines = [re.sub(r"^\d+ |[\[\]]", "", line).strip() for line in text.splitlines() if line.strip()]
+    return [Document(line, f"{name}#{at}") for at, line in enumerate(lines, 1)]
+
+
+def _examples(text: str, name: str) -> list[Document]:
+    """The words or sentences of a WEAT test, a document each of its four sets."""
+    return [Document("\n".join(one["examples"]), f"{name}#{one['category']}") for one in json.loads(text).values()]
+
+
+ENTRIES: dict[str, Entry] = {}
+ENTRIES["crows-pairs"] = Entry(
+    folder="crows_pairs",
+    repository="nyu-mll/crows-pairs",
+    commit="8aaac11c485473159ec9328a65253a5be9a479dc",
+    path="data/crows_pairs_anonymized.csv",
+    sha256="dfb36986ce0502abbaf7055b9176da3d08d48e07df1251991b5dfbcbceab9d0c",
+    bytes=437_764,
+    licence="CC BY-SA 4.0 (Nangia et al. 2020)",
+    what="CrowS-Pairs: 1,508 pairs of sentences, one more stereotyping than the other",
+    documents=_first_sentences,
+)
+ENTRIES |= {
+    f"bbq-{name.lower().replace('_', '-')}": Entry(
+        folder="bbq",
+        repository="nyu-mll/BBQ",
+        commit="bea11bd97d79217245b5871acd247b9d6eb24598",
+        path=f"data/{name}.jsonl",
+        sha256=sha256,
+        bytes=size,
+        licence="CC BY 4.0 (Parrish et al. 2022)",
+        what=f"BBQ, {name.lower().replace('_', ' ')}: questions on two people, with and without enough told to answer",
+        documents=records("context"),
+    )
+    for name, size, sha256 in BBQ
+}
+ENTRIES |= {
+    f"winobias-{name.replace('_stereotyped_', '-').replace('.txt.', '-')}": Entry(
+        folder="winobias",
+        repository="uclanlp/corefBias",
+        commit="0bce984dd081bbc10b0622f326727a024c607895",
+        path=f"WinoBias/wino/data/{name}",
+        sha256=sha256,
+        bytes=size,
+        licence="MIT (Zhao et al. 2018)",
+        what=f"WinoBias: 396 sentences on two occupations and a pronoun ({name})",
+        documents=_unmarked,
+    )
+    for name, size, sha256 in WINOBIAS
+}
+ENTRIES |= {
+    name.replace("sent-weat", "seat-").replace("weat", "weat-"): Entry(
+        folder="seat_weat",
+        repository="McGill-NLP/bias-bench",
+        commit="291426aab926f78ecfc7bd040b531429ee8123e0",
+        path=f"data/seat/{name}.jsonl",
+        sha256=sha256,
+        bytes=size,
+        licence="none stated (Caliskan et al. 2017, May et al. 2019)",
+        what=f"two sets of targets and two of attributes ({name})",
+        documents=_examples,
+    )
+    for name, size, sha256 in WEAT
+}
