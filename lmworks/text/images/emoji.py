@@ -22,10 +22,11 @@ from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder
 from lmworks.text.document import Document
+from lmworks.text.entry import Entry
 from lmworks.text.images.decoding import decode
 from lmworks.text.images.kept import Arrays, kept
 from lmworks.text.images.siblings import siblings
-from lmworks.text.registry import Entry, content_of
+from lmworks.text.registry import content_of
 
 if TYPE_CHECKING:
     import numpy as np
