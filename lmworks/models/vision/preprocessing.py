@@ -122,7 +122,7 @@ class Preprocessing(Config):
 
     def __call__(self, pixels: Pixels) -> Float[Tensor, "channels height width"]:
         """The image as the network reads it. DataError for what is no image of bytes, and for a strip too long."""
-        x = self._cut(self._resized(pixels_of(pixels))).astype(np.float32) * np.float32(self.factor)
+        x: Any = self._cut(self._resized(pixels_of(pixels))).astype(np.float32) * np.float32(self.factor)
         if self.mean is not None and self.deviation is not None:
             if len(self.mean) != x.shape[2]:
                 raise DataError(f"the image has {x.shape[2]} channels, and the model reads {len(self.mean)}")
