@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -38,8 +38,6 @@ Pixels = UInt8[np.ndarray, "height width channels"]
 
 class Preprocessing(Config):
     """How an image is prepared for a network."""
-
-    explain_as: ClassVar[str] = "preprocessing"
 
     kind: str = "CLIPImageProcessor"
     """What transformers calls it."""
