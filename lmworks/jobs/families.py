@@ -45,7 +45,7 @@ OWN = """
 
 IMAGES = """## Images
 
-They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in PyTorch.
+They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in PyTorch: [seeing.md](seeing.md).
 
 | model_type | such as | reads |
 |---|---|---|"""

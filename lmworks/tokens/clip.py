@@ -41,8 +41,9 @@ def clip_backend(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]]) 
     )
     backend.decoder = decoders.ByteLevel()
     make_special(backend, [START, END])
-    ends = ((END, backend.token_to_id(END)), (START, backend.token_to_id(START)))
-    backend.post_processor = processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
+    end, start = (backend.token_to_id(text) or 0 for text in (END, START))
+    around = processors.RobertaProcessing((END, end), (START, start), trim_offsets=False, add_prefix_space=False)
+    backend.post_processor = around
     return backend
 
 
