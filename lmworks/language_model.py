@@ -40,6 +40,7 @@ from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
+from lmworks.generation.tool_calls import Tools
 from lmworks.inside.attribution import STEPS, Attribution, attribute
 from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
@@ -62,6 +63,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.chat.tools import Tool
 from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
@@ -258,10 +260,12 @@ class LanguageModel:
             )
         return said
 
-    def encode_prompt(self, prompt: Prompt, most: int | None = None) -> list[int]:
+    def encode_prompt(self, prompt: Prompt, most: int | None = None, tools: Sequence[Tool] = ()) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
-        the chat template; a source with its end. ConfigError, before it is tokenized, for a text that certainly has
-        more than `most` tokens."""
+        the chat template, which shows `tools` where there are any; a source with its end. ConfigError, before it is
+        tokenized, for a text that certainly has more than `most` tokens."""
+        if tools and (isinstance(prompt, str) or not all(isinstance(turn, Mapping) for turn in prompt)):
+            raise ConfigError("tools are shown to a model in a conversation; give messages, not a text or tokens")
         if isinstance(prompt, str):
             self.tokenizer.must_fit(prompt, most, "source" if self.translates else "prompt")
             ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
@@ -274,6 +278,7 @@ class LanguageModel:
             [dict(message) for message in prompt if isinstance(message, Mapping)],
             add_generation_prompt=True,
             most=most,
+            tools=tools,
         )
 
     def stream(
@@ -284,14 +289,14 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        request = self.request(
-            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window, adapter=adapter
-        )
+        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
+        request = self.request(prompt, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -304,16 +309,17 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Answer:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
-        `constraint` gives its form (`constraints.py`); a `guess` makes it faster and changes nothing
+        `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it faster and changes nothing
         (`guessing.py`); at the end of the context it ends, or the `window` slides. An
         `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
-        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
-        said |= {"window": window, "adapter": adapter}
+        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
+        said |= {"guess": guess, "window": window, "adapter": adapter}
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
@@ -324,6 +330,7 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | Sequence[str | None] | None = None,
@@ -336,7 +343,7 @@ class LanguageModel:
                 raise ConfigError(
                     f"there are {len(prompts)} prompts and {len(given)} {what}; give one for all, or one for each"
                 )
-        said = {"constraint": constraint, "guess": guess, "window": window}
+        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window}
         requests = [
             self.request(prompt, one, max_new_tokens, stop, adapter=name, **said)  # type: ignore[arg-type]
             for prompt, one, name in zip(prompts, strategies, adapters, strict=True)
@@ -522,13 +529,17 @@ class LanguageModel:
         *,
         logprobs: LogprobOptions = LogprobOptions(),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
-        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None)
+        if tools is not None and constraint is not None:
+            raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
+        shown = () if tools is None or all(isinstance(token, int) for token in prompt) else tools.shown
+        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
         if smallest < 0 or largest >= self.config.vocab_size:
@@ -553,7 +564,7 @@ class LanguageModel:
             source=read if self.translates else None,
             forced=said.forced,
             logprobs=logprobs,
-            constraint=constraint,
+            constraint=constraint if tools is None else tools.constraint,
             guess=guess,
             window=window,
             adapter=self.known_adapter(adapter),

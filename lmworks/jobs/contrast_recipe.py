@@ -5,12 +5,11 @@ recipe = ContrastRecipe.read("emoji-clip", ["training.max_seconds=120"])
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from lmworks.basics.config import Config, read_toml
+from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.vision.config import ClipSizes
@@ -91,10 +90,3 @@ class ContrastRecipe(RecipeFile):
             if getattr(self.training, name):
                 raise ConfigError(f"{{at}}training.{name} is for the blocks of a model of text; leave it out")
         return self
-
-
-def learns_contrast(recipe: str) -> bool:
-    """Whether a recipe, shipped or a file, is one of images and captions."""
-    if Path(recipe).suffix != ".toml":
-        return recipe in ContrastRecipe.shipped()
-    return Path(recipe).is_file() and read_toml(recipe).get("learns") == "contrast"

@@ -18,7 +18,8 @@ Image = pytest.importorskip("PIL.Image", reason="the extra vision is not install
 
 from lmworks.jobs import embedding  # noqa: E402
 from lmworks.jobs.contrast import contrast  # noqa: E402
-from lmworks.jobs.contrast_recipe import ContrastRecipe, learns_contrast  # noqa: E402
+from lmworks.jobs.contrast_recipe import ContrastRecipe  # noqa: E402
+from lmworks.jobs.image_recipes import image_recipe  # noqa: E402
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "yellow": (250, 250, 0), "black": (0, 0, 0)}
 SHAPES = ("top", "bottom", "left", "right", "middle")
@@ -231,7 +232,7 @@ def test_a_run_that_cannot_be_is_one_sentence_and_leaves_nothing(changes, why, h
 
 
 def test_the_shipped_recipe_is_read_and_known():
-    assert learns_contrast("emoji-clip") and not learns_contrast("shakespeare-char")
+    assert image_recipe("emoji-clip") is ContrastRecipe and image_recipe("shakespeare-char") is None
     shipped = ContrastRecipe.read("emoji-clip")
     assert shipped.data.images == "emoji" and shipped.data.unseen_style == "twemoji"
 
