@@ -126,7 +126,7 @@ def read_parts(recipe: ContrastRecipe, preprocessing: Preprocessing, say: Say = 
     with progress.task(f"reading {images.name}", unit="images") as advance:
         for one in images:
             advance(1)
-            if not one.text:
+            if not one.text or one.image is None:
                 continue
             try:
                 small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
