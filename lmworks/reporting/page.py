@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
-
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart
-from lmworks.lab.site.pages import asset, templates
+from lmworks.lab.site.pages import style, templates
 from lmworks.lab.site.words import Words
 from lmworks.reporting.report import Part, Report
 
@@ -37,7 +35,7 @@ def html(report: Report) -> str:
             facts=facts,
             parts=report.parts,
             drawn=drawn,
-            style=Markup(asset("site.css")),
+            style=style("site.css"),
         )
     )
 
