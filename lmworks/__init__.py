@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
     from lmworks.loading import add_adapter, load
+    from lmworks.reporting.run import report
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ _HOMES = {
     "open_index": "lmworks.grounding.index",
     "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
+    "report": "lmworks.reporting.run",
     "privacy": "lmworks.jobs.privacy",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
@@ -85,6 +87,7 @@ __all__ = [
     "prefer",
     "pretrain",
     "privacy",
+    "report",
     "sweep",
     "tune",
 ]

@@ -20,6 +20,7 @@ from lmworks.jobs.verdicts import leak_remark
 from lmworks.language_model import LanguageModel
 from lmworks.text import registry
 from lmworks.text.corpus.folder import read_split
+from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
@@ -51,7 +52,12 @@ def read_text(recipe: Reads, say: Say) -> Split:
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
     say_split(reading.name, parts, say)
-    return parts
+    swaps = swaps_named(recipe.data.counterfactual)
+    if swaps is None:
+        return parts
+    train = list(augmented(parts.train, swaps))
+    say(f"counterparts   {len(train) - len(parts.train):,} of {len(parts.train):,} training documents have one")
+    return replace(parts, train=train)
 
 
 def say_split(name: str, parts: Split, say: Say) -> None:

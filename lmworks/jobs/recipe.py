@@ -49,6 +49,10 @@ class DataSettings(Config):
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the documents that is never trained on and measures what was learnt."""
 
+    counterfactual: str = "none"
+    """Whose words are swapped in a counterpart of each training document that has some, which is learnt too: gender,
+    gender-without-names, or a file with two words a line; none for no counterparts."""
+
     general: str = "wikitext2"
     """Text that has nothing to do with yours: how well the model still reads it shows what it forgot."""
 

@@ -33,7 +33,7 @@ from lmworks.tokens.batch import Batch, Row
 from lmworks.tokens.rows import ExampleRows, Rows
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
-from lmworks.training.expert_load import biases
+from lmworks.training.expert_load import biases, seen
 from lmworks.training.log import RunLog
 from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.private.dp_sgd import Private
@@ -161,7 +161,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = steps_of(self.config, len(self.rows))
-        self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network)
+        self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network) | seen(self.network)
 
     def facts(self) -> dict[str, Any]:
         """The first line of the log: what is trained and how."""
