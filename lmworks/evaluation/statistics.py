@@ -184,6 +184,18 @@ def paired_difference(before: ArrayLike, after: ArrayLike, clusters: Sequence[st
     return clustered_mean(later - earlier, names)
 
 
+def independent_difference(before: Estimate, after: Estimate) -> Estimate:
+    """after - before of two estimates from different items, its interval from theirs: each end lies as far away as the
+    two ends beside it together, as the root of the sum of squares (Zou and Donner 2008,
+    https://doi.org/10.1002/sim.3095). No interval where one of them has none."""
+    value = after.value - before.value
+    if before.interval is None or after.interval is None:
+        return Estimate(value, None)
+    below = math.hypot(after.value - after.interval[0], before.interval[1] - before.value)
+    above = math.hypot(after.interval[1] - after.value, before.value - before.interval[0])
+    return Estimate(value, (value - below, value + above))
+
+
 def mcnemar(wins: int, losses: int) -> float:
     """The probability of so uneven a split of the items on which two models disagree, were they equally good.
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.leaks import WORDS, leaks
+from lmworks.evaluation.privacy.canaries import must_be_kept, of_recipe, plant
+from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
@@ -87,6 +89,18 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     rows = pack(examples, settings.context, seed=settings.seed)
     say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length_of(recipe, len(rows))}")
     return rows
+
+
+def with_canaries(settings: CanaryConfig, model: LanguageModel, parts: Split, say: Say) -> Split:
+    """The text with canaries in what is trained on. DataError for one that the tokenizer cannot keep."""
+    canaries = of_recipe(settings)
+    must_be_kept(model.tokenizer, canaries)
+    places = sum(one.repeats for one in canaries)
+    say(
+        f"canaries       {len(canaries):,} in {places:,} places of the text to train on, the first: "
+        f"{canaries[0].sentence()}"
+    )
+    return replace(parts, train=plant(parts.train, canaries, settings.seed))
 
 
 def length_of(recipe: Reads, rows: int) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from lmworks.evaluation.bias.ratio import told
 from lmworks.evaluation.tasks.declaration import Choices, Task, Told
 from lmworks.evaluation.tasks.scores import ItemScores
-from lmworks.text.bias_sets import BBQ as FILES
+from lmworks.text.known.bias import BBQ as FILES
 from lmworks.text.registry import content
 
 MAIN = "characters"

@@ -15,7 +15,7 @@ from lmworks.evaluation.bias.association import association
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.tasks.declaration import Association, Task, Told
 from lmworks.evaluation.tasks.scores import ItemScores
-from lmworks.text.bias_sets import WEAT as FILES
+from lmworks.text.known.bias import WEAT as FILES
 from lmworks.text.registry import content
 
 SETS = ("targ1", "targ2", "attr1", "attr2")

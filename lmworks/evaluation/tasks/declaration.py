@@ -79,6 +79,31 @@ class Question:
         return _bare(self.shown)
 
 
+@dataclass(frozen=True)
+class Calling:
+    """An item whose answer calls functions, or none."""
+
+    name: str
+    messages: tuple[dict[str, str], ...]
+    functions: tuple[dict[str, Any], ...]
+    """Described as BFCL does it."""
+    wanted: tuple[dict[str, Any], ...]
+    """For each call that is wanted, the values of each argument that are right; none where no function helps."""
+    several: bool = False
+    """Whether several calls are wanted."""
+    group: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What is asked."""
+        return self.messages[-1]["content"]
+
+    @property
+    def text(self) -> str:
+        """What is asked: the calls are no text that one reads elsewhere."""
+        return self.shown
+
+
 def _bare(shown: str) -> str:
     """Without the words of the prompt's form, which no other text has."""
     return shown.removeprefix("Question: ").replace("\nQuestion: ", "\n").replace("\nAnswer:", "\n")
@@ -111,7 +136,7 @@ class Association:
         return self.shown
 
 
-Item = Choices | Question | Association
+Item = Choices | Question | Association | Calling
 
 
 @dataclass(frozen=True)
@@ -143,7 +168,7 @@ class Task:
     scored: tuple[Scoring, ...] = ("sum", "characters", "bytes")
     """How its choices are compared; the first that `main` names counts."""
     main: str = "characters"
-    """The scoring that is compared between models; of written answers "exact" or "F1"."""
+    """The scoring that is compared between models; of written answers "exact" or "F1", of calls "held to the form"."""
     domain: str = "Answer:"
     """What stands before a choice where only its domain is known, for PMI."""
     unit: str = "right"

@@ -21,7 +21,8 @@ from lmworks.basics.files import write_json
 from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
 from lmworks.evaluation.bias.association import strengths, vectors_of
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import BETWEEN, Association, Choices, Item, Question, Scoring, Task
+from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.declaration import BETWEEN, Association, Calling, Choices, Item, Question, Scoring, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices, shared
@@ -167,7 +168,7 @@ def run(
     model: Measured, asked: Asked, out: str | os.PathLike[str] | None = None, reading: Reading | None = None
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again."""
-    store = None if out is None else Store(_file(Path(out), asked), asked.digest, _told_by(model))
+    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
     if len(left) < len(asked.items):
@@ -196,7 +197,7 @@ def _file(out: Path, asked: Asked) -> Path:
     return out / f"{name}-{asked.shots}-shots.jsonl"
 
 
-def _told_by(model: Measured) -> list[float]:
+def told_by(model: Measured) -> list[float]:
     """What tells a model from others, however its weights are kept: log-probabilities of some tokens, or what it makes
     a vector of."""
     if isinstance(model, Vectors):
@@ -224,6 +225,7 @@ def _scored(model: Measured, asked: Asked, left: Sequence[Item], reading: Readin
         return
     yield from _choices(model, asked, choices, reading)
     yield from _answers(model, asked, questions)
+    yield from calls_scored(model, [one for one in left if isinstance(one, Calling)], asked.task.longest)
 
 
 def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iterator[ItemScores]:
