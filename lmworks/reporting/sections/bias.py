@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measured
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.subject import Subject
