@@ -106,7 +106,7 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="lmworks-engine", daemon=True)
         self._thread.start()
 
-    def submit(
+    def submit(  # noqa: PLR0913 (those of LanguageModel.generate)
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,

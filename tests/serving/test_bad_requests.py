@@ -9,9 +9,9 @@ import openai
 import pytest
 
 from lmworks.generation.strategies import Sample
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.embeddings import EmbeddingRequest
 from lmworks.serving.api.inspection import InspectRequest
-from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.requests import CompletionRequest, StrictModel
 from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from serving.live import Live

@@ -12,8 +12,8 @@ from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
 from lmworks.generation.tool_calls import CallReader
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
-from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.chat_requests import ChatRequest
+from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service

@@ -16,8 +16,8 @@ from lmworks.grounding.follow_up import in_context
 from lmworks.grounding.telling import facts_of
 from lmworks.serving.api.answering import FINGERPRINT, Facts, event
 from lmworks.serving.api.attending import attended
-from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.api.chat_requests import ChatRequest
+from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD, Cited
 from lmworks.serving.service import Service
