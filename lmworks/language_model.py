@@ -57,6 +57,7 @@ from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network, evaluating
+from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
@@ -148,6 +149,8 @@ class LanguageModel:
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         footprint = Footprint.of(path, file)
+        if reads_images(footprint.config):
+            raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
         footprint.must_fit(str(reference), compress, wanted)
         with progress.reading(f"loading {reference}", footprint.stored):
             with one_thread():
@@ -374,23 +377,25 @@ class LanguageModel:
 
     def embed(
         self,
-        texts: Sequence[str | Sequence[int]],
+        texts: Sequence[str | Sequence[int]] = (),
         *,
+        images: Any = None,
         prompt: str | None = None,
         pooling: Pooling | None = None,
         cut: bool = False,
         adapter: str | None = None,
     ) -> Tensor:
         """A vector for each text, [texts, vector_dim] in float32, pooled as the model's folder says unless `pooling`
-        does. A text may be given as its tokens' ids, which are read as they are. Before others stands the `prompt` of
-        this name, as the folder has it; "query" and "passage" may be named of every model, and stand for nothing where
-        its folder has none.
+        does; `images` are for a VisionModel. A text may be given as its tokens' ids, which are read as they are. Before
+        others stands the `prompt` of this name, as the folder has it; "query" and "passage" may be named of every
+        model, and stand for nothing where its folder has none.
 
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
         else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
         latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
         `cut`. An `adapter` beside the model is chosen by its name.
         """
+        self._no_images(texts, images)
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
@@ -447,10 +452,23 @@ class LanguageModel:
         probabilities."""
         return fill(self.runner, self.tokenizer, text, top)
 
-    def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+    def classify(self, texts: Sequence[str], labels: Sequence[str] | None = None, *, cut: bool = False) -> list[Told]:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
-        reads, unless it may be `cut`."""
+        reads, unless it may be `cut`. `labels` are for two towers of images and texts alone (VisionModel)."""
+        self._no_images(texts)
+        if labels is not None:
+            raise ConfigError("a classifier of texts tells its own classes apart; leave labels out")
         return classify(self.runner, self.tokenizer, texts, cut=cut)
+
+    def _no_images(self, texts: Any, images: Any = None) -> None:
+        """ConfigError where one of what is given is an image in memory."""
+        several = texts if isinstance(texts, list | tuple) else [texts]
+        wrong = next((one for one in [*several, images] if hasattr(one, "convert") or hasattr(one, "ndim")), images)
+        if wrong is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} reads texts and no images (a {type(wrong).__name__} was given); give "
+                "texts, or load a model that reads images, a CLIP say"
+            )
 
     def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
         """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the

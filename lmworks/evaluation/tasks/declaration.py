@@ -9,17 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Scoring = Literal["sum", "characters", "bytes", "pmi", "rest"]
+from lmworks.evaluation.measurement import Measurement
+
+Scoring = Literal["sum", "characters", "bytes", "pmi", "rest", "shared"]
 SCORINGS: dict[Scoring, str] = {
     "sum": "log-likelihood",
     "characters": "by characters",
     "bytes": "by bytes",
     "pmi": "domain PMI",
     "rest": "without the first token",
+    "shared": "by the tokens that both share",
 }
 """How choices are compared: the log-likelihood of each (lm-evaluation-harness' acc); a character's (acc_norm) and a
 byte's (acc_bytes) share of it; less that of the choice after words that only set the domain (Holtzman et al. 2021,
-https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands."""
+https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands; of
+the tokens alone that two sentences share, so that how frequent the other words are does not count."""
 BETWEEN = "\n\n"
 """What stands between an example and what follows it, as in lm-evaluation-harness."""
 
@@ -105,7 +109,50 @@ def _bare(shown: str) -> str:
     return shown.removeprefix("Question: ").replace("\nQuestion: ", "\n").replace("\nAnswer:", "\n")
 
 
-Item = Choices | Question | Calling
+@dataclass(frozen=True)
+class Association:
+    """A test of what lies nearer to what: two sets of targets, two of attributes, words or sentences."""
+
+    name: str
+    targets: tuple[tuple[str, ...], tuple[str, ...]]
+    attributes: tuple[tuple[str, ...], tuple[str, ...]]
+    titles: tuple[str, str, str, str]
+    """What the four sets are called."""
+    group: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """All of its words or sentences."""
+        return [one for texts in (*self.targets, *self.attributes) for one in texts]
+
+    @property
+    def shown(self) -> str:
+        """The same in a row: there is nothing to ask and no answer to give."""
+        return " ".join(self.texts)
+
+    @property
+    def text(self) -> str:
+        """As shown."""
+        return self.shown
+
+
+Item = Choices | Question | Association | Calling
+
+
+@dataclass(frozen=True)
+class Told:
+    """A figure of a task beside the share of its items that are right."""
+
+    measurement: Measurement
+    """Its name is that of a part of the task: "gap, type 1"."""
+    remark: str = ""
+    """What stands beside it: a probability, or what others print."""
+    above: tuple[float, ...] = ()
+    """Of each item, where the figure is one sum over items by another: what counts for it."""
+    below: tuple[float, ...] = ()
+    """What the item counts for, 0 for nothing."""
+    clusters: tuple[str, ...] = ()
+    """What the item depends on."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +179,12 @@ class Task:
     """Whether solved items may stand before a question."""
     longest: int = 64
     """Tokens of a written answer, at most."""
+    more: Callable[[Sequence[Any]], list[Told]] | None = None
+    """Further figures of its items' scores (`ItemScores`)."""
+    share: bool = True
+    """Whether the share of items that are right is a figure of it."""
+    criticised: str = ""
+    """What its figures are criticised for, in a sentence."""
 
     @property
     def licence(self) -> str:

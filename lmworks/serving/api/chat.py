@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from lmworks.generation.handle import Delta
-from lmworks.generation.request import LogprobOptions
+from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.generation.sequence import Token
 from lmworks.generation.tool_calls import CallReader
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
@@ -17,6 +18,7 @@ from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
+from lmworks.tokens.chat.conversation import encode_continued
 
 
 def routes(models: ServedModels) -> APIRouter:
@@ -32,10 +34,9 @@ def routes(models: ServedModels) -> APIRouter:
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
-        turns, tools = [message.turn for message in asked.messages], asked.called()
-        constraint = asked.constraint
+        prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
         jobs = [
-            Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
+            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)
@@ -43,6 +44,16 @@ def routes(models: ServedModels) -> APIRouter:
         return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
 
     return router
+
+
+async def _prompt(service: Service, asked: ChatRequest) -> Prompt:
+    """What the model reads: the conversation, or its tokens where the last answer is to go on."""
+    turns = [message.turn for message in asked.messages]
+    if not asked.continue_final_message:
+        return turns
+    service.engine.must_have_room(asked.answers)  # before anything is tokenized
+    model = service.model
+    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.config.context)
 
 
 class _ChatChoice:

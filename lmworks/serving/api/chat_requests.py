@@ -159,6 +159,12 @@ class ChatRequest(GenerationRequest):
     max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     """The older name of the same."""
 
+    add_generation_prompt: bool | None = None
+    """False goes with `continue_final_message`, as vLLM has it; nothing else is done with it."""
+
+    continue_final_message: bool | None = None
+    """The last message is an answer that is not finished: go on with it instead of beginning a new one (vLLM's)."""
+
     grounding: Grounding | None = None
     """Unless it is given, extract where the server has documents, and off where it has none."""
 
@@ -186,7 +192,19 @@ class ChatRequest(GenerationRequest):
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
         self._tools_fit()
+        self._goes_on()
         return self
+
+    def _goes_on(self) -> None:
+        if self.continue_final_message:
+            if self.add_generation_prompt:
+                raise ValueError("continue_final_message goes on with an answer, and add_generation_prompt begins one")
+            if len(self.messages) < 2 or self.messages[-1].role != "assistant" or self.messages[-1].tool_calls:
+                raise ValueError("continue_final_message needs an assistant's text at the end, after another message")
+            if self.tools and self.tool_choice != "none":
+                raise ValueError("continue_final_message goes on with words, and tools may call; leave out the tools")
+        elif self.add_generation_prompt is False:
+            raise ValueError("add_generation_prompt false is done here with continue_final_message alone")
 
     def _tools_fit(self) -> None:
         form = self.structured_outputs is not None or (

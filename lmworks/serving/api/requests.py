@@ -134,17 +134,12 @@ def with_sampling(kind: type[Asked]) -> type[Asked]:
 
 
 @with_sampling
-class GenerationRequest(StrictModel):
-    """What completions and chats share: how the answer is chosen and sent.
-
-    Every setting of `Sample` is a field; those that OpenAI's API has in its own way are written here.
-    """
+class SampledRequest(StrictModel):
+    """How a token is chosen. Every setting of `Sample` is a field; those that OpenAI's API has in its own way are
+    written here."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None
     """One of /v1/models; the one that writes unless it is given."""
-
-    n: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Answers to each prompt; the second has the next seed, and so on."""
 
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """Same seed, same answer, whatever else the server does."""
@@ -157,6 +152,29 @@ class GenerationRequest(StrictModel):
         | None
     ) = None
     """Added to the logits of tokens, by their ids."""
+
+    def strategy(self, number: int = 0) -> Strategy:
+        """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
+        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
+        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
+        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
+        kind = Greedy if said["temperature"] == 0 else Sample
+        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
+
+    def _bias(self) -> dict[int, float] | None:
+        if self.logit_bias is None:
+            return None
+        for token in self.logit_bias:
+            if not (token.isascii() and token.isdigit() and len(token) < 10):
+                raise ConfigError(f"logit_bias names {token[:40]!r}, which is no token's id")
+        return {int(token): bias for token, bias in self.logit_bias.items()}
+
+
+class GenerationRequest(SampledRequest):
+    """What completions and chats share: how the answer is chosen and sent."""
+
+    n: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Answers to each prompt; the second has the next seed, and so on."""
 
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     """The answer ends before the first of these texts."""
@@ -204,22 +222,6 @@ class GenerationRequest(StrictModel):
         """The form that is asked for."""
         form = self.structured_outputs or self.response_format
         return None if form is None else form.constraint
-
-    def strategy(self, number: int = 0) -> Strategy:
-        """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
-        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
-        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
-        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
-        kind = Greedy if said["temperature"] == 0 else Sample
-        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
-
-    def _bias(self) -> dict[int, float] | None:
-        if self.logit_bias is None:
-            return None
-        for token in self.logit_bias:
-            if not (token.isascii() and token.isdigit() and len(token) < 10):
-                raise ConfigError(f"logit_bias names {token[:40]!r}, which is no token's id")
-        return {int(token): bias for token, bias in self.logit_bias.items()}
 
 
 class CompletionRequest(GenerationRequest):

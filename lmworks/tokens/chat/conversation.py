@@ -46,6 +46,17 @@ def encode_chat(
     return [number for start, end in pairwise(cuts) for number in _encode_piece(tokenizer, text[start:end], start > 0)]
 
 
+def encode_continued(tokenizer: Tokenizer, messages: Sequence[Message], most: int | None = None) -> list[int]:
+    """The ids of a conversation whose last message is the beginning of an answer that the model is to go on with: the
+    prompt for that answer, then what is written of it. ConfigError as by `encode_chat`."""
+    *before, last = messages
+    begun = str(last.get("content") or "")
+    tokenizer.must_fit(begun, most)
+    return encode_chat(tokenizer, before, most=most) + tokenizer.encode(
+        begun, special=False, markup=False, continues=True
+    )
+
+
 def encode_conversation(
     tokenizer: Tokenizer, messages: Sequence[Message], source: str = "the conversation"
 ) -> tuple[list[int], list[bool]]:
