@@ -119,7 +119,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
     pages = lab.mount(app, runs)
     threading.Thread(target=pages.file, args=("index.html",), daemon=True).start()  # so that nobody waits for it
-    mount(app, served)
+    mount(app)
     try:
         serve(app, served, listener, log)
     finally:
@@ -160,5 +160,5 @@ def must_be_installed() -> None:
     """One sentence where a package of the extra is missing, before anything is read."""
     from lmworks.basics.extras import require
 
-    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui", "httpx"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpx"):
         require(package, "serve")

@@ -15,12 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
-from lmworks.serving.api import chat, completions, documents, embeddings, inspection, tokenizing
+from lmworks.serving.api import chat, completions, documents, embeddings, inspection, next_token, tokenizing
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
-from lmworks.serving.models import ServedModels
+from lmworks.serving.models import ServedModel, ServedModels
 
 ERRORS = {
     "4XX": {"model": ErrorAnswer, "description": "What is wrong with the request"},
@@ -54,9 +54,9 @@ def create_app(
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
-    for room in (completions, chat, documents, embeddings, tokenizing, inspection):
+    for room in (completions, chat, documents, embeddings, tokenizing, inspection, next_token):
         app.include_router(room.routes(models))
-    app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts, origins=origins)
+    app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
@@ -90,7 +90,16 @@ def _model(models: ServedModels, name: str) -> dict[str, object]:
         "max_model_len": models.names[name],
         "parent": served.name if name in served.adapters else None,
         "loaded": served.loaded,
+        "about": _about(served, name),
     }
+
+
+def _about(served: ServedModel, name: str) -> dict[str, Any] | None:
+    """What can be done with a model; None where that is not known before it is loaded."""
+    service = served.service if served.loaded else None
+    if served.embeds or (service is not None and name == service.embedder_name != service.name):
+        return {"writes": False}
+    return None if service is None else service.about
 
 
 def _described(document: dict[str, Any]) -> dict[str, Any]:

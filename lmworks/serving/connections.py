@@ -92,11 +92,6 @@ class Connection(HttpToolsProtocol):
             self.waits_since = self.waits_since or self.loop.time()
             self._wait(self.limits.idle_seconds if self.is_whole else self.limits.body_seconds)
 
-    def handle_websocket_upgrade(self) -> None:
-        """Another protocol takes over, with pings of its own."""
-        super().handle_websocket_upgrade()
-        self._stop()
-
     def _wait(self, seconds: float) -> None:
         self._stop()
         self._timer = self.loop.call_later(seconds, self._late)

@@ -29,8 +29,6 @@ from lmworks.serving.record import RECORD, Record
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
-PAGE = "/_nicegui_ws"
-"""The connection of the page, which takes no bearer's key."""
 
 
 class Keys:
@@ -71,18 +69,14 @@ class Guard:
         metrics: Metrics,
         log: Log,
         hosts: Collection[str] | None = None,
-        origins: Collection[str] = (),
     ) -> None:
         self._app, self._models, self._metrics, self._log = app, models, metrics, log
-        self._keys, self._hosts, self._origins = Keys(models.keys), hosts, origins
+        self._keys, self._hosts = Keys(models.keys), hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass."""
         if scope["type"] == "http":
             await self._http(scope, receive, send)
-        elif scope["type"] == "websocket" and self._refused(scope) is not None:
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
         else:
             await self._app(scope, receive, send)
 
@@ -117,10 +111,6 @@ class Guard:
         headers = Headers(scope=scope)
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
             return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
-        if scope["path"].startswith(PAGE) and not self._ours(headers):
-            return Refused(
-                403, "a page from elsewhere may not use this one's connection (--cors ORIGIN)", code="origin"
-            )
         if scope["path"] not in OPEN and not self._keys.open(headers.get("authorization", "")):
             wants_page = "text/html" in headers.get("accept", "")
             offered = {"WWW-Authenticate": 'Basic realm="lmworks"' if wants_page else "Bearer"}
@@ -130,11 +120,6 @@ class Guard:
         ):
             return self._too_large()
         return None
-
-    def _ours(self, headers: Headers) -> bool:
-        """Whether the request is not from a page elsewhere: browsers send a page's origin, whatever it connects to."""
-        origin = headers.get("origin")
-        return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 
     def _too_large(self) -> Refused:
         most = self._models.limits.body_bytes

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from starlette.types import Scope
 
 from lmworks.serving.api.work import Work
-from lmworks.serving.record import Cited, Record
+from lmworks.serving.record import Record
 
-QUIET = ("/health", "/metrics", "/_nicegui")
+QUIET = ("/health", "/metrics", "/page/")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""
 
 
@@ -53,18 +53,6 @@ class Log:
         if fault is not None:
             facts["fault"] = "".join(traceback.format_exception(fault))
         self.event("request", **facts)
-
-    def answer(self, work: Work, asked: str) -> None:
-        """An answer of the page is over: its requests are messages of one connection."""
-        self._page(time.monotonic() - work.handles[0].created, _of(work), asked)
-
-    def cited(self, cited: Cited, seconds: float, asked: str) -> None:
-        """The same for an answer from documents."""
-        self._page(seconds, cited.facts, asked)
-
-    def _page(self, seconds: float, facts: dict[str, Any], asked: str) -> None:
-        text = {"text": asked} if self.text else {}
-        self.event("answer", path="/", seconds=round(seconds, 4), **facts, **text)
 
 
 def _of(work: Work) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 timeout_keep_alive=WEEK,  # connections have time limits of their own
                 server_header=False,
+                ws="none",
                 # Clients that are told at the end of the grace period have some seconds to hear it.
                 timeout_graceful_shutdown=int(models.limits.grace_seconds) + 10,
             )

@@ -1,14 +1,14 @@
-"""Service: a model with its engine, as the server's routes and the page see it.
+"""Service: a model with its engine, as the server's routes see it.
 
 service = Service(lm.load("smollm2"), name="smollm2")
-handle = service.engine.submit(...)      # the page, in this process
-app = create_app(ServedModels.of(service))      # programs elsewhere (`app.py`, `models.py`)
+app = create_app(ServedModels.of(service))      # see `app.py`, `models.py`
 service.close()
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.engine import Engine
@@ -16,6 +16,7 @@ from lmworks.generation.guessing import Lookup
 from lmworks.grounding.answer import Answer, Way
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
+from lmworks.models.unread import peeked
 from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
@@ -63,6 +64,21 @@ class Service:
             self.model.must_write()
             raise AssertionError("a model that writes has an engine")
         return self._engine
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What can be done with the model and how large it is, for clients that show it."""
+        config, converses = self.model.config, self.writes and not self.model.translates
+        return {
+            "writes": self.writes,
+            "chats": converses and self.model.tokenizer.chat_template is not None,
+            "translates": self.model.translates,
+            "documents": self.index is not None,
+            "layers": config.layers,
+            "heads": config.heads,
+            "parameters": sum(one.numel() for one in peeked(self.model.network).values()),  # unread ones stay so
+            "runner": self.model.runner.name if self.writes else None,
+        }
 
     def ask(self, question: str, way: Way = "extract") -> Answer:
         """What the documents answer; for the worker's thread, as it computes."""

@@ -1,4 +1,4 @@
-"""Chromium, and a server in a process of its own: NiceGUI has one application in a process."""
+"""Chromium, and a server in a process of its own, as a user starts it."""
 
 from __future__ import annotations
 

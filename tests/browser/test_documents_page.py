@@ -16,6 +16,7 @@ from lmworks.grounding.index import IndexSettings, build
 
 HOSTILE = "The boat's <b>name</b> is <img src=x onerror=\"document.title='taken'\"> & Sons."
 NOTES = {
+    "harbour.md": "# Animals 🦊🦊🦊\n\nMany 🦊 live here.\n\nA fox 🦊 guards the harbour.\n",
     "rent.md": "# The flat\n\nYou may move in in May.\n\nThe rent is due on the third day. It costs 700 euros.\n",
     "boat.md": f"# The <i>boat</i>\n\n{HOSTILE}\n",
 }
@@ -41,19 +42,16 @@ def page(chromium: Any, documents: str) -> Iterator[Any]:
         made = context.new_page()
         made.set_default_timeout(60_000)
         made.goto(documents)
-        made.get_by_label("Message").wait_for()
+        made.locator("#log .hint").wait_for()
         yield made
 
 
 def ask(page: Any, text: str) -> Any:
     """Send a question; its answer, when it is there."""
-    before = page.locator(".lm-answer").count()
-    page.get_by_label("Message").fill(text)
+    page.locator("#message").fill(text)
     page.keyboard.press("Enter")
-    answer = page.locator(".lm-answer").nth(before)
-    answer.wait_for()
-    page.get_by_role("button", name="Send").wait_for()
-    return answer
+    page.locator("#send").wait_for()
+    return page.locator(".answer").last
 
 
 def seen(page: Any, name: str) -> None:
@@ -69,10 +67,10 @@ def test_a_chip_opens_the_passage_with_the_span_marked(page):
     answer.get_by_text("The flat · rent.md, line 5").wait_for()
     seen(page, "answer")
     answer.get_by_role("button", name="Citation 1").first.click()
-    source = page.locator(".lm-source")
+    source = page.locator("dialog.source")
     assert source.locator("mark").inner_text() == "The rent is due on the third day."
     assert "third day" in source.locator("mark b").inner_text()
-    assert "You may move in in May." in source.locator(".lm-passage").inner_text()
+    assert "You may move in in May." in source.locator(".passage").inner_text()
     source.get_by_text("rent.md, line 5").wait_for()
     seen(page, "passage")
     page.keyboard.press("Escape")
@@ -80,12 +78,11 @@ def test_a_chip_opens_the_passage_with_the_span_marked(page):
 
 
 def test_a_refusal_looks_different(page, documents):
-    answered = ask(page, "When is the rent due?")
+    ask(page, "When is the rent due?")
     refused = ask(page, "Xyzzy plugh?")
-    refused.get_by_text("not in these documents").wait_for()
-    refused.get_by_text("nearest: ").wait_for()
-    assert "lm-refused" in refused.get_attribute("class") and "lm-refused" not in answered.get_attribute("class")
-    assert refused.get_by_role("button").count() == 0
+    refused.locator(".refusal", has_text="not in these documents").wait_for()
+    assert "nearest: " in refused.locator(".foot").inner_text()
+    assert page.locator(".answer.refused").count() == 1 and refused.locator(".chip").count() == 0
     seen(page, "refusal")
     counted = httpx.get(f"{documents}/metrics").text
     assert 'outcome="refused",way="extract"} ' in counted
@@ -95,26 +92,35 @@ def test_text_of_documents_is_only_text(page):
     answer = ask(page, "What is the boat's name?")
     answer.get_by_text("onerror").first.wait_for()
     answer.get_by_role("button", name="Citation 1").first.click()
-    source = page.locator(".lm-source")
+    source = page.locator("dialog.source")
     assert '<b>name</b> is <img src=x onerror="' in source.locator("mark").inner_text()
     source.get_by_text("The <i>boat</i>", exact=True).wait_for()
     seen(page, "hostile")
-    assert page.locator(".lm-answer img, .lm-answer b, .lm-source img, .lm-source i:not(.q-icon)").count() == 0
+    assert page.locator(".answer img, .answer b, .source img, .source i").count() == 0
     assert source.locator("b").count() == 1  # the answer
     assert page.title() != "taken"
 
 
 def test_a_follow_up_takes_the_words_of_the_question_before_it(page):
     ask(page, "When is the rent due?")
-    ask(page, "And how much is it?").get_by_text("asked as: And how much is it (rent due)?").wait_for()
+    foot = ask(page, "And how much is it?").locator("> .foot").inner_text()
+    assert "asked as: And how much is it (rent due)?" in foot
 
 
 def test_the_model_answers_by_itself_where_the_settings_say_so(page):
     page.get_by_label("Most tokens").fill("4")
-    page.get_by_label("Answers").click()
-    page.get_by_role("option", name="by the model itself").click()
-    ask(page, "hello").locator(".lm-token").first.wait_for()
+    page.get_by_label("Answers").select_option("by the model itself")
+    assert "4 tokens" in ask(page, "hello").locator("> .foot").inner_text()
 
 
 def test_a_blank_or_long_question_is_a_sentence(page):
-    ask(page, "a" * 5000).get_by_text("has 5,000 characters; a question to the documents has at most 4,096").wait_for()
+    said = ask(page, "a" * 5000).locator("> .foot").inner_text()
+    assert "has 5,000 characters; a question to the documents has at most 4,096" in said
+
+
+def test_citations_are_there_after_a_reload_and_places_are_characters(page):
+    ask(page, "Which animal guards the harbour?")
+    page.reload()
+    answer = page.locator(".answer").last
+    answer.get_by_role("button", name="Citation 1").first.click()
+    assert "A fox 🦊 guards the harbour." in page.locator(".source mark").inner_text()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import tiny
 
+from browser.axe import judged, package
 from browser.conftest import NAMES, serving
 from lmworks.lab import registry, store
 from lmworks.lab.site.export import export
@@ -174,25 +175,6 @@ def test_a_mistake_in_a_parameter_is_said_where_it_was_made(chromium, served):
         page.get_by_role("button", name="Run").click()
         page.get_by_text("rows is 0; it should be greater than or equal to 2").wait_for()
         visit.faults.clear()  # the browser logs an answer of 400
-
-
-def package(path: str) -> Path:
-    """A file of an npm package: below NODE_MODULES, here, or where npm installs globally; skipped where it is not."""
-    places = [os.environ.get("NODE_MODULES", ""), "node_modules"]
-    if shutil.which("npm"):
-        places.append(subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=True).stdout.strip())
-    found = next((Path(one, path) for one in places if one and Path(one, path).is_file()), None)
-    if found is None:
-        name = path.partition("/")[0]
-        pytest.skip(f"{name} is not here: npm install {name}, or NODE_MODULES=FOLDER")
-    return found
-
-
-def judged(page: Any, script: str) -> list[str]:
-    """What axe objects to, of any impact."""
-    page.evaluate(script)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [f"{one['id']} ({one['impact']}): {node['html'][:120]}" for one in found for node in one["nodes"][:3]]
 
 
 @pytest.mark.slow

@@ -212,5 +212,5 @@ def test_folders_of_results_come_before_what_is_shipped(tmp_path):
     fields = json.loads((store.SHIPPED / "q05.full.json").read_text(encoding="utf-8"))
     (tmp_path / "q05.quick.json").write_text(json.dumps(fields | {"scale": "quick", "note": "My own note."}))
     shelf = Shelf([tmp_path, Path(store.SHIPPED)])
-    packed, _ = shelf.file("q05.html")
+    packed = shelf.file("q05.html").content
     assert b"My own note." in gzip.decompress(packed)

@@ -200,27 +200,6 @@ def test_the_log_tells_all_but_the_text():
         assert ("a secret" in written.getvalue()) == text
 
 
-def test_the_log_tells_of_the_pages_answers_too(live: Live):
-    async def answered() -> Work:
-        work = await Work.begin(live.service, [Job("a secret", Greedy(), 3)])
-        async for _ in work.deltas():
-            pass
-        return work
-
-    work = asyncio.run(answered())
-    for text in (False, True):
-        written = io.StringIO()
-        Log(written, text).answer(work, "a secret")
-        told = json.loads(written.getvalue())
-        assert (told["event"], told["path"], told["finish"]) == ("answer", "/", ["length"])
-        assert (told["prompt_tokens"], told["completion_tokens"], told.get("text")) == (
-            8,
-            3,
-            "a secret" if text else None,
-        )
-        assert 0 < told["first_token_seconds"] <= told["seconds"]
-
-
 def test_a_fault_of_the_server_is_told_without_its_details(monkeypatch: pytest.MonkeyPatch):
     written = io.StringIO()
     with running(Service(small(), name="tiny"), log=Log(written)) as live:

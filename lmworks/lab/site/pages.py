@@ -37,9 +37,10 @@ ADDRESS = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:)]")
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates(*folders: Path) -> jinja2.Environment:
+    """What fills the pages' templates, and those of other folders made of the same parts."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([*folders, HERE / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -238,11 +239,11 @@ class Pages:
 
     def _page(self, template: str, path: str, shown: Sequence[Bench] = (), **facts: Any) -> str:
         groups = [(name, [one for one in self.claims if one.theme == name]) for name in (*themes(), OTHERS)]
-        scripts = [_asset("site.js"), *([script_of(shown)] if shown else [])]
+        scripts = [asset("site.js"), *([script_of(shown)] if shown else [])]
         allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts]
         weights = stories.FILE if self.alive and any(one.live for one in shown) else ""
         return (
-            _templates()
+            templates()
             .get_template(template)
             .render(
                 t=self.words,
@@ -255,7 +256,7 @@ class Pages:
                 groups=[(name, some) for name, some in groups if some],
                 name_of=self.title,
                 served=self.served,
-                style=Markup(_asset("site.css") + (_asset("bench.css") if shown else "")),
+                style=style("site.css", *(["bench.css"] if shown else [])),
                 scripts=[Markup(one) for one in scripts],
                 allowed=Markup(" ".join([*allowed, *(["'self'"] if weights else [])])),
                 weights=weights,
@@ -269,6 +270,12 @@ def _address(code: str, here: str, path: str) -> str:
     return f"{'' if here == FIRST else '../'}{'' if code == FIRST else f'{code}/'}{path}"
 
 
+def style(*sheets: str) -> Markup:
+    """The colours, and these sheets."""
+    return Markup("\n".join(map(asset, ("colours.css", *sheets))))
+
+
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script that lies in the pages."""
     return (HERE / name).read_text(encoding="utf-8").strip()

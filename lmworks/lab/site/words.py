@@ -1,6 +1,6 @@
 """Words: everything that the claims' pages say by themselves; each language is one file of `languages/`.
 
-english = Words.of("en")
+english = Words.of("en")                # or Words.of("en", FOLDER) for those of other pages
 english("tally", measured=33, all=50, parts=201)
 english.group("titles")["12"]
 """
@@ -31,13 +31,15 @@ class Words:
     code: str
     """As in the `lang` attribute: en, de."""
     said: Mapping[str, Any]
+    folder: Path = FOLDER
+    """Where its file lies."""
 
     @classmethod
-    def of(cls, code: str) -> Words:
-        """The words of a language; ConfigError where there is no file of it."""
-        if code not in languages():
-            raise ConfigError(f"{code!r} is not a language of the claims' pages; there are {', '.join(languages())}")
-        return cls(code, read_toml(FOLDER / f"{code}.toml"))
+    def of(cls, code: str, folder: Path = FOLDER) -> Words:
+        """The words of a language; ConfigError where there is no file of it in the folder."""
+        if code not in languages(folder):
+            raise ConfigError(f"{code!r} is not a language of these pages; there are {', '.join(languages(folder))}")
+        return cls(code, read_toml(folder / f"{code}.toml"), folder)
 
     def __call__(self, key: str, **facts: Any) -> str:
         """A text with its facts put in; ConfigError for one that the file lacks."""
@@ -51,7 +53,7 @@ class Words:
 
     def _entry(self, key: str) -> Any:
         if key not in self.said:
-            raise ConfigError(f"{FOLDER / self.code}.toml has no {key!r}; write it as in {FIRST}.toml")
+            raise ConfigError(f"{self.folder / self.code}.toml has no {key!r}; write it as in {FIRST}.toml")
         return self.said[key]
 
     def verdict(self, verdict: Verdict) -> str:
@@ -72,7 +74,7 @@ class Words:
         return ", ".join([first, *rest])
 
 
-def languages() -> tuple[str, ...]:
-    """The codes of all languages, the first one first."""
-    known = sorted(path.stem for path in FOLDER.glob("*.toml"))
+def languages(folder: Path = FOLDER) -> tuple[str, ...]:
+    """The codes of all languages that have a file in the folder, the first one first."""
+    known = sorted(path.stem for path in folder.glob("*.toml"))
     return (FIRST, *(one for one in known if one != FIRST))

@@ -13,11 +13,12 @@ from starlette.responses import StreamingResponse
 
 from lmworks.grounding.answer import Answer, Way
 from lmworks.grounding.follow_up import in_context
-from lmworks.grounding.telling import facts_of
+from lmworks.grounding.index import Index
+from lmworks.grounding.telling import facts_of, where
 from lmworks.serving.api.answering import FINGERPRINT, Facts, event
 from lmworks.serving.api.attending import attended
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.documents import index_of, question_of
-from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD, Cited
 from lmworks.serving.service import Service
@@ -42,7 +43,7 @@ async def cited_answer(service: Service, asked: ChatRequest, http: Request, way:
     if (record := http.scope.get(RECORD)) is not None:
         record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
     told = facts_of(answer, index)
-    extra = {"citations": told["citations"], "grounding": _grounding(answer, way)}
+    extra = {"citations": told["citations"], "grounding": _grounding(answer, way, question, index)}
     usage = _usage(service, question, answer)
     facts: Facts = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -75,7 +76,14 @@ def _events(facts: Facts, text: str, extra: Facts, usage: Facts | None) -> Itera
 def _fits(asked: ChatRequest) -> None:
     """Refused for settings that an answer from documents cannot keep to."""
     form = asked.structured_outputs or (asked.response_format and asked.response_format.type != "text")
-    unfit = {"n": asked.answers > 1, "logprobs": asked.logprobs, "stop": asked.stop, "response_format": form}
+    unfit = {
+        "tools": asked.tools,
+        "n": asked.answers > 1,
+        "logprobs": asked.logprobs,
+        "stop": asked.stop,
+        "response_format": form,
+        "continue_final_message": asked.continue_final_message,
+    }
     for name, given in unfit.items():
         if given:
             said = f'{name} does not go with an answer from documents; leave it out, or give grounding {{"way": "off"}}'
@@ -91,12 +99,15 @@ def _question(asked: ChatRequest) -> str:
     return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
 
 
-def _grounding(answer: Answer, way: Way) -> Facts:
+def _grounding(answer: Answer, way: Way, question: str, index: Index) -> Facts:
+    nearest = answer.nearest
     return {
         "way": way,
+        "question": question,
         "refused": answer.refused,
         "confidence": answer.confidence,
         "reason": answer.reason or None,
+        "nearest": None if nearest is None else where(nearest, index),
     }
 
 

@@ -134,17 +134,12 @@ def with_sampling(kind: type[Asked]) -> type[Asked]:
 
 
 @with_sampling
-class GenerationRequest(StrictModel):
-    """What completions and chats share: how the answer is chosen and sent.
-
-    Every setting of `Sample` is a field; those that OpenAI's API has in its own way are written here.
-    """
+class SampledRequest(StrictModel):
+    """How a token is chosen. Every setting of `Sample` is a field; those that OpenAI's API has in its own way are
+    written here."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None
     """One of /v1/models; the one that writes unless it is given."""
-
-    n: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Answers to each prompt; the second has the next seed, and so on."""
 
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """Same seed, same answer, whatever else the server does."""
@@ -157,6 +152,29 @@ class GenerationRequest(StrictModel):
         | None
     ) = None
     """Added to the logits of tokens, by their ids."""
+
+    def strategy(self, number: int = 0) -> Strategy:
+        """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
+        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
+        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
+        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
+        kind = Greedy if said["temperature"] == 0 else Sample
+        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
+
+    def _bias(self) -> dict[int, float] | None:
+        if self.logit_bias is None:
+            return None
+        for token in self.logit_bias:
+            if not (token.isascii() and token.isdigit() and len(token) < 10):
+                raise ConfigError(f"logit_bias names {token[:40]!r}, which is no token's id")
+        return {int(token): bias for token, bias in self.logit_bias.items()}
+
+
+class GenerationRequest(SampledRequest):
+    """What completions and chats share: how the answer is chosen and sent."""
+
+    n: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Answers to each prompt; the second has the next seed, and so on."""
 
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     """The answer ends before the first of these texts."""
@@ -204,22 +222,6 @@ class GenerationRequest(StrictModel):
         """The form that is asked for."""
         form = self.structured_outputs or self.response_format
         return None if form is None else form.constraint
-
-    def strategy(self, number: int = 0) -> Strategy:
-        """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
-        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
-        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
-        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
-        kind = Greedy if said["temperature"] == 0 else Sample
-        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
-
-    def _bias(self) -> dict[int, float] | None:
-        if self.logit_bias is None:
-            return None
-        for token in self.logit_bias:
-            if not (token.isascii() and token.isdigit() and len(token) < 10):
-                raise ConfigError(f"logit_bias names {token[:40]!r}, which is no token's id")
-        return {int(token): bias for token, bias in self.logit_bias.items()}
 
 
 class CompletionRequest(GenerationRequest):
@@ -269,79 +271,3 @@ class CompletionRequest(GenerationRequest):
     def text(self) -> str:
         """What is asked, for a log that is to hold it."""
         return str(self.prompt)
-
-
-class TextPart(StrictModel):
-    """A part of a message; text alone is read here."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class Message(StrictModel):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(max_length=1024, fail_fast=True)]
-    name: Annotated[str, Field(max_length=200)] | None = None
-    """Accepted, not used."""
-
-    refusal: None = None
-    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    audio: None = None
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
-    function_call: None = None
-
-    @property
-    def turn(self) -> dict[str, str]:
-        """As a chat template reads it."""
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
-
-
-class Grounding(StrictModel):
-    """Whether an answer comes from the server's documents, and how."""
-
-    way: Literal["extract", "write", "off"]
-    """extract: spans of the documents; write: the model's own words, of which each sentence is supported by a cited
-    span; off: the model answers by itself."""
-
-
-class ChatRequest(GenerationRequest):
-    """A request to /v1/chat/completions: answer a conversation."""
-
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
-    max_completion_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
-    """The longest answer; the rest of the model's window unless it is given."""
-
-    max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
-    """The older name of the same."""
-
-    grounding: Grounding | None = None
-    """Unless it is given, extract where the server has documents, and off where it has none."""
-
-    logprobs: bool | None = None
-    """The log-probability of each token."""
-
-    top_logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Those of this many of the likeliest in its place."""
-
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    """Not done here; an empty list is accepted."""
-
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
-    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _chats(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs goes with logprobs")
-        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
-        return self
-
-    @property
-    def text(self) -> str:
-        """What is asked, for a log that is to hold it."""
-        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in (one.turn for one in self.messages))

@@ -8,10 +8,7 @@ Pages are made when they are first asked for and kept until a stored result chan
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 import json
-import mimetypes
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -28,6 +25,7 @@ from lmworks.lab.site.pages import Pages, files
 from lmworks.lab.site.words import FIRST, Words, languages
 from lmworks.serving.errors import Refused
 from lmworks.serving.lab.runs import Run, Runs
+from lmworks.serving.packed import Packed
 
 FOLDERS = (Path("lab-results"), store.SHIPPED)
 """Where results are looked for, as by `lmworks lab`."""
@@ -51,20 +49,19 @@ class Shelf:
         self._state: object = None
         self._claims: list[Claim] = []
         self._makes: dict[str, Callable[[], bytes]] = {}
-        self._packed: dict[str, tuple[bytes, str]] = {}
+        self._packed: dict[str, Packed] = {}
 
     def claims(self) -> list[Claim]:
         """Every claim, read again when a result has changed."""
         with self._lock:
             return self._read()
 
-    def file(self, name: str) -> tuple[bytes, str] | None:
-        """A file, compressed, and what tells it from its next version; None where there is none."""
+    def file(self, name: str) -> Packed | None:
+        """A file; None where there is none."""
         with self._lock:
             self._read()
             if name not in self._packed and name in self._makes:
-                content = self._makes[name]()
-                self._packed[name] = gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:16]
+                self._packed[name] = Packed.of(name, self._makes[name]())
             return self._packed.get(name)
 
     def _read(self) -> list[Claim]:
@@ -95,21 +92,10 @@ def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) ->
         found = await asyncio.to_thread(shelf.file, name)
         if found is None:
             raise Refused(404, f"there is no page {name[:80]!r} of the lab; its front is /lab/")
-        return _answer(request, name, *found)
+        return found.answer(request)
 
     app.include_router(router)
     return shelf
-
-
-def _answer(request: Request, name: str, packed: bytes, version: str) -> Response:
-    headers = {"ETag": f'"{version}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    if request.headers.get("if-none-match") == f'"{version}"':
-        return Response(status_code=304, headers=headers)
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    kind = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(packed, headers=headers | {"Content-Encoding": "gzip"}, media_type=kind)
-    return Response(gzip.decompress(packed), headers=headers, media_type=kind)
 
 
 def _run_routes(router: APIRouter, shelf: Shelf, runs: Runs) -> None:

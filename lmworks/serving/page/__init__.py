@@ -1,81 +1,60 @@
-"""The page at `/`: a chat that shows its probabilities, the next token under the sampling settings, a look inside.
+"""The page at `/`: a chat with conversations that stay in the browser, the next token under the sampling settings, a
+look inside.
 
-    mount(app, models)             # once in a process: NiceGUI has one application
+    mount(app)
 
-Everything is served from this process and nothing from elsewhere, so it works offline. It uses the engine as the API
-does, with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's
-are.
+Static files and nothing from elsewhere, so it works offline; all that it does goes through the API, with the same
+queue, limits and keys (`guard.py`).
 """
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
+import asyncio
+import re
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
 
+from lmworks.lab.site.words import FIRST, languages
 from lmworks.serving.errors import Refused
-from lmworks.serving.models import ServedModels
-
-HERE = Path(__file__).parent
-OURS = ("/_nicegui",)
-"""Beginnings of the paths that NiceGUI answers, besides `/` itself."""
+from lmworks.serving.packed import Packed
+from lmworks.serving.page.files import LANGUAGES, files, policy
 
 
-def mount(app: FastAPI, models: ServedModels) -> None:
-    """Put the page into an application whose routes are complete. Needs NiceGUI (extra `serve`)."""
-    from nicegui import ui
+def mount(app: FastAPI) -> None:
+    """Put the page into an application."""
+    router, packed = APIRouter(include_in_schema=False), dict[str, Packed]()
 
-    from lmworks.serving.page.layout import Layout
-    from lmworks.serving.page.recorder import Recorder
+    def file(name: str) -> Packed | None:
+        if name not in packed and name in files():
+            packed[name] = Packed.of(name, files()[name])
+        return packed.get(name)
 
-    style = (HERE / "style.css").read_text(encoding="utf-8")
+    @router.get("/")
+    async def page(request: Request, lang: str | None = None) -> Response:
+        code = language(lang or "", request.headers.get("accept-language", ""))
+        found = await asyncio.to_thread(file, f"index.{code}.html")
+        assert found is not None
+        return found.answer(request, {"Content-Security-Policy": policy(), "Vary": "Accept-Encoding, Accept-Language"})
 
-    recorder = Recorder(app.state.metrics, app.state.log)
+    @router.get("/page/{name}")
+    async def script(name: str, request: Request) -> Response:
+        found = await asyncio.to_thread(file, name) if name.endswith(".js") else None
+        if found is None:
+            raise Refused(404, f"there is no file {name[:80]!r} of the page; it is at /")
+        return found.answer(request)
 
-    @ui.page("/", response_timeout=models.limits.seconds)  # a model may have to be loaded first
-    async def visited(model: str | None = None) -> None:
-        ui.add_css(style)
-        try:
-            async with models.using(model) as service:
-                Layout(models, service, recorder)
-        except Refused as refused:
-            ui.label(str(refused)).classes("lm-hint")
-
-    # NiceGUI looks at every object of the process for its server; PyTorch has some that warn when they are looked at.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
-    ui.run_with(
-        app,
-        title=f"{models.title} · lmworks",
-        favicon=ICON,
-        dark=None,
-        language="en-US",
-        tailwind=False,
-        reconnect_timeout=10,
-        show_welcome_message=False,
-    )
-    mounted = app.routes[-1]
-    mounted.app = _Only(app, mounted.app)  # type: ignore[attr-defined]
+    app.include_router(router)
 
 
-ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1c5d99"/>'
-    '<path d="M7 22h3V10H7zM13 22h3v-8h-3zM19 22h3v-5h-3z" fill="#fff"/></svg>'
-)
+def language(asked: str, accepted: str) -> str:
+    """The page's language: the one that is asked for, else the first that the browser accepts and there is.
 
-
-class _Only:
-    """NiceGUI for its own paths; an unknown address gets the API's error."""
-
-    def __init__(self, app: FastAPI, page: ASGIApp) -> None:
-        self._app, self._page = app, page
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or raise HTTPException."""
-        if scope["path"] != "/" and not scope["path"].startswith(OURS):
-            known = any(route.matches(scope)[0] == Match.PARTIAL for route in self._app.routes)
-            raise HTTPException(405 if known else 404)
-        await self._page(scope, receive, send)
+    language("", "fr, de-AT;q=0.8, en;q=0.5")
+    'de'
+    """
+    known = languages(LANGUAGES)
+    found = re.findall(r"([A-Za-z]{2,3})[\w-]*\s*(?:;\s*q=([\d.]+))?", accepted[:500])
+    ranked = sorted(found, key=lambda one: -float(one[1] if re.fullmatch(r"\d+(\.\d+)?", one[1]) else 1))
+    wanted = [asked, *(code.lower() for code, _ in ranked)]
+    return next((code for code in wanted if code in known), FIRST)

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import DataError
-from lmworks.text.registry import Entry, content_of
+from lmworks.text.entry import Entry
+from lmworks.text.registry import content_of
 
 if TYPE_CHECKING:
     from torch import Tensor

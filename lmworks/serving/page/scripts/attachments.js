@@ -1,0 +1,61 @@
+// Files that go with a message. A kind says what it takes and how it is read; pictures would be one more of them.
+import { button, el, number, t } from "./dom.js";
+
+export const MOST_FILES = 5;
+export const MOST_BYTES = 200_000;
+
+const KINDS = [{ name: "text", fits: () => true, read: textOf }];
+
+async function textOf(file) {
+  if (file.size > MOST_BYTES) throw new Error(t("too_large", { name: file.name, most: number(MOST_BYTES / 1000) }));
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    if (text.includes("\0")) throw new TypeError();
+    return { name: file.name, text };
+  } catch {
+    throw new Error(t("no_text", { name: file.name }));
+  }
+}
+
+/** The files of the message that is being written. */
+export class Attachments {
+  constructor(place, input, say) {
+    Object.assign(this, { place, say, files: [] });
+    input.addEventListener("change", () => {
+      this.add(input.files);
+      input.value = "";
+    });
+  }
+
+  async add(files) {
+    for (const file of files) {
+      if (this.files.length >= MOST_FILES) return this.say(t("too_many", { most: MOST_FILES }));
+      try {
+        this.files.push(await KINDS.find(one => one.fits(file)).read(file));
+        this.#show();
+      } catch (error) {
+        this.say(error.message);
+      }
+    }
+  }
+
+  /** Take them: what goes with the next message is empty again. */
+  take() {
+    const taken = this.files;
+    this.files = [];
+    this.#show();
+    return taken;
+  }
+
+  #show() {
+    this.place.hidden = !this.files.length;
+    this.place.replaceChildren(...this.files.map(file => el("li", {}, `${file.name} `, button("×", () => {
+      this.files = this.files.filter(one => one !== file);
+      this.#show();
+    }, { "aria-label": t("remove", { name: file.name }) }))));
+  }
+}
+
+/** A file in the conversation: its name, and its text when it is unfolded. */
+export const shownFile = file => el("details", { class: "file" },
+  el("summary", {}, t("file", { name: file.name, n: number(file.text.length) })), el("pre", { tabindex: 0 }, file.text));

@@ -1,0 +1,49 @@
+// An answer from documents: numbered chips that open the passage, the cited span marked in it.
+import { get } from "./api.js";
+import { button, el, t } from "./dom.js";
+
+/** The answer's text, a chip for each [1] in it that is cited. */
+export function withChips(text, citations, model) {
+  const known = new Map(citations.map(one => [String(one.number), one]));
+  return el("p", { class: "text" }, ...text.split(/ ?\[(\d+)\]/).map((part, at) => {
+    if (at % 2 === 0) return part;
+    return known.has(part) ? chip(known.get(part), model) : `[${part}]`;
+  }));
+}
+
+/** Each citation with the place where it stands. */
+export function sources(citations, model) {
+  return el("ol", { class: "sources" }, citations.map(one => el("li", {}, chip(one, model), el("div", {},
+    el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, `${title(one)} · ${one.file}, ${one.place}`)))));
+}
+
+const title = one => [one.document, one.heading].filter(Boolean).join(" › ");
+
+const chip = (one, model) =>
+  button(String(one.number), () => open(one, model), { class: "chip", "aria-label": t("citation", { n: one.number }) });
+
+/** The passage in a dialogue; Escape closes it. */
+async function open(one, model) {
+  let shown;
+  try {
+    const query = new URLSearchParams({ around: 600, model });
+    shown = marked(await get(`/v1/passages/${encodeURIComponent(one.chunk)}?${query}`), one) ?? [t("changed")];
+  } catch (error) {
+    shown = [error.message];
+  }
+  const dialog = el("dialog", { class: "source", "aria-labelledby": "source-title", close: () => dialog.remove() },
+    el("h2", { id: "source-title" }, title(one)), el("p", { class: "foot" }, `${one.file}, ${one.place}`),
+    el("p", { class: "passage", tabindex: 0 }, ...shown), button(t("close"), () => dialog.close()));
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+/** The passage with the span marked; null where its file has changed. Places are characters, not JavaScript's halves of them. */
+function marked(found, one) {
+  const whole = [...found.before, ...found.text, ...found.after], begins = found.start - [...found.before].length;
+  const cut = (from, to) => whole.slice(from - begins, to - begins).join("");
+  if (found.file !== one.file || one.start < begins || cut(one.start, one.end) !== one.text) return null;
+  const [from, to] = one.answer ?? [one.start, one.end];
+  const span = el("mark", {}, cut(one.start, from), el("b", {}, cut(from, to)), cut(to, one.end));
+  return [cut(begins, one.start), span, cut(one.end, begins + whole.length)];
+}

@@ -1,0 +1,154 @@
+// Conversations, kept in this browser alone: one entry of localStorage each, so that tabs do not write over each other.
+//
+// A conversation: { id, title, named, model, system, created, updated, turns }
+// A turn: { role: "user", content, files: [{ name, text }] }, or { role: "assistant", versions: [answer], at }
+// An answer: { content, ended, citations, grounding }, `ended` is stop, length, stopped or failed.
+const PREFIX = "lmworks.chat.";
+const OPEN = "lmworks.open";
+const LONGEST_TITLE = 60;
+const ROLES = ["system", "developer", "user", "assistant"];
+
+export class Conversations {
+  constructor() {
+    this.all = new Map();
+    this.listeners = [];
+    for (const key of Object.keys(localStorage)) this.#read(key);
+    addEventListener("storage", event => { // another tab
+      if (event.key === null) this.all.clear();
+      else if (event.key.startsWith(PREFIX)) this.#read(event.key);
+      else return;
+      for (const one of this.listeners) one();
+    });
+  }
+
+  /** Call `listener` when another tab has changed something. */
+  onChange(listener) {
+    this.listeners.push(listener);
+  }
+
+  #read(key) {
+    if (!key.startsWith(PREFIX)) return;
+    try {
+      const one = JSON.parse(localStorage.getItem(key));
+      if (one === null) this.all.delete(key.slice(PREFIX.length));
+      else if (Array.isArray(one.turns)) this.all.set(one.id, one);
+    } catch { /* not ours */ }
+  }
+
+  /** The one that this tab had open, or null. */
+  get open() {
+    return this.all.get(sessionStorage.getItem(OPEN)) ?? null;
+  }
+
+  set open(one) {
+    if (one) sessionStorage.setItem(OPEN, one.id);
+    else sessionStorage.removeItem(OPEN);
+  }
+
+  /** A new one, which is kept with its first turn. */
+  begin(model) {
+    const now = Date.now();
+    return { id: crypto.getRandomValues(new Uint32Array(3)).join("-"), title: "", model, system: "", created: now, updated: now, turns: [] };
+  }
+
+  /** Keep it as it is now. Throws where the browser has no room left. */
+  keep(one) {
+    if (!one.turns.length) return;
+    one.updated = Date.now();
+    if (!one.named) one.title = titled(one);
+    this.all.set(one.id, one);
+    localStorage.setItem(PREFIX + one.id, JSON.stringify(one));
+  }
+
+  delete(one) {
+    this.all.delete(one.id);
+    localStorage.removeItem(PREFIX + one.id);
+  }
+
+  /** Those that hold every word, newest first. */
+  found(words) {
+    const wanted = folded(words).split(/\s+/).filter(Boolean);
+    return [...this.all.values()].filter(one => wanted.every(word => textOf(one).includes(word))).sort((a, b) => b.updated - a.updated);
+  }
+
+  /** Keep what a file holds, all or nothing; returns how many. Throws with the number of the line that is no conversation. */
+  read(text) {
+    const found = imported(text);
+    for (const one of found) this.keep(one);
+    return found.length;
+  }
+}
+
+const folded = text => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+const textOf = one => folded([one.title, ...one.turns.map(content)].join("\n"));
+
+function titled(one) {
+  const [line] = content(one.turns[0]).trim().split("\n");
+  return line.length > LONGEST_TITLE ? `${line.slice(0, LONGEST_TITLE - 1).trimEnd()}…` : line;
+}
+
+/** The answer of a turn that is shown. */
+export const answerOf = turn => turn.versions[turn.at];
+
+/** What the model reads of a turn. A file stands after the message under its name; a picture would be a part beside the text here. */
+export function content(turn) {
+  if (turn.role === "assistant") return answerOf(turn).content;
+  return [turn.content, ...(turn.files ?? []).map(file => `${file.name}:\n\n${file.text}`)].filter(Boolean).join("\n\n");
+}
+
+/** Turns without the questions that got no answer, and their empty answers. */
+export function answered(turns) {
+  const empty = (turn, at) => turns[at]?.role === "assistant" && !content(turns[at]);
+  return turns.filter((turn, at) => !empty(turn, at) && !empty(turn, at + 1));
+}
+
+/** Turns as messages of the API. */
+export const messages = turns => answered(turns).map(turn => ({ role: turn.role, content: content(turn) }));
+
+/** Conversations as lines of JSON, as `lmworks tune` reads them: those with an answer, up to the last one. */
+export function exported(conversations) {
+  const lines = [];
+  for (const one of conversations) {
+    const turns = answered(one.turns), end = turns.findLastIndex(turn => turn.role === "assistant");
+    if (end < 0) continue;
+    const system = one.system ? [{ role: "system", content: one.system }] : [];
+    const said = turns.slice(0, end + 1).map(turn => {
+      const { citations, grounding } = turn.role === "assistant" ? answerOf(turn) : {};
+      return { role: turn.role, content: content(turn), ...(citations?.length ? { citations, grounding } : {}) };
+    });
+    lines.push(`${JSON.stringify({ messages: [...system, ...said], title: one.title, model: one.model ?? "" })}\n`);
+  }
+  return lines.join("");
+}
+
+const cited = ({ citations, grounding }) => (Array.isArray(citations) && citations.every(one => one && typeof one.text === "string")
+  ? { citations, grounding: Object(grounding) } : {});
+
+function imported(text) {
+  const found = [];
+  for (const [at, line] of text.split(/\r?\n/).entries()) {
+    if (!line.trim()) continue;
+    let record = null;
+    try {
+      record = JSON.parse(line);
+    } catch { /* said below */ }
+    const said = record?.messages;
+    if (!Array.isArray(said) || !said.some(one => one.role === "user") || !said.every(one => ROLES.includes(one?.role) && typeof one.content === "string")) {
+      throw new RangeError(String(at + 1));
+    }
+    const now = Date.now() - found.length;
+    found.push({
+      id: crypto.getRandomValues(new Uint32Array(3)).join("-"),
+      title: typeof record.title === "string" ? record.title.slice(0, 200) : "",
+      named: typeof record.title === "string" && record.title !== "",
+      model: typeof record.model === "string" ? record.model : "",
+      system: said.filter(one => one.role !== "user" && one.role !== "assistant").map(one => one.content).join("\n\n"),
+      created: now,
+      updated: now,
+      turns: said.filter(one => one.role === "user" || one.role === "assistant").map(one => (one.role === "user"
+        ? { role: "user", content: one.content }
+        : { role: "assistant", at: 0, versions: [{ content: one.content, ended: "stop", ...cited(one) }] })),
+    });
+  }
+  return found;
+}
