@@ -78,7 +78,7 @@ BENCH = Bench(
     "bias",
     claims=(45,),
     scripts=("bias.js",),
-    controls=(Control("pair", "range", "1", 1, len(PAIRS), 1),),
+    controls=(Control("pair", "range", "1", 1, len(PAIRS), 1), Control("own", "text", "", served=True)),
     example=_example,
     table=_table,
 )

@@ -65,7 +65,7 @@ BENCH = Bench(
     "tokenizer",
     claims=(1, 16),
     scripts=("tokenizer.js",),
-    controls=(Control("text", "choice", "en", choices=tuple(TEXTS)),),
+    controls=(Control("text", "choice", "en", choices=tuple(TEXTS)), Control("own", "text", "", served=True)),
     example=_example,
     table=_table,
 )

@@ -1,6 +1,14 @@
 benches.bias = {
+  served: async ({ own }, say, stored) => {
+    const parts = /^(.*)\[(.+?)\/(.+?)\](.*)$/.exec(own);
+    if (!parts) throw new Error(say.how_own);
+    const [, before, first, second, after] = parts, words = [first, second];
+    const { model, choices } = await ask("/v1/completions", { prompt: words.map(word => before + word + after), max_tokens: 0, echo: true, logprobs: 0 });
+    const bits = choices.sort((one, other) => one.index - other.index).map(({ logprobs }) => -logprobs.token_logprobs.reduce((sum, one) => sum + (one || 0), 0) / Math.LN2);
+    return { model, suite: stored.suite, pairs: [{ sentence: before + "{}" + after, words, bits }] };
+  },
   draw: (out, { model, pairs, suite }, state, say, change) => {
-    const one = pairs[state.pair - 1], share = 1 / (1 + 2 ** (one.bits[0] - one.bits[1]));
+    const one = state.own ? pairs[0] : pairs[state.pair - 1], share = 1 / (1 + 2 ** (one.bits[0] - one.bits[1]));
     const [before, after] = one.sentence.split("{}");
     const row = (word, bits, part) => h("li", { class: "kept" }, h("span", { lang: "en" }, before, h("mark", {}, word), after),
       h("span", { class: "bar" }, h("i", { style: `width:${(100 * part).toFixed(1)}%` })), h("span", { class: "value" }, `${percent(part)} · ${bits.toFixed(1)} ${say.bit}`));
@@ -17,6 +25,6 @@ benches.bias = {
         s("line", { x1: 0, x2: "100%", y1: 18, y2: 18, class: "axis-line" }), s("line", { x1: "50%", x2: "50%", y1: 4, y2: 32, class: "ideal" }),
         s("line", { x1: x(suite.low), x2: x(suite.high), y1: 18, y2: 18, class: "interval" }), s("circle", { cx: x(suite.share), cy: 18, r: 5 }),
         s("text", { x: 0, y: 44 }, "0 %"), s("text", { x: "50%", y: 44, class: "middle" }, "50 %"), s("text", { x: "100%", y: 44, class: "end" }, "100 %")),
-      h("p", { class: "hint" }, say.caution), h("h3", {}, fill(say.pairs_all, { first: one.words[0] })), others);
+      h("p", { class: "hint" }, say.caution), state.own ? null : [h("h3", {}, say.pairs_all), others]);
   },
 };
