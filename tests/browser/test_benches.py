@@ -110,7 +110,9 @@ def test_beams_show_what_is_dropped_and_greedy_beside_them(page, site):
     bench.get_by_role("slider", name="Beams").press("Home")
     page.wait_for_url("**#bench=beams&width=1")
     bench.get_by_text("write the same text here").wait_for()
+    assert not bench.locator("table").first.is_visible()
     bench.get_by_text("All steps in a table").click()
+    assert bench.locator("table").first.is_visible()
     assert bench.locator("table").first.locator("tbody tr").count() == 20
 
 

@@ -16,9 +16,11 @@ import torch
 from lmworks.basics.config import read_toml
 from lmworks.generation.strategies import Beam, Sample
 from lmworks.inside.heads import attention_patterns
+from lmworks.kernels.packing import quantised
 from lmworks.lab.site import words
 from lmworks.lab.site.benches import declaration, stories
 from lmworks.lab.site.benches.declaration import Bench, benches, script_of
+from lmworks.lab.site.benches.kinds.quantisation import rounded
 from lmworks.lab.site.benches.stories import pieces_of
 from lmworks.lab.site.claims import claims, themes
 from lmworks.lab.site.pages import files
@@ -161,6 +163,27 @@ def test_the_stored_tree_is_the_page_s_own(node):
         assert [(one["tokens"], one["row"], one["fate"]) for one in mine] == [
             (one["tokens"], one["row"], one["fate"]) for one in theirs
         ]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_page_rounds_weights_as_the_stored_figures_were(node, bits):
+    stored = KINDS["quantisation"].stored
+    found = node(
+        "benches.quantisation.live(model, given.state, {}, given.stored).bits[given.state.bits]",
+        state={"text": stored["fixed"]["text"], "bits": bits},
+        stored=stored,
+    )
+    wanted = stored["bits"][str(bits)]
+    assert (found["bytes"], found["text"]) == (wanted["bytes"], wanted["text"])
+    assert found["error"] == pytest.approx(wanted["error"], abs=1e-4)
+    assert found["apart"] == pytest.approx(wanted["apart"], abs=2e-3)
+    assert sum(abs(one - other) for one, other in zip(found["histogram"], wanted["histogram"], strict=True)) < 20
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_are_rounded_as_the_kernels_round_them(model, bits):
+    weight = model.network.state_dict()["blocks.0.attention.output.weight"]
+    torch.testing.assert_close(rounded(weight, bits), quantised("w", weight, bits).weights(), rtol=0, atol=1e-3)
 
 
 def test_every_bench_explains_claims_that_there_are_and_is_small():
