@@ -7,7 +7,7 @@ benches.graph = {
     others.forEach((name, at) => places.set(name, [150 + at * 200, 230]));
     const link = ([subject, property, value], at) => {
       const [x1, y1] = places.get(subject), [x2, y2] = places.get(value), name = at === gone ? "gone" : used.includes(facts[at].join("|")) ? "used" : "idle";
-      return s("g", { class: name }, s("line", { x1, y1, x2, y2, "marker-end": null }), s("text", { x: (x1 * 2 + x2) / 3, y: (y1 * 2 + y2) / 3 - 4 }, (name === "gone" ? "✗ " : "") + property));
+      return s("g", { class: name }, s("line", { x1, y1, x2, y2 }), s("text", { x: (x1 + x2) / 2, y: (y1 + y2) / 2 - 5 }, (name === "gone" ? "✗ " : "") + property));
     };
     const list = h("ul", { class: "others" }, facts.map((fact, at) => {
       const button = h("button", { type: "button", "data-at": "f" + at, "aria-pressed": at === gone ? "true" : "false" }, fact.join(" · "));
