@@ -9,15 +9,13 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from browser.axe import judged, package
-from browser.conftest import NAMES, serving
+from browser.conftest import NAMES
 from lmworks.lab import registry, store
 from lmworks.lab.site.export import export
 
@@ -30,15 +28,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lab") / "site"
     export(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server whose model is tiny."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny.language_model(seed=4, context=512).save(folder)
-    with serving(str(folder)) as address:
-        yield address
 
 
 class Visit:
