@@ -48,8 +48,9 @@ def other() -> Iterator[Other]:
 class Tab:
     """The page in a browser of its own; what the console says, and what is asked for from elsewhere, are errors."""
 
-    def __init__(self, chromium: Any, other: Other, path: str = "/", **options: Any) -> None:
+    def __init__(self, chromium: Any, other: Other, path: str = "/", script: str = "", **options: Any) -> None:
         self.context = chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
+        self.context.add_init_script(script)
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
         self.faults: list[str] = []
@@ -310,6 +311,26 @@ def test_keys_send_break_and_reach_everything(tab, other):
     ]
     found = [one for one in reached if one in order]
     assert found[: len(order)] == order
+
+
+NO_STORAGE = """for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+}"""
+
+
+def test_a_browser_that_keeps_nothing_has_a_chat_too(chromium, other):
+    other.answers["hello"] = "hi"
+    made = Tab(chromium, other, script=NO_STORAGE)
+    assert made.ask("hello").locator(".said").inner_text() == "hi"
+    made.context.close()
+    assert made.faults == []
+
+
+def test_what_finds_no_room_is_said_and_the_answer_stands(tab, other):
+    other.answers["hello"] = "hi"
+    tab.page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+    assert tab.ask("hello").locator(".said").inner_text() == "hi"
+    tab.page.get_by_text("The browser has no room for more conversations").wait_for()
 
 
 def test_german_is_there_for_who_asks(chromium, other):
