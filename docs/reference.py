@@ -155,7 +155,14 @@ def _prose(text: str | None) -> str:
     lines = (text or "").expandtabs().strip().splitlines()
     margins = [len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()]
     margin = min(margins, default=0)
-    return "\n".join([*lines[:1], *(line[margin:] for line in lines[1:])])
+    return "\n".join(
+        line if line.startswith("    ") else _plain(line) for line in [*lines[:1], *(one[margin:] for one in lines[1:])]
+    )
+
+
+def _plain(text: str) -> str:
+    """Text in which `<name>` is no HTML, but in code."""
+    return re.sub(r"(`[^`]*`)|<", lambda found: found[1] or "&lt;", text)
 
 
 def _first(text: str) -> str:
@@ -164,7 +171,7 @@ def _first(text: str) -> str:
 
 
 def _item(name: str, meaning: str) -> str:
-    return f"- `{name}`: {' '.join(meaning.split())}"
+    return f"- `{name}`: {_plain(' '.join(meaning.split()))}"
 
 
 def _toctree(names: Mapping[str, Any]) -> str:

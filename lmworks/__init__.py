@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
     from lmworks.jobs.prefer import prefer
+    from lmworks.jobs.privacy import privacy
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
     from lmworks.loading import add_adapter, load
+    from lmworks.reporting.run import report
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,8 @@ _HOMES = {
     "open_index": "lmworks.grounding.index",
     "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
+    "report": "lmworks.reporting.run",
+    "privacy": "lmworks.jobs.privacy",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
     "LanguageModel": "lmworks.language_model",
@@ -82,6 +86,8 @@ __all__ = [
     "open_index",
     "prefer",
     "pretrain",
+    "privacy",
+    "report",
     "sweep",
     "tune",
 ]

@@ -40,6 +40,7 @@ from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
+from lmworks.generation.tool_calls import Tools
 from lmworks.inside.attribution import STEPS, Attribution, attribute
 from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
@@ -56,11 +57,13 @@ from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network, evaluating
+from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.chat.tools import Tool
 from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
@@ -146,6 +149,8 @@ class LanguageModel:
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         footprint = Footprint.of(path, file)
+        if reads_images(footprint.config):
+            raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
         footprint.must_fit(str(reference), compress, wanted)
         with progress.reading(f"loading {reference}", footprint.stored):
             with one_thread():
@@ -255,10 +260,12 @@ class LanguageModel:
             )
         return said
 
-    def encode_prompt(self, prompt: Prompt, most: int | None = None) -> list[int]:
+    def encode_prompt(self, prompt: Prompt, most: int | None = None, tools: Sequence[Tool] = ()) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
-        the chat template; a source with its end. ConfigError, before it is tokenized, for a text that certainly has
-        more than `most` tokens."""
+        the chat template, which shows `tools` where there are any; a source with its end. ConfigError, before it is
+        tokenized, for a text that certainly has more than `most` tokens."""
+        if tools and (isinstance(prompt, str) or not all(isinstance(turn, Mapping) for turn in prompt)):
+            raise ConfigError("tools are shown to a model in a conversation; give messages, not a text or tokens")
         if isinstance(prompt, str):
             self.tokenizer.must_fit(prompt, most, "source" if self.translates else "prompt")
             ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
@@ -271,6 +278,7 @@ class LanguageModel:
             [dict(message) for message in prompt if isinstance(message, Mapping)],
             add_generation_prompt=True,
             most=most,
+            tools=tools,
         )
 
     def stream(
@@ -281,14 +289,14 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        request = self.request(
-            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window, adapter=adapter
-        )
+        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
+        request = self.request(prompt, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -301,16 +309,17 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Answer:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
-        `constraint` gives its form (`constraints.py`); a `guess` makes it faster and changes nothing
+        `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it faster and changes nothing
         (`guessing.py`); at the end of the context it ends, or the `window` slides. An
         `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
-        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
-        said |= {"window": window, "adapter": adapter}
+        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
+        said |= {"guess": guess, "window": window, "adapter": adapter}
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
@@ -321,6 +330,7 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | Sequence[str | None] | None = None,
@@ -333,7 +343,7 @@ class LanguageModel:
                 raise ConfigError(
                     f"there are {len(prompts)} prompts and {len(given)} {what}; give one for all, or one for each"
                 )
-        said = {"constraint": constraint, "guess": guess, "window": window}
+        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window}
         requests = [
             self.request(prompt, one, max_new_tokens, stop, adapter=name, **said)  # type: ignore[arg-type]
             for prompt, one, name in zip(prompts, strategies, adapters, strict=True)
@@ -367,23 +377,25 @@ class LanguageModel:
 
     def embed(
         self,
-        texts: Sequence[str | Sequence[int]],
+        texts: Sequence[str | Sequence[int]] = (),
         *,
+        images: Any = None,
         prompt: str | None = None,
         pooling: Pooling | None = None,
         cut: bool = False,
         adapter: str | None = None,
     ) -> Tensor:
         """A vector for each text, [texts, vector_dim] in float32, pooled as the model's folder says unless `pooling`
-        does. A text may be given as its tokens' ids, which are read as they are. Before others stands the `prompt` of
-        this name, as the folder has it; "query" and "passage" may be named of every model, and stand for nothing where
-        its folder has none.
+        does; `images` are for a VisionModel. A text may be given as its tokens' ids, which are read as they are. Before
+        others stands the `prompt` of this name, as the folder has it; "query" and "passage" may be named of every
+        model, and stand for nothing where its folder has none.
 
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
         else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
         latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
         `cut`. An `adapter` beside the model is chosen by its name.
         """
+        self._no_images(texts, images)
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
@@ -440,10 +452,23 @@ class LanguageModel:
         probabilities."""
         return fill(self.runner, self.tokenizer, text, top)
 
-    def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+    def classify(self, texts: Sequence[str], labels: Sequence[str] | None = None, *, cut: bool = False) -> list[Told]:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
-        reads, unless it may be `cut`."""
+        reads, unless it may be `cut`. `labels` are for two towers of images and texts alone (VisionModel)."""
+        self._no_images(texts)
+        if labels is not None:
+            raise ConfigError("a classifier of texts tells its own classes apart; leave labels out")
         return classify(self.runner, self.tokenizer, texts, cut=cut)
+
+    def _no_images(self, texts: Any, images: Any = None) -> None:
+        """ConfigError where one of what is given is an image in memory."""
+        several = texts if isinstance(texts, list | tuple) else [texts]
+        wrong = next((one for one in [*several, images] if hasattr(one, "convert") or hasattr(one, "ndim")), images)
+        if wrong is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} reads texts and no images (a {type(wrong).__name__} was given); give "
+                "texts, or load a model that reads images, a CLIP say"
+            )
 
     def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
         """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the
@@ -504,13 +529,17 @@ class LanguageModel:
         *,
         logprobs: LogprobOptions = LogprobOptions(),
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
-        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None)
+        if tools is not None and constraint is not None:
+            raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
+        shown = () if tools is None or all(isinstance(token, int) for token in prompt) else tools.shown
+        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
         if smallest < 0 or largest >= self.config.vocab_size:
@@ -535,7 +564,7 @@ class LanguageModel:
             source=read if self.translates else None,
             forced=said.forced,
             logprobs=logprobs,
-            constraint=constraint,
+            constraint=constraint if tools is None else tools.constraint,
             guess=guess,
             window=window,
             adapter=self.known_adapter(adapter),

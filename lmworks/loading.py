@@ -31,6 +31,7 @@ from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.vision_model import VisionModel, is_vision
 
 
 def load(
@@ -56,7 +57,8 @@ def load(
             raise ModelError(
                 f"{reference} holds no adapter, which the base {base} would be for; give an adapter's folder"
             )
-        return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
+        kind = VisionModel if is_vision(resolve(str(reference))) else LanguageModel
+        return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:

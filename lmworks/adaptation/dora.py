@@ -21,6 +21,7 @@ from lmworks.adaptation.lora import LoRALinear, Part
 class DoRALinear(LoRALinear):
     """A frozen linear layer, some of whose parts have an update of low rank and trained lengths of their rows."""
 
+    finds_row_gradients = False  # the lengths' gradients are sums over all rows
     beyond = "scales rows as well; merged into the weights it runs"
 
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:

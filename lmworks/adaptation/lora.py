@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
-from lmworks.models.adapted import AdaptedLinear, adapted_layers, has_adapters
+from lmworks.models.adapted import AdaptedLinear, RowGradients, adapted_layers, has_adapters
 from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
@@ -45,6 +46,8 @@ class LoRALinear(AdaptedLinear):
     `down` holds the A's, stacked [parts x rank, inputs], and `up` the B's [rows of the part, rank]. Both are float32
     whatever the layer computes in: bfloat16 would round small steps away.
     """
+
+    finds_row_gradients = True
 
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__()
@@ -74,6 +77,9 @@ class LoRALinear(AdaptedLinear):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """The layer with its adapters, by ordinary autograd where gradients are wanted."""
+        if self.row_gradients is not None and self.enabled and torch.is_grad_enabled():
+            made: Tensor = _ByHand.apply(x, self, *self.trained())
+            return made.unflatten(0, x.shape[:-1])
         y = self.base(x)
         if not self.enabled or self.merged:
             return y
@@ -100,11 +106,17 @@ class LoRALinear(AdaptedLinear):
         x: Float[Tensor, "rows inputs"],
         kept: Float[Tensor, "rows parts_rank"] | None,
         to_x: bool = True,
-    ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
-        """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+    ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Any]]:
+        """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`; None for each
+        where `row_gradients` takes them."""
         if kept is None:  # it was off
             return torch.mm(gradient, self.base.weight) if to_x else None, []
         down, up = self.copies()
+        if self.row_gradients is not None:
+            through = torch.mm(gradient, up)
+            self._row_by_row(self.row_gradients, gradient, x, kept, through)
+            to = torch.mm(gradient, self.base.weight).addmm_(through, down) if to_x else None
+            return to, [None] * len(self.trained())
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)
         gradients = [torch.mm(through.T, x).to(self.down.dtype)] if self.down.requires_grad else []
@@ -113,6 +125,16 @@ class LoRALinear(AdaptedLinear):
                 own = joint[part.rows, index * self.rank : (index + 1) * self.rank]
                 gradients.append(own.to(block.dtype).mul_(self.scale))
         return torch.mm(gradient, self.base.weight).addmm_(through, down) if to_x else None, gradients
+
+    def _row_by_row(self, into: RowGradients, gradient: Tensor, x: Tensor, kept: Tensor, through: Tensor) -> None:
+        """The adapters' gradients of each row of the batch; as many products as for their sum."""
+        gradient, x, kept, through = (one.unflatten(0, (into.rows, -1)) for one in (gradient, x, kept, through))
+        if self.down.requires_grad:
+            into.take(self.down, torch.bmm(through.mT, x))
+        for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
+            if block.requires_grad:
+                own = kept[..., index * self.rank : (index + 1) * self.rank]
+                into.take(block, torch.bmm(gradient[..., part.rows].mT, own).to(block.dtype).mul_(self.scale))
 
     def _update(self, x: Tensor) -> Tensor:
         """The adapters' share, by ordinary autograd."""
@@ -183,6 +205,23 @@ class LoRALinear(AdaptedLinear):
             assert isinstance(self.base, nn.Linear)
             self.base.weight.copy_(self._unmerged)
             self._unmerged = None
+
+
+class _ByHand(torch.autograd.Function):
+    """A layer's own forward and backward for blocks that autograd runs."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, layer: LoRALinear, *trained: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
+        y, kept = layer.forward_by_hand(rows)
+        context.save_for_backward(rows, kept)
+        context.layer, context.shape = layer, x.shape
+        return y
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        to_x, others = context.layer.backward_by_hand(gradient, *context.saved_tensors, context.needs_input_grad[0])
+        return (None if to_x is None else to_x.view(context.shape), None, *others)
 
 
 def adaptable(network: Network) -> dict[str, list[Part]]:

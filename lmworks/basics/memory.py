@@ -27,6 +27,12 @@ def keep_freed_memory() -> bool:
 def peak_megabytes() -> float:
     """The most memory this process has held so far, in MB of 10^6 bytes; 0 where the system does not say."""
     try:
+        with Path("/proc/self/status").open(encoding="ascii", errors="replace") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
+    except (OSError, StopIteration):  # not Linux
+        pass
+    # On Linux this would be the peak of the process that started this one, where that is larger (getrusage(2)).
+    try:
         import resource
     except ImportError:  # Windows
         return 0.0

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from lmworks.generation.guessing import Draft, Lookup
     from lmworks.generation.limits import Finish
     from lmworks.generation.strategies import Strategy
+    from lmworks.generation.tool_calls import Tools
     from lmworks.language_model import LanguageModel
     from lmworks.models.config import RopeScaling
 
 DRAWN, BEAMS, CONTRAST = "A token drawn by its probability", "Whole answers side by side", "Contrastive search"
 CHANGES, FORM = "What comes less often, or not at all", "The form of the answer"
+CALLS = "What the answer may call"
 FASTER, LONG = "Faster, the answer unchanged", "Longer than the model's window"
 NAMES = {"width": "beams", "groups": "beam_groups", "alpha": "contrastive"}
 """Settings of strategies whose options have other names."""
@@ -53,6 +55,22 @@ class AnswerOptions:
     choice: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="This text, or that of another --choice.", rich_help_panel=FORM),
+    ] = None
+    tools: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|JSON",
+            help="Functions that the answer may call: a list of tools in OpenAI's form.",
+            rich_help_panel=CALLS,
+        ),
+    ] = None
+    tool_choice: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|required|none|NAME",
+            help="Words or calls, calls, words, or a call of this function; auto unless given.",
+            rich_help_panel=CALLS,
+        ),
     ] = None
     lookup: Annotated[
         bool,
@@ -132,6 +150,23 @@ class AnswerOptions:
             return Regex(self.regex)
         return Choice(self.choice) if self.choice is not None else None
 
+    def called(self) -> Tools | None:
+        """What the answer may call. ConfigError for a choice without tools, and for tools beside a form."""
+        from lmworks.basics.errors import ConfigError
+
+        if self.tools is None:
+            if self.tool_choice is not None:
+                raise ConfigError("--tool-choice is about tools; give --tools too")
+            return None
+        if form := self._said("schema", "regex", "choice"):
+            raise ConfigError(
+                f"--tools and --{next(iter(form))} both say the form of the answer; leave one of them out"
+            )
+        from lmworks.generation.tool_calls import Tools
+        from lmworks.tokens.chat.tools import read_tools
+
+        return Tools(read_tools(self.tools), self.tool_choice or "auto")
+
     def guess(self) -> Lookup | Draft | None:
         """Who guesses; a draft is loaded here."""
         from lmworks.basics import progress
@@ -175,7 +210,7 @@ class AnswerOptions:
 
         if self.window not in ("stop", "slide"):
             raise ConfigError(f"--window is {self.window}; say stop or slide")
-        said = {"constraint": self.constraint(), "guess": self.guess(), "window": self.window}
+        said = {"constraint": self.constraint(), "tools": self.called(), "guess": self.guess(), "window": self.window}
         return {"max_new_tokens": max_new_tokens, "stop": self.stop or (), **said}
 
     def _said(self, *names: str) -> dict[str, Any]:

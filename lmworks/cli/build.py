@@ -84,6 +84,7 @@ def as_facts(result: BuildResult) -> dict[str, Any]:
         "remarks": result.remarks,
         "whole": result.whole,
         "weight_bytes": result.weight_bytes,
+        **({} if result.private is None else {"private": result.private.facts}),
     }
 
 
@@ -95,6 +96,8 @@ def show(result: BuildResult) -> None:
     if result.grounded and result.grounded.outcome:
         typer.echo(f"documents      {result.grounded.outcome.counts}")
     typer.echo(f"moved          {result.moved} by {result.moved.name}")
+    if result.private:
+        typer.echo(f"private        {result.private}")
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
     if result.further:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,7 +73,7 @@ def chat(
             messages = _turn(language_model, messages, line, chosen, said)
 
 
-def _opening(system: str | None) -> list[dict[str, str]]:
+def _opening(system: str | None) -> list[dict[str, Any]]:
     return [{"role": "system", "content": system}] if system else []
 
 
@@ -115,24 +115,28 @@ def _cited(documents: Index, line: str, before: str | None, way: Way, model: Lan
 
 def _turn(
     model: LanguageModel,
-    messages: list[dict[str, str]],
+    messages: list[dict[str, Any]],
     line: str,
     chosen: Strategy | None,
-    said: Mapping[str, Any],
-) -> list[dict[str, str]]:
-    """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it."""
+    said: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it. Where it
+    calls tools, the user is asked for their results, and the model goes on with them."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.cli.tool_turns import answered, called_by, results_of
 
     asked = [*messages, {"role": "user", "content": line}]
-    pieces: list[str] = []
-    try:
-        for piece in model.stream(asked, chosen, **said):
-            pieces.append(piece)  # before it is shown: Ctrl-C may come between the two
-            typer.echo(piece, nl=False)
-    except KeyboardInterrupt:
-        typer.echo(" (stopped)", nl=False)
-    except ConfigError as error:  # the conversation has outgrown the model's window
-        typer.echo(f"lmworks: {error} (/reset starts afresh)")
-        return messages
-    typer.echo("\n")
-    return [*asked, {"role": "assistant", "content": "".join(pieces)}]
+    while True:
+        try:
+            text = answered(model.stream(asked, chosen, **said), said["tools"])
+        except ConfigError as error:  # the conversation has outgrown the model's window
+            typer.echo(f"lmworks: {error} (/reset starts afresh)")
+            return messages
+        calls = called_by(text, said["tools"])
+        if not calls:
+            return [*asked, {"role": "assistant", "content": text}]
+        results = results_of(calls)
+        if results is None:
+            typer.echo("(no result; the question is forgotten)")
+            return messages
+        asked, said = [*asked, *results], said | {"tools": replace(said["tools"], choice="auto")}

@@ -59,6 +59,8 @@ def _show(report: CorpusReport) -> None:
         for sample in step.samples[:2]:
             like = f", as {sample.like}" if sample.like else ""
             typer.echo(f"{step.name:<18}{sample.source} ({sample.reason}{like}): {' '.join(sample.text.split())[:90]}")
+    if report.counterparts:
+        typer.echo(f"\nswapped   {report.counterparts:,} training documents have a counterpart after them", nl=False)
     shared = report.overlap
     typer.echo(
         f"\ntrain     {report.train.documents:,} documents, {report.train.bytes:,} bytes"

@@ -31,8 +31,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         list[str] | None,
         typer.Option(
             help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
-            "winogrande, blimp (blimp:GROUP), crows-pairs, xquad, multiarith, or a .jsonl or .csv file of your own; "
-            "several with commas.",
+            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, or a "
+            ".jsonl or .csv file of your own; several with commas.",
             rich_help_panel="Tasks",
         ),
     ] = None,

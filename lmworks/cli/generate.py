@@ -39,6 +39,7 @@ def generate(
     import sys
 
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
     from lmworks.basics.terminal import verbatim
 
     progress.at_once(f"loading {model}")
@@ -46,6 +47,8 @@ def generate(
 
     chosen = how.strategy()
     said = how.said(max_new_tokens)
+    if said["tools"] is not None and not chat:
+        raise ConfigError("tools are shown to a model in a conversation; give --chat too")
     language_model = how.loaded(model, base, compress, adapter)
     text = sys.stdin.read() if prompt == "-" else prompt
     if lines:
@@ -102,6 +105,8 @@ def _facts(model: LanguageModel, answer: Answer, chosen: Strategy | None) -> dic
         "slid": answer.slid,
         "order": list((chosen or model.generation_config.strategy).order),
     }
+    if answer.calls:
+        facts["calls"] = [{"name": one.name, "arguments": one.arguments} for one in answer.calls]
     if answer.score is not None:
         others = [{"text": one.text, "score": one.score, "finish": one.finish} for one in answer.others]
         facts |= {"score": answer.score, "others": others}

@@ -104,6 +104,7 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.files import cache_folder
     from lmworks.lab import store
+    from lmworks.lab.site.benches import stories
     from lmworks.lab.site.export import export
 
     if other or len(asked) > 1 or (asked and not opened):
@@ -112,6 +113,7 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
             "(--open takes one number: the page to open)"
         )
     place = folder or cache_folder("lab") / "site"
+    absent = stories.missing(fetch=True)
     sizes = export(place, [out, store.SHIPPED])
     name = f"q{asked[0]:02d}.html" if asked else "index.html"
     if name not in sizes:
@@ -124,6 +126,8 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
         typer.echo(
             f"saved   {place}  ({pages} pages, {sum(sizes.values()) / 1e6:.1f} MB; one file: {place / 'all.html'})"
         )
+        if absent:
+            typer.echo(f"note    the benches show stored examples: {absent}")
         typer.echo(f"next    open {front.as_uri()}, or put the folder on any web server")
     if opened and not webbrowser.open(front.as_uri()):
         raise ConfigError(f"no browser could be started here; open {front.as_uri()} yourself")

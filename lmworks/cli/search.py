@@ -1,8 +1,9 @@
-"""lmworks search: the passages of an index that answer a query best."""
+"""lmworks search: the passages of an index that answer a query best, or the images that words describe."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +16,14 @@ from lmworks.cli.verb import verb
 @verb("Use documents", place=2)
 @filters
 def search(
-    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
-    query: Annotated[str, typer.Argument(help="Words or a question.")],
-    k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
+    index: Annotated[
+        str,
+        typer.Argument(
+            help="The folder of an index or of vectors (lmworks embed), or postgresql://user@host/database#name."
+        ),
+    ],
+    query: Annotated[str, typer.Argument(help="Words or a question; of images, also the path of one.")],
+    k: Annotated[int, typer.Option("-k", help="How many passages or images.")] = 5,
     keywords: Annotated[bool, typer.Option("--keywords", help="By keywords alone.")] = False,
     vectors: Annotated[bool, typer.Option("--vectors", help="By vectors alone.")] = False,
     rerank: Annotated[
@@ -27,9 +33,17 @@ def search(
     where: Any = None,
     json_: Json = False,
 ) -> None:
-    """Show the passages of an index that fit a query best, with the place of each."""
+    """Show the passages of an index that fit a query best, with the place of each.
+
+    Of a folder of vectors, the images or texts that are nearest."""
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
+
+    if (Path(index) / "vectors.json").is_file():
+        if keywords or vectors or rerank is not None or where is not None:
+            raise ConfigError(f"{index} holds vectors alone; leave out --keywords, --vectors, --rerank and filters")
+        _near(index, query, k, json_)
+        return
     from lmworks.grounding.index import open_index
 
     if keywords and vectors:
@@ -51,3 +65,18 @@ def search(
         above = " > ".join(filter(None, [one.document, one.heading]))
         typer.echo(f"[{number}] {one.score:.3f}  {one.file}, characters {one.start:,} to {one.end:,}  ({above})")
         typer.echo("    " + " ".join(one.text.split()) + "\n")
+
+
+def _near(folder: str, query: str, k: int, json_: bool) -> None:
+    """What of a folder of vectors is nearest."""
+    from lmworks.cli.options import as_json
+    from lmworks.jobs.embedding import search as run
+
+    found = run(folder, query, k)
+    if json_:
+        as_json([asdict(one) for one in found])
+        return
+    for number, one in enumerate(found, 1):
+        typer.echo(
+            f"[{number}] {one.score:.3f}  {one.source}" + (f"  ({' '.join(one.text.split())})" if one.text else "")
+        )

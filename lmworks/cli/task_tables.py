@@ -13,11 +13,14 @@ from lmworks.cli.options import as_json, table
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
     from lmworks.evaluation.tasks.contamination import Overlap
+    from lmworks.evaluation.tasks.declaration import Told
     from lmworks.evaluation.tasks.measured import Comparison
     from lmworks.evaluation.tasks.run import Asked
     from lmworks.evaluation.tasks.scores import ItemScores
 
 Items = dict[str, list["ItemScores"]]
+VECTORS = (".txt", ".vec")
+"""Files of word vectors, GloVe's or word2vec's, which stand in the place of a model."""
 
 
 @dataclass(frozen=True)
@@ -39,34 +42,43 @@ class TaskRun:
 def tasks_measured(said: TaskRun, json_: bool) -> None:
     """Measure a model, and another one beside it where one is named, on tasks."""
     from lmworks.basics import progress
-    from lmworks.evaluation.tasks.measured import compared, measurements
+    from lmworks.evaluation.tasks.measured import compared, differences, figures
     from lmworks.evaluation.tasks.run import asked_of, keep
 
     asked = asked_of(said.names, said.shots, said.limit, said.pmi)
     for one in asked:
-        print(_power(one), file=sys.stderr)
+        if one.task.share:
+            print(_power(one), file=sys.stderr)
     with progress.shown():
         found = _items(said.model, asked, said.out, said.compress, said.base)
         beside = None if said.out is None else str(Path(said.out) / "beside")
         other = None if said.beside is None else _items(said.beside, asked, beside, said.compress)
-    figures = {one.what: measurements(one.task, found[one.what], one.what) for one in asked}
+    every = {one.what: figures(one.task, found[one.what], one.what) for one in asked}
     held = {} if said.trained_on is None else _held(said.trained_on, asked)
-    differences = None if other is None else compared({one.what: one.task for one in asked}, found, other)
+    shares = None if other is None else compared({one.what: one.task for one in asked if one.task.share}, found, other)
+    further = (
+        []
+        if other is None
+        else [one for task in asked for one in differences(task.task, task.what, found[task.what], other[task.what])]
+    )
     if said.out is not None:
-        path = keep(said.out, [one for every in figures.values() for one in every])
+        path = keep(said.out, [one.measurement for told in every.values() for one in told])
         print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
-        as_json(_facts(said, asked, figures, found) | _told(said, differences) | _told_held(held))
+        as_json(_facts(said, asked, every, found) | _told(said, shares, further) | _told_held(held))
         return
-    table(["task", "compared by", "n", "figure", "chance", ""], _rows(asked, figures, found))
+    table(*_figures(asked, every))
+    for one in asked:
+        if one.task.criticised:
+            print(f"{one.what}: {one.task.criticised}")
     if held:
         print()
         table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
-    if differences is not None:
+    if shares is not None:
         print()
         table(
             [f"{said.beside} minus {said.model}", "", "right alone", "McNemar", "Holm"],
-            [_difference(one) for one in differences],
+            [*map(_difference, shares), *([one.name, str(one), "", "", ""] for one in further)],
         )
 
 
@@ -90,8 +102,10 @@ def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | 
     from lmworks.evaluation.tasks.run import run
     from lmworks.generation.continuations import Reading
     from lmworks.loading import load
+    from lmworks.models.relatives.vector_files import read_vectors
 
-    loaded = load(model, base=base, compress=compress)
+    words = Path(model).suffix in VECTORS and Path(model).is_file()
+    loaded = read_vectors(model) if words else load(model, base=base, compress=compress)
     found = {}
     for one in asked:
         reading = Reading()
@@ -130,22 +144,34 @@ def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
     return {"overlaps": told} if held else {}
 
 
-def _rows(asked: Sequence[Asked], figures: dict[str, list[Measurement]], found: Items) -> list[list[str]]:
-    from lmworks.evaluation.tasks.measured import ties
+def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list[str], list[list[str]]]:
+    """A row a figure; what is ideal where something else than 1 is."""
+    from lmworks.evaluation.tasks.declaration import SCORINGS
 
     rows = []
-    for one in asked:
-        for figure, measured in zip(found[one.what][0].figures, figures[one.what], strict=True):
-            tied = ties(found[one.what], figure)
-            remarks = [measured.remark] if measured.remark else []
-            remarks += [f"{tied:,} tied"] if tied else []
-            by = measured.name.removeprefix(f"{one.what}, ")
-            marked = f"{by} *" if figure == one.task.main and len(figures[one.what]) > 1 else by
+    balance = any(one.measurement.ideal != 1 for told in every.values() for one in told)
+    for task in asked:
+        main = SCORINGS.get(task.task.main, task.task.main)  # type: ignore[call-overload]
+        for one in every[task.what]:
+            measured = one.measurement
+            by = measured.name.removeprefix(f"{task.what}, ")
             low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
-            shown = f"{measured.figure} ({low_high})" if low_high else measured.figure
-            chance = "" if measured.chance is None else f"{measured.chance:.2f}"
-            rows.append([one.what, marked, f"{measured.n:,}", shown, chance, ", ".join(remarks)])
-    return rows
+            # Guessing has no bias either: what could be guessing is told as what it is.
+            balanced = measured.interval and measured.at_chance and measured.chance == measured.ideal
+            seen = "no bias seen" if balanced else measured.remark
+            remarks = [text for text in (seen, one.remark) if text]
+            rows.append(
+                [
+                    task.what,
+                    f"{by} *" if by == main and len(every[task.what]) > 1 else by,
+                    f"{measured.n:,}",
+                    f"{measured.figure} ({low_high})" if low_high else measured.figure,
+                    "" if measured.chance is None else f"{measured.chance:.2f}",
+                    *(["" if measured.ideal is None else f"{measured.ideal:g}"] if balance else []),
+                    ", ".join(remarks),
+                ]
+            )
+    return ["task", "compared by", "n", "figure", "chance", *(["ideal"] if balance else []), ""], rows
 
 
 def _difference(one: Comparison) -> list[str]:
@@ -153,14 +179,12 @@ def _difference(one: Comparison) -> list[str]:
     return [one.difference.name, str(one.difference), alone, f"p {one.probability:.2g}", f"p {one.adjusted:.2g}"]
 
 
-def _facts(
-    said: TaskRun, asked: Sequence[Asked], figures: dict[str, list[Measurement]], found: Items
-) -> dict[str, Any]:
+def _facts(said: TaskRun, asked: Sequence[Asked], every: dict[str, list[Told]], found: Items) -> dict[str, Any]:
     from lmworks.evaluation.tasks.measured import ties
 
     return {
         "model": said.model,
-        "measurements": [one.to_json() for every in figures.values() for one in every],
+        "measurements": [one.measurement.to_json() for told in every.values() for one in told],
         "tasks": {
             one.what: {
                 "data": one.task.data,
@@ -168,14 +192,16 @@ def _facts(
                 "shots": one.shots,
                 "main": one.task.main,
                 "ties": {figure: ties(found[one.what], figure) for figure in found[one.what][0].figures},
+                "criticised": one.task.criticised,
+                "remarks": {told.measurement.name: told.remark for told in every[one.what] if told.remark},
             }
             for one in asked
         },
     }
 
 
-def _told(said: TaskRun, differences: list[Comparison] | None) -> dict[str, Any]:
-    if differences is None:
+def _told(said: TaskRun, shares: list[Comparison] | None, further: list[Measurement]) -> dict[str, Any]:
+    if shares is None:
         return {}
     told = [
         {
@@ -185,6 +211,6 @@ def _told(said: TaskRun, differences: list[Comparison] | None) -> dict[str, Any]
             "mcnemar": one.probability,
             "holm": one.adjusted,
         }
-        for one in differences
+        for one in shares
     ]
-    return {"beside": said.beside, "differences": told}
+    return {"beside": said.beside, "differences": [*told, *(one.to_json() for one in further)]}

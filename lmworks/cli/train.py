@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,8 +28,13 @@ def train(
 ) -> None:
     """Train a tokenizer and a model from nothing."""
     from lmworks.basics import progress
+    from lmworks.jobs.image_recipes import image_recipe
     from lmworks.jobs.training_recipe import TrainRecipe
 
+    if (kind := image_recipe(recipe)) is not None:
+        kind.read(recipe, set_ or [])
+        _of_images(kind.kind, recipe, out, set_ or [], resume, processes, json_)
+        return
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
     if processes != 1:
@@ -56,6 +61,46 @@ def train(
         as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
     else:
         _show(result)
+
+
+def _of_images(
+    kind: str, recipe: str, out: str | None, changes: list[str], resume: bool, processes: int, json_: bool
+) -> None:
+    """Two towers from images with captions, or a classifier from images with classes."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.jobs.contrast import contrast
+    from lmworks.jobs.image_classes import train_classes
+
+    if processes != 1:
+        raise ConfigError("--processes is for models of text; leave it out")
+    learn: Any = contrast if kind == "contrast" else train_classes
+    with progress.shown():
+        result = learn(
+            recipe,
+            out,
+            changes=changes,
+            resume=resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if json_:
+        as_json({"folder": str(result.folder), **result.facts})
+        return
+    typer.echo("")
+    done, one_of = result.training, "pair" if kind == "contrast" else "image"
+    table(
+        ["not seen in training", ""],
+        [
+            *([one.name, str(one)] for one in result.measurements),
+            ["validation loss", f"{result.validation_loss:.4f} nats/{one_of}"],
+            ["steps", f"{done.steps:,}" + (f", back to {done.best_step:,}" if done.best_step is not None else "")],
+            [f"{one_of}s", f"{done.tokens:,}"],
+            ["training", f"{done.seconds:,.0f} s"],
+        ],
+    )
+    typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
+    then = f"lmworks embed {result.folder} PHOTOS --out photos     lmworks search photos 'a red apple'"
+    typer.echo(f"next    {then if kind == 'contrast' else f'lmworks classify {result.folder} PHOTO'}")
 
 
 def _show(result: PretrainResult) -> None:

@@ -14,13 +14,21 @@ from lmworks.cli.verb import verb
 
 @verb("Make a model", place=2)
 @reads_text
-def tune(
+def tune(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     data: Annotated[str, typer.Option(help="Conversations, instructions (.jsonl, .json, .csv) or a folder of text.")],
     method: Annotated[str, typer.Option(help="How the model is changed; `lmworks explain build` lists them.")] = "lora",
     retain: Annotated[
         str, typer.Option(help="How what it could do is kept; `lmworks explain build` lists the ways.")
     ] = "nothing",
+    private: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPSILON",
+            help="Train with differential privacy: what the result tells of any one document is bounded by EPSILON (8 "
+            "is usual, 1 strict).",
+        ),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
     recipe: Annotated[str, typer.Option(help="A shipped recipe (adapt, full, quick) or a TOML file.")] = "adapt",
     set_: Changes = None,
@@ -47,7 +55,9 @@ def tune(
         else:
             typer.echo("\n\n".join(printable(one) for one in found))
         return
-    Recipe.read(recipe, [f"method={method}", f"retain={retain}", *(set_ or [])])  # mistakes are told before torch loads
+    changes = [*(set_ or []), *([] if private is None else [f"private.epsilon={private}"])]
+    fixed = [f"method={method}", f"retain={retain}", "grounding.index=false"]
+    Recipe.read(recipe, [*fixed, *changes])  # mistakes are told before torch loads
 
     from lmworks.jobs.tune import tune as run
 
@@ -59,7 +69,7 @@ def tune(
             retain,
             out,
             recipe=recipe,
-            changes=set_ or [],
+            changes=changes,
             resume=resume,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )

@@ -126,22 +126,52 @@ def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
 
 
 def clustered_mean(values: ArrayLike, clusters: Sequence[str]) -> Estimate:
-    """The mean of values of which those of one cluster depend on each other, with an interval by clusters.
-
-    SE^2 = n^-2 sum over clusters of (sum of the deviations in it)^2, times G / (G - 1), and Student's t with G - 1
-    degrees of freedom, G being the number of clusters (Miller 2024, https://arxiv.org/abs/2411.00640, section 2.2, with
-    the usual correction for few clusters). No interval for a single cluster.
-    """
+    """The mean of values of which those of one cluster depend on each other, with an interval by clusters: the ratio
+    to 1 each (`clustered_ratio`)."""
     numbers = _finite("values", values)
-    if len(numbers) != len(clusters):
-        raise ConfigError(f"{len(numbers)} values stand against {len(clusters)} clusters; give one of each per item")
-    value = float(numbers.mean())
-    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.bincount(place, weights=numbers - value)
-    if len(sums) < 2:
+    return clustered_ratio(numbers, np.ones_like(numbers), clusters)
+
+
+def clustered_ratio(above: ArrayLike, below: ArrayLike, clusters: Sequence[str]) -> Estimate:
+    """sum(above) / sum(below) over items of which those of one cluster depend on each other.
+
+    SE^2 = (sum below)^-2 sum over clusters of (sum of above - ratio below in it)^2, times G / (G - 1), and Student's t
+    with G - 1 degrees of freedom, G being the number of clusters that count (Miller 2024,
+    https://arxiv.org/abs/2411.00640, section 2.2, with the usual correction for few clusters). No interval for a
+    single cluster. ConfigError where nothing is below.
+    """
+    value, pulls = _pulls(above, below, clusters)
+    return _by_clusters(value, list(pulls.values()))
+
+
+def difference_of_clustered_ratios(
+    before: tuple[ArrayLike, ArrayLike], after: tuple[ArrayLike, ArrayLike], clusters: Sequence[str]
+) -> Estimate:
+    """The second ratio minus the first, of the same items: each cluster is paired with itself."""
+    (first, pulls), (second, others) = (_pulls(*one, clusters) for one in (before, after))
+    every = dict.fromkeys((*pulls, *others))
+    return _by_clusters(second - first, [others.get(one, 0.0) - pulls.get(one, 0.0) for one in every])
+
+
+def _pulls(above: ArrayLike, below: ArrayLike, clusters: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """A ratio, and how far each cluster that counts pulls it."""
+    upper, lower = _finite("values", above), _finite("weights", below)
+    if not len(upper) == len(lower) == len(clusters):
+        raise ConfigError(f"{len(upper)} values stand against {len(clusters)} clusters; give one of each per item")
+    if lower.sum() <= 0:
+        raise ConfigError("nothing counts: the weights of all items are 0; measure more items")
+    value = float(upper.sum() / lower.sum())
+    names, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.bincount(place, weights=upper - value * lower) / lower.sum()
+    counts = np.bincount(place, weights=np.abs(upper) + lower)
+    return value, {str(name): float(pull) for name, pull, count in zip(names, sums, counts, strict=True) if count}
+
+
+def _by_clusters(value: float, pulls: Sequence[float]) -> Estimate:
+    if len(pulls) < 2:
         return Estimate(value, None)
-    error = float((sums**2).sum() * len(sums) / (len(sums) - 1)) ** 0.5 / len(numbers)
-    half = student_quantile(len(sums) - 1) * error
+    error = (sum(one * one for one in pulls) * len(pulls) / (len(pulls) - 1)) ** 0.5
+    half = student_quantile(len(pulls) - 1) * error
     return Estimate(value, (value - half, value + half))
 
 
@@ -152,6 +182,18 @@ def paired_difference(before: ArrayLike, after: ArrayLike, clusters: Sequence[st
     _pairs(earlier, later)
     names = [str(number) for number in range(len(earlier))] if clusters is None else clusters
     return clustered_mean(later - earlier, names)
+
+
+def independent_difference(before: Estimate, after: Estimate) -> Estimate:
+    """after - before of two estimates from different items, its interval from theirs: each end lies as far away as the
+    two ends beside it together, as the root of the sum of squares (Zou and Donner 2008,
+    https://doi.org/10.1002/sim.3095). No interval where one of them has none."""
+    value = after.value - before.value
+    if before.interval is None or after.interval is None:
+        return Estimate(value, None)
+    below = math.hypot(after.value - after.interval[0], before.interval[1] - before.value)
+    above = math.hypot(after.interval[1] - after.value, before.value - before.interval[0])
+    return Estimate(value, (value - below, value + above))
 
 
 def mcnemar(wins: int, losses: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lmworks.generation.beams import BeamSequence, Hypothesis
 from lmworks.generation.limits import Finish
 from lmworks.generation.sequence import Sequence
+from lmworks.generation.tool_calls import ToolCall, Tools
 
 
 class Answer(str):
@@ -24,6 +25,8 @@ class Answer(str):
     """What reproduces it; None where nothing was drawn."""
     score: float | None
     """What beams are compared by, sum of log-probabilities / length ** length_penalty; None without beams."""
+    calls: list[ToolCall]
+    """The functions that it calls, where it was given any (`tools=`)."""
     others: list[Answer]
     """The other finished answers of a beam search, the best first."""
 
@@ -35,6 +38,7 @@ class Answer(str):
         answer.tokens, answer.logprobs = sequence.tokens, sequence.logprobs
         answer.finish, answer.seed, answer.slid = sequence.finish or "stop", request.seed, sequence.slid
         answer.score, answer.others = None, []
+        answer.calls = request.constraint.calls(answer.text) if isinstance(request.constraint, Tools) else []
         if isinstance(sequence, BeamSequence):
             best, *others = sequence.hypotheses
             answer.score = best.score(sequence.strategy.length_penalty)
@@ -44,7 +48,7 @@ class Answer(str):
     @classmethod
     def _other(cls, best: Answer, sequence: BeamSequence, one: Hypothesis) -> Answer:
         answer = cls(sequence.text_of(one.tokens)[0])
-        answer.prompt, answer.seed, answer.others = best.prompt, None, []
+        answer.prompt, answer.seed, answer.others, answer.calls = best.prompt, None, [], []
         answer.tokens, answer.logprobs = list(one.tokens), list(one.logprobs)
         answer.finish, answer.score = one.finish or "stop", one.score(sequence.strategy.length_penalty)
         return answer

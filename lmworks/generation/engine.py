@@ -40,6 +40,7 @@ from lmworks.generation.request import Guess, LogprobOptions, Prompt, Request, W
 from lmworks.generation.scheduler import Scheduler
 from lmworks.generation.sequence import Sequence
 from lmworks.generation.strategies import Strategy
+from lmworks.generation.tool_calls import Tools
 
 __all__ = ["CHUNK", "Delta", "Engine", "EngineState", "RequestHandle"]
 
@@ -115,6 +116,7 @@ class Engine:
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
         constraint: Constraint | None = None,
+        tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
@@ -126,7 +128,8 @@ class Engine:
         options = LogprobOptions(logprobs or 0, prompt_logprobs, logprobs is not None)
         if options.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
-        how = {"logprobs": options, "constraint": constraint, "guess": guess, "window": window, "adapter": adapter}
+        how = {"logprobs": options, "constraint": constraint, "tools": tools, "guess": guess, "window": window}
+        how["adapter"] = adapter
         return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, **how))
 
     def run(self, request: Request) -> RequestHandle:

@@ -33,6 +33,7 @@ from lmworks.jobs.build_text import data_facts, general_text, leak_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
 from lmworks.jobs.learning import Learning
+from lmworks.jobs.private import Promise, promise, way_of, without_private
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
@@ -55,6 +56,7 @@ from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
+from lmworks.training.private.dp_sgd import Private
 from lmworks.training.processes import refuse_ranks
 
 Say = Callable[[str], None]
@@ -87,6 +89,8 @@ class BuildResult:
     """Bytes of the weights in the folder."""
     further: list[Measurement] = field(default_factory=list)
     """Figures of what was learnt beside gain and loss."""
+    private: Promise | None = None
+    """What a private run promises."""
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -142,12 +146,16 @@ def build(
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = learning.rows(chosen, language_model, parts, say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
+    promised = promise(chosen, len(rows)) if chosen.private.on else None
+    if promised is not None:
+        say(f"private        {promised}")
 
     before = job.measure_before(language_model, texts)
     measured = frozenset(one.hash for documents in texts.values() for one in documents)
-    training = job.train(language_model, rows, measured, resume)
+    way = None if promised is None else way_of(promised, chosen, job.run, resume)
+    training = job.train(language_model, rows, measured, resume, way)
     after = job.measure_after(language_model, texts, before)
-    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
+    return job.finish(language_model, _Read(parts, leak, prompt, cited, promised), before, training, after)
 
 
 def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
@@ -175,6 +183,7 @@ class _Read:
     leak: str
     prompt: str
     grounded: Grounded | None
+    promised: Promise | None
 
 
 @dataclass(frozen=True)
@@ -243,7 +252,7 @@ class _Job:
         return base
 
     def train(
-        self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool
+        self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool, private: Private | None
     ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
@@ -252,7 +261,7 @@ class _Job:
         setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
-        result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
+        result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume, private=private)
         chosen.method.settle(setup.network)
         return result
 
@@ -282,7 +291,9 @@ class _Job:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
         verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in after.comparisons}
-        remarks = [one for one in (text.leak, training_remark(logged_losses(self.run))) if one]
+        promised = text.promised
+        slow = training_remark(logged_losses(self.run), private=promised is not None)
+        remarks = [one for one in (text.leak, slow) if one]
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
@@ -291,11 +302,14 @@ class _Job:
             "verdicts": verdicts,
             "remarks": remarks,
             "training": training_facts(training, self.run),
+            **({} if promised is None else {"private": promised.facts}),
             "seeds": [recipe.training.seed],
             "dtype": str(model.network.dtype).removeprefix("torch."),
             **({"index": text.grounded.facts} if text.grounded else {}),
             **provenance(self.run),
         }
+        if promised is not None:
+            without_private(facts)
         size = self._save(model, facts)
         end_run(self.run, self.folder)
         return BuildResult(
@@ -313,6 +327,7 @@ class _Job:
             whole=self.whole,
             weight_bytes=size,
             further=after.further,
+            private=promised,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -352,7 +367,8 @@ class _Job:
             write_facts(temporary, facts)
             if "index" in facts:
                 shutil.copytree(self.run / INDEX_FOLDER, temporary / INDEX_FOLDER)
-            shutil.copyfile(self.run / LOG, temporary / LOG)
+            if "private" not in facts:  # it has the loss of what was learnt
+                shutil.copyfile(self.run / LOG, temporary / LOG)
         model.source, model.reference = self.folder, str(self.folder)
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 

@@ -6,10 +6,13 @@ Each step says what it found.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.leaks import WORDS, leaks
+from lmworks.evaluation.privacy.canaries import must_be_kept, of_recipe, plant
+from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
@@ -17,6 +20,7 @@ from lmworks.jobs.verdicts import leak_remark
 from lmworks.language_model import LanguageModel
 from lmworks.text import registry
 from lmworks.text.corpus.folder import read_split
+from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
@@ -48,7 +52,12 @@ def read_text(recipe: Reads, say: Say) -> Split:
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
     say_split(reading.name, parts, say)
-    return parts
+    swaps = swaps_named(recipe.data.counterfactual)
+    if swaps is None:
+        return parts
+    train = list(augmented(parts.train, swaps))
+    say(f"counterparts   {len(train) - len(parts.train):,} of {len(parts.train):,} training documents have one")
+    return replace(parts, train=train)
 
 
 def say_split(name: str, parts: Split, say: Say) -> None:
@@ -80,6 +89,18 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     rows = pack(examples, settings.context, seed=settings.seed)
     say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length_of(recipe, len(rows))}")
     return rows
+
+
+def with_canaries(settings: CanaryConfig, model: LanguageModel, parts: Split, say: Say) -> Split:
+    """The text with canaries in what is trained on. DataError for one that the tokenizer cannot keep."""
+    canaries = of_recipe(settings)
+    must_be_kept(model.tokenizer, canaries)
+    places = sum(one.repeats for one in canaries)
+    say(
+        f"canaries       {len(canaries):,} in {places:,} places of the text to train on, the first: "
+        f"{canaries[0].sentence()}"
+    )
+    return replace(parts, train=plant(parts.train, canaries, settings.seed))
 
 
 def length_of(recipe: Reads, rows: int) -> str:

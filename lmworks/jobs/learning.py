@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lmworks.adaptation.declaration import Original, Setup
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import read_text, rows_of
+from lmworks.jobs.build_text import read_text, rows_of, with_canaries
+from lmworks.jobs.private import private_rows
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 from lmworks.objectives import CausalLM, Objective
@@ -39,7 +40,9 @@ class Learning:
 
     def rows(self, recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> Sequence[Row]:
         """What is learnt."""
-        return rows_of(recipe, model, parts, say)
+        if recipe.canaries.count:
+            parts = with_canaries(recipe.canaries, model, parts, say)
+        return (private_rows if recipe.private.on else rows_of)(recipe, model, parts, say)
 
     def before_the_first_step(self, recipe: Recipe, setup: Setup, base: Original, run: Path, resume: bool) -> Setup:
         """The last chance to look at the base, of a network that has its method's changes."""

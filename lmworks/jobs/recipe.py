@@ -24,6 +24,8 @@ from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
+from lmworks.evaluation.privacy.canary_config import CanaryConfig
+from lmworks.training.private.settings import PrivateConfig
 from lmworks.training.settings import TrainingConfig
 
 
@@ -46,6 +48,10 @@ class DataSettings(Config):
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the documents that is never trained on and measures what was learnt."""
+
+    counterfactual: str = "none"
+    """Whose words are swapped in a counterpart of each training document that has some, which is learnt too: gender,
+    gender-without-names, or a file with two words a line; none for no counterparts."""
 
     general: str = "wikitext2"
     """Text that has nothing to do with yours: how well the model still reads it shows what it forgot."""
@@ -120,6 +126,8 @@ class Recipe(_Tables):  # type: ignore[misc]
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
     grounding: GroundingSettings = GroundingSettings()
+    private: PrivateConfig = PrivateConfig()
+    canaries: CanaryConfig = CanaryConfig()
 
     @property
     def chosen(self) -> Chosen:
@@ -144,6 +152,34 @@ class Recipe(_Tables):  # type: ignore[misc]
                     )
         return self
 
+    @model_validator(mode="after")
+    def _plants_in_text(self) -> Self:
+        if self.canaries.count and self.kind != "build":
+            raise ConfigError(f"{{at}}canaries are for lmworks tune and build, and this is lmworks {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_private_throughout(self) -> Self:
+        if not self.private.on:
+            return self
+        against = {
+            f"{{at}}private is for lmworks tune and build, and this is lmworks {self.kind}": self.kind != "build",
+            "{at}private says nothing of an index, which holds the text itself; set {at}grounding.index=false": (
+                self.grounding.index
+            ),
+            f"{{at}}private goes with {{at}}retain = nothing or kl, and it is {self.retain!r}, which reads more text": (
+                self.retain not in ("nothing", "kl")
+            ),
+            "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
+            "{at}training.max_seconds": self.training.max_seconds is not None,
+            "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "
+            "shape; leave it out": self.training.compile,
+        }
+        for why, holds in against.items():
+            if holds:
+                raise ConfigError(why)
+        return self
+
     @model_serializer(mode="wrap")
     def _without_idle_tables(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The tables of what was not chosen hold defaults, which say nothing about this run."""
@@ -151,4 +187,5 @@ class Recipe(_Tables):  # type: ignore[misc]
         chosen = {key: getattr(self, key) for key in self.choices}
         idle = {name for parts in self.choices.values() for name in parts} - set(chosen.values())
         first = [name for pair in chosen.items() for name in pair]
+        idle |= {name for name, used in (("private", self.private.on), ("canaries", self.canaries.count)) if not used}
         return {name: dumped[name] for name in (*first, *dumped) if name not in idle}

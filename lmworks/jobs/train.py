@@ -43,10 +43,11 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.experts import expert_layers
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network
+from lmworks.models.network_class import network_class
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.relatives import glove
-from lmworks.models.relatives.recurrent import RecurrentNetwork, network_class
+from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.vector_files import read_vectors
 from lmworks.models.relatives.vectors import Filled, initialise_embedding
 from lmworks.models.upcycling import upcycle

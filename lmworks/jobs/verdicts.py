@@ -44,12 +44,15 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
     )
 
 
-def training_remark(losses: Sequence[float]) -> str:
-    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something."""
+def training_remark(losses: Sequence[float], private: bool = False) -> str:
+    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something. Of a
+    private run their number alone is told."""
     steps = len(losses)
     if steps < FEW_STEPS:
         told = "1 step of training changes" if steps == 1 else f"{steps} steps of training change"
         return f"{told} next to nothing; give more (--set training.steps=100) before you judge the result"
+    if private:
+        return ""
     quarter = max(1, steps // 4)
     first, last = (sum(part) / quarter for part in (losses[:quarter], losses[-quarter:]))
     if last < first:

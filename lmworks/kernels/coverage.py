@@ -30,8 +30,8 @@ def uncovered(network: nn.Module) -> str | None:
 
 def unknown(config: object) -> str | None:
     """The same of a config, before there are weights."""
-    if not isinstance(config, ModelConfig):
-        return "the compiled path runs transformers, and this network is none"
+    if type(config) is not ModelConfig:
+        return "the compiled path runs transformers that read tokens, and this network is none"
     reason = _parts(config) or _shape(config)
     return None if reason is None else f"the compiled path {reason}"
 

@@ -26,6 +26,20 @@ Adapters = Sequence[str | None] | None
 """The adapter of each row by its name, None for the base; None where no row has one."""
 
 
+class RowGradients:
+    """The gradients that each row of a batch has by itself, as layers find them on the way back."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.found: dict[nn.Parameter, Tensor] = {}
+        """Of each parameter [rows, *shape]."""
+
+    def take(self, parameter: nn.Parameter, gradients: Tensor) -> None:
+        """Those of a parameter, [rows, *shape], from one place where it is used; places add up."""
+        before = self.found.get(parameter)
+        self.found[parameter] = gradients.to(parameter.dtype) if before is None else before + gradients
+
+
 class AdaptedLinear(nn.Module, ABC):
     """A frozen linear layer and what is trained beside it."""
 
@@ -35,6 +49,10 @@ class AdaptedLinear(nn.Module, ABC):
     """Off, the layer is its base."""
     scale: float = 1.0
     """Multiplied into U by `updates`."""
+    row_gradients: RowGradients | None = None
+    """Where the gradients of each row of the batch go, in the place of their sum; None for the sum."""
+    finds_row_gradients: bool = False
+    """Can it do so?"""
     beyond: str | None = None
     """What the layer does that `updates` do not say, as the compiled path names it; None for nothing."""
 

@@ -1,6 +1,7 @@
 """What training minimises: callables `(network, batch) -> Loss` that add up."""
 
 from lmworks.objectives.conditional_masked import ConditionalMaskedLM
+from lmworks.objectives.contrast import InfoNCE, Sigmoid
 from lmworks.objectives.kinds.causal import CausalLM
 from lmworks.objectives.kinds.classification import Classification
 from lmworks.objectives.kinds.masked import MaskedLM
@@ -18,6 +19,7 @@ __all__ = [
     "CausalLM",
     "Classification",
     "ConditionalMaskedLM",
+    "InfoNCE",
     "LoadBalance",
     "Loss",
     "MaskedLM",
@@ -28,5 +30,6 @@ __all__ = [
     "RouterZLoss",
     "SentenceOrder",
     "SequenceToSequence",
+    "Sigmoid",
     "SpanCorruption",
 ]

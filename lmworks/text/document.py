@@ -1,4 +1,4 @@
-"""A document: one text with its source, and its turns where it is a conversation."""
+"""A document: one text with its source, its turns where it is a conversation, its pixels where it is a caption."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import DataError
 from lmworks.text.metadata import Metadata
 
+if TYPE_CHECKING:  # texts are read without numpy
+    from jaxtyping import UInt8
+    from numpy import ndarray
+
 
 @dataclass(frozen=True)
 class Document:
-    """One text. Two documents are duplicates when their texts are equal, wherever they come from.
+    """One text. Two documents are duplicates when their texts are equal (and their pixels, of images), wherever they
+    come from.
 
     Raises DataError if a text cannot be written as UTF-8 (half of a surrogate pair, as JSON may escape it).
     """
@@ -34,6 +40,9 @@ class Document:
     metadata: Metadata = field(default_factory=dict, hash=False)
     """What it says of itself: author, date, tags; for filters of a search."""
 
+    image: UInt8[ndarray, "height width 3"] | None = field(default=None, compare=False, repr=False)
+    """Of an image its pixels, red, green and blue; the text is its caption, empty where it has none."""
+
     def __post_init__(self) -> None:
         try:
             self.text.encode("utf-8")
@@ -45,8 +54,11 @@ class Document:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the UTF-8 text, in hexadecimal."""
-        return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
+        """SHA-256 of the UTF-8 text, in hexadecimal; of an image, of its pixels too."""
+        hashed = hashlib.sha256(self.text.encode("utf-8"))
+        if self.image is not None:
+            hashed.update(f"\0{self.image.shape}".encode() + self.image.tobytes())
+        return hashed.hexdigest()
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -87,6 +87,10 @@ class Batch:
     """`Example.reference` of each document of a row, NaN where there is none; None where no row has any."""
     taught: Taught | None = field(default=None, kw_only=True)
     """What a teacher predicts at each token, [batch, seq] of it; whatever stands where nothing is to be predicted."""
+    pixels: Float[Tensor, "batch channels height width"] | None = field(default=None, kw_only=True)
+    """The image of each row, whose caption or class stands beside it."""
+    groups: Int[Tensor, " batch"] | None = field(default=None, kw_only=True)
+    """Rows of one group are too much alike to tell apart: their captions repeat, or are siblings."""
 
     @property
     def supervised(self) -> int:

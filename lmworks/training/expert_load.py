@@ -77,3 +77,8 @@ class ExpertLoad:
 def biases(network: Network) -> dict[str, Tensor]:
     """The routers' biases by path, which no gradient moves: what a checkpoint keeps beside the parameters."""
     return {name: buffer for name, buffer in network.named_buffers() if name.endswith("router.lifts")}
+
+
+def seen(network: Network) -> dict[str, Tensor]:
+    """What norms by the batch have seen of it (means, variances), by path; for the same."""
+    return {name: one for name, one in network.named_buffers() if name.endswith(("running_mean", "running_var"))}

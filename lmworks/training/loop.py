@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from lmworks.tokens.batch import Batch, Row
 from lmworks.tokens.rows import ExampleRows, Rows
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
-from lmworks.training.expert_load import biases
+from lmworks.training.expert_load import biases, seen
 from lmworks.training.log import RunLog
 from lmworks.training.optimiser import make_optimiser, trainable
+from lmworks.training.private.dp_sgd import Private
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import DivergedError, Step, accumulate, take_step
@@ -78,9 +80,10 @@ def train(
     validate: Validate | None = None,
     report: Report | None = None,
     ranks: Ranks = ALONE,
+    private: Private | None = None,
 ) -> TrainingResult:
     """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`. Each of several ranks
-    gives the same network and rows.
+    gives the same network and rows. A `private` run draws its own rows and makes its own gradients.
 
     Raises Stopped when it was interrupted, after saving; DivergedError when loss, gradient or validation loss is not
     finite, with the parameters of the last good step saved.
@@ -95,6 +98,8 @@ def train(
             "alone (lora_layers)"
         )
     ranks.check(config)
+    if private is not None:
+        private.check(network, config, len(rows), ranks)
     torch.manual_seed(config.seed)
     network.train()
     begun = time.monotonic()
@@ -104,7 +109,9 @@ def train(
             fast_blocks(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
         ):
             ranks.seed(config.seed)  # the rehearsal drew from it
-            going = _Run(part, objective, make_optimiser(part, config), config, run, rows, validate, ranks, report)
+            going = _Run(
+                part, objective, make_optimiser(part, config), config, run, rows, validate, ranks, report, private
+            )
             if resume:
                 going.load("checkpoint")
             with (
@@ -118,9 +125,7 @@ def train(
             ):
                 if not resume:
                     log.write(**going.facts())
-                going.to_the_end(
-                    _micro_batches(rows, objective, config, going.state.step, ranks), log, track, stop_asked
-                )
+                going.to_the_end(log, track, stop_asked)
     finally:
         network.eval()
     return going.result(time.monotonic() - begun)
@@ -147,6 +152,7 @@ class _Run:
     validate: Validate | None
     ranks: Ranks
     report: Report | None = None
+    private: Private | None = None
     state: State = field(default_factory=lambda: State(step=0, tokens=0))
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -155,7 +161,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = steps_of(self.config, len(self.rows))
-        self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network)
+        self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network) | seen(self.network)
 
     def facts(self) -> dict[str, Any]:
         """The first line of the log: what is trained and how."""
@@ -185,8 +191,9 @@ class _Run:
             return min(self.state.seconds / (self.config.max_seconds or 1), 1.0)
         return self.state.step / self.steps
 
-    def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
+    def to_the_end(self, log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
         """Step by step; raises Stopped after a step when it is asked to."""
+        source = self._micro_batches()
         total, unit = self._left()
         each = total / max(
             (self.steps or 0) - self.state.step, 1
@@ -195,8 +202,7 @@ class _Run:
             self._validate_where_due(log, track)
         with progress.task("training", total, unit) as advance:
             while not self.over:
-                mine = islice(source, self.ranks.micro_batches(self.config))
-                micro = [batch.to(self.network.device) for batch in mine]
+                micro = [batch.to(self.network.device) for batch in next(source)]
                 before = self.state.seconds
                 facts = self._step(micro)
                 log.write(**facts)
@@ -219,6 +225,17 @@ class _Run:
         if self.stopped_early:
             load_checkpoint(self.folder / "best", self.parameters, self.optimiser, self.ranks)
 
+    def _micro_batches(self) -> Iterator[list[Batch]]:
+        """This rank's micro-batches of each step from here on, without end."""
+        if self.private is None:
+            source = _micro_batches(self.rows, self.objective, self.config, self.state.step, self.ranks)
+            while True:
+                yield list(islice(source, self.ranks.micro_batches(self.config)))
+        for step in count(self.state.step):
+            drawn, size = self.private.places(step), self.config.rows
+            parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+            yield [_batch(self.rows, self.objective, self.config, step, part) for part in parts]
+
     def _step(self, micro: Sequence[Batch]) -> dict[str, Any]:
         """A step; what the log says of it."""
         config, state = self.config, self.state
@@ -231,9 +248,15 @@ class _Run:
         if config.skip_spikes is not None and state.norm is not None and state.step >= 20:
             longest = config.skip_spikes * state.norm
         try:
-            step = take_step(
-                self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
-            )
+            if self.private is None:
+                step = take_step(
+                    self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
+                )
+            else:  # rows are clipped, and the noise beside them must not be
+                make = partial(self.private.gradients, step=state.step)
+                step = take_step(
+                    self.network, self.objective, micro, self.optimiser, share, math.inf, longest, gradients=make
+                )
         except DivergedError as error:
             raise self._diverged(f"step {state.step + 1}: {error}") from None
         seconds = self.ranks.same(time.monotonic() - started)
@@ -348,9 +371,13 @@ def _micro_batches(
 ) -> Iterator[Batch]:
     """A rank's batches from optimiser step `step` on, epoch after epoch, without end."""
     for epoch, places, counts in ranks.share(config, _places(rows, config, step)):
-        batch = rows.at_epoch(epoch, config.seed).batch(places)
-        batch = objective.prepare(batch, [row_seed(config.seed, epoch, place) for place in places])
+        batch = _batch(rows.at_epoch(epoch, config.seed), objective, config, epoch, places)
         yield batch if counts else batch.without_loss()
+
+
+def _batch(rows: Rows, objective: Objective, config: TrainingConfig, epoch: int, places: list[int]) -> Batch:
+    """Some rows as the objective wants them."""
+    return objective.prepare(rows.batch(places), [row_seed(config.seed, epoch, place) for place in places])
 
 
 def _places(rows: Rows, config: TrainingConfig, step: int) -> Iterator[tuple[int, list[int]]]:

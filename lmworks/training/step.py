@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,9 @@ from lmworks.tokens.batch import Batch
 from lmworks.training.expert_load import ExpertLoad
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.sharding import whole
+
+Gradients = Callable[[Network, Objective, Sequence[Batch]], tuple[float, int]]
+"""Leaves gradients in the parameters; a step's loss and how much it counts."""
 
 
 class DivergedError(LmworksError):
@@ -49,17 +52,21 @@ def take_step(
     clip: float,
     longest: float = math.inf,
     ranks: Ranks = ALONE,
+    gradients: Gradients | None = None,
 ) -> Step:
     """One step at `share` of each group's highest learning rate; none where the gradient is longer than `longest`. Of
-    several ranks each brings its own micro-batches.
+    several ranks each brings its own micro-batches. `gradients` makes them in the place of `accumulate`.
 
     DivergedError, with the parameters untouched, where loss or gradient is not finite.
     """
     load = ExpertLoad(network)
-    loss, count = accumulate(network, objective, micro, ranks, load)
+    if gradients is None:
+        loss, count = accumulate(network, objective, micro, ranks, load)
+    else:
+        loss, count = gradients(network, objective, micro)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    length = whole(torch.nn.utils.get_total_norm(gradients))
+    given = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    length = whole(torch.nn.utils.get_total_norm(given))
     torch.nn.utils.clip_grads_with_norm_(parameters, clip, length)
     norm = float(length)
     finite = math.isfinite(loss) and math.isfinite(norm)

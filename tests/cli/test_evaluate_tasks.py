@@ -6,8 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
+
+from lmworks.evaluation.tasks.find import find
+from lmworks.text import registry
+
+CAREER = "career against family"
 
 
 @pytest.fixture
@@ -94,3 +100,37 @@ def test_items_that_the_training_text_holds_are_told_and_left_out(run, model_fol
     assert f"held by {notes}" in table and "1 of 2" in table and "7 words, " in table and "n 1" in table
     told = run("evaluate", model_folder, "--task", str(asked), "--trained-on", str(notes), "--json").json["overlaps"]
     assert [(one["item"], one["longest"], one["held"]) for one in told["asked.jsonl"]] == [("asked.jsonl#1", 7, True)]
+
+
+def test_bias_stands_with_its_ideal_and_what_it_is_criticised_for(run, model_folder, other_folder):
+    if not registry.available("winobias-pro-type1-test"):
+        pytest.skip("winobias is not here; fetch it with: lmworks evaluate smollm2 --task winobias")
+    said = ("--task", "winobias,weat", "--limit", "8", "--beside", other_folder)
+    ran = run("evaluate", model_folder, *said)
+    rows = [line for line in ran.out.splitlines() if line.startswith("winobias  ")]
+    assert "ideal" in ran.out.splitlines()[0] and [row.split("  ")[1].strip() for row in rows[:2]] == [
+        "log-likelihood *",
+        "gap",
+    ]
+    assert "winobias: its sentences come from templates" in ran.out and "winobias, gap, type 2" in ran.out
+    assert re.search(r"weat .* male names against female names, career against family .* of all 12,870 ways", ran.out)
+    assert "weat: with" not in ran.err  # which no share of items could show
+    facts = run("evaluate", model_folder, *said, "--json").json
+    assert facts["tasks"]["winobias"]["criticised"].startswith("its sentences come from templates")
+    assert (
+        "of all 12,870 ways" in facts["tasks"]["weat"]["remarks"]["weat, 6: male names against female names, " + CAREER]
+    )
+    assert [one["name"] for one in facts["differences"]][:2] == ["winobias, log-likelihood", "winobias, gap"]
+
+
+def test_word_vectors_stand_in_the_place_of_a_model(run, tmp_path):
+    if not registry.available("weat-6"):
+        pytest.skip("weat is not here; fetch it with: lmworks evaluate smollm2 --task weat")
+    words = sorted({word.lower() for one in find("weat").items() for word in one.texts})
+    draw = np.random.default_rng(0)
+    lines = [f"{word} " + " ".join(f"{one:.3f}" for one in draw.normal(size=4)) for word in words]
+    (tmp_path / "glove.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    ran = run("evaluate", str(tmp_path / "glove.txt"), "--task", "weat")
+    assert len([line for line in ran.out.splitlines() if line.startswith("weat  ")]) == 15
+    ran = run("evaluate", str(tmp_path / "glove.txt"), "--task", "winobias", "--limit", "2")
+    assert "word vectors answer no questions, and winobias asks some; take weat" in ran.err

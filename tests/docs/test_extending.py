@@ -36,7 +36,7 @@ def files_of(body: str) -> dict[str, str]:
 def test_a_section_adds_its_part(title, tmp_path):
     body = sections()[title]
     copy = tmp_path / "lmworks"
-    shutil.copytree(ROOT / "lmworks", copy, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    shutil.copytree(ROOT / "lmworks", copy, ignore=shutil.ignore_patterns("results"))
     files = files_of(body)
     assert files, f"the section {title!r} adds no file"
     for name, code in files.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import tiny
 
 import lmworks as lm
 from jobs import small_builds
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.jobs.tune import preview
 
 
@@ -44,3 +45,18 @@ def test_plain_text_is_learnt_by_any_method_without_an_index(folder: Path):
     said = json.loads(Path("out/lmworks.json").read_text())["recipe"]
     assert (said["method"], said["retain"], said["grounding"]["index"]) == ("last_layers", "kl", False)
     assert result.whole and [one.text for one in result.comparisons] == ["held-out text", "general text"]
+
+
+def test_counterparts_of_the_training_text_are_learnt_too(folder: Path):
+    for path in Path("notes").iterdir():
+        path.write_text(f"{path.read_text()} {'He' if int(path.stem) % 2 else 'It'} reads.")
+    lines: list[str] = []
+    changes = ["training.context=64", "training.steps=1", "data.general=general", "model.dtype=float32"]
+    swaps = "data.counterfactual=gender"
+    lm.tune("base", "notes", out="out", changes=[*changes, "data.held_out=0.25", swaps], say=lines.append)
+    [said] = [line for line in lines if line.startswith("counterparts")]
+    have, documents = map(int, re.findall(r"\d+", said))
+    assert 0 < have < documents and said.endswith("training documents have one")
+    assert json.loads(Path("out/lmworks.json").read_text())["recipe"]["data"]["counterfactual"] == "gender"
+    with pytest.raises(ConfigError, match="there is no list of swaps 'genders'"):
+        lm.tune("base", "notes", out="other", changes=[*changes, "data.counterfactual=genders"])

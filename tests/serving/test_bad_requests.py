@@ -9,9 +9,10 @@ import openai
 import pytest
 
 from lmworks.generation.strategies import Sample
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.embeddings import EmbeddingRequest
 from lmworks.serving.api.inspection import InspectRequest
-from lmworks.serving.api.requests import ChatRequest, CompletionRequest, StrictModel
+from lmworks.serving.api.requests import CompletionRequest, StrictModel
 from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from serving.live import Live
 
@@ -77,7 +78,7 @@ WRONG = {
         "stream_options",
         "stream_options.include_obfuscation is true; give false",
     ),
-    "a tool": (CHAT | {"tools": [{"type": "function"}]}, "tools", "tools is not done here; leave it out"),
+    "a tool": (CHAT | {"tools": [{"type": "function"}]}, "tools", "tools.0.function is missing"),
     "alternatives without log-probabilities": (CHAT | {"top_logprobs": 2}, None, "top_logprobs goes with logprobs"),
     "two lengths": (CHAT | {"max_completion_tokens": 3}, None, "differ; give one of them"),
 }

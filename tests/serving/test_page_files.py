@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from lmworks.generation.strategies import Sample
 from lmworks.lab.site.words import Words, languages
-from lmworks.serving.api.requests import NAMES, ChatRequest
+from lmworks.serving.api.chat_requests import ChatRequest
+from lmworks.serving.api.requests import NAMES
 from lmworks.serving.errors import tell_errors
 from lmworks.serving.page import language, mount
 from lmworks.serving.page.files import HERE, LANGUAGES, LATER, SLIDERS, files, more

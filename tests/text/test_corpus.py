@@ -503,3 +503,14 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
 def test_another_executor_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="executor is 'slurm'; choose local or ray"):
         run.build("prose", tmp_path / "out", executor="slurm")
+
+
+def test_training_documents_get_counterparts_and_held_out_ones_do_not(tmp_path):
+    records = [{"text": f"{prose(seed)}\nHe told her."} for seed in range(30)]
+    report = corpus(tmp_path, records, "split.counterfactual=gender", "split.held_out=0.2")
+    train, held_out = (
+        [one.text for one in read(str(Path(report.folder) / side)).documents] for side in ("train", "held_out")
+    )
+    assert report.counterparts * 2 == len(train) == report.train.documents and len(train) + 2 * len(held_out) == 60
+    assert sum("She told him." in text for text in train) == report.counterparts
+    assert not any("She told him." in text for text in held_out)

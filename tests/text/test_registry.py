@@ -16,6 +16,8 @@ import pytest
 
 from lmworks.basics.errors import DataError
 from lmworks.text import registry
+from lmworks.text.entry import lines
+from lmworks.text.known import labelled, running_text
 from lmworks.text.sources import read
 
 CONTENT = b"one\r\ntwo"
@@ -138,7 +140,7 @@ def test_a_set_that_is_published_packed_is_checked_by_its_content(tiny, tmp_path
 
 def test_articles_joined_are_the_text_and_a_formula_is_no_heading():
     text = " \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n = Second = \n \n Text . \n"
-    articles = registry._articles(text, "wiki")
+    articles = running_text._articles(text, "wiki")
     assert [article.source for article in articles] == ["wiki#First", "wiki#Second"]
     assert "".join(article.text for article in articles) == text
 
@@ -187,7 +189,7 @@ def test_of_an_archive_only_the_members_that_are_texts_are_read_in_order(tiny, t
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         members=r"set/b\d",
-        documents=registry._untagged,
+        documents=running_text._untagged,
     )
     monkeypatch.setitem(registry.ENTRIES, "tiny", entry)
     assert [(one.text, one.source) for one in read("tiny").documents] == [("1/2\n", "tiny#b1"), ("The end", "tiny#b2")]
@@ -209,13 +211,13 @@ def test_addresses_name_a_commit():
 
 
 def test_a_set_of_lines_is_a_document_a_line(tiny, tmp_path):
-    registry.ENTRIES["tiny"] = replace(tiny, documents=registry._lines)
+    registry.ENTRIES["tiny"] = replace(tiny, documents=lines)
     (tmp_path / "second" / "tiny_set" / "tiny.txt").write_bytes(CONTENT)
     assert [(one.text, one.source) for one in read("tiny").documents] == [("one", "tiny#1"), ("two", "tiny#2")]
 
 
 def test_messages_come_without_their_labels():
-    assert [one.text for one in registry._messages("ham\tGo now\n\nspam\tWin\t1", "sms")] == ["Go now", "Win\t1"]
+    assert [one.text for one in labelled._messages("ham\tGo now\n\nspam\tWin\t1", "sms")] == ["Go now", "Win\t1"]
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Scoring = Literal["sum", "characters", "bytes", "pmi", "rest"]
+from lmworks.evaluation.measurement import Measurement
+
+Scoring = Literal["sum", "characters", "bytes", "pmi", "rest", "shared"]
 SCORINGS: dict[Scoring, str] = {
     "sum": "log-likelihood",
     "characters": "by characters",
     "bytes": "by bytes",
     "pmi": "domain PMI",
     "rest": "without the first token",
+    "shared": "by the tokens that both share",
 }
 """How choices are compared: the log-likelihood of each (lm-evaluation-harness' acc); a character's (acc_norm) and a
 byte's (acc_bytes) share of it; less that of the choice after words that only set the domain (Holtzman et al. 2021,
-https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands."""
+https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands; of
+the tokens alone that two sentences share, so that how frequent the other words are does not count."""
 BETWEEN = "\n\n"
 """What stands between an example and what follows it, as in lm-evaluation-harness."""
 
@@ -75,12 +79,80 @@ class Question:
         return _bare(self.shown)
 
 
+@dataclass(frozen=True)
+class Calling:
+    """An item whose answer calls functions, or none."""
+
+    name: str
+    messages: tuple[dict[str, str], ...]
+    functions: tuple[dict[str, Any], ...]
+    """Described as BFCL does it."""
+    wanted: tuple[dict[str, Any], ...]
+    """For each call that is wanted, the values of each argument that are right; none where no function helps."""
+    several: bool = False
+    """Whether several calls are wanted."""
+    group: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What is asked."""
+        return self.messages[-1]["content"]
+
+    @property
+    def text(self) -> str:
+        """What is asked: the calls are no text that one reads elsewhere."""
+        return self.shown
+
+
 def _bare(shown: str) -> str:
     """Without the words of the prompt's form, which no other text has."""
     return shown.removeprefix("Question: ").replace("\nQuestion: ", "\n").replace("\nAnswer:", "\n")
 
 
-Item = Choices | Question
+@dataclass(frozen=True)
+class Association:
+    """A test of what lies nearer to what: two sets of targets, two of attributes, words or sentences."""
+
+    name: str
+    targets: tuple[tuple[str, ...], tuple[str, ...]]
+    attributes: tuple[tuple[str, ...], tuple[str, ...]]
+    titles: tuple[str, str, str, str]
+    """What the four sets are called."""
+    group: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """All of its words or sentences."""
+        return [one for texts in (*self.targets, *self.attributes) for one in texts]
+
+    @property
+    def shown(self) -> str:
+        """The same in a row: there is nothing to ask and no answer to give."""
+        return " ".join(self.texts)
+
+    @property
+    def text(self) -> str:
+        """As shown."""
+        return self.shown
+
+
+Item = Choices | Question | Association | Calling
+
+
+@dataclass(frozen=True)
+class Told:
+    """A figure of a task beside the share of its items that are right."""
+
+    measurement: Measurement
+    """Its name is that of a part of the task: "gap, type 1"."""
+    remark: str = ""
+    """What stands beside it: a probability, or what others print."""
+    above: tuple[float, ...] = ()
+    """Of each item, where the figure is one sum over items by another: what counts for it."""
+    below: tuple[float, ...] = ()
+    """What the item counts for, 0 for nothing."""
+    clusters: tuple[str, ...] = ()
+    """What the item depends on."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +168,7 @@ class Task:
     scored: tuple[Scoring, ...] = ("sum", "characters", "bytes")
     """How its choices are compared; the first that `main` names counts."""
     main: str = "characters"
-    """The scoring that is compared between models; of written answers "exact" or "F1"."""
+    """The scoring that is compared between models; of written answers "exact" or "F1", of calls "held to the form"."""
     domain: str = "Answer:"
     """What stands before a choice where only its domain is known, for PMI."""
     unit: str = "right"
@@ -107,6 +179,12 @@ class Task:
     """Whether solved items may stand before a question."""
     longest: int = 64
     """Tokens of a written answer, at most."""
+    more: Callable[[Sequence[Any]], list[Told]] | None = None
+    """Further figures of its items' scores (`ItemScores`)."""
+    share: bool = True
+    """Whether the share of items that are right is a figure of it."""
+    criticised: str = ""
+    """What its figures are criticised for, in a sentence."""
 
     @property
     def licence(self) -> str:

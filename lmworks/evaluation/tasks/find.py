@@ -14,16 +14,17 @@ from lmworks.evaluation.tasks.own import SUFFIXES, own_task
 
 def tasks() -> dict[str, Task]:
     """Every public task by its name."""
-    return declared("lmworks.evaluation.tasks.sets", Task)
+    return declared("lmworks.evaluation.tasks.sets", Task) | declared("lmworks.evaluation.bias", Task)
 
 
 def find(reference: str) -> Task:
     """A public task, "NAME:GROUP" for one group of its items (blimp:adjunct_island), or a file of one's own.
     ConfigError for a name that is none."""
     known = tasks()
-    if reference in known:
-        return known[reference]
     name, _, group = reference.partition(":")
+    name = {"crows": "crows-pairs"}.get(name, name)
+    if name in known and not group:
+        return known[name]
     if name in known and group:
         return _group(known[name], group)
     if Path(reference).suffix in SUFFIXES or Path(reference).is_file():

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import SCORINGS, Task
+from lmworks.evaluation.tasks.declaration import SCORINGS, Task, Told
 from lmworks.evaluation.tasks.scores import F1, ItemScores
 
 
 def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Measurement]:
-    """The share of items that are right, by each scoring. `what` names the task and its prompts."""
-    return [measured(task, items, figure, what) for figure in items[0].figures]
+    """The share of items that are right, by each scoring, and the task's further figures. `what` names the task and its
+    prompts."""
+    return [one.measurement for one in figures(task, items, what)]
+
+
+def figures(task: Task, items: Sequence[ItemScores], what: str) -> list[Told]:
+    """The same with what stands beside each."""
+    shares = [
+        Told(measured(task, items, one, what), f"{tied:,} tied" if (tied := ties(items, one)) else "")
+        for one in (items[0].figures if task.share else ())
+    ]
+    return [*shares, *(_named(one, what) for one in (task.more(items) if task.more else ()))]
+
+
+def _named(one: Told, what: str) -> Told:
+    return replace(one, measurement=one.measurement.model_copy(update={"name": f"{what}, {one.measurement.name}"}))
+
+
+def main(task: Task, items: Sequence[ItemScores]) -> str:
+    """The scoring that counts: the task's, or the only one that a model of another kind has."""
+    found = items[0].figures
+    return task.main if task.main in found else found[0]
 
 
 def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) -> Measurement:
@@ -75,16 +95,36 @@ def compared(
     ]
 
 
+def differences(task: Task, what: str, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> list[Measurement]:
+    """What the second model's further figures are more than the first's, of the same items, by clusters of them."""
+    earlier = {one.measurement.name: one for one in figures(task, first, what) if one.above}
+    told = []
+    for after in figures(task, second, what):
+        before = earlier.get(after.measurement.name)
+        if before is None or not after.above:
+            continue
+        value, interval = statistics.difference_of_clustered_ratios(
+            (before.above, before.below), (after.above, after.below), before.clusters
+        )
+        told.append(
+            after.measurement.model_copy(
+                update={"value": value, "interval": interval, "difference": True, "chance": None, "ideal": None}
+            )
+        )
+    return told
+
+
 def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> Comparison:
     if [one.item for one in first] != [one.item for one in second]:
         raise ConfigError(f"{what}: the two models were measured on other items; give both the same shots and limit")
-    before, after = ([one.credit(task.main) for one in items] for items in (first, second))
+    by = main(task, first)
+    before, after = ([one.credit(by) for one in items] for items in (first, second))
     groups = [one.group for one in first] if task.clustered else None
     value, interval = statistics.paired_difference(before, after, groups)
     losses = sum(one > other for one, other in zip(before, after, strict=True))
     wins = sum(one < other for one, other in zip(before, after, strict=True))
     difference = Measurement(
-        name=f"{what}, {SCORINGS.get(task.main, task.main)}",  # type: ignore[call-overload]
+        name=f"{what}, {SCORINGS.get(by, by)}",  # type: ignore[call-overload]
         value=value,
         unit=task.unit,
         interval=interval,

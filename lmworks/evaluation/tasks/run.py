@@ -18,19 +18,25 @@ from typing import Literal, overload
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.basics.files import write_json
+from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
+from lmworks.evaluation.bias.association import strengths, vectors_of
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Question, Scoring, Task
+from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.declaration import BETWEEN, Association, Calling, Choices, Item, Question, Scoring, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measurements
-from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices
+from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices, shared
 from lmworks.evaluation.tasks.store import Store
 from lmworks.generation.continuations import Continuation, Reading
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.relatives.vectors import Vectors
 from lmworks.tokens.continuation import encode_pairs
 
+Measured = LanguageModel | Vectors
+"""What tasks are run on: a model, or word vectors, which only tests of associations can be asked."""
 WRITTEN_AT_ONCE = 16
 PROBED = 32
 """Tokens by which a model is known again."""
@@ -88,7 +94,7 @@ class Asked:
 
 @overload
 def evaluate(
-    model: LanguageModel | str | os.PathLike[str],
+    model: Measured | str | os.PathLike[str],
     tasks: str | Sequence[str | Task],
     *,
     shots: int = ...,
@@ -99,7 +105,7 @@ def evaluate(
 ) -> list[Measurement]: ...
 @overload
 def evaluate(
-    model: LanguageModel | str | os.PathLike[str],
+    model: Measured | str | os.PathLike[str],
     tasks: str | Sequence[str | Task],
     *,
     shots: int = ...,
@@ -109,7 +115,7 @@ def evaluate(
     out: str | os.PathLike[str] | None = ...,
 ) -> tuple[list[Measurement], dict[str, list[ItemScores]]]: ...
 def evaluate(
-    model: LanguageModel | str | os.PathLike[str],
+    model: Measured | str | os.PathLike[str],
     tasks: str | Sequence[str | Task],
     *,
     shots: int = 0,
@@ -127,7 +133,7 @@ def evaluate(
     item that cannot be scored.
     """
     asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi)
-    loaded = model if isinstance(model, LanguageModel) else load(model)
+    loaded = model if isinstance(model, Measured) else load(model)
     found = {one.what: run(loaded, one, out) for one in asked}
     figures = [figure for one in asked for figure in measurements(one.task, found[one.what], one.what)]
     if out is not None:
@@ -159,10 +165,10 @@ def keep(out: str | os.PathLike[str], figures: Sequence[Measurement]) -> Path:
 
 
 def run(
-    model: LanguageModel, asked: Asked, out: str | os.PathLike[str] | None = None, reading: Reading | None = None
+    model: Measured, asked: Asked, out: str | os.PathLike[str] | None = None, reading: Reading | None = None
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again."""
-    store = None if out is None else Store(_file(Path(out), asked), asked.digest, _told_by(model))
+    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
     if len(left) < len(asked.items):
@@ -191,16 +197,50 @@ def _file(out: Path, asked: Asked) -> Path:
     return out / f"{name}-{asked.shots}-shots.jsonl"
 
 
-def _told_by(model: LanguageModel) -> list[float]:
-    """What tells a model from others, however its weights are kept: log-probabilities of some tokens."""
+def told_by(model: Measured) -> list[float]:
+    """What tells a model from others, however its weights are kept: log-probabilities of some tokens, or what it makes
+    a vector of."""
+    if isinstance(model, Vectors):
+        return [round(float(one), 4) for one in model.matrix[-1, :PROBED]]
     ids = [7919 * (at + 1) % model.config.vocab_size for at in range(min(PROBED, model.config.context))]
+    if model.config.arrangement == "encoder":
+        return [round(one, 4) for one in model.embed([ids])[0, :PROBED].tolist()]
     [(_, found)] = model.continuations([(ids[:1], ids[1:])])
     return [round(one, 4) for one in found.logprobs]
 
 
-def _scored(model: LanguageModel, asked: Asked, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
-    yield from _choices(model, asked, [one for one in left if isinstance(one, Choices)], reading)
-    yield from _answers(model, asked, [one for one in left if isinstance(one, Question)])
+def _scored(model: Measured, asked: Asked, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
+    tests = [one for one in left if isinstance(one, Association)]
+    vectors = vectors_of(model, [text for one in tests for text in one.texts]) if tests else {}
+    for one in tests:
+        yield ItemScores(one.name, one.group, strengths(vectors, one))
+    choices = [one for one in left if isinstance(one, Choices)]
+    questions = [one for one in left if isinstance(one, Question)]
+    if isinstance(model, Vectors):
+        if choices or questions:
+            raise ConfigError(f"word vectors answer no questions, and {asked.task.name} asks some; take weat")
+        return
+    if choices and model.config.arrangement == "encoder":
+        yield from _masked(model, asked, choices)
+        return
+    yield from _choices(model, asked, choices, reading)
+    yield from _answers(model, asked, questions)
+    yield from calls_scored(model, [one for one in left if isinstance(one, Calling)], asked.task.longest)
+
+
+def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iterator[ItemScores]:
+    """Pairs of sentences by a masked model: each token that both share is masked, one at a time (Nangia et al. 2020,
+    https://arxiv.org/abs/2010.00133, section 3)."""
+    if "shared" not in asked.task.scored:
+        model.must_write()
+    for item in left:
+        sentences = [model.tokenizer.encode(text, special=False) for text in item.choices]
+        places = shared(*sentences)
+        found = [
+            sum(pseudo_logprobs(model.runner, model.tokenizer, ids, own))
+            for ids, own in zip(sentences, places, strict=True)
+        ]
+        yield ItemScores(item.name, item.group, {"shared": found}, item.right)
 
 
 def _choices(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
@@ -227,7 +267,9 @@ def _choices(model: LanguageModel, asked: Asked, left: Sequence[Choices], readin
         if len(found[owner]) == len(item.asked) * (1 + asked.pmi):
             done = found.pop(owner)
             ordered = [done[at] for at in range(len(done))]
-            yield of_choices(item, asked.scored, ordered[: len(item.asked)], ordered[len(item.asked) :])
+            at = first[owner]
+            tokens = [continuation for _, continuation in pairs[at : at + len(item.asked)]]
+            yield of_choices(item, asked.scored, ordered[: len(item.asked)], ordered[len(item.asked) :], tokens)
     if reading.cut:
         progress.note(
             f"{asked.what}: {reading.cut:,} prompts are longer than the {model.config.context:,} tokens that the model "

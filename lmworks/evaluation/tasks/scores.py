@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 from lmworks.evaluation.answer_words import overlap, words
@@ -58,8 +59,10 @@ def of_choices(
     scored: Sequence[Scoring],
     found: Sequence[Continuation],
     domain: Sequence[Continuation] = (),
+    tokens: Sequence[Sequence[int]] = (),
 ) -> ItemScores:
-    """The scores of choices by what was found of each, and of each after the words of the domain alone."""
+    """The scores of choices by what was found of each, and of each after the words of the domain alone. `tokens` are
+    those of two sentences, where what they share is scored."""
     totals = [one.total for one in found]
     by: dict[Scoring, list[float]] = {
         "sum": totals,
@@ -67,9 +70,22 @@ def of_choices(
         "bytes": [total / len(choice.encode()) for total, choice in zip(totals, item.choices, strict=True)],
         "rest": [sum(one.logprobs[1:]) for one in found],
     }
+    if "shared" in scored:
+        places = shared(tokens[0], tokens[1])
+        by["shared"] = [sum(one.logprobs[at] for at in own) for one, own in zip(found, places, strict=True)]
     if domain:
         by["pmi"] = [total - one.total for total, one in zip(totals, domain, strict=True)]
     return ItemScores(item.name, item.group, {name: by[name] for name in scored}, item.right)
+
+
+def shared(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The places of the tokens that two sentences share in their order, in each of them, as CrowS-Pairs' metric.py
+    finds them."""
+    matches = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
+    return (
+        [at for one in matches for at in range(one.a, one.a + one.size)],
+        [at for one in matches for at in range(one.b, one.b + one.size)],
+    )
 
 
 def of_answer(item: Question, answer: str) -> ItemScores:

@@ -11,6 +11,7 @@ from pathlib import Path
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.lab import store
+from lmworks.lab.site.benches import stories
 from lmworks.lab.site.claims import claims
 from lmworks.lab.site.pages import site
 
@@ -21,7 +22,8 @@ MADE = 'content="lmworks lab"'
 def export(folder: Path, folders: Sequence[Path] = (store.SHIPPED,)) -> dict[str, int]:
     """Write every page; the bytes of each file by its path.
 
-    Results are those of the first of `folders` that has one. ConfigError for a folder that holds anything else than an
+    Results are those of the first of `folders` that has one. The live benches have their model where it is on this
+    machine (`benches.stories`). ConfigError for a folder that holds anything else than an
     earlier export: it is replaced as a whole.
     """
     files = site(claims(folders))
@@ -56,4 +58,8 @@ def _once_ours(name: str) -> bool:
     last = parts[-1]
     stem, _, ending = last.partition(".")
     page = ending in ("html", "json", "csv") and len(stem) == 3 and stem[0] == "q" and stem[1:].isdecimal()
-    return len(parts) <= 2 and (page or last in ("index.html", "all.html")) and all(len(one) == 2 for one in parts[:-1])
+    return (
+        len(parts) <= 2
+        and (page or last in ("index.html", "all.html", stories.FILE))
+        and all(len(one) == 2 for one in parts[:-1])
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from lmworks.basics.errors import LmworksError
 from lmworks.lab import page as handbook
 from lmworks.lab.finding import Finding
 from lmworks.lab.site import controls, drawing, numbers, strip
+from lmworks.lab.site.benches import stories
+from lmworks.lab.site.benches.declaration import Bench, benches_of, script_of
 from lmworks.lab.site.claims import OTHERS, Claim, themes
 from lmworks.lab.site.words import FIRST, KEYS, Words, languages
 from lmworks.lab.verdict import PartResult
@@ -34,9 +37,10 @@ ADDRESS = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:)]")
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates(*folders: Path) -> jinja2.Environment:
+    """What fills the pages' templates, and those of other folders made of the same parts."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([*folders, HERE / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -58,6 +62,8 @@ def _templates() -> jinja2.Environment:
         "exceptions": handbook.exceptions,
         "took": handbook.took,
         "example": _example,
+        "data": _data,
+        "words_of": _words_of,
     }
     return made
 
@@ -112,6 +118,17 @@ def _example(recipe: dict[str, Any]) -> str:
     return f"{plain[-1]}={recipe[plain[-1]]}" if plain else ""
 
 
+def _data(value: Any) -> Markup:
+    """A value as JSON that can stand in a script element."""
+    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _words_of(words: Words, group: str) -> dict[str, str]:
+    """What a bench's script says: its words but those that stand in the page already."""
+    said = {**words.group("bench"), **words.group(group)}
+    return {key: text for key, text in said.items() if key not in ("title", "intro") and not key.startswith("control_")}
+
+
 def _options(recipe: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, controls.written(value)) for name, value in recipe.items() if value is not None]
 
@@ -137,15 +154,18 @@ def compared(stored: Finding | None, new: Finding, asked: Sequence[str] = ()) ->
 
 
 def site(claims: Sequence[Claim]) -> dict[str, bytes]:
-    """Every file of the site by its path."""
+    """Every file of the site by its path; with the model of the live benches where it is on this machine."""
     return {name: make() for name, make in files(claims).items()}
 
 
 def files(claims: Sequence[Claim], served: bool = False) -> dict[str, Callable[[], bytes]]:
     """What makes each file of the site, by its path."""
     made: dict[str, Callable[[], bytes]] = {}
+    alive = not stories.missing()
+    if alive:
+        made[stories.FILE] = stories.script
     for code in languages():
-        one = Pages(claims, Words.of(code), served)
+        one = Pages(claims, Words.of(code), served, alive)
         folder = "" if code == FIRST else f"{code}/"
         made[f"{folder}index.html"] = functools.partial(_encoded, one.front)
         made[f"{folder}all.html"] = functools.partial(_encoded, one.whole)
@@ -166,8 +186,10 @@ def _encoded(make: Callable[..., str], *arguments: Any) -> bytes:
 class Pages:
     """The pages of one language."""
 
-    def __init__(self, claims: Sequence[Claim], words: Words, served: bool = False) -> None:
+    def __init__(self, claims: Sequence[Claim], words: Words, served: bool = False, alive: bool = False) -> None:
         self.claims, self.words, self.served = claims, words, served
+        self.alive = alive
+        """Whether the file with the live benches' model lies beside the pages."""
 
     def front(self) -> str:
         """Every claim by theme."""
@@ -181,7 +203,9 @@ class Pages:
             "after": self.claims[index + 1] if index + 1 < len(self.claims) else None,
         }
         title = f"{one.number}. {self.title(one)}"
-        return self._page("claim.html", f"{one.stem}.html", title=title, claim=one, fields=self._fields(one), **around)
+        shown = benches_of(one.number)
+        facts = {"claim": one, "fields": self._fields(one), "benches": shown, **around}
+        return self._page("claim.html", f"{one.stem}.html", shown, title=title, **facts)
 
     def beside(self, claim: Claim, new: Finding, result: str, asked: Sequence[str] = ()) -> str:
         """A new result beside the stored one, as a part of the claim's page. `result` is the address of its file,
@@ -213,11 +237,13 @@ class Pages:
         except LmworksError:  # an extra is missing here: the page says how to run it elsewhere
             return []
 
-    def _page(self, template: str, path: str, **facts: Any) -> str:
+    def _page(self, template: str, path: str, shown: Sequence[Bench] = (), **facts: Any) -> str:
         groups = [(name, [one for one in self.claims if one.theme == name]) for name in (*themes(), OTHERS)]
-        style, script = f"{_asset('colours.css')}\n{_asset('site.css')}", _asset("site.js")
+        scripts = [asset("site.js"), *([script_of(shown)] if shown else [])]
+        allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts]
+        weights = stories.FILE if self.alive and any(one.live for one in shown) else ""
         return (
-            _templates()
+            templates()
             .get_template(template)
             .render(
                 t=self.words,
@@ -230,9 +256,10 @@ class Pages:
                 groups=[(name, some) for name, some in groups if some],
                 name_of=self.title,
                 served=self.served,
-                style=Markup(style),
-                script=Markup(script),
-                hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+                style=style("site.css", *(["bench.css"] if shown else [])),
+                scripts=[Markup(one) for one in scripts],
+                allowed=Markup(" ".join([*allowed, *(["'self'"] if weights else [])])),
+                weights=weights,
                 **facts,
             )
         )
@@ -243,6 +270,12 @@ def _address(code: str, here: str, path: str) -> str:
     return f"{'' if here == FIRST else '../'}{'' if code == FIRST else f'{code}/'}{path}"
 
 
+def style(*sheets: str) -> Markup:
+    """The colours, and these sheets."""
+    return Markup("\n".join(map(asset, ("colours.css", *sheets))))
+
+
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script that lies in the pages."""
     return (HERE / name).read_text(encoding="utf-8").strip()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.sources import Chosen, Named, NeighbourRows, OfExperts, Rows, Source
+from lmworks.models.vision.config import ImageConfig
 
 
 def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
@@ -80,9 +81,21 @@ def _absent(name: str, config: ModelConfig) -> bool:
         or _absent_position(name, config)
         or (name.startswith("embedding_projection.") and config.embedding_dim is None)
         or (name.startswith("segment.") and not config.segments)
+        or _absent_of_images(name, config)
         or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)
         or (".feed_forward." in name and name.endswith((".up.bias", ".down.bias")) and not config.feed_forward_bias)
+    )
+
+
+def _absent_of_images(name: str, config: ModelConfig) -> bool:
+    """Does the name belong to a part that this network, or one that reads no images, has not?"""
+    if not isinstance(config, ImageConfig):
+        return name.startswith(("patches.", "pool."))
+    return (
+        (name == "patches.projection.bias" and not config.patch_bias)
+        or (name == "patches.class_token" and not config.class_token)
+        or (name.startswith("pool.") and config.image_state != "attention")
     )
 
 

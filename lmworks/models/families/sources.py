@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
@@ -76,6 +76,17 @@ class SingleRow:
 
 
 @dataclass(frozen=True)
+class Shaped:
+    """Our tensor is theirs in another shape, its numbers in the same order: a matrix of patches that lies there as a
+    convolution, a learned place between axes of length 1."""
+
+    name: str
+    theirs: Callable[[Any], tuple[int, ...]]
+    """Their shape, by the config."""
+    ours: Callable[[Any], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Chosen:
     """Theirs has other names, or another order, in some networks."""
 
@@ -85,7 +96,7 @@ class Chosen:
     otherwise: Named
 
 
-Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow
+Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow | Shaped
 
 Source = Named | Chosen
 
@@ -203,3 +214,11 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
     import torch
 
     return torch.stack(list(parts))
+
+
+def reshaped(source: Shaped, tensor: Tensor, config: Any) -> Tensor:
+    """Theirs in our shape; ModelError where it has another than config.json asks for."""
+    expected = source.theirs(config)
+    if tuple(tensor.shape) != expected:
+        raise ModelError(f"{source.name} has the shape {list(tensor.shape)}, and config.json asks for {list(expected)}")
+    return tensor.reshape(source.ours(config))

@@ -20,6 +20,7 @@ from lmworks.models.families.sources import (
     OfExperts,
     Ordered,
     Rows,
+    Shaped,
     SingleRow,
     Source,
     Transposed,
@@ -29,6 +30,7 @@ from lmworks.models.families.sources import (
     in_order,
     left_there,
     of_one_expert,
+    reshaped,
     rows_joined,
     rows_of,
     stacked,
@@ -50,6 +52,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "relu": "relu",
     "relu2": "relu_squared",
+    "quick_gelu": "quick_gelu",
 }
 
 THEIR_ACTIVATIONS = {
@@ -59,6 +62,7 @@ THEIR_ACTIVATIONS = {
     "relu": "relu",
     "relu_squared": "relu2",
     "xielu": "xielu",
+    "quick_gelu": "quick_gelu",
 }
 
 
@@ -114,6 +118,8 @@ class Family:
     """Layers with a window may have rotary settings of their own."""
     examples: tuple[str, ...] = ()
     """Public models of this architecture, for docs/models.md."""
+    config: type[ModelConfig] = ModelConfig
+    """What its config.json becomes."""
     usual: Mapping[str, Any] = field(default_factory=dict)
     """Theirs where these models differ from the defaults in what decides that page."""
 
@@ -150,7 +156,7 @@ class Family:
                     f"config.json of a {self.name} model holds values of the wrong kind ({error}); fetch it again"
                 ) from None
         try:
-            return ModelConfig(family=self.name, **ours)
+            return self.config(family=self.name, **ours)
         except ConfigError as error:
             raise ModelError(f"config.json of a {self.name} model: {error}") from None
 
@@ -160,11 +166,12 @@ class Family:
         expressed = {"family", "rope_theta", "rope_scaling", *self.settings, *self.fixed}
         if self.more_to is not None:
             expressed |= set(self.told)
-        default = {name: field.default for name, field in ModelConfig.model_fields.items()}
+        fields = type(config).model_fields
+        default = {name: field.default for name, field in fields.items()}
         default |= {"kv_heads": config.heads, "head_dim": config.dim // config.heads, "hidden_dim": 4 * config.dim}
         if (kind := config.position_declaration.settings) is not None:
             default["position_settings"] = kind()
-        for name in ModelConfig.model_fields:
+        for name in fields:
             value, expected = getattr(config, name), self.fixed.get(name, default[name])
             if (name not in expressed or name in self.fixed) and value != expected and name not in self.settings:
                 raise ModelError(
@@ -261,6 +268,8 @@ class Family:
                 tensor = in_order(source.name, take(source.name), source.order(config))
             elif isinstance(source, OfExperts):
                 tensor = of_one_expert(source, take(source.name), config)
+            elif isinstance(source, Shaped):
+                tensor = reshaped(source, take(source.name), config)
             elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
@@ -297,6 +306,8 @@ class Family:
                 theirs[source.name] = ours[name][source.order(config).argsort()]
             elif isinstance(source, OfExperts):
                 of_experts.setdefault(source.name, []).append(as_of_all(source, ours[name]))
+            elif isinstance(source, Shaped):
+                theirs[source.name] = ours[name].reshape(source.theirs(config)).contiguous()
             elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
@@ -310,8 +321,8 @@ class Family:
 
     def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
         """A file may hold a tied head beside its embedding; if the two differ, one of them would be lost."""
-        head, embedding = theirs.get(str(self.tensors["head.weight"])), ours["embedding.weight"]
-        if config.tied and head is not None and not _equal(head, embedding):
+        head = theirs.get(str(self.tensors.get("head.weight")))
+        if config.tied and head is not None and not _equal(head, ours["embedding.weight"]):
             raise ModelError(
                 f"config.json says that head and embedding are one matrix, and {self.tensors['head.weight']} holds "
                 "another one; set tie_word_embeddings to false there, or fetch the model again"
@@ -350,7 +361,7 @@ class Family:
             (bool(self.ignored) and name.endswith(self.ignored))
             or name in self.copies
             or self._is_further(name, config)
-            or (config.tied and name == self.tensors["head.weight"])
+            or (config.tied and name == self.tensors.get("head.weight"))
         )
 
 

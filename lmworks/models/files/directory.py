@@ -30,8 +30,8 @@ from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
+from lmworks.models.network_class import network_class
 from lmworks.models.precision import DTYPES
-from lmworks.models.relatives.recurrent import network_class
 from lmworks.models.unread import NOT_FINITE, Later, at_once, in_type, nothing, unread_of
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
@@ -153,7 +153,7 @@ def network_of(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
         )
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
-        common = tensors["embedding.weight"].dtype
+        common = (tensors["embedding.weight"] if "embedding.weight" in tensors else next(iter(tensors.values()))).dtype
         tensors = {
             name: in_type(tensor, common) if tensor.is_floating_point() and not name.endswith(OWN_TYPE) else tensor
             for name, tensor in tensors.items()
@@ -164,7 +164,7 @@ def network_of(
             if not torch.isfinite(tensor.sum(dtype=torch.float32)):
                 raise ModelError(NOT_FINITE.format(name))
     network = build_network(config, tensors, network_class(config))
-    if isinstance(network.head, AdaptiveSoftmax):
+    if isinstance(getattr(network, "head", None), AdaptiveSoftmax):
         network.head.check_ranks()
     return network
 

@@ -9,7 +9,9 @@ tokenizer.json of each family. SmolLM2 splits every digit off, which transformer
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
@@ -75,13 +77,26 @@ _WHOLE_WORDS_FIRST = {
 _LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
 
 
+class Described(Protocol):
+    """What says of a vocabulary what a GGUF file says of it."""
+
+    @property
+    def path(self) -> Path:
+        """Its name is what errors call it."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`tokenizer.ggml.tokens` and the like."""
+
+
 def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
     """The tokenizer of a GGUF file; ModelError where it has none, or one of an unknown kind."""
-    return Tokenizer(read_gguf_vocabulary(file))
+    return Tokenizer(read_vocabulary(file))
 
 
-def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
-    """The vocabulary of a GGUF file; ModelError where it has none, or one of an unknown kind."""
+def read_vocabulary(file: Described) -> Vocabulary:
+    """The vocabulary that a GGUF file, or what is like one, describes; ModelError where it has none, or one of an
+    unknown kind."""
     facts = _Facts(file)
     kind = facts.text("model")
     if kind == "gpt2":
@@ -220,7 +235,7 @@ def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
 class _Facts:
     """The `tokenizer.ggml.*` entries, each checked to be of its kind."""
 
-    def __init__(self, file: GGUFFile) -> None:
+    def __init__(self, file: Described) -> None:
         self.file = file
         self.tokens: list[str] = self.entries("tokens", str)
         self.ids = {token: number for number, token in enumerate(self.tokens)}

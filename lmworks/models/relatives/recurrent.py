@@ -15,7 +15,6 @@ Bahdanau's decoder attends with the state before the step; this one with the sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -263,8 +262,3 @@ class RecurrentNetwork(Network):
                 state, fed = torch.where(here, following, state), torch.where(here, out, fed)
             steps.append(out)
         return torch.stack(steps, dim=1), state, fed
-
-
-def network_class(config: Any) -> type[Network]:
-    """The class whose networks a config shapes."""
-    return RecurrentNetwork if isinstance(config, RecurrentConfig) else Network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -10,9 +11,10 @@ from fastapi.responses import Response
 from lmworks.generation.handle import Delta
 from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.generation.sequence import Token
+from lmworks.generation.tool_calls import CallReader
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.cited import cited_answer, way_of
-from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
@@ -32,9 +34,9 @@ def routes(models: ServedModels) -> APIRouter:
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
-        prompt, constraint = await _prompt(service, asked), asked.constraint
+        prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
         jobs = [
-            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
+            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)
@@ -64,14 +66,20 @@ class _ChatChoice:
         self._text = ""
         self._content: list[Facts] = []
         self._finish: str | None = None
+        self._reader = CallReader() if asked.tools and asked.tool_choice != "none" else None
+        self._calls: list[Facts] = []
 
     def chunk(self, delta: Delta) -> Facts | None:
         content = [self._log(token) for token in delta.tokens] if self._logprobs else []
-        self._text, self._finish = self._text + delta.text, reason(delta)
+        self._finish, text, calls = reason(delta), delta.text, list[Facts]()
+        if self._reader is not None:
+            text, calls = self._read(self._reader, delta)
+        self._text += text
         self._content += content
-        message: Facts = {"content": delta.text} if delta.text else {}
-        if not self._begun:
-            self._begun, message = True, {"role": "assistant", "content": delta.text}
+        message: Facts = ({"content": text} if text else {}) | ({"tool_calls": calls} if calls else {})
+        if not self._begun and (message or self._reader is None or self._finish is not None):
+            opening = {"role": "assistant", "content": None if calls and not text else text}
+            self._begun, message = True, opening | message
         if not message and not content and self._finish is None:
             return None
         return {
@@ -84,10 +92,33 @@ class _ChatChoice:
     def whole(self) -> Facts:
         return {
             "index": self._number,
-            "message": {"role": "assistant", "content": self._text, "refusal": None},
+            "message": self._message,
             "logprobs": {"content": self._content, "refusal": None} if self._logprobs else None,
             "finish_reason": self._finish,
         }
+
+    @property
+    def _message(self) -> Facts:
+        if not self._calls:
+            return {"role": "assistant", "content": self._text, "refusal": None}
+        return {"role": "assistant", "content": self._text or None, "refusal": None, "tool_calls": self._calls}
+
+    def _read(self, reader: CallReader, delta: Delta) -> tuple[str, list[Facts]]:
+        """The words of a delta, and what it tells of calls."""
+        pieces = reader.read(delta.text)
+        if self._finish is not None:
+            pieces += reader.end()
+            self._finish = "tool_calls" if self._finish == "stop" and reader.calls and not reader.cut else self._finish
+        told: list[Facts] = []
+        for piece in pieces:
+            if piece.name is not None:
+                call = {"id": f"call_{secrets.token_hex(12)}", "type": "function"}
+                self._calls.append(call | {"function": {"name": piece.name, "arguments": ""}})
+                told.append({"index": piece.call} | call | {"function": {"name": piece.name, "arguments": ""}})
+            if piece.arguments:
+                self._calls[piece.call]["function"]["arguments"] += piece.arguments
+                told.append({"index": piece.call, "function": {"arguments": piece.arguments}})
+        return "".join(piece.content for piece in pieces), told
 
     def _log(self, token: Token) -> Facts:
         return self._told(token.id, token.logprob) | {

@@ -17,8 +17,8 @@ from lmworks.grounding.index import Index
 from lmworks.grounding.telling import facts_of, where
 from lmworks.serving.api.answering import FINGERPRINT, Facts, event
 from lmworks.serving.api.attending import attended
+from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.documents import index_of, question_of
-from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD, Cited
 from lmworks.serving.service import Service
@@ -77,6 +77,7 @@ def _fits(asked: ChatRequest) -> None:
     """Refused for settings that an answer from documents cannot keep to."""
     form = asked.structured_outputs or (asked.response_format and asked.response_format.type != "text")
     unfit = {
+        "tools": asked.tools,
         "n": asked.answers > 1,
         "logprobs": asked.logprobs,
         "stop": asked.stop,

@@ -24,7 +24,8 @@ from lmworks.models.adapted import rows_adapted
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.serving.api.answering import adapter_of
-from lmworks.serving.api.requests import Message, StrictModel, Text, Tokens
+from lmworks.serving.api.chat_requests import Message
+from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service

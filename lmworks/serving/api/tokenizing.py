@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import adapter_of
-from lmworks.serving.api.requests import Message, StrictModel, Text, Token
+from lmworks.serving.api.chat_requests import Message, ToolList, tools_of
+from lmworks.serving.api.requests import StrictModel, Text, Token
 from lmworks.serving.models import ServedModels
 from lmworks.tokens.chat.conversation import encode_chat
 
@@ -25,6 +26,9 @@ class TokenizeRequest(StrictModel):
     model: Name = None
     prompt: Text | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)] | None = None
+    tools: ToolList | None = None
+    """Functions that the model is shown with the conversation."""
+
     add_special_tokens: bool | None = None
     """What the tokenizer puts around a text; true unless given."""
 
@@ -38,6 +42,8 @@ class TokenizeRequest(StrictModel):
     def _one(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give a prompt or messages")
+        if self.tools and self.messages is None:
+            raise ValueError("tools go with messages")
         return self
 
 
@@ -95,4 +101,9 @@ def _encoded(model: LanguageModel, asked: TokenizeRequest) -> list[int]:
         return model.tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
     model.must_converse()
     turns = [message.turn for message in asked.messages or ()]
-    return encode_chat(model.tokenizer, turns, add_generation_prompt=asked.add_generation_prompt is not False)
+    return encode_chat(
+        model.tokenizer,
+        turns,
+        add_generation_prompt=asked.add_generation_prompt is not False,
+        tools=tools_of(asked.tools),
+    )

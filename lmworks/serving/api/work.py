@@ -24,6 +24,7 @@ from lmworks.generation.constraints import Constraint
 from lmworks.generation.handle import Delta, RequestHandle, deltas_of
 from lmworks.generation.request import LogprobOptions, Prompt, Request
 from lmworks.generation.strategies import Strategy
+from lmworks.generation.tool_calls import Tools
 from lmworks.serving.errors import Refused, late, refusal, stopping
 from lmworks.serving.service import Service
 
@@ -42,6 +43,8 @@ class Job:
     constraint: Constraint | None = None
     logprobs: LogprobOptions = field(default=LogprobOptions(written=False))
     adapter: str | None = None
+    tools: Tools | None = None
+    """What the answer may call; the prompt is then a conversation."""
 
 
 class Work:
@@ -128,7 +131,8 @@ def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
     model, read = service.model, dict[int, list[int]]()
     for job in jobs:
         if id(job.prompt) not in read:
-            read[id(job.prompt)] = model.encode_prompt(job.prompt, model.config.context)
+            shown = () if job.tools is None else job.tools.shown
+            read[id(job.prompt)] = model.encode_prompt(job.prompt, model.config.context, shown)
     return [
         model.request(
             read[id(job.prompt)],
@@ -137,6 +141,7 @@ def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
             job.stops,
             logprobs=job.logprobs,
             constraint=job.constraint,
+            tools=job.tools,
             guess=service.lookup,
             adapter=job.adapter,
         )

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from lmworks.lab import registry, store
 from lmworks.lab.scale import Scale
+from lmworks.lab.site.benches.declaration import benches
 from lmworks.lab.site.claims import Claim, claims
 from lmworks.lab.site.pages import Pages, files
 from lmworks.lab.site.words import FIRST, Words, languages
@@ -74,6 +75,7 @@ class Shelf:
 
 def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) -> Shelf:
     """Put the pages into an application; without `runs`, nothing is run."""
+    benches()  # imported here, and not by the threads that make pages
     shelf = Shelf(folders, controlled=runs is not None)
     router = APIRouter(include_in_schema=False)
 

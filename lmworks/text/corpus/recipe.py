@@ -199,6 +199,11 @@ class SplitSettings(Config):
     ngrams: int = Field(default=13, ge=1)
     """Words in the runs whose overlap between training and held-out text is measured."""
 
+    counterfactual: str = "none"
+    """Whose words are swapped in a counterpart of each training document that has some, put after it (Lu et al. 2018,
+    https://arxiv.org/abs/1807.11714): gender, gender-without-names, or a file with two words a line; none for no
+    counterparts."""
+
 
 class CorpusRecipe(RecipeFile):
     """Everything that shapes a corpus."""

@@ -96,6 +96,8 @@ class CorpusReport:
     train: Side
     held_out: Side
     overlap: Shared
+    counterparts: int = 0
+    """Training documents that are another one's counterpart, with words swapped."""
     folder: str = ""
 
     def at(self, folder: Path) -> CorpusReport:
@@ -124,6 +126,7 @@ def of(work: Path, recipe: CorpusRecipe) -> CorpusReport:
         train=_side(counts["split"], "train"),
         held_out=_side(counts["split"], "held_out"),
         overlap=_overlap(work, recipe),
+        counterparts=counts["split"]["counterparts"],
     )
 
 

@@ -48,6 +48,7 @@ from lmworks.text.corpus.steps import (
     writer,
 )
 from lmworks.text.corpus.words import WORDS
+from lmworks.text.counterfactual import swaps_named
 from lmworks.text.splits import place
 
 QUALITY = {
@@ -126,7 +127,8 @@ class Stages:
 
     def split(self) -> Stage:
         """The result's files."""
-        steps = [*self._left(self._dropped("near")), named(AssignSides(self._threshold()), "split")]
+        swaps = swaps_named(self.recipe.split.counterfactual)
+        steps = [*self._left(self._dropped("near")), named(AssignSides(self._threshold(), swaps), "split")]
         return Stage("split", self.recipe.tasks, [*steps, result_writer(self.work / "result")])
 
     def overlap(self) -> Stage:

@@ -22,6 +22,7 @@ from datatrove.pipeline.writers.jsonl import JsonlWriter
 from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
 from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings
+from lmworks.text.counterfactual import Swaps, counterpart
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import ngrams_found, parts, place
@@ -192,23 +193,34 @@ class LoadKept(PipelineStep):
 
 
 class AssignSides(PipelineStep):
-    """Say for each document whether it is held out: by its hash, so that it never changes sides."""
+    """Say for each document whether it is held out: by its hash, so that it never changes sides. After what is trained
+    on comes its counterpart, where words are swapped."""
 
     type, name = "SPLIT", "split"
 
-    def __init__(self, below: float) -> None:
+    def __init__(self, below: float, swaps: Swaps | None = None) -> None:
         super().__init__()
-        self.below = below
+        self.below, self.swaps = below, swaps
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
         """Yield the records with their `split`."""
         for record in data:
             side = "held_out" if place(document_of(record)) < self.below else "train"
-            record.metadata["split"] = side
-            self.stat_update(f"{side}_documents")
-            self.stat_update(f"{side}_characters", value=len(record.text))
-            self.stat_update(f"{side}_bytes", value=len(record.text.encode("utf-8")))
-            yield record
+            other = None if self.swaps is None or side == "held_out" else counterpart(document_of(record), self.swaps)
+            yield self._counted(record, side)
+            if other is not None:
+                self.stat_update("counterparts")
+                metadata = record.metadata | {"source": other.source}
+                if other.messages is not None:
+                    metadata |= {"messages": list(other.messages)}
+                yield self._counted(Record(other.text, f"{record.id}-counterpart", metadata=metadata), side)
+
+    def _counted(self, record: Record, side: str) -> Record:
+        record.metadata["split"] = side
+        self.stat_update(f"{side}_documents")
+        self.stat_update(f"{side}_characters", value=len(record.text))
+        self.stat_update(f"{side}_bytes", value=len(record.text.encode("utf-8")))
+        return record
 
 
 def writer(folder: Path) -> JsonlWriter:

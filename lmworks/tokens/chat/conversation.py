@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from lmworks.basics.errors import DataError, ModelError
 from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
+from lmworks.tokens.chat.tools import Tool, with_tools
 from lmworks.tokens.tokenizer import Tokenizer
 
 _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
@@ -25,17 +26,23 @@ that grows with the square of their number. Earlier ones are found by what stand
 
 
 def encode_chat(
-    tokenizer: Tokenizer, messages: Sequence[Message], add_generation_prompt: bool = True, most: int | None = None
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    add_generation_prompt: bool = True,
+    most: int | None = None,
+    tools: Sequence[Tool] = (),
 ) -> list[int]:
     """The ids of a rendered conversation. BOS and EOS are the template's business: nothing is added.
 
     Equal to transformers' `apply_chat_template` unless a message holds a special token's text (which stays
     text here), or an assistant's turn begins with white space that would merge with what stands before it.
-    ConfigError, before anything is tokenized, for a conversation that certainly has more than `most` tokens.
+    ConfigError, before anything is tokenized, for a conversation that certainly has more than `most` tokens. It tells
+    the model of `tools` that it may call, in whatever way the template has for that (`tools.py`).
     """
-    text = tokenizer.chat.render_marked(messages, add_generation_prompt)
+    chat, messages = with_tools(tokenizer.chat, messages, tools)
+    text = chat.render_marked(messages, add_generation_prompt)
     tokenizer.must_fit(unmarked(text), most)
-    cuts = [0, *_answers(tokenizer.chat, messages, text), len(text)]
+    cuts = [0, *_answers(chat, messages, text), len(text)]
     return [number for start, end in pairwise(cuts) for number in _encode_piece(tokenizer, text[start:end], start > 0)]
 
 

@@ -11,14 +11,16 @@ and the places where a message and the template's text around it could make one 
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lmworks.basics.errors import DataError, ModelError
 from lmworks.tokens.chat.sandbox import TemplateError, sandbox
 
 Message = Mapping[str, Any]
+Words = Callable[[str], str]
 
 ROLES = ("system", "user", "assistant", "tool", "developer", "function", "ipython")
 """Who may speak. Some templates write the role into a special token, so it cannot be any text."""
@@ -52,6 +54,7 @@ class ChatTemplate:
         self, source: str, tokens: Mapping[str, str] | None = None, name: str = "the model", special: Iterable[str] = ()
     ) -> None:
         self.source, self.name, self.tokens = source, name, dict(tokens or {})
+        self._tools: list[Message] = []
         self.is_plain = source == PLAIN
         """Whether this is lmworks' own plain dialogue, because the model has no chat template."""
         texts = sorted((text for text in special if text), key=len, reverse=True)
@@ -65,9 +68,16 @@ class ChatTemplate:
             how = f"is not a template ({error})" if error.kind == "syntax" else f"cannot be used ({error})"
             raise self._broken(how) from error
 
+    def showing(self, tools: Iterable[Message]) -> ChatTemplate:
+        """The same template, which is given these tools: {"type": "function", "function": {...}}."""
+        other = copy.copy(self)
+        other._tools = list(tools)
+        return other
+
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """The text of a conversation, as transformers renders it."""
-        return self._render([_plain(message, str) for message in _checked(messages)], add_generation_prompt)
+        plain = [_plain(message, str, str) for message in checked(messages)]
+        return self._render(plain, add_generation_prompt, self._tools)
 
     def render_marked(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """As `render`, with OPEN and CLOSE around each special token's text that stands in a message, and CUT
@@ -75,10 +85,12 @@ class ChatTemplate:
 
         DataError where the template does something else because of the marks: the text is then not safe.
         """
-        plain = [_plain(message, str) for message in _checked(messages)]
-        marked = [_plain(message, self._marked) for message in messages]
-        text = self._render(marked, add_generation_prompt)
-        if marked != plain and unmarked(text) != unmarked(self._render(plain, add_generation_prompt)):
+        plain = [_plain(message, str, str) for message in checked(messages)]
+        marked = [self._all_marked(message) for message in messages]
+        text = self._render(marked, add_generation_prompt, [self._all_marked(one) for one in self._tools])
+        if (marked != plain or self._tools) and unmarked(text) != unmarked(
+            self._render(plain, add_generation_prompt, self._tools)
+        ):
             raise DataError(
                 "a message holds the text of a special token, and the chat template of "
                 f"{self.name} rewrites it; take it out of the message"
@@ -92,24 +104,25 @@ class ChatTemplate:
             return {}
         ended = []
         for place, message in enumerate(messages):
-            marked = _plain(message, self._marked)
+            marked = self._all_marked(message)
             if isinstance(said := marked.get("content"), str) and (core := said.rstrip()):
                 marked["content"] = core + chr(_FIRST_END + place) + said[len(core) :]
             ended.append(marked)
-        found, ends = self._render(ended, False), dict[int, int]()
+        tools = [self._all_marked(one) for one in self._tools]
+        found, ends = self._render(ended, False, tools), dict[int, int]()
         for before, one in enumerate(_ENDS.finditer(found)):
             ends[ord(one[0]) - _FIRST_END] = one.start() - before
         return ends if text.startswith(_ENDS.sub("", found)) else {}
 
-    def _render(self, messages: list[Any], add_generation_prompt: bool) -> str:
+    def _render(self, messages: list[Any], add_generation_prompt: bool, tools: list[Any]) -> str:
         variables = self.tokens | {
             "messages": messages,
             "add_generation_prompt": add_generation_prompt,
-            "tools": None,
+            "tools": tools or None,
             "documents": None,
         }
         try:
-            return sandbox().render(self.source, variables, _size(messages))
+            return sandbox().render(self.source, variables, _size(messages) + _size(tools))
         except TemplateError as error:
             if error.kind == "refused":
                 raise DataError(f"the chat template of {self.name} refuses these messages: {error}") from error
@@ -119,6 +132,13 @@ class ChatTemplate:
                     "each needs a role and a content"
                 ) from error
             raise self._broken(f"was stopped: {error}") from error
+
+    def _all_marked(self, value: Any) -> Any:
+        return _plain(value, self._marked, self._marked_name)
+
+    def _marked_name(self, text: str) -> str:
+        """A field's name is looked up by the template, so that it stays as it is but for whole special tokens."""
+        return self.special.sub(lambda found: OPEN + found[0] + CLOSE, _MARKS.sub("", text))
 
     def _marked(self, text: str) -> str:
         text = _MARKS.sub("", text)
@@ -145,7 +165,8 @@ def unmarked(text: str) -> str:
     return _MARKS.sub("", text)
 
 
-def _checked(messages: Sequence[Message]) -> Sequence[Message]:
+def checked(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages; DataError for what is no conversation."""
     if isinstance(messages, str | Mapping) or not messages:
         raise DataError("a conversation is a list of at least one message; each has a role and a content")
     for place, message in enumerate(messages, 1):
@@ -159,18 +180,19 @@ def _checked(messages: Sequence[Message]) -> Sequence[Message]:
     return messages
 
 
-def _plain(value: Any, text: Any, key: str = "", depth: int = 0) -> Any:
-    """A copy out of plain JSON values, every string but roles and types through `text`; None is left out."""
+def _plain(value: Any, text: Words, names: Words, key: str = "", depth: int = 0) -> Any:
+    """A copy out of plain JSON values, every string but roles and types through `text`, and the names of fields through
+    `names`; None is left out."""
     if depth > _DEEPEST:
         raise DataError(f"a message holds lists more than {_DEEPEST} deep; flatten it")
     if isinstance(value, Mapping):
         return {
-            str(name): _plain(inner, text, str(name), depth + 1)
+            names(str(name)): _plain(inner, text, names, str(name), depth + 1)
             for name, inner in value.items()
             if depth or inner is not None
         }
     if isinstance(value, list | tuple):
-        return [_plain(inner, text, key, depth + 1) for inner in value]
+        return [_plain(inner, text, names, key, depth + 1) for inner in value]
     if isinstance(value, str):
         return str(value) if key in {"role", "type"} else text(str(value))
     if value is None or isinstance(value, bool | int | float):

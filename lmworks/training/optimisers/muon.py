@@ -10,7 +10,7 @@ ranks hold some rows each, the iteration needs all of them: each rank gathers th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -85,13 +85,14 @@ def _step(group: Group, given: Sequence[Stepped]) -> None:
             start = max(begin, first)
             stop = max(start, min(begin + len(part), first + len(weight)))
             here = slice(start - begin, stop - begin)
-            by_shape.setdefault(tuple(part.shape), []).append((part, weight[start - first : stop - first], here))
+            rows = part.flatten(1)  # a convolution's filters are the rows of a matrix
+            by_shape.setdefault(tuple(rows.shape), []).append((rows, weight[start - first : stop - first], here))
             begin += len(part)
     for (height, width), parts in by_shape.items():
         stacked = torch.stack([direction for direction, *_ in parts])
         steps = orthogonalised(stacked, dtype=given[0].parameter.dtype)
         scale = max(1.0, height / width) ** 0.5
-        moves = [step[here] for step, (*_, here) in zip(steps, parts, strict=True)]
+        moves = [step[here].view(rows.shape) for step, (_, rows, here) in zip(steps, parts, strict=True)]
         torch._foreach_add_([rows for _, rows, _ in parts], moves, alpha=-group["lr"] * scale)
 
 
@@ -102,12 +103,12 @@ def _make(network: Network, parameters: Named, config: MuonSettings) -> torch.op
     from lmworks.training.rules import Rules
 
     matrices = {
-        name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim == 2 and not _gates(name)
+        name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim in (2, 4) and not _gates(name)
     }
     rest = {name: one for name, one in parameters.items() if name not in matrices}
     made = [group | {"rule": adamw.RULE} for group in groups(rest, config, config.embedding_learning_rate)]
     if matrices:
-        splits = [_heights(name, one, network.config) for name, one in matrices.items()]
+        splits = [_heights(name, one, _of_tower(name, network.config)) for name, one in matrices.items()]
         made += [group | {"rule": RULE, "splits": splits} for group in groups(matrices, config)]
     return Rules(made, config)
 
@@ -126,8 +127,15 @@ def _gates(name: str) -> bool:
 
 
 def _in_blocks(name: str) -> bool:
-    """Is it in a block, of the decoder or of the encoder beside it?"""
-    return name.startswith(("blocks.", "encoder.blocks."))
+    """Is it in a block, of the decoder, of the encoder beside it, or of one of two towers?"""
+    return name.startswith(("blocks.", "encoder.blocks.", "image.blocks.", "text.blocks."))
+
+
+def _of_tower(name: str, config: Any) -> ModelConfig:
+    """The config of the blocks that a matrix is in: that of its tower, where there are two."""
+    tower = name.partition(".")[0]
+    found: ModelConfig = getattr(config, tower) if tower in ("image", "text") else config
+    return found
 
 
 def _working(counted: Counted) -> float:

@@ -29,6 +29,8 @@ from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
+from lmworks.models.vision.config import ImageConfig, TowersConfig, as_model_config, clip_config
+from lmworks.models.vision.resnet_config import ResNetConfig
 
 
 @pytest.fixture
@@ -119,6 +121,8 @@ def test_windows_that_name_no_layers(folder: Path, changes: dict[str, Any], word
     assert words in refusal(folder)
 
 
+KINDS = (ModelConfig, RecurrentConfig, TowersConfig, ResNetConfig)
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -133,7 +137,9 @@ def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
     keys = [*theirs, "rope_scaling", "rope_parameters", "layer_types", "sliding_window", "use_sliding_window"]
     theirs |= data.draw(st.dictionaries(st.sampled_from(keys), values, max_size=3))
     try:
-        assert isinstance(FAMILIES[family].config_from(theirs), ModelConfig | RecurrentConfig)
+        assert isinstance(
+            FAMILIES[family].config_from(theirs), ModelConfig | RecurrentConfig | TowersConfig | ResNetConfig
+        )
     except ModelError as error:
         assert str(error)
 
@@ -152,7 +158,16 @@ MORE: dict[str, dict[str, Any]] = {
 """What a family's network has beside what is fixed."""
 
 
+IMAGE = {"image_size": 16, "patch_size": 8, "dim": 32, "layers": 1, "heads": 4}
+
+
 def tiny_config(family: str) -> ModelConfig:
+    if family in ("clip", "siglip"):
+        return as_model_config(clip_config(96, 95, **IMAGE, sigmoid=family == "siglip"))
+    if family == "resnet":
+        return as_model_config(ResNetConfig(labels=("a", "b")))
+    if family == "vit":
+        return ImageConfig(family=family, **IMAGE, **FAMILIES[family].fixed, qkv_bias=True, pooler=True)
     if family == "lmworks-recurrent":
         return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
     more = {"pooler": True} if family == "bert" else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
@@ -34,14 +33,6 @@ def _of_blimp(record: dict[str, str]) -> Choices:
     return pair(f"blimp#{kind}#{record['pairID']}", record["sentence_good"], record["sentence_bad"], " ", kind)
 
 
-def _crows_pairs() -> list[Choices]:
-    records = csv.DictReader(io.StringIO(content("crows-pairs").decode()))
-    return [
-        pair(f"crows-pairs#{at}", one["sent_more"], one["sent_less"], group=one["bias_type"])
-        for at, one in enumerate(records, 1)
-    ]
-
-
 BLIMP = Task(
     "blimp",
     "which of two sentences is grammatical (67 phenomena)",
@@ -50,16 +41,5 @@ BLIMP = Task(
     scored=("sum", "rest"),
     main="sum",
     clustered=True,
-    examples=False,
-)
-CROWS_PAIRS = Task(
-    "crows-pairs",
-    "how often the more stereotyping of two sentences is likelier: the ideal is a half",
-    "crows-pairs",
-    _crows_pairs,
-    scored=("sum", "rest"),
-    main="sum",
-    unit="stereotyped",
-    ideal=0.5,
     examples=False,
 )

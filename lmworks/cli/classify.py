@@ -1,0 +1,54 @@
+"""lmworks classify: what images show, or texts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmworks.cli.options import Json
+from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.encoding.classifying import Told
+
+SHOWN = 3
+"""Classes of each that are shown."""
+
+
+@verb("Use it", place=41)
+def classify(
+    model: Annotated[str, typer.Argument(help="A CLIP, a classifier of images, or one of texts.")],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="Files of images, or texts.")],
+    label: Annotated[
+        list[str] | None, typer.Option(help="A class for a CLIP to choose from, in words; give it several times.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Tell the class of images or texts, and how sure the model is."""
+    from lmworks.basics import progress
+    from lmworks.cli.options import as_json, table
+    from lmworks.loading import load
+
+    with progress.shown():
+        told = load(model).classify(what, label)
+    if json_:
+        as_json([_facts(one, found) for one, found in zip(what, told, strict=True)])
+        return
+    rows = [[_short(one), *_likeliest(found)] for one, found in zip(what, told, strict=True)]
+    width = max(map(len, rows))
+    table(["", "class", *[""] * (width - 2)], [row + [""] * (width - len(row)) for row in rows])
+
+
+def _facts(one: str, told: Told) -> dict[str, Any]:
+    return {"of": one, "label": told.label, "probabilities": told.probabilities}
+
+
+def _likeliest(told: Told) -> list[str]:
+    return [f"{label} {share:.1%}" for label, share in list(told.probabilities.items())[:SHOWN]]
+
+
+def _short(one: str) -> str:
+    name = Path(one).name if Path(one).suffix else one
+    return name if len(name) <= 40 else f"{name[:39]}…"

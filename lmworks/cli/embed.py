@@ -1,0 +1,34 @@
+"""lmworks embed: vectors of images or texts, for lmworks search."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Json
+from lmworks.cli.verb import verb
+
+
+@verb("Use it", place=40)
+def embed(
+    model: Annotated[str, typer.Argument(help="A model that embeds: a CLIP for images, minilm for texts, ...")],
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Images (a folder, .zip, .tar, .csv, emoji, ...), or texts.")
+    ],
+    out: Annotated[str, typer.Option(help="The folder that the vectors go into.")],
+    json_: Json = False,
+) -> None:
+    """Turn images or texts into vectors, which lmworks search finds by words."""
+    from lmworks.basics import progress
+    from lmworks.cli.options import as_json
+    from lmworks.jobs.embedding import embed as run
+
+    with progress.shown():
+        made = run(model, source, out)
+    if json_:
+        as_json({"folder": str(made.folder), "vectors": made.count, "dimensions": made.dim, "read": made.summary})
+        return
+    typer.echo(f"read    {made.summary}")
+    typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")
+    typer.echo(f"next    lmworks search {made.folder} 'a few words'")

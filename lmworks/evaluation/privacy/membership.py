@@ -1,0 +1,189 @@
+"""Membership: can it be told from a model whether it was trained on a text?
+
+    texts = members_and_others(model, parts.train, parts.held_out)
+    attacks = membership(scored(model, texts), scored(base, texts), texts)
+
+Three attacks, each a score that is higher for texts that were learnt; how often a member's is above a non-member's is
+the area under the ROC curve, and 0.5 is chance. Beside them stands a classifier that sees the texts alone and no model:
+where it does better than chance, members and non-members are of different kinds, and the attacks' figures say nothing
+(Das et al. 2024, https://arxiv.org/abs/2406.16201). Draw both at random from one pool without duplicates.
+
+    loss       log-probability of a token (Yeom et al. 2018, https://arxiv.org/abs/1709.01604)
+    min-k%++   of the least likely fifth of the tokens, each beside what the model expects there
+               (Zhang et al. 2024, https://arxiv.org/abs/2404.02936)
+    reference  how much better the tuned model reads it than its base (Carlini et al. 2021,
+               https://arxiv.org/abs/2012.07805)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.evaluation import statistics
+from lmworks.evaluation.likelihood import counted_tokens
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.scoring import ROWS, refuse_unless_causal
+from lmworks.language_model import LanguageModel
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
+from lmworks.text.document import Document
+
+LOWEST = 0.2
+"""Share of the tokens that min-k%++ looks at."""
+ENOUGH = 1_000
+"""Non-members from which on one false alarm of a hundred is ten texts, and not one."""
+FALSE_ALARMS = 0.01
+FOLDS = 5
+"""Parts of the texts of which each is told by a classifier of the others."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Members and non-members, as a model reads them."""
+
+    members: list[Document]
+    others: list[Document]
+    tokens: int
+    """At most as many of each are looked at."""
+
+
+class Score(NamedTuple):
+    """What a model makes of a text."""
+
+    logprob: float
+    """Mean log-probability of a counted token, in nats."""
+    lowest: float
+    """min-k%++: the mean of the lowest fifth of (log p - mu) / sigma."""
+
+
+def scored(model: LanguageModel, texts: Texts) -> tuple[list[Score], list[Score]]:
+    """Of each member and each non-member. DataError where a text has nothing that could be scored."""
+    sides = []
+    with progress.task("membership", len(texts.members) + len(texts.others), "texts") as advance:
+        for documents in (texts.members, texts.others):
+            side = []
+            for document in documents:
+                [(ids, counted)] = counted_tokens(model, [document], document.source, texts.tokens)
+                side.append(score(model.runner, ids, counted))
+                advance(1)
+            sides.append(side)
+    return sides[0], sides[1]
+
+
+@torch.inference_mode()
+def score(runner: Runner, ids: list[int], counted: list[bool]) -> Score:
+    """Of one text whose tokens fit into the context."""
+    refuse_unless_causal(runner.network)
+    tokens = torch.tensor([ids], device=runner.network.device)
+    real = torch.tensor(counted[1:], device=runner.network.device)
+    with evaluating(runner.network):
+        hidden = runner.hidden(tokens[:, :-1])[0]
+        parts = list(_beside_the_expected(runner, hidden[real], tokens[0, 1:][real]))
+    logprobs, z = (torch.cat(column).double().cpu().numpy() for column in zip(*parts, strict=True))
+    return Score(float(logprobs.mean()), lowest_mean(z))
+
+
+def _beside_the_expected(
+    runner: Runner, hidden: Float[Tensor, "seq dim"], wanted: Int[Tensor, " seq"]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """log p of each token, and its distance from the mean of log p over the vocabulary, in standard deviations."""
+    for states, tokens in zip(hidden.split(ROWS), wanted.split(ROWS), strict=True):
+        logp = runner.logits(states).log_softmax(-1)
+        p = logp.exp()
+        mean = (p * logp).sum(-1)
+        deviation = (p * (logp - mean[:, None]).square()).sum(-1).sqrt()
+        own = logp.gather(1, tokens[:, None])[:, 0]
+        yield own, (own - mean) / deviation.clamp_min(1e-6)
+
+
+def lowest_mean(values: Float[np.ndarray, " tokens"], share: float = LOWEST) -> float:
+    """The mean of the lowest share of some values, of at least one."""
+    count = max(1, int(len(values) * share))
+    return float(np.sort(values)[:count].mean())
+
+
+def attacks(
+    tuned: tuple[list[Score], list[Score]], base: tuple[list[Score], list[Score]] | None = None
+) -> dict[str, tuple[list[float], list[float]]]:
+    """By the name of each attack the scores of members and of non-members; `reference` where there is a base."""
+    found = {
+        "loss": ([one.logprob for one in tuned[0]], [one.logprob for one in tuned[1]]),
+        "min-k%++": ([one.lowest for one in tuned[0]], [one.lowest for one in tuned[1]]),
+    }
+    if base is not None:
+        members, others = (
+            [one.logprob - other.logprob for one, other in zip(side, beside, strict=True)]
+            for side, beside in zip(tuned, base, strict=True)
+        )
+        found["reference"] = (members, others)
+    return found
+
+
+def blind(texts: Texts) -> tuple[list[float], list[float]]:
+    """What a classifier says of each text that has seen the words of the other texts and no model: the mean
+    log-likelihood ratio of its words (naive Bayes, one is added to each count), each fifth of the texts by the other
+    four. DataError for fewer than `FOLDS` texts on a side."""
+    sides = [[re.findall(r"\w+", one.text.lower()) for one in side] for side in (texts.members, texts.others)]
+    if min(map(len, sides)) < FOLDS:
+        raise DataError(
+            f"there are {len(sides[0])} members and {len(sides[1])} non-members, too few to tell them apart by their "
+            f"words; give at least {FOLDS} of each"
+        )
+    found: tuple[list[float], list[float]] = ([0.0] * len(sides[0]), [0.0] * len(sides[1]))
+    for fold in range(FOLDS):
+        counts = [
+            Counter(word for at, words in enumerate(side) if at % FOLDS != fold for word in words) for side in sides
+        ]
+        known = len(counts[0].keys() | counts[1].keys()) + 1
+        totals = [sum(one.values()) + known for one in counts]
+        for side, scores in zip(sides, found, strict=True):
+            for at in range(fold, len(side), FOLDS):
+                ratios = [
+                    math.log((counts[0][word] + 1) / totals[0]) - math.log((counts[1][word] + 1) / totals[1])
+                    for word in side[at]
+                ]
+                scores[at] = sum(ratios) / max(len(ratios), 1)
+    return found
+
+
+def area(name: str, members: Sequence[float], others: Sequence[float]) -> Measurement:
+    """How often a member's score is above a non-member's; n counts both."""
+    estimate = statistics.area_under_curve(members, others)
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        unit="AUC",
+        interval=estimate.interval,
+        n=len(members) + len(others),
+        chance=0.5,
+        ideal=0.5,
+    )
+
+
+def caught(name: str, members: Sequence[float], others: Sequence[float]) -> Measurement | None:
+    """The share of members that are told at one false alarm in a hundred; None for fewer than 1,000 non-members."""
+    if len(others) < ENOUGH:
+        return None
+    bound = sorted(others, reverse=True)[int(len(others) * FALSE_ALARMS)]
+    estimate = statistics.proportion(sum(one > bound for one in members), len(members))
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        unit="TPR at 1 % FPR",
+        interval=estimate.interval,
+        n=len(members),
+        chance=FALSE_ALARMS,
+        ideal=FALSE_ALARMS,
+    )

@@ -1,0 +1,66 @@
+"""Answers that call functions, each asked for in two or three ways: held to the form, free, and made to call.
+
+A tool's arguments are bound by their schemas (`generation.tool_calls`), or the same conversation is answered without a
+grammar and what was written is read as well as it can be: the difference is what the grammar does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from lmworks.evaluation.tasks.call_match import Called, matches
+from lmworks.evaluation.tasks.declaration import Calling
+from lmworks.evaluation.tasks.scores import ItemScores
+from lmworks.evaluation.tasks.sets.function_calls import tool_of
+from lmworks.generation.engine import Engine
+from lmworks.generation.handle import RequestHandle
+from lmworks.generation.tool_calls import Tools
+from lmworks.language_model import LanguageModel
+from lmworks.tokens.chat.tools import CLOSING, OPENING
+
+HELD, FREE, MADE = "held to the form", "free", "made to call"
+AT_ONCE = 16
+_BLOCK = re.compile(rf"{OPENING}(.*?)(?:{CLOSING}|\Z)", re.DOTALL)
+
+
+def calls_scored(model: LanguageModel, items: Sequence[Calling], longest: int) -> Iterator[ItemScores]:
+    """The scores of each item; all ways of one item share its prompt, which the compiled path reads once."""
+    if not items:
+        return
+    with Engine(model, seats=AT_ONCE, queue=3 * len(items)) as engine:
+        asked = [(one, _begun(engine, model, one, longest)) for one in items]
+        for item, ways in asked:
+            yield of_calls(item, {way: handle.answer().text for way, handle in ways.items()})
+
+
+def of_calls(item: Calling, written: Mapping[str, str]) -> ItemScores:
+    """Whether the answers call what is wanted; one that calls nothing is right where no function helps."""
+    right = {way: float(matches(calls_in(text), item.wanted, item.functions)) for way, text in written.items()}
+    return ItemScores(item.name, item.group, written=written[HELD], alike=right)
+
+
+def calls_in(text: str) -> list[Called]:
+    """The calls in an answer that nothing held to the form: each block that is JSON with a name and arguments; an
+    object or a list of them alone counts as well."""
+    blocks = _BLOCK.findall(text) or [text]
+    found: list[Called] = []
+    for block in blocks:
+        try:
+            value = json.loads(block)
+        except (ValueError, RecursionError):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("arguments"), dict):
+                found.append((one["name"], one["arguments"]))
+    return found
+
+
+def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:
+    tools = [tool_of(one) for one in item.functions]
+    said = {HELD: Tools(tools)} | ({MADE: Tools(tools, "required", item.several)} if item.wanted else {})
+    free = model.encode_prompt(item.messages, model.config.context, tools)
+    ways = {FREE: engine.submit(free, max_new_tokens=longest)}
+    ways |= {way: engine.submit(item.messages, max_new_tokens=longest, tools=one) for way, one in said.items()}
+    return {way: ways[way] for way in (HELD, FREE, MADE) if way in ways}

@@ -1,0 +1,250 @@
+"""A CLIP from nothing: read images with captions, hold concepts and a style out, train two towers, measure, save.
+
+    result = contrast("emoji-clip", out="models/emoji-clip")
+    print(*result.measurements, sep="\\n")
+
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import directory_written_whole
+from lmworks.basics.memory import keep_freed_memory
+from lmworks.encoding.seeing import text_rows
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.retrieval import retrieval
+from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
+from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.models import families
+from lmworks.models.files.directory import refuse_foreign_files
+from lmworks.models.network import Network, evaluating
+from lmworks.models.vision.config import as_model_config
+from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.models.vision.towers import Towers
+from lmworks.objectives import InfoNCE, Sigmoid
+from lmworks.objectives.contrast import Contrast
+from lmworks.text.document import Document
+from lmworks.text.images.reading import Images
+from lmworks.text.images.splits import ImageSplit, family_of, split_images
+from lmworks.text.splits import data_hash
+from lmworks.tokens.captioned import CaptionedImages
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import train_tokenizer
+from lmworks.tokens.vocabulary import add_around
+from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.vision_model import VisionModel
+
+Say = Callable[[str], None]
+TOKENIZER = "tokenizer"
+MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+MOST_CANDIDATES = 2_000
+"""Images of a part that are searched among: the figure falls with their number, and so does the speed."""
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """What a run made."""
+
+    folder: Path
+    model: VisionModel
+    recipe: ContrastRecipe
+    training: TrainingResult
+    validation_loss: float
+    """Nats a pair, of concepts that were not trained on."""
+    measurements: list[Measurement]
+    """R@1 and R@5, both ways, for each way of being unseen."""
+    facts: dict[str, Any]
+    """What lmworks.json holds."""
+
+
+def contrast(
+    recipe: str | Path | ContrastRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> ContrastResult:
+    """Train both towers from nothing and write a model directory to `out`.
+
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    """
+    chosen = recipe if isinstance(recipe, ContrastRecipe) else ContrastRecipe.read(recipe, changes)
+    name = "model" if isinstance(recipe, ContrastRecipe) else Path(recipe).stem
+    folder = Path(out) if out is not None else Path("models") / name
+    run = folder.with_name(f"{folder.name}.run")
+    started = time.time()
+    keep_freed_memory()
+    refuse_foreign_files(folder)
+    check_run(run, chosen, resume, say)
+    say_replaced(folder, say)
+    preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
+    parts = read_parts(chosen, preprocessing, say)
+    start_run(run, chosen, _hashes(chosen, parts), resume, started)
+    tokenizer = _tokenizer(chosen, parts, run, resume)
+    config = chosen.model.towers(tokenizer.vocab_size, tokenizer.suffix[-1])
+    families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
+    towers = Towers(config).initialise(chosen.training.seed)
+    model = VisionModel(towers, preprocessing, tokenizer)
+    rows = _rows(chosen, parts.train, model, changed=True)
+    say(_plan(towers, rows))
+    objective = Sigmoid() if chosen.objective.kind == "sigmoid" else InfoNCE()
+    validate = _validation(chosen, parts, model, objective)
+    training = train(cast(Network, towers), objective, rows, chosen.training, run, resume=resume, validate=validate)
+
+    loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
+    figures = measure(model, parts, chosen.training.seed)
+    facts = _facts(chosen, parts, tokenizer, training_facts(training, run), loss, figures) | provenance(run)
+    model.save(folder, facts)
+    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
+    end_run(run, folder)
+    model.source, model.reference = folder, str(folder)
+    return ContrastResult(folder, model, chosen, training, loss, figures, facts)
+
+
+def read_parts(recipe: ContrastRecipe, preprocessing: Preprocessing, say: Say = lambda line: None) -> ImageSplit:
+    """The recipe's images, each of the size that the tower reads, with a caption, split. DataError where there are
+    none."""
+    images = Images(recipe.data.images, smallest=recipe.model.image_size)
+    fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
+    documents, strips = list[Document](), 0
+    with progress.task(f"reading {images.name}", unit="images") as advance:
+        for one in images:
+            advance(1)
+            if not one.text:
+                continue
+            try:
+                small = fit(one.image).permute(1, 2, 0).byte().numpy()
+            except DataError:
+                strips += 1
+                continue
+            documents.append(Document(one.text, one.source, metadata=one.metadata, image=small))
+    say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
+    if not documents:
+        raise DataError(
+            f"{images.name} holds no image with a caption ({images.summary()}); put cat.txt beside cat.jpg, or a "
+            "captions.jsonl with `file_name` and `text`"
+        )
+    parts = split_images(documents, recipe.data.held_out, recipe.data.unseen_style)
+    if len(parts.train) < recipe.training.rows:
+        raise DataError(
+            f"{images.name} has {len(parts.train):,} images to train on, less than one batch of "
+            f"{recipe.training.rows}; give more, or lower training.rows"
+        )
+    held = "; ".join(f"{name} {sum(map(len, parts.unseen[name])):,}" for name in parts.unseen)
+    say(f"split          train {len(parts.train):,} images; {held}")
+    return parts
+
+
+def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measurement]:
+    """R@1 and R@5 of what was not seen, both ways."""
+    figures = []
+    for name, every in parts.unseen.items():
+        sets = [part[:MOST_CANDIDATES] for part in every]
+        if sets:
+            captions = [[one.text for one in part] for part in sets]
+            families = [[family_of(one) for one in part] for part in sets]
+            similar = [_similar(model, part) for part in sets]
+            figures += retrieval(name, similar, captions, families, seeds=(seed,))
+    return figures
+
+
+def _similar(model: VisionModel, part: Sequence[Document]) -> Float[np.ndarray, "images texts"]:
+    with progress.task("measuring", stays=False), progress.hidden():
+        images = model.embed(images=[one.image for one in part])
+        return (images @ model.embed([one.text for one in part], cut=True).T).numpy()
+
+
+def _hashes(recipe: ContrastRecipe, parts: ImageSplit) -> dict[str, tuple[str, str]]:
+    sides = {"held_out": parts.held_out, "text": parts.train}
+    return {side: (recipe.data.images, data_hash(documents)) for side, documents in sides.items()}
+
+
+def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) -> Tokenizer:
+    """A new one, of the captions to train on; a resumed run has it already."""
+    folder = run / TOKENIZER
+    if not (resume and folder.exists()):
+        captions = sorted({one.text for one in parts.train})
+        tokenizer = train_tokenizer(captions, recipe.tokenizer)
+        if tokenizer.bos is None or tokenizer.document_end is None:
+            raise ConfigError(f"tokenizer.special_tokens: a text needs {' and '.join(AROUND)}; leave it out")
+        add_around(tokenizer.vocabulary.backend, tokenizer.bos, tokenizer.document_end)
+        with directory_written_whole(folder) as temporary:
+            Tokenizer(tokenizer.vocabulary).save(temporary)
+    return Tokenizer.load(folder)
+
+
+def _rows(recipe: ContrastRecipe, documents: Sequence[Document], model: VisionModel, changed: bool) -> CaptionedImages:
+    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (MEAN, DEVIATION))
+
+    def encode(texts: list[str]) -> Tensor:
+        return text_rows(model.seeing, model.tokenizer, texts, cut=True)
+
+    return CaptionedImages(
+        documents,
+        encode,
+        lambda pixels: (pixels - mean) / deviation,
+        change=recipe.data.change if changed else 0.0,
+        negatives=recipe.objective.siblings_are_negatives,
+    )
+
+
+def _validation(recipe: ContrastRecipe, parts: ImageSplit, model: VisionModel, objective: Contrast) -> Validate:
+    """The loss of pairs that are not trained on, in batches that are always the same."""
+    rows = _rows(recipe, parts.held_out, model, changed=False)
+    batches = rows.order(min(recipe.training.rows, len(rows)), 0, 0)
+
+    def validate(network: Network) -> float:
+        with torch.inference_mode(), evaluating(network):
+            losses = [objective(network, rows.batch(places)) for places in batches]
+        return float(sum(one.total for one in losses)) / sum(one.count for one in losses)
+
+    return validate
+
+
+def _plan(towers: Towers, rows: CaptionedImages) -> str:
+    sizes = (sum(one.numel() for one in part.parameters()) / 1e6 for part in (towers, towers.image, towers.text))
+    whole, image, text = sizes
+    groups = "" if rows.groups is None else f"; {len(rows.groups.unique()):,} families of captions"
+    return (
+        f"network        two towers: {whole:.2f} M parameters, {image:.2f} M for images, {text:.2f} M for texts; "
+        f"{len(rows):,} pairs to train on{groups}"
+    )
+
+
+def _facts(
+    recipe: ContrastRecipe,
+    parts: ImageSplit,
+    tokenizer: Tokenizer,
+    training: dict[str, Any],
+    loss: float,
+    figures: Sequence[Measurement],
+) -> dict[str, Any]:
+    return {
+        "made_by": "lmworks train",
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {
+            "images": recipe.data.images,
+            "train": {"images": len(parts.train), "sha256": data_hash(parts.train)},
+            "held_out": {"images": len(parts.held_out), "sha256": data_hash(parts.held_out)},
+        },
+        "tokenizer": {"vocab_size": tokenizer.vocab_size},
+        "training": training,
+        "validation_loss": loss,
+        "measurements": [one.to_json() for one in figures],
+    }

@@ -1,0 +1,119 @@
+"""Vectors of a folder of images or texts, in a folder of their own, and what of it is nearest to some words.
+
+    made = embed("models/emoji-clip", "photos", "photos.vectors")
+    for one in search("photos.vectors", "a red apple", k=3):
+        print(one.score, one.source)
+
+A model of images and texts (a CLIP) finds images by words, by an image's path, or by a text; a model of texts finds
+texts. Images are read one at a time, so that a set may be larger than the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.language_model import LanguageModel
+from lmworks.loading import identity, load
+from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.text.document import Document
+from lmworks.text.images.decoding import SUFFIXES
+from lmworks.text.images.reading import Images
+from lmworks.text.sources import read
+from lmworks.vision_model import VisionModel
+
+FACTS, VECTORS = "vectors.json", "vectors.safetensors"
+AT_ONCE = 64
+SHOWN = 200
+"""Characters of a text that are kept beside its vector."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was made."""
+
+    folder: Path
+    count: int
+    dim: int
+    summary: str
+    """What was read, and what was left out and why."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """Something that is like what was asked for."""
+
+    score: float
+    """The cosine, from -1 to 1."""
+    source: str
+    text: str
+    """An image's caption, or how a text begins."""
+
+
+def embed(model: str, reference: str, out: str | Path) -> Embedded:
+    """Write a vector for each image (or text, where the model reads texts alone) of a reference into the folder `out`.
+
+    DataError where there is none, ConfigError where `out` holds something else."""
+    folder = Path(out)
+    if folder.exists() and not (folder / FACTS).is_file():
+        raise ConfigError(f"{folder} is no folder of vectors, and would be replaced; give one that does not exist yet")
+    reader = load(model)
+    images = Images(reference) if isinstance(reader, VisionModel) else None
+    rows, kept = [], []
+    with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
+        for part in _batched(images if images is not None else read(reference).documents):
+            rows.append(_vectors(reader, part))
+            kept += [{"source": one.source, "text": one.text[:SHOWN]} for one in part]
+            advance(len(part))
+    if not kept:
+        raise DataError(f"there is nothing to embed: {images.summary() if images else reference}")
+    vectors = torch.cat(rows)
+    kind = "images" if images is not None else "texts"
+    facts = {"model": model, "identity": identity(model), "of": kind, "reference": reference, "items": kept}
+    with directory_written_whole(folder) as temporary:
+        write_safetensors(temporary / VECTORS, {"vectors": vectors})
+        write_json(temporary / FACTS, facts)
+    return Embedded(folder, len(kept), vectors.shape[1], images.summary() if images else f"{len(kept):,} texts")
+
+
+def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
+    """The `k` nearest to some words, or to an image whose path is given (of a model that reads images), the nearest
+    first. ModelError where the model is not the one that made the vectors."""
+    folder = Path(folder)
+    facts = read_json(folder / FACTS)
+    vectors = read_safetensors(folder / VECTORS).get("vectors")
+    items = facts.get("items")
+    if vectors is None or not isinstance(items, list) or len(items) != len(vectors):
+        raise DataError(f"{folder} is damaged: its vectors and its list do not fit; make it anew with lmworks embed")
+    model = load(str(facts["model"]))
+    if identity(str(facts["model"])) != facts["identity"]:
+        raise ModelError(f"{facts['model']} has changed since {folder} was made; make it anew with lmworks embed")
+    shown = isinstance(model, VisionModel) and Path(query).suffix.lower() in SUFFIXES
+    asked = model.embed(images=[query]) if shown else model.embed([query], cut=True, prompt="query")
+    unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
+    cosines = unit @ torch.nn.functional.normalize(asked[0].float(), dim=0)
+    best = cosines.topk(min(k, len(cosines)))
+    return [
+        Near(score, items[at]["source"], items[at]["text"])
+        for score, at in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def _batched(documents: Iterable[Document]) -> Iterator[Sequence[Document]]:
+    source = iter(documents)
+    while part := list(islice(source, AT_ONCE)):
+        yield part
+
+
+def _vectors(model: LanguageModel, part: Sequence[Document]) -> Any:
+    if isinstance(model, VisionModel):
+        return model.embed(images=[one.image for one in part])
+    return model.embed([one.text for one in part], cut=True, prompt="passage")

@@ -1,0 +1,297 @@
+"""A classifier of images from nothing: read images with classes, train a convolutional network, measure, save.
+
+    result = train_classes("cifar-resnet", out="models/cifar")
+    print(*result.measurements, sep="\\n")
+
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.basics.memory import keep_freed_memory
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import proportion
+from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
+from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.models.files.directory import refuse_foreign_files
+from lmworks.models.network import Network, evaluating
+from lmworks.models.vision.convolutional import ConvolutionalNetwork
+from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.objectives.image_classes import ImageClasses
+from lmworks.text.document import Document
+from lmworks.text.images.reading import Images
+from lmworks.tokens.labelled import LabelledImages, shifted
+from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.vision_model import VisionModel
+
+Say = Callable[[str], None]
+MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+"""Of CIFAR-10's pixels."""
+AT_ONCE = 500
+"""Images that are judged at once."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of one size with the numbers of their classes."""
+
+    name: str
+    images: UInt8[np.ndarray, "images size size 3"]
+    classes: Int64[np.ndarray, " images"]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def of(self, places: Sequence[int]) -> Labelled:
+        """Some of them."""
+        return Labelled(self.name, self.images[list(places)], self.classes[list(places)])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of pixels and classes."""
+        hashed = hashlib.sha256(np.ascontiguousarray(self.images))
+        hashed.update(np.ascontiguousarray(self.classes))
+        return hashed.hexdigest()
+
+
+@dataclass(frozen=True)
+class ClassesResult:
+    """What a run made."""
+
+    folder: Path
+    model: VisionModel
+    recipe: ImageClassesRecipe
+    training: TrainingResult
+    validation_loss: float
+    """Nats an image, of those that were held out."""
+    measurements: list[Measurement]
+    """The accuracy on the test images, of each as it is and of several views of each."""
+    facts: dict[str, Any]
+    """What lmworks.json holds."""
+
+
+def train_classes(
+    recipe: str | Path | ImageClassesRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> ClassesResult:
+    """Train a network from nothing and write a model directory to `out`.
+
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    """
+    chosen = recipe if isinstance(recipe, ImageClassesRecipe) else ImageClassesRecipe.read(recipe, changes)
+    name = "model" if isinstance(recipe, ImageClassesRecipe) else Path(recipe).stem
+    folder = Path(out) if out is not None else Path("models") / name
+    run = folder.with_name(f"{folder.name}.run")
+    started = time.time()
+    keep_freed_memory()
+    refuse_foreign_files(folder)
+    check_run(run, chosen, resume, say)
+    say_replaced(folder, say)
+    preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
+    labels, parts = read_parts(chosen, preprocessing, say)
+    digests = {side: (part.name, part.digest) for side, part in parts.items()}
+    start_run(run, chosen, digests, resume, started)
+
+    network = ConvolutionalNetwork(chosen.model.but(labels=labels)).initialise(chosen.training.seed)
+    rows = _rows(chosen, parts["text"])
+    network.whiten(rows.batch(range(min(len(rows), 5_000))).pixels)
+    model = VisionModel(network, preprocessing)
+    say(_plan(network, rows))
+    objective = ImageClasses(chosen.objective.label_smoothing)
+    validate = _validation(parts["held_out"])
+    training = train(cast(Network, network), objective, rows, chosen.training, run, resume=resume, validate=validate)
+
+    loss = validate(cast(Network, network)) if training.best_step is not None else training.validation[-1][1]
+    figures = measure(network, parts.get("test", parts["held_out"]), parts["text"], chosen.training.seed)
+    facts = _facts(chosen, digests, parts, training_facts(training, run), loss, figures) | provenance(run)
+    model.save(folder, facts)
+    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
+    end_run(run, folder)
+    model.source, model.reference = folder, str(folder)
+    return ClassesResult(folder, model, chosen, training, loss, figures, facts)
+
+
+def read_parts(
+    recipe: ImageClassesRecipe, preprocessing: Preprocessing, say: Say = lambda line: None
+) -> tuple[tuple[str, ...], dict[str, Labelled]]:
+    """The names of the classes, and the images to train on (`text`), those held out and those to test on. DataError for
+    images without a class, too few of them, or a test with other classes."""
+    documents = _read(recipe.data.images, preprocessing, say)
+    labels = tuple(sorted({_class_of(one) for one in documents}))
+    if len(labels) < 2:
+        raise DataError(
+            f"all images of {recipe.data.images} are of one class, {labels[0]!r}; give a folder for each class, or a "
+            "table with their names"
+        )
+    whole = _labelled(recipe.data.images, documents, labels)
+    order = list(range(len(whole)))
+    random.Random(recipe.training.seed).shuffle(order)
+    count = max(1, round(recipe.data.held_out * len(order)))
+    parts = {"held_out": whole.of(sorted(order[:count])), "text": whole.of(sorted(order[count:]))}
+    if recipe.data.test is not None:
+        parts["test"] = _labelled(recipe.data.test, _read(recipe.data.test, preprocessing, say), labels)
+    if len(parts["text"]) < recipe.training.rows:
+        raise DataError(
+            f"{recipe.data.images} has {len(parts['text']):,} images to train on, less than one batch of "
+            f"{recipe.training.rows}; give more, or lower training.rows"
+        )
+    sizes = ", ".join(f"{'train' if side == 'text' else side} {len(part):,}" for side, part in parts.items())
+    say(f"split          {sizes}; {len(labels)} classes")
+    return labels, parts
+
+
+def measure(network: ConvolutionalNetwork, test: Labelled, train_: Labelled, seed: int = 0) -> list[Measurement]:
+    """The accuracy on images that were not trained on: of each as it is, and of six views of each, mirrored and moved
+    by a pixel. Chance is the commonest class of the images to train on."""
+    commonest = int(np.bincount(train_.classes).argmax())
+    chance = float((test.classes == commonest).mean())
+    found = []
+    for name, views in (("accuracy", False), ("accuracy by six views", True)):
+        with torch.inference_mode(), evaluating(network):
+            told = [_scores(network, pixels, views).argmax(1) for pixels in _batches(test)]
+        right = int((torch.cat(told).numpy() == test.classes).sum())
+        estimate = proportion(right, len(test))
+        found.append(
+            Measurement(
+                name=f"{name}, {test.name}",
+                value=estimate.value,
+                interval=estimate.interval,
+                n=len(test),
+                seeds=(seed,),
+                chance=chance,
+                ideal=1.0,
+            )
+        )
+    return found
+
+
+def _scores(network: ConvolutionalNetwork, pixels: Tensor, views: bool) -> Float[Tensor, "images labels"]:
+    if not views:
+        return network(pixels)
+    total = torch.zeros(())
+    for shift, weight in (((0, 0), 2), ((1, 1), 1), ((-1, -1), 1)):
+        moved = shifted(pixels, torch.tensor([shift] * len(pixels)))
+        total = total + weight * (network(moved) + network(moved.flip(3)))
+    return total
+
+
+def _batches(part: Labelled) -> list[Tensor]:
+    rows = LabelledImages(part.images, part.classes, _normalise)
+    starts = range(0, len(part), AT_ONCE)
+    found = [rows.batch(range(len(part))[start : start + AT_ONCE]).pixels for start in starts]
+    return [one for one in found if one is not None]
+
+
+def _read(reference: str, preprocessing: Preprocessing, say: Say) -> list[Document]:
+    """Images with a class, each of the size that the network reads."""
+    images = Images(reference, smallest=recipe_size(preprocessing))
+    fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
+    documents, strips = list[Document](), 0
+    with progress.task(f"reading {images.name}", unit="images") as advance:
+        for one in images:
+            advance(1)
+            try:
+                small = fit(one.image).permute(1, 2, 0).byte().numpy()
+                documents.append(Document(_class_of(one), one.source, image=small))
+            except DataError:
+                strips += 1
+    say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
+    if not documents:
+        raise DataError(
+            f"{images.name} holds no image with a class ({images.summary()}); put the images of each class into a "
+            "folder of its name"
+        )
+    return documents
+
+
+def recipe_size(preprocessing: Preprocessing) -> int:
+    """Pixels of a side that images are read at."""
+    return preprocessing.size if isinstance(preprocessing.size, int) else 32
+
+
+def _class_of(document: Document) -> str:
+    """An image's caption; without one, the name of its folder."""
+    return document.text or PurePosixPath(document.source).parent.name
+
+
+def _labelled(name: str, documents: Sequence[Document], labels: Sequence[str]) -> Labelled:
+    numbers = {label: number for number, label in enumerate(labels)}
+    if foreign := Counter(_class_of(one) for one in documents if _class_of(one) not in numbers):
+        (label, count), *_ = foreign.most_common(1)
+        raise DataError(
+            f"{name} holds {count:,} images of the class {label!r}, and none is in training; take them out, or train "
+            "on some"
+        )
+    images = np.stack([one.image for one in documents if one.image is not None])
+    return Labelled(name, images, np.array([numbers[_class_of(one)] for one in documents]))
+
+
+def _normalise(pixels: Tensor) -> Tensor:
+    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (MEAN, DEVIATION))
+    return (pixels - mean) / deviation
+
+
+def _rows(recipe: ImageClassesRecipe, part: Labelled) -> LabelledImages:
+    moved, mirrored = recipe.data.moved, recipe.data.mirrored
+    return LabelledImages(part.images, part.classes, _normalise, moved=moved, mirrored=mirrored)
+
+
+def _validation(part: Labelled) -> Validate:
+    """The loss of images that are not trained on, without smoothing."""
+    classes = torch.from_numpy(part.classes)
+
+    def validate(network: Network) -> float:
+        with torch.inference_mode(), evaluating(network):
+            scores = torch.cat([network(pixels) for pixels in _batches(part)])
+        return float(torch.nn.functional.cross_entropy(scores, classes))
+
+    return validate
+
+
+def _plan(network: ConvolutionalNetwork, rows: LabelledImages) -> str:
+    size = sum(one.numel() for one in network.parameters()) / 1e6
+    return f"network        {size:.2f} M parameters; {len(rows):,} images to train on"
+
+
+def _facts(
+    recipe: ImageClassesRecipe,
+    digests: dict[str, tuple[str, str]],
+    parts: dict[str, Labelled],
+    training: dict[str, Any],
+    loss: float,
+    figures: Sequence[Measurement],
+) -> dict[str, Any]:
+    names = {"text": "train"}
+    return {
+        "made_by": "lmworks train",
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {
+            names.get(side, side): {"images": len(parts[side]), "from": name, "sha256": digest}
+            for side, (name, digest) in digests.items()
+        },
+        "training": training,
+        "validation_loss": loss,
+        "measurements": [one.to_json() for one in figures],
+    }

@@ -1,0 +1,153 @@
+"""What a tuned model gives away of its text: canaries that were planted, and who can be told to have been in it.
+
+found = privacy("models/notes")
+print(found.measurements)
+
+The model's own lmworks.json says what it was trained on and what was held out: one text without duplicates, split at
+random by each document's hash, which is what a test of membership needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.privacy import canaries as planted
+from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
+from lmworks.jobs.recipe import Recipe
+from lmworks.language_model import LanguageModel
+from lmworks.loading import load
+from lmworks.models.files.directory import read_facts
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import data_hash
+
+MOST = 2_000
+"""Texts of a side that are looked at, unless said otherwise."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What a model gives away."""
+
+    model: str
+    canaries: list[tuple[Measurement, float]]
+    """Exposure by number of repeats, each with the probability that it is chance; empty where none were planted."""
+    base_canaries: list[tuple[Measurement, float]]
+    """The same under the base, which has not seen them."""
+    membership: list[Measurement]
+    """AUC of each attack, and the share of members told at 1 % false alarms where there are enough non-members."""
+    blind: Measurement
+    """AUC of a classifier that sees the texts and no model: above chance, the others mean nothing."""
+    members: int
+    others: int
+    private: dict[str, Any] | None
+    """What the run promised, where it was private."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures."""
+        return [*(one for one, _ in (*self.canaries, *self.base_canaries)), *self.membership, self.blind]
+
+
+def privacy(
+    model: str,
+    *,
+    members: str | None = None,
+    others: str | None = None,
+    base: str | None = None,
+    limit: int = MOST,
+    tokens: int | None = None,
+) -> Leakage:
+    """What the model in a folder gives away of the text that it was tuned on.
+
+    `members` and `others` name texts in the place of those that lmworks.json speaks of, and `base` the model that it
+    was tuned from. Of each side at most `limit` texts, and of each text the first `tokens` (those of a training row,
+    unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
+    was.
+    """
+    facts = _facts(model)
+    recipe = _recipe(facts)
+    if (members is None) != (others is None):
+        raise ConfigError("give both texts, of members and of non-members, or neither")
+    if members is not None and others is not None:
+        sides = read(members).documents, read(others).documents
+    elif recipe is not None:
+        sides = _split_of(recipe, facts, model)
+    else:
+        raise ConfigError(
+            f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
+            "from one pool"
+        )
+    tuned = load(model)
+    window = min(tokens or (recipe.training.context if recipe else 512), tuned.config.context)
+    texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
+    if not texts.members or not texts.others:
+        raise DataError("there are no members, or no non-members; give two texts")
+    reference = base or (facts.get("base") or {}).get("reference")
+    untuned = load(reference) if reference else None
+    return _measured(model, tuned, untuned, texts, recipe, facts)
+
+
+def _measured(
+    model: str,
+    tuned: LanguageModel,
+    base: LanguageModel | None,
+    texts: Texts,
+    recipe: Recipe | None,
+    facts: dict[str, Any],
+) -> Leakage:
+    secrets = planted.of_recipe(recipe.canaries) if recipe else []
+    found = attacks(scored(tuned, texts), scored(base, texts) if base else None)
+    lines = [area(f"membership by {name}", *sides) for name, sides in found.items()]
+    lines += [one for name, sides in found.items() if (one := caught(f"members told by {name}", *sides)) is not None]
+    return Leakage(
+        model,
+        planted.measured(planted.exposures(tuned, secrets), "") if secrets else [],
+        planted.measured(planted.exposures(base, secrets), ", the base") if secrets and base else [],
+        lines,
+        area("membership by the words alone", *blind(texts)),
+        len(texts.members),
+        len(texts.others),
+        facts.get("private"),
+    )
+
+
+def _facts(model: str) -> dict[str, Any]:
+    """lmworks.json of a folder; nothing for another model."""
+    folder = Path(model)
+    return read_facts(folder) if folder.is_dir() else {}
+
+
+def _recipe(facts: dict[str, Any]) -> Recipe | None:
+    """The recipe of lmworks build or tune, where it was one."""
+    tables = facts.get("recipe") or {}
+    known = {name: value for name, value in tables.items() if name in Recipe.model_fields}
+    if "method" not in known or "data" not in known:
+        return None
+    try:
+        return Recipe(**known)
+    except ConfigError:
+        return None
+
+
+def _split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
+    """What was learnt and what was held out. DataError unless the text is the same as then."""
+    _, parts = read_split(recipe.data.text, recipe.data.held_out)
+    said = facts.get("data") or {}
+    for name, documents in (("train", parts.train), ("held_out", parts.held_out)):
+        if name in said and said[name] != data_hash(documents):
+            raise DataError(
+                f"{recipe.data.text} is not the text that {model} was trained on; put that back, or give --members and "
+                "--non-members"
+            )
+    return parts.train, parts.held_out
+
+
+def _first(documents: list[Document], limit: int) -> list[Document]:
+    """The first by their hashes, which is a draw by chance."""
+    return sorted(documents, key=lambda one: one.hash)[:limit]

@@ -1,0 +1,46 @@
+"""A report as data: the sections with what came of them, and what is known of the model and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.evaluation.measurement import Measurement
+from lmworks.reporting.section import Section
+from lmworks.reporting.store import Result
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section with what came of it."""
+
+    section: Section
+    result: Result | None
+    why_not: str = ""
+    """Why there is no result, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, and where it is written."""
+
+    folder: Path
+    facts: dict[str, Any]
+    """Of the model and the machine."""
+    parts: tuple[Part, ...]
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """Every figure."""
+        return [one for part in self.parts if part.result for one in part.result.found.measurements]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, texts and lists: what report.json holds."""
+        return self.facts | {
+            "sections": {
+                one.section.name: {"title": one.section.title, "says": one.section.says}
+                | ({"not_measured": one.why_not} if one.result is None else one.result.model_dump(mode="json"))
+                for one in self.parts
+            }
+        }

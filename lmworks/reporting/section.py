@@ -1,0 +1,121 @@
+"""What a section of a report declares, and what it returns.
+
+SPEED = Section(name="speed", place=20, title="Tokens a second here", measure=_measure, seconds=(10, 30))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lmworks.basics.config import Config
+from lmworks.evaluation.measurement import Measurement
+from lmworks.lab.chart import Chart, Series
+from lmworks.lab.scale import Scale
+from lmworks.reporting.subject import Subject
+
+Value = TypeVar("Value")
+
+
+class CardEntry(Config):
+    """How a measurement stands in the front matter of a model card (Hugging Face's `model-index`)."""
+
+    measurement: str
+    """The name of the measurement."""
+
+    task: str
+    """text-generation, multiple-choice, ..."""
+
+    dataset: str
+    """The data set's address on the hub."""
+
+    dataset_name: str
+    """The same in words."""
+
+    metric: str
+    """accuracy, bits_per_byte, ..."""
+
+    config: str | None = None
+    """A part of the data set."""
+
+    split: str | None = None
+    """A part of that."""
+
+
+class Found(Config):
+    """What a section measured."""
+
+    measurements: tuple[Measurement, ...]
+    """Every figure."""
+
+    note: str
+    """How it was measured, in sentences."""
+
+    key: str = ""
+    """The name of the figure that the summary shows; the first unless given."""
+
+    charts: tuple[Chart, ...] = ()
+    """What is drawn; each number of it is one of a measurement."""
+
+    card: tuple[CardEntry, ...] = ()
+    """What of it stands in the front matter of the model card."""
+
+    left_out: tuple[str, ...] = ()
+    """Sentences on what could not be measured, and why."""
+
+    @property
+    def headline(self) -> Measurement:
+        """The figure that the summary shows."""
+        return next((one for one in self.measurements if one.name == self.key), self.measurements[0])
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report. `declared("lmworks.reporting.sections", Section)` finds all of them."""
+
+    name: str
+    """What `--section` calls it."""
+
+    place: int
+    """Lower places come first."""
+
+    title: str
+    """Its heading."""
+
+    says: str
+    """What its figures mean and what they do not, in sentences."""
+
+    measure: Callable[[Subject], Found]
+    """LmworksError for what cannot be measured here: its sentence stands in the report."""
+
+    seconds: tuple[float, float]
+    """CPU seconds on SmolLM2 on the quick and the full scale: what the time left is reckoned by."""
+
+    needs: Callable[[Subject], str | None] = lambda subject: None
+    """Why it cannot be measured, in a sentence; None where it can."""
+
+    reads_training_text: bool = False
+    """Whether another training text gives other results."""
+
+    def cost(self, scale: Scale) -> float:
+        """CPU seconds that it takes on SmolLM2."""
+        return self.seconds[scale == "full"]
+
+    def settings(self, subject: Subject) -> dict[str, Any]:
+        """What its results depend on besides the model: kept ones with others are measured again."""
+        text = subject.trained_on_hash if self.reads_training_text else None
+        return {"scale": subject.scale, "trained_on": text}
+
+
+def bars(title: str, unit: str, shown: dict[str, Measurement]) -> Chart:
+    """A bar for each measurement, by what it is called."""
+    ends = [one.interval or (one.value, one.value) for one in shown.values()]
+    series = Series(
+        name=unit,
+        x=tuple(float(at) for at in range(len(shown))),
+        y=tuple(one.value for one in shown.values()),
+        low=tuple(low for low, _ in ends),
+        high=tuple(high for _, high in ends),
+    )
+    return Chart(kind="bars", title=title, x_label="", y_label=unit, series=(series,), categories=tuple(shown))

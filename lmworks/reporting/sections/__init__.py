@@ -1,0 +1,1 @@
+"""The sections: one file each, which declares itself."""

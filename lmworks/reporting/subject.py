@@ -1,0 +1,88 @@
+"""Subject: the model that a report is about, with what its sections ask of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from lmworks.basics.memory import must_fit
+from lmworks.lab.scale import Scale
+from lmworks.language_model import LanguageModel
+from lmworks.loading import load
+from lmworks.models.network import Network
+from lmworks.models.unread import read_all
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import data_hash
+
+Value = TypeVar("Value")
+GENERAL = "wikitext2"
+"""The text that no model here was adapted to."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the scale of its report, and the text that it was trained on where that is known."""
+
+    model: LanguageModel
+    name: str
+    scale: Scale
+    folder: Path
+    """Where sections may keep items as they are measured."""
+    trained_on: str | None = None
+
+    @classmethod
+    def of(
+        cls, model: LanguageModel | str | os.PathLike[str], scale: Scale, folder: Path, trained_on: str | None = None
+    ) -> Subject:
+        """Load a model where it is a reference."""
+        loaded = model if isinstance(model, LanguageModel) else load(model)
+        return cls(loaded, loaded.reference or "a model in memory", scale, folder, trained_on)
+
+    def scaled(self, quick: Value, full: Value) -> Value:
+        """One value for the quick scale, another for the full one."""
+        return full if self.scale == "full" else quick
+
+    @cached_property
+    def general(self) -> list[Document]:
+        """Text for bits per byte and prompts. DataError where it is not here and cannot be fetched."""
+        return read(GENERAL).documents
+
+    @cached_property
+    def training_text(self) -> list[Document]:
+        """What the model was trained on."""
+        assert self.trained_on is not None
+        return read(self.trained_on).documents
+
+    @cached_property
+    def trained_on_hash(self) -> str | None:
+        """What tells one training text from another."""
+        return None if self.trained_on is None else data_hash(self.training_text)
+
+    @contextmanager
+    def running(self, compress: str) -> Iterator[LanguageModel]:
+        """The model as `compress` runs it (int4, int8, none); what ran it before runs it again after the block."""
+        model = self.model
+        before = model.runner, model.embeds_compiled, model._embedder
+        try:
+            model.choose_runner(compress)
+            yield model
+        finally:
+            model.runner, model.embeds_compiled, model._embedder = before
+
+    @cached_property
+    def exact(self) -> Network:
+        """A copy of the network in float32."""
+        network = self.model.network
+        read_all(network, lambda needed: must_fit(self.name, needed))
+        if network.dtype == torch.float32 and not network.training:
+            return network
+        return copy.deepcopy(network).float().eval().requires_grad_(False)

@@ -1,0 +1,237 @@
+"""What clients may send to /v1/chat/completions: messages, tools that the answer may call, and calls of earlier ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from lmworks.generation.tool_calls import Tools
+from lmworks.serving.api.requests import LONGEST, GenerationRequest, StrictModel, Text, few
+from lmworks.tokens.chat.tools import MOST, Tool
+
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class TextPart(StrictModel):
+    """A part of a message; text alone is read here."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class CalledFunction(StrictModel):
+    """What an earlier answer called."""
+
+    name: Name
+    arguments: Text
+    """A JSON object, as text."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _an_object(cls, text: str) -> str:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError("this text is no JSON object; send the arguments as they were written")
+        return text
+
+
+class Call(StrictModel):
+    """A call of an earlier answer."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    type: Literal["function"]
+    function: CalledFunction
+
+    index: int | None = None
+    """Accepted, not used."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As a chat template reads it."""
+        function = {"name": self.function.name, "arguments": json.loads(self.function.arguments)}
+        return {"type": "function", "function": function}
+
+
+class Message(StrictModel):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | Annotated[list[TextPart], Field(max_length=1024, fail_fast=True)] | None = None
+    """Text; none of an assistant that only calls tools."""
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    """Accepted, not used."""
+
+    refusal: None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    tool_calls: Annotated[list[Call], Field(max_length=128, fail_fast=True)] | None = None
+    """What the assistant called."""
+
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Which call a tool answers."""
+
+    function_call: None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"tool_calls are an assistant's, and the role is {self.role}; leave them out")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("tool_call_id goes with the role tool, which needs it, and with no other")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing; give a text")
+        return self
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+
+    @property
+    def turn(self) -> dict[str, Any]:
+        """As a chat template reads it."""
+        turn = {"role": "system" if self.role == "developer" else self.role, "content": self.text}
+        return turn | ({"tool_calls": [one.facts for one in self.tool_calls]} if self.tool_calls else {})
+
+
+class DescribedFunction(StrictModel):
+    """What a model may call."""
+
+    name: Name
+    description: Annotated[str, Field(max_length=2**14)] | None = None
+    parameters: Annotated[dict[str, Any], BeforeValidator(few)] | None = None
+    """A JSON schema of its arguments, an object; a function without arguments has none."""
+
+    strict: bool | None = None
+    """It is always kept to."""
+
+
+class DescribedTool(StrictModel):
+    """A function with what it is for."""
+
+    type: Literal["function"]
+    function: DescribedFunction
+
+
+class NamedFunction(StrictModel):
+    """One of the functions."""
+
+    name: Name
+
+
+class NamedTool(StrictModel):
+    """The function that is to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+ToolList = Annotated[list[DescribedTool], Field(max_length=MOST, fail_fast=True)]
+
+
+def tools_of(described: Sequence[DescribedTool] | None) -> list[Tool]:
+    """As the house has them. ConfigError for one that cannot be called."""
+    return [Tool(one.function.name, one.function.description or "", one.function.parameters) for one in described or ()]
+
+
+class Grounding(StrictModel):
+    """Whether an answer comes from the server's documents, and how."""
+
+    way: Literal["extract", "write", "off"]
+    """extract: spans of the documents; write: the model's own words, of which each sentence is supported by a cited
+    span; off: the model answers by itself."""
+
+
+class ChatRequest(GenerationRequest):
+    """A request to /v1/chat/completions: answer a conversation."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    """The longest answer; the rest of the model's window unless it is given."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    """The older name of the same."""
+
+    add_generation_prompt: bool | None = None
+    """False goes with `continue_final_message`, as vLLM has it; nothing else is done with it."""
+
+    continue_final_message: bool | None = None
+    """The last message is an answer that is not finished: go on with it instead of beginning a new one (vLLM's)."""
+
+    grounding: Grounding | None = None
+    """Unless it is given, extract where the server has documents, and off where it has none."""
+
+    logprobs: bool | None = None
+    """The log-probability of each token."""
+
+    top_logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Those of this many of the likeliest in its place."""
+
+    tools: ToolList | None = None
+    """Functions that the answer may call; what it calls is the client's to run."""
+
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    """auto: words or calls; required: calls; none: words; or the one function that is called."""
+
+    parallel_tool_calls: bool | None = None
+    """Whether one answer may call several; true unless given."""
+
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _chats(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs goes with logprobs")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        self._tools_fit()
+        self._goes_on()
+        return self
+
+    def _goes_on(self) -> None:
+        if self.continue_final_message:
+            if self.add_generation_prompt:
+                raise ValueError("continue_final_message goes on with an answer, and add_generation_prompt begins one")
+            if len(self.messages) < 2 or self.messages[-1].role != "assistant" or self.messages[-1].tool_calls:
+                raise ValueError("continue_final_message needs an assistant's text at the end, after another message")
+            if self.tools and self.tool_choice != "none":
+                raise ValueError("continue_final_message goes on with words, and tools may call; leave out the tools")
+        elif self.add_generation_prompt is False:
+            raise ValueError("add_generation_prompt false is done here with continue_final_message alone")
+
+    def _tools_fit(self) -> None:
+        form = self.structured_outputs is not None or (
+            self.response_format is not None and self.response_format.type != "text"
+        )
+        if self.tools and form and self.tool_choice != "none":
+            raise ValueError("tools and response_format both say the form of the answer; give one of them")
+        if not self.tools and self.tool_choice not in (None, "none", "auto"):
+            raise ValueError("tool_choice asks for a call and there are no tools; give some")
+        called: set[str] = set()
+        for place, message in enumerate(self.messages):
+            called |= {one.id for one in message.tool_calls or ()}
+            if message.tool_call_id is not None and message.tool_call_id not in called:
+                raise ValueError(
+                    f"messages.{place} is the result of a call that no message before it makes; send the assistant's "
+                    "message with its tool_calls first"
+                )
+
+    def called(self) -> Tools | None:
+        """What the answer may call. ConfigError for tools that cannot be, and for a choice that is none of them."""
+        if not self.tools:
+            return None
+        choice = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else self.tool_choice
+        tools = Tools(tools_of(self.tools), choice or "auto", self.parallel_tool_calls is not False)
+        return None if tools.choice == "none" else tools
+
+    @property
+    def text(self) -> str:
+        """What is asked, for a log that is to hold it."""
+        return "\n".join(f"{one.role}: {one.text}" for one in self.messages)

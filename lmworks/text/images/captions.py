@@ -1,0 +1,132 @@
+"""What files beside images say of them: `cat.txt` beside `cat.jpg`, or a table with a record for each image.
+
+    {"file_name": "cat.jpg", "text": "a cat on a mat"}
+
+A table is .jsonl or .csv; its names are looked up in the folder that it lies in. `captions` may be a list.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from lmworks.text.images.entries import Entry
+from lmworks.text.plain import FILE_LIMIT, LINE_LIMIT, UnreadableError, check_line, newlines
+from lmworks.text.sources import Skipped
+
+LONGEST = 65_536
+"""Bytes of a caption's file."""
+SIDECARS = (".txt", ".caption")
+TABLES = (".jsonl", ".csv")
+NAMED = ("file_name", "filename", "file", "image", "image_path", "path")
+"""What a record's field with the image's name is called; the first that it has counts."""
+SAID = ("text", "caption", "captions", "title")
+"""And that with its caption."""
+
+
+class Captions:
+    """Captions by the image that they are of."""
+
+    def __init__(self) -> None:
+        self._of_tables: dict[str, list[str]] = {}
+        self._beside: dict[str, str | Skipped] = {}
+        self._tables: dict[str, str] = {}
+        """The table that names an image, until the image is found."""
+
+    def add(self, entry: Entry, skipped: list[Skipped]) -> None:
+        """Take what a file says; what is no caption is left alone, and what cannot be used added to `skipped`."""
+        path = PurePosixPath(entry.name)
+        kind = path.suffix.lower()
+        try:
+            if kind in SIDECARS:
+                self._beside[str(path.with_suffix(""))] = " ".join(_text(entry, LONGEST).split())
+            elif kind in TABLES:
+                self._take_table(entry, path, skipped)
+        except UnreadableError as error:
+            wrong = Skipped(entry.name, str(error))
+            if kind in TABLES:
+                skipped.append(wrong)
+            else:
+                self._beside[str(path.with_suffix(""))] = wrong  # it may be a text and no caption
+
+    def _take_table(self, entry: Entry, path: PurePosixPath, skipped: list[Skipped]) -> None:
+        wrong: list[str] = []
+        records = _lines(entry, wrong) if path.suffix.lower() == ".jsonl" else _rows(entry)
+        for number, record in enumerate(records, 1):
+            image = next((record[name] for name in NAMED if record.get(name)), None)
+            said = next((record[name] for name in SAID if record.get(name)), None)
+            captions = [said] if isinstance(said, str) else said
+            if not isinstance(image, str) or not (
+                isinstance(captions, list) and all(isinstance(one, str) for one in captions)
+            ):
+                wrong.append(f"record {number} has no {NAMED[0]!r} with {SAID[0]!r} or {SAID[1]!r}")
+                continue
+            if "://" in image:
+                wrong.append(f"record {number} names an address; fetch the image and give its file")
+                continue
+            name = str(path.parent / image.replace("\\", "/"))
+            self._of_tables.setdefault(name, []).extend(" ".join(one.split()) for one in captions)
+            self._tables[name] = entry.name
+        if wrong:
+            skipped.append(Skipped(entry.name, f"{len(wrong):,} records; the first: {wrong[0]}"))
+
+    def of(self, name: str, skipped: list[Skipped]) -> list[str]:
+        """The captions of an image: those of tables, else that of the file beside it, else none."""
+        self._tables.pop(name, None)
+        if name in self._of_tables:
+            return [one for one in self._of_tables[name] if one]
+        beside = self._beside.get(str(PurePosixPath(name).with_suffix("")), "")
+        if isinstance(beside, Skipped):
+            skipped.append(beside)
+            return []
+        return [beside] if beside else []
+
+    def named(self, name: str) -> bool:
+        """Whether a table has a record of this image."""
+        return name in self._of_tables
+
+    def missing(self) -> list[Skipped]:
+        """Images that a table names and that `of` was never asked for: they are not there, or somewhere else."""
+        return [
+            Skipped(name, f"{table} names it, and it is not in that folder") for name, table in self._tables.items()
+        ]
+
+
+def _text(entry: Entry, most: int) -> str:
+    try:
+        return newlines(entry.content(most).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start:,})") from None
+
+
+def _lines(entry: Entry, wrong: list[str]) -> Iterator[Mapping[str, Any]]:
+    for number, line in enumerate(_text(entry, FILE_LIMIT).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            check_line(len(line))
+            record = json.loads(line)
+        except (ValueError, RecursionError, UnreadableError):
+            record = None
+        if isinstance(record, dict):
+            yield record
+        else:
+            wrong.append(f"line {number} is no JSON object")
+
+
+def _rows(entry: Entry) -> Iterator[Mapping[str, Any]]:
+    text = _text(entry, FILE_LIMIT)
+    first = text.partition("\n")[0]
+    earlier = csv.field_size_limit(LINE_LIMIT)
+    try:
+        rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+        titles = [title.strip() for title in next(rows, [])]
+        yield from (dict(zip(titles, row, strict=False)) for row in rows if row)
+    except csv.Error as error:
+        raise UnreadableError(f"not a CSV table ({error})") from None
+    finally:
+        csv.field_size_limit(earlier)

@@ -1,0 +1,121 @@
+"""The files of a folder, a zip or a tar, each as a name and what reads it; nothing is unpacked to the disk.
+
+A name is only ever looked up among those that are listed here, so none leads out of the folder or the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from lmworks.basics.files import regular
+from lmworks.text.plain import MEBIBYTE, UnreadableError
+from lmworks.text.sources import Skipped, entries, why
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,  # a way of packing that Python does not know
+    RuntimeError,  # a zip with a password
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that may be an image, a caption or neither."""
+
+    name: str
+    """Within the folder or archive, with slashes."""
+    size: int
+    """Bytes, as its folder or archive says."""
+    _open: Callable[[], IO[bytes]]
+
+    def content(self, most: int) -> bytes:
+        """All of it; UnreadableError where that is more than `most` bytes, or cannot be read."""
+        if self.size > most:
+            raise UnreadableError(f"over {most / MEBIBYTE:.3g} MiB, which is the most that is read")
+        try:
+            with self._open() as file:
+                content = file.read(self.size + 1)
+        except _DAMAGED as error:
+            raise UnreadableError(f"cannot be read ({why(error)})") from None
+        if len(content) != self.size:
+            raise UnreadableError("not of the size that its folder or archive says (cut off while copying?)")
+        return content
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name is that of a zip or a tar."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iterator[Entry]:
+    """Every file of a folder or archive, archives in a folder opened too (shards of a large set).
+
+    Those of an archive can be read until the next one is asked for. What cannot be read is added to `skipped`.
+    """
+    if not path.is_dir():
+        yield from _packed(path, "", skipped)
+        return
+    for file, name, status in entries(path, skipped, follow):
+        if is_archive(name):
+            yield from _packed(file, f"{name}/", skipped)
+        else:
+            yield Entry(name, status.st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
+
+
+def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[Entry]:
+    read = _of_zip if path.suffix.lower() == ".zip" else _of_tar
+    try:
+        for entry in read(regular(path)):
+            name = entry.name.replace("\\", "/").removeprefix("./")
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+                skipped.append(Skipped(below + name, "a path that leaves the archive"))
+            elif not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
+                yield Entry(below + name, entry.size, entry._open)
+    except _DAMAGED as error:
+        skipped.append(Skipped(below or path.name, f"the archive is damaged from here on ({why(error)})"))
+
+
+def _of_zip(path: Path) -> Iterator[Entry]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.is_dir():
+                yield Entry(member.filename, member.file_size, lambda member=member: archive.open(member))  # type: ignore[misc]
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar, which says where the tar breaks off: tarfile takes that for its end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error}; cut off while copying?") from None
+
+
+def _of_tar(path: Path) -> Iterator[Entry]:
+    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
+        for member in archive:
+            if member.isfile():  # a link's target may be anything
+
+                def opened(member: tarfile.TarInfo = member) -> IO[bytes]:
+                    return archive.extractfile(member) or io.BytesIO()
+
+                yield Entry(member.name, member.size, opened)
+            archive.members = []  # which it keeps of a whole archive, of millions of images

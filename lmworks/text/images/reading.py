@@ -1,0 +1,119 @@
+"""Read images with their captions, one at a time: from a folder, a zip, a tar, a table, a set that is known by name.
+
+    photos = Images("photos")
+    for document in photos:
+        document.image, document.text, document.source
+    print(photos.summary())
+
+Each time that it is gone through, the files are read anew, and one decoded image is in memory. What cannot be used is
+named with its reason in `skipped` and counted once in `summary`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmworks.basics.errors import DataError
+from lmworks.text import hub
+from lmworks.text.document import Document
+from lmworks.text.images.captions import TABLES, Captions
+from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
+from lmworks.text.images.entries import ARCHIVES, Entry, entries_of, is_archive
+from lmworks.text.images.sets import SETS
+from lmworks.text.plain import UnreadableError
+from lmworks.text.sources import Skipped, why
+
+HUB_FILES = tuple(f"*{suffix}" for suffix in (*sorted(SUFFIXES), *ARCHIVES, *TABLES, ".txt"))
+EXPECTED = (
+    "a folder of images, an image, a .zip or .tar of them, a .jsonl or .csv that names them, or one of "
+    f"{', '.join(SETS)}"
+)
+
+
+class Images:
+    """The images of a reference: a path, hf:org/name or a name of SETS, which counts before a path. DataError where
+    there is no such thing."""
+
+    def __init__(self, reference: str | Path, smallest: int | None = None) -> None:
+        """`smallest` says that no side needs to be longer: large photos are decoded faster, and emoji drawn so."""
+        self.smallest, self.skipped = smallest, list[Skipped]()
+        self.images = self.without_caption = 0
+        self._set = SETS.get(str(reference))
+        if self._set is not None:
+            self.name = str(reference)
+            return
+        on_hub = isinstance(reference, str) and reference.startswith(hub.PREFIX)
+        path = hub.snapshot(str(reference), "dataset", HUB_FILES) if on_hub else Path(reference)
+        self.name, self._follow = str(reference).removeprefix(hub.PREFIX), on_hub
+        try:
+            kind = path.suffix.lower()
+            self._table = path.name if path.is_file() and kind in TABLES else None
+            self._only = path.name if path.is_file() and kind in SUFFIXES else None
+            if not path.exists():
+                raise DataError(f"{reference} does not exist; give {EXPECTED}")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{str(reference)!r} cannot be read ({why(error)}); give {EXPECTED}") from None
+        if path.is_file() and not (self._table or self._only or is_archive(path.name)):
+            raise DataError(f"{reference} is neither an image nor a set of them; give {EXPECTED}")
+        self._path = path.parent if self._table or self._only else path
+
+    def __iter__(self) -> Iterator[Document]:
+        """Each image as a document for each of its captions; one without any has an empty text."""
+        self.skipped.clear()
+        self.images = self.without_caption = 0
+        if self._set is not None:
+            for document in self._set.documents(self.smallest):
+                self.images += 1
+                yield document
+            return
+        captions = Captions()
+        for entry in self._entries([]):
+            if not self._table or entry.name == self._table:
+                captions.add(entry, self.skipped)
+        for entry in self._entries(self.skipped):
+            kind = Path(entry.name).suffix.lower()
+            if kind in OTHERS:
+                self.skipped.append(Skipped(entry.name, f"{kind} is not read; save it as PNG or JPEG"))
+            elif kind in SUFFIXES and (not self._table or captions.named(entry.name)):
+                yield from self._documents(entry, captions)
+        self.skipped += captions.missing()
+
+    def _entries(self, skipped: list[Skipped]) -> Iterator[Entry]:
+        for entry in entries_of(self._path, skipped, self._follow):
+            if self._only is None or Path(entry.name).with_suffix("") == Path(self._only).with_suffix(""):
+                yield entry
+
+    def _documents(self, entry: Entry, captions: Captions) -> Iterator[Document]:
+        said = captions.of(entry.name, self.skipped)
+        try:
+            image = decode(entry.content(MOST_BYTES), self.smallest)
+        except UnreadableError as error:
+            self.skipped.append(Skipped(entry.name, str(error)))
+            return
+        self.images += 1
+        self.without_caption += not said
+        for caption in said or [""]:
+            yield Document(caption, f"{self.name}/{entry.name}", image=image)
+
+    def summary(self) -> str:
+        """What the last reading gave, in a line: "812 images, 5 without a caption; 1 skipped (a.png: damaged)"."""
+        line = f"{self.images:,} images"
+        line += f", {self.without_caption:,} without a caption" if self.without_caption else ""
+        if self.skipped:
+            first, *others = self.skipped
+            line += f"; {len(self.skipped):,} skipped ({first.path}: {first.reason}{'; ...' if others else ''})"
+        return line
+
+    def all(self) -> list[Document]:
+        """All of them in memory; DataError where there is none."""
+        documents = list(self)
+        if not documents:
+            why_not = Counter(one.reason for one in self.skipped).most_common(1)
+            raise DataError(
+                f"{self.name} holds no image that can be read"
+                + (f" ({len(self.skipped):,} skipped: {why_not[0][0]})" if why_not else "")
+                + f"; give {EXPECTED}"
+            )
+        return documents

@@ -1,0 +1,109 @@
+"""Images with their captions as rows of a batch, changed a little each time that they are seen.
+
+Pixels stay bytes until a batch is made. Each epoch moves, turns and zooms an image anew, and says a part of its tags
+in another order, by draws that depend on the run's seed, the epoch and the row alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from lmworks.text.document import Document
+from lmworks.text.images.splits import family_of
+from lmworks.tokens.batch import Batch
+from lmworks.tokens.labels import IGNORE
+from lmworks.tokens.rows import Rows
+
+Encode = Callable[[list[str]], Int[Tensor, "texts seq"]]
+"""Captions as the tower for texts reads them."""
+Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 3 size size"]]
+"""Pixels from 0 to 1 as the tower for images reads them."""
+
+
+class CaptionedImages(Rows):
+    """A row for each image: its pixels, its caption's tokens, and the number of its family."""
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        encode: Encode,
+        normalise: Normalise,
+        *,
+        change: float = 0.0,
+        negatives: bool = False,
+    ) -> None:
+        """The images are of one size. `change` is how far they are moved, as a share of it, and whether tags are left
+        out; 0 for neither. With `negatives`, siblings and captions that repeat are told apart as any others are."""
+        self.documents, self.encode, self.normalise = documents, encode, normalise
+        self.change, self.epoch, self.seed = change, 0, 0
+        self.pixels: UInt8[np.ndarray, "images size size 3"] = np.stack(
+            [one.image for one in documents if one.image is not None]
+        )
+        numbers: dict[str, int] = {}
+        families = [numbers.setdefault(family_of(one), len(numbers)) for one in documents]
+        self.groups = None if negatives else torch.tensor(families)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def batches(self, size: int) -> int:
+        """See Rows: whole batches, as a loss among fewer is another one; an epoch leaves a few rows out."""
+        return max(len(self) // size, 1)
+
+    def at_epoch(self, epoch: int, seed: int) -> Self:
+        """The same images, changed in another way."""
+        turned = copy(self)
+        turned.epoch, turned.seed = epoch, seed
+        return turned
+
+    def width(self, context: int) -> float:
+        """See Rows: what counts is pairs."""
+        return 1.0
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some images with their captions."""
+        draws = [random.Random(f"{self.seed}/{self.epoch}/{place}") for place in places]
+        tokens = self.encode([self._caption(self.documents[at], draw) for at, draw in zip(places, draws, strict=True)])
+        pixels = torch.from_numpy(self.pixels[list(places)]).permute(0, 3, 1, 2).float() / 255
+        if self.change:
+            pixels = moved(pixels, draws, self.change)
+        ignored = torch.full_like(tokens, IGNORE)
+        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        groups = None if self.groups is None else self.groups[list(places)]
+        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=self.normalise(pixels), groups=groups)
+
+    def _caption(self, document: Document, draw: random.Random) -> str:
+        name, colon, said = document.text.partition(": ")
+        if not self.change or not colon or "tags" not in document.metadata:
+            return document.text
+        tags = said.split(", ")
+        chosen = draw.sample(tags, draw.randint(0, len(tags)))
+        if draw.random() < 0.1 and chosen:  # tags alone stand for it too
+            return ", ".join(chosen)
+        return f"{name}: {', '.join(chosen)}" if chosen else name
+
+
+def moved(
+    pixels: Float[Tensor, "batch 3 size size"], draws: Sequence[random.Random], change: float
+) -> Float[Tensor, "batch 3 size size"]:
+    """Each image turned, zoomed, moved and tinted by its own draws; what comes in from outside is white."""
+    rows = []
+    for draw in draws:
+        angle, zoom = draw.gauss(0, change), math.exp(draw.gauss(0, change))
+        right, down = draw.uniform(-change, change), draw.uniform(-change, change)
+        cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
+        rows.append([[cos, -sin, right], [sin, cos, down]])
+    grid = F.affine_grid(torch.tensor(rows), list(pixels.shape), align_corners=False)
+    dark = F.grid_sample(1 - pixels, grid, align_corners=False)  # outside is 0: white once it is turned back
+    light = torch.tensor([[math.exp(draw.gauss(0, change)) for _ in range(3)] for draw in draws])
+    return (1 - dark * light[:, :, None, None]).clamp(0, 1)

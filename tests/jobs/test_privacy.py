@@ -1,0 +1,82 @@
+"""`lmworks privacy`: what a run leaves behind is enough to measure what its model gives away, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.small_builds import recipe
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.cli import main
+from lmworks.evaluation.privacy import canaries
+from lmworks.jobs.build import build
+from lmworks.jobs.prefer_recipe import PreferRecipe
+from lmworks.jobs.privacy import privacy
+from lmworks.jobs.recipe import Recipe
+
+
+def planted(**training) -> Recipe:
+    """A run that learns one of six times six secrets by heart."""
+    chosen = recipe("full", **({"steps": 40, "context": 128, "learning_rate": 1e-2} | training))
+    return chosen.but(canaries={"count": 2, "repeats": (1, 24)}, data={**chosen.data.model_dump(), "held_out": 0.5})
+
+
+@pytest.fixture(autouse=True)
+def few_secrets(monkeypatch):
+    monkeypatch.setattr(canaries, "WORDS", canaries.WORDS[:6])
+
+
+def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, capsys):
+    for number in range(12, 24):  # five of each side, at least
+        (here / "notes" / f"{number}.txt").write_text((here / "notes" / "3.txt").read_text() + f" {number}")
+    lines: list[str] = []
+    build(out="out", recipe=planted(), say=lines.append)
+    facts = json.loads(Path("out/lmworks.json").read_text())
+    assert facts["recipe"]["canaries"] == {"count": 2, "repeats": [1, 24], "seed": 0}
+    assert any(
+        line.startswith("canaries       4 in 50 places of the text to train on, the first: The") for line in lines
+    )
+    found = privacy("out")
+    (_, _), (often, chance) = found.canaries
+    assert often.value > 4 and chance < 0.05  # of log2(36) = 5.2 bits
+    assert (found.members, found.others) == tuple(facts["data"]["documents"])
+    assert [one.name.removeprefix("membership by ") for one in found.membership] == ["loss", "min-k%++", "reference"]
+    assert found.blind.chance == 0.5 and found.private is None
+    [base_once, base_often] = [one for one, _ in found.base_canaries]
+    assert base_often.value < often.value and base_once.name.endswith("once, the base")
+
+    monkeypatch.setattr(sys, "argv", ["lmworks", "privacy", "out", "--limit", "6", "--tokens", "16"])
+    with pytest.raises(SystemExit):
+        main()
+    out = " ".join(capsys.readouterr().out.split())
+    assert "exposure of canaries planted 24 times" in out and "n 6 members, 6 non-members" in out
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    told = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in told["measurements"]] == [one.name for one in found.measurements]
+
+    for path in sorted((here / "notes").iterdir())[:4]:
+        path.write_text("something else " + path.read_text())
+    with pytest.raises(DataError, match="notes is not the text that out was trained on"):
+        privacy("out")
+
+
+def test_texts_can_be_given_where_the_model_does_not_say(here: Path):
+    with pytest.raises(ConfigError, match="base does not say what it was trained on; give --members"):
+        privacy("base")
+    with pytest.raises(ConfigError, match="give both texts"):
+        privacy("base", members="notes")
+    for number in range(3, 6):
+        (here / "general" / f"{number}.txt").write_text(f"The page reads a folder {number}.")
+    found = privacy("base", members="notes", others="general", base="base")
+    assert [one.value for one in found.membership][2] == 0.5 and not found.canaries
+    assert found.blind.value > 0.5
+
+
+def test_pairs_take_no_canaries():
+    with pytest.raises(ConfigError, match="canaries are for lmworks tune and build, and this is lmworks prefer"):
+        PreferRecipe(canaries={"count": 1})
