@@ -55,8 +55,10 @@ export class Conversations {
   }
 
   set open(one) {
-    if (one) ofTab.setItem(OPEN, one.id);
-    else ofTab.removeItem(OPEN);
+    try {
+      if (one) ofTab.setItem(OPEN, one.id);
+      else ofTab.removeItem(OPEN);
+    } catch { /* no room: a reload begins a new one */ }
   }
 
   /** A new one, which is kept with its first turn. */
@@ -67,7 +69,7 @@ export class Conversations {
 
   /** Keep it as it is now. Throws where the browser has no room left. */
   keep(one) {
-    if (!one.turns.length) return;
+    if (!one.turns.length || one.gone) return;
     one.updated = Date.now();
     if (!one.named) one.title = titled(one);
     this.all.set(one.id, one);
@@ -75,6 +77,7 @@ export class Conversations {
   }
 
   delete(one) {
+    one.gone = true; // an answer that is being written must not bring it back
     this.all.delete(one.id);
     kept.removeItem(PREFIX + one.id);
   }
