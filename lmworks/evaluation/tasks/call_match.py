@@ -55,7 +55,8 @@ def _right(value: Any, wanted: list[Any], described: Mapping[str, Any]) -> bool:
     asked = _kind_of(wanted)
     if type(value) is not kind:  # a variable's name in the place of a value: as what is wanted has it
         return asked is not None and type(value) is asked and value in wanted
-    if inner is not None and not any(_items_are(value, one, inner) for one in wanted):
+    items: Any = value
+    if inner is not None and not any(_items_are(items, one, inner) for one in wanted):
         return False
     return value in wanted if asked not in (None, kind) else _equal(value, wanted, inner)
 
