@@ -64,7 +64,8 @@ def within(name: str, rows: Callable[[Any], tuple[int, ...]], axes: int) -> Shap
 
 def tower_blocks(stack: str) -> dict[str, Source]:
     """The blocks of CLIP's and SigLIP's towers, whose names are the same in both."""
-    layer, names = f"{stack}.encoder.layers.{{i}}", {}
+    layer = f"{stack}.encoder.layers.{{i}}"
+    names: dict[str, Source] = {}
     for kind in ("weight", "bias"):
         names |= {
             f"blocks.{{i}}.attention_norm.{kind}": f"{layer}.layer_norm1.{kind}",
