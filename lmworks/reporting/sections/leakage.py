@@ -23,10 +23,10 @@ TEXTS, TOKENS = (40, 2_000), (64, 512)
 
 
 def _measure(subject: Subject) -> Found:
-    facts = _facts(subject)
+    facts, left_out = _facts(subject), list[str]()
     if subject.trained_on is None:
         found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
-        figures, left_out, text = found.measurements, [], "the one that its lmworks.json names"
+        figures, text = found.measurements, "the one that its lmworks.json names"
     else:
         figures, left_out = _members(subject)
         held, unread = _contamination(subject)
@@ -56,8 +56,8 @@ def _facts(subject: Subject) -> dict[str, Any]:
 def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """Whether members can be told from others: by the model, and by the words of the texts alone."""
     parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
-    chosen = [sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out)]
-    texts = Texts(*chosen, min(tokens, subject.model.config.context))
+    members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
+    texts = Texts(members, others, min(tokens, subject.model.config.context))
     try:
         by_words = area("membership by the words alone", *blind(texts))
         sides = attacks(scored(subject.model, texts))
