@@ -6,9 +6,10 @@ from lmworks.basics import progress
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.declaration import Task
 from lmworks.evaluation.tasks.measured import figures
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.lab.chart import Chart
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.subject import Subject

@@ -6,9 +6,10 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import smallest_difference
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measured, ties
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.subject import Subject
 
