@@ -23,11 +23,10 @@ TEXTS, TOKENS = (40, 2_000), (64, 512)
 
 
 def _measure(subject: Subject) -> Found:
-    facts = _facts(subject)
+    facts, left_out = _facts(subject), list[str]()
     if subject.trained_on is None:
         found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
         figures, text = found.measurements, "the one that its lmworks.json names"
-        left_out: list[str] = []
     else:
         figures, left_out = _members(subject)
         held, unread = _contamination(subject)
