@@ -51,10 +51,11 @@ def privacy(
             }
         )
     else:
-        _show(found)
+        show(found)
 
 
-def _show(found: Leakage) -> None:
+def show(found: Leakage) -> None:
+    """Print what was measured, and what makes it mean less than it seems."""
     rows = [[one.name, *_cells(one), f"by chance {_share(p)}"] for one, p in (*found.canaries, *found.base_canaries)]
     rows += [[one.name, *_cells(one), one.remark] for one in found.membership]
     rows.append([found.blind.name, *_cells(found.blind), found.blind.remark])

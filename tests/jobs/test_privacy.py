@@ -11,6 +11,7 @@ import pytest
 from jobs.small_builds import recipe
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.cli import main
+from lmworks.cli.privacy import show
 from lmworks.evaluation.privacy import canaries
 from lmworks.jobs.build import build
 from lmworks.jobs.prefer_recipe import PreferRecipe
@@ -48,16 +49,15 @@ def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, ca
     [base_once, base_often] = [one for one, _ in found.base_canaries]
     assert base_often.value < often.value and base_once.name.endswith("once, the base")
 
-    monkeypatch.setattr(sys, "argv", ["lmworks", "privacy", "out", "--limit", "6", "--tokens", "16"])
-    with pytest.raises(SystemExit):
-        main()
+    show(found)
     out = " ".join(capsys.readouterr().out.split())
-    assert "exposure of canaries planted 24 times" in out and "n 6 members, 6 non-members" in out
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    assert "exposure of canaries planted 24 times" in out and f"n {found.members} members" in out
+    monkeypatch.setattr(sys, "argv", ["lmworks", "privacy", "out", "--limit", "6", "--tokens", "16", "--json"])
     with pytest.raises(SystemExit):
         main()
     told = json.loads(capsys.readouterr().out)
     assert [one["name"] for one in told["measurements"]] == [one.name for one in found.measurements]
+    assert (told["members"], told["non_members"]) == (6, 6)
 
     for path in sorted((here / "notes").iterdir())[:4]:
         path.write_text("something else " + path.read_text())

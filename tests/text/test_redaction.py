@@ -29,7 +29,7 @@ def test_what_is_personal_is_found(kind, written):
     "text",
     [
         "ada at example dot org, or @ada",
-        "DE89 3704 0044 0532 0131 00 has a wrong checksum",
+        "GB82 WEST 1234 5698 7654 33 has a wrong checksum",
         "4111 1111 1111 1112 fails Luhn",
         "version 1.2.3.4.5 of 300.1.2.3, chapter 1.2.3",
         "from 2024-11-28 10:30:15 to 1999, pages 100-200, 3.14159265358979",
