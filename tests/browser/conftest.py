@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ALONE = (
@@ -64,4 +65,13 @@ def serving(*options: str) -> Iterator[str]:
 def smollm2(smollm2_path: Path) -> Iterator[str]:
     """The address of a server of the real small model."""
     with serving("smollm2") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server whose model is tiny."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny.language_model(seed=4, context=512).save(folder)
+    with serving(str(folder)) as address:
         yield address

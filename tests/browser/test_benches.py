@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from browser.test_lab_pages import SCHEMES, WIDTHS, Visit, address, judged, package
+from browser.axe import judged, package
+from browser.test_lab_pages import SCHEMES, WIDTHS, Visit, address
 from lmworks.lab.site.benches import stories
 from lmworks.lab.site.benches.declaration import benches
 from lmworks.lab.site.export import export
@@ -109,7 +110,9 @@ def test_beams_show_what_is_dropped_and_greedy_beside_them(page, site):
     bench.get_by_role("slider", name="Beams").press("Home")
     page.wait_for_url("**#bench=beams&width=1")
     bench.get_by_text("write the same text here").wait_for()
+    assert not bench.locator("table").first.is_visible()
     bench.get_by_text("All steps in a table").click()
+    assert bench.locator("table").first.is_visible()
     assert bench.locator("table").first.locator("tbody tr").count() == 20
 
 
@@ -145,3 +148,19 @@ def test_axe_has_no_objection_to_a_bench_and_it_fits(chromium, site, name, width
             page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
             assert judged(page, script) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow
+def test_a_served_model_is_asked_about_a_text_of_one_s_own(chromium, served):
+    with Visit(chromium) as page:
+        page.goto(f"{served}/lab/q45.html#bench=bias")
+        bench = page.locator("#bench-bias")
+        bench.get_by_label("A sentence of your own").fill("The [nurse/doctor] was late.")
+        bench.locator("li.kept", has_text="The nurse was late.").wait_for()
+        assert bench.locator("li.kept").count() == 2 and " times as likely" in bench.inner_text()
+        bench.get_by_label("A sentence of your own").fill("The nurse was late.")
+        bench.get_by_text("put the two words in brackets").wait_for()
+        page.goto(f"{served}/lab/q01.html#bench=tokenizer&own=two+words")
+        bench = page.locator("#bench-tokenizer")
+        bench.locator("dt", has_text="The served model").wait_for()
+        assert "".join(bench.locator(".cut-text span").all_inner_texts()) == "two words"

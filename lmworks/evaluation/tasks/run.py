@@ -113,7 +113,7 @@ def run(
     store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
-    if len(left) < len(asked.items):
+    if 0 < len(left) < len(asked.items):
         progress.note(f"{asked.what}: {len(asked.items) - len(left):,} items were measured before")
     try:
         with progress.task(f"measuring {asked.what}", len(left), "items") as advance:

@@ -35,8 +35,9 @@ class Words:
     """Where its file lies."""
 
     @classmethod
-    def of(cls, code: str, folder: Path = FOLDER) -> Words:
-        """The words of a language; ConfigError where there is no file of it in the folder."""
+    def of(cls, code: str, folder: Path | None = None) -> Words:
+        """The words of a language; ConfigError where there is no file of it in the folder (`FOLDER` unless given)."""
+        folder = folder or FOLDER
         if code not in languages(folder):
             raise ConfigError(f"{code!r} is not a language of these pages; there are {', '.join(languages(folder))}")
         return cls(code, read_toml(folder / f"{code}.toml"), folder)
@@ -74,7 +75,7 @@ class Words:
         return ", ".join([first, *rest])
 
 
-def languages(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The codes of all languages that have a file in the folder, the first one first."""
-    known = sorted(path.stem for path in folder.glob("*.toml"))
+def languages(folder: Path | None = None) -> tuple[str, ...]:
+    """The codes of all languages that have a file in the folder (`FOLDER` unless given), the first one first."""
+    known = sorted(path.stem for path in (folder or FOLDER).glob("*.toml"))
     return (FIRST, *(one for one in known if one != FIRST))

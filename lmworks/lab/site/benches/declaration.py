@@ -38,6 +38,8 @@ class Control:
     """Of a choice; what they are called are the words `choice_NAME`, where there are such."""
     live: bool = False
     """Whether it changes what the model computes: without one it stays as it is."""
+    served: bool = False
+    """Whether it asks the served model, and so stands on served pages alone."""
 
 
 @dataclass(frozen=True)

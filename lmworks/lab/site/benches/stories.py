@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import DataError
@@ -124,3 +124,14 @@ def script() -> bytes:
         "weights": base64.b64encode(weights).decode(),
     }
     return f"lmworksWeights({json.dumps(facts, ensure_ascii=True)});\n".encode()
+
+
+def in_place_of(model: LanguageModel, weights: Mapping[str, Tensor]) -> LanguageModel:
+    """A copy of the model with some weights in the place of its own."""
+    import copy
+
+    from lmworks.language_model import LanguageModel
+
+    network = copy.deepcopy(model.network)
+    network.load_state_dict({**network.state_dict(), **weights})
+    return LanguageModel(network, model.tokenizer, reference=model.reference)

@@ -2,7 +2,7 @@ const benches = {};
 const SVG = "http://www.w3.org/2000/svg";
 const put = (element, ...children) => { element.append(...children.flat(9).filter(one => one !== null && one !== undefined)); return element; };
 const made = (element, facts, children) => {
-  for (const [name, value] of Object.entries(facts)) if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  for (const [name, value] of Object.entries(facts)) if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
   return put(element, children);
 };
 const h = (tag, facts, ...children) => made(document.createElement(tag), facts, children);
