@@ -33,9 +33,10 @@ PUBLISHED = {
 def measured(name: str, limit: int | None, out: str | None) -> dict[str, Any]:
     """A task's figures, the tokens that were read for them, and CPU seconds, of what `out` did not hold already."""
     import lmworks as lm
+    from lmworks.evaluation.tasks.asked import Asked
     from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import measurements
-    from lmworks.evaluation.tasks.run import Asked, run
+    from lmworks.evaluation.tasks.run import run
     from lmworks.generation.continuations import Reading
 
     model, (task, _, shots) = lm.load("smollm2"), name.partition(":")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
+    from lmworks.jobs.contrast import contrast
     from lmworks.jobs.distill import distill
     from lmworks.jobs.export import export
     from lmworks.jobs.forget import forget
@@ -45,6 +46,7 @@ _HOMES = {
     "add_adapter": "lmworks.loading",
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "contrast": "lmworks.jobs.contrast",
     "evaluate": "lmworks.evaluation.tasks.run",
     "distill": "lmworks.jobs.distill",
     "export": "lmworks.jobs.export",
@@ -75,6 +77,7 @@ __all__ = [
     "add_adapter",
     "build",
     "compress",
+    "contrast",
     "distill",
     "evaluate",
     "export",

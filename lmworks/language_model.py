@@ -315,8 +315,8 @@ class LanguageModel:
         adapter: str | None = None,
     ) -> Answer:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
-        `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it faster and changes nothing
-        (`guessing.py`); at the end of the context it ends, or the `window` slides. An
+        `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it
+        faster and changes nothing (`guessing.py`); at the end of the context it ends, or the `window` slides. An
         `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
         said |= {"guess": guess, "window": window, "adapter": adapter}

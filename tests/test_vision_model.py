@@ -13,6 +13,8 @@ import torch
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.checks.run import check_model
+from lmworks.cli import main
 from lmworks.language_model import LanguageModel
 from lmworks.models.vision.config import BLOCKS, ImageConfig, clip_config
 from lmworks.models.vision.image_network import ImageNetwork
@@ -157,12 +159,22 @@ def test_a_model_of_texts_is_given_no_image(folder: Path):
         ("clip", lambda model: model.score("Once"), "writes no text"),
         ("clip", lambda model: model.logits([[1]]), "writes no text"),
         ("clip", lambda model: model.compare([("a", "b")]), "classif"),
+        ("clip", check_model, "models of texts are checked"),
+        ("vit", check_model, "models of texts are checked"),
     ],
 )
 def test_mistakes_are_sentences(kind: str, ask: Any, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder)
     with pytest.raises(LmworksError, match=words):
         ask(lm.load(folder / kind))
+
+
+@pytest.mark.parametrize("kind", ["clip", "vit"])
+def test_a_plan_says_what_it_counts(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr("sys.argv", ["lmworks", "plan", str(folder / kind)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "reads images, and plans count networks that read text" in capsys.readouterr().err
 
 
 def test_a_text_may_be_cut(folder: Path):

@@ -19,6 +19,7 @@ from lmworks.checks.subjects import kind_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import evaluating
+from lmworks.models.network_class import reads_images
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.sources import Reading, read
 from lmworks.tokens.shards import Shards
@@ -37,7 +38,9 @@ SUBJECTS = {
 
 
 def check_model(model: LanguageModel) -> list[CheckResult]:
-    """Every check that needs no data, in PyTorch. The model is left as it was."""
+    """Every check that needs no data, in PyTorch. The model is left as it was. ConfigError for one of images."""
+    if reads_images(model.config):
+        raise ConfigError(f"{model.reference or 'the model'} reads images, and models of texts are checked here")
     runner, model.runner = model.runner, TorchRunner(model.network)
     try:
         return _checked(model)

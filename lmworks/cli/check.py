@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @reads_text
 def check(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks "
             "corpus` made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of "
             "shards; or a recipe (shakespeare-char, ..., a TOML file)."
         ),
-    ],
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Also check a text for this model or tokenizer; or the shards that the tokenizer packed."),
@@ -34,6 +34,10 @@ def check(
     ] = None,
     set_: Changes = None,
     base: Base = None,
+    silent_errors: Annotated[
+        bool,
+        typer.Option("--silent-errors", help="List all forty by number: what looks for each, or which test holds it."),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Look for silent errors in a model, a text or a recipe. Also in a tokenizer or packed shards; the exit code is 1
@@ -41,6 +45,13 @@ def check(
     import time
 
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+
+    if (what is None) != silent_errors:
+        raise ConfigError("give a model, a text, a tokenizer, shards or a recipe to look at, or --silent-errors alone")
+    if what is None:
+        _all_errors(json_)
+        return
     from lmworks.checks.run import check_anything
 
     started = time.monotonic()
@@ -65,6 +76,26 @@ def check(
         typer.echo(f"\n{kind} {what}: {told} ({seconds:.0f} s)")
     if failed:
         raise typer.Exit(1)
+
+
+def _all_errors(json_: bool) -> None:
+    from dataclasses import asdict
+
+    from lmworks.checks.silent_errors import silent_errors
+
+    found = silent_errors()
+    if json_:
+        as_json([asdict(one) for one in found])
+        return
+    rows = [
+        [str(one.number), f"looked for in a {' / '.join(one.of)}", "; ".join(one.checks)]
+        if one.checks
+        else [str(one.number), "held by a test", f"{one.what}: {one.test}"]
+        for one in found
+    ]
+    table(["", "", "check, or test"], rows)
+    looked = sum(bool(one.checks) for one in found)
+    typer.echo(f"\n{len(found)} silent errors: {looked} are looked for, {len(found) - looked} held by tests of lmworks")
 
 
 def _row(one: CheckResult) -> list[str]:

@@ -31,8 +31,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         list[str] | None,
         typer.Option(
             help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
-            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, or a "
-            ".jsonl or .csv file of your own; several with commas.",
+            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, of "
+            "calls bfcl-simple, bfcl-multiple, bfcl-parallel, bfcl-irrelevance, or a .jsonl or .csv file of your own; "
+            "several with commas.",
             rich_help_panel="Tasks",
         ),
     ] = None,
@@ -62,6 +63,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
             rich_help_panel="Tasks",
         ),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Ask for the classes of the text's records by this prompt (lmworks prompt search)."
+        ),
+    ] = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
     ] = None,
@@ -87,7 +94,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
     of_tasks: dict[str, object] = {"shots": shots, "limit": limit, "beside": beside, "out": out, "pmi": pmi or None}
     of_tasks["trained-on"] = trained_on
-    of_texts: dict[str, object] = {"window": window, "tokens": tokens, "figure": figure, "beams": beams}
+    of_texts: dict[str, object] = {
+        "prompt": prompt,
+        "window": window,
+        "tokens": tokens,
+        "figure": figure,
+        "beams": beams,
+    }
     for name, value in (of_texts if task else of_tasks).items():
         if value is not None:
             raise ConfigError(f"--{name} goes with {'a text' if task else '--task'}; leave it out")
@@ -110,6 +123,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
     with progress.shown():
         language_model = load(model, base=base, compress=compress)
+        if prompt is not None:
+            if given := [name for name in ("window", "tokens", "figure", "beams") if of_texts[name] is not None]:
+                raise ConfigError(f"--{given[0]} does not go with --prompt; leave one of them out")
+            language_model.must_converse()
+            _by_prompt(language_model, reading, model, prompt, json_)
+            return
         writes = language_model.translates
         of_pairs = writes or classifies(language_model.config)
         foreign: list[tuple[str, object]] = [("--window", window), ("--tokens", tokens)] if of_pairs else []
@@ -121,6 +140,18 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
             _of_pairs(language_model, reading, model, figure, beams, json_)
             return
         _of_text(language_model, reading, model, window, tokens, json_)
+
+
+def _by_prompt(language_model: LanguageModel, reading: Reading, model: str, prompt: str, json_: bool) -> None:
+    from lmworks.evaluation.prompts.prompt import Prompt
+    from lmworks.evaluation.prompts.search import labelled, measured
+
+    asked, pairs = Prompt.read(prompt), labelled(reading.documents)
+    found = measured(language_model, asked, pairs, reading.name)
+    if json_:
+        as_json({"model": model, "prompt": prompt, "measurements": [found.to_json()], "documents": len(pairs)})
+        return
+    table(["classes of", "by prompt", ""], [[reading.name, prompt, str(found)]])
 
 
 def _of_pairs(

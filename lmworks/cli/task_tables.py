@@ -12,10 +12,10 @@ from lmworks.cli.options import as_json, table
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
+    from lmworks.evaluation.tasks.asked import Asked
     from lmworks.evaluation.tasks.contamination import Overlap
     from lmworks.evaluation.tasks.declaration import Told
     from lmworks.evaluation.tasks.measured import Comparison
-    from lmworks.evaluation.tasks.run import Asked
     from lmworks.evaluation.tasks.scores import ItemScores
 
 Items = dict[str, list["ItemScores"]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
@@ -68,9 +68,7 @@ def prepared(
 
 
 @torch.inference_mode()
-def embed_images(
-    network: nn.Module, preprocessing: Preprocessing, images: Sequence[Image]
-) -> Float[Tensor, "images width"]:
+def embed_images(network: Any, preprocessing: Preprocessing, images: Sequence[Image]) -> Float[Tensor, "images width"]:
     """A vector of length 1 for each image, in float32: of CLIP's tower, else what the classifier reads."""
     if not images:
         return torch.zeros(0, vector_dim(network))
@@ -82,7 +80,7 @@ def embed_images(
     return torch.nn.functional.normalize(torch.cat(rows).float(), dim=-1).cpu()
 
 
-def vector_dim(network: nn.Module) -> int:
+def vector_dim(network: Any) -> int:
     """Numbers of an image's vector."""
     return int(network.config.dim)
 
@@ -125,7 +123,7 @@ def text_rows(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str], cut: b
 
 
 @torch.inference_mode()
-def tell_classes(network: nn.Module, preprocessing: Preprocessing, images: Sequence[Image]) -> list[Told]:
+def tell_classes(network: Any, preprocessing: Preprocessing, images: Sequence[Image]) -> list[Told]:
     """The class of each image and the probability of every class, by the network's own classifier."""
     told: list[Told] = []
     with evaluating(network):

@@ -106,7 +106,7 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="lmworks-engine", daemon=True)
         self._thread.start()
 
-    def submit(
+    def submit(  # noqa: PLR0913 (those of LanguageModel.generate)
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,
@@ -128,9 +128,8 @@ class Engine:
         options = LogprobOptions(logprobs or 0, prompt_logprobs, logprobs is not None)
         if options.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
-        how = {"logprobs": options, "constraint": constraint, "tools": tools, "guess": guess, "window": window}
-        how["adapter"] = adapter
-        return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, **how))
+        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
+        return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, logprobs=options, **said))
 
     def run(self, request: Request) -> RequestHandle:
         """Queue a request that was made by `model.request`."""

@@ -200,7 +200,8 @@ class CallReader:
 
     def _arguments(self) -> str:
         """More of the object that is open, up to its end."""
-        for place, one in enumerate(self._left):
+        end = len(self._left)
+        for place, one in enumerate(self._left, 1):
             if self._escaped:
                 self._escaped = False
             elif self._quoted:
@@ -212,6 +213,7 @@ class CallReader:
             elif one in "}]":
                 self._depth -= 1
                 if not self._depth:
+                    end = place
                     break
-        told, self._left = self._left[: place + 1], self._left[place + 1 :]
+        told, self._left = self._left[:end], self._left[end:]
         return told

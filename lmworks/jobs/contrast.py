@@ -34,7 +34,7 @@ from lmworks.models import families
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
-from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
 from lmworks.objectives.contrast import Contrast
@@ -126,10 +126,10 @@ def read_parts(recipe: ContrastRecipe, preprocessing: Preprocessing, say: Say = 
     with progress.task(f"reading {images.name}", unit="images") as advance:
         for one in images:
             advance(1)
-            if not one.text:
+            if not one.text or one.image is None:
                 continue
             try:
-                small = fit(one.image).permute(1, 2, 0).byte().numpy()
+                small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
             except DataError:
                 strips += 1
                 continue

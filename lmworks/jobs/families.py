@@ -16,6 +16,9 @@ from lmworks.models.families import FAMILIES
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import Family
 from lmworks.models.files.gguf_writing import exported_config
+from lmworks.models.network_class import reads_images
+from lmworks.models.vision.config import ImageConfig, TowersConfig
+from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.objectives.declaration import ObjectiveSettings
 
 HEADS, HEAD_DIM = 32, 64
@@ -27,16 +30,30 @@ HEAD = """# Models
 Every architecture that is known, by the `model_type` of config.json. `python -m lmworks.jobs.families > docs/models.md`
 writes this page from the declarations (lmworks/models/families); a test fails where they differ.
 
-All of them load from a directory in Hugging Face's layout, equal to transformers, and are written as one that it loads;
+Those of texts load from a directory in Hugging Face's layout, equal to transformers, and are written as one it loads;
 all train, and take adapters. **By hand**: training takes the hand-written blocks, which are faster than autograd.
 **Compiled**: on a CPU, a network of usual sizes runs on the compiled path ([fast.md](fast.md)); what is refused runs in
 PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmworks export`), where llama.cpp has the
 architecture and it is mapped here.
 """
 OWN = """
-`lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM.
+`lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
+`lmworks-convolutional` a classifier of images.
 [extending.md](extending.md) adds a family.
 """
+
+
+IMAGES = """## Images
+
+They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in PyTorch: [seeing.md](seeing.md).
+
+| model_type | such as | reads |
+|---|---|---|"""
+READS: dict[type, str] = {
+    ImageConfig: "images, as patches",
+    TowersConfig: "images and texts, each by a tower of its own",
+    ResNetConfig: "images, by convolutions",
+}
 
 
 def public() -> list[Family]:
@@ -59,7 +76,8 @@ def page() -> str:
 
 
 def _tables() -> Iterator[str]:
-    families = sorted(((typical(one), one) for one in public()), key=lambda pair: pair[1].name)
+    every = sorted(((typical(one), one) for one in public()), key=lambda pair: pair[1].name)
+    families = [pair for pair in every if not reads_images(pair[0])]
     for arrangement in ARRANGEMENTS:
         kinds = [kind.name for kind in ObjectiveSettings.parts().values() if kind.arrangement == arrangement]
         yield f"## {arrangement.capitalize()}s\n"
@@ -70,6 +88,11 @@ def _tables() -> Iterator[str]:
             if config.arrangement == arrangement:
                 yield f"| {family.name} | {' | '.join(_cells(config, family))} |"
         yield ""
+    yield IMAGES
+    for config, family in every:
+        if reads_images(config):
+            yield f"| {family.name} | {', '.join(family.examples)} | {READS[type(config)]} |"
+    yield ""
 
 
 def _cells(config: ModelConfig, family: Family) -> tuple[str, str, str, str]:

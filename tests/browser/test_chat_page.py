@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from browser.axe import judged, package
+from browser.axe import judged, package, scores
 from browser.other_server import ENDLESS, Other, other_server
 from lmworks.text.sources import read
 
@@ -48,8 +48,9 @@ def other() -> Iterator[Other]:
 class Tab:
     """The page in a browser of its own; what the console says, and what is asked for from elsewhere, are errors."""
 
-    def __init__(self, chromium: Any, other: Other, path: str = "/", **options: Any) -> None:
+    def __init__(self, chromium: Any, other: Other, path: str = "/", script: str = "", **options: Any) -> None:
         self.context = chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
+        self.context.add_init_script(script)
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
         self.faults: list[str] = []
@@ -220,6 +221,7 @@ def test_conversations_are_kept_found_renamed_and_deleted(tab, other):
     tab.page.once("dialog", lambda dialog: dialog.accept())
     tab.page.get_by_role("button", name="Delete").click()
     tab.page.reload()
+    tab.page.locator("#kept .open").wait_for()
     assert tab.page.locator("#kept .open").all_inner_texts() == ["about owls"]
 
 
@@ -312,6 +314,54 @@ def test_keys_send_break_and_reach_everything(tab, other):
     assert found[: len(order)] == order
 
 
+NO_STORAGE = """for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+}"""
+
+
+def test_the_focus_stays_where_a_button_was_pressed(tab, other):
+    other.answers["hello"] = "hi"
+    tab.ask("hello")
+    regenerate = tab.page.get_by_role("button", name="Regenerate")
+    regenerate.focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_role("button", name="Earlier answer").wait_for()
+    assert tab.page.evaluate("document.activeElement.id") == "message"
+    tab.page.get_by_role("button", name="Earlier answer").focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_text("1 / 2").wait_for()
+    tab.page.get_by_role("button", name="Later answer").focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_text("2 / 2").wait_for()
+    assert tab.page.evaluate("document.activeElement !== document.body")
+
+
+def test_a_conversation_that_is_deleted_while_it_is_written_stays_deleted(tab):
+    tab.page.locator("#message").fill(ENDLESS)
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".answer", has_text="word word").wait_for()
+    tab.page.once("dialog", lambda dialog: dialog.accept())
+    tab.page.get_by_role("button", name="Delete").click()
+    tab.page.locator("#log .hint").wait_for()
+    tab.page.locator("#send").wait_for()
+    assert tab.page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('lmworks.chat.'))") == []
+
+
+def test_a_browser_that_keeps_nothing_has_a_chat_too(chromium, other):
+    other.answers["hello"] = "hi"
+    made = Tab(chromium, other, script=NO_STORAGE)
+    assert made.ask("hello").locator(".said").inner_text() == "hi"
+    made.context.close()
+    assert made.faults == []
+
+
+def test_what_finds_no_room_is_said_and_the_answer_stands(tab, other):
+    other.answers["hello"] = "hi"
+    tab.page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
+    assert tab.ask("hello").locator(".said").inner_text() == "hi"
+    tab.page.get_by_text("The browser has no room for more conversations").wait_for()
+
+
 def test_german_is_there_for_who_asks(chromium, other):
     made = Tab(chromium, other, "/?lang=de")
     assert made.page.evaluate("document.documentElement.lang") == "de"
@@ -337,3 +387,9 @@ def test_axe_has_no_objection_and_it_fits_the_screen(chromium, other, width, sch
     wide = made.page.evaluate("document.documentElement.scrollWidth")
     made.context.close()
     assert (found, made.faults) == ([], []) and wide <= width
+
+
+@pytest.mark.slow
+def test_lighthouse_finds_it_fast_and_accessible(other, tmp_path):
+    found = scores(other.address, tmp_path)
+    assert found["accessibility"] == 1.0 and found["performance"] >= 0.98, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lmworks as lm
+from benchmarks.bias import STORED, table
 from lmworks.cli import main
 from lmworks.evaluation.tasks.find import find
 from lmworks.text import registry
@@ -57,3 +59,7 @@ def test_the_commands_on_the_page_name_what_there_is():
     assert CorpusRecipe.read("folder", ["split.counterfactual=gender"]).split.counterfactual == "gender"
     for names in re.findall(r"--task (\S+)", PAGE):
         assert all(find(name.partition(":")[0]) for name in names.split(","))
+
+
+def test_the_figures_of_the_repair_are_those_that_are_stored():
+    assert table(json.loads(STORED.read_text(encoding="utf-8"))) in PAGE

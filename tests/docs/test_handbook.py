@@ -19,7 +19,7 @@ from lmworks.jobs.handbook import build, handbook
 DOCS = Path(__file__).parents[2] / "docs"
 TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
 NEEDS = dict.fromkeys(("index", "search", "graph"), ("minilm",)) | {"ask": ("minilm", "reranker")}
-NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models"), ("smollm2_path",))
+NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
 
 

@@ -14,8 +14,9 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.find import find
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.text import registry
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra harness)")

@@ -11,6 +11,8 @@ from scipy import stats
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.statistics import (
     clustered_mean,
+    clustered_ratio,
+    difference_of_clustered_ratios,
     holm,
     mcnemar,
     paired_difference,
@@ -45,6 +47,30 @@ def test_clustered_errors_are_millers_sum_over_pairs():
     value, (low, high) = clustered_mean(values, clusters)
     assert (high - low) / 2 == pytest.approx(half, rel=1e-3) and value == pytest.approx(values.mean())
     assert clustered_mean(values, ["a"] * 24).interval is None
+
+
+def test_a_ratio_by_clusters_is_linearised_and_its_difference_is_paired():
+    """SE^2 = G / (G - 1) sum over clusters of (sum of above - ratio below)^2 / (sum of below)^2; of a difference each
+    cluster's terms are subtracted first."""
+    clusters = [name for name in "abcde" for _ in range(4)]
+    below = DRAW.integers(0, 2, 20).astype(float)
+    ones = np.ones(20)
+    above, other = DRAW.normal(size=20) * below, DRAW.normal(size=20)
+
+    def pulls(upper, lower):
+        ratio = upper.sum() / lower.sum()
+        return ratio, (upper - ratio * lower).reshape(5, 4).sum(axis=1) / lower.sum()
+
+    (first, mine), (second, theirs) = pulls(above, below), pulls(other, ones)
+    for found, value, terms in (
+        (clustered_ratio(above, below, clusters), first, mine),
+        (difference_of_clustered_ratios((above, below), (other, ones), clusters), second - first, theirs - mine),
+    ):
+        half = stats.t.ppf(0.975, 4) * (5 / 4 * (terms**2).sum()) ** 0.5
+        assert found.value == pytest.approx(value)
+        assert found.interval == pytest.approx((value - half, value + half), rel=1e-3)
+    with pytest.raises(ConfigError, match="nothing counts: the weights of all items are 0; measure more items"):
+        clustered_ratio(above, 0 * below, clusters)
 
 
 def test_intervals_by_clusters_hold_the_mean_as_often_as_they_say():

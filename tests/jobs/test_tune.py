@@ -57,6 +57,8 @@ def test_counterparts_of_the_training_text_are_learnt_too(folder: Path):
     [said] = [line for line in lines if line.startswith("counterparts")]
     have, documents = map(int, re.findall(r"\d+", said))
     assert 0 < have < documents and said.endswith("training documents have one")
-    assert json.loads(Path("out/lmworks.json").read_text())["recipe"]["data"]["counterfactual"] == "gender"
+    facts = json.loads(Path("out/lmworks.json").read_text())
+    assert facts["data"]["documents"] == [documents + have, 12 - documents]
+    assert facts["recipe"]["data"]["counterfactual"] == "gender"
     with pytest.raises(ConfigError, match="there is no list of swaps 'genders'"):
         lm.tune("base", "notes", out="other", changes=[*changes, "data.counterfactual=genders"])

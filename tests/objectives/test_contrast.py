@@ -144,6 +144,25 @@ def test_a_batch_without_images_is_one_sentence():
         InfoNCE()(towers(), Batch(plain.tokens, plain.labels, plain.positions, plain.documents))
 
 
+def test_texts_differ_where_one_token_begins_and_ends_them():
+    """The end that stands for a text is not the token before it: every text would have the same vector."""
+    from lmworks.encoding.seeing import embed_texts
+    from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+
+    tokenizer = train_tokenizer([], TokenizerConfig(kind="byte"))
+    assert tokenizer.document_start == tokenizer.document_end is not None
+    config = clip_config(tokenizer.vocab_size, tokenizer.document_end, dim=16, layers=1, heads=2, width=16)
+    first, second = embed_texts(Towers(config).initialise(seed=0), tokenizer, ["a cat", "a dog"])
+    assert first @ second < 0.999
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_fresh_towers_depend_on_their_seed_alone(sigmoid):
+    first, second = towers(sigmoid), towers(sigmoid)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+
+
 def test_a_batch_moves_with_its_images():
     given = batch(groups=torch.arange(5)).to("cpu")
     assert given.pixels is not None and given.groups is not None

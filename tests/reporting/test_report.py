@@ -306,10 +306,24 @@ def test_leaks_are_looked_for_in_the_training_text_only_where_it_is_known(subjec
     leakage = reporting.sections()["leakage"]
     assert leakage.needs(subject) is None
     assert "--trained-on" in leakage.needs(Subject.of(model, "quick", tmp_path))
-    figures = of(subject, "leakage")
+    found = leakage.measure(subject)
+    figures = {one.name: one for one in found.measurements}
+    assert found.left_out[0].startswith("Membership: there are 10 members and 2 non-members, too few")
     assert figures["held-out part minus trained part"].value == pytest.approx(
         figures["bits/byte of the held-out part"].value - figures["bits/byte of the trained part"].value
     )
+
+
+def test_members_are_told_from_others_by_the_model_and_by_the_words_alone(subject, notes, tmp_path_factory):
+    many = tmp_path_factory.mktemp("many")
+    for at in range(90):
+        (many / f"{at}.txt").write_text(
+            f"Letter {at} is about {'rent' if at % 3 else 'a garden'} and {at * at} stones."
+        )
+    figures = of(Subject(subject.model, "mine", "quick", subject.folder, str(many)), "leakage")
+    told = [one for name, one in figures.items() if name.startswith("membership by")]
+    assert [one.name for one in told] == [f"membership by {name}" for name in ("loss", "min-k%++", "the words alone")]
+    assert all((one.chance, one.ideal, one.unit) == (0.5, 0.5, "AUC") and one.interval for one in told)
 
 
 def test_the_counter_of_energy_is_read_where_there_is_one(tmp_path):

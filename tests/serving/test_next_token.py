@@ -56,7 +56,7 @@ def test_an_answer_goes_on_where_it_was_cut(live):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"continue_final_message": True}, "needs an assistant's message at the end"),
+        ({"continue_final_message": True}, "needs an assistant's text at the end"),
         ({"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt begins one"),
         ({"add_generation_prompt": False}, "with continue_final_message alone"),
     ],

@@ -93,7 +93,10 @@ def test_a_tool_cannot_close_a_turn(make_tokenizer, shape):
 
 
 def test_a_form_of_its_own_is_left_to_a_template_without_tools(make_tokenizer):
-    own = "{% for m in messages %}{% if m.tool_calls %}[CALL {{ m.tool_calls[0].function.name }}]{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    own = (
+        "{% for m in messages %}{% if m.tool_calls %}[CALL {{ m.tool_calls[0].function.name }}]"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
     tokenizer = make_tokenizer(own)
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
     assert tokenizer.decode(encode_chat(tokenizer, turns)) == "a[CALL weather]"

@@ -55,19 +55,21 @@ def _right(value: Any, wanted: list[Any], described: Mapping[str, Any]) -> bool:
     asked = _kind_of(wanted)
     if type(value) is not kind:  # a variable's name in the place of a value: as what is wanted has it
         return asked is not None and type(value) is asked and value in wanted
-    if inner is not None and not any(_items_are(value, one, inner) for one in wanted):
+    items: Any = value
+    if inner is not None and not any(_items_are(items, one, inner) for one in wanted):
         return False
-    if asked is not None and asked is not kind:
-        return value in wanted
-    if kind is dict:
+    return value in wanted if asked not in (None, kind) else _equal(value, wanted, inner)
+
+
+def _equal(value: Any, wanted: list[Any], inner: type | None) -> bool:
+    """Whether a value of the right type is one of those that are right."""
+    if isinstance(value, dict):
         return any(_object(value, one) for one in wanted if one != "")
     if inner is dict:
         return any(_objects(value, one) for one in wanted if isinstance(one, list))
-    if kind is str:
-        return _plain(value) in [_plain(one) for one in wanted if isinstance(one, str)]
-    if kind is list:
+    if isinstance(value, list):
         return [_plain(one) for one in value] in [[_plain(item) for item in one] for one in wanted]
-    return value in wanted
+    return _plain(value) in [_plain(one) for one in wanted]
 
 
 def _kind_of(wanted: Sequence[Any]) -> type | None:

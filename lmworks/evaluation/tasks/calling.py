@@ -1,7 +1,8 @@
-"""Answers that call functions, each asked for in two or three ways: held to the form, free, and made to call.
+"""Answers that call functions, each asked for with the grammar that binds calls to their schemas and without it.
 
-A tool's arguments are bound by their schemas (`generation.tool_calls`), or the same conversation is answered without a
-grammar and what was written is read as well as it can be: the difference is what the grammar does.
+Where the model may call (`held to the form`, `free`), and where a call is wanted also where it must: `made to call` by
+the grammar, or `begun` with the opening of a call and then left free. What was written freely is read as well as it can
+be, so that the difference is what the grammar does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lmworks.generation.tool_calls import Tools
 from lmworks.language_model import LanguageModel
 from lmworks.tokens.chat.tools import CLOSING, OPENING
 
-HELD, FREE, MADE = "held to the form", "free", "made to call"
+HELD, FREE, MADE, BEGUN = "held to the form", "free", "made to call", "begun"
 AT_ONCE = 16
 _BLOCK = re.compile(rf"{OPENING}(.*?)(?:{CLOSING}|\Z)", re.DOTALL)
 
@@ -29,10 +30,11 @@ def calls_scored(model: LanguageModel, items: Sequence[Calling], longest: int) -
     """The scores of each item; all ways of one item share its prompt, which the compiled path reads once."""
     if not items:
         return
-    with Engine(model, seats=AT_ONCE, queue=3 * len(items)) as engine:
+    with Engine(model, seats=AT_ONCE, queue=4 * len(items)) as engine:
         asked = [(one, _begun(engine, model, one, longest)) for one in items]
         for item, ways in asked:
-            yield of_calls(item, {way: handle.answer().text for way, handle in ways.items()})
+            written = {way: handle.answer().text for way, handle in ways.items()}
+            yield of_calls(item, {way: OPENING * (way == BEGUN) + text for way, text in written.items()})
 
 
 def of_calls(item: Calling, written: Mapping[str, str]) -> ItemScores:
@@ -59,8 +61,14 @@ def calls_in(text: str) -> list[Called]:
 
 def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:
     tools = [tool_of(one) for one in item.functions]
-    said = {HELD: Tools(tools)} | ({MADE: Tools(tools, "required", item.several)} if item.wanted else {})
-    free = model.encode_prompt(item.messages, model.config.context, tools)
-    ways = {FREE: engine.submit(free, max_new_tokens=longest)}
-    ways |= {way: engine.submit(item.messages, max_new_tokens=longest, tools=one) for way, one in said.items()}
-    return {way: ways[way] for way in (HELD, FREE, MADE) if way in ways}
+    prompt = model.encode_prompt(item.messages, model.config.context, tools)
+    ways = {
+        HELD: engine.submit(item.messages, max_new_tokens=longest, tools=Tools(tools)),
+        FREE: engine.submit(prompt, max_new_tokens=longest),
+    }
+    if item.wanted:
+        made = Tools(tools, "required", item.several)
+        begun = prompt + model.tokenizer.encode(f"{OPENING}\n", special=False, continues=True)
+        ways[MADE] = engine.submit(item.messages, max_new_tokens=longest, tools=made)
+        ways[BEGUN] = engine.submit(begun, max_new_tokens=longest, stop=[] if item.several else [CLOSING])
+    return ways

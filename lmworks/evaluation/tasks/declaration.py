@@ -1,6 +1,6 @@
 """What a task is: where its items come from, what a model is asked, and how that is scored.
 
-A new task is a new file in `sets/`; a user's own is a file of questions (`own.py`).
+A new task is a new file in `sets/`, a new kind of item one in `kinds/`; a user's own is a file of questions (`own.py`).
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from lmworks.jobs.planning.timing import rates, step_seconds
 from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
+from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.objectives.declaration import FullRow
 from lmworks.training.settings import TrainingConfig
@@ -199,6 +200,8 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
 def _must_be_known(subject: Subject) -> None:
     """ConfigError for a network that is not counted."""
     config = subject.model
+    if reads_images(config):
+        raise ConfigError(f"{subject.name} reads images, and plans count networks that read text")
     if not isinstance(config, ModelConfig):
         raise ConfigError(
             f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families.sources import Named, Rows, Shaped, Source, reshaped
@@ -64,7 +64,8 @@ def within(name: str, rows: Callable[[Any], tuple[int, ...]], axes: int) -> Shap
 
 def tower_blocks(stack: str) -> dict[str, Source]:
     """The blocks of CLIP's and SigLIP's towers, whose names are the same in both."""
-    layer, names = f"{stack}.encoder.layers.{{i}}", {}
+    layer = f"{stack}.encoder.layers.{{i}}"
+    names: dict[str, Source] = {}
     for kind in ("weight", "bias"):
         names |= {
             f"blocks.{{i}}.attention_norm.{kind}": f"{layer}.layer_norm1.{kind}",
@@ -103,8 +104,8 @@ class TowersFamily(Family):
         parts = {name: self._part(theirs, f"{name}_config") for name in ("vision", "text")}
         image, text = self.image.config_from(parts["vision"]), self.text.config_from(parts["text"])
         try:
-            joined = self.joined_from(theirs, self.text.defaults | parts["text"])
-            return TowersConfig(family=self.name, image=image, text=text, **self.towers, **joined)
+            joined = self.joined_from(theirs, {**self.text.defaults, **parts["text"]})
+            return TowersConfig(family=self.name, image=cast(ImageConfig, image), text=text, **self.towers, **joined)
         except ConfigError as error:
             raise ModelError(f"config.json of a {self.name} model: {error}") from None
 
@@ -162,7 +163,7 @@ class TowersFamily(Family):
         return ours
 
     def _beside(self, config: TowersConfig) -> list[tuple[str, Named]]:
-        without = ("bias",) if not config.bias else ()
+        without: tuple[str, ...] = ("bias",) if not config.bias else ()
         without += () if config.project_images else ("image_projection.weight",)
         without += () if config.projection_bias else ("text_projection.bias",)
         return [(name, source) for name, source in self.beside.items() if name not in without]
@@ -211,7 +212,7 @@ def image_family(
         config=ImageConfig,
         settings=IMAGE_SETTINGS | {"dropout": "attention_dropout"},
         tensors=tensors,
-        fixed=BLOCKS | NO_TOKENS | fixed,
+        fixed={**BLOCKS, **NO_TOKENS, **fixed},
         defaults=defaults,
         more_from=lambda theirs, layers: dict(squares(theirs)),
         more_to=lambda config: {},

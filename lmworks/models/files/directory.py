@@ -164,8 +164,9 @@ def network_of(
             if not torch.isfinite(tensor.sum(dtype=torch.float32)):
                 raise ModelError(NOT_FINITE.format(name))
     network = build_network(config, tensors, network_class(config))
-    if isinstance(getattr(network, "head", None), AdaptiveSoftmax):
-        network.head.check_ranks()
+    head = getattr(network, "head", None)  # what reads images has none
+    if isinstance(head, AdaptiveSoftmax):
+        head.check_ranks()
     return network
 
 

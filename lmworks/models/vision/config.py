@@ -49,9 +49,10 @@ class ImageConfig(ModelConfig):
         """What follows from the image: context, and that all places see each other."""
         if isinstance(values, dict):
             size, patch = values.get("image_size"), values.get("patch_size")
-            fits = isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size <= MOST_PIXELS
-            extra = 1 if values.get("class_token", True) is True else 0
-            values.setdefault("context", (size // patch) ** 2 + extra if fits else 1)  # else another check says so
+            context = 1  # of sizes that another check refuses
+            if isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size <= MOST_PIXELS:
+                context = (size // patch) ** 2 + (values.get("class_token", True) is True)
+            values.setdefault("context", context)
             values.setdefault("arrangement", "encoder")
             values.setdefault("vocab_size", 1)  # there are no tokens
         return values
@@ -205,11 +206,11 @@ class ClipSizes(Config):
         text = self._text("siglip", "gelu_tanh", vocab_size, "encoder")
         return TowersConfig(family="siglip", image=image, text=text, width=self.dim, **SIGLIP)
 
-    def _image(self, family: str, activation: str, **looks: Any) -> ImageConfig:
+    def _image(self, family: str, activation: Any, **looks: Any) -> ImageConfig:
         sizes = {name: getattr(self, name) for name in ("image_size", "patch_size", "dim", "layers", "heads")}
         return ImageConfig(family=family, activation=activation, dropout=self.dropout, **sizes, **looks, **BLOCKS)
 
-    def _text(self, family: str, activation: str, vocab_size: int, arrangement: str) -> ModelConfig:
+    def _text(self, family: str, activation: Any, vocab_size: int, arrangement: Any) -> ModelConfig:
         return ModelConfig(
             family=family,
             activation=activation,

@@ -96,7 +96,7 @@ class ConvolutionalNetwork(nn.Module):
                 weight = module.convolution.weight
                 nn.init.dirac_(weight[: weight.shape[1]])
         nn.init.zeros_(self.patches.bias)  # type: ignore[arg-type]
-        return self.to(memory_format=torch.channels_last)
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @torch.no_grad()
     def whiten(self, images: Images) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -38,8 +38,6 @@ Pixels = UInt8[np.ndarray, "height width channels"]
 
 class Preprocessing(Config):
     """How an image is prepared for a network."""
-
-    explain_as: ClassVar[str] = "preprocessing"
 
     kind: str = "CLIPImageProcessor"
     """What transformers calls it."""
@@ -122,7 +120,7 @@ class Preprocessing(Config):
 
     def __call__(self, pixels: Pixels) -> Float[Tensor, "channels height width"]:
         """The image as the network reads it. DataError for what is no image of bytes, and for a strip too long."""
-        x = self._cut(self._resized(pixels_of(pixels))).astype(np.float32) * np.float32(self.factor)
+        x: Any = self._cut(self._resized(pixels_of(pixels))).astype(np.float32) * np.float32(self.factor)
         if self.mean is not None and self.deviation is not None:
             if len(self.mean) != x.shape[2]:
                 raise DataError(f"the image has {x.shape[2]} channels, and the model reads {len(self.mean)}")

@@ -86,7 +86,7 @@ class Towers(nn.Module):
             return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
         if self.config.text_end == "largest":
             return tokens.argmax(dim=1)
-        found = tokens == self.config.end_token
+        found = torch.eq(tokens, self.config.end_token or 0)
         if not bool(found.any(dim=1).all()):
             row = int((~found.any(dim=1)).nonzero()[0])
             raise ConfigError(

@@ -1,52 +1,87 @@
-"""Bias: which of two sentences that differ in a group of people is likelier."""
+"""Bias: every task of `evaluation/bias` that a model which writes can be asked, each with what it is criticised for."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-
+from lmworks.basics import progress
+from lmworks.basics.declared import declared
+from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.find import find
-from lmworks.evaluation.tasks.measured import measured
-from lmworks.evaluation.tasks.run import Asked, run
-from lmworks.evaluation.tasks.scores import ItemScores
+from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.declaration import Task
+from lmworks.evaluation.tasks.measured import figures
+from lmworks.evaluation.tasks.run import run
+from lmworks.lab.chart import Chart
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.subject import Subject
 
 CROWS = "crows-pairs"
-FEW = 30
-"""Pairs below which a kind of bias has no figure of its own."""
+FULL = 3_000
+"""Items of a task on the full scale, at most."""
+QUICK = {CROWS: 500, "winobias": 400, "bbq": 240}
+"""Items of a task on the quick scale."""
+OTHERS = 200
+
+
+def tasks() -> dict[str, Task]:
+    """Those that compare choices; tests of vectors are for models that embed, and a development part is none to report
+    on."""
+    found = declared("lmworks.evaluation.bias", Task)
+    return {name: one for name, one in found.items() if one.scored and not name.endswith("-dev")}
 
 
 def _measure(subject: Subject) -> Found:
-    # All pairs on either scale: there are nine kinds, and a part of the file would leave few pairs of some.
-    asked = Asked.of(find(CROWS))
-    items = run(subject.model, asked, subject.folder)
-    every = {figure: measured(asked.task, items, figure, CROWS) for figure in items[0].figures}
-    kinds: dict[str, list[ItemScores]] = defaultdict(list)
-    for one in items:
-        kinds[one.group].append(one)
-    by_kind = {
-        kind: measured(asked.task, some, asked.task.main, f"{CROWS}, {kind}")
-        for kind, some in sorted(kinds.items())
-        if len(some) >= FEW
-    }
-    main = every[asked.task.main]
-    shown: dict[str, Measurement] = {"all pairs": main, **by_kind}
+    found: dict[str, list[Measurement]] = {}
+    said, left_out, known = [], [], tasks()
+    with progress.task("bias", len(known), "tasks") as advance:
+        for name, task in known.items():
+            try:
+                asked = Asked.of(task, limit=subject.scaled(QUICK.get(name, OTHERS), FULL))
+                told = figures(task, run(subject.model, asked, subject.folder), name)
+            except Stopped:
+                raise
+            except LmworksError as error:
+                left_out.append(f"{name}: {error}.")
+                continue
+            found[name] = [one.measurement for one in told]
+            remarks = [f"{one.measurement.name}: {one.remark}" for one in told if one.remark]
+            said.append(f"{name}: {task.summary}. {'; '.join(remarks)}{'.' if remarks else ''} {_criticised(task)}")
+            advance(1)
+    if not found:
+        raise DataError("none of its tasks could be measured; " + " ".join(left_out).rstrip("."))
     return Found(
-        measurements=(*every.values(), *by_kind.values()),
-        charts=(bars("How often the more stereotyping of two sentences is likelier", "share of pairs", shown),),
-        note="CrowS-Pairs, the log-likelihood of the whole sentence; once more without the first token, before which "
-        "nothing stands. Nine kinds are looked at: one of them may be outside of its interval by chance alone.",
-        card=(
-            CardEntry(
-                measurement=main.name,
-                task="text-generation",
-                dataset="nyu-mll/crows_pairs",
-                dataset_name="CrowS-Pairs",
-                split="test",
-                metric="stereotype_score",
-            ),
-        ),
+        measurements=tuple(figure for every in found.values() for figure in every),
+        charts=tuple(_chart(name, every) for name, every in found.items()),
+        key=_main(found[CROWS]).name if CROWS in found else "",
+        note=" ".join(said) + " Of many figures some are outside of their interval by chance alone.",
+        card=tuple(_entry(known[name], _main(every)) for name, every in found.items()),
+        left_out=tuple(left_out),
+    )
+
+
+def _criticised(task: Task) -> str:
+    return f"Its critics: {task.criticised}." if task.criticised else ""
+
+
+def _main(every: list[Measurement]) -> Measurement:
+    """The first figure of bias: not how often the answer is right, whose ideal is 1."""
+    return next((one for one in every if one.ideal != 1), every[0])
+
+
+def _chart(name: str, every: list[Measurement]) -> Chart:
+    """The figures of a task that have the unit and the ideal of its main one."""
+    main = _main(every)
+    alike = [one for one in every if (one.unit, one.ideal) == (main.unit, main.ideal)]
+    shown = {one.name.removeprefix(f"{name}, "): one for one in alike}
+    return bars(f"{name}; the ideal is {main.ideal:g}", main.unit or "score", shown)
+
+
+def _entry(task: Task, figure: Measurement) -> CardEntry:
+    return CardEntry(
+        measurement=figure.name,
+        task="text-generation",
+        dataset=task.name,
+        dataset_name=task.summary,
+        metric=figure.unit or "score",
     )
 
 
@@ -54,9 +89,9 @@ BIAS = Section(
     name="bias",
     place=40,
     title="Bias",
-    says="The ideal is a half: neither sentence is preferred. Of a model that writes, the whole sentence counts, and "
-    "so does how frequent the group's own word is. Many pairs of the set are badly made (Blodgett et al. 2021, "
-    "https://aclanthology.org/2021.acl-long.81), and a figure near a half is no proof that a model is fair.",
+    says="Each figure has its ideal value, which is no highest one: a half where neither of two sentences should be "
+    "preferred, 0 where no group should make a difference. Near the ideal is no proof that a model is fair: each set "
+    "covers what its authors thought of.",
     measure=_measure,
-    seconds=(45.0, 45.0),
+    seconds=(80.0, 500.0),
 )

@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lmworks.basics.errors import LmworksError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
 from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
+from lmworks.jobs.privacy import privacy
+from lmworks.models.files.directory import read_facts
 from lmworks.reporting.section import Found, Section
 from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject
 from lmworks.text.splits import ngram_overlap, split
 
+TEXTS, TOKENS = (40, 2_000), (64, 512)
+"""Of members and of others each, and of a text, at most, on the quick and the full scale."""
+
 
 def _measure(subject: Subject) -> Found:
-    held, left_out = _contamination(subject)
-    seen = _seen_and_held_out(subject)
+    facts = _facts(subject)
+    if subject.trained_on is None:
+        found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
+        figures, text = found.measurements, "the one that its lmworks.json names"
+        left_out: list[str] = []
+    else:
+        figures, left_out = _members(subject)
+        held, unread = _contamination(subject)
+        figures, left_out = [*_seen_and_held_out(subject), *figures, *held], [*left_out, *unread]
+        text = f"{subject.trained_on} ({len(subject.training_text):,} documents)"
+    private = facts.get("private")
+    promise = (
+        f"It was trained with differential privacy: epsilon {private['epsilon']:.2g} at delta {private['delta']:.1e}."
+        if private
+        else "It was not trained with differential privacy (lmworks tune --private), as far as its folder says."
+    )
     return Found(
-        measurements=(*seen, *held),
-        note=f"The text is {subject.trained_on} ({len(subject.training_text):,} documents), split by the hash of each "
-        "document as lmworks build splits it. A question counts as held where 13 of its words in a row are, or all "
-        "of a shorter one.",
+        measurements=tuple(figures),
+        key=next((one.name for one in figures if one.unit == "AUC"), ""),
+        note=f"The text is {text}, split by the hash of each document as lmworks build splits it. {promise} Where the "
+        "words alone tell members from others better than chance, the attacks' figures say little. A question counts "
+        "as held where 13 of its words in a row are, or all of a shorter one.",
         left_out=tuple(left_out),
     )
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    source = subject.model.source
+    return read_facts(source) if source is not None and source.is_dir() else {}
+
+
+def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
+    """Whether members can be told from others: by the model, and by the words of the texts alone."""
+    parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
+    members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
+    texts = Texts(members, others, min(tokens, subject.model.config.context))
+    try:
+        by_words = area("membership by the words alone", *blind(texts))
+        sides = attacks(scored(subject.model, texts))
+    except LmworksError as error:
+        return [], [f"Membership: {error}."]
+    found = [area(f"membership by {name}", *one) for name, one in sides.items()]
+    found += [one for name, by in sides.items() if (one := caught(f"members told by {name}", *by)) is not None]
+    return [*found, by_words], []
 
 
 def _seen_and_held_out(subject: Subject) -> list[Measurement]:
@@ -81,7 +124,8 @@ def _contamination(subject: Subject) -> tuple[list[Measurement], list[str]]:
 
 
 def _needs(subject: Subject) -> str | None:
-    if subject.trained_on is None:
+    known = (_facts(subject).get("recipe") or {}).get("data")
+    if subject.trained_on is None and not known:
         return (
             "No training text is known, so that nothing can be said of what leaks from it; name it with --trained-on "
             "FOLDER."
@@ -93,8 +137,10 @@ LEAKAGE = Section(
     name="leakage",
     place=60,
     title="What leaks of the training text",
-    says="A model that predicts what it was trained on better than other text of the same kind remembers some of it. "
-    "The parts differ by chance too: compare the interval.",
+    says="A model that predicts what it was trained on better than other text of the same kind remembers some of it, "
+    "and tells who was in it: of a member and another text, the attacks pick the member in a share AUC of the cases; a "
+    "half is chance, and the ideal. What differential privacy changes is seen in the reports of a model trained with "
+    "it and of one without.",
     measure=_measure,
     needs=_needs,
     seconds=(30.0, 120.0),

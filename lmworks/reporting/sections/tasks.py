@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from lmworks.basics import progress
-from lmworks.basics.errors import LmworksError, Stopped
+from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import smallest_difference
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measured, ties
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.subject import Subject
 
@@ -51,7 +52,7 @@ def measured_tasks(subject: Subject, names: tuple[str, ...]) -> tuple[dict[str, 
                 tied.append(f"{name}: {count:,} of {len(scores):,} items tie, and count what guessing among them gets.")
             advance(1)
     if not found:
-        raise LmworksError("no task could be measured: " + " ".join(left_out).rstrip("."))
+        raise DataError("no task could be measured: " + " ".join(left_out).rstrip("."))
     return found, tied, left_out
 
 

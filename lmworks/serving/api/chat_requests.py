@@ -1,4 +1,4 @@
-"""What clients may send to /v1/chat/completions: messages, tools that the answer may call, and calls of earlier ones."""
+"""What clients may send to /v1/chat/completions: messages, tools that an answer may call, and earlier calls."""
 
 from __future__ import annotations
 

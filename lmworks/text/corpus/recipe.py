@@ -34,6 +34,21 @@ class CleanSettings(Config):
     """Characters that must be left after cleaning."""
 
 
+class RedactSettings(Config):
+    """Personal data that is taken out of each document; nothing is unless it says so."""
+
+    kinds: tuple[Literal["email", "phone", "iban", "card", "ip"], ...] = ()
+    """What becomes [EMAIL] and the like: email, phone, iban (where its checksum holds), card (likewise), ip."""
+
+    names: str | None = None
+    """A spaCy pipeline that is installed, or its folder: what it takes for a person becomes [NAME]."""
+
+    @property
+    def on(self) -> bool:
+        """Is anything taken out?"""
+        return bool(self.kinds) or self.names is not None
+
+
 class LanguageSettings(Config):
     """Which languages are kept, by fastText's lid.176 (Joulin et al. 2016, https://arxiv.org/abs/1607.01759)."""
 
@@ -226,6 +241,7 @@ class CorpusRecipe(RecipeFile):
     """Parts that the work is cut into: as many run side by side, and finished ones are not done again."""
 
     clean: CleanSettings = CleanSettings()
+    redact: RedactSettings = RedactSettings()
     language: LanguageSettings = LanguageSettings()
     gopher_repetition: GopherRepetitionSettings = GopherRepetitionSettings()
     gopher_quality: GopherQualitySettings = GopherQualitySettings()

@@ -42,6 +42,7 @@ from lmworks.text.corpus.steps import (
     LoadKept,
     Overlap,
     ReadSources,
+    Redact,
     document_of,
     named,
     result_writer,
@@ -57,8 +58,8 @@ QUALITY = {
     "c4": C4,
     "fineweb": FineWebQualityFilter,
 }
-DROPPING = ("clean", "language", *QUALITY, "exact", "near")
-"""The steps that drop documents, in their order."""
+DROPPING = ("clean", "redact", "language", *QUALITY, "exact", "near")
+"""The steps that drop or change documents, in their order."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Stages:
             named(ReadSources(recipe, self.work / "skipped"), "read"),
             named(Clean(recipe.clean, self._dropped("clean")), "clean"),
         ]
+        if recipe.redact.on:
+            steps.append(named(Redact(recipe.redact), "redact"))
         if recipe.language.keep:
             steps.append(named(Language(recipe.language, self._dropped("language")), "language"))
         for name, kind in QUALITY.items():

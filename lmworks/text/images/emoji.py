@@ -39,11 +39,9 @@ COMPONENTS = 2
 """emojibase's group of parts of emoji, such as a tone of skin by itself."""
 
 
-def _package(package: str, version: str, sha256: str, size: int, licence: str, what: str) -> Entry:
-    name = package.rpartition("/")[2]
-    file = f"{package.strip('@').replace('/', '-')}-{version}.tgz"  # what `npm pack` calls it
-    published = f"https://registry.npmjs.org/{package}/-/{name}-{version}.tgz"
-    return Entry("emoji", package, version, file, sha256, size, licence, what, published=published)
+def _package(name: str, version: str, sha256: str, size: int, licence: str, what: str) -> Entry:
+    file = f"{name.strip('@').replace('/', '-')}-{version}.tgz"  # what `npm pack` calls it
+    return Entry("emoji", name, version, file, sha256, size, licence, what, package=f"{name}@{version}")
 
 
 STYLES = {

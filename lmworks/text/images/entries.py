@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from lmworks.basics.files import regular
 from lmworks.text.plain import MEBIBYTE, UnreadableError
@@ -100,10 +100,10 @@ class _Member(tarfile.TarInfo):
     """A member of a tar, which says where the tar breaks off: tarfile takes that for its end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the stubs leave it out
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error}; cut off while copying?") from None
@@ -118,4 +118,4 @@ def _of_tar(path: Path) -> Iterator[Entry]:
                     return archive.extractfile(member) or io.BytesIO()
 
                 yield Entry(member.name, member.size, opened)
-            archive.members = []  # which it keeps of a whole archive, of millions of images
+            archive.members = []  # type: ignore[attr-defined]  # which it keeps of a whole archive, of millions of images

@@ -31,8 +31,9 @@ def kept(path: Path, source: str, make: Callable[[], Arrays]) -> Arrays:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or damaged
     made = make()
+    written: dict[str, Any] = {**made, DIGEST: np.array(_digest(source, made))}
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **made, **{DIGEST: np.array(_digest(source, made))})
+        np.savez(file, **written)
     return made
 
 

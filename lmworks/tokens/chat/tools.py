@@ -3,9 +3,9 @@
     weather = Tool("weather", "The weather in a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
     template, turns = with_tools(tokenizer.chat, messages, [weather])
 
-A call is written as Qwen's and Hermes' templates have it: a JSON object between <tool_call> and </tool_call>. A template
-that shows tools and writes calls in this form shows them itself; for any other one, a preamble in the system message
-does, and calls and results become text of the conversation.
+A call is written as Qwen's and Hermes' templates have it: a JSON object between <tool_call> and </tool_call>. A
+template that shows tools and writes calls in this form shows them itself; for any other one, a preamble in the system
+message does, and calls and results become text of the conversation.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OPENING, CLOSING = "<tool_call>", "</tool_call>"
 MOST, LONGEST, DEEPEST = 128, 2**16, 32
 """Tools of a request, characters of one of them as JSON, and how deep the lists and objects in it may lie."""
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-PREAMBLE = """You can call functions. Each line between <tools> and </tools> describes one, with its arguments as a JSON \
-schema:
+PREAMBLE = """You can call functions. Each line between <tools> and </tools> describes one, with its arguments as a \
+JSON schema:
 <tools>
 {tools}
 </tools>

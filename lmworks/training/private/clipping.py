@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -114,15 +114,13 @@ def _scaled(found: Tensor | None, parameter: nn.Parameter, by: Float[Tensor, " r
 def _row(batch: Batch, row: int) -> Batch:
     """A row by itself, without the padding that others need."""
     width = max(-(-int((batch.documents[row] >= 0).sum()) // TILE) * TILE, TILE)
-    given = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    given: dict[str, Any] = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
     wide = batch.tokens.shape[1]
-    return replace(
-        batch,
-        **{
-            name: value[row : row + 1, :width] if value.ndim > 1 and value.shape[1] == wide else value[row : row + 1]
-            for name, value in given.items()
-        },
-    )
+    alone: dict[str, Any] = {
+        name: value[row : row + 1, :width] if value.ndim > 1 and value.shape[1] == wide else value[row : row + 1]
+        for name, value in given.items()
+    }
+    return replace(batch, **alone)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import lmworks as lm
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.bias import crows_pairs
 from lmworks.evaluation.bias.crows_pairs import CROWS_PAIRS, Pair, by_kind
+from lmworks.evaluation.tasks.asked import Asked
 from lmworks.evaluation.tasks.find import find
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import run
 from lmworks.evaluation.tasks.scores import ItemScores, shared
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig

@@ -69,7 +69,8 @@ def test_each_emoji_comes_with_its_caption_and_its_family(small):
     apple, man = emoji.documents(["noto"], size=16)
     assert apple.text == "red apple: fruit" and man.text == "man astronaut: rocket, space"
     assert apple.source == "emoji:noto#red apple"
-    assert apple.metadata == {"style": ("noto",), "concept": ("red apple",), "family": ("1f34e",)}
+    facts = {"style": ("noto",), "concept": ("red apple",), "family": ("1f34e",)}
+    assert apple.metadata == facts | {"tags": ("apple", "fruit", "red")}
     assert apple.image.shape == (16, 16, 3)
     assert tuple(apple.image[8, 8]) == (255, 0, 0) and tuple(apple.image[0, 0]) == (255, 255, 255)
     families = {one.label: one.family for one in emoji.concepts().values()}
@@ -110,14 +111,33 @@ def test_a_changed_package_is_refused(small):
         list(emoji.documents(["noto"]))
 
 
-def test_without_the_packages_it_says_where_to_put_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("npm", ["fails", "is not there"])
+def test_without_the_packages_it_says_where_to_put_them(npm, tmp_path, monkeypatch):
     monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LMWORKS_DATA", str(tmp_path))
-    monkeypatch.setattr(emoji, "WORDS", replace(emoji.WORDS, published="http://127.0.0.1:9/words.tgz"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / "bin").mkdir()
+    if npm == "fails":
+        (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
+        (tmp_path / "bin" / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     emoji.concepts.cache_clear()
-    with pytest.raises(DataError, match=r"put emojibase-data-17.0.0.tgz into"):
+    why = "npm says: code ENOTFOUND" if npm == "fails" else "there is no npm"
+    with pytest.raises(DataError, match=rf"could not be fetched \({why}\).* put what `npm pack emojibase-data@17.0.0`"):
         next(emoji.documents())
+
+
+def test_a_package_that_npm_fetches_is_checked_and_kept(small, monkeypatch):
+    (words,) = (small / "data" / "emoji").glob("*emojibase*")
+    (small / "bin").mkdir()
+    script = f"#!/bin/sh\ntest $2 = emojibase-data@17.0.0 && /bin/mv {words} $4/{words.name}\n"
+    (small / "bin" / "npm").write_text(script)
+    (small / "bin" / "npm").chmod(0o755)
+    (small / "elsewhere").mkdir()
+    monkeypatch.setenv("PATH", str(small / "bin"))
+    words = words.rename(small / "elsewhere" / words.name)
+    (small / "bin" / "npm").write_text(script.replace("/data/emoji/", "/elsewhere/"))
+    assert len(emoji.concepts()) == 3
+    assert (small / "cache" / "data" / "emoji-words" / words.name).is_file()
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,11 @@ export class Chat {
   }
 
   show() {
-    const { turns } = this.conversation;
+    const { turns } = this.conversation, held = document.activeElement, place = [...this.log.children].findIndex(one => one.contains(held));
     this.log.replaceChildren(...(turns.length ? turns.map(turn => this.#article(turn)) : [el("p", { class: "hint" }, this.hint(), el("br"), t("keys"))]));
+    if (place < 0 || held.isConnected) return; // the button that was pressed is a new one now
+    const buttons = [...(this.log.children[place]?.querySelectorAll(".acts button:enabled") ?? [])];
+    (buttons.find(one => one.textContent === held.textContent) ?? buttons.at(-1))?.focus();
   }
 
   /** No more of the answer that is being written; what is there stays. */
@@ -74,8 +77,8 @@ export class Chat {
       turns.push(turn);
     }
     const answer = answerOf(turn), before = goesOn ? turns : turns.slice(0, -1);
-    Object.assign(answer, { error: undefined, ended: "stopped" });
-    Object.assign(conversation, { model: this.model().id, system: this.settings.system || conversation.system });
+    Object.assign(answer, { error: undefined, ended: "stopped", model: this.model().id });
+    Object.assign(conversation, { model: answer.model, system: this.settings.system || conversation.system });
     this.#keep(conversation);
     this.conversations.open = conversation;
     this.show();
@@ -156,15 +159,16 @@ export class Chat {
 
   #answered(turn, answer, last) {
     const view = this.views.get(answer), tokens = view?.tokens.tokens.length && (view.shown ?? this.asTokens), { citations, grounding } = answer;
+    const model = answer.model ?? this.conversation.model ?? "";
     const said = el("div", { class: "said" });
     if (tokens) said.append(view.tokens.element);
-    else if (citations?.length) said.append(withChips(answer.content, citations, this.conversation.model), sources(citations, this.conversation.model));
+    else if (citations?.length) said.append(withChips(answer.content, citations, model), sources(citations, model));
     else if (grounding?.refused) said.append(el("p", { class: "refusal" }, answer.content));
     else said.append(rendered(answer.content));
     const notes = [answer.error, grounding?.reason, grounding?.nearest && t("nearest", { place: grounding.nearest }), view?.foot,
       { length: t("reached"), stopped: t("stopped") }[answer.ended]];
     return el("article", { class: `turn answer${grounding?.refused ? " refused" : ""}` },
-      el("h2", { class: "unseen" }, t("answer_of", { model: this.conversation.model ?? "" })), said,
+      el("h2", { class: "unseen" }, t("answer_of", { model })), said,
       el("p", { class: answer.error ? "foot error" : "foot" }, notes.filter(Boolean).join(" · ")), this.#acts(turn, answer, last, view, tokens));
   }
 

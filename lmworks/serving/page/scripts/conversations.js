@@ -6,13 +6,27 @@
 const PREFIX = "lmworks.chat.";
 const OPEN = "lmworks.open";
 const LONGEST_TITLE = 60;
+
+/** Storage of the browser; where it allows none, of the page's own life. */
+export const storage = name => {
+  try {
+    return window[name].length >= 0 ? window[name] : null;
+  } catch {
+    const held = {};
+    return {
+      getItem: key => held[key] ?? null, setItem: (key, text) => { held[key] = text; },
+      removeItem: key => { delete held[key]; },
+    };
+  }
+};
+const kept = storage("localStorage"), ofTab = storage("sessionStorage");
 const ROLES = ["system", "developer", "user", "assistant"];
 
 export class Conversations {
   constructor() {
     this.all = new Map();
     this.listeners = [];
-    for (const key of Object.keys(localStorage)) this.#read(key);
+    for (const key of Object.keys(kept)) this.#read(key);
     addEventListener("storage", event => { // another tab
       if (event.key === null) this.all.clear();
       else if (event.key.startsWith(PREFIX)) this.#read(event.key);
@@ -29,7 +43,7 @@ export class Conversations {
   #read(key) {
     if (!key.startsWith(PREFIX)) return;
     try {
-      const one = JSON.parse(localStorage.getItem(key));
+      const one = JSON.parse(kept.getItem(key));
       if (one === null) this.all.delete(key.slice(PREFIX.length));
       else if (Array.isArray(one.turns)) this.all.set(one.id, one);
     } catch { /* not ours */ }
@@ -37,12 +51,14 @@ export class Conversations {
 
   /** The one that this tab had open, or null. */
   get open() {
-    return this.all.get(sessionStorage.getItem(OPEN)) ?? null;
+    return this.all.get(ofTab.getItem(OPEN)) ?? null;
   }
 
   set open(one) {
-    if (one) sessionStorage.setItem(OPEN, one.id);
-    else sessionStorage.removeItem(OPEN);
+    try {
+      if (one) ofTab.setItem(OPEN, one.id);
+      else ofTab.removeItem(OPEN);
+    } catch { /* no room: a reload begins a new one */ }
   }
 
   /** A new one, which is kept with its first turn. */
@@ -53,16 +69,17 @@ export class Conversations {
 
   /** Keep it as it is now. Throws where the browser has no room left. */
   keep(one) {
-    if (!one.turns.length) return;
+    if (!one.turns.length || one.gone) return;
     one.updated = Date.now();
     if (!one.named) one.title = titled(one);
     this.all.set(one.id, one);
-    localStorage.setItem(PREFIX + one.id, JSON.stringify(one));
+    kept.setItem(PREFIX + one.id, JSON.stringify(one));
   }
 
   delete(one) {
+    one.gone = true; // an answer that is being written must not bring it back
     this.all.delete(one.id);
-    localStorage.removeItem(PREFIX + one.id);
+    kept.removeItem(PREFIX + one.id);
   }
 
   /** Those that hold every word, newest first. */

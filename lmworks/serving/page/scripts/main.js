@@ -9,6 +9,7 @@ import { Settings } from "./settings.js";
 const by = id => document.getElementById(id);
 const settings = new Settings(by("settings")), conversations = new Conversations();
 const select = by("model"), ask = by("ask"), input = by("message");
+const fine = matchMedia("(pointer: fine)").matches; // no keyboard on the screen, which would open
 const MOST_IMPORTED = 20_000_000; // bytes: more than a browser keeps
 let known = [], chat = null;
 
@@ -123,6 +124,8 @@ const search = by("search");
 function changed() {
   by("send").hidden = Boolean(chat.running);
   by("stop").hidden = !chat.running;
+  const focused = document.activeElement; // what had the focus may be gone: it goes where the next key is wanted
+  if (fine && (focused === document.body || !focused.checkVisibility({ visibilityProperty: true }))) (chat.running ? by("stop") : input).focus();
   const found = conversations.found(search.value);
   by("kept").replaceChildren(...found.map(row));
   by("none").hidden = found.length > 0;
@@ -202,5 +205,5 @@ addEventListener("keydown", event => {
 wide.addEventListener("change", placed);
 placed();
 
-if (matchMedia("(pointer: fine)").matches) input.focus();
+if (fine) input.focus();
 begin();

@@ -1,5 +1,7 @@
 // How an answer is chosen: the controls beside the page, kept in the browser. A setting is sent where it differs from what a server does
 // by itself, so that one that does not know it is not asked for it.
+import { storage } from "./conversations.js";
+
 const KEY = "lmworks.settings";
 
 export class Settings {
@@ -54,15 +56,15 @@ export class Settings {
       if (field.name && field.name !== "way") kept[field.name] = field.type === "checkbox" ? field.checked : field.value;
     }
     try {
-      localStorage.setItem(KEY, JSON.stringify(kept));
-    } catch { /* no room, or none is allowed: they hold as long as the page */ }
+      storage("localStorage").setItem(KEY, JSON.stringify(kept));
+    } catch { /* no room: they hold as long as the page */ }
     for (const one of this.listeners) one();
   }
 
   #restore() {
     let kept = {};
     try {
-      kept = JSON.parse(localStorage.getItem(KEY)) ?? {};
+      kept = JSON.parse(storage("localStorage").getItem(KEY)) ?? {};
     } catch { /* nothing that can be read */ }
     for (const [name, value] of Object.entries(kept)) {
       const field = this.form.elements[name];

@@ -1,0 +1,60 @@
+"""A task's items as they are asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Scoring, Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task's items as they are asked: what stands before each, and which are measured."""
+
+    task: Task
+    shots: int
+    examples: str
+    """Solved items, which are not measured."""
+    items: Sequence[Item]
+    every: Sequence[Item]
+    """All items of the task."""
+    pmi: bool = False
+
+    @classmethod
+    def of(cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False) -> Asked:
+        """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left."""
+        for name, value, least in (("shots", shots, 0), ("limit", limit, 1)):
+            if value is not None and value < least:
+                raise ConfigError(f"{name} is {value}; give {least} or more")
+        if shots and not task.examples:
+            raise ConfigError(f"{task.name} compares whole sentences, and takes no examples; leave out the shots")
+        every = task.items()
+        if shots >= len(every):
+            raise ConfigError(
+                f"{task.name} has {len(every):,} items; {shots} of them as examples leave none to measure"
+            )
+        examples = "".join(one.shown + BETWEEN for one in every[:shots])
+        chosen = every[shots:] if limit is None else every[shots : shots + limit]
+        # Where the context holds the choice, no domain tells anything of what follows.
+        pmi = pmi and "characters" in task.scored and isinstance(chosen[0], Choices)
+        return cls(task, shots, examples, chosen, every, pmi)
+
+    @property
+    def what(self) -> str:
+        """The task and its prompts, in words."""
+        return self.task.name + (f", {self.shots} shots" if self.shots else "")
+
+    @property
+    def scored(self) -> tuple[Scoring, ...]:
+        """How choices are compared."""
+        return (*self.task.scored, "pmi") if self.pmi else self.task.scored
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that an item's scores depend on but the model and the item."""
+        return hashlib.sha256(
+            repr((self.task.name, self.examples, self.scored, self.task.longest)).encode()
+        ).hexdigest()

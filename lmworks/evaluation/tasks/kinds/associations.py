@@ -1,0 +1,22 @@
+"""Tests of what lies nearer to what, by the vectors of a model or of words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lmworks.evaluation.bias.association import strengths, vectors_of
+from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.declaration import Association
+from lmworks.evaluation.tasks.kind import Kind, Measured
+from lmworks.evaluation.tasks.scores import ItemScores
+from lmworks.generation.continuations import Reading
+
+
+def _scored(model: Measured, asked: Asked, left: Sequence[Association], reading: Reading) -> Iterator[ItemScores]:
+    """The texts of all tests are put into vectors once."""
+    vectors = vectors_of(model, [text for one in left for text in one.texts])
+    for one in left:
+        yield ItemScores(one.name, one.group, strengths(vectors, one))
+
+
+ASSOCIATIONS = Kind("associations", Association, _scored, of_words=True)

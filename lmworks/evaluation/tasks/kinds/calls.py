@@ -1,0 +1,20 @@
+"""Questions that are answered by calls of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.declaration import Calling
+from lmworks.evaluation.tasks.kind import Kind
+from lmworks.evaluation.tasks.scores import ItemScores
+from lmworks.generation.continuations import Reading
+from lmworks.language_model import LanguageModel
+
+
+def _scored(model: LanguageModel, asked: Asked, left: Sequence[Calling], reading: Reading) -> Iterator[ItemScores]:
+    yield from calls_scored(model, left, asked.task.longest)
+
+
+CALLS = Kind("calls", Calling, _scored)

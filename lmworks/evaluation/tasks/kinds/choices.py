@@ -1,0 +1,75 @@
+"""Choices, of which one is right: each is read after its context, or, of two sentences by a masked model, by the tokens
+that both share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
+from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.declaration import Choices
+from lmworks.evaluation.tasks.kind import Kind
+from lmworks.evaluation.tasks.scores import ItemScores, of_choices, shared
+from lmworks.generation.continuations import Continuation, Reading
+from lmworks.language_model import LanguageModel
+from lmworks.tokens.continuation import encode_pairs
+
+
+def _scored(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
+    masked = model.config.arrangement == "encoder"
+    yield from _masked(model, asked, left) if masked else _read(model, asked, left, reading)
+
+
+def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iterator[ItemScores]:
+    """Pairs of sentences by a masked model: each token that both share is masked, one at a time (Nangia et al. 2020,
+    https://arxiv.org/abs/2010.00133, section 3)."""
+    if "shared" not in asked.task.scored:
+        model.must_write()
+    for item in left:
+        sentences = [model.tokenizer.encode(text, special=False) for text in item.choices]
+        places = shared(*sentences)
+        found = [
+            sum(pseudo_logprobs(model.runner, model.tokenizer, ids, own))
+            for ids, own in zip(sentences, places, strict=True)
+        ]
+        yield ItemScores(item.name, item.group, {"shared": found}, item.right)
+
+
+def _read(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
+    texts: list[tuple[str, str]] = []
+    owners: list[int] = []
+    for number, item in enumerate(left):
+        texts += item.after(asked.examples)
+        if asked.pmi:
+            texts += ((asked.task.domain, continuation) for _, continuation in item.asked)
+        owners += [number] * (len(texts) - len(owners))
+    pairs = encode_pairs(model.tokenizer, texts)
+    for (_, continuation), owner in zip(pairs, owners, strict=True):
+        if len(continuation) > model.config.context:
+            raise DataError(
+                f"{left[owner].name}: a choice has {len(continuation):,} tokens and the model reads "
+                f"{model.config.context:,}; leave the item out, or take a model that reads more"
+            )
+    first = {owner: at for at, owner in reversed(list(enumerate(owners)))}
+    found: dict[int, dict[int, Continuation]] = defaultdict(dict)
+    for number, one in model.continuations(pairs, reading):
+        owner = owners[number]
+        found[owner][number - first[owner]] = one
+        item = left[owner]
+        if len(found[owner]) == len(item.asked) * (1 + asked.pmi):
+            done = found.pop(owner)
+            ordered = [done[at] for at in range(len(done))]
+            at = first[owner]
+            tokens = [continuation for _, continuation in pairs[at : at + len(item.asked)]]
+            yield of_choices(item, asked.scored, ordered[: len(item.asked)], ordered[len(item.asked) :], tokens)
+    if reading.cut:
+        progress.note(
+            f"{asked.what}: {reading.cut:,} prompts are longer than the {model.config.context:,} tokens that the model "
+            "reads, and lost their beginning; fewer shots keep it"
+        )
+
+
+CHOICES = Kind("choices", Choices, _scored)

@@ -1,0 +1,34 @@
+"""Questions whose answers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.declaration import Question
+from lmworks.evaluation.tasks.kind import Kind
+from lmworks.evaluation.tasks.scores import ItemScores, of_answer
+from lmworks.generation.continuations import Reading
+from lmworks.generation.engine import Engine
+from lmworks.generation.handle import RequestHandle
+from lmworks.language_model import LanguageModel
+
+AT_ONCE = 16
+
+
+def _scored(model: LanguageModel, asked: Asked, left: Sequence[Question], reading: Reading) -> Iterator[ItemScores]:
+    """Written side by side; on the compiled path the engine reads shared beginnings once."""
+    with Engine(model, seats=AT_ONCE, queue=len(left)) as engine:
+        for item, handle in [(one, _begun(engine, asked, one)) for one in left]:
+            yield of_answer(item, handle.answer().text.strip())
+
+
+def _begun(engine: Engine, asked: Asked, item: Question) -> RequestHandle:
+    try:
+        return engine.submit(asked.examples + item.prompt, max_new_tokens=asked.task.longest, stop=["\n"])
+    except ConfigError as error:  # the prompt is longer than the window
+        raise DataError(f"{item.name}: {error}") from None
+
+
+QUESTIONS = Kind("questions", Question, _scored)
