@@ -82,7 +82,7 @@ BENCH = Bench(
     "lora",
     claims=(4, 14, 35),
     scripts=("lora.js",),
-    controls=(Control("rank", "range", "2", 1, len(RANKS) + 1, 1),),
+    controls=(Control("rank", "choice", "4", choices=(*map(str, RANKS), "full")),),
     example=_example,
     table=_table,
 )
