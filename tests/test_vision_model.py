@@ -149,6 +149,7 @@ def test_a_model_of_texts_is_given_no_image(folder: Path):
         ("clip", lambda model: model.classify("a.png", ["cat"], template="x"), "no {}"),
         ("clip", lambda model: model.classify("a cat", ["cat"]), "'a cat' cannot be read as an image"),
         ("clip", lambda model: model.classify("a\0", ["cat"]), "cannot be read as an image"),
+        ("clip", lambda model: model.classify("/dev/null", ["cat"]), "socket or device"),
         ("clip", lambda model: model.classify(3, ["cat"]), "3 is no image"),
         ("clip", lambda model: model.embed(pictures()), "give images as model.embed"),
         ("clip", lambda model: model.embed("a cat"), "into brackets"),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import regular
 from lmworks.encoding.classifying import Told
 from lmworks.models.network import evaluating
 from lmworks.models.vision.preprocessing import Preprocessing
@@ -45,7 +46,7 @@ def opened(image: Image) -> Any:
         return image
     path = Path(image)
     try:
-        return decode(path.read_bytes())
+        return decode(regular(path).read_bytes())
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(

@@ -27,7 +27,8 @@ def handbook(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> P
     The pages of a checkout are made with Sphinx (extra handbook) in some ten seconds, and again when one is older than
     what it is made from.
     """
-    if not (docs / "conf.py").is_file():
+    is_checkout = (docs.parent / "pyproject.toml").is_file()  # beside an installed package, `docs` is somebody else's
+    if not (is_checkout and (docs / "conf.py").is_file()):
         if (carried / "index.html").is_file():
             return carried / "index.html"
         raise LmworksError("this copy of lmworks came without its handbook; install the wheel, or clone the repository")

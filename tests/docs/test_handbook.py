@@ -102,6 +102,9 @@ def test_a_wheel_carries_its_pages(tmp_path):
     (tmp_path / "carried").mkdir()
     (tmp_path / "carried" / "index.html").touch()
     assert handbook(tmp_path / "docs", tmp_path / "carried") == tmp_path / "carried" / "index.html"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "conf.py").write_text("raise SystemExit('run')")  # another package's, in site-packages
+    assert handbook(tmp_path / "docs", tmp_path / "carried") == tmp_path / "carried" / "index.html"
 
 
 def test_docs_names_the_page_and_refuses_one_that_is_not_there(monkeypatch, capsys, tmp_path):

@@ -166,3 +166,14 @@ def test_fresh_towers_depend_on_their_seed_alone(sigmoid):
 def test_a_batch_moves_with_its_images():
     given = batch(groups=torch.arange(5)).to("cpu")
     assert given.pixels is not None and given.groups is not None
+
+
+def test_fresh_vectors_of_images_differ():
+    """Where all of them are one, the loss stands still until the class token sees the patches."""
+    config = clip_config(20, 1, image_size=16, patch_size=4, dim=64, layers=2, heads=2, context=4, width=64)
+    images = torch.ones(6, 3, 16, 16)
+    for at, image in enumerate(images):
+        image[at % 3, at : at + 8, 4:12] = -1.0
+    vectors = torch.nn.functional.normalize(Towers(config).initialise(seed=0).encode_images(images), dim=-1)
+    near = (vectors @ vectors.T)[~torch.eye(6, dtype=torch.bool)]
+    assert near.mean() < 0.99

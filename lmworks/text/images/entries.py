@@ -96,8 +96,21 @@ def _of_zip(path: Path) -> Iterator[Entry]:
                 yield Entry(member.filename, member.file_size, lambda member=member: archive.open(member))  # type: ignore[misc]
 
 
+LONGEST_HEADER = MEBIBYTE
+"""Bytes of a tar's header that is no file (a long name, say), which tarfile reads whole whatever it says."""
+_HEADERS = frozenset(b"xgXLK")
+"""Types of such headers: pax, of one file or all, Solaris' own, and GNU's long names and links."""
+
+
 class _Member(tarfile.TarInfo):
     """A member of a tar, which says where the tar breaks off: tarfile takes that for its end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type[0] in _HEADERS and found.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a name or header of {found.size:,} bytes")
+        return found
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:

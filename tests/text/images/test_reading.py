@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 from PIL import Image
 
 from lmworks.text.images.reading import Images
+from lmworks.text.plain import MEBIBYTE
 
 
 def png(shade):
@@ -156,6 +159,25 @@ def test_links_of_a_tar_and_links_out_of_a_folder_are_not_followed(tmp_path):
     (tmp_path / "set" / "link.png").symlink_to(secret)
     images = Images(tmp_path / "set")
     assert list(images) == [] and "leaves the folder" in images.skipped[0].reason
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_tar_whose_header_would_fill_memory_is_left_at_that_place(tmp_path, kind):
+    """A few KB, packed, may say a name of gigabytes, which tarfile reads whole."""
+    path, size = tar_of(tmp_path / "x.tar", {"x.png": png(1)}), 32 * MEBIBYTE
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, size
+    member, bomb = path.read_bytes()[:1024], header.tobuf(tarfile.GNU_FORMAT) + bytes(size + 1024)
+    path.with_suffix(".tar.gz").write_bytes(gzip.compress(member + bomb, 1))
+    images = Images(path.with_suffix(".tar.gz"))
+    tracemalloc.start()
+    try:
+        assert len(list(images)) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MEBIBYTE
+    assert images.skipped[0].reason == "the archive is damaged from here on (a name or header of 33,554,432 bytes)"
 
 
 def test_an_archive_that_breaks_off_gives_what_came_before(tmp_path):
