@@ -60,6 +60,8 @@ class Tools(Constraint):
     def __post_init__(self) -> None:
         distinct(self.functions)
         names = [one.name for one in self.functions]
+        if taken := [name for name in names if name in CHOICES]:
+            raise ConfigError(f"a tool is called {taken[0]}, which is a choice of its own; rename it")
         if self.choice not in (*CHOICES, *names):
             raise ConfigError(
                 f"the tool choice is {self.choice[:80]!r}; give {', '.join(CHOICES)} or a tool's name "

@@ -290,8 +290,8 @@ class _Job:
     ) -> BuildResult:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
-        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in after.comparisons}
         promised = text.promised
+        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in after.comparisons}
         slow = training_remark(logged_losses(self.run), private=promised is not None)
         remarks = [one for one in (text.leak, slow) if one]
         facts = {
@@ -310,6 +310,8 @@ class _Job:
         }
         if promised is not None:
             without_private(facts)
+            facts["verdicts"] = {one.text: verdict(one.text, one.change, leaking=False) for one in after.comparisons}
+            facts["remarks"] = [slow] if slow else []
         size = self._save(model, facts)
         end_run(self.run, self.folder)
         return BuildResult(

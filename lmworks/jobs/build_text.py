@@ -52,12 +52,20 @@ def read_text(recipe: Reads, say: Say) -> Split:
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
     say_split(reading.name, parts, say)
-    swaps = swaps_named(recipe.data.counterfactual)
+    more = with_counterparts(parts, recipe.data.counterfactual)
+    if more is not parts:
+        count = len(more.train) - len(parts.train)
+        say(f"counterparts   {count:,} of {len(parts.train):,} training documents have one")
+    return more
+
+
+def with_counterparts(parts: Split, counterfactual: str) -> Split:
+    """The split with the counterparts of what is trained on, but for those that are a held-out text."""
+    swaps = swaps_named(counterfactual)
     if swaps is None:
         return parts
-    train = list(augmented(parts.train, swaps))
-    say(f"counterparts   {len(train) - len(parts.train):,} of {len(parts.train):,} training documents have one")
-    return replace(parts, train=train)
+    held_out = {one.hash for one in parts.held_out}
+    return replace(parts, train=[one for one in augmented(parts.train, swaps) if one.hash not in held_out])
 
 
 def say_split(name: str, parts: Split, say: Say) -> None:

@@ -17,6 +17,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
 from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
+from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -136,10 +137,10 @@ def _recipe(facts: dict[str, Any]) -> Recipe | None:
 
 
 def _split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
-    """What was learnt and what was held out. DataError unless the text is the same as then."""
+    """What was learnt, without counterparts, and what was held out. DataError unless the text is the same as then."""
     _, parts = read_split(recipe.data.text, recipe.data.held_out)
-    said = facts.get("data") or {}
-    for name, documents in (("train", parts.train), ("held_out", parts.held_out)):
+    said, learnt = facts.get("data") or {}, with_counterparts(parts, recipe.data.counterfactual).train
+    for name, documents in (("train", learnt), ("held_out", parts.held_out)):
         if name in said and said[name] != data_hash(documents):
             raise DataError(
                 f"{recipe.data.text} is not the text that {model} was trained on; put that back, or give --members and "

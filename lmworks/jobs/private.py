@@ -1,7 +1,8 @@
 """A private run of `build`: each document a row of its own, the noise that its epsilon needs, what it then promises.
 
 Of a private run's folder nothing but the weights may be given away that depends on the text that was learnt: so the
-model directory has no log of losses, and lmworks.json neither the training loss nor a hash of that text.
+model directory has no log of losses, and lmworks.json neither the training loss, nor a hash of that text, nor what of
+other text stands in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.build_text import Say, length_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
-from lmworks.text.splits import Split
+from lmworks.text.splits import PART_OF, Split
 from lmworks.tokens.batch import Row, example_of, pack
 from lmworks.training.loop import steps_of
 from lmworks.training.private.accounting import epsilon, noise_for
@@ -62,8 +63,15 @@ class Promise:
 
 
 def private_rows(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
-    """Each document, or each piece of one, as a row of its own; says what was left out."""
+    """Each document, or each piece of one, as a row of its own; says what was left out. ConfigError for documents that
+    were cut into parts where it is documents that are protected."""
     context = recipe.training.context
+    whole = next((of for document in parts.train if (of := document.metadata.get(PART_OF))), None)
+    if whole is not None and recipe.private.unit == "document":
+        raise ConfigError(
+            f"{whole} is more than half of all the text and was cut into parts, of which private training would "
+            "protect each by itself; give several documents, or set private.unit=piece"
+        )
     cut = [pack([example_of(document, model.tokenizer)], context) for document in parts.train]
     unit = recipe.private.unit
     rows = [row for pieces in cut for row in (pieces[:1] if unit == "document" else pieces)]
@@ -123,8 +131,10 @@ def way_of(made: Promise, recipe: Recipe, run: Path, resume: bool) -> Private:
 
 
 def without_private(facts: dict[str, Any]) -> None:
-    """Take out of lmworks.json what depends on the text that was learnt, and by no more than noise: its hash, by which
-    a guess at it could be tried, and the losses of the steps."""
-    del facts["data"]["train"]
-    for name in ("first_loss", "last_loss"):
+    """Take out of lmworks.json what depends on the text that was learnt and has no noise: its hash, by which a guess at
+    it could be tried, its duplicates, the steps' losses and tokens; and the seed, by which the noise could be made."""
+    for name in ("train", "duplicates"):
+        del facts["data"][name]
+    for name in ("first_loss", "last_loss", "tokens"):
         del facts["training"][name]
+    del facts["recipe"]["private"]["seed"]

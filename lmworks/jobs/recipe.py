@@ -170,6 +170,8 @@ class Recipe(_Tables):  # type: ignore[misc]
             f"{{at}}private goes with {{at}}retain = nothing or kl, and it is {self.retain!r}, which reads more text": (
                 self.retain not in ("nothing", "kl")
             ),
+            "{at}private protects each row by itself, and a document and its counterpart are two rows; leave out "
+            "{at}data.counterfactual": self.data.counterfactual != "none",
             "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
             "{at}training.max_seconds": self.training.max_seconds is not None,
             "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "

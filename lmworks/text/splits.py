@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 
 SHORTEST, LONGEST = 400, 4_000  # characters of the parts that a long document is cut into
 PARTS = 100  # parts that it is cut into, within these bounds
+PART_OF = "part of"
+"""Metadata of a part that was made for a split: the document's source."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     unique = _unique(documents)
     duplicates = len(documents) - len(unique)
     total = sum(len(document.text) for document in unique)
-    cut = [part for document in unique for part in (parts(document) if 2 * len(document.text) > total else (document,))]
+    cut = [
+        part for document in unique for part in (_cut_up(document) if 2 * len(document.text) > total else [document])
+    ]
     pieces = _unique(cut)  # a text may repeat itself, too
     if len(pieces) < 2:
         raise DataError(
@@ -57,6 +61,12 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
         [piece for piece in pieces if piece.hash in chosen],
         duplicates,
     )
+
+
+def _cut_up(document: Document) -> list[Document]:
+    """Its parts, each of which says whose it is; the document where it has one part."""
+    found = parts(document)
+    return found if len(found) < 2 else [replace(one, metadata={PART_OF: document.source}) for one in found]
 
 
 def split_by_prompt(documents: Iterable[Document], held_out: float = 0.1) -> Split:

@@ -70,6 +70,16 @@ def test_words_may_come_before_calls_and_never_half_a_call(model):
     assert guide.look()[ends]
 
 
+def test_arguments_are_an_object_where_the_schema_does_not_say_so(model):
+    tools = Tools([Tool("f", "", {"properties": {"a": {"type": "string"}}})], "required")
+    guide = tools.start(model.tokenizer, model.config.vocab_size)
+    for token in model.tokenizer.encode('<tool_call>\n{"name": "f", "arguments": ', special=False):
+        assert guide.look()[token]
+        guide.accept(token)
+    [three], [opened] = (model.tokenizer.encode(one, special=False) for one in "3{")
+    assert guide.look()[opened] and not guide.look()[three]
+
+
 TEXTS = {
     "words": "No call < here.\n",
     "calls": 'Yes: \n\n<tool_call>\n{"name": "a", "arguments": {"x": "}\\"</tool_call>", "y": [{}]}}\n</tool_call>\n'
@@ -134,6 +144,7 @@ HOSTILE = {
     "large": (lambda: Tool("f", "", {"description": "x" * 70_000}), "has 70,1.. characters as JSON; at most 65,536"),
     "not JSON": (lambda: Tool("f", "", {"default": object()}), "the parameters of the tool f are no JSON"),
     "no tool": (lambda: Tool.of({"type": "function"}), "describes no tool; give an object with `name`"),
+    "a choice": (lambda: Tools([Tool("none")]), "a tool is called none, which is a choice of its own; rename it"),
     "twice": (lambda: Tools([STOP, STOP]), "two tools are called stop"),
     "none at all": (lambda: Tools([]), "there are 0 tools; give 1 to 128"),
     "too many": (lambda: read_tools(json.dumps([{"name": f"f{at}"} for at in range(129)])), "there are 129 tools"),

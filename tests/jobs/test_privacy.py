@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 from jobs.small_builds import recipe
 from lmworks.basics.errors import ConfigError, DataError
@@ -14,9 +15,12 @@ from lmworks.cli import main
 from lmworks.cli.privacy import show
 from lmworks.evaluation.privacy import canaries
 from lmworks.jobs.build import build
+from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.privacy import privacy
 from lmworks.jobs.recipe import Recipe
+from lmworks.text.document import Document
+from lmworks.text.splits import Split
 
 
 def planted(**training) -> Recipe:
@@ -63,6 +67,21 @@ def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, ca
         path.write_text("something else " + path.read_text())
     with pytest.raises(DataError, match="notes is not the text that out was trained on"):
         privacy("out")
+
+
+def test_a_run_that_learnt_counterparts_can_be_measured(here: Path):
+    for number in range(24):  # five of each side, at least
+        (here / "notes" / f"{number}.txt").write_text(f"He reads {tiny.WORDS[number % len(tiny.WORDS)]} {number}.")
+    chosen = planted(steps=1)
+    build(out="out", recipe=chosen.but(canaries={}, data=chosen.data.but(counterfactual="gender")))
+    found, facts = privacy("out"), json.loads(Path("out/lmworks.json").read_text())
+    assert [2 * found.members, found.others] == facts["data"]["documents"]
+
+
+def test_a_counterpart_that_is_held_out_is_not_learnt():
+    he, she, other = (Document(text, text) for text in ("He reads.", "She reads.", "She writes."))
+    parts = Split(train=[he, other], held_out=[she], duplicates=0)
+    assert [one.text for one in with_counterparts(parts, "gender").train] == ["He reads.", "She writes.", "He writes."]
 
 
 def test_texts_can_be_given_where_the_model_does_not_say(here: Path):

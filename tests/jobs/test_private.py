@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from training.runs import Interfering
 
@@ -20,6 +21,7 @@ from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.private import promise
 from lmworks.jobs.recipe import Recipe
 from lmworks.loading import load
+from lmworks.text.corpus.folder import read_split
 from lmworks.training.private.accounting import epsilon
 
 pytest.importorskip("dp_accounting")
@@ -54,6 +56,19 @@ def test_the_folder_says_what_was_promised_and_nothing_else_of_the_text(method, 
     assert not torch.equal(logits(back), logits(base))
 
 
+def test_the_folder_does_not_tell_what_of_the_text_is_in_other_text(here: Path):
+    """How much of the held-out text stands in what was learnt, and in which file of it, is printed and not written."""
+    held_out = [document.source for document in read_split("notes", 0.25)[1].held_out]
+    copied = next(path for path in sorted(Path("notes").iterdir()) if path.name not in held_out)
+    Path("notes", held_out[0]).write_text(Path("notes", held_out[0]).read_text() + "\n" + copied.read_text())
+    result = build(out="out", recipe=private())
+    facts, written = json.loads(Path("out/lmworks.json").read_text()), Path("out/lmworks.json").read_text()
+    assert any("stand in the training text too" in one for one in result.remarks)
+    assert "stand in the training text" not in written and "leaks" not in written and f"in {copied.name}" not in written
+    assert "tokens" not in facts["training"] and "duplicates" not in facts["data"]
+    assert "seed" not in facts["recipe"]["private"]
+
+
 def test_a_stopped_run_goes_on_with_its_own_key(here: Path, monkeypatch: pytest.MonkeyPatch):
     straight = build(out="straight", recipe=private(steps=6))
     chosen = private(steps=6)
@@ -83,6 +98,14 @@ def test_documents_are_one_row_each_and_pieces_are_asked_for(here: Path):
     assert pieces.private.units > whole.private.units and pieces.private.unit == "piece"
 
 
+def test_a_document_that_is_cut_into_parts_is_not_protected_as_one(here: Path):
+    paragraph = " ".join(tiny.WORDS * 4)
+    Path("notes/long.txt").write_text("\n\n".join(f"{paragraph} {number}" for number in range(60)))
+    with pytest.raises(ConfigError, match=r"long.txt is more than half .* private.unit=piece"):
+        build(out="out", recipe=private())
+    assert build(out="out", recipe=private(unit="piece", steps=1)).private.units > 12
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -107,6 +130,7 @@ def test_a_step_cannot_read_more_than_there_is():
         ({"retain": "rehearsal"}, "private goes with retain = nothing or kl, and it is 'rehearsal'"),
         ({"training.max_seconds": "3"}, "private needs a number of steps"),
         ({"training.compile": "true"}, "private reads a random number of rows"),
+        ({"data.counterfactual": "gender"}, "a document and its counterpart are two rows"),
         ({"private.noise": "0.01"}, "private.noise"),
         ({"private.noise": "1.0"}, "private.epsilon and private.noise contradict"),
     ],

@@ -26,7 +26,7 @@ from lmworks.tokens.batch import Batch
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.loop import train
 from lmworks.training.private.clipping import Clipping
-from lmworks.training.private.dp_sgd import Private
+from lmworks.training.private.dp_sgd import Private, numbers_of
 from lmworks.training.ranks import Ranks
 
 ROWS = packed((31,), (12, 15), (9,), (3,))
@@ -133,6 +133,12 @@ def test_noise_has_the_size_that_was_promised_and_a_step_without_rows_is_noise_a
     sums = Clipping(again, CausalLM(), 0.5).of([ROWS]).sums
     torch.testing.assert_close(signal_, torch.cat([one.flatten() for one in sums]) / 4, rtol=1e-4, atol=1e-6)
     assert signal_.norm() <= 0.5 * 4 / 4 + 1e-5
+
+
+def test_numbers_follow_from_the_whole_key():
+    """torch.Generator keeps 32 bits of a seed, so that four billion tries would find the noise of a step."""
+    low, high = (numbers_of(bytes([first]) + bytes(31)).standard_normal(3) for first in (0, 1))
+    assert (low != high).all()
 
 
 def test_what_is_frozen_stays_tied_embeddings_too(tmp_path):

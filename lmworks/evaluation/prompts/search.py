@@ -138,15 +138,16 @@ def search(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
 ) -> FoundPrompt:
-    """The best prompt on `dev` texts, measured on `test` others. With a folder `out` each text's scores are kept there,
-    a search that was stopped goes on, and the winner is saved as prompt.json. ConfigError for more texts than there
-    are."""
-    if (needed := POOL + dev + test) > len(pairs) or min(dev, test) < 1:
+    """The best prompt on `dev` texts, measured on `test` others; of equal texts one counts. With a folder `out` each
+    text's scores are kept there, a search that was stopped goes on, and the winner is saved as prompt.json. ConfigError
+    for more texts than there are."""
+    different = list(dict(pairs).items())
+    if (needed := POOL + dev + test) > len(different) or min(dev, test) < 1:
         raise ConfigError(
             f"{dev} texts for dev and {test} for test, beside {POOL} for examples, are {needed:,}, and there are "
-            f"{len(pairs):,}; give 1 or more of each, and fewer in all"
+            f"{len(different):,} different ones; give 1 or more of each, and fewer in all"
         )
-    drawn = random.Random(seed).sample(list(pairs), needed)
+    drawn = random.Random(seed).sample(different, needed)
     pool, on_dev, on_test = drawn[:POOL], drawn[POOL : POOL + dev], drawn[POOL + dev :]
     tried = space.prompts(pool, sorted({label for _, label in pairs}), seed)
     reader = Reader(model, out)

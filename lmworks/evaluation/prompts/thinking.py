@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.language_model import LanguageModel
 
 STEPS = "Let's think step by step."
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,12 @@ class Thought:
 
 
 def last_number(text: str) -> str | None:
-    """The last number of a text, plain: "1,200." is 1200; None where there is none."""
+    """The last number of a text, plain and with all its digits: "1,200.50" is 1200.5; None where there is none."""
     found = _NUMBER.findall(text)
-    return f"{float(found[-1].replace(',', '')):g}" if found else None
+    if not found:
+        return None
+    plain = f"{Decimal(found[-1].replace(',', '')) or Decimal(0):f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def majority(answers: Sequence[str | None]) -> tuple[str | None, float]:

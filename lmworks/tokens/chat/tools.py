@@ -90,8 +90,8 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Of the arguments. Unless it says something of others, none but those that it names are written."""
-        schema = dict(self.facts["function"]["parameters"])
+        """Of the arguments, an object. Unless it says something of others, none but those that it names are written."""
+        schema = self.facts["function"]["parameters"] | {"type": "object"}
         return schema if any(key in schema for key in _OPEN_ENDED) else schema | {"additionalProperties": False}
 
 

@@ -5,8 +5,9 @@ noise. Whatever the optimiser makes of that is as private.
     train(network, CausalLM(), rows, config, folder, private=private)
 
 Which rows a step reads, and its noise, follow from a secret key and the step's number, so that a resumed run goes on
-as if it had never stopped, to the bit. The numbers are PyTorch's (Mersenne Twister, float32), which are not made for
-secrets: against somebody who could measure the low bits of released weights, take another generator.
+as if it had never stopped, to the bit. The numbers are NumPy's Philox with 128 bits of that, in float32, as
+torch.Generator would keep 32 bits of a seed. They are not made for secrets: against somebody who could measure the low
+bits of released weights, take another generator.
 Source: Abadi et al. 2016, https://arxiv.org/abs/1607.00133, algorithm 1.
 """
 
@@ -16,6 +17,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lmworks.basics.errors import ConfigError
@@ -73,8 +75,8 @@ class Private:
 
     def places(self, step: int) -> list[int]:
         """The rows that a step reads: each with the probability `rate`, whatever the others do."""
-        drawn = torch.rand(self.rows, generator=self._numbers("rows", step), dtype=torch.float64)
-        return (drawn < self.rate).nonzero()[:, 0].tolist()
+        drawn = self._numbers("rows", step).random(self.rows)
+        return [int(place) for place in np.flatnonzero(drawn < self.rate)]
 
     def gradients(self, network: Network, objective: Objective, micro: Sequence[Batch], step: int) -> tuple[float, int]:
         """Leave the noisy mean of a step's clipped gradients in the parameters; the loss, which is not private, and how
@@ -83,11 +85,15 @@ class Private:
         numbers = self._numbers("noise", step)
         trained = (one for one in network.parameters() if one.requires_grad)
         for parameter, total in zip(trained, found.sums, strict=True):
-            noise = torch.randn(total.shape, generator=numbers).to(total.device)
+            noise = torch.as_tensor(numbers.standard_normal(total.shape, np.float32)).to(total.device)
             total.add_(noise, alpha=self.noise * self.clip).div_(self.expected)
             parameter.grad = total.to(parameter.dtype)
         return found.loss / max(found.tokens, 1), found.tokens
 
-    def _numbers(self, what: str, step: int) -> torch.Generator:
-        seed = hashlib.sha256(self.key + f"/{what}/{step}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(seed[:8], "big") >> 1)
+    def _numbers(self, what: str, step: int) -> np.random.Generator:
+        return numbers_of(hashlib.sha256(self.key + f"/{what}/{step}".encode()).digest())
+
+
+def numbers_of(digest: bytes) -> np.random.Generator:
+    """Random numbers that follow from the first 128 bits of a digest."""
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))

@@ -162,6 +162,8 @@ def test_the_spread_over_formats():
 def test_what_cannot_be_searched_is_one_sentence(model):
     with pytest.raises(ConfigError, match="50 texts for dev and 200 for test, beside 32 for examples, are 282, and"):
         search(model, PAIRS, SMALL)
+    with pytest.raises(ConfigError, match=r"are 64, and there are 40 different ones"):  # no text is on two sides
+        search(model, PAIRS[:40] * 2, SMALL, dev=12, test=20)
     with pytest.raises(ConfigError, match="there is nothing to try"):
         search(model, PAIRS, Space(formats=()), dev=5, test=5)
     with pytest.raises(ConfigError, match="40 examples are asked for and there are 32"):
@@ -178,6 +180,8 @@ def test_what_cannot_be_searched_is_one_sentence(model):
 
 def test_most_ways_decide_and_the_same_seed_thinks_the_same(model):
     assert last_number("So 3 + 4 = 7. It is 1,200.50.") == "1200.5" and last_number("none") is None
+    assert last_number("It is 1,234,567.") == "1234567" and last_number("= 0.1234567") == "0.1234567"
+    assert last_number("10-4") == "4" and last_number("It is -4.0.") == "-4" and last_number("-0.0") == "0"
     assert majority(["7", None, "8", "8"]) == ("8", 0.5) and majority([None]) == (None, 0.0)
     assert majority(["7", "8"]) == ("7", 0.5)
     one, other, next_ = (think(model, "1+1?", samples=3, seed=seed, max_new_tokens=6) for seed in (1, 1, 2))
