@@ -69,7 +69,7 @@ def private_rows(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -
     whole = next((of for document in parts.train if (of := document.metadata.get(PART_OF))), None)
     if whole is not None and recipe.private.unit == "document":
         raise ConfigError(
-            f"{whole} is more than half of all the text and was cut into parts, of which private training would "
+            f"{whole[0]} is more than half of all the text and was cut into parts, of which private training would "
             "protect each by itself; give several documents, or set private.unit=piece"
         )
     cut = [pack([example_of(document, model.tokenizer)], context) for document in parts.train]

@@ -17,7 +17,7 @@ from lmworks.text.document import Document
 SHORTEST, LONGEST = 400, 4_000  # characters of the parts that a long document is cut into
 PARTS = 100  # parts that it is cut into, within these bounds
 PART_OF = "part of"
-"""Metadata of a part that was made for a split: the document's source."""
+"""Metadata of a part that was made for a split: the source of the document."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
 def _cut_up(document: Document) -> list[Document]:
     """Its parts, each of which says whose it is; the document where it has one part."""
     found = parts(document)
-    return found if len(found) < 2 else [replace(one, metadata={PART_OF: document.source}) for one in found]
+    return found if len(found) < 2 else [replace(one, metadata={PART_OF: (document.source,)}) for one in found]
 
 
 def split_by_prompt(documents: Iterable[Document], held_out: float = 0.1) -> Split:

@@ -91,7 +91,9 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """Of the arguments, an object. Unless it says something of others, none but those that it names are written."""
-        schema = self.facts["function"]["parameters"] | {"type": "object"}
+        schema = dict(self.facts["function"]["parameters"])
+        if "$ref" not in schema:  # beside one that leads back to itself llguidance allows no other key
+            schema["type"] = "object"
         return schema if any(key in schema for key in _OPEN_ENDED) else schema | {"additionalProperties": False}
 
 
