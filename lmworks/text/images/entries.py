@@ -106,7 +106,7 @@ class _Member(tarfile.TarInfo):
     """A member of a tar, which says where the tar breaks off: tarfile takes that for its end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         found = super().frombuf(buf, encoding, errors)
         if found.type[0] in _HEADERS and found.size > LONGEST_HEADER:
             raise tarfile.ReadError(f"a name or header of {found.size:,} bytes")
