@@ -70,7 +70,8 @@ def _show(report: CorpusReport) -> None:
     )
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
-    typer.echo(f"saved     {report.folder} (train/, held_out/, dropped/, corpus.json, recipe.json)")
+    dropped = "dropped/, " if (report.folder / "dropped").is_dir() else ""
+    typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
     typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
 

@@ -19,7 +19,7 @@ from lmworks.evaluation.privacy import canaries as planted
 from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
-from lmworks.loading import load
+from lmworks.loading import load, network_path
 from lmworks.models.files.directory import read_facts
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -70,6 +70,7 @@ def privacy(
     unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
     was.
     """
+    network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
     recipe = _recipe(facts)
     if (members is None) != (others is None):

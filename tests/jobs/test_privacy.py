@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.small_builds import recipe
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.cli import main
 from lmworks.cli.privacy import show
 from lmworks.evaluation.privacy import canaries
@@ -68,6 +68,8 @@ def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, ca
 def test_texts_can_be_given_where_the_model_does_not_say(here: Path):
     with pytest.raises(ConfigError, match="base does not say what it was trained on; give --members"):
         privacy("base")
+    with pytest.raises(ModelError, match="bas is neither a known model nor a path; did you mean base"):
+        privacy("bas")
     with pytest.raises(ConfigError, match="give both texts"):
         privacy("base", members="notes")
     for number in range(3, 6):
