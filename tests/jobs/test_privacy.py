@@ -72,6 +72,8 @@ def test_texts_can_be_given_where_the_model_does_not_say(here: Path):
         privacy("bas")
     with pytest.raises(ConfigError, match="give both texts"):
         privacy("base", members="notes")
+    with pytest.raises(DataError, match="are too few to tell them apart; give at least 5 of each"):
+        privacy("base", members="notes", others="general", base="nothing")  # said before any model is loaded
     for number in range(3, 6):
         (here / "general" / f"{number}.txt").write_text(f"The page reads a folder {number}.")
     found = privacy("base", members="notes", others="general", base="base")
