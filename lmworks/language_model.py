@@ -26,7 +26,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.basics.threads import one_thread
-from lmworks.encoding.classifying import Told, classify
+from lmworks.encoding.classifying import Told, classifies, classify
 from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
@@ -456,8 +456,13 @@ class LanguageModel:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
         reads, unless it may be `cut`. `labels` are for two towers of images and texts alone (VisionModel)."""
         self._no_images(texts)
-        if labels is not None:
+        if labels is not None and classifies(self.config):
             raise ConfigError("a classifier of texts tells its own classes apart; leave labels out")
+        if labels is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} has no classifier, and chooses from no labels; load a model that "
+                "reads images, a CLIP say, or train a classifier of texts (lmworks train classify)"
+            )
         return classify(self.runner, self.tokenizer, texts, cut=cut)
 
     def _no_images(self, texts: Any, images: Any = None) -> None:

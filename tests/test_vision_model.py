@@ -15,6 +15,7 @@ import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.checks.run import check_model
 from lmworks.cli import main
+from lmworks.jobs.embedding import embed
 from lmworks.language_model import LanguageModel
 from lmworks.models.vision.config import BLOCKS, ImageConfig, clip_config
 from lmworks.models.vision.image_network import ImageNetwork
@@ -128,10 +129,18 @@ def test_a_model_of_texts_is_given_no_image(folder: Path):
     ):
         with pytest.raises(ConfigError, match="reads texts and no images"):
             ask()
-    with pytest.raises(ConfigError, match="leave labels out"):
+    with pytest.raises(ConfigError, match="chooses from no labels; load a model that reads images"):
         writer.classify(["a"], ["b"])
     with pytest.raises(ModelError, match=r"lm\.load loads it"):
         LanguageModel.load(folder / "clip")
+
+
+def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    Pillow.new("RGB", (4, 4)).save(tmp_path / "photos" / "a.png")
+    for held in ("photos", "photos/a.png"):
+        with pytest.raises(ConfigError, match=r"reads texts and .* holds images"):
+            embed(str(folder / "writer"), str(tmp_path / held), tmp_path / "vectors")
 
 
 @pytest.mark.parametrize(

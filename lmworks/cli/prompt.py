@@ -72,7 +72,8 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
         as_json({"model": model, "data": data, "saved": str(path), "prompt": found.winner.model_dump()} | found.facts)
         return
     _show(found)
-    print(f"saved   {path}\nnext    lmworks evaluate {model} {data} --prompt {path}", file=sys.stderr)
+    print(f"saved   {path}\nnext    lmworks evaluate {model} TEXT --prompt {path}", file=sys.stderr)
+    print(f"        on other texts: the prompt was chosen by some of {data}", file=sys.stderr)
 
 
 def _show(found: FoundPrompt) -> None:

@@ -84,7 +84,9 @@ class Index:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         if not storage.exists():
-            raise DataError(f"{storage.place} holds no index; make one: lmworks index FOLDER --out {storage.place}")
+            where = str(storage.place)
+            make = where if Path(where).is_dir() else f"FOLDER --out {where}"
+            raise DataError(f"{where} holds no index; make one: lmworks index {make}")
         with storage.reading() as reading:
             held = reading.settings()
             if int(held.get("version", 0)) != VERSION:

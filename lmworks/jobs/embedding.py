@@ -67,6 +67,10 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         raise ConfigError(f"{folder} is no folder of vectors, and would be replaced; give one that does not exist yet")
     reader = load(model)
     images = Images(reference) if isinstance(reader, VisionModel) else None
+    if images is None and _holds_images_alone(reference):
+        raise ConfigError(
+            f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
+        )
     rows, kept = [], []
     with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
         for part in _batched(images if images is not None else read(reference).documents):
@@ -105,6 +109,13 @@ def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
         Near(score, items[at]["source"], items[at]["text"])
         for score, at in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
+
+
+def _holds_images_alone(reference: str) -> bool:
+    """Whether it is an image, or a folder whose files (below it, too) are images and nothing else."""
+    files = [Path(reference)] if Path(reference).is_file() else Path(reference).rglob("*")
+    suffixes = {one.suffix.lower() for one in files if one.is_file()}
+    return bool(suffixes) and suffixes <= SUFFIXES
 
 
 def _batched(documents: Iterable[Document]) -> Iterator[Sequence[Document]]:

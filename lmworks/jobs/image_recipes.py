@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from lmworks.basics.config import read_toml
+from lmworks.basics.errors import ConfigError
 from lmworks.jobs.contrast_recipe import ContrastRecipe
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
+from lmworks.jobs.training_recipe import TrainRecipe
 
 ImageRecipe = ContrastRecipe | ImageClassesRecipe
 KINDS: tuple[type[ImageRecipe], ...] = (ContrastRecipe, ImageClassesRecipe)
 
 
 def image_recipe(recipe: str) -> type[ImageRecipe] | None:
-    """The kind of a recipe, shipped or a file, that learns from images; None for one of text."""
+    """The kind of a recipe, shipped or a file, that learns from images; None for one of text. ConfigError for a name
+    that no recipe has."""
     if Path(recipe).suffix != ".toml":
+        known = {name: kind for kind in (TrainRecipe, *KINDS) for name in kind.shipped()}
+        if recipe not in known and not Path(recipe).exists():
+            raise ConfigError(
+                f"{recipe} is not a shipped recipe; there are {', '.join(known)}, or give the path of a .toml file"
+            )
         return next((kind for kind in KINDS if recipe in kind.shipped()), None)
     learns = read_toml(recipe).get("learns") if Path(recipe).is_file() else None
     return next((kind for kind in KINDS if learns == kind.kind), None)

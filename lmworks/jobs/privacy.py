@@ -16,11 +16,11 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
-from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
+from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, enough, scored
 from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
-from lmworks.loading import load
+from lmworks.loading import load, network_path
 from lmworks.models.files.directory import read_facts
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -71,6 +71,7 @@ def privacy(
     unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
     was.
     """
+    network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
     recipe = _recipe(facts)
     if (members is None) != (others is None):
@@ -84,11 +85,10 @@ def privacy(
             f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
             "from one pool"
         )
+    enough(*(min(len(side), limit) for side in sides))  # before the models are loaded and read for minutes
     tuned = load(model)
     window = min(tokens or (recipe.training.context if recipe else 512), tuned.config.context)
     texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
-    if not texts.members or not texts.others:
-        raise DataError("there are no members, or no non-members; give two texts")
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None
     return _measured(model, tuned, untuned, texts, recipe, facts)

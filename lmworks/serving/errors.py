@@ -223,4 +223,4 @@ def _field(detail: Any) -> str | None:
 def _path(detail: Any) -> list[str]:
     where = [str(part)[:100] for part in detail["loc"][1:]]
     # Where a value may be of several kinds, pydantic adds the kind that it tried.
-    return [part for part in where if "[" not in part and part not in ("str", "constrained-str")]
+    return [part for part in where if "[" not in part and part not in ("str", "constrained-str", "NamedTool")]

@@ -39,7 +39,7 @@ def ask(page: Any, text: str) -> Any:
 
 def long(page: Any) -> None:
     """Ask for more than can be written before the next key is pressed, and wait until it has begun."""
-    page.get_by_label("Most tokens").fill("8000")
+    page.get_by_label("Max tokens").fill("8000")
     page.get_by_label("Seed").fill("1")  # this answer has thousands of tokens
     page.locator("#message").fill("Write a very long story about a fox.")
     page.keyboard.press("Enter")
@@ -86,10 +86,10 @@ def test_the_conversation_goes_on_and_an_answer_that_was_too_long_is_continued(p
         assert written == answer(smollm2, *said, text)["message"]["content"]
         said += [text, written]
     page.get_by_role("button", name="New conversation").click()
-    page.get_by_label("Most tokens").fill("9")
+    page.get_by_label("Max tokens").fill("9")
     cut = ask(page, QUESTION)
     assert "the longest answer is reached" in cut.locator(".foot").inner_text()
-    page.get_by_label("Most tokens").fill("256")
+    page.get_by_label("Max tokens").fill("256")
     page.get_by_role("button", name="Continue").click()
     page.locator("#send").wait_for()
     assert page.locator(".answer .said").inner_text() == answer(smollm2, QUESTION)["message"]["content"]

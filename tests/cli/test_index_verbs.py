@@ -106,6 +106,7 @@ def test_an_index_is_updated_from_any_folder_and_keeps_its_settings(run, notes, 
         (("index", "--out", "nowhere"), "nowhere holds no index; say what to index"),
         (("index", "nothing/here"), "nothing/here"),
         (("search", "nowhere", "boat"), "nowhere holds no index; make one: lmworks index FOLDER --out nowhere"),
+        (("search", ".", "boat"), ". holds no index; make one: lmworks index ."),
         (("search", "nowhere", "boat", "--keywords", "--vectors"), "together are the usual way"),
     ],
 )

@@ -55,3 +55,11 @@ def test_siblings_make_the_interval_wider():
         return figure.interval[1] - figure.interval[0]
 
     assert width([str(at // 3) for at in range(60)]) > 1.4 * width(names)
+
+
+def test_nothing_found_of_few_families_is_no_proof_that_nothing_can_be():
+    missed = np.where(np.eye(20, dtype=bool), -1.0, np.random.default_rng(0).random((20, 20)))
+    names = [str(at) for at in range(20)]
+    (figure, *_) = retrieval("x", [missed], [names], [names], ks=(1,))
+    assert figure.value == 0 and figure.interval == pytest.approx((0, 0.161), abs=1e-3)  # Wilson's, for 0 of 20
+    assert figure.at_chance

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from jobs.small_builds import recipe
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.cli import main
 from lmworks.cli.privacy import show
 from lmworks.evaluation.privacy import canaries
@@ -87,8 +87,12 @@ def test_a_counterpart_that_is_held_out_is_not_learnt():
 def test_texts_can_be_given_where_the_model_does_not_say(here: Path):
     with pytest.raises(ConfigError, match="base does not say what it was trained on; give --members"):
         privacy("base")
+    with pytest.raises(ModelError, match="bas is neither a known model nor a path; did you mean base"):
+        privacy("bas")
     with pytest.raises(ConfigError, match="give both texts"):
         privacy("base", members="notes")
+    with pytest.raises(DataError, match="are too few to tell them apart; give at least 5 of each"):
+        privacy("base", members="notes", others="general", base="nothing")  # said before any model is loaded
     for number in range(3, 6):
         (here / "general" / f"{number}.txt").write_text(f"The page reads a folder {number}.")
     found = privacy("base", members="notes", others="general", base="base")

@@ -131,16 +131,20 @@ def attacks(
     return found
 
 
+def enough(members: int, others: int) -> None:
+    """DataError for fewer than `FOLDS` texts on a side."""
+    if min(members, others) < FOLDS:
+        raise DataError(
+            f"{members} members and {others} non-members are too few to tell them apart; give at least {FOLDS} of each"
+        )
+
+
 def blind(texts: Texts) -> tuple[list[float], list[float]]:
     """What a classifier says of each text that has seen the words of the other texts and no model: the mean
     log-likelihood ratio of its words (naive Bayes, one is added to each count), each fifth of the texts by the other
     four. DataError for fewer than `FOLDS` texts on a side."""
     sides = [[re.findall(r"\w+", one.text.lower()) for one in side] for side in (texts.members, texts.others)]
-    if min(map(len, sides)) < FOLDS:
-        raise DataError(
-            f"there are {len(sides[0])} members and {len(sides[1])} non-members, too few to tell them apart by their "
-            f"words; give at least {FOLDS} of each"
-        )
+    enough(*map(len, sides))
     found: tuple[list[float], list[float]] = ([0.0] * len(sides[0]), [0.0] * len(sides[1]))
     for fold in range(FOLDS):
         counts = [
