@@ -41,7 +41,7 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
     orders: Annotated[int, typer.Option(help="Orders of the same examples.")] = 2,
     dev: Annotated[int, typer.Option(help="Texts on which prompts are compared.")] = 50,
     test: Annotated[int, typer.Option(help="Other texts, on which the best is measured.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the drawing of texts, examples and orders.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the texts, examples and orders.")] = 0,
     out: Annotated[str | None, typer.Option(help="Folder of the scores and of the best; prompts/DATA.")] = None,
     compress: Compress = None,
     json_: Json = False,

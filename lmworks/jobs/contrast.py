@@ -158,9 +158,9 @@ def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measur
         sets = [part[:MOST_CANDIDATES] for part in every]
         if sets:
             captions = [[one.text for one in part] for part in sets]
-            families = [[family_of(one) for one in part] for part in sets]
+            shown = [[family_of(one) for one in part] for part in sets]
             similar = [_similar(model, part) for part in sets]
-            figures += retrieval(name, similar, captions, families, seeds=(seed,))
+            figures += retrieval(name, similar, captions, shown, seeds=(seed,))
     return figures
 
 
