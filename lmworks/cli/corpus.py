@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,7 +72,7 @@ def _show(report: CorpusReport) -> None:
     )
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
-    dropped = "dropped/, " if (report.folder / "dropped").is_dir() else ""
+    dropped = "dropped/, " if Path(report.folder, "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
     typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
