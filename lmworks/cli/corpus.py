@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,14 +65,13 @@ def _show(report: CorpusReport) -> None:
     shared = report.overlap
     typer.echo(
         f"\ntrain     {report.train.documents:,} documents, {report.train.bytes:,} bytes"
-        f"\nheld out  {report.held_out.documents:,} document{'s' * (report.held_out.documents != 1)}, "
-        f"{report.held_out.bytes:,} bytes"
+        f"\nheld out  {report.held_out.documents:,} documents, {report.held_out.bytes:,} bytes"
         f"\noverlap   {100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
         f"({shared.found:,} of {shared.runs:,})"
     )
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
-    dropped = "dropped/, " if (report.folder / "dropped").is_dir() else ""
+    dropped = "dropped/, " if (Path(report.folder) / "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
     typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
