@@ -5,10 +5,10 @@ front = handbook()        # the path of index.html
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+import subprocess
+import sys
 from pathlib import Path
 
 import lmworks
@@ -43,17 +43,20 @@ def build(docs: Path, out: Path) -> None:
 
     What stands in `out` changes only when all went well.
     """
-    sphinx = require("sphinx.cmd.build", extra="handbook")
-    for module in ("furo", "myst_parser"):
+    for module in ("sphinx", "furo", "myst_parser"):
         require(module, extra="handbook")
     fresh = out.with_name(f"{out.name}.new{os.getpid()}")
-    said = io.StringIO()
-    arguments = ["-b", "html", "-n", "-W", "--keep-going", "-q", "--no-color"]
+    options = ["-b", "html", "-n", "-W", "--keep-going", "-q", "--no-color", "-d", str(fresh / ".doctrees")]
     try:
-        with redirect_stdout(said), redirect_stderr(said):
-            failed = sphinx.main([*arguments, "-d", str(fresh / ".doctrees"), str(docs), str(fresh)])
-        if failed:
-            raise LmworksError(f"the handbook has faults:\n{said.getvalue().strip()}")
+        # In a process of its own: conf.py imports what lies beside it, and Sphinx changes the process that it runs in.
+        made = subprocess.run(
+            [sys.executable, "-m", "sphinx", *options, str(docs), str(fresh)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise LmworksError(f"the handbook has faults:\n{(made.stderr or made.stdout).strip()}")
         shutil.rmtree(fresh / ".doctrees")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)

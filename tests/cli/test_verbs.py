@@ -270,7 +270,7 @@ def test_an_answer_that_the_window_cuts_says_so(run, model_folder, monkeypatch):
 def test_the_help_of_generate_is_in_groups(run):
     shown = run("generate", "--help").out
     headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings[:2] == ["Arguments:", "Options:"] and "The form of the answer:" in headings and len(headings) == 9
+    assert headings[:2] == ["Arguments:", "Options:"] and "The form of the answer:" in headings and len(headings) == 10
     assert shown.index("The form of the answer:") < shown.index("--regex") < shown.index("--lookup")
 
 

@@ -45,7 +45,7 @@ def test_every_setting_is_explained():
             "mine.toml: dtype is not a setting; did you mean model.dtype?; max_new_tokens is not a setting; "
             "did you mean generation.max_new_tokens?",
         ),
-        ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
+        ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, counterfactual, general"),
         (
             "dat = 1\n[training]\nstebs = 1",
             "mine.toml: training.stebs is not a setting; did you mean training.steps?; "

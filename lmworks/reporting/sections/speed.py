@@ -70,11 +70,15 @@ def _measure(subject: Subject) -> Found:
     return Found(
         measurements=(*itertools.chain.from_iterable(figures), *memory),
         key=figures[1][0].name,
-        note=f"{rounds} rounds after one that warms up, {_way(model)} with {torch.get_num_threads()} threads; "
+        note=f"{rounds} rounds after one that warms up, {_way(model)} on {_threads()}; "
         "the rates are by the clock, and lower where other programs run beside it. The peak is that of a process of "
         "its own that loads the model, reads and writes.",
         left_out=(why,) if why else (),
     )
+
+
+def _threads() -> str:
+    return "one thread" if (number := torch.get_num_threads()) == 1 else f"{number} threads"
 
 
 def _way(model: LanguageModel) -> str:
