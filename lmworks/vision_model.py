@@ -154,7 +154,7 @@ class VisionModel(LanguageModel):
         images = as_list(texts)
         if isinstance(self.seeing, Towers):
             if labels is None:
-                raise ConfigError(f"{self.reference or 'the model'} has no classes of its own; give labels=[...]")
+                raise ConfigError(f"{self.reference or 'the model'} has no classes of its own; give labels (--label)")
             return zero_shot(self.seeing, self.tokenizer, self.preprocessing, images, labels, template)
         if not self.seeing.config.labels:
             raise ConfigError(f"{self.reference or 'the model'} has no classifier; it embeds images (model.embed)")

@@ -65,8 +65,7 @@ def _show(report: CorpusReport) -> None:
     shared = report.overlap
     typer.echo(
         f"\ntrain     {report.train.documents:,} documents, {report.train.bytes:,} bytes"
-        f"\nheld out  {report.held_out.documents:,} document{'s' * (report.held_out.documents != 1)}, "
-        f"{report.held_out.bytes:,} bytes"
+        f"\nheld out  {report.held_out.documents:,} documents, {report.held_out.bytes:,} bytes"
         f"\noverlap   {100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
         f"({shared.found:,} of {shared.runs:,})"
     )

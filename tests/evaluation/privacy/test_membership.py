@@ -84,7 +84,7 @@ def test_the_blind_classifier_tells_kinds_of_text_and_no_split_of_one_kind():
     assert same.at_chance and same.n == 400 and same.ideal == 0.5
     other = area("by words", *blind(Texts(one_kind[:40], documents("rain door ship year date", 40, 2), 64)))
     assert other.value > 0.95
-    with pytest.raises(DataError, match="there are 4 members and 40 non-members, too few"):
+    with pytest.raises(DataError, match="4 members and 40 non-members are too few"):
         blind(Texts(one_kind[:4], one_kind[40:80], 64))
 
 
