@@ -161,7 +161,7 @@ def search(
     ]
     other = next(one for one in _both(winner) if one != winner)
     value, interval = statistics.independent_difference(
-        statistics.Estimate(promised.value, promised.interval), statistics.Estimate(found.value, found.interval)
+        statistics.Estimate(found.value, found.interval), statistics.Estimate(promised.value, promised.interval)
     )
     told = FoundPrompt(
         winner,
