@@ -85,7 +85,8 @@ class Index:
         self.storage = storage
         if not storage.exists():
             where = str(storage.place)
-            make = where if Path(where).is_dir() else f"FOLDER --out {where}"
+            documents = Path(where).is_dir() and not Path(where, "vectors.i8").exists()  # else one that was damaged
+            make = where if documents else f"FOLDER --out {where}"
             raise DataError(f"{where} holds no index; make one: lmworks index {make}")
         with storage.reading() as reading:
             held = reading.settings()

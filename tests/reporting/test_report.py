@@ -308,7 +308,7 @@ def test_leaks_are_looked_for_in_the_training_text_only_where_it_is_known(subjec
     assert "--trained-on" in leakage.needs(Subject.of(model, "quick", tmp_path))
     found = leakage.measure(subject)
     figures = {one.name: one for one in found.measurements}
-    assert found.left_out[0].startswith("Membership: there are 10 members and 2 non-members, too few")
+    assert found.left_out[0].startswith("Membership: 10 members and 2 non-members are too few")
     assert figures["held-out part minus trained part"].value == pytest.approx(
         figures["bits/byte of the held-out part"].value - figures["bits/byte of the trained part"].value
     )
