@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from touched_data import skip_without
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError
@@ -102,6 +103,7 @@ def test_a_masked_model_scores_each_shared_token_by_itself_as_the_original_code_
         assert scores.scores == {"shared": pytest.approx(of_the_original(masked_model, item), abs=1e-4)}
     assert figures[0].name == "crows-pairs, by the tokens that both share" and figures[0].ideal == 0.5
     assert {one.name for one in figures} >= {"crows-pairs, gender", "crows-pairs, age"}
+    skip_without("blimp")
     with pytest.raises(ConfigError, match="is an encoder and does not write"):
         lm.evaluate(masked_model, tasks=["blimp"], limit=1)
 
