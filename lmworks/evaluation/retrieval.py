@@ -47,14 +47,12 @@ def retrieval(
                 right = np.asarray(texts)[:, None] == np.asarray(texts)[None, :]
                 hits.append(found(similar.T if turned else similar, right, k))
                 chances.append(found(np.zeros_like(similar), right, k))
-            estimate = statistics.clustered_mean(np.concatenate(hits), clusters)
-            interval = estimate.interval and (max(estimate.interval[0], 0.0), min(estimate.interval[1], 1.0))
-            if estimate.value in (0.0, 1.0) and interval is not None:  # none of the families, or all: no spread to see
-                interval = statistics.proportion(estimate.value * len(set(clusters)), len(set(clusters))).interval
+            mean = statistics.clustered_mean(np.concatenate(hits), clusters)
+            value, interval = statistics.within(mean, (0, 1), len(set(clusters)))
             figures.append(
                 Measurement(
                     name=f"{name}: {direction}, R@{k}",
-                    value=estimate.value,
+                    value=value,
                     unit="found",
                     interval=interval,
                     n=len(clusters),

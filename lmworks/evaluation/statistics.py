@@ -111,8 +111,8 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
 def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     """How often a positive's score is above a negative's, ties counted half: the area under the ROC curve.
 
-    Chance is 0.5. The interval, kept within 0 and 1, is that of DeLong, DeLong and Clarke-Pearson 1988,
-    https://doi.org/10.2307/2531595.
+    Chance is 0.5. The interval is that of DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595;
+    `within` 0 and 1.
     """
     above, below = _finite("positives", positive), _finite("negatives", negative)
     ranks = _ranks(np.concatenate([above, below]))
@@ -122,7 +122,7 @@ def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     if len(above) < 2 or len(below) < 2:
         return Estimate(value, None)
     half = Z * float(beaten.var(ddof=1) / len(above) + beating.var(ddof=1) / len(below)) ** 0.5
-    return Estimate(value, (max(value - half, 0.0), min(value + half, 1.0)))
+    return within(Estimate(value, (value - half, value + half)), (0.0, 1.0), min(len(above), len(below)))
 
 
 def clustered_mean(values: ArrayLike, clusters: Sequence[str]) -> Estimate:
@@ -173,6 +173,23 @@ def _by_clusters(value: float, pulls: Sequence[float]) -> Estimate:
     error = (sum(one * one for one in pulls) * len(pulls) / (len(pulls) - 1)) ** 0.5
     half = student_quantile(len(pulls) - 1) * error
     return Estimate(value, (value - half, value + half))
+
+
+def within(estimate: Estimate, bounds: tuple[float, float], count: int) -> Estimate:
+    """A mean of values that lie within `bounds`, its interval cut there.
+
+    Where `count` independent values were all the same, no spread was seen, which is not that there is none: the
+    interval then says what so many could hide, if a share of the others lay at a bound. The share is the upper end of
+    Wilson's interval for none of `count`, Z^2 / (count + Z^2).
+    """
+    value, interval = estimate
+    if interval is None:
+        return estimate
+    least, most = bounds
+    if interval[1] - interval[0] < 1e-12:
+        hidden = Z**2 / (count + Z**2)
+        interval = value - (value - least) * hidden, value + (most - value) * hidden
+    return Estimate(value, (min(max(interval[0], least), value), max(min(interval[1], most), value)))
 
 
 def paired_difference(before: ArrayLike, after: ArrayLike, clusters: Sequence[str] | None = None) -> Estimate:

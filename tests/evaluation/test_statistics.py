@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.statistics import (
+    Estimate,
+    Z,
     area_under_curve,
+    clustered_mean,
     difference_of_ratios,
     mean,
     over_seeds,
     proportion,
     ratio_of_sums,
     spearman,
+    within,
 )
 
 SIMULATIONS = 400
@@ -184,3 +188,20 @@ def test_the_interval_of_an_area_under_the_curve_holds_the_truth(above: int, bel
 
 def test_an_area_under_the_curve_of_one_item_has_no_interval():
     assert area_under_curve([1], [0, 2]).interval is None
+
+
+def test_where_all_are_alike_the_interval_says_what_so_many_could_hide():
+    alike = clustered_mean([1, 0, 1, 0], ["a", "a", "b", "b"])
+    assert alike == (0.5, (0.5, 0.5))
+    value, (low, high) = within(alike, (0, 1), 2)
+    assert value == 0.5 and low == pytest.approx(1 - high) and 0.1 < low < 0.2
+    for found, n in ((0, 12), (12, 12)):
+        none = Estimate(found / n, (found / n, found / n))
+        assert within(none, (0, 1), n).interval == pytest.approx(proportion(found, n).interval)
+    assert within(Estimate(0.9, (0.7, 1.1)), (0, 1), 5) == (0.9, (0.7, 1.0))
+    assert within(Estimate(0.9, None), (0, 1), 1) == (0.9, None)
+
+
+def test_attacks_that_part_all_of_a_few_texts_have_an_interval():
+    value, (low, high) = area_under_curve([3, 4, 5], [0, 1, 2])
+    assert (value, high) == (1.0, 1.0) and low == pytest.approx(1 - Z**2 / (3 + Z**2))

@@ -22,15 +22,8 @@ def told(
     unit: str = "",
     remark: str = "",
 ) -> Told:
-    """sum(above) / sum(below), which lies within `bounds`. Where no cluster differs from the others, the interval says
-    what so many of them could hide: Wilson's for none of them."""
-    value, interval = statistics.clustered_ratio(above, below, clusters)
-    least, most = bounds
-    if interval is not None and interval[1] - interval[0] < 1e-12:
-        counting = {one for one, weight in zip(clusters, below, strict=True) if weight}
-        hidden = statistics.Z**2 / (len(counting) + statistics.Z**2)
-        interval = value - (value - least) * hidden, value + (most - value) * hidden
-    if interval is not None:
-        interval = min(max(interval[0], least), value), max(min(interval[1], most), value)
+    """sum(above) / sum(below), which lies within `bounds`."""
+    counting = {one for one, weight in zip(clusters, below, strict=True) if weight}
+    value, interval = statistics.within(statistics.clustered_ratio(above, below, clusters), bounds, len(counting))
     measured = Measurement(name=name, value=value, unit=unit, interval=interval, n=n, chance=chance, ideal=ideal)
     return Told(measured, remark, tuple(above), tuple(below), tuple(clusters))

@@ -200,7 +200,8 @@ def measured(found: Sequence[Exposure], what: str) -> list[tuple[Measurement, fl
     lines = []
     for repeats in sorted({one.canary.repeats for one in found}):
         group = [one for one in found if one.canary.repeats == repeats]
-        estimate = statistics.mean([one.bits for one in group])
+        mean = statistics.mean([one.bits for one in group])
+        estimate = statistics.within(mean, (0, math.log2(of)), len(group))
         times = "once" if repeats == 1 else f"{repeats} times"
         figure = Measurement(
             name=f"exposure of canaries planted {times}{what}",

@@ -42,8 +42,8 @@ def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) ->
     bootstrap over items for F1. A tie counts what guessing among its choices gets on average."""
     credits = [one.credit(figure) for one in items]
     if task.clustered:
-        value, interval = statistics.clustered_mean(credits, [one.group for one in items])
-        interval = None if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0))
+        groups = [one.group for one in items]
+        value, interval = statistics.within(statistics.clustered_mean(credits, groups), (0, 1), len(set(groups)))
     elif figure == F1:
         value, interval = statistics.mean(credits)
     else:
