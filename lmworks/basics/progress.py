@@ -179,7 +179,7 @@ def _plain_lines(
     def line(now: float, facts: dict[str, Any]) -> None:
         rate = done / max(now - start, 1e-9)
         share = f"{min(100 * done / total, 100):3.0f} %  " if total else ""
-        left = f"  {max(total - done, 0) / rate:.0f} s left" if total and rate else ""
+        left = f"  {max(total - done, 0) / rate:.0f} s left" if total and done >= total / 200 else ""
         print(
             f"{what}  {share}{_speed(done, rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True
         )

@@ -81,7 +81,17 @@ class ImageConfig(ModelConfig):
         return (self.image_size // self.patch_size) ** 2 + self.class_token
 
 
-class TowersConfig(Config):
+class ReadsImages(Config):
+    """What a transformer may have and a network beside it has not, for whoever asks a network."""
+
+    causal: ClassVar[bool] = False
+    is_classic_decoder: ClassVar[bool] = False
+    arrangement: ClassVar[str] = "encoder"
+    window: ClassVar[None] = None
+    experts: ClassVar[None] = None
+
+
+class TowersConfig(ReadsImages):
     """A tower for images and one for texts, whose vectors can be compared (CLIP, SigLIP)."""
 
     explain_as: ClassVar[str] = "towers"
@@ -114,13 +124,7 @@ class TowersConfig(Config):
     bias: bool = False
     """A number is added to each scaled similarity, for a loss that judges each pair by itself (SigLIP)."""
 
-    causal: ClassVar[bool] = False
-    is_classic_decoder: ClassVar[bool] = False
-    arrangement: ClassVar[str] = "encoder"
-    window: ClassVar[None] = None
-    experts: ClassVar[None] = None
     labels: ClassVar[tuple[str, ...]] = ()
-    # What a transformer may have and this has not, for whoever asks a network.
 
     @property
     def vocab_size(self) -> int:

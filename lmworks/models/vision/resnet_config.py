@@ -6,24 +6,19 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.models.config import MOST_LABELS
+from lmworks.models.vision.convolutions import Convolutions, Width
 
-Width = Annotated[int, Field(gt=0, le=100_000)]
 MOST_STAGES, MOST_BLOCKS = 16, 1000
 
 
-class ResNetConfig(Config):
+class ResNetConfig(Convolutions):
     """Every choice that shapes a residual network of convolutions."""
 
     explain_as: ClassVar[str] = "resnet"
 
     family: str = "resnet"
     """The architecture whose names its files use."""
-
-    channels: int = Field(default=3, gt=0, le=1000)
-    """Numbers of a pixel: 3 for red, green and blue."""
 
     stem: Width = 64
     """Channels after the first convolution."""
@@ -47,23 +42,6 @@ class ResNetConfig(Config):
     halve_early: bool = False
     """A bottleneck halves the image in its first convolution and not in its second."""
 
-    labels: tuple[str, ...] = Field(default=(), max_length=MOST_LABELS)
-    """Names of the classes of a classifier; none for no classifier."""
-
-    causal: ClassVar[bool] = False
-    is_classic_decoder: ClassVar[bool] = False
-    arrangement: ClassVar[str] = "encoder"
-    vocab_size: ClassVar[int] = 0
-    context: ClassVar[int] = 0
-    window: ClassVar[None] = None
-    experts: ClassVar[None] = None
-    # What a transformer has and this has not, for whoever asks a network.
-
-    @property
-    def dim(self) -> int:
-        """Channels after the last stage: numbers of an image's vector."""
-        return self.widths[-1]
-
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if len(self.widths) != len(self.depths):
@@ -72,8 +50,6 @@ class ResNetConfig(Config):
             )
         if sum(self.depths) > MOST_BLOCKS:
             raise ConfigError(f"{{at}}depths asks for {sum(self.depths):,} blocks, and the most is {MOST_BLOCKS:,}")
-        if len(set(self.labels)) < len(self.labels):
-            raise ConfigError("{at}labels names a class twice; each class needs a name of its own")
         if self.block == "bottleneck" and min(self.widths) < 4:
             raise ConfigError("{at}widths of a bottleneck are at least 4, of which it works on a quarter")
         return self
