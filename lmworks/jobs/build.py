@@ -26,7 +26,6 @@ from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of
@@ -38,11 +37,10 @@ from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
     LOG,
-    check_run,
     end_run,
     logged_losses,
+    open_run,
     provenance,
-    say_replaced,
     start_run,
     training_facts,
 )
@@ -127,10 +125,7 @@ def build(
         )
     learning = learning or Learning()
     job = _Job(chosen, folder, merge, learning, say)
-    refuse_foreign_files(folder)
-    check_run(job.run, chosen, resume, say)
-    say_replaced(folder, say)
-    keep_freed_memory()
+    open_run(folder, chosen, resume, say)
 
     started = time.time()
     parts = learning.read(chosen, say)

@@ -9,7 +9,6 @@ What a run needs to be resumed lies in `<out>.run` until the model directory is 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,14 +23,12 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.encoding.seeing import text_rows
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import retrieval
 from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
-from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
 from lmworks.models import families
-from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
@@ -87,12 +84,8 @@ def contrast(
     chosen = recipe if isinstance(recipe, ContrastRecipe) else ContrastRecipe.read(recipe, changes)
     name = "model" if isinstance(recipe, ContrastRecipe) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("models") / name
-    run = folder.with_name(f"{folder.name}.run")
     started = time.time()
-    keep_freed_memory()
-    refuse_foreign_files(folder)
-    check_run(run, chosen, resume, say)
-    say_replaced(folder, say)
+    run = open_run(folder, chosen, resume, say)
     preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
     parts = read_parts(chosen, preprocessing, say)
     start_run(run, chosen, _hashes(chosen, parts), resume, started)
@@ -110,9 +103,7 @@ def contrast(
     loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
     figures = measure(model, parts, chosen.training.seed)
     facts = _facts(chosen, parts, tokenizer, training_facts(training, run), loss, figures) | provenance(run)
-    model.save(folder, facts)
-    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-    end_run(run, folder)
+    save_result(run, folder, model, facts)
     model.source, model.reference = folder, str(folder)
     return ContrastResult(folder, model, chosen, training, loss, figures, facts)
 

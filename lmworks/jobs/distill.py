@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,17 +22,15 @@ from lmworks.adaptation.distillation.student import narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.old_text import rows_written
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.beside_teacher import Beside, beside, writing_costs
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
 from lmworks.jobs.comparing import HELD_OUT
 from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
-from lmworks.jobs.runs import LOG, check_run, end_run, provenance, say_replaced, start_run, training_facts
+from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
-from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
 from lmworks.objectives.predicting import predictions_by
@@ -91,11 +88,7 @@ def distill(
     chosen = with_arguments(recipe, changes, teacher, data, layers, student)
     name = chosen.student.reference or chosen.teacher.reference
     folder = Path(out) if out is not None else Path("models") / f"{Path(name).stem}-student"
-    run = folder.with_name(f"{folder.name}.run")
-    refuse_foreign_files(folder)
-    check_run(run, chosen, resume, say)
-    say_replaced(folder, say)
-    keep_freed_memory()
+    run = open_run(folder, chosen, resume, say)
 
     started = time.time()
     parts = read_text(chosen, say)
@@ -134,9 +127,7 @@ def distill(
         "dtype": str(network.dtype).removeprefix("torch."),
         **provenance(run),
     }
-    model.save(folder, facts)
-    shutil.copyfile(run / LOG, folder / LOG)
-    end_run(run, folder)
+    save_result(run, folder, model, facts)
     model.source, model.reference = folder, str(folder)
     return DistillResult(folder, model, chosen, found, costs, training, asked)
 

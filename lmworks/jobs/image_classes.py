@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,12 +25,10 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import proportion
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
-from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, start_run, training_facts
-from lmworks.models.files.directory import refuse_foreign_files
+from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
@@ -103,12 +100,8 @@ def train_classes(
     chosen = recipe if isinstance(recipe, ImageClassesRecipe) else ImageClassesRecipe.read(recipe, changes)
     name = "model" if isinstance(recipe, ImageClassesRecipe) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("models") / name
-    run = folder.with_name(f"{folder.name}.run")
     started = time.time()
-    keep_freed_memory()
-    refuse_foreign_files(folder)
-    check_run(run, chosen, resume, say)
-    say_replaced(folder, say)
+    run = open_run(folder, chosen, resume, say)
     preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
     labels, parts = read_parts(chosen, preprocessing, say)
     digests = {side: (part.name, part.digest) for side, part in parts.items()}
@@ -126,9 +119,7 @@ def train_classes(
     loss = validate(cast(Network, network)) if training.best_step is not None else training.validation[-1][1]
     figures = measure(network, parts.get("test", parts["held_out"]), parts["text"], chosen.training.seed)
     facts = _facts(chosen, digests, parts, training_facts(training, run), loss, figures) | provenance(run)
-    model.save(folder, facts)
-    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-    end_run(run, folder)
+    save_result(run, folder, model, facts)
     model.source, model.reference = folder, str(folder)
     return ClassesResult(folder, model, chosen, training, loss, figures, facts)
 

@@ -19,16 +19,29 @@ from typing import Any
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import restore_directory, says_why, write_json
-from lmworks.basics.memory import peak_megabytes
+from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
-from lmworks.models.files.directory import read_json
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.directory import read_json, refuse_foreign_files
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged
 from lmworks.training.loop import TrainingResult
+from lmworks.vision_model import VisionModel
 
 RECIPE, CLOCK, LOG = "recipe.json", "clock.json", "log.jsonl"
 FREE = {"training.distribution"}
 """What may differ in a resumed run: any checkpoint is read in any distribution."""
+
+
+def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> Path:
+    """The folder of a run whose result goes into `folder`, `<folder>.run`; ConfigError for what must not be overwritten
+    or cannot be resumed."""
+    run = folder.with_name(f"{folder.name}.run")
+    refuse_foreign_files(folder)
+    check_run(run, recipe, resume, say)
+    say_replaced(folder, say)
+    keep_freed_memory()
+    return run
 
 
 def check_run(run: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> None:
@@ -158,6 +171,13 @@ def source_digest() -> str:
     for path in sorted(home.rglob("*.py")):
         whole.update(str(path.relative_to(home)).encode() + path.read_bytes())
     return whole.hexdigest()[:12]
+
+
+def save_result(run: Path, folder: Path, model: LanguageModel | VisionModel, facts: dict[str, Any]) -> None:
+    """Write a run's model, its facts and its log into `folder`, and remove the run's folder."""
+    model.save(folder, facts)
+    shutil.copyfile(run / LOG, folder / LOG)
+    end_run(run, folder)
 
 
 def end_run(run: Path, folder: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,13 +23,11 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.runs import (
-    check_run,
-    end_run,
+    open_run,
     provenance,
-    say_replaced,
+    save_result,
     source_digest,
     start_run,
     training_facts,
@@ -41,7 +38,6 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.experts import expert_layers
-from lmworks.models.files.directory import refuse_foreign_files
 from lmworks.models.network import Network
 from lmworks.models.network_class import network_class
 from lmworks.models.ngram_embedding import count_ngrams
@@ -135,7 +131,6 @@ def pretrain(
 
 def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: Ranks) -> PretrainResult:
     run = folder.with_name(f"{folder.name}.run")
-    keep_freed_memory()
     started = time.time()
     ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
     ranks.check(chosen.training)
@@ -166,9 +161,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
             vars(filled) if filled else {}
         )
         facts |= {"processes": ranks.size} | provenance(run)
-        model.save(folder, facts)
-        shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-        end_run(run, folder)
+        save_result(run, folder, model, facts)
         return loss, figures, facts, task.example(parts.held_out)
 
     loss, figures, facts, example = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
@@ -191,9 +184,7 @@ def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.devic
 
 def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, started: float, say: Say) -> Split:
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
-    refuse_foreign_files(folder)
-    check_run(run, recipe, resume, say)
-    say_replaced(folder, say)
+    open_run(folder, recipe, resume, say)
     parts = read_parts(recipe, say)
     start_run(run, recipe, _texts(recipe, parts), resume, started)
     prepare(recipe, parts, run, resume)
