@@ -10,8 +10,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LMWORKS_THREADS", "1")
 
+import hypothesis
 import pytest
 from touched_data import Watch
+
+# An example that takes long is no failure: the machine may be busy.
+hypothesis.settings.register_profile("tests", parent=hypothesis.settings())
+hypothesis.settings.load_profile("tests")
 
 OFFLINE = bool(os.environ.get("TESTS_OFFLINE"))
 """No data folder, an empty cache and no network, on purpose: see the Makefile."""

@@ -34,6 +34,7 @@ def handbook(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> P
         raise LmworksError("this copy of lmworks came without its handbook; install the wheel, or clone the repository")
     front = docs / "_build" / "html" / "index.html"
     if not front.is_file() or front.stat().st_mtime < _newest(docs):
+        _require()
         progress.note("making the handbook's pages (again when one changes)")
         build(docs, front.parent)
     return front
@@ -44,8 +45,7 @@ def build(docs: Path, out: Path) -> None:
 
     What stands in `out` changes only when all went well.
     """
-    for module in ("sphinx", "furo", "myst_parser"):
-        require(module, extra="handbook")
+    _require()
     fresh = out.with_name(f"{out.name}.new{os.getpid()}")
     options = ["-b", "html", "-n", "-W", "--keep-going", "-q", "--no-color", "-d", str(fresh / ".doctrees")]
     try:
@@ -63,6 +63,11 @@ def build(docs: Path, out: Path) -> None:
         fresh.rename(out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _require() -> None:
+    for module in ("sphinx", "furo", "myst_parser"):
+        require(module, extra="handbook")
 
 
 def _newest(docs: Path) -> float:

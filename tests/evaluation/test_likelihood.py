@@ -71,7 +71,7 @@ def test_a_tokenizer_that_adds_bos_adds_it_once_when_texts_are_measured():
 
 
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_bytes_add_up_to_the_length_of_the_text(texts: list[str]):
     """Pitfall 6."""
     measured = measure(tiny.language_model(), documents(texts), "texts")

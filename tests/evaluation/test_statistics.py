@@ -163,7 +163,6 @@ def test_what_no_figure_can_be_made_of_is_an_error(broken):
 scores = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(scores, scores)
 def test_the_area_under_the_curve_equals_the_mann_whitney_statistic(positive, negative):
     found = area_under_curve(positive, negative)

@@ -71,7 +71,7 @@ schemas = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schemas, some_strategies())
 def test_every_answer_is_json_of_its_schema(model: LanguageModel, schema: dict, strategy):
     answer = model.generate("a", strategy, max_new_tokens=400, constraint=JsonSchema(schema))
@@ -79,7 +79,7 @@ def test_every_answer_is_json_of_its_schema(model: LanguageModel, schema: dict, 
     jsonschema.validate(json.loads(answer), schema)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(
         [r"(19|20)[0-9]{2}", r"[a-c]{1,9}(é|😀)", r"-?[0-9]{1,5}(\.[0-9][0-9])?", r"(yes|no|don't know)!*x"]
@@ -92,7 +92,7 @@ def test_every_answer_matches_its_expression(model: LanguageModel, pattern: str,
     assert answer.finish == "stop" or "!" in answer
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5), some_strategies())
 def test_every_answer_is_one_of_the_choices(model: LanguageModel, options: list[str], strategy):
     options = [one.encode("utf-8", "replace").decode().replace("\x00", "0") for one in options]

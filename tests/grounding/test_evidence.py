@@ -58,7 +58,7 @@ def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     return Asked(question, "english", evidence, found, Features(0, 0, 0), GATE)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=4),
     spans=st.lists(st.tuples(st.integers(-3, 60), st.integers(-3, 60)), min_size=1, max_size=4),

@@ -221,7 +221,7 @@ def test_no_filter_leaves_nothing_to_write():
         assert all(logprob > -float("inf") for logprob in sequence.logprobs)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(1, 60), st.integers(0, 100))
 def test_the_largest_are_found_without_sorting_all(size: int, count: int, seed: int):
     values = torch.randn(size, generator=torch.Generator().manual_seed(seed))

@@ -96,7 +96,7 @@ def test_another_order_would_give_another_distribution():
     assert torch.equal(Sample(temperature=3.0, top_p=0.7).distribution(logits) > 0, hot_first)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(some_logits, temperatures, st.floats(0, 1e308, exclude_min=True) | st.sampled_from([5e-324, 1e-44, 1e40]))
 def test_no_penalty_leaves_anything_but_probabilities(logits: torch.Tensor, temperature: float, penalty: float):
     """Divided by next to nothing, a logit would be infinite, and the probabilities no numbers."""
@@ -105,7 +105,7 @@ def test_no_penalty_leaves_anything_but_probabilities(logits: torch.Tensor, temp
     assert float(p.sum()) == pytest.approx(1, abs=1e-4) and (p >= 0).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(some_logits, temperatures, st.integers(1, 70), st.floats(1e-6, 1), st.floats(0, 1))
 def test_filters_are_idempotent_and_never_leave_an_empty_set(
     logits: torch.Tensor, temperature: float, k: int, mass: float, share: float
@@ -120,7 +120,7 @@ def test_filters_are_idempotent_and_never_leave_an_empty_set(
         assert ((kept == p) | (kept == 0)).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     some_logits,
     temperatures,

@@ -436,7 +436,7 @@ def test_an_unknown_hook_path_names_near_ones():
     assert not any(point.functions for point in hook_points(network).values())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.sampled_from(sorted(KINDS)), st.integers(0, 5))
 def test_chunks_of_any_sizes_after_any_padding(sizes: list[int], kind: str, padding: int):
     """Pitfalls 12 and 13 as one law."""

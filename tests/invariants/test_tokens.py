@@ -32,7 +32,7 @@ def test_a_model_that_adds_no_bos_gets_none():
     assert BYTE_LEVEL.bos not in BYTE_LEVEL.encode("<s>Hello")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT)
 def test_the_bytes_of_the_tokens_add_up_to_the_bytes_of_the_text(text):
     """Pitfall 6: half characters count as their bytes, special tokens as none."""

@@ -119,7 +119,7 @@ def watched(made: Experts, x: Tensor, real: Tensor | None = None) -> tuple[Tenso
     return seen["load"][0], seen["dropped"][0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 60), top_k=st.integers(1, 6), seed=st.integers(0, 99))
 def test_tokens_routed_are_tokens_times_k(rows: int, top_k: int, seed: int):
     """Pitfall 16."""
@@ -129,7 +129,7 @@ def test_tokens_routed_are_tokens_times_k(rows: int, top_k: int, seed: int):
     assert len(load) == 6 and int(load.max()) <= rows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 60), capacity=st.floats(0.1, 3.0), seed=st.integers(0, 99))
 def test_with_a_capacity_what_is_dropped_is_known(rows: int, capacity: float, seed: int):
     made = layer(seed, capacity=capacity).train()

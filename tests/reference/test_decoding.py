@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmworks.generation.distribution import probabilities, renormalise
@@ -204,7 +204,6 @@ def test_windowed_logprobs_equal_a_loop_by_hand(window: int, pair: tuple[Any, An
     assert token_logprobs(ours.runner, ids, window) == pytest.approx(expected, abs=2e-4)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(2, 90))
 def test_windows_score_each_position_once_with_text_before_it(tokens: int, window: int):
     scored: list[int] = []

@@ -81,7 +81,7 @@ def test_smollm2_from_gguf_equals_transformers_on_the_corpus(smollm2):
     assert len(ours.encode("2024")) == 4
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=ANY_TEXT | WORDLIKE)
 def test_smollm2_equals_transformers_on_any_text(text, smollm2):
     ours, theirs = smollm2

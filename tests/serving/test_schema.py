@@ -24,7 +24,7 @@ from serving.live import small  # noqa: E402
 load_all_checks()
 NAMES = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
 HELD = [CHECKS.get_one(name) for name in (*NAMES, "negative_data_rejection", "unsupported_method")]
-CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+CALM = settings(suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.fixture(scope="module")

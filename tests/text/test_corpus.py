@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("datatrove", reason="the extra `corpus` is not installed; run: pip install 'lmworks[corpus]'")
@@ -388,7 +388,6 @@ def cleaned(text: str, **choices: object) -> str:
     return record.text
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))
 def test_cleaning_twice_is_cleaning_once_and_leaves_no_control_character(text):
     once = cleaned(text, repair=False)

@@ -25,7 +25,7 @@ def examples_and_seq(draw):
     return examples, draw(st.integers(2, 24))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(examples_and_seq(), st.integers(1, 4), st.none() | st.integers(0, 5))
 def test_every_target_is_predicted_exactly_once_from_its_own_document(drawn, batch_rows, seed):
     examples, seq = drawn
@@ -46,7 +46,7 @@ def test_every_target_is_predicted_exactly_once_from_its_own_document(drawn, bat
     assert found == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(examples_and_seq())
 def test_positions_restart_with_every_document_and_padding_belongs_to_none(drawn):
     examples, seq = drawn

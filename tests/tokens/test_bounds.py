@@ -30,7 +30,7 @@ def shortening() -> Tokenizer:
 def test_no_text_has_fewer_tokens_than_its_bound(kind, tiny, pieces):
     tokenizer = {"bytes": tiny, "sentencepiece": pieces, "shortening": shortening()}[kind]
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(TEXTS.map(lambda parts: "".join(parts) * 5))
     def law(text):
         assert tokenizer.at_least(text) <= len(tokenizer.encode(text))

@@ -96,7 +96,7 @@ def test_words_in_a_row_are_the_words_alone(name):
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=MIXED)
 def test_any_mixture_gives_equal_ids_in_chunks_and_segments(name, text):
     tokenizer = TOKENIZERS[name]

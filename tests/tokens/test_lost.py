@@ -13,7 +13,7 @@ EVERY = ALL | {f"{kind} without bytes": tokenizer for kind, tokenizer in WITHOUT
 
 
 @pytest.mark.parametrize("kind", EVERY)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=ANY_TEXT)
 @example(text="")
 @example(text="  The zebra\t walked\n\n7 miles, 日本語. ")

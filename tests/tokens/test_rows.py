@@ -41,7 +41,7 @@ def test_packed_rows_predict_what_pack_does_in_as_many_rows(shards, seq):
     assert targets(stack(list(ours))) == targets(stack(theirs))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=60), st.integers(40, 90))
 def test_rows_are_filled_within_their_size_and_no_row_could_have_held_the_last(sizes, seq):
     sizes = np.sort(np.array(sizes))[::-1]

@@ -24,7 +24,7 @@ def stream(tokenizer, ids, stop=()):
     return [*shown, decoder.finish()], decoder.stopped
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=SPICY)
 def test_the_joined_stream_is_the_decoded_whole_and_never_cuts_a_character(text, tiny):
     """Pitfall 32."""
@@ -33,19 +33,19 @@ def test_the_joined_stream_is_the_decoded_whole_and_never_cuts_a_character(text,
     assert all("\ufffd" not in part for part in parts) or "\ufffd" in text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, 699), max_size=30))
 def test_any_ids_stream_to_what_they_decode_to(ids, tiny):
     assert "".join(stream(tiny, ids)[0]) == tiny.decode(ids)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, 280), max_size=30))
 def test_any_sentencepiece_ids_stream_to_what_they_decode_to(ids, pieces):
     assert "".join(stream(pieces, ids)[0]) == pieces.decode(ids)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     pieces_=st.lists(st.text("abc", min_size=1, max_size=3), max_size=12),
     stops=st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3),

@@ -16,7 +16,7 @@ from lmworks.tokens.tokenizer import Tokenizer
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT)
 def test_decoding_what_was_encoded_gives_the_text(text, tiny):
     ids = tiny.encode(text)
@@ -24,7 +24,7 @@ def test_decoding_what_was_encoded_gives_the_text(text, tiny):
     assert b"".join(tiny.token_bytes(number) for number in ids) == text.encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT)
 @example(text="a<s></s>")
 def test_sentencepiece_decodes_what_it_encoded_with_its_own_space_taken_away(text, pieces):
@@ -35,7 +35,7 @@ def test_sentencepiece_decodes_what_it_encoded_with_its_own_space_taken_away(tex
     assert b"".join(pieces.bytes_of(ids)) == text.encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, 699), max_size=20))
 def test_any_ids_decode_as_the_backend_decodes_them(ids, tiny):
     assert tiny.decode(ids) == tiny._markup.decode(ids)

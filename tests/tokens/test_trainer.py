@@ -40,7 +40,7 @@ LOSSLESS = ("byte", "character", "bpe", "unigram")
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=ANY_TEXT
     | st.lists(

@@ -129,7 +129,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
     family = data.draw(st.sampled_from(sorted(FAMILIES)))

@@ -227,7 +227,7 @@ def test_an_absent_tensor_is_named(damaged, small):
         GGUFFile(damaged(small)).read("nothing")
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_flipped_and_cut_bytes_give_a_file_or_a_model_error(data, small, damaged):
     """No other exception, and no allocation out of proportion to the file's few hundred bytes."""

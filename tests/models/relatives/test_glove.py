@@ -35,7 +35,7 @@ def some_pairs(seed=0, words=6):
     return Pairs(first, second, 30 * torch.rand(40, generator=generator) + 0.1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 5), st.sampled_from([1, 4, 1000]))
 def test_co_occurrences_are_those_counted_one_by_one_also_in_blocks(documents, window, block):
     expected = by_hand(documents, window)

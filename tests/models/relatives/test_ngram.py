@@ -29,14 +29,14 @@ def needs(name):
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(documents, st.integers(1, 5), contexts)
 def test_probabilities_are_above_zero_and_sum_to_one_after_every_context(texts, order, context):
     p = Ngram.train(texts, VOCABULARY, order).logits(context).double().exp()
     assert p.sum() == pytest.approx(1, abs=1e-6) and bool((p > 0).all())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(documents, st.integers(1, 5), documents)
 def test_a_text_scored_at_once_equals_its_tokens_one_by_one(texts, order, others):
     model = Ngram.train(texts, VOCABULARY, order)

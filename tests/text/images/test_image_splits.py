@@ -36,7 +36,7 @@ def jobs_of(documents):
     return {next(job for job in JOBS if job in one.text) for one in documents}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.05, 0.95))
 def test_no_sibling_and_no_tone_crosses(share):
     try:
