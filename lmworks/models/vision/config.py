@@ -45,6 +45,7 @@ class ImageConfig(ModelConfig):
     def _places(cls, values: Any) -> Any:
         """What follows from the image: context, and that all places see each other."""
         if isinstance(values, dict):
+            values = dict(values)  # another kind of tower may be tried with the same
             size, patch = values.get("image_size"), values.get("patch_size")
             context = 1  # of sizes that another check refuses
             if isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size <= MOST_PIXELS:

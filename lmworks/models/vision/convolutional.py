@@ -134,9 +134,16 @@ class ConvolutionalNetwork(nn.Module):
         """Whether convolutions multiply in bfloat16."""
         return self.config.mixed and self.training and fast_dtype(self.device) == torch.bfloat16
 
-    def pooled(self, maps: Maps) -> Float[Tensor, "batch channels"]:
-        """The largest of all places, which stands for each image."""
-        return maps.amax(dim=(2, 3))
+    def pooled(self, maps: Maps) -> Float[Tensor, "batch dim"]:
+        """What stands for each image. ConfigError for places side by side of images that have more or fewer."""
+        if self.config.image_state == "places":
+            if maps.shape[-2:] != (self.config.side, self.config.side):
+                raise ConfigError(
+                    f"the network reads images of {self.config.image_size} pixels a side, as it puts all places side "
+                    "by side (image_state); resize them"
+                )
+            return maps.flatten(1)
+        return maps.mean(dim=(2, 3)) if self.config.image_state == "mean" else maps.amax(dim=(2, 3))
 
     def classify(self, maps: Maps) -> Float[Tensor, "batch labels"]:
         """Scores of the classes, in float32. ConfigError for a network without a classifier."""

@@ -163,7 +163,7 @@ class ClipSizes(Config):
         if self.widths is None:
             image = self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
         else:
-            image = ConvolutionalConfig(image_size=self.image_size, widths=self.widths)
+            image = ConvolutionalConfig(image_size=self.image_size, widths=self.widths, image_state="places")
         family = "clip" if self.widths is None and self.text_model is None else OWN
         return TowersConfig(family=family, image=image, text=text, width=self.width, **ends)
 
