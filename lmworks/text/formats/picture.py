@@ -10,7 +10,7 @@ from pathlib import Path
 from lmworks.text.document import Document
 from lmworks.text.formats.format import Format, Found
 from lmworks.text.images.decoding import SUFFIXES, decode
-from lmworks.text.images.words import words_of
+from lmworks.text.images.words import reader, words_of
 from lmworks.text.plain import UnreadableError, check_size, newlines
 
 
@@ -18,15 +18,13 @@ def read(path: Path, name: str) -> Found:
     """The words of the picture; a blank document where it shows none."""
     check_size(path)
     try:
-        text = words_of(decode(path.read_bytes()))
-    except UnreadableError as error:
-        if "[ocr]" not in str(error):
-            raise
+        reader()
+    except UnreadableError:
         raise UnreadableError(
-            f"{path.suffix.lower()} files are not read without the extra ocr, which reads the words in pictures (pip "
-            "install 'lmworks[ocr]'); lmworks index --embedder CLIP finds the pictures themselves"
+            f"{path.suffix.lower()} files are not read without the extra ocr (pip install 'lmworks[ocr]'); lmworks "
+            "index --embedder CLIP finds the pictures themselves"
         ) from None
-    yield Document(newlines(text), name)
+    yield Document(newlines(words_of(decode(path.read_bytes()))), name)
 
 
 PICTURE = Format("picture", tuple(sorted(SUFFIXES)), read, named=".png and .jpg (extra ocr)", place=90)

@@ -38,7 +38,7 @@ class Line:
 
 def words_of(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
     """The text in a picture, empty where there is none. UnreadableError where rapidocr is not installed."""
-    found = _reader()(pixels[..., ::-1])  # it takes blue, green, red
+    found = reader()(pixels[..., ::-1])  # it takes blue, green, red
     if found.boxes is None or found.txts is None:
         return ""
     lines = [
@@ -86,7 +86,8 @@ def _cut(lines: Sequence[Line], first: str, last: str, gap: float) -> list[list[
 
 
 @cache
-def _reader() -> Any:
+def reader() -> Any:
+    """What finds and reads lines. UnreadableError where it is not installed."""
     try:
         rapidocr = require("rapidocr", "ocr")
         require("onnxruntime", "ocr")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmworks.basics import extras
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.text.images import words
 from lmworks.text.images.words import Line, in_order
@@ -41,7 +40,7 @@ def test_without_the_package_each_file_says_what_to_do(tmp_path: Path, monkeypat
     def missing(module: str, extra: str) -> None:
         raise LmworksError(f"this needs the package {module}, which is not installed; run: pip install '[{extra}]'")
 
-    words._reader.cache_clear()
+    words.reader.cache_clear()
     monkeypatch.setattr(words, "require", missing)
     scan(tmp_path, "a.pdf", "Hello")
     page("Hello").save(tmp_path / "b.png")
@@ -52,7 +51,6 @@ def test_without_the_package_each_file_says_what_to_do(tmp_path: Path, monkeypat
     (tmp_path / "c.txt").write_text("a text")
     reading = read(tmp_path)
     assert [one.source for one in reading.documents] == ["c.txt"] and len(reading.skipped) == 2
-    assert extras.require is not missing
 
 
 def page(*lines: str) -> pillow.Image:
@@ -73,7 +71,7 @@ def scan(folder: Path, name: str, *lines: str) -> None:
 def test_scanned_pages_and_photos_are_read(tmp_path: Path):
     pytest.importorskip("rapidocr", reason="the extra ocr is not installed")
     pytest.importorskip("pdfplumber", reason="the extra docs is not installed")
-    words._reader.cache_clear()
+    words.reader.cache_clear()
     scan(tmp_path, "a.pdf", "The deposit is 1,480 euros.", "Cats are welcome.")
     page("Room 42 is closed.").save(tmp_path / "b.png")
     pillow.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(tmp_path / "empty.png")
