@@ -123,9 +123,8 @@ class TowersFamily(Family):
             if getattr(config, name) != value:
                 raise ModelError(f"a {self.name} model cannot have {name} = {getattr(config, name)!r}")
         beside, of_text = self.joined_to(config)
-        if not isinstance(config.image, ImageConfig):
-            raise ModelError(f"a {self.name} model reads images as patches, and not by {config.image.family}")
-        vision, text = self.image.config_to(config.image), self.text.config_to(config.text) | of_text
+        vision = self.image.config_to(cast(ImageConfig, config.image))
+        text = self.text.config_to(config.text) | of_text
         for part in (vision, text):
             del part["architectures"]
         return {
