@@ -66,7 +66,7 @@ def privacy(
 ) -> Leakage:
     """What the model in a folder gives away of the text that it was tuned on.
 
-    `members` and `others` name texts in the place of those that lmworks.json speaks of, and `base` the model that it
+    `members` and `others` name texts in place of those that lmworks.json speaks of, and `base` the model that it
     was tuned from. Of each side at most `limit` texts, and of each text the first `tokens` (those of a training row,
     unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
     was.
