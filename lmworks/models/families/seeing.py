@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families.sources import Named, Rows, Shaped, Source, reshaped
 from lmworks.models.families.tables import Family
-from lmworks.models.vision.config import BLOCKS, ImageConfig, TowersConfig
+from lmworks.models.vision.config import BLOCKS, ImageConfig
+from lmworks.models.vision.towers_config import TowersConfig
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
