@@ -38,7 +38,7 @@ architecture and it is mapped here.
 """
 OWN = """
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
-`lmworks-convolutional` a classifier of images.
+`lmworks-convolutional` a classifier of images, `lmworks-image-tokens` what writes an image as tokens.
 [extending.md](extending.md) adds a family.
 """
 
