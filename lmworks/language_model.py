@@ -231,8 +231,12 @@ class LanguageModel:
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
+            self.write_beside(temporary)
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
+
+    def write_beside(self, folder: Path) -> None:
+        """What a kind of model keeps in its directory beside network and tokenizer."""
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
@@ -282,11 +286,22 @@ class LanguageModel:
             tools=tools,
         )
 
+    def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
+        """A prompt as it is. ConfigError for images, which are for a model whose vocabulary holds them
+        (DrawingModel)."""
+        if images is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} reads texts and no images; take a model that `lmworks train "
+                "emoji-fusion` made"
+            )
+        return prompt
+
     def stream(
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -297,7 +312,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
-        request = self.request(prompt, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
+        asked = self.with_images(prompt, images)
+        request = self.request(asked, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -307,6 +323,7 @@ class LanguageModel:
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -318,10 +335,11 @@ class LanguageModel:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
         `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it
         faster and changes nothing (`guessing.py`); at the end of the context it ends, or the `window` slides. An
-        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
+        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name. `images` stand before the
+        prompt, where the model reads some (DrawingModel)."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
         said |= {"guess": guess, "window": window, "adapter": adapter}
-        return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
+        return self.generate_batch([self.with_images(prompt, images)], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
         self,
