@@ -39,7 +39,8 @@ architecture and it is mapped here.
 """
 OWN = """
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
-`lmworks-convolutional` a classifier of images, `lmworks-towers` a CLIP of other parts than a CLIP's.
+`lmworks-convolutional` a classifier of images, `lmworks-towers` a CLIP of other parts than a CLIP's,
+`lmworks-image-tokens` what writes an image as tokens.
 [extending.md](extending.md) adds a family.
 """
 
