@@ -307,7 +307,7 @@ def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> No
     """Say on standard error that an answer ends because the model reads no further."""
     if finish == "window":
         hint = "" if model.translates else "; shorten the prompt, or go on with --window slide"
-        what = f"the end of the window cut the answer: the model reads {model.config.context:,} tokens"
+        what = f"the end of the window cut the answer: the model reads {model.longest:,} tokens"
         typer.echo(f"lmworks: {where}{what}{hint}", err=True)
 
 

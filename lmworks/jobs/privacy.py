@@ -87,7 +87,7 @@ def privacy(
         )
     enough(*(min(len(side), limit) for side in sides))  # before the models are loaded and read for minutes
     tuned = load(model)
-    window = min(tokens or (recipe.training.context if recipe else 512), tuned.config.context)
+    window = min(tokens or (recipe.training.context if recipe else 512), tuned.longest)
     texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None
