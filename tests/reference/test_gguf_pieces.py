@@ -20,7 +20,17 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.models.files.gguf_vocabulary import read_vocabulary
 from lmworks.tokens.tokenizer import Tokenizer
 
-TABLE = zlib.decompress(base64.b85decode("CHARSMAP"))
+TABLE = zlib.decompress(
+    base64.b85decode(
+        r"c-kG)36Pd!902hD_f0jnk!dF5n1tyd*QbpVx>Syo+>!_#OBzQ}I=1@0EEc6}Nm;CGwc3<3bhjNc8)6kI$8JrUsT?Us2fx=l^LzjQ"
+        r"|NDRDndg0<=Z$(1acV?fUPQzCkzCp8qtnso#E6`_iMs5Zh@-@8X*$ZAMWp2olIM-w3e%CjDx$G8r%w9E$d?X}INoH(VX8QRrcAF%"
+        r"haqtir*JZr)#+pj(Sqi*q9vzu8fVa&vp5sWiL*JE3`>qpM;q}x+R~2mxq$XuNCz(FB0ABLE_CJ+y3(C)TuKiv=Q4V71--ZuuN%F&"
+        r"nm%01HC)ei+{g{|<tF-ZGyS=R+qjk68Ni*~!5{`Qgu&cJ0YkZ)Vcf&L$(WLK+%MjTPaO~NAR`#bLp;nV#xR<3jAcB9Ok@JNWYc+s"
+        r"NjypskMkH$P|Q<2$rL6tm8X+EWg0V?!84RFi)We5b3D%+UZ9khc#)SW<5gbabzb8Q%Bf&3^LUf_$(dmRZ}Bz@d6##1pZ8eA2Ykeb"
+        r"EaqdDCTE7_EMp}rsA3gsSj{@tvYt<pUU4cu6*o}L=X}OSzThjq<ZEi!%qG6&8@BKr+t|tve9uq(NFBB8U^_ecr7{(}#GjL1HWhW#"
+        r"Qn5$AJL$2P-}se%{LX&<;7<<lH-B-Ee>lt`{^iL3zkeo^iTuc~%@wtE;tPgGRYm*<^k$cT"
+    )
+)
 """SentencePiece's table of characters, made by its trainer from ten rules: white space, a ligature, a full-width letter
 and the like."""
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -103,7 +113,8 @@ def test_a_unigram_model_gives_the_tokens_of_transformers(unigram: list[tuple[st
     ours = made(unigram_entries(unigram))
     theirs = T5Tokenizer(vocab=unigram, _spm_precompiled_charsmap=TABLE, extra_ids=0, additional_special_tokens=[])
     for text in [*TEXTS, "  two  spaces ", "ﬁne\tＦull ½…", "a\u3000b", " "]:
-        if "▁" not in text:
+        # transformers splits at every white space, and a real table maps all of it to spaces.
+        if "▁" not in text and all(one in " \t\n\r\u00a0\u3000" for one in text if one.isspace()):
             assert ours.encode(text) == theirs(text)["input_ids"], repr(text)
     assert ours.decode(ours.encode("two words")) == "two words"
     assert ours.encode("b", special=False, continues=True) != ours.encode("b", special=False)
