@@ -10,6 +10,7 @@ import pytest
 from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.kinds_of_models import found_by_words, read_photos
+from lmworks.text import registry
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
@@ -33,20 +34,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
+@pytest.mark.skipif(not registry.available("trec-test"), reason="TREC is not here: set LMWORKS_DATA")
 def test_a_tiny_run_gives_a_whole_finding(drawn: Path):
-    questions = drawn / "questions.jsonl"
-    questions.write_text(
-        "".join(
-            f'{{"text": "what is the {word} of number {at} ?", "label": "{word}"}}\n'
-            for at in range(30)
-            for word in ("sum", "half")
-        )
-    )
     names = {"photos": "photos", "judged": "judged", "pictures": "pictures"}
     settings = [f"{name}='{drawn / folder}'" for name, folder in names.items()]
     settings += [
-        f"text='{questions}'",
-        f"held_out='{questions}'",
+        "text=trec-test",
+        "held_out=none",
         "steps=2",
         "photo_steps=2",
         "picture_steps=2",

@@ -67,7 +67,7 @@ RATE, ROWS = 0.02, 64
 def kinds_of_models(
     run: Run,
     text: str = "trec-train",
-    held_out: str = "trec-test",
+    held_out: str | None = "trec-test",
     photos: str = "cifar10:train",
     judged: str = "cifar10:test",
     pictures: str = "emoji",
