@@ -40,11 +40,11 @@ def test_a_tiny_run_gives_a_whole_finding(drawn: Path):
     settings = [f"{name}='{drawn / folder}'" for name, folder in names.items()]
     settings += [
         "text=trec-test",
-        "held_out=none",
         "steps=2",
         "photo_steps=2",
         "picture_steps=2",
         "asked=8",
+        "vocabulary=280",
     ]
     found = whole(34, settings).by_seed
     assert set(found["classes of photos told"]) == {"ResNet", "CLIP", "the commonest or a guess"}

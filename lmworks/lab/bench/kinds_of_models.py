@@ -2,7 +2,7 @@
 
 photos = read_photos("cifar10:train", "cifar10:test", judged=1000)
 right = told(resnet(photos, steps=200, rows=100, seed=1), photos)
-model, parts = clip("emoji", steps=200, rows=128, seed=1)
+model, parts = clip("emoji", 2048, steps=200, rows=128, seed=1)
 found_by_words(model, parts)                     # "noto, red apple: fruit" -> 1.0 where it is the nearest
 """
 
@@ -89,10 +89,12 @@ def told(network: ResNet, photos: Photos) -> list[float]:
     return (best == photos.test.classes).double().tolist()
 
 
-def clip(pictures: str, steps: int, rows: int, seed: int) -> tuple[VisionModel, ImageSplit]:
-    """Two towers from nothing, convolutions and a transformer, and the images that they have not seen."""
+def clip(pictures: str, vocabulary: int, steps: int, rows: int, seed: int) -> tuple[VisionModel, ImageSplit]:
+    """Two towers from nothing, convolutions and a transformer that reads so many tokens, and the images that they have
+    not seen."""
     recipe = ContrastRecipe(
         data={"images": pictures},
+        tokenizer={"vocab_size": vocabulary},
         model={"widths": (32, 64, 128), "dim": 128, "text_layers": 1, "context": 16, "width": 128},
         training={
             **{"rows": rows, "steps": steps, "optimiser": "muon", "learning_rate": 0.02, "seed": seed},

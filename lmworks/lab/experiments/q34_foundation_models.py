@@ -67,17 +67,17 @@ RATE, ROWS = 0.02, 64
 def kinds_of_models(
     run: Run,
     text: str = "trec-train",
-    held_out: str | None = "trec-test",
     photos: str = "cifar10:train",
     judged: str = "cifar10:test",
     pictures: str = "emoji",
     steps: Count = scaled(100, 1000),
     photo_steps: Count = scaled(60, 1500),
     picture_steps: Count = scaled(40, 1200),
+    vocabulary: Count = 2048,
     asked: Count = scaled(200, 2000),
 ) -> None:
     """One figure of each kind of model beside its floor; CLIP at the vision model's task."""
-    questions, shown = prose(text, held_out), read_photos(photos, judged, asked)
+    questions, shown = prose(text), read_photos(photos, judged, asked)
     gaps = gaps_of(questions, asked)
     places, images = ([f"{what} {at}" for at in range(count)] for what, count in (("gap", len(gaps)), ("photo", asked)))
     images = images[: len(shown.test)]
@@ -89,7 +89,7 @@ def kinds_of_models(
             network = pretrained(questions, name, 0.3, pretraining(steps, ROWS, RATE, seed))
             run.log(seed, name, {NATS: at_gaps(network, gaps, name == NEXT_TOKEN)}, items=places)
         run.log(seed, VISION, {TOLD: told(resnet(shown, photo_steps, ROWS, seed), shown)}, items=images)
-        model, parts = clip(pictures, picture_steps, ROWS, seed)
+        model, parts = clip(pictures, vocabulary, picture_steps, ROWS, seed)
         hits = found_by_words(model, parts)
         run.log(seed, TOWERS, {FOUND: list(hits.values())}, items=list(hits))
         run.log(seed, CHANCE, {FOUND: found_by_chance(parts)}, items=list(hits))
