@@ -45,7 +45,7 @@ class DrawingModel(LanguageModel):
     def load(cls, reference: str | os.PathLike[str], **how: Any) -> Self:
         """As LanguageModel.load, with the tokenizer of images in the directory's folder `image_tokens`. ModelError
         where it is not there; ConfigError where the vocabulary is not made for it."""
-        model: Self = super().load(reference, **how)
+        model = super().load(reference, **how)
         model.take_images(ImageTokens.load(resolve(str(reference)) / IMAGES_FOLDER))
         return model
 

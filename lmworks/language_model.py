@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -136,7 +136,7 @@ class LanguageModel:
         device: str = "cpu",
         compress: str | None = None,
         rope_scaling: RopeScaling | None = None,
-    ) -> LanguageModel:
+    ) -> Self:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
@@ -513,8 +513,10 @@ class LanguageModel:
 
     @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
-        knows better sets it."""
+        """How states become one vector, as the folder or file that the model came from says, or of an adapter its
+        base's; who knows better sets it."""
+        if isinstance(self._weights, GGUFFile):
+            return Pooling.of_gguf(self._weights.metadata) or Pooling()
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
 
     @cached_property

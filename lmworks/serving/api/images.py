@@ -74,7 +74,7 @@ def routes(models: ServedModels) -> APIRouter:
             raise no_drawing(model)
         side = model.images.config_of_images.image_size
         if asked.size not in (None, "auto", f"{side}x{side}"):
-            raise Refused(400, f"size is {asked.size[:20]!r}, and the model draws {side}x{side}", param="size")
+            raise Refused(400, f"size is {str(asked.size)[:20]!r}, and the model draws {side}x{side}", param="size")
         strategy = USUAL if asked.temperature is None else USUAL.but(temperature=asked.temperature)
         guidance = GUIDANCE if asked.guidance is None else asked.guidance
         first = secrets.randbelow(2**31) if asked.seed is None else asked.seed
