@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -136,7 +136,7 @@ class LanguageModel:
         device: str = "cpu",
         compress: str | None = None,
         rope_scaling: RopeScaling | None = None,
-    ) -> LanguageModel:
+    ) -> Self:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
@@ -231,8 +231,12 @@ class LanguageModel:
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
+            self.write_beside(temporary)
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
+
+    def write_beside(self, folder: Path) -> None:
+        """What a kind of model keeps in its directory beside network and tokenizer."""
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
@@ -282,11 +286,22 @@ class LanguageModel:
             tools=tools,
         )
 
+    def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
+        """A prompt as it is. ConfigError for images, which are for a model whose vocabulary holds them
+        (DrawingModel)."""
+        if images is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} reads texts and no images; take a model that `lmworks train "
+                "emoji-fusion` made"
+            )
+        return prompt
+
     def stream(
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -297,7 +312,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
-        request = self.request(prompt, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
+        asked = self.with_images(prompt, images)
+        request = self.request(asked, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -307,6 +323,7 @@ class LanguageModel:
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -318,10 +335,11 @@ class LanguageModel:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
         `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it
         faster and changes nothing (`guessing.py`); at the end of the context it ends, or the `window` slides. An
-        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
+        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name. `images` stand before the
+        prompt, where the model reads some (DrawingModel)."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
         said |= {"guess": guess, "window": window, "adapter": adapter}
-        return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
+        return self.generate_batch([self.with_images(prompt, images)], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
         self,
@@ -495,8 +513,10 @@ class LanguageModel:
 
     @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
-        knows better sets it."""
+        """How states become one vector, as the folder or file that the model came from says, or of an adapter its
+        base's; who knows better sets it."""
+        if isinstance(self._weights, GGUFFile):
+            return Pooling.of_gguf(self._weights.metadata) or Pooling()
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
 
     @cached_property

@@ -218,7 +218,7 @@ class AnswerOptions:
 
 
 def with_answer_options(run: Callable[..., None]) -> Callable[..., None]:
-    """The function of a verb with an option for each setting of an answer in the place of its parameter `how`."""
+    """The function of a verb with an option for each setting of an answer in place of its parameter `how`."""
     signature = inspect.signature(run, eval_str=True)
     at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is AnswerOptions), None)
     if at is None:

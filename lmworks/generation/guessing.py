@@ -92,6 +92,10 @@ class DraftModel(Protocol):
         """What shapes the network."""
 
     @property
+    def longest(self) -> int:
+        """Tokens that it reads at most."""
+
+    @property
     def translates(self) -> bool:
         """Whether it is an encoder-decoder."""
 
