@@ -20,6 +20,8 @@ from lmworks.adaptation.reading import put_adapter
 from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
+from lmworks.drawing_model import DrawingModel, draws
+from lmworks.image_tokens import ImageTokens, is_image_tokens
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
@@ -58,7 +60,7 @@ def load(
             raise ModelError(
                 f"{reference} holds no adapter, which the base {base} would be for; give an adapter's folder"
             )
-        kind = VisionModel if is_vision(resolve(str(reference))) else LanguageModel
+        kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
@@ -69,6 +71,13 @@ def load(
         model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
+
+
+def _kind_of(path: Path) -> type[LanguageModel]:
+    """What stands for a model of this folder or file."""
+    if not is_vision(path):
+        return DrawingModel if draws(path) else LanguageModel
+    return ImageTokens if is_image_tokens(path) else VisionModel
 
 
 def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:
