@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -136,7 +136,7 @@ class LanguageModel:
         device: str = "cpu",
         compress: str | None = None,
         rope_scaling: RopeScaling | None = None,
-    ) -> LanguageModel:
+    ) -> Self:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
@@ -212,8 +212,9 @@ class LanguageModel:
     @property
     def longest(self) -> int:
         """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
-        its context."""
-        return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
+        its context, and a trained prompt takes its own tokens."""
+        longest = self.network.longest
+        return self.pooling.within(longest) if self.config.arrangement == "encoder" else longest
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
         """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
@@ -230,8 +231,12 @@ class LanguageModel:
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
+            self.write_beside(temporary)
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
+
+    def write_beside(self, folder: Path) -> None:
+        """What a kind of model keeps in its directory beside network and tokenizer."""
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
@@ -281,11 +286,22 @@ class LanguageModel:
             tools=tools,
         )
 
+    def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
+        """A prompt as it is. ConfigError for images, which are for a model whose vocabulary holds them
+        (DrawingModel)."""
+        if images is not None:
+            raise ConfigError(
+                f"{self.reference or 'the model'} reads texts and no images; take a model that `lmworks train "
+                "emoji-fusion` made"
+            )
+        return prompt
+
     def stream(
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -296,7 +312,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
-        request = self.request(prompt, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
+        asked = self.with_images(prompt, images)
+        request = self.request(asked, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -306,6 +323,7 @@ class LanguageModel:
         prompt: Prompt,
         strategy: Strategy | None = None,
         *,
+        images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
@@ -317,10 +335,11 @@ class LanguageModel:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
         `constraint` gives its form (`constraints.py`), `tools` what it may call (`tool_calls.py`); a `guess` makes it
         faster and changes nothing (`guessing.py`); at the end of the context it ends, or the `window` slides. An
-        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name."""
+        `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name. `images` stand before the
+        prompt, where the model reads some (DrawingModel)."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
         said |= {"guess": guess, "window": window, "adapter": adapter}
-        return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
+        return self.generate_batch([self.with_images(prompt, images)], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
         self,
@@ -494,8 +513,10 @@ class LanguageModel:
 
     @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
-        knows better sets it."""
+        """How states become one vector, as the folder or file that the model came from says, or of an adapter its
+        base's; who knows better sets it."""
+        if isinstance(self._weights, GGUFFile):
+            return Pooling.of_gguf(self._weights.metadata) or Pooling()
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
 
     @cached_property
@@ -544,7 +565,7 @@ class LanguageModel:
         if tools is not None and constraint is not None:
             raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
         shown = () if tools is None or all(isinstance(token, int) for token in prompt) else tools.shown
-        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None, shown)
+        read = self.encode_prompt(prompt, self.longest if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
         if smallest < 0 or largest >= self.config.vocab_size:
@@ -564,7 +585,7 @@ class LanguageModel:
             chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
-            self.config.context,
+            self.longest,
             vocab_size=self.config.vocab_size,
             source=read if self.translates else None,
             forced=said.forced,
@@ -633,7 +654,7 @@ class LanguageModel:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
         how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
         self.must_write()
-        ids = self.encode_prompt(prompt, self.config.context) if prompt else []
+        ids = self.encode_prompt(prompt, self.longest) if prompt else []
         if answer is None and ids:
             said = self.generate(ids, max_new_tokens=8)
             answer, written = said.text, [token for token in said.tokens if token not in self.tokenizer.stop_ids]
@@ -659,7 +680,7 @@ class LanguageModel:
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
                 )
             metric = difference(first[0][0], first[1][0])
-        kept, changed = (self.encode_prompt(text, self.config.context) for text in (clean, corrupt))
+        kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
         return patch(self.network, kept, changed, metric, place=place)
 
     def score(
@@ -691,7 +712,7 @@ class LanguageModel:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
         before = prompt or ([] if start is None else [start])
-        window = self.config.context if window is None else min(window, self.config.context)
+        window = self.longest if window is None else min(window, self.longest)
         logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
@@ -712,7 +733,7 @@ class LanguageModel:
     ) -> Iterator[tuple[int, Continuation]]:
         """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
         self.must_converse()
-        return continuations(self.runner, pairs, self.config.context, reading)
+        return continuations(self.runner, pairs, self.longest, reading)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""
@@ -722,8 +743,8 @@ class LanguageModel:
             raise ConfigError("an encoder-decoder reads a target at once; leave the window out")
         read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.forced.first)
         for what, ids in (("source", read), ("target", tokens)):
-            if len(ids) > self.config.context:
+            if len(ids) > self.longest:
                 raise ConfigError(
-                    f"the {what} has {len(ids):,} tokens and the model reads {self.config.context:,}; shorten it"
+                    f"the {what} has {len(ids):,} tokens and the model reads {self.longest:,}; shorten it"
                 )
         return tokens, target_logprobs(self.runner, read, [target_start(self.tokenizer), *tokens])

@@ -20,6 +20,8 @@ from lmworks.adaptation.reading import put_adapter
 from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
+from lmworks.drawing_model import DrawingModel, draws
+from lmworks.image_tokens import ImageTokens, is_image_tokens
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
@@ -29,6 +31,7 @@ from lmworks.models.files.directory import parameters, read_config, read_facts, 
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.other_methods import runs_as_stored
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.vision_model import VisionModel, is_vision
@@ -57,7 +60,7 @@ def load(
             raise ModelError(
                 f"{reference} holds no adapter, which the base {base} would be for; give an adapter's folder"
             )
-        kind = VisionModel if is_vision(resolve(str(reference))) else LanguageModel
+        kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
@@ -68,6 +71,13 @@ def load(
         model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
+
+
+def _kind_of(path: Path) -> type[LanguageModel]:
+    """What stands for a model of this folder or file."""
+    if not is_vision(path):
+        return DrawingModel if draws(path) else LanguageModel
+    return ImageTokens if is_image_tokens(path) else VisionModel
 
 
 def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:
@@ -102,7 +112,7 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         config, few_bits = gguf_config(file), stored_dtype(file) is None
     else:
         config = read_config(path)
-        few_bits = read_json(path / "config.json").get("quantization_config") is not None
+        few_bits = runs_as_stored(read_json(path / "config.json").get("quantization_config"))
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
 

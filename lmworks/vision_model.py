@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class VisionModel(LanguageModel):
         device: str = "cpu",
         compress: str | None = None,
         rope_scaling: Any = None,
-    ) -> VisionModel:
+    ) -> Self:
         """Load a directory or hf:org/name of a model of images. ModelError with one sentence for whatever is wrong with
         the files; ConfigError for a `compress` or `rope_scaling`, which are for networks that write."""
         if compress not in (None, "none") or rope_scaling is not None:

@@ -21,12 +21,16 @@ AT_ONCE = 16
 
 
 @verb("Use it", place=2)
-def generate(
+def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     prompt: Annotated[
         str, typer.Argument(help="The text to continue, or the source to translate; - reads it from standard input.")
     ],
     how: AnswerOptions,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="An image that stands before the prompt, for a model that reads some."),
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
     max_new_tokens: MaxNewTokens = 256,
@@ -49,14 +53,17 @@ def generate(
     said = how.said(max_new_tokens)
     if said["tools"] is not None and not chat:
         raise ConfigError("tools are shown to a model in a conversation; give --chat too")
+    if image and (lines or chat):
+        raise ConfigError("--image stands before one prompt that is continued; leave out --lines and --chat")
     language_model = how.loaded(model, base, compress, adapter)
     text = sys.stdin.read() if prompt == "-" else prompt
+    asked = language_model.with_images(_asked(text, chat), image or None)
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)
     elif json_:
-        as_json(_facts(language_model, language_model.generate(_asked(text, chat), chosen, **said), chosen))
+        as_json(_facts(language_model, language_model.generate(asked, chosen, **said), chosen))
     else:
-        sequence = start(language_model.request(_asked(text, chat), chosen, **said), language_model.runner)
+        sequence = start(language_model.request(asked, chosen, **said), language_model.runner)
         for _, shown in decode(language_model.runner, [sequence]):
             verbatim(shown)
         verbatim("\n")

@@ -13,6 +13,14 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.jobs.train import PretrainResult
 
+NEXT = {
+    "contrast": "lmworks embed {0} PHOTOS --out photos     lmworks search photos 'a red apple'",
+    "classes": "lmworks classify {0} PHOTO",
+    "fusion": "lmworks draw {0} 'a red apple'     lmworks generate {0} '' --image PHOTO",
+    "image-tokens": "lmworks train emoji-fusion --set image_tokens={0}",
+}
+"""What to do with a model of images, by what its recipe learns."""
+
 
 @verb("Make a model", place=4)
 @reads_text
@@ -66,17 +74,21 @@ def train(
 def _of_images(
     kind: str, recipe: str, out: str | None, changes: list[str], resume: bool, processes: int, json_: bool
 ) -> None:
-    """Two towers from images with captions, or a classifier from images with classes."""
+    """Two towers from images with captions, a classifier from images with classes, or a tokenizer of
+    images, or a model that draws."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.jobs.contrast import contrast
+    from lmworks.jobs.fusion import fuse
     from lmworks.jobs.image_classes import train_classes
+    from lmworks.jobs.image_tokens import train_image_tokens
 
     if processes != 1:
         raise ConfigError("--processes is for models of text; leave it out")
-    learn: Any = contrast if kind == "contrast" else train_classes
+    jobs: dict[str, Any] = {"contrast": contrast, "classes": train_classes}
+    jobs |= {"image-tokens": train_image_tokens, "fusion": fuse}
     with progress.shown():
-        result = learn(
+        result = jobs[kind](
             recipe,
             out,
             changes=changes,
@@ -87,20 +99,20 @@ def _of_images(
         as_json({"folder": str(result.folder), **result.facts})
         return
     typer.echo("")
-    done, one_of = result.training, "pair" if kind == "contrast" else "image"
+    done, one_of = result.training, {"contrast": "pair", "fusion": "token"}.get(kind, "image")
+    unit = f"nats/{one_of}" if kind != "image-tokens" else "squared error"
     table(
         ["not seen in training", ""],
         [
             *([one.name, str(one)] for one in result.measurements),
-            ["validation loss", f"{result.validation_loss:.4f} nats/{one_of}"],
+            ["validation loss", f"{result.validation_loss:.4f} {unit}"],
             ["steps", f"{done.steps:,}" + (f", back to {done.best_step:,}" if done.best_step is not None else "")],
             [f"{one_of}s", f"{done.tokens:,}"],
             ["training", f"{done.seconds:,.0f} s"],
         ],
     )
     typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
-    then = f"lmworks embed {result.folder} PHOTOS --out photos     lmworks search photos 'a red apple'"
-    typer.echo(f"next    {then if kind == 'contrast' else f'lmworks classify {result.folder} PHOTO'}")
+    typer.echo(f"next    {NEXT[kind].format(result.folder)}")
 
 
 def _show(result: PretrainResult) -> None:

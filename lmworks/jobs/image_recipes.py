@@ -7,11 +7,13 @@ from pathlib import Path
 from lmworks.basics.config import read_toml
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.contrast_recipe import ContrastRecipe
+from lmworks.jobs.fusion_recipe import FusionRecipe
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
+from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
 from lmworks.jobs.training_recipe import TrainRecipe
 
-ImageRecipe = ContrastRecipe | ImageClassesRecipe
-KINDS: tuple[type[ImageRecipe], ...] = (ContrastRecipe, ImageClassesRecipe)
+ImageRecipe = ContrastRecipe | ImageClassesRecipe | ImageTokensRecipe | FusionRecipe
+KINDS: tuple[type[ImageRecipe], ...] = (ContrastRecipe, ImageClassesRecipe, ImageTokensRecipe, FusionRecipe)
 
 
 def image_recipe(recipe: str) -> type[ImageRecipe] | None:

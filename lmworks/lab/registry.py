@@ -20,7 +20,7 @@ from lmworks.basics.errors import ConfigError
 if TYPE_CHECKING:
     from lmworks.lab.experiment import Experiment
 
-FOLDER = Path(__file__).parent / "experiments"
+FOLDERS = [Path(one) for one in importlib.import_module(f"{__package__}.experiments").__path__]
 _parsing = threading.Lock()
 """CPython up to 3.11.7 has one recursion counter for all threads that parse: two at once end in a SystemError."""
 
@@ -41,8 +41,8 @@ class Listing:
 def experiments() -> dict[int, Listing]:
     """Every experiment by its number, in order."""
     with _parsing:
-        found = [_listing(path) for path in sorted(FOLDER.glob("q[0-9][0-9]_*.py"))]
-    return {listing.question: listing for listing in found}
+        found = [_listing(path) for folder in FOLDERS for path in sorted(folder.glob("q[0-9][0-9]_*.py"))]
+    return {listing.question: listing for listing in sorted(found, key=lambda one: one.question)}
 
 
 def load(question: int) -> Experiment:

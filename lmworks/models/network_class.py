@@ -9,13 +9,16 @@ from torch import nn
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
-from lmworks.models.vision.config import ImageConfig, TowersConfig
+from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.convolutional import ConvolutionalNetwork
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
 from lmworks.models.vision.image_network import ImageNetwork
+from lmworks.models.vision.image_tokens import ImageTokenizer
+from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.models.vision.resnet import ResNet
 from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.models.vision.towers import Towers
+from lmworks.models.vision.towers_config import TowersConfig
 
 CLASSES: dict[type[Any], type[nn.Module]] = {
     RecurrentConfig: RecurrentNetwork,
@@ -23,12 +26,13 @@ CLASSES: dict[type[Any], type[nn.Module]] = {
     TowersConfig: Towers,
     ResNetConfig: ResNet,
     ConvolutionalConfig: ConvolutionalNetwork,
+    ImageTokensConfig: ImageTokenizer,
 }
 
 
 def reads_images(config: object) -> bool:
     """Whether a network of this config reads images."""
-    return type(config) in (ImageConfig, TowersConfig, ResNetConfig, ConvolutionalConfig)
+    return type(config) in (ImageConfig, TowersConfig, ResNetConfig, ConvolutionalConfig, ImageTokensConfig)
 
 
 def network_class(config: Any) -> type[Network]:

@@ -11,6 +11,7 @@ from lmworks.objectives.kinds.seq2seq import SequenceToSequence
 from lmworks.objectives.kinds.spans import SpanCorruption
 from lmworks.objectives.loss import Loss, Objective
 from lmworks.objectives.penalties import L1, L2, Penalty
+from lmworks.objectives.reconstruction import Reconstruction
 from lmworks.objectives.routing import LoadBalance, RouterZLoss
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Objective",
     "Penalty",
     "PrefixLM",
+    "Reconstruction",
     "RouterZLoss",
     "SentenceOrder",
     "SequenceToSequence",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmworks.basics.errors import ConfigError
+from lmworks.drawing_model import DrawingModel
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.answer import Answer, Way
@@ -74,6 +75,7 @@ class Service:
             "chats": converses and self.model.tokenizer.chat_template is not None,
             "translates": self.model.translates,
             "documents": self.index is not None,
+            "draws": isinstance(self.model, DrawingModel),
             "layers": config.layers,
             "heads": config.heads,
             "parameters": sum(one.numel() for one in peeked(self.model.network).values()),  # unread ones stay so

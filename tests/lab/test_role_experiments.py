@@ -28,7 +28,7 @@ TINY = {
     9: [
         "text=trec-test",
         "held_out=none",
-        "steps=30",
+        "steps=12",
         "rows=4",
         "new=6",
         "labels=20",

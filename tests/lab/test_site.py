@@ -273,7 +273,7 @@ def test_a_later_claim_comes_with_its_file_and_its_result(tmp_path, monkeypatch,
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     (experiments / "q51_warm_up.py").write_text('q = experiment(51, claim="Warming up helps.")(None)\n')
-    monkeypatch.setattr(registry, "FOLDER", experiments)
+    monkeypatch.setattr(registry, "FOLDERS", [experiments])
     store.write(toy.but(question=51, claim="Warming up helps."), tmp_path)
     made = site(claims([tmp_path]))
     front = made["index.html"].decode()

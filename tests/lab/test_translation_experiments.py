@@ -38,10 +38,10 @@ pytestmark = pytest.mark.skipif(
     not all(map(registry.available, TEXTS)),
     reason="Multi30k, TREC or WikiText-2 is not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
-FEW = ["pairs=600", "epochs=1"]
+FEW = ["pairs=240", "epochs=1"]
 TINY = {
     8: [*FEW, "sentences=40"],
-    46: [*FEW, "sentences=4", "labels=20"],
+    46: [*FEW, "sentences=3", "labels=20"],
 }
 
 

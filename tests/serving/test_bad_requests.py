@@ -62,10 +62,20 @@ WRONG = {
         "messages",
         "messages.0.role is 'cat'; give 'system', 'dev",
     ),
-    "a picture": (
-        CHAT | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+    "a sound": (
+        CHAT | {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         "messages",
-        "messages.0.content.0.type is 'image_url'; give 'text'",
+        "messages.0.content.0.type is 'input_audio'; give 'text' or 'image_url'",
+    ),
+    "a picture without one": (
+        CHAT | {"messages": [{"role": "user", "content": [{"type": "image_url", "text": "x"}]}]},
+        "messages",
+        "messages.0.content.0: the part of type image_url needs image_url, and nothing else",
+    ),
+    "a picture of the system's": (
+        CHAT | {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        "messages",
+        "messages.0: images are a user's, and the role is system; leave them out",
     ),
     "a number among texts": (TEXT | {"prompt": ["a", 5]}, "prompt", "prompt.1 is 5; give a text"),
     "a text among tokens": (TEXT | {"prompt": [[5], [6, "a"]]}, "prompt", "prompt.1.1 is a text; give a whole number"),

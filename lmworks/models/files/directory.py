@@ -44,7 +44,9 @@ MOST_TENSORS = 50_000
 OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 INDEX_FOLDER = "index"
-"""The one folder in a model directory: the index of the documents that it answers from."""
+"""A folder in a model directory: the index of the documents that it answers from."""
+IMAGES_FOLDER = "image_tokens"
+"""Of a model whose vocabulary holds images: the tokenizer that they are written by, a model directory itself."""
 DENSE_FILES = {"config.json", "model.safetensors"}
 """Of a folder beside the weights that holds a layer of sentence-transformers."""
 INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
@@ -267,12 +269,14 @@ def refuse_foreign_files(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is part of a model directory: a file of a known kind, a dense layer, or an index and nothing
-    besides."""
+    """Whether it is part of a model directory: a file of a known kind, a dense layer, a tokenizer of images, or an
+    index and nothing besides."""
     if not path.is_dir():
         return any(path.match(kind) for kind in OWN_FILES)
     if {one.name for one in path.iterdir()} == DENSE_FILES:
         return True
+    if path.name == IMAGES_FOLDER:
+        return all(one.is_file() and _is_ours(one) for one in path.iterdir())
     return path.name == INDEX_FOLDER and all(
         one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
     )

@@ -27,6 +27,7 @@ def _measure(subject: Subject) -> Found:
     if subject.trained_on is None:
         found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
         figures, text = found.measurements, "the one that its lmworks.json names"
+        left_out = [f"Membership: {found.not_told}."] if found.not_told else []
     else:
         figures, left_out = _members(subject)
         held, unread = _contamination(subject)
@@ -57,7 +58,7 @@ def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """Whether members can be told from others: by the model, and by the words of the texts alone."""
     parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
     members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
-    texts = Texts(members, others, min(tokens, subject.model.config.context))
+    texts = Texts(members, others, min(tokens, subject.model.longest))
     try:
         by_words = area("membership by the words alone", *blind(texts))
         sides = attacks(scored(subject.model, texts))

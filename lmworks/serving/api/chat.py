@@ -12,9 +12,11 @@ from lmworks.generation.handle import Delta
 from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.generation.sequence import Token
 from lmworks.generation.tool_calls import CallReader
+from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.cited import cited_answer, way_of
+from lmworks.serving.api.image_urls import pixels_at
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
@@ -32,7 +34,7 @@ def routes(models: ServedModels) -> APIRouter:
         if way != "off":
             return await cited_answer(service, asked, http, way)
         service.model.must_converse()
-        longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
+        longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
         prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
         jobs = [
@@ -47,13 +49,21 @@ def routes(models: ServedModels) -> APIRouter:
 
 
 async def _prompt(service: Service, asked: ChatRequest) -> Prompt:
-    """What the model reads: the conversation, or its tokens where the last answer is to go on."""
+    """What the model reads: the conversation, or its tokens where the last answer is to go on; of a conversation with
+    images, these and the text of the last message."""
+    if asked.images:
+        service.engine.must_have_room(asked.answers)  # before anything is decoded
+        return await asyncio.to_thread(_with_images, service.model, asked)
     turns = [message.turn for message in asked.messages]
     if not asked.continue_final_message:
         return turns
     service.engine.must_have_room(asked.answers)  # before anything is tokenized
     model = service.model
-    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.config.context)
+    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.longest)
+
+
+def _with_images(model: LanguageModel, asked: ChatRequest) -> Prompt:
+    return model.with_images(asked.messages[-1].text, [pixels_at(url, param) for param, url in asked.images])
 
 
 class _ChatChoice:

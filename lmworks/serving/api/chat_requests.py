@@ -9,17 +9,25 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lmworks.generation.tool_calls import Tools
+from lmworks.serving.api.image_urls import MOST_IMAGES, ImageUrl
 from lmworks.serving.api.requests import LONGEST, GenerationRequest, StrictModel, Text, few
 from lmworks.tokens.chat.tools import MOST, Tool
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class TextPart(StrictModel):
-    """A part of a message; text alone is read here."""
+class Part(StrictModel):
+    """A part of a message: text, or an image."""
 
-    type: Literal["text"]
-    text: Text
+    type: Literal["text", "image_url"]
+    text: Text | None = None
+    image_url: ImageUrl | None = None
+
+    @model_validator(mode="after")
+    def _is_what_it_says(self) -> Self:
+        if (self.text is not None) != (self.type == "text") or (self.image_url is not None) == (self.type == "text"):
+            raise ValueError(f"the part of type {self.type} needs {self.type}, and nothing else")
+        return self
 
 
 class CalledFunction(StrictModel):
@@ -62,8 +70,8 @@ class Message(StrictModel):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | Annotated[list[TextPart], Field(max_length=1024, fail_fast=True)] | None = None
-    """Text; none of an assistant that only calls tools."""
+    content: Text | Annotated[list[Part], Field(max_length=1024, fail_fast=True)] | None = None
+    """Text, and a user's images; none of an assistant that only calls tools."""
 
     name: Annotated[str, Field(max_length=200)] | None = None
     """Accepted, not used."""
@@ -87,12 +95,22 @@ class Message(StrictModel):
             raise ValueError("tool_call_id goes with the role tool, which needs it, and with no other")
         if self.content is None and not self.tool_calls:
             raise ValueError("content is missing; give a text")
+        if self.images and self.role != "user":
+            raise ValueError(f"images are a user's, and the role is {self.role}; leave them out")
         return self
 
     @property
     def text(self) -> str:
         """What it says."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text or "" for part in self.content or ())
+
+    @property
+    def images(self) -> list[str]:
+        """The addresses of its images."""
+        parts = () if isinstance(self.content, str) else self.content or ()
+        return [part.image_url.url for part in parts if part.image_url is not None]
 
     @property
     def turn(self) -> dict[str, Any]:
@@ -193,7 +211,20 @@ class ChatRequest(GenerationRequest):
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
         self._tools_fit()
         self._goes_on()
+        self._images_fit()
         return self
+
+    def _images_fit(self) -> None:
+        count = sum(len(message.images) for message in self.messages)
+        if count > MOST_IMAGES:
+            raise ValueError(f"the messages have {count} images; send at most {MOST_IMAGES}")
+        if count and (self.tools or self.continue_final_message):
+            raise ValueError("images are described here; leave tools and continue_final_message out")
+
+    @property
+    def images(self) -> list[tuple[str, str]]:
+        """The addresses of all images, each with its place in the request."""
+        return [(f"messages.{place}.content", url) for place, one in enumerate(self.messages) for url in one.images]
 
     def _goes_on(self) -> None:
         if self.continue_final_message:

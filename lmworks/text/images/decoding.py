@@ -39,11 +39,13 @@ MOST_PIXELS = 64_000_000
 """Of an image, whatever the size of its file: 256 MB once it is decoded. A PNG of 200 KB may say 50,000 x 50,000."""
 
 
-def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
+def decode(
+    content: bytes, smallest: int | None = None, most_pixels: int = MOST_PIXELS
+) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of an image file.
 
     `smallest` lets a large JPEG be decoded at an eighth, a quarter or half of its size, both sides at least that long.
-    UnreadableError for what is no image, is larger than MOST_BYTES or MOST_PIXELS, or ends too early.
+    UnreadableError for what is no image, is larger than MOST_BYTES or `most_pixels`, or ends too early.
     """
     import numpy as np
 
@@ -54,7 +56,7 @@ def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "he
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below, and of odd EXIF
             with pillow.open(io.BytesIO(content), formats=tuple(KINDS)) as image:
-                _check_size(image)
+                _check_size(image, most_pixels)
                 if smallest is not None:
                     image.draft(None, (smallest, smallest))
                 image.load()
@@ -62,7 +64,7 @@ def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "he
     except UnreadableError:
         raise
     except pillow.DecompressionBombError:
-        raise UnreadableError(f"more than {MOST_PIXELS / 1e6:,.0f} million pixels; make it smaller") from None
+        raise UnreadableError(f"more than {most_pixels / 1e6:,.0f} million pixels; make it smaller") from None
     except pillow.UnidentifiedImageError:
         raise UnreadableError(f"not an image that is read ({', '.join(KINDS)})") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
@@ -70,12 +72,10 @@ def decode(content: bytes, smallest: int | None = None) -> UInt8[np.ndarray, "he
         raise UnreadableError(f"damaged ({reason})") from None
 
 
-def _check_size(image: Image) -> None:
+def _check_size(image: Image, most: int) -> None:
     pixels = image.width * image.height
-    if pixels > MOST_PIXELS:
-        raise UnreadableError(
-            f"{image.width:,} x {image.height:,} pixels; at most {MOST_PIXELS / 1e6:,.0f} million are read"
-        )
+    if pixels > most:
+        raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {most / 1e6:,.0f} million are read")
 
 
 def _upright(image: Image) -> Image:

@@ -31,11 +31,18 @@ export async function ready(model, loading) {
   return get(`/v1/models/${encodeURIComponent(model.id)}`);
 }
 
-/** What is asked of an answer, and where: a conversation, or a text that goes on where the model has no chat template. */
+const DRAWN = "/v1/images/generations";
+
+/** What is asked of an answer, and where: a conversation, a text that goes on where the model has no chat template, or a picture. */
 export function request(model, turns, settings, system) {
   const { about } = model, body = { model: model.id, stream: true, ...settings.fields() };
   if (about) body.stream_options = { include_usage: true };
   const last = turns.at(-1), goesOn = last.role === "assistant";
+  if (about?.draws) {
+    if (typeof last.content !== "string") return ["/v1/chat/completions", { ...body, messages: [last] }];
+    const { content: prompt } = turns.findLast(one => one.role === "user");
+    return [DRAWN, { model: model.id, prompt, ...("seed" in body ? { seed: body.seed } : {}) }];
+  }
   if (about && !about.chats) {
     const text = turns.findLast(one => one.role === "user").content + (goesOn ? last.content : "");
     return ["/v1/completions", { ...body, prompt: text, ...(settings.probabilities ? { logprobs: settings.others } : {}) }];
@@ -48,9 +55,15 @@ export function request(model, turns, settings, system) {
   return ["/v1/chat/completions", body];
 }
 
-/** The parts of an answer as they come: { text, tokens, finish, citations, grounding, usage }. */
+/** The parts of an answer as they come: { text, tokens, finish, citations, grounding, usage, picture }. */
 export async function* stream(path, body, signal) {
-  const answer = await posted(path, body, signal), reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const answer = await posted(path, body, signal);
+  if (path === DRAWN) {
+    const [{ b64_json: drawn, seed }] = (await answer.json()).data;
+    yield { text: t("drawn", { prompt: body.prompt, seed }), tokens: [], finish: "stop", picture: `data:image/png;base64,${drawn}` };
+    return;
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   try {
     for (;;) {

@@ -1,10 +1,24 @@
-// Files that go with a message. A kind says what it takes and how it is read; pictures would be one more of them.
+// Files that go with a message. A kind says what it takes and how it is read.
 import { button, el, number, t } from "./dom.js";
 
 export const MOST_FILES = 5;
 export const MOST_BYTES = 200_000;
+const SIDE = 256; // pixels of the longer side of a picture: more than models of this size read, and little to keep
 
-const KINDS = [{ name: "text", fits: () => true, read: textOf }];
+const KINDS = [{ name: "picture", fits: file => file.type.startsWith("image/"), read: pictureOf }, { name: "text", fits: () => true, read: textOf }];
+
+async function pictureOf(file) {
+  try {
+    const bitmap = await createImageBitmap(file), scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+    const canvas = el("canvas", { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) }), ink = canvas.getContext("2d");
+    ink.fillStyle = "white"; // what is transparent
+    ink.fillRect(0, 0, canvas.width, canvas.height);
+    ink.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    return { name: file.name, picture: canvas.toDataURL("image/png") };
+  } catch {
+    throw new Error(t("no_picture", { name: file.name }));
+  }
+}
 
 async function textOf(file) {
   if (file.size > MOST_BYTES) throw new Error(t("too_large", { name: file.name, most: number(MOST_BYTES / 1000) }));
@@ -49,13 +63,13 @@ export class Attachments {
 
   #show() {
     this.place.hidden = !this.files.length;
-    this.place.replaceChildren(...this.files.map(file => el("li", {}, `${file.name} `, button("×", () => {
+    this.place.replaceChildren(...this.files.map(file => el("li", {}, file.picture && el("img", { src: file.picture, alt: "" }), `${file.name} `, button("×", () => {
       this.files = this.files.filter(one => one !== file);
       this.#show();
     }, { "aria-label": t("remove", { name: file.name }) }))));
   }
 }
 
-/** A file in the conversation: its name, and its text when it is unfolded. */
-export const shownFile = file => el("details", { class: "file" },
+/** A file in the conversation: a picture, or a name, and its text when it is unfolded. */
+export const shownFile = file => file.picture ? el("img", { class: "picture", src: file.picture, alt: file.name }) : el("details", { class: "file" },
   el("summary", {}, t("file", { name: file.name, n: number(file.text.length) })), el("pre", { tabindex: 0 }, file.text));

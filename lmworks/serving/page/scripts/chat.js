@@ -77,7 +77,7 @@ export class Chat {
       turns.push(turn);
     }
     const answer = answerOf(turn), before = goesOn ? turns : turns.slice(0, -1);
-    Object.assign(answer, { error: undefined, ended: "stopped", model: this.model().id });
+    Object.assign(answer, { error: undefined, picture: undefined, ended: "stopped", model: this.model().id });
     Object.assign(conversation, { model: answer.model, system: this.settings.system || conversation.system });
     this.#keep(conversation);
     this.conversations.open = conversation;
@@ -165,6 +165,7 @@ export class Chat {
     else if (citations?.length) said.append(withChips(answer.content, citations, model), sources(citations, model));
     else if (grounding?.refused) said.append(el("p", { class: "refusal" }, answer.content));
     else said.append(rendered(answer.content));
+    if (answer.picture) said.prepend(el("img", { class: "picture", src: answer.picture, alt: answer.content }));
     const notes = [answer.error, grounding?.reason, grounding?.nearest && t("nearest", { place: grounding.nearest }), view?.foot,
       { length: t("reached"), stopped: t("stopped") }[answer.ended]];
     return el("article", { class: `turn answer${grounding?.refused ? " refused" : ""}` },
@@ -231,6 +232,7 @@ class Drawing {
   take(part) {
     const { answer } = this;
     answer.content += part.text;
+    if (part.picture) answer.picture = part.picture;
     if (part.citations) answer.citations = part.citations;
     if (part.grounding) answer.grounding = part.grounding;
     this.finish = part.finish ?? this.finish;

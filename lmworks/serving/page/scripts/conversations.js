@@ -1,8 +1,8 @@
 // Conversations, kept in this browser alone: one entry of localStorage each, so that tabs do not write over each other.
 //
 // A conversation: { id, title, named, model, system, created, updated, turns }
-// A turn: { role: "user", content, files: [{ name, text }] }, or { role: "assistant", versions: [answer], at }
-// An answer: { content, ended, citations, grounding }, `ended` is stop, length, stopped or failed.
+// A turn: { role: "user", content, files: [{ name, text } or { name, picture }] }, or { role: "assistant", versions: [answer], at }
+// An answer: { content, picture, ended, citations, grounding }, `ended` is stop, length, stopped or failed.
 const PREFIX = "lmworks.chat.";
 const OPEN = "lmworks.open";
 const LONGEST_TITLE = 60;
@@ -107,10 +107,10 @@ function titled(one) {
 /** The answer of a turn that is shown. */
 export const answerOf = turn => turn.versions[turn.at];
 
-/** What the model reads of a turn. A file stands after the message under its name; a picture would be a part beside the text here. */
+/** The text that the model reads of a turn. A file stands after the message under its name. */
 export function content(turn) {
   if (turn.role === "assistant") return answerOf(turn).content;
-  return [turn.content, ...(turn.files ?? []).map(file => `${file.name}:\n\n${file.text}`)].filter(Boolean).join("\n\n");
+  return [turn.content, ...(turn.files ?? []).filter(file => !file.picture).map(file => `${file.name}:\n\n${file.text}`)].filter(Boolean).join("\n\n");
 }
 
 /** Turns without the questions that got no answer, and their empty answers. */
@@ -119,8 +119,11 @@ export function answered(turns) {
   return turns.filter((turn, at) => !empty(turn, at) && !empty(turn, at + 1));
 }
 
-/** Turns as messages of the API. */
-export const messages = turns => answered(turns).map(turn => ({ role: turn.role, content: content(turn) }));
+/** Turns as messages of the API; pictures are parts before the text. */
+export const messages = turns => answered(turns).map(turn => {
+  const pictures = (turn.files ?? []).filter(file => file.picture).map(file => ({ type: "image_url", image_url: { url: file.picture } }));
+  return { role: turn.role, content: pictures.length ? [...pictures, { type: "text", text: content(turn) }] : content(turn) };
+});
 
 /** Conversations as lines of JSON, as `lmworks tune` reads them: those with an answer, up to the last one. */
 export function exported(conversations) {

@@ -42,6 +42,7 @@ function hint() {
   const { about } = model();
   if (about?.documents) return t("hint_documents");
   if (about?.translates) return t("hint_translates");
+  if (about?.draws) return t("hint_draws");
   return t(about && !about.chats ? "hint_no_template" : "hint");
 }
 /** What the chosen model can do, as far as it is known. */

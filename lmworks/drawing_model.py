@@ -1,0 +1,162 @@
+"""DrawingModel: a language model whose vocabulary holds images, with the tokenizer that images are written by.
+
+model = lm.load("models/emoji-fusion")
+model.draw("a red apple", seed=1).save("apple.png")
+print(model.generate("", images=["apple.png"]))          # what it shows
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lmworks.basics.errors import ConfigError
+from lmworks.generation.drawing import draw
+from lmworks.generation.image_spans import OPENS, ImageSpans
+from lmworks.generation.request import Prompt, Request
+from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
+from lmworks.image_tokens import ImageTokens
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.directory import IMAGES_FOLDER, read_facts
+from lmworks.models.files.references import resolve
+from lmworks.models.network import Network
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+GUIDANCE = 3.0
+"""How far a drawing follows its caption where nothing else is said."""
+USUAL = Sample(temperature=1.0, top_p=0.95)
+"""How codes are chosen where nothing else is said."""
+MOST_GUIDANCE = 100.0
+MOST_AT_ONCE = 64
+"""Drawings of one call that are written side by side."""
+
+
+class DrawingModel(LanguageModel):
+    """Reads images in a prompt, and draws one from a caption."""
+
+    images: ImageTokens
+    spans: ImageSpans
+
+    @classmethod
+    def load(cls, reference: str | os.PathLike[str], **how: Any) -> Self:
+        """As LanguageModel.load, with the tokenizer of images in the directory's folder `image_tokens`. ModelError
+        where it is not there; ConfigError where the vocabulary is not made for it."""
+        model = super().load(reference, **how)
+        model.take_images(ImageTokens.load(resolve(str(reference)) / IMAGES_FOLDER))
+        return model
+
+    def take_images(self, images: ImageTokens) -> None:
+        """Read and draw images by this tokenizer. ConfigError for one with other codes than the vocabulary has."""
+        config = images.config_of_images
+        self.spans = ImageSpans.of(self.tokenizer, config.codes, config.places)
+        self.images = images
+
+    def beside(self, network: Network) -> DrawingModel:
+        """The same with another network of the same shape: one that shares the weights, for another thread."""
+        other = DrawingModel(network, self.tokenizer, self.source, self.reference, self.exact)
+        other.take_images(self.images)
+        return other
+
+    def write_beside(self, folder: Path) -> None:
+        """The tokenizer of images, in a folder of its own."""
+        source = self.images.source
+        self.images.save(folder / IMAGES_FOLDER, {} if source is None else read_facts(source))
+
+    @property
+    def start(self) -> list[int]:
+        """What stands before a caption or an image."""
+        start = self.tokenizer.document_start
+        return [] if start is None else [start]
+
+    def draw(
+        self,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        guidance: float = GUIDANCE,
+        strategy: Strategy | None = None,
+    ) -> Picture:
+        """A Pillow image of what a caption says; the same for the same seed (a fresh one where none is given).
+
+        `guidance` is how far it follows the caption: 1 as far as the network does by itself, 0 not at all. The
+        `strategy` chooses the codes. ConfigError for a caption that leaves no room for an image.
+        """
+        return self.drawings([prompt], None if seed is None else [seed], guidance=guidance, strategy=strategy)[0]
+
+    def drawings(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int] | None = None,
+        *,
+        guidance: float = GUIDANCE,
+        strategy: Strategy | None = None,
+    ) -> list[Picture]:
+        """An image for each caption, each by the seed of its own; as `draw`."""
+        chosen = USUAL if strategy is None else strategy
+        if isinstance(chosen, Beam | Contrastive):
+            raise ConfigError("an image is drawn code by code; take Greedy or Sample")
+        if not 0 <= guidance <= MOST_GUIDANCE:
+            raise ConfigError(f"guidance is {guidance:g}; it is at least 0 and at most {MOST_GUIDANCE:g}")
+        if isinstance(prompts, str):
+            raise ConfigError("drawings takes a list of captions; put the one caption into brackets, or use draw")
+        seeds = [chosen.new_seed() or 0 for _ in prompts] if seeds is None else seeds
+        if len(seeds) != len(prompts):
+            raise ConfigError(f"there are {len(prompts)} captions and {len(seeds)} seeds; give one for each")
+        if any(not 0 <= seed < 2**63 for seed in seeds):
+            raise ConfigError("a seed is a whole number from 0 to 2^63 - 1; give another")
+        rows, pictures = [self._opened(prompt) for prompt in prompts], list["Picture"]()
+        for begin in range(0, len(rows), MOST_AT_ONCE):
+            part = slice(begin, begin + MOST_AT_ONCE)
+            blank = [*self.start, self.spans.opens]
+            codes = draw(self.runner, rows[part], blank, self.spans, chosen, seeds[part], guidance)
+            pictures += self.images.decode(codes)
+        return pictures
+
+    def _opened(self, caption: str) -> list[int]:
+        """A caption's tokens up to the mark that opens its image."""
+        most = self.config.context - self.spans.places - 1 - len(self.start)
+        self.tokenizer.must_fit(caption, most, "caption")
+        ids = self.tokenizer.encode(caption, special=False)
+        if len(ids) > most:
+            raise ConfigError(
+                f"the caption has {len(ids):,} tokens, and beside an image there is room for {most:,}; shorten it"
+            )
+        return [*self.start, *ids, self.spans.opens]
+
+    def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
+        """The tokens of a prompt that begins with images. DataError for what is no image."""
+        if images is None:
+            return prompt
+        if not isinstance(prompt, str):
+            raise ConfigError("images stand before a text here; give the prompt as a text")
+        codes = self.images.encode(images)
+        shown = [token for one in codes.tolist() for token in self.spans.around(one)]
+        if len(shown) >= self.config.context:
+            raise ConfigError(
+                f"{len(codes):,} images have {len(shown):,} tokens and the model reads {self.config.context:,}; give "
+                "fewer"
+            )
+        return [*self.start, *shown, *self.tokenizer.encode(prompt, special=False)]
+
+    def request(self, prompt: Prompt, strategy: Strategy | None = None, *args: Any, **said: Any) -> Request:
+        """As LanguageModel.request: an answer is text, without codes of images."""
+        if said.get("constraint") is None and said.get("tools") is None and not isinstance(strategy, Beam):
+            said["constraint"] = self.spans
+        return super().request(prompt, strategy, *args, **said)
+
+
+def draws(folder: Path) -> bool:
+    """Whether a folder holds such a model."""
+    return (folder / IMAGES_FOLDER / "config.json").is_file()
+
+
+def no_drawing(model: LanguageModel) -> ConfigError:
+    """What to raise where a model is asked to draw that cannot."""
+    return ConfigError(
+        f"{model.reference or 'the model'} does not draw: its vocabulary has no {OPENS}; take a model that `lmworks "
+        "train emoji-fusion` made"
+    )
