@@ -6,8 +6,9 @@ python -m benchmarks.compiled "one stream" --rounds 5
 "whole program" is `model.generate`, with sampler, stream and all; "sampled" is the same with temperature 0.8 and top-p
 0.95 for ours, the peer's loop as it is. Rates are tokens a second; medians, least and most over the rounds. With
 --processor a second is one of processor time, and every program has one thread: for a machine that others use too.
-With --busy another process keeps one core busy, with --busy 4 four of them compete for all, for comparison with a run
-without.
+With --file llama-1b.q4_k_m both programs run that file instead, a network of random weights in a public shape or
+SmolLM2 in another kind (benchmarks/shapes.py). With --busy another process keeps one core busy, with --busy 4 four of
+them compete for all, for comparison with a run without.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ TESTS: dict[str, Callable[[Any], float]] = {
     **{f"prompt of {size}": (lambda program, size=size: prompt(program, size)) for size in PROMPTS},
     **{f"{rows} rows": (lambda program, rows=rows: decoding(program, 16, 48, rows)) for rows in ROWS},
     "requests, 16 at once": lambda program: requests(program, 16, 64, 16),
+    "requests, 8 at once": lambda program: requests(program, 64, 64, 8),
     GROWTH: growth,
 }
 
@@ -143,15 +145,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processor", action="store_true", help="count processor time, with one thread each")
     parser.add_argument("--busy", type=int, nargs="?", const=1, default=0, help="other processes that work meanwhile")
+    parser.add_argument("--file", help="another model: qwen3-0.6b.q8_0, smollm2.q4_k_m")
     options = parser.parse_args()
     if options.processor:
         global clock  # noqa: PLW0603 (every test reads it)
         clock = time.process_time
         os.environ["LMWORKS_THREADS"] = "1"
     threads = usable_cores()
-    candidates, recorder = programs(threads), Recorder()
+    candidates, recorder = programs(threads, options.file), Recorder()
     print(f"{library().instructions}, {threads} threads, {options.rounds} rounds", flush=True)
-    how = ", processor time" if options.processor else ""
+    how = "" if options.file is None else f", {options.file.replace('.q', ' Q').replace('_k_m', '_K_M')}"
+    how += ", processor time" if options.processor else ""
     how += f", beside {options.busy} busy process{'es' if options.busy > 1 else ''}" if options.busy else ""
     for name, test in TESTS.items():
         if not options.tests or name.startswith(tuple(options.tests)):

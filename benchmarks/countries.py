@@ -40,7 +40,7 @@ SPLITS = ("tuned", "held", "fresh")
 
 
 @dataclass(frozen=True)
-class Asked:
+class CountryQuestion:
     """A question and what the file answers; nothing for one without an answer."""
 
     question: str
@@ -49,40 +49,40 @@ class Asked:
     split: str
 
 
-def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> Iterator[Asked]:
+def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> Iterator[CountryQuestion]:
     """Every question, each asked in `each` of the ways of a split."""
     draws = {split: random.Random(f"{seed} {split}") for split in SPLITS}
     for group, slots, answers in world.questions():
         for split, draw in draws.items():
             for way in draw.sample(ways[group][split], min(each, len(ways[group][split]))):
                 label = f"{HOPS[group]} steps" if answers else "empty"
-                yield Asked(way.format(**slots), frozenset(answers), f"{label}: {group}", split)
+                yield CountryQuestion(way.format(**slots), frozenset(answers), f"{label}: {group}", split)
     for split, draw in draws.items():
         for thing in ways["things"]["entity"][split]:
             for way in ways["unanswerable"]["entity"][split]:
-                yield Asked(way.format(thing=thing), frozenset(), "unknown thing", split)
+                yield CountryQuestion(way.format(thing=thing), frozenset(), "unknown thing", split)
         for thing in ways["things"]["property"][split]:
             for way in ways["unanswerable"]["property"][split]:
                 for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
                     slots = {"thing": thing, "country": world.name(one), "city": world.capital(one)[0]}
-                    yield Asked(way.format(**slots), frozenset(), "unknown property", split)
+                    yield CountryQuestion(way.format(**slots), frozenset(), "unknown property", split)
         for way in ways["unanswerable"]["verb"][split]:
             for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
                 slots = {"country": world.name(one), "city": world.capital(one)[0]}
-                yield Asked(way.format(**slots), frozenset(), "unknown relation", split)
+                yield CountryQuestion(way.format(**slots), frozenset(), "unknown relation", split)
 
 
-def of_people(world: World, file: Path) -> Iterator[Asked]:
+def of_people(world: World, file: Path) -> Iterator[CountryQuestion]:
     """Questions that people asked a search engine, where the set of them is here."""
     told = tomllib.loads(Path(__file__).with_name("country_web_questions.toml").read_text("utf-8"))
     asked = {one["qId"]: one["qText"] for one in json.loads(file.read_text("utf-8"))}
     answers = {(group, value): held for group, slots, held in world.questions() for value in slots.values()}
     for number, (group, value) in told.items():
         held = frozenset(answers[group, value]) if group != "-" else frozenset()
-        yield Asked(asked[number], held, "people" if held else "people, no answer", "people")
+        yield CountryQuestion(asked[number], held, "people" if held else "people, no answer", "people")
 
 
-def right(graph: Graph, asked: Asked) -> tuple[bool, str]:
+def right(graph: Graph, asked: CountryQuestion) -> tuple[bool, str]:
     """Whether the graph answers exactly that, or refuses where there is nothing."""
     answer = graph.ask(asked.question)
     if not asked.answers:

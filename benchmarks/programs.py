@@ -19,10 +19,10 @@ class Compiled:
 
     program, format = "lmworks", "4 bits"
 
-    def __init__(self) -> None:
+    def __init__(self, model: str = "smollm2") -> None:
         from lmworks.language_model import LanguageModel
 
-        self.model = LanguageModel.load("smollm2")
+        self.model = LanguageModel.load(model)
         self.runner = self.model.runner
         self.clear()
 
@@ -97,23 +97,23 @@ class LlamaCpp:
         return [int(np.ctypeslib.as_array(one, (self.size,)).argmax()) for one in made]
 
 
-def programs(threads: int) -> list[Any]:
-    """Ours, and the peer's two where its package is installed."""
-    ours = Compiled()
+def programs(threads: int, file: str | None = None) -> list[Any]:
+    """Ours, and the peer's two where its package is installed; on a `file` (shapes.py) both programs have that."""
+    from benchmarks.shapes import exported, named
+    from lmworks.models.files.references import resolve
+
+    path = None if file is None else named(file)
+    ours = Compiled("smollm2" if path is None else str(path))
     try:
         import llama_cpp  # noqa: F401
     except ImportError:
         print("llama-cpp-python is not installed; ours runs alone")
         return [ours]
-    from lmworks.basics.files import cache_folder
-    from lmworks.jobs.export import export
-    from lmworks.models.files.references import resolve
-
-    other = cache_folder("benchmarks") / "smollm2.q4_0.gguf"
-    if not other.exists():
-        export("smollm2", other, kind="q4_0")
+    if path is not None:
+        ours.format = file.rsplit(".", 1)[1].upper() if file else ""
+        return [ours, LlamaCpp("llama.cpp", path, threads, window=4096)]
     return [
         ours,
         LlamaCpp("llama.cpp Q4_1", resolve("smollm2"), threads),
-        LlamaCpp("llama.cpp Q4_0", other, threads),
+        LlamaCpp("llama.cpp Q4_0", exported("smollm2", "q4_0"), threads),
     ]

@@ -4,12 +4,34 @@ to start, to hold and to run, where a real one cannot be had."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
+    "qwen3-0.6b": {"dim": 1024, "layers": 28, "heads": 16, "kv_heads": 8, "head_dim": 128, "hidden_dim": 3072}
+    | {"family": "qwen3", "qk_norm": True, "rope_theta": 1e6, "norm_eps": 1e-6},
+    "llama-3b": {"dim": 3072, "layers": 28, "heads": 24, "kv_heads": 8, "hidden_dim": 8192},
     "llama-1b": {"dim": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "hidden_dim": 8192},
     "small": {"dim": 64, "layers": 2, "heads": 4, "kv_heads": 2, "hidden_dim": 96},
 }
-"""1.07 billion weights (656 MB in Q4_0), and a small one to try things with."""
+"""0.49, 2.97 and 1.07 billion weights (the last 656 MB in Q4_0), as SmolLM2's vocabulary is a third or a half of
+theirs; and a small one to try things with."""
+
+
+def named(name: str) -> Path:
+    """The file of "llama-1b.q4_k_m"; of "smollm2.q8_0", SmolLM2 itself in that kind."""
+    shape, kind = name.rsplit(".", 1)
+    return random_gguf(shape, kind) if shape in SHAPES else exported(shape, kind)
+
+
+def exported(model: str, kind: str) -> Path:
+    """A real model in a kind, written once."""
+    from lmworks.basics.files import cache_folder
+    from lmworks.jobs.export import export
+
+    path = cache_folder("benchmarks") / f"{model}.{kind}.gguf"
+    if not path.exists():
+        export(model, path, kind=kind)
+    return path
 
 
 def random_gguf(shape: str, kind: str = "q4_0") -> Path:
@@ -34,7 +56,7 @@ def _write(path: Path, shape: str, kind: str) -> None:
     from lmworks.models.network import Network
 
     tokenizer = load_tokenizer("smollm2")
-    config = ModelConfig(family="llama", vocab_size=tokenizer.vocab_size, context=8192, **SHAPES[shape])
+    config = ModelConfig(vocab_size=tokenizer.vocab_size, context=8192, **{"family": "llama", **SHAPES[shape]})
     with torch.device("meta"):
         shapes = {name: one.shape for name, one in network_tensors(Network(config)).items()}
     draws = 0.02 * torch.randn(max(map(sum, shapes.values())), generator=torch.Generator().manual_seed(0))

@@ -212,8 +212,9 @@ class LanguageModel:
     @property
     def longest(self) -> int:
         """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
-        its context."""
-        return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
+        its context, and a trained prompt takes its own tokens."""
+        longest = self.network.longest
+        return self.pooling.within(longest) if self.config.arrangement == "encoder" else longest
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
         """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
@@ -562,7 +563,7 @@ class LanguageModel:
         if tools is not None and constraint is not None:
             raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
         shown = () if tools is None or all(isinstance(token, int) for token in prompt) else tools.shown
-        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None, shown)
+        read = self.encode_prompt(prompt, self.longest if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
         if smallest < 0 or largest >= self.config.vocab_size:
@@ -582,7 +583,7 @@ class LanguageModel:
             chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
-            self.config.context,
+            self.longest,
             vocab_size=self.config.vocab_size,
             source=read if self.translates else None,
             forced=said.forced,
@@ -651,7 +652,7 @@ class LanguageModel:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
         how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
         self.must_write()
-        ids = self.encode_prompt(prompt, self.config.context) if prompt else []
+        ids = self.encode_prompt(prompt, self.longest) if prompt else []
         if answer is None and ids:
             said = self.generate(ids, max_new_tokens=8)
             answer, written = said.text, [token for token in said.tokens if token not in self.tokenizer.stop_ids]
@@ -677,7 +678,7 @@ class LanguageModel:
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
                 )
             metric = difference(first[0][0], first[1][0])
-        kept, changed = (self.encode_prompt(text, self.config.context) for text in (clean, corrupt))
+        kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
         return patch(self.network, kept, changed, metric, place=place)
 
     def score(
@@ -709,7 +710,7 @@ class LanguageModel:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
         before = prompt or ([] if start is None else [start])
-        window = self.config.context if window is None else min(window, self.config.context)
+        window = self.longest if window is None else min(window, self.longest)
         logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
@@ -730,7 +731,7 @@ class LanguageModel:
     ) -> Iterator[tuple[int, Continuation]]:
         """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
         self.must_converse()
-        return continuations(self.runner, pairs, self.config.context, reading)
+        return continuations(self.runner, pairs, self.longest, reading)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""
@@ -740,8 +741,8 @@ class LanguageModel:
             raise ConfigError("an encoder-decoder reads a target at once; leave the window out")
         read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.forced.first)
         for what, ids in (("source", read), ("target", tokens)):
-            if len(ids) > self.config.context:
+            if len(ids) > self.longest:
                 raise ConfigError(
-                    f"the {what} has {len(ids):,} tokens and the model reads {self.config.context:,}; shorten it"
+                    f"the {what} has {len(ids):,} tokens and the model reads {self.longest:,}; shorten it"
                 )
         return tokens, target_logprobs(self.runner, read, [target_start(self.tokenizer), *tokens])

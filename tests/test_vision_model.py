@@ -17,10 +17,11 @@ from lmworks.checks.run import check_model
 from lmworks.cli import main
 from lmworks.jobs.embedding import embed
 from lmworks.language_model import LanguageModel
-from lmworks.models.vision.config import BLOCKS, ImageConfig, clip_config
+from lmworks.models.vision.config import BLOCKS, ImageConfig
 from lmworks.models.vision.image_network import ImageNetwork
 from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
+from lmworks.models.vision.towers_config import clip_config
 from lmworks.vision_model import VisionModel
 
 Pillow = pytest.importorskip("PIL.Image", reason="pip install 'lmworks[vision]'")

@@ -148,13 +148,20 @@ class Chosen:
     stored: object = None
     """What the model's file holds in few bits, for methods that leave it so."""
 
-    def prepare(self, setup: Setup) -> Setup:
-        """Change a setup by the method; ConfigError, with the path of the setting, where it does not fit the
-        network."""
+    def prepare(self, setup: Setup, context: int = 0) -> Setup:
+        """Change a setup by the method; ConfigError, with the path of the setting, where it does not fit the network,
+        or where texts of `context` tokens do not fit beside what it puts before them."""
         try:
-            return self.method.prepare(replace(setup, stored=self.stored), self.settings)
+            found = self.method.prepare(replace(setup, stored=self.stored), self.settings)
         except ConfigError as error:
             raise error.inside((self.method.name,)) from None
+        prompt, longest = found.network.prompt, found.network.longest
+        if prompt is not None and context > longest:
+            raise ConfigError(
+                f"{{at}}training.context is {context:,}, and beside a trained prompt of {len(prompt.vectors):,} the "
+                f"model reads {longest:,} tokens; give {{at}}training.context={longest}"
+            )
+        return found
 
     def kept(self, network: Network) -> float:
         """Bytes that the retention keeps beside a prepared network."""

@@ -82,8 +82,8 @@ class DoRALinear(LoRALinear):
             return super().backward_by_hand(gradient, x, kept, to_x)
         gain = self._used
         to_gain = (gradient * kept).sum(0, dtype=self.down.dtype)  # an einsum takes four times as long
-        bottleneck = torch.mm(x, self.copies()[0].T)
-        result, gradients = super().backward_by_hand(gradient * gain.to(gradient.dtype), x, bottleneck, to_x)
+        narrow = torch.mm(x, self.copies()[0].T)
+        result, gradients = super().backward_by_hand(gradient * gain.to(gradient.dtype), x, narrow, to_x)
         for part, magnitude in zip(self.parts, self.magnitude, strict=True):
             if magnitude.requires_grad:
                 gradients.append((to_gain * gain)[part.rows] / magnitude)

@@ -93,12 +93,12 @@ class LoRALinear(AdaptedLinear):
         return [self.down, *self.up]
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
-        """The product, and the bottleneck A x that the backward needs."""
+        """The product, and A x, which the backward needs."""
         if not self.enabled:
             return F.linear(x, self.base.weight, self.base.bias), None
         down, up = self.copies()
-        bottleneck = torch.mm(x, down.T)
-        return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
+        narrow = torch.mm(x, down.T)
+        return F.linear(x, self.base.weight, self.base.bias).addmm_(narrow, up.T), narrow
 
     def backward_by_hand(
         self,
@@ -138,9 +138,9 @@ class LoRALinear(AdaptedLinear):
 
     def _update(self, x: Tensor) -> Tensor:
         """The adapters' share, by ordinary autograd."""
-        bottleneck = F.linear(x, self.down.to(x.dtype)).split(self.rank, dim=-1)
+        narrow = F.linear(x, self.down.to(x.dtype)).split(self.rank, dim=-1)
         update = x.new_zeros(*x.shape[:-1], self.base.out_features)
-        for part, states, up in zip(self.parts, bottleneck, self.up, strict=True):
+        for part, states, up in zip(self.parts, narrow, self.up, strict=True):
             update[..., part.rows] = F.linear(states, up.to(x.dtype)) * self.scale
         return update
 

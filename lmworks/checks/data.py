@@ -123,7 +123,7 @@ def truncation(data: Prepared[LanguageModel]) -> Outcome:
     """Supervised tokens of the examples, and of the rows that training packs them into."""
     if not data.examples:
         return Outcome("no example", [Difference("the examples and none", 1, 0, "examples")])
-    size = min(TrainingConfig().context, data.model.config.context)
+    size = min(TrainingConfig().context, data.model.longest)
     wanted = sum(sum(example.supervised[1:]) for example in data.examples)
     packed = sum(sum(piece.supervised[1:]) for row in pack(data.examples, size) for piece in row)
     cut = sum(len(example.tokens) > size for example in data.examples)
@@ -137,7 +137,7 @@ def truncation(data: Prepared[LanguageModel]) -> Outcome:
 @check("documents fit the context", of="text of a model")
 def longest(data: Prepared[LanguageModel]) -> Outcome:
     """The longest document against the model's context."""
-    context = data.model.config.context
+    context = data.model.longest
     sizes = [(len(example.tokens), example.source) for example in data.examples] or [(0, "none")]
     size, source = max(sizes)
     over = sum(size > context for size, _ in sizes)

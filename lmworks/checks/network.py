@@ -52,7 +52,7 @@ def cache(model: LanguageModel) -> Outcome:
 def padding(model: LanguageModel) -> Outcome:
     """A text alone, and padded left and right."""
     network = model.network
-    ids = probe_ids(model)[: model.config.context - PADDING]
+    ids = probe_ids(model)[: model.longest - PADDING]
     alone = read(model, as_row(ids, network))
     pad = [0] * PADDING
     right, left = as_row([*ids, *pad], network), as_row([*pad, *ids], network)
@@ -72,7 +72,7 @@ def padding(model: LanguageModel) -> Outcome:
 def padding_rows(model: LanguageModel) -> Outcome:
     """A row of padding alone beside a text, and other ids in the padding."""
     network = model.network
-    ids = probe_ids(model)[: model.config.context - PADDING]
+    ids = probe_ids(model)[: model.longest - PADDING]
     size = len(ids) + PADDING
     real = torch.tensor([[False] * PADDING + [True] * len(ids), [False] * size], device=network.device)
     one = read(model, torch.tensor([[0] * PADDING + ids, [0] * size], device=network.device), real)
@@ -93,7 +93,7 @@ def packing(model: LanguageModel) -> Outcome:
     network = model.network
     if network.encoder is not None:
         raise NotApplicableError("an encoder-decoder has one source and one target a row, and nothing packed")
-    longest = model.config.context // 4
+    longest = model.longest // 4
     texts = [probe_ids(model, text)[:longest] for text in (OTHER_TEXTS[0], TEXT, OTHER_TEXTS[1])]
     row = tuple(Example(ids, [True] * len(ids), "probe") for ids in texts)
     batch = stack([row]).to(network.device)

@@ -79,7 +79,7 @@ def probe_ids(model: LanguageModel, text: str = TEXT) -> list[int]:
     """The text as tokens, with what stands before a document; NotApplicableError where they are too few."""
     start = model.tokenizer.document_start
     ids = [*([] if start is None else [start]), *model.tokenizer.encode(text, special=False)]
-    ids = ids[: min(LONGEST, model.config.context)]
+    ids = ids[: min(LONGEST, model.longest)]
     if len(ids) < 3:
         raise NotApplicableError("the tokenizer makes less than three tokens of a sentence")
     return ids

@@ -348,7 +348,7 @@ def _check_building(recipe: Recipe) -> Iterator[CheckResult]:
     prepared = data.prepare(read(recipe.data.text), model)
     yield from (one(prepared) for one in checks_of("text of a model"))
     if prepared.examples:
-        rows = pack(prepared.examples, min(recipe.training.context, model.config.context))
+        rows = pack(prepared.examples, min(recipe.training.context, model.longest))
         yield warmup((recipe.training, len(rows)))
 
 

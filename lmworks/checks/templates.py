@@ -116,7 +116,7 @@ def loss_by_hand(model: LanguageModel) -> Outcome:
     ids = probe_ids(model)
     row = as_row(ids, network)
     by_hand = network(row)[0, :-1].log_softmax(-1).gather(1, row[0, 1:, None])[:, 0]
-    scored = sum(token_logprobs(model.runner, ids, model.config.context)) / len(by_hand)
+    scored = sum(token_logprobs(model.runner, ids, model.longest)) / len(by_hand)
     batch = stack(pack([Example(ids, [False] + [True] * (len(ids) - 1), TEXT)], len(ids))).to(network.device)
     trained = CausalLM()(network, batch)
     expected, unit = float(by_hand.mean()), f"nats a token, {type_name(dtype)}"

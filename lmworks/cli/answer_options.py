@@ -218,7 +218,7 @@ class AnswerOptions:
 
 
 def with_answer_options(run: Callable[..., None]) -> Callable[..., None]:
-    """The function of a verb with an option for each setting of an answer in the place of its parameter `how`."""
+    """The function of a verb with an option for each setting of an answer in place of its parameter `how`."""
     signature = inspect.signature(run, eval_str=True)
     at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is AnswerOptions), None)
     if at is None:
@@ -307,7 +307,7 @@ def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> No
     """Say on standard error that an answer ends because the model reads no further."""
     if finish == "window":
         hint = "" if model.translates else "; shorten the prompt, or go on with --window slide"
-        what = f"the end of the window cut the answer: the model reads {model.config.context:,} tokens"
+        what = f"the end of the window cut the answer: the model reads {model.longest:,} tokens"
         typer.echo(f"lmworks: {where}{what}{hint}", err=True)
 
 

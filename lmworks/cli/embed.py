@@ -20,6 +20,11 @@ def embed(
     json_: Json = False,
 ) -> None:
     """Turn images or texts into vectors, which lmworks search finds by words."""
+    tell(source, out, model, json_)
+
+
+def tell(source: str, out: str, model: str, json_: bool) -> None:
+    """Make a folder of vectors and say what is in it."""
     from lmworks.basics import progress
     from lmworks.cli.options import as_json
     from lmworks.jobs.embedding import embed as run

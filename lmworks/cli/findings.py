@@ -41,7 +41,7 @@ def stored(asked: list[int], scale: Scale | None, out: Path, lenient: bool = Fal
 
 
 def recomputed(question: int, scale: Scale | None, out: Path, keep: bool) -> Finding:
-    """A stored result, judged again from its log; with `keep`, written in the place of the one that lmworks ships."""
+    """A stored result, judged again from its log; with `keep`, written in place of the one that lmworks ships."""
     from lmworks.basics.errors import ConfigError
     from lmworks.lab import registry, store
 

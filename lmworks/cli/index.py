@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.embed import tell as tell_images
 from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
 
@@ -36,7 +37,10 @@ def index(
         ),
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option(help="The model whose vectors stand for chunks and questions; minilm unless given.")
+        str | None,
+        typer.Option(
+            help="The model whose vectors stand for chunks and questions, minilm unless given; a CLIP indexes images."
+        ),
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None,
     language: Annotated[
@@ -70,6 +74,16 @@ def index(
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
     target = out or str(Path("indexes") / Path(located(str(text))).stem)
+    before = _vectors_of(target)
+    if before is not None or (embedder is not None and _reads_images(embedder)):
+        embedder, text = embedder or (before or {})["model"], text or (before or {}).get("reference")
+        idle = {"--tokens": tokens, "--language": language, "--prompts": prompts, "--test": test or None}
+        if used := [name for name, value in idle.items() if value is not None]:
+            raise ConfigError(f"{', '.join(used)}: {embedder} reads images, which have no chunks; leave it out")
+        if text is None:
+            raise ConfigError(f"say which images to index: lmworks index FOLDER --embedder {embedder}")
+        tell_images(text, target, embedder, json_)
+        return
     given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
     given |= dict(zip(("query_prompt", "passage_prompt"), prompts or (), strict=False))
     with progress.shown():
@@ -79,6 +93,27 @@ def index(
         as_json(_facts(made) | ({} if outcome is None else {"test": outcome.to_json()}))
     else:
         _tell(made, outcome)
+
+
+def _vectors_of(target: str) -> dict[str, Any] | None:
+    """What a folder of vectors, which is made anew, says of itself; None for anything else."""
+    if not (Path(target) / "vectors.json").is_file():
+        return None
+    from lmworks.models.files.directory import read_json
+
+    return read_json(Path(target) / "vectors.json")
+
+
+def _reads_images(embedder: str) -> bool:
+    """Whether it is a model of images and texts; what is wrong with a reference is said where it is loaded."""
+    from lmworks.basics.errors import LmworksError
+    from lmworks.models.files.references import resolve
+    from lmworks.vision_model import is_vision
+
+    try:
+        return is_vision(resolve(embedder))
+    except LmworksError:
+        return False
 
 
 def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Items = dict[str, list["ItemScores"]]
 VECTORS = (".txt", ".vec")
-"""Files of word vectors, GloVe's or word2vec's, which stand in the place of a model."""
+"""Files of word vectors, GloVe's or word2vec's, which stand in place of a model."""
 
 
 @dataclass(frozen=True)

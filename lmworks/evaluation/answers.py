@@ -48,7 +48,7 @@ def whole_answers(
     `strategy` is one for all, or one for each.
     """
     ids = [model.encode_prompt(source) for source in sources]
-    ids = [one if len(one) <= model.config.context else [*one[: model.config.context - 1], one[-1]] for one in ids]
+    ids = [one if len(one) <= model.longest else [*one[: model.longest - 1], one[-1]] for one in ids]
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
     answers: dict[int, Answer] = {}
     with progress.task("answering", len(ids), "texts") as advance:
@@ -79,7 +79,7 @@ def answers_measured(
         raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
     written = " then ".join((strategy or model.generation_config.strategy).order)
-    answers = answered(model, sources, strategy, longest or model.config.context)
+    answers = answered(model, sources, strategy, longest or model.longest)
     written += "" if longest is None else f", at most {longest} tokens"
     return [
         one.model_copy(update={"name": f"{one.name}, {written}"})

@@ -95,7 +95,7 @@ def beside(
     chosen = sorted(documents, key=lambda document: document.hash)
     each = None if tokens is None else max(tokens // max(len(chosen), 1), 64)
     size = min(student.config.vocab_size, teacher.config.vocab_size)
-    window = min(window, student.config.context, teacher.config.context)
+    window = min(window, student.longest, teacher.longest)
     rows = []
     with progress.task(f"measuring {what}", len(chosen), "documents") as advance:
         for document in chosen:

@@ -63,7 +63,7 @@ def moved_on(
     Inside `base()` the network that it gives is the base: another one, or the model's own with its adapters off. Both
     run in PyTorch. DataError where nothing counts.
     """
-    window = min(SEGMENT, model.config.context)
+    window = min(SEGMENT, model.longest)
     pieces = [
         (ids[start : start + window + 1], counted[start + 1 : start + window + 1])
         for ids, counted in counted_tokens(model, documents, what, min(tokens or MOST, MOST))

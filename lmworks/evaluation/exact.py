@@ -26,10 +26,8 @@ def exactly_answered(
     chosen = counted_tokens(model, documents, what, tokens)
     with progress.task(f"measuring {what}", len(chosen), "answers") as advance:
         for ids, counted in chosen:
-            if len(ids) > model.config.context + 1:
-                raise DataError(
-                    f"{what}: a record has {len(ids):,} tokens, and the model reads {model.config.context:,}"
-                )
+            if len(ids) > model.longest + 1:
+                raise DataError(f"{what}: a record has {len(ids):,} tokens, and the model reads {model.longest:,}")
             likeliest = model.logits([ids[:-1]])[0].argmax(-1).tolist()
             found.append(all(a == b for a, b, counts in zip(likeliest, ids[1:], counted[1:], strict=True) if counts))
             advance(1)

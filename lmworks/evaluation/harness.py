@@ -70,7 +70,7 @@ class Harness(LM):
         tokenizer, pairs, owners = self.model.tokenizer, [], []
         for number, request in enumerate(requests):
             ids = [*tokenizer.prefix, *tokenizer.encode(request.args[0], special=False)]
-            for window in utils.get_rolling_token_windows(ids, opening(tokenizer), self.model.config.context, 1):
+            for window in utils.get_rolling_token_windows(ids, opening(tokenizer), self.model.longest, 1):
                 pairs.append(utils.make_disjoint_window(window))
                 owners.append(number)
         totals = [0.0] * len(requests)
@@ -98,10 +98,10 @@ class Harness(LM):
     def _written(self, contexts: list[str], said: dict[str, Any]) -> list[str]:
         until = said.get("until") or []
         most = next((said[name] for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in said), LONGEST)
-        room = self.model.config.context - most
+        room = self.model.longest - most
         if room < 1:
             raise ConfigError(
-                f"answers of {most:,} tokens leave no room for a prompt in the {self.model.config.context:,} that the "
+                f"answers of {most:,} tokens leave no room for a prompt in the {self.model.longest:,} that the "
                 "model reads; set max_gen_toks lower"
             )
         prompts = [self.model.encode_prompt(context)[-room:] for context in contexts]

@@ -67,9 +67,7 @@ def measure(
     sizes: list[int] = []
     of: list[int] = []
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
-        scored = texts_logprobs(
-            model.runner, [ids for ids, _ in chosen], min(window or model.config.context, model.config.context)
-        )
+        scored = texts_logprobs(model.runner, [ids for ids, _ in chosen], min(window or model.longest, model.longest))
         for number, ((ids, counted), logprobs) in enumerate(zip(chosen, scored, strict=True)):
             lengths = [
                 len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)

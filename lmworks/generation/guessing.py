@@ -92,6 +92,10 @@ class DraftModel(Protocol):
         """What shapes the network."""
 
     @property
+    def longest(self) -> int:
+        """Tokens that it reads at most."""
+
+    @property
     def translates(self) -> bool:
         """Whether it is an encoder-decoder."""
 
@@ -133,7 +137,7 @@ class _Drafting(Guesser):
 
     def guess(self, read: Sequence[int], written: int, most: int, beside: int = 1) -> Guessed:
         """Written token by token, after what the draft has read already."""
-        count = min(self.settings.most, most, self.settings.model.config.context - len(read))
+        count = min(self.settings.most, most, self.settings.model.longest - len(read))
         if count < 1:
             return Guessed()
         text, drawn_from = list(read), []

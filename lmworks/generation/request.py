@@ -27,7 +27,7 @@ class LogprobOptions(NamedTuple):
     """Which log-probabilities are wanted besides the tokens."""
 
     top: int = 0
-    """Those of this many most probable tokens in the place of each written one."""
+    """Those of this many most probable tokens in place of each written one."""
     prompt: bool = False
     """Those of the prompt's tokens, too."""
     written: bool = True

@@ -47,7 +47,7 @@ class Sequence(ABC):
         self.logprobs: list[float] = []
         """Log-probability of each token under the model itself, before the strategy's filters."""
         self.alternatives: list[tuple[tuple[int, float], ...]] = []
-        """Those in the place of each token, where they were asked for."""
+        """Those in place of each token, where they were asked for."""
         self.prompt_tokens: list[Token] = []
         """The prompt as the model saw it, where that was asked for."""
         self.text = ""

@@ -137,7 +137,7 @@ def _heading(sentence: str) -> tuple[int, str] | None:
 
 
 def _cut(text: str, start: int, end: int, count: Count, longest: int) -> Iterator[Span]:
-    """Pieces of a long sentence (a list without full stops, a script without spaces) of at most so many tokens, cut
+    """Pieces of a long sentence (a list without full stops, a script without spaces) of at most that many tokens, cut
     between words where there are any."""
     words = [(start + one.start(), start + one.end()) for one in re.finditer(r"\S+\s*", text[start:end])]
     parts = [part for word in words for part in _halves(text, *word, count, longest)]

@@ -85,6 +85,8 @@ class Index:
         self.storage = storage
         if not storage.exists():
             where = str(storage.place)
+            if Path(where, "vectors.json").is_file():
+                raise DataError(f"{where} holds vectors, of images say, and no passages; ask lmworks search {where}")
             documents = Path(where).is_dir() and not Path(where, "vectors.i8").exists()  # else one that was damaged
             make = where if documents else f"FOLDER --out {where}"
             raise DataError(f"{where} holds no index; make one: lmworks index {make}")

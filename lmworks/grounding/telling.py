@@ -34,9 +34,17 @@ def facts_of(answer: Answer, index: Index) -> dict[str, Any]:
         "text": answer.text,
         "refused": answer.refused,
         "confidence": answer.confidence,
+        "threshold": answer.threshold,
+        "false_refusals": answer.false_refusals,
         "reason": answer.reason,
-        "citations": [asdict(one) | {"place": spot(one, index)} for one in answer.citations],
+        "nearest": None if answer.nearest is None else _placed(answer.nearest, index),
+        "citations": [_placed(one, index) for one in answer.citations],
     }
+
+
+def _placed(span: Citation, index: Index) -> dict[str, Any]:
+    """A citation with its line or page."""
+    return asdict(span) | {"place": spot(span, index)}
 
 
 def where(span: Citation | Passage, index: Index) -> str:

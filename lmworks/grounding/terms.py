@@ -53,10 +53,10 @@ FEW = 50
 
 def language_of(text: str, least: float = 0.1) -> str:
     """The language whose commonest words make up most of a text, if they are `least` of its words; else "none"."""
-    words = [one.casefold() for one in _WORD.findall(text)]
-    counts = {name: sum(word in known for word in words) for name, known in _frequent().items()}
+    words = Counter(one.casefold() for one in _WORD.findall(text))
+    counts = {name: sum(words[word] for word in known) for name, known in _frequent().items()}
     best = max(counts, key=lambda name: counts[name])
-    return best if words and counts[best] >= least * len(words) else "none"
+    return best if words and counts[best] >= least * words.total() else "none"
 
 
 def languages_of(texts: Sequence[str]) -> list[str]:

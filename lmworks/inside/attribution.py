@@ -155,9 +155,9 @@ def explain(
         if ids is not None and not len(ids):
             raise ConfigError(f"the {name} is empty: there is nothing to explain")
     seq = len(prompt) + max(len(answer), len(instead or ())) - 1
-    if seq > network.config.context:
+    if seq > network.longest:
         raise ConfigError(
-            f"prompt and answer have {seq + 1:,} tokens and the model reads {network.config.context:,}; shorten them"
+            f"prompt and answer have {seq + 1:,} tokens and the model reads {network.longest:,}; shorten them"
         )
     if instead is not None and list(instead) == list(answer):
         raise ConfigError("the answer is compared with itself; give another one, or none")

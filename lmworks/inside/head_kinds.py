@@ -48,10 +48,10 @@ class HeadKinds:
 def text_twice(network: Network, length: int = LENGTH, rows: int = ROWS, seed: int = 0) -> Int[Tensor, "rows seq"]:
     """Random tokens, none of them twice in a row's first half, read twice over."""
     vocab = network.config.vocab_size
-    if length > vocab or 2 * length > network.config.context:
+    if length > vocab or 2 * length > network.longest:
         raise ConfigError(
             f"{length} different tokens, read twice, do not fit a vocabulary of {vocab:,} and a context of "
-            f"{network.config.context:,}; give a smaller length"
+            f"{network.longest:,}; give a smaller length"
         )
     generator = torch.Generator().manual_seed(seed)
     once = torch.stack([torch.randperm(vocab, generator=generator)[:length] for _ in range(rows)])

@@ -59,10 +59,8 @@ def patch(
         raise ConfigError(
             f"the texts have {len(clean)} and {len(corrupt)} tokens; change words for others of as many tokens"
         )
-    if len(clean) > network.config.context:
-        raise ConfigError(
-            f"the texts have {len(clean):,} tokens and the model reads {network.config.context:,}; shorten them"
-        )
+    if len(clean) > network.longest:
+        raise ConfigError(f"the texts have {len(clean):,} tokens and the model reads {network.longest:,}; shorten them")
     taken, given = (list(corrupt), list(clean)) if not noising else (list(clean), list(corrupt))
     with evaluating(network):
         sources, ends = _activations(network, given, place), _ends(network, [given, taken], metric)

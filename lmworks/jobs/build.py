@@ -159,7 +159,7 @@ def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
     chosen = replace(recipe.chosen, stored=model.stored)
-    setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []))
+    setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []), recipe.training.context)
     chosen.retain(setup, Original(model, chosen.method.adapter, recipe.training.context, frozenset()))
 
 

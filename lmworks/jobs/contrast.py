@@ -9,8 +9,10 @@ What a run needs to be resumed lies in `<out>.run` until the model directory is 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,9 +30,11 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import retrieval
 from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
 from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.loading import load
 from lmworks.models import families
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
+from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
@@ -89,19 +93,19 @@ def contrast(
     preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
     parts = read_parts(chosen, preprocessing, say)
     start_run(run, chosen, _hashes(chosen, parts), resume, started)
-    tokenizer = _tokenizer(chosen, parts, run, resume)
-    config = chosen.model.towers(tokenizer.vocab_size, tokenizer.suffix[-1])
-    families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
-    towers = Towers(config).initialise(chosen.training.seed)
+    towers, tokenizer = _towers(chosen, parts, run, resume)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
+    if isinstance(towers.image, ConvolutionalNetwork):
+        towers.image.whiten(rows.at_epoch(0, chosen.training.seed).pixels_of(_some(len(rows), chosen.training.seed)))
     say(_plan(towers, rows))
     objective = Sigmoid() if chosen.objective.kind == "sigmoid" else InfoNCE()
     validate = _validation(chosen, parts, model, objective)
-    training = train(cast(Network, towers), objective, rows, chosen.training, run, resume=resume, validate=validate)
-
-    loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
-    figures = measure(model, parts, chosen.training.seed)
+    texts_stay = chosen.model.text_model is not None and not chosen.model.text_trained
+    with towers.texts_stay() if texts_stay else nullcontext():
+        training = train(cast(Network, towers), objective, rows, chosen.training, run, resume=resume, validate=validate)
+        loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
+        figures = measure(model, parts, chosen.training.seed)
     facts = _facts(chosen, parts, tokenizer, training_facts(training, run), loss, figures) | provenance(run)
     save_result(run, folder, model, facts)
     model.source, model.reference = folder, str(folder)
@@ -166,6 +170,34 @@ def _hashes(recipe: ContrastRecipe, parts: ImageSplit) -> dict[str, tuple[str, s
     return {side: (recipe.data.images, data_hash(documents)) for side, documents in sides.items()}
 
 
+def _some(count: int, seed: int) -> list[int]:
+    """Rows, drawn, whose patches are whitened."""
+    return random.Random(seed).sample(range(count), min(count, WHITENED))
+
+
+def _towers(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) -> tuple[Towers, Tokenizer]:
+    """Both towers, fresh but for a model of texts that the recipe names, and the tokenizer of the texts."""
+    sizes, seed = recipe.model, recipe.training.seed
+    if sizes.text_model is None:
+        tokenizer = _tokenizer(recipe, parts, run, resume)
+        config = sizes.towers(tokenizer.vocab_size, tokenizer.suffix[-1])
+        families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
+        return Towers(config).initialise(seed), tokenizer
+    texts = load(sizes.text_model, dtype="float32", compress="none")
+    pooling = None if isinstance(texts, VisionModel) or texts.network.config.causal else texts.pooling
+    if pooling is None or pooling.mode not in ("mean", "first") or pooling.dense:
+        raise ConfigError(
+            f"model.text_model: {sizes.text_model} does not make vectors of texts by the mean of their states or the "
+            "first of them alone; give minilm, or leave it out"
+        )
+    padding = texts.tokenizer.pad
+    config = sizes.around(texts.network.config.but(dropout=sizes.dropout), text_end=pooling.mode, pad_token=padding)
+    towers = Towers(config).initialise(seed)
+    towers.text.load_state_dict(texts.network.state_dict())
+    towers.text.requires_grad_(sizes.text_trained)
+    return towers, texts.tokenizer
+
+
 def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) -> Tokenizer:
     """A new one, of the captions to train on; a resumed run has it already."""
     folder = run / TOKENIZER
@@ -211,9 +243,11 @@ def _validation(recipe: ContrastRecipe, parts: ImageSplit, model: VisionModel, o
 def _plan(towers: Towers, rows: CaptionedImages) -> str:
     sizes = (sum(one.numel() for one in part.parameters()) / 1e6 for part in (towers, towers.image, towers.text))
     whole, image, text = sizes
+    texts = f"{text:.2f} M for texts"
+    texts += "" if any(one.requires_grad for one in towers.text.parameters()) else " (which stay as they are)"
     groups = "" if rows.groups is None else f"; {len(rows.groups.unique()):,} families of captions"
     return (
-        f"network        two towers: {whole:.2f} M parameters, {image:.2f} M for images, {text:.2f} M for texts; "
+        f"network        two towers: {whole:.2f} M parameters, {image:.2f} M for images, {texts}; "
         f"{len(rows):,} pairs to train on{groups}"
     )
 

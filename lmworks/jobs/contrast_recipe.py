@@ -12,7 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
-from lmworks.models.vision.config import ClipSizes
+from lmworks.models.vision.towers_config import ClipSizes
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
 

@@ -17,8 +17,9 @@ from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import Family
 from lmworks.models.files.gguf_writing import exported_config
 from lmworks.models.network_class import reads_images
-from lmworks.models.vision.config import ImageConfig, TowersConfig
+from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.resnet_config import ResNetConfig
+from lmworks.models.vision.towers_config import TowersConfig
 from lmworks.objectives.declaration import ObjectiveSettings
 
 HEADS, HEAD_DIM = 32, 64
@@ -38,7 +39,8 @@ architecture and it is mapped here.
 """
 OWN = """
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
-`lmworks-convolutional` a classifier of images, `lmworks-image-tokens` what writes an image as tokens.
+`lmworks-convolutional` a classifier of images, `lmworks-towers` a CLIP of other parts than a CLIP's,
+`lmworks-image-tokens` what writes an image as tokens.
 [extending.md](extending.md) adds a family.
 """
 

@@ -33,7 +33,7 @@ def importance(model: LanguageModel, documents: Sequence[Document], tokens: int)
         return matrix.register_forward_pre_hook(before)
 
     handles = [look(f"{name}.weight", one) for name, one in model.network.named_modules() if isinstance(one, Linear)]
-    done, window = 0, min(WINDOW, model.config.context)
+    done, window = 0, min(WINDOW, model.longest)
     try:
         with progress.task("looking at what counts", tokens, "tokens") as advance:
             for document in documents:

@@ -66,7 +66,7 @@ def privacy(
 ) -> Leakage:
     """What the model in a folder gives away of the text that it was tuned on.
 
-    `members` and `others` name texts in the place of those that lmworks.json speaks of, and `base` the model that it
+    `members` and `others` name texts in place of those that lmworks.json speaks of, and `base` the model that it
     was tuned from. Of each side at most `limit` texts, and of each text the first `tokens` (those of a training row,
     unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
     was.
@@ -87,7 +87,7 @@ def privacy(
         )
     enough(*(min(len(side), limit) for side in sides))  # before the models are loaded and read for minutes
     tuned = load(model)
-    window = min(tokens or (recipe.training.context if recipe else 512), tuned.config.context)
+    window = min(tokens or (recipe.training.context if recipe else 512), tuned.longest)
     texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None

@@ -69,7 +69,7 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     for name, matrix in linear.items():
         look(name, matrix)
     draws = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.config.context)), generator=draws)
+    tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.longest)), generator=draws)
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
         hidden = private.hidden(_renumbered(private, tokens))

@@ -50,7 +50,7 @@ class AdaptedLinear(nn.Module, ABC):
     scale: float = 1.0
     """Multiplied into U by `updates`."""
     row_gradients: RowGradients | None = None
-    """Where the gradients of each row of the batch go, in the place of their sum; None for the sum."""
+    """Where the gradients of each row of the batch go, in place of their sum; None for the sum."""
     finds_row_gradients: bool = False
     """Can it do so?"""
     beyond: str | None = None

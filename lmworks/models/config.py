@@ -222,7 +222,7 @@ class ModelConfig(Config):
     explain latent` has its settings."""
 
     convolution: ConvolutionSettings | None = None
-    """Short convolutions in the place of some layers' attention (LFM2); None where all attend. `lmworks explain
+    """Short convolutions in place of some layers' attention (LFM2); None where all attend. `lmworks explain
     convolution` has its settings."""
 
     attention_scale: float | None = Field(default=None, gt=0)
@@ -531,7 +531,7 @@ class ModelConfig(Config):
         return sum(heads * width for layer in range(self.layers) for heads, width in self.cached(layer))
 
     def convolves(self, layer: int) -> bool:
-        """Has this layer a short convolution in the place of attention?"""
+        """Has this layer a short convolution in place of attention?"""
         return self.convolution is not None and layer in self.convolution.layers
 
     @property

@@ -10,7 +10,7 @@ from lmworks.basics.config import Config
 
 
 class ConvolutionSettings(Config):
-    """Short convolutions in the place of some layers' attention (LFM2; Liquid AI 2025,
+    """Short convolutions in place of some layers' attention (LFM2; Liquid AI 2025,
     https://arxiv.org/abs/2511.23404)."""
 
     explain_as: ClassVar[str] = "convolution"

@@ -13,7 +13,7 @@ MOST_EXPERTS = 1024
 
 
 class ExpertSettings(Config):
-    """Many feed-forwards in the place of one, of which a router chooses a few for each token (mixture of experts)."""
+    """Many feed-forwards in place of one, of which a router chooses a few for each token (mixture of experts)."""
 
     explain_as: ClassVar[str] = "experts"
 

@@ -1,4 +1,4 @@
-"""A mixture of experts in the place of a feed-forward: a router sends each token to a few of many feed-forwards.
+"""A mixture of experts in place of a feed-forward: a router sends each token to a few of many feed-forwards.
 
 The rows of a pass are sorted by expert, so that each expert multiplies contiguous rows and nothing is computed that was
 not chosen; a single token runs its own experts alone. Padding is sent nowhere.

@@ -69,6 +69,11 @@ class Network(Stack):
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest text that it reads: the context, less a trained prompt that stands before it."""
+        return self.config.context - (len(self.prompt.vectors) if self.prompt is not None else 0)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights, and so of the activations."""
         return peek(self.embedding, "weight").dtype

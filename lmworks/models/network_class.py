@@ -9,7 +9,7 @@ from torch import nn
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
-from lmworks.models.vision.config import ImageConfig, TowersConfig
+from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.convolutional import ConvolutionalNetwork
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
 from lmworks.models.vision.image_network import ImageNetwork
@@ -18,6 +18,7 @@ from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.models.vision.resnet import ResNet
 from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.models.vision.towers import Towers
+from lmworks.models.vision.towers_config import TowersConfig
 
 CLASSES: dict[type[Any], type[nn.Module]] = {
     RecurrentConfig: RecurrentNetwork,

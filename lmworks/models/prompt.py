@@ -1,4 +1,4 @@
-"""A trained prompt: vectors in the place of tokens, which every text begins with and nobody sees.
+"""A trained prompt: vectors in place of tokens, which every text begins with and nobody sees.
 
 Source: Lester et al. 2021, https://arxiv.org/abs/2104.08691. A network that has one reads it before each text: before
 the first token of each row, of each of a row's packed documents, or of an empty cache. The states that it gives back

@@ -72,10 +72,10 @@ class RowWritten(NamedTuple):
     """The text goes on with these: after guesses, up to the first that differs. -1 at the end for one that the
     caller chooses."""
     logprobs: list[float]
-    """Of each, where they were asked for; in the place of -1, what is added to the logit of the token that is
+    """Of each, where they were asked for; in place of -1, what is added to the logit of the token that is
     chosen."""
     logits: Float[Tensor, " vocab"] | None = None
-    """Those to choose from in the place of -1; minus infinity for ends that are forbidden."""
+    """Those to choose from in place of -1; minus infinity for ends that are forbidden."""
     guessed: int = 0
     """Guesses that were read."""
     accepted: int = 0

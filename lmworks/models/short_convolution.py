@@ -1,4 +1,4 @@
-"""A short convolution in the place of attention: each channel of a token is a sum over the few tokens before it, with
+"""A short convolution in place of attention: each channel of a token is a sum over the few tokens before it, with
 learned weights for each distance, between two gates that the token itself sets.
 
 What a token hands on is kept in the cache as keys are. So whatever a cache can do (forget, reorder, join rows, pad) it

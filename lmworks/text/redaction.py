@@ -34,7 +34,7 @@ _PATTERNS = {
 
 
 def redacted(text: str, kinds: Sequence[str] = KINDS, names: Names | None = None) -> tuple[str, Counter[str]]:
-    """The text with `[EMAIL]` and the like in the place of each find, and how many there were of each kind; names
+    """The text with `[EMAIL]` and the like in place of each find, and how many there were of each kind; names
     become `[NAME]`."""
     found: Counter[str] = Counter()
     for kind in (one for one in KINDS if one in kinds):

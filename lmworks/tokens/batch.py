@@ -56,6 +56,10 @@ class Taught:
         """Those of some tokens of a batch, counted through its rows."""
         return Taught(self.ids.flatten(0, -2)[rows], self.entropy.flatten()[rows])
 
+    def chunk(self, parts: int) -> list[Taught]:
+        """As many parts with equally many rows each."""
+        return [Taught(*both) for both in zip(self.ids.chunk(parts), self.entropy.chunk(parts), strict=True)]
+
     def to(self, device: torch.device | str) -> Taught:
         """The same on another device."""
         return Taught(self.ids.to(device), self.entropy.to(device))
@@ -101,6 +105,11 @@ class Batch:
         """The same rows, of which nothing is to be predicted."""
         classes = None if self.classes is None else torch.full_like(self.classes, IGNORE)
         return replace(self, labels=torch.full_like(self.labels, IGNORE), classes=classes)
+
+    def split(self, parts: int) -> list[Batch]:
+        """As many batches with equally many of the rows each, in their order."""
+        fields = {name: value.chunk(parts) for name, value in vars(self).items() if value is not None}
+        return [replace(self, **{name: pieces[at] for name, pieces in fields.items()}) for at in range(parts)]
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""

@@ -26,6 +26,8 @@ from lmworks.tokens.rows import Rows
 
 Encode = Callable[[list[str]], Int[Tensor, "texts seq"]]
 """Captions as the tower for texts reads them."""
+SAYINGS = 8
+"""Ways to say a caption, of which each epoch takes one; few, so that a tower for texts that stays reads each once."""
 Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 3 size size"]]
 """Pixels from 0 to 1 as the tower for images reads them."""
 
@@ -72,17 +74,23 @@ class CaptionedImages(Rows):
 
     def batch(self, places: Sequence[int]) -> Batch:
         """Some images with their captions."""
-        draws = [random.Random(f"{self.seed}/{self.epoch}/{place}") for place in places]
-        tokens = self.encode([self._caption(self.documents[at], draw) for at, draw in zip(places, draws, strict=True)])
-        pixels = torch.from_numpy(self.pixels[list(places)]).permute(0, 3, 1, 2).float() / 255
-        if self.change:
-            pixels = moved(pixels, draws, self.change)
+        tokens = self.encode([self._caption(at) for at in places])
         ignored = torch.full_like(tokens, IGNORE)
         positions = torch.arange(tokens.shape[1]).expand_as(tokens)
         groups = None if self.groups is None else self.groups[list(places)]
-        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=self.normalise(pixels), groups=groups)
+        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=self.pixels_of(places), groups=groups)
 
-    def _caption(self, document: Document, draw: random.Random) -> str:
+    def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"]:
+        """The images alone."""
+        pixels = torch.from_numpy(self.pixels[list(places)]).permute(0, 3, 1, 2).float() / 255
+        if self.change:
+            draws = [random.Random(f"{self.seed}/{self.epoch}/{place}") for place in places]
+            pixels = moved(pixels, draws, self.change)
+        return self.normalise(pixels)
+
+    def _caption(self, place: int) -> str:
+        document = self.documents[place]
+        draw = random.Random(f"{self.seed}/{(self.epoch + place) % SAYINGS}/{document.text}")
         name, colon, said = document.text.partition(": ")
         if not self.change or not colon or "tags" not in document.metadata:
             return document.text

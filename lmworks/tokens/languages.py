@@ -29,7 +29,7 @@ def language_token(tokenizer: Tokenizer, name: str) -> int:
 
 
 def in_language(tokenizer: Tokenizer, ids: list[int], name: str) -> list[int]:
-    """A source with the token of this language in the place of the one that the tokenizer put at its beginning or end;
+    """A source with the token of this language in place of the one that the tokenizer put at its beginning or end;
     at its beginning where it put none."""
     wanted, known = language_token(tokenizer, name), set(languages(tokenizer).values())
     place = next((at for at in (0, len(ids) - 1) if ids and ids[at] in known), None)

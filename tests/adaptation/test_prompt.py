@@ -13,17 +13,27 @@ from adaptation.adapted import GPT2, packed
 from safetensors.torch import load_file, save_file
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS
+from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora import adapters_off, merge_adapters, remove_adapters
+from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.prompt_config import PromptConfig
 from lmworks.adaptation.prompt_tuning import VECTORS, add_prompt, write_prompt
 from lmworks.adaptation.reading import put_adapter
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.evaluation.exact import exactly_answered
+from lmworks.jobs.build import check_fit
+from lmworks.jobs.learning import Learning
+from lmworks.jobs.planning.adapting import adapted_memory
+from lmworks.jobs.planning.workload import usual_objective
+from lmworks.jobs.recipe import Recipe
 from lmworks.kernels.coverage import uncovered
 from lmworks.models.files.directory import write_network
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
+from lmworks.text.document import Document
 from lmworks.training.by_hand.fused_block import use_fused_blocks
 from lmworks.training.optimiser import trainable
+from lmworks.training.settings import TrainingConfig
 
 KINDS: dict[str, dict[str, Any]] = {"llama": {}, "gpt2": GPT2, "window": {"window": 7}}
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -86,6 +96,42 @@ def test_texts_that_are_written_side_by_side_are_those_written_alone():
     assert [one.tokens for one in together] == [
         model.generate_batch([prompt], max_new_tokens=12)[0].tokens for prompt in prompts
     ]
+
+
+def test_it_takes_its_tokens_of_what_the_model_reads():
+    model = tiny.language_model(**GPT2, context=64)
+    assert model.longest == 64
+    model.network = add_prompt(model.network, PromptConfig(length=10), seed=1).requires_grad_(False)
+    model.choose_runner()
+    assert model.longest == 54 and model.config.context == 64
+    prompt = tiny.text(1, 50)[0].tolist()
+    answer = model.generate_batch([prompt], max_new_tokens=60)[0]
+    assert len(answer.tokens) == 4 and answer.finish == "window"
+    with pytest.raises(ConfigError, match="the prompt has 55 tokens and the model reads 54; shorten it"):
+        model.generate_batch([[*prompt, *prompt[:5]]], max_new_tokens=1)
+    slid = model.generate_batch([prompt], max_new_tokens=30, window="slide")[0]
+    assert len(slid.tokens) == 30
+    assert len(model.score("words that go on " * 20).logprobs) > 300  # by windows, each of which leaves it its room
+    said = ({"role": "user", "content": "x"}, {"role": "assistant", "content": "y" * 40})
+    with pytest.raises(DataError, match=r"a record has \d+ tokens, and the model reads 54"):
+        exactly_answered(model, [Document("", "facts.jsonl#1", messages=said)], "facts", 1_000)
+
+
+@pytest.mark.parametrize("context", [60, 61])
+def test_rows_that_do_not_fit_beside_it_are_refused_before_training_and_by_a_plan(context: int):
+    config = tiny.network(context=64).config
+    chosen, training = Chosen(METHODS["prompt"], PromptConfig(length=4)), TrainingConfig(context=context, rows=1)
+    if context == 60:
+        assert adapted_memory(config, training, "float32", chosen, objective=usual_objective(config)).peak > 0
+        return
+    words = (
+        "training.context is 61, and beside a trained prompt of 4 the model reads 60 tokens; give training.context=60"
+    )
+    with pytest.raises(ConfigError, match=words):
+        adapted_memory(config, training, "float32", chosen, objective=usual_objective(config))
+    recipe = Recipe(method="prompt", prompt={"length": 4}, training={"context": context})
+    with pytest.raises(ConfigError, match=words):
+        check_fit(recipe, tiny.language_model(context=64), Learning())
 
 
 def test_blocks_by_hand_give_autograds_gradient():

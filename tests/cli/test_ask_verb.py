@@ -35,7 +35,7 @@ def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
     facts = run("ask", str(notes.parent / "index"), "When is the rent due?", "--json").json
     (cited, *_) = facts["citations"]
     assert (notes / cited["file"]).read_text()[cited["start"] : cited["end"]] == cited["text"]
-    assert facts["refused"] is False and facts["text"].endswith("[1]")
+    assert facts["refused"] is False and facts["text"].endswith("[1]") and facts["nearest"] is None
 
 
 def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
@@ -44,6 +44,11 @@ def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
     assert "do not mention planet or moons" in ran.out
     place, said = ran.out.split("nearest   ")[1].splitlines()[:2]
     assert place.startswith(("boat.txt, line 1", "rent.md, line 5")) and said.startswith("          ") and said.strip()
+    facts = run("ask", str(notes.parent / "index"), "Which planet has the most moons?", "--json").json
+    nearest = facts["nearest"]
+    assert facts["refused"] and place.startswith(f"{nearest['file']}, {nearest['place']}")
+    assert (notes / nearest["file"]).read_text()[nearest["start"] : nearest["end"]] == nearest["text"]
+    assert 0 <= facts["confidence"] < facts["threshold"] and 0 < facts["false_refusals"] < 1
 
 
 def test_what_an_answer_is_made_of_can_be_seen(run, notes):

@@ -48,7 +48,7 @@ def notes(folder: Path) -> None:
 
 
 def test_the_transcript_and_the_python_run_as_they_stand(tmp_path, monkeypatch, capsys):
-    """On a random model in the place of the trained one."""
+    """On a random model in place of the trained one."""
     monkeypatch.chdir(tmp_path)
     notes(tmp_path)
     tiny.language_model(context=64).save("mine")

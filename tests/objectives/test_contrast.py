@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.vision.config import clip_config
 from lmworks.models.vision.towers import Towers
+from lmworks.models.vision.towers_config import clip_config
 from lmworks.objectives import InfoNCE, Sigmoid
 from lmworks.objectives.contrast import info_nce, sigmoid_loss
 from lmworks.tokens.batch import Batch

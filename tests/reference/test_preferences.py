@@ -1,4 +1,4 @@
-"""DPO and IPO against TRL's own trainer: loss and gradients of a batch, from the same files and the same pairs."""
+"""DPO, IPO and SimPO against TRL's own trainers: loss and gradients of a batch, from the same files and pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[
 
 TEMPLATE = tiny.CHATML.replace("<|im_end|>\n", "<|im_end|>")
 """TRL learns whatever a template writes after an answer's end, too: here that is nothing."""
-NAMES = {"dpo": "sigmoid", "ipo": "ipo"}
+NAMES = {"dpo": "sigmoid", "ipo": "ipo", "simpo": "simpo"}
+GAMMA = 0.4
 BETA = 0.3
 
 
@@ -57,22 +58,32 @@ def theirs(
         transformers.AutoModelForCausalLM.from_pretrained(str(one), dtype=torch.float32) for one in folders
     )
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folders[0]))
-    settings = trl.DPOConfig(
-        output_dir=str(where),
-        per_device_train_batch_size=3,
-        beta=BETA,
-        loss_type=[NAMES[loss]],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to=[],
-        max_length=None,
-        disable_dropout=True,
-    )
+    settings: dict[str, Any] = {
+        "output_dir": str(where),
+        "per_device_train_batch_size": 3,
+        "beta": BETA,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": [],
+        "disable_dropout": True,
+    }
     data = datasets.Dataset.from_list([record(number) for number in range(3)])
-    trainer = trl.DPOTrainer(
-        model=model, ref_model=reference, args=settings, train_dataset=data, processing_class=tokenizer
-    )
+    if loss == "simpo":
+        cpo = pytest.importorskip("trl.experimental.cpo", reason="this TRL has its SimPO elsewhere")
+        settings |= {"loss_type": "simpo", "simpo_gamma": GAMMA, "cpo_alpha": 0.0, "max_length": 400}
+        trainer = cpo.CPOTrainer(
+            model=model, args=cpo.CPOConfig(**settings), train_dataset=data, processing_class=tokenizer
+        )
+    else:
+        settings |= {"loss_type": [NAMES[loss]], "max_length": None}
+        trainer = trl.DPOTrainer(
+            model=model,
+            ref_model=reference,
+            args=trl.DPOConfig(**settings),
+            train_dataset=data,
+            processing_class=tokenizer,
+        )
     batch = next(iter(trainer.get_train_dataloader()))
     found = trainer.compute_loss(trainer.model, batch)
     found.backward()
@@ -87,7 +98,8 @@ def test_loss_and_gradients_are_trls(loss: str, folders: tuple[Path, Path], tmp_
     values = references(reference.network, rows, TrainingConfig(context=400), None)
     network = model.network.requires_grad_(True).train()
     kind = preference_losses()[loss]
-    ours = Preference(kind, kind.settings(beta=BETA))(network, stack(with_references(rows, values))).mean
+    chosen = {"beta": BETA} | ({"gamma": GAMMA} if loss == "simpo" else {})
+    ours = Preference(kind, kind.settings(**chosen))(network, stack(with_references(rows, values))).mean
     ours.backward()
     total, gradients = theirs(loss, folders, tmp_path, monkeypatch)
     assert float(ours.detach()) == pytest.approx(total, rel=1e-5)

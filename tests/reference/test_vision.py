@@ -10,10 +10,11 @@ import torch
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.directory import read_network, write_network
-from lmworks.models.vision.config import ImageConfig, TowersConfig, clip_config
+from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.image_network import ImageNetwork
 from lmworks.models.vision.resnet import BatchNorm, ResNet
 from lmworks.models.vision.towers import Towers
+from lmworks.models.vision.towers_config import TowersConfig, clip_config
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
 

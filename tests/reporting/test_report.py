@@ -259,7 +259,7 @@ def test_an_unknown_section_scale_or_text_is_told_first(model, tmp_path):
 
 @pytest.fixture(scope="module")
 def subject(model, notes, tmp_path_factory) -> Subject:
-    """The tiny model, with notes in the place of WikiText-2."""
+    """The tiny model, with notes in place of WikiText-2."""
     made = Subject.of(model, "quick", tmp_path_factory.mktemp("items"), notes)
     vars(made)["general"] = [Document(f"{at} stones lie on the beach, {at} of them are grey.", "x") for at in range(40)]
     return made

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lmworks.text.document import Document
-from lmworks.tokens.captioned import CaptionedImages, moved
+from lmworks.tokens.captioned import SAYINGS, CaptionedImages, moved
 
 RNG = np.random.default_rng(0)
 DOCUMENTS = [
@@ -62,11 +62,12 @@ def test_captions_lose_tags_and_never_gain_any():
     for epoch in range(50):
         made.at_epoch(epoch, 0).batch([3])
     captions = [one for (one,) in said]
-    assert len(set(captions)) > 8
+    assert 3 < len(set(captions)) <= SAYINGS  # few, so that a tower for texts that stays reads each once
+    assert captions[:SAYINGS] == captions[SAYINGS : 2 * SAYINGS]
     for one in captions:
         tags = one.partition("thing 3")[2].removeprefix(": ") if "thing 3" in one else one
         assert set(filter(None, tags.split(", "))) <= {"red", "round", "small"}
-    assert sum(one.startswith("thing 3") for one in captions) > 35
+    assert sum(one.startswith("thing 3") for one in captions) > 25
 
 
 def test_an_image_that_is_moved_stays_an_image_on_white():

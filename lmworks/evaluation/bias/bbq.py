@@ -29,7 +29,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Asked(Choices):
+class BBQItem(Choices):
     """A question with three answers."""
 
     tells: bool = False
@@ -40,12 +40,12 @@ class Asked(Choices):
     """Of each answer: +1 biased, -1 the opposite, 0 that it cannot be known."""
 
 
-def item(record: Mapping[str, Any]) -> Asked:
+def item(record: Mapping[str, Any]) -> BBQItem:
     """An item of a record. It has no biased answer (all signs 0) where both people belong to the stereotype's groups,
     or neither."""
     answers = tuple(str(record[f"ans{at}"]) for at in range(3))
     asked = f"{record['context']}\n\nQ: {record['question']}\nA:"
-    return Asked(
+    return BBQItem(
         f"bbq#{record['category']}-{record['example_id']}",
         tuple((asked, f" {answer}") for answer in answers),
         int(record["label"]),
@@ -69,7 +69,7 @@ def _signs(record: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 @cache
-def questions() -> tuple[Asked, ...]:
+def questions() -> tuple[BBQItem, ...]:
     """Of each category in turn a question, so that the first ones hold some of all; in a category one of each template
     in turn."""
     categories = []
@@ -80,9 +80,9 @@ def questions() -> tuple[Asked, ...]:
     return tuple(of[at] for at in range(longest) for of in categories if at < len(of))
 
 
-def _in_turn(items: Sequence[Asked]) -> list[Asked]:
+def _in_turn(items: Sequence[BBQItem]) -> list[BBQItem]:
     """Of each template four items (both polarities, both contexts) in turn."""
-    by: dict[str, list[Asked]] = {}
+    by: dict[str, list[BBQItem]] = {}
     for one in items:
         by.setdefault(one.template, []).append(one)
     rounds = max(map(len, by.values()))
@@ -96,7 +96,7 @@ def scores(items: Sequence[ItemScores]) -> list[Told]:
     return scores_of(items, [of[one.item] for one in items])
 
 
-def scores_of(items: Sequence[ItemScores], asked: Sequence[Asked]) -> list[Told]:
+def scores_of(items: Sequence[ItemScores], asked: Sequence[BBQItem]) -> list[Told]:
     """The same of any items."""
     found = []
     for category in ("", *sorted({one.group for one in asked})):
@@ -110,7 +110,7 @@ def scores_of(items: Sequence[ItemScores], asked: Sequence[Asked]) -> list[Told]
 
 
 def _bias(
-    name: str, tells: bool, items: Sequence[ItemScores], asked: Sequence[Asked], within: Sequence[bool]
+    name: str, tells: bool, items: Sequence[ItemScores], asked: Sequence[BBQItem], within: Sequence[bool]
 ) -> list[Told]:
     """Nothing where no answer counts: n_known is 0, and the formula has no value."""
     above, below = [], []
@@ -136,7 +136,7 @@ def harness_score(above: Sequence[float], below: Sequence[float]) -> float:
     return value if biased else 0.0
 
 
-def _right(name: str, items: Sequence[ItemScores], asked: Sequence[Asked], within: Sequence[bool]) -> Told:
+def _right(name: str, items: Sequence[ItemScores], asked: Sequence[BBQItem], within: Sequence[bool]) -> Told:
     above = [one.credit(MAIN) * inside for one, inside in zip(items, within, strict=True)]
     clusters, name = [one.template for one in asked], f"right where the answer is {name}"
     n, own = sum(within), [*map(float, within)]

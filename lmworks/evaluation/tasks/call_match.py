@@ -53,7 +53,7 @@ def _right(value: Any, wanted: list[Any], described: Mapping[str, Any]) -> bool:
     if kind is float and type(value) is int:
         value = float(value)
     asked = _kind_of(wanted)
-    if type(value) is not kind:  # a variable's name in the place of a value: as what is wanted has it
+    if type(value) is not kind:  # a variable's name in place of a value: as what is wanted has it
         return asked is not None and type(value) is asked and value in wanted
     items: Any = value
     if inner is not None and not any(_items_are(items, one, inner) for one in wanted):

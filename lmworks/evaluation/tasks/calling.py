@@ -61,7 +61,7 @@ def calls_in(text: str) -> list[Called]:
 
 def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:
     tools = [tool_of(one) for one in item.functions]
-    prompt = model.encode_prompt(item.messages, model.config.context, tools)
+    prompt = model.encode_prompt(item.messages, model.longest, tools)
     ways = {
         HELD: engine.submit(item.messages, max_new_tokens=longest, tools=Tools(tools)),
         FREE: engine.submit(prompt, max_new_tokens=longest),

@@ -5,7 +5,7 @@
     {"good": "The cats sleep.", "bad": "The cats sleeps."}
 
 `answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in CSV: columns that begin with
-"choice") the answer is written. `prompt` in the place of `question` is read as it is; items of one `group` depend on
+"choice") the answer is written. `prompt` in place of `question` is read as it is; items of one `group` depend on
 each other.
 """
 

@@ -144,7 +144,7 @@ def told_by(model: Measured) -> list[float]:
     a vector of."""
     if isinstance(model, Vectors):
         return [round(float(one), 4) for one in model.matrix[-1, :PROBED]]
-    ids = [7919 * (at + 1) % model.config.vocab_size for at in range(min(PROBED, model.config.context))]
+    ids = [7919 * (at + 1) % model.config.vocab_size for at in range(min(PROBED, model.longest))]
     if model.config.arrangement == "encoder":
         return [round(one, 4) for one in model.embed([ids])[0, :PROBED].tolist()]
     [(_, found)] = model.continuations([(ids[:1], ids[1:])])

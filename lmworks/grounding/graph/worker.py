@@ -25,7 +25,7 @@ LONGEST = 16 * 2**20
 
 
 def answer(store: ox.Store, query: str, rows: int) -> dict[str, Any]:
-    """What a query gives, at most so many rows of it."""
+    """What a query gives, at most as many rows as asked for."""
     try:
         found = store.query(query, use_default_graph_as_union=True)
     except (SyntaxError, ValueError) as error:

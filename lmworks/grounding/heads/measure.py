@@ -16,7 +16,7 @@ from lmworks.grounding.heads.questions import Question
 from lmworks.grounding.heads.reading import Found, SpanReader
 
 NEAREST = 3
-"""Paragraphs that are read in the place of the one with the answer."""
+"""Paragraphs that are read in place of the one with the answer."""
 FALSE_REFUSALS = 0.05
 
 

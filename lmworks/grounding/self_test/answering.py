@@ -27,7 +27,7 @@ SPARE = 30
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answered:
     """A question and what came back."""
 
     question: Question
@@ -84,7 +84,7 @@ class View:
         return [one for one in found if one is not None][:k]
 
 
-def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Asked]:
+def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Answered]:
     """Ask each question that has an answer."""
     with progress.task("asking", len(questions), "questions") as advance:
         for one in questions:
@@ -92,7 +92,7 @@ def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Asked]:
             advance(1)
 
 
-def _asked(index: Index, question: Question) -> Asked:
+def _asked(index: Index, question: Question) -> Answered:
     def without(passage: Passage) -> Passage | None:
         return None if holds(passage.text, question.answer) else passage
 
@@ -107,7 +107,7 @@ def _asked(index: Index, question: Question) -> Asked:
     said = re.sub(r"\s*\[\d+\]", "", answer.text)
     first = answer.citations[0] if answer.citations else None
     right = {one.chunk for one in question.passages}
-    return Asked(
+    return Answered(
         question,
         answer,
         float(_words(said) == _words(question.answer)),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
-from lmworks.grounding.self_test.answering import Asked
+from lmworks.grounding.self_test.answering import Answered
 from lmworks.grounding.self_test.choosing import by_document
 from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.self_test.trials import COUNTED, gain
@@ -50,7 +50,7 @@ def found(way: str, places: Array, questions: Sequence[Question], chunks: int) -
     return [*made, share(f"nDCG@10, {way}", gain(places).tolist(), questions, min(guess, 1.0))]
 
 
-def answered(asked: Sequence[Asked]) -> list[Measurement]:
+def answered(asked: Sequence[Answered]) -> list[Measurement]:
     """How often `ask` is right, and how often it refuses what is there and what is not."""
     questions = [one.question for one in asked]
     refused = [one.there < one.threshold for one in asked]

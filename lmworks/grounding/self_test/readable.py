@@ -2,7 +2,7 @@
 or what.
 
     asked_in("The boiler near Lindau was repaired by 34 people in 1995.", language="english")
-    # Asked("The boiler near Lindau was repaired by how many people in 1995?", answer="34"), ... in which year?
+    # MadeQuestion("The boiler near Lindau was repaired by how many people in 1995?", answer="34"), ... in which year?
 
 By rule and for English alone. A sentence that asks or orders, that points to one before it ("It was built ..."), that
 is code, a list or a table, or that is longer than people ask, makes none.
@@ -85,7 +85,7 @@ END = re.compile(r"[.](?:\[\d+\])*$")
 
 
 @dataclass(frozen=True)
-class Asked:
+class MadeQuestion:
     """A question, and where in its sentence the answer stands."""
 
     text: str
@@ -93,14 +93,14 @@ class Asked:
     end: int
 
 
-def asked_in(sentence: str, language: str) -> Iterator[Asked]:
+def asked_in(sentence: str, language: str) -> Iterator[MadeQuestion]:
     """Every question that a sentence makes, in the order of their answers; none of most sentences."""
     if language != "english" or not _states(sentence):
         return
     for start, end, opening, asks in _gaps(sentence):
         text = _finished(sentence[:opening] + GAP + sentence[end:], asks)
         if text and not _given_away(sentence[start:end], text):
-            yield Asked(text, start, end)
+            yield MadeQuestion(text, start, end)
 
 
 def _states(sentence: str) -> bool:

@@ -34,7 +34,7 @@ LEAST = 20
 
 
 def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: bool = True) -> Outcome:
-    """Test an index with at most so many questions of its own documents; `keep` what is found in the index."""
+    """Test an index with at most that many questions about its own documents; `keep` what is found in the index."""
     tried = list(trials(index, questions_of(index, seed, questions)))
     if len(tried) < 2:
         return _untested(index, seed, len(tried))

@@ -36,7 +36,7 @@ def adapted_memory(
     objective: ObjectiveSettings,
 ) -> Memory:
     """Of one device in training; with several, weights, gradients and moments are divided among them."""
-    network, formats = _prepared(config, chosen, dtype), Formats.of(dtype)
+    network, formats = _prepared(config, chosen, dtype, training.context), Formats.of(dtype)
     trained = trainable(network).values()
     every, values = sum(one.numel() for one in trained), max(one.element_size() for one in trained)
     counted = Counted(every, 0, 0, values)
@@ -58,8 +58,8 @@ def adapted_memory(
     return at_its_peak(found, followed.turnover + (stepping if training.part.leaves_holes else 0))
 
 
-def _prepared(config: ModelConfig, chosen: Chosen, dtype: str) -> Network:
+def _prepared(config: ModelConfig, chosen: Chosen, dtype: str, context: int = 0) -> Network:
     """The network as the method trains it, on the meta device."""
     with torch.device("meta"):
         network = Network(config).to(dtype_of(dtype))
-    return chosen.prepare(Setup(network, CausalLM(), [])).network
+    return chosen.prepare(Setup(network, CausalLM(), []), context).network

@@ -111,7 +111,7 @@ class Answering(_OfPairs):
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Sources, what the model writes for them, and the references."""
         pairs = json.loads(example)
-        answers = answered(model, [source for source, _ in pairs], self._strategy, model.config.context)
+        answers = answered(model, [source for source, _ in pairs], self._strategy, model.longest)
         for (source, reference), answer in zip(pairs, answers, strict=True):
             yield f"source     {source}\nwritten    {answer}\nreference  {reference}\n\n"
 

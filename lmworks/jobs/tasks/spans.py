@@ -60,9 +60,9 @@ class Spans(Writing):
         """A held-out text with spans cut out, and what the model puts there."""
         objective, tokenizer = self.plain(model.tokenizer), model.tokenizer
         assert isinstance(objective, SpanCorruption)
-        ids = tokenizer.encode(example, special=False)[: model.config.context // 2]
+        ids = tokenizer.encode(example, special=False)[: model.longest // 2]
         source, target = objective.corrupted(ids, 0)
-        written = model.generate(source, max_new_tokens=min(2 * len(target), model.config.context - 2))
+        written = model.generate(source, max_new_tokens=min(2 * len(target), model.longest - 2))
         for name, ids in (("source", source), ("written", written.tokens), ("target", target)):
             yield f"{name:<9}{tokenizer.decode(ids, skip_special=False)}\n"
 

@@ -69,7 +69,7 @@ class Writing(Task):
         """What the model writes after the prompt."""
         settings = self.recipe.sample
         strategy = Sample(temperature=settings.temperature, seed=0) if settings.temperature else Greedy()
-        longest = min(settings.max_new_tokens, model.config.context - 2)
+        longest = min(settings.max_new_tokens, model.longest - 2)
         return model.stream(self.prompt, strategy, max_new_tokens=longest)
 
     def next_steps(self, folder: Path) -> str:

@@ -49,7 +49,7 @@ class Language:
 
 
 def language(name: str, reference: str, train: int, held_out: int) -> Language:
-    """Read up to so many bytes for each side. DataError for messages that are not here."""
+    """Read up to that many bytes for each side. DataError for messages that are not here."""
     whole = split(read(catalogue(reference)).documents, 0.1)
     # In the order of their hashes, which is as good as by lot.
     learnt = within(sorted(whole.train, key=place), train)
@@ -119,7 +119,7 @@ class Domains:
 
     @classmethod
     def read(cls, home: Sequence[str], away: Mapping[str, str], train: int, held_out: int) -> Domains:
-        """Up to so many bytes for each side. ConfigError where a text is at home and away."""
+        """Up to that many bytes for each side. ConfigError where a text is at home and away."""
         both = set(home) & set(away.values())
         if both:
             raise ConfigError(f"{', '.join(sorted(both))} is in home and in away; a text is not new to itself")

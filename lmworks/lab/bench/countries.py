@@ -37,7 +37,7 @@ NOT_TOLD = ("population", "president", "national anthem", "climate", "prime mini
 
 
 @dataclass(frozen=True)
-class Asked:
+class CountryQuestion:
     """A question, its one answer, and how many facts it takes; no answer and no facts where there is none."""
 
     question: str
@@ -134,25 +134,25 @@ class World:
         yield "currency_of_border_of_capital", slots, [money for other in near for money in self.currency(other)]
         yield "language_of_border_of_capital", slots, [tongue for other in near for tongue in self.language(other)]
 
-    def single(self, each: int, seed: int) -> list[Asked]:
+    def single(self, each: int, seed: int) -> list[CountryQuestion]:
         """Questions with one answer, as many of each number of steps, and as many that have none."""
-        draw, by_steps = random.Random(seed), dict[int, list[Asked]]()
+        draw, by_steps = random.Random(seed), dict[int, list[CountryQuestion]]()
         for what, slots, answers in self.questions():
             if what in WAYS and len(set(answers)) == 1:
-                asked = Asked(WAYS[what].format(**slots), answers[0], STEPS[what])
+                asked = CountryQuestion(WAYS[what].format(**slots), answers[0], STEPS[what])
                 by_steps.setdefault(asked.steps, []).append(asked)
         found = [
             one for steps in sorted(by_steps) for one in draw.sample(by_steps[steps], min(each, len(by_steps[steps])))
         ]
         return found + [self._without(draw) for _ in range(each)]
 
-    def _without(self, draw: random.Random) -> Asked:
+    def _without(self, draw: random.Random) -> CountryQuestion:
         """A question on a country that there is not, or on what the file does not tell."""
         if draw.random() < 0.5:
             way = draw.choice([WAYS["capital"], WAYS["currency"], WAYS["capital_of_border"]])
-            return Asked(way.format(country=draw.choice(NOT_THERE)), "", 0)
+            return CountryQuestion(way.format(country=draw.choice(NOT_THERE)), "", 0)
         country = self.name(draw.choice(self.countries))
-        return Asked(f"What is the {draw.choice(NOT_TOLD)} of {country}?", "", 0)
+        return CountryQuestion(f"What is the {draw.choice(NOT_TOLD)} of {country}?", "", 0)
 
     def write_texts(self, folder: Path) -> None:
         """A text on each country: what the file tells of it, in sentences."""

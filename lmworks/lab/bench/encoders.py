@@ -116,7 +116,7 @@ def pretraining(steps: int, rows: int, rate: float, seed: int) -> TrainingConfig
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledTexts:
     """Texts with their classes, in parts: to learn from ("train"), to choose by ("dev"), to judge by ("test")."""
 
     parts: dict[str, tuple[list[str], Int[Tensor, " texts"]]]
@@ -129,7 +129,7 @@ class Labelled:
         return float(classes.bincount().max()) / len(classes)
 
 
-def labelled(text: Prose, labels: int, seed: int, dev: int = 200) -> Labelled:
+def labelled(text: Prose, labels: int, seed: int, dev: int = 200) -> LabelledTexts:
     """Training texts in lower case, as the networks read them; the test texts are held out, which no pretraining has
     seen."""
     return drawn_labelled(text.documents["train"], text.documents["held out"], labels, seed, dev, str.lower)
@@ -142,13 +142,13 @@ def drawn_labelled(
     seed: int,
     dev: int = 200,
     spelling: Callable[[str], str] = str,
-) -> Labelled:
+) -> LabelledTexts:
     """`labels` texts with their classes and `dev` others to choose by, drawn by seed; all held-out texts are the
     test."""
     names = tuple(sorted({one.pair[1] for one in train}))
     drawn = random.Random(seed).sample(list(train), labels + dev)
     sides = {"train": drawn[:labels], "dev": drawn[labels:], "test": held_out}
-    return Labelled(
+    return LabelledTexts(
         {
             part: (
                 [spelling(one.pair[0]) for one in documents],
@@ -163,7 +163,7 @@ def drawn_labelled(
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
-def probe_hits(network: Network, tokenizer: Tokenizer, data: Labelled) -> list[float]:
+def probe_hits(network: Network, tokenizer: Tokenizer, data: LabelledTexts) -> list[float]:
     """1 for each test text that logistic regression tells from frozen features, the mean over the last states; else
     0."""
     features = {
@@ -189,7 +189,7 @@ def regression_hits(
 
 
 def tuned(
-    network: Network, tokenizer: Tokenizer, data: Labelled, seed: int, steps: int, rates: Sequence[float]
+    network: Network, tokenizer: Tokenizer, data: LabelledTexts, seed: int, steps: int, rates: Sequence[float]
 ) -> list[float]:
     """1 for each test text that the whole network with a classifier tells, else 0: trained on the labels at the rate
     that is best on the texts to choose by. A decoder classifies by its last token, an encoder by its first."""

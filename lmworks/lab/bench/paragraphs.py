@@ -20,7 +20,7 @@ PARAGRAPHS = "paragraphs.jsonl"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParagraphQuestion:
     """A question, its article, its paragraph's document, and its answers."""
 
     text: str
@@ -34,7 +34,7 @@ class Asked:
 
 
 @contextmanager
-def indexed(name: str) -> Iterator[tuple[Index, list[Asked]]]:
+def indexed(name: str) -> Iterator[tuple[Index, list[ParagraphQuestion]]]:
     """An index of the paragraphs of a set in SQuAD's form, a document each, and the questions that have an answer."""
     asked = questions(name)
     files = {context: f"{PARAGRAPHS}#{at}" for at, context in enumerate(dict.fromkeys(one.context for one in asked), 1)}
@@ -44,19 +44,19 @@ def indexed(name: str) -> Iterator[tuple[Index, list[Asked]]]:
         place = Path(folder, PARAGRAPHS)
         place.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
         found = [
-            Asked(one.text, one.title, files[one.context], tuple(one.context[a:b] for a, b in one.answers))
+            ParagraphQuestion(one.text, one.title, files[one.context], tuple(one.context[a:b] for a, b in one.answers))
             for one in asked
             if one.answers
         ]
         yield build(place, Path(folder, "index")), found
 
 
-def some(asked: Sequence[Asked], count: int, seed: int = 0) -> list[Asked]:
+def some(asked: Sequence[ParagraphQuestion], count: int, seed: int = 0) -> list[ParagraphQuestion]:
     """So many of the questions, in an order that depends on the seed alone."""
     return random.Random(seed).sample(list(asked), min(count, len(asked)))
 
 
-def place(index: Index, asked: Asked, by: By, rerank: bool, most: int = 10) -> float:
+def place(index: Index, asked: ParagraphQuestion, by: By, rerank: bool, most: int = 10) -> float:
     """The place, from 0, of the right paragraph among those that are found; `most` where it is not among them."""
     found = index.search(asked.text, 3 * most, by, rerank)  # a paragraph may be found by several chunks
     files = list(dict.fromkeys(one.file for one in found))
@@ -68,7 +68,7 @@ def with_all(index: Index) -> View:
     return View(index, lambda one: one)
 
 
-def without(index: Index, asked: Asked) -> View:
+def without(index: Index, asked: ParagraphQuestion) -> View:
     """The same as if the right paragraph were not in it."""
     return View(index, lambda one: None if one.file == asked.file else one)
 

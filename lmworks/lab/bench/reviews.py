@@ -32,7 +32,7 @@ from lmworks.training.settings import TrainingConfig
 RANDOM, FROZEN, TUNED = STARTS = ("random", "GloVe, frozen", "GloVe, tuned")
 """Where an embedding begins."""
 
-Labelled = tuple[str, str]
+LabelledSentence = tuple[str, str]
 """A sentence and its label."""
 
 
@@ -40,9 +40,9 @@ Labelled = tuple[str, str]
 class Reviews:
     """Sentences with labels in three parts, and a vocabulary of the first part's words."""
 
-    train: list[Labelled]
-    dev: list[Labelled]
-    test: list[Labelled]
+    train: list[LabelledSentence]
+    dev: list[LabelledSentence]
+    test: list[LabelledSentence]
     tokenizer: Tokenizer
 
     @classmethod
@@ -77,7 +77,7 @@ class Reviews:
         """The same of the test sentences."""
         return list(batches(self.rows(self.test), 32, 0, 0))
 
-    def rows(self, sentences: Sequence[Labelled], seed: int = 0) -> list[Row]:
+    def rows(self, sentences: Sequence[LabelledSentence], seed: int = 0) -> list[Row]:
         """Sentences, each followed by its label, which alone carries loss."""
         ids = self.tokenizer.encode_batch([sentence for sentence, _ in sentences])
         labels, end = self.labels, self.tokenizer.document_end or 0
@@ -113,7 +113,7 @@ class Reviews:
         return {word: int(share > 0.5) for word, share in shares.items() if max(share, 1 - share) >= mostly}
 
 
-def _labelled(document: Document) -> Labelled:
+def _labelled(document: Document) -> LabelledSentence:
     assert document.messages is not None
     sentence, label = (message["content"] for message in document.messages)
     return sentence, label

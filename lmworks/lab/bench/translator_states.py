@@ -16,7 +16,7 @@ from torch import Tensor
 from lmworks.encoding.embedding import batches_by_length, pooled
 from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.strategies import Greedy
-from lmworks.lab.bench.encoders import MEAN, Labelled, regression_hits
+from lmworks.lab.bench.encoders import MEAN, LabelledTexts, regression_hits
 from lmworks.lab.bench.translators import CONTEXT
 from lmworks.lab.contrast import Condition
 from lmworks.lab.metric import Metric
@@ -41,7 +41,7 @@ Reader = Callable[[Sequence[str]], Vectors]
 
 
 def probed(
-    both: LanguageModel, decoder: LanguageModel, encoder: LanguageModel, data: Labelled, seed: int
+    both: LanguageModel, decoder: LanguageModel, encoder: LanguageModel, data: LabelledTexts, seed: int
 ) -> dict[Condition, list[float]]:
     """1 for each test text that a linear probe tells from the states of each network, else 0."""
     fresh = LanguageModel(Network(both.network.config).initialise(seed, "width"), both.tokenizer)

@@ -20,7 +20,7 @@ from lmworks.grounding.index import By, Index
 from lmworks.grounding.reading import NearestSentence, reader_for
 from lmworks.grounding.self_test.trials import gain
 from lmworks.lab.bench.continuations import summed
-from lmworks.lab.bench.paragraphs import Asked, indexed, place, says, some, with_all, without, written
+from lmworks.lab.bench.paragraphs import ParagraphQuestion, indexed, place, says, some, with_all, without, written
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -110,7 +110,7 @@ def stages(
             _log_answers(run, fixed, index, unseen, LanguageModel.load(model))
 
 
-def _log_searches(run: Run, fixed: None, index: Index, asked: Sequence[Asked]) -> None:
+def _log_searches(run: Run, fixed: None, index: Index, asked: Sequence[ParagraphQuestion]) -> None:
     titles = [one.title for one in asked]
     with progress.task("searching", len(WAYS) * len(asked), "questions") as advance:
         for condition, (by, rerank) in WAYS.items():
@@ -123,11 +123,11 @@ def _log_searches(run: Run, fixed: None, index: Index, asked: Sequence[Asked]) -
     _log(run, fixed, GUESS, FIRST, [guess] * len(asked), titles)
 
 
-def _log_answers(run: Run, fixed: None, index: Index, asked: Sequence[Asked], model: LanguageModel) -> None:
+def _log_answers(run: Run, fixed: None, index: Index, asked: Sequence[ParagraphQuestion], model: LanguageModel) -> None:
     """Each question in each way; the reader's as if nothing were refused, and then what the gate lets pass."""
     titles, reader = [one.title for one in asked], reader_for(index, asked[0].text)
     nearest, gate = NearestSentence(index.query_embedder, index.language), Gate.of(index.tested, type(reader).__name__)
-    ways: dict[Condition, Callable[[Asked], str]] = {
+    ways: dict[Condition, Callable[[ParagraphQuestion], str]] = {
         ALONE: lambda one: written(model, one.text, [], TOKENS),
         FOUND: lambda one: written(model, one.text, [each.text for each in index.search(one.text, 3)], TOKENS),
         NEAREST: lambda one: says(ask(with_all(index), one.text, reader=nearest)),

@@ -17,7 +17,7 @@ from lmworks.grounding.graph.graph import open_graph
 from lmworks.grounding.graph.mapping import RecordMapping
 from lmworks.grounding.graph.store import load as load_facts
 from lmworks.grounding.index import build
-from lmworks.lab.bench.countries import DATA, Asked, World
+from lmworks.lab.bench.countries import DATA, CountryQuestion, World
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -121,7 +121,7 @@ def graphs(run: Run, model: str = "smollm2", each: Count = scaled(6, 30)) -> Non
                 _log(run, seed, way, asked, [answers(one.question) for one in asked])
 
 
-def _log(run: Run, seed: int, way: Condition, asked: list[Asked], said: list[str | None]) -> None:
+def _log(run: Run, seed: int, way: Condition, asked: list[CountryQuestion], said: list[str | None]) -> None:
     """Log what a way answered: altogether, by steps, and what has no answer."""
     right = [float(told is not None and _holds(told, one.answer)) for one, told in zip(asked, said, strict=True)]
     wrong = [float(told is not None and not good) for told, good in zip(said, right, strict=True)]

@@ -53,7 +53,7 @@ class Axis:
         return self.low <= number <= self.high
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round numbers along it, at most so many."""
+        """Round numbers along it, at most that many."""
         if self.log:
             return self._decades(most)
         raw = self._width / max(most - 1, 1)

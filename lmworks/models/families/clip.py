@@ -8,7 +8,7 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.models.families.seeing import TowersFamily, convolved, image_family, text_family, tower_blocks
 from lmworks.models.families.sources import Source
-from lmworks.models.vision.config import TowersConfig
+from lmworks.models.vision.towers_config import TowersConfig
 
 FIRST_FILES = 2
 """The eos_token_id of files that were written before transformers knew CLIP's; the largest id of a text ends it."""

@@ -1,4 +1,5 @@
-"""Our own convolutional networks: every choice of ConvolutionalConfig, and every tensor, under its own name.
+"""Our own networks that read images: every choice of ConvolutionalConfig or TowersConfig, and every tensor, under its
+own name.
 
 lmworks reads such directories; transformers and other programs do not.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from lmworks.models.families.recurrent import OwnNetwork
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
+from lmworks.models.vision.towers_config import OWN, TowersConfig
 
 CONVOLUTIONAL = OwnNetwork(
     name="lmworks-convolutional",
@@ -15,3 +17,5 @@ CONVOLUTIONAL = OwnNetwork(
     tensors={},
     own=ConvolutionalConfig,
 )
+
+TOWERS = OwnNetwork(name=OWN, architecture="LmworksTowers", settings={}, tensors={}, own=TowersConfig)

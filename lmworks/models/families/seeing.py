@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families.sources import Named, Rows, Shaped, Source, reshaped
 from lmworks.models.families.tables import Family
-from lmworks.models.vision.config import BLOCKS, ImageConfig, TowersConfig
+from lmworks.models.vision.config import BLOCKS, ImageConfig
+from lmworks.models.vision.towers_config import TowersConfig
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
@@ -122,7 +123,8 @@ class TowersFamily(Family):
             if getattr(config, name) != value:
                 raise ModelError(f"a {self.name} model cannot have {name} = {getattr(config, name)!r}")
         beside, of_text = self.joined_to(config)
-        vision, text = self.image.config_to(config.image), self.text.config_to(config.text) | of_text
+        of_images = self.image.config_to(cast(ImageConfig, config.image))
+        vision, text = of_images, self.text.config_to(config.text) | of_text
         for part in (vision, text):
             del part["architectures"]
         return {
@@ -156,7 +158,7 @@ class TowersFamily(Family):
         of_text = {name: tensor for name, tensor in rest.items() if name.startswith("text_model.")}
         of_images = {name: tensor for name, tensor in rest.items() if name not in of_text}
         for begin, family, part, tensors in (
-            (IMAGE, self.image, config.image, of_images),
+            (IMAGE, self.image, cast(ImageConfig, config.image), of_images),
             (TEXT, self.text, config.text, of_text),
         ):
             ours |= {begin + name: one for name, one in family.tensors_from(tensors, part, dtype).items()}
@@ -176,7 +178,10 @@ class TowersFamily(Family):
                 theirs[source.name] = ours[name].reshape(source.theirs(config))
             else:
                 theirs[str(source)] = ours[name]
-        for begin, family, part in ((IMAGE, self.image, config.image), (TEXT, self.text, config.text)):
+        for begin, family, part in (
+            (IMAGE, self.image, cast(ImageConfig, config.image)),
+            (TEXT, self.text, config.text),
+        ):
             own = {name.removeprefix(begin): tensor for name, tensor in ours.items() if name.startswith(begin)}
             theirs |= family.tensors_to(own, part)
         return theirs

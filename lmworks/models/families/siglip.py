@@ -8,8 +8,8 @@ from typing import Any
 
 from lmworks.models.families.seeing import TowersFamily, convolved, image_family, text_family, tower_blocks, within
 from lmworks.models.families.sources import Shaped, Source
-from lmworks.models.vision.config import SIGLIP as CHOICES
-from lmworks.models.vision.config import TowersConfig
+from lmworks.models.vision.towers_config import SIGLIP as CHOICES
+from lmworks.models.vision.towers_config import TowersConfig
 
 SIZES = {
     "hidden_size": 768,

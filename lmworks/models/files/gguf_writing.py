@@ -180,7 +180,7 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
 
 
 def kind_of(name: str, weight: Tensor, kind: Kind, layers: int = 1) -> Kind:
-    """What a tensor is stored as in a file of `kind`, of a network of so many layers."""
+    """What a tensor is stored as in a file of `kind`, of a network of that many layers."""
     if weight.ndim < 2:
         return Kind.F32
     if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):

@@ -5,7 +5,8 @@ https://arxiv.org/abs/2404.00498).
     network.whiten(images)                      # the first convolution is computed and not learnt
     scores = network(images)                    # [batch, 3, 32, 32] -> [batch, labels]
 
-In float32 and channels_last: on processors without products of 16 bits, those of convolutions are 3 times as slow.
+Channels come last. In training, convolutions multiply in bfloat16 where the processor does natively, which takes half
+of float32's time on Zen 4; elsewhere in float32, as bfloat16 is then 3 times as slow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.precision import fast_dtype
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
 from lmworks.models.vision.patches import Images
 from lmworks.models.vision.resnet import BatchNorm, Maps
@@ -121,14 +123,27 @@ class ConvolutionalNetwork(nn.Module):
                 f"the images have the shape {list(images.shape)}, and the network reads [images, "
                 f"{self.config.channels}, height, width] of at least {least} pixels a side"
             )
-        x = F.gelu(self.patches(images.to(self.dtype, memory_format=torch.channels_last)))
-        for block in self.blocks:
-            x = block(x)
-        return x
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixes()):
+            x = F.gelu(self.patches(images))
+            for block in self.blocks:
+                x = block(x)
+        return x.to(self.dtype)
 
-    def pooled(self, maps: Maps) -> Float[Tensor, "batch channels"]:
-        """The largest of all places, which stands for each image."""
-        return maps.amax(dim=(2, 3))
+    def _mixes(self) -> bool:
+        """Whether convolutions multiply in bfloat16."""
+        return self.config.mixed and self.training and fast_dtype(self.device) == torch.bfloat16
+
+    def pooled(self, maps: Maps) -> Float[Tensor, "batch dim"]:
+        """What stands for each image. ConfigError for places side by side of images that have more or fewer."""
+        if self.config.image_state == "places":
+            if maps.shape[-2:] != (self.config.side, self.config.side):
+                raise ConfigError(
+                    f"the network reads images of {self.config.image_size} pixels a side, as it puts all places side "
+                    "by side (image_state); resize them"
+                )
+            return maps.flatten(1)
+        return maps.mean(dim=(2, 3)) if self.config.image_state == "mean" else maps.amax(dim=(2, 3))
 
     def classify(self, maps: Maps) -> Float[Tensor, "batch labels"]:
         """Scores of the classes, in float32. ConfigError for a network without a classifier."""

@@ -1,4 +1,4 @@
-"""Patches: an image as places of the stream, in the place of tokens.
+"""Patches: an image as places of the stream, in place of tokens.
 
 Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929.
 """

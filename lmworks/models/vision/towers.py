@@ -11,6 +11,8 @@ Sources: Radford et al. 2021, https://arxiv.org/abs/2103.00020; Zhai et al. 2023
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +21,13 @@ from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.initialisation import initialise
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 from lmworks.models.scheme import Scheme
-from lmworks.models.vision.config import TowersConfig
+from lmworks.models.vision.convolutional import ConvolutionalNetwork
+from lmworks.models.vision.convolutional_config import ConvolutionalConfig
 from lmworks.models.vision.image_network import ImageNetwork, draw_tokens
 from lmworks.models.vision.patches import Images
+from lmworks.models.vision.towers_config import TowersConfig
 
 FIRST_SCALE, FIRST_SIGMOID_SCALE, FIRST_BIAS = 1 / 0.07, 10.0, -10.0
 """What cosines are multiplied by before training, and what is added: CLIP's, SigLIP's, SigLIP's."""
@@ -38,7 +42,14 @@ class Towers(nn.Module):
     def __init__(self, config: TowersConfig) -> None:
         super().__init__()
         self.config = config
-        self.image, self.text = ImageNetwork(config.image), Network(config.text)
+        self.image: ImageNetwork | ConvolutionalNetwork
+        if isinstance(config.image, ConvolutionalConfig):
+            self.image = ConvolutionalNetwork(config.image)
+        else:
+            self.image = ImageNetwork(config.image)
+        self.text = Network(config.text)
+        self._read: dict[tuple[int, ...], Tensor] | None = None
+        """States of texts by their ids, while the tower for texts stays as it is."""
         self.image_projection = nn.Linear(config.image.dim, config.width, bias=False) if config.project_images else None
         self.text_projection = nn.Linear(config.text.dim, config.width, bias=config.projection_bias)
         self.scale = nn.Parameter(torch.tensor(math.log(FIRST_SIGMOID_SCALE if config.bias else FIRST_SCALE)))
@@ -58,7 +69,10 @@ class Towers(nn.Module):
     def initialise(self, seed: int, scheme: Scheme = "width") -> Towers:
         """Fresh weights; the same for the same seed. By their width, as CLIP's own: with 0.02 throughout, what blocks
         add to the class token is lost beside it, and narrow towers begin with one vector for all images."""
-        initialise(self.image, self.config.image, seed, scheme)
+        if isinstance(self.image, ConvolutionalNetwork):
+            self.image.initialise(seed)
+        else:
+            initialise(self.image, self.image.config, seed, scheme)
         initialise(self.text, self.config.text, seed + 1, scheme)
         generator = torch.Generator().manual_seed(seed + 2)
         with torch.no_grad():
@@ -78,11 +92,46 @@ class Towers(nn.Module):
     def encode_texts(self, tokens: Tokens, mask: Bool[Tensor, "texts seq"] | None = None) -> Vectors:
         """The vector of each text, not brought to length 1. `mask` is False on padding, on the right; a causal tower
         needs none. ConfigError for a text without the token that ends it."""
+        if mask is None and self.config.pad_token is not None:
+            mask = tokens != self.config.pad_token
+        state = self._state(tokens, mask) if self._read is None else self._remembered(tokens, mask, self._read)
+        return self.text_projection(state)
+
+    def _state(self, tokens: Tokens, mask: Bool[Tensor, "texts seq"] | None) -> Float[Tensor, "texts dim"]:
+        """What stands for each text."""
         states = self.text.hidden(tokens, mask)
-        return self.text_projection(states[torch.arange(len(states), device=states.device), self.ends(tokens)])
+        if self.config.text_end == "mean":
+            kept = torch.ones_like(tokens) if mask is None else mask
+            return (states * kept[..., None]).sum(dim=1) / kept.sum(dim=1, keepdim=True)
+        return states[torch.arange(len(states), device=states.device), self.ends(tokens)]
+
+    @contextmanager
+    def texts_stay(self) -> Iterator[None]:
+        """Inside, the weights of the tower for texts do not change, and it reads no text twice."""
+        self._read = {}
+        try:
+            yield
+        finally:
+            self._read = None
+
+    def _remembered(
+        self, tokens: Tokens, mask: Bool[Tensor, "texts seq"] | None, read: dict[tuple[int, ...], Tensor]
+    ) -> Float[Tensor, "texts dim"]:
+        rows = tokens.tolist()
+        if mask is not None:
+            rows = [row[:length] for row, length in zip(rows, mask.sum(dim=1).tolist(), strict=True)]
+        texts = [tuple(row) for row in rows]
+        new = list({text: at for at, text in enumerate(texts) if text not in read}.values())
+        if new:
+            with torch.no_grad(), evaluating(self.text):
+                states = self._state(tokens[new], None if mask is None else mask[new])
+            read |= zip((texts[at] for at in new), states, strict=True)
+        return torch.stack([read[text] for text in texts])
 
     def ends(self, tokens: Tokens) -> Int[Tensor, " texts"]:
         """The place in each text whose state stands for it."""
+        if self.config.text_end == "first":
+            return torch.zeros_like(tokens[:, 0])
         if self.config.text_end == "last":
             return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
         if self.config.text_end == "largest":

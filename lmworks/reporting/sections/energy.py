@@ -34,7 +34,7 @@ def meter(folder: Path = COUNTERS) -> Meter | None:
 
 def _measure(subject: Subject) -> Found:
     model, rounds = subject.model, subject.scaled(5, 20)
-    written = min(WRITTEN, model.config.context // 4)
+    written = min(WRITTEN, model.longest // 4)
     counted = meter()
     joules = counted or (lambda: WATTS * time.process_time())
     write(model, written)

@@ -43,9 +43,7 @@ def _items(subject: Subject, count: int) -> list[Item]:
 
 def _needs(subject: Subject) -> str | None:
     if subject.model.tokenizer.document_end is None:
-        return (
-            "The tokenizer has no token that ends a document, which would stand in the place of a token that is away."
-        )
+        return "The tokenizer has no token that ends a document, which would stand in place of a token that is away."
     return None
 
 

@@ -57,7 +57,7 @@ def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """Whether members can be told from others: by the model, and by the words of the texts alone."""
     parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
     members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
-    texts = Texts(members, others, min(tokens, subject.model.config.context))
+    texts = Texts(members, others, min(tokens, subject.model.longest))
     try:
         by_words = area("membership by the words alone", *blind(texts))
         sides = attacks(scored(subject.model, texts))

@@ -56,8 +56,8 @@ def _timed(work: Callable[[], int], rounds: int) -> tuple[list[float], list[floa
 
 def _measure(subject: Subject) -> Found:
     model, rounds = subject.model, subject.scaled(5, 20)
-    size = min(READ, model.config.context // 2)
-    written = min(WRITTEN, model.config.context // 4)
+    size = min(READ, model.longest // 2)
+    written = min(WRITTEN, model.longest // 4)
     kinds = {
         f"reads a prompt of {size} tokens": _timed(lambda: read(model, size), rounds),
         f"writes {written} tokens, one text": _timed(lambda: write(model, written), rounds),

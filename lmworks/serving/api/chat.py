@@ -34,7 +34,7 @@ def routes(models: ServedModels) -> APIRouter:
         if way != "off":
             return await cited_answer(service, asked, http, way)
         service.model.must_converse()
-        longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
+        longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
         prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
         jobs = [
@@ -59,7 +59,7 @@ async def _prompt(service: Service, asked: ChatRequest) -> Prompt:
         return turns
     service.engine.must_have_room(asked.answers)  # before anything is tokenized
     model = service.model
-    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.config.context)
+    return await asyncio.to_thread(encode_continued, model.tokenizer, turns, model.longest)
 
 
 def _with_images(model: LanguageModel, asked: ChatRequest) -> Prompt:

@@ -80,7 +80,7 @@ def routes(models: ServedModels) -> APIRouter:
             )
         cut = asked.truncate_prompt_tokens is not None
         writes = model is service.model and service.writes
-        longest = model.pooling.within(model.config.context)
+        longest = model.pooling.within(model.longest)
         end = time.monotonic() + service.limits.seconds
 
         def some(start: int) -> tuple[np.ndarray, int]:

@@ -91,7 +91,7 @@ def inspected(service: Service, asked: InspectRequest, adapter: str | None = Non
     if model.translates:
         raise ConfigError("an encoder-decoder has two stacks and is not looked into here; use Python (docs/inside.md)")
     turns = None if asked.messages is None else [message.turn for message in asked.messages]
-    ids = model.encode_prompt(asked.prompt if turns is None else turns, model.config.context)  # type: ignore[arg-type]
+    ids = model.encode_prompt(asked.prompt if turns is None else turns, model.longest)  # type: ignore[arg-type]
     if max(ids) >= model.config.vocab_size:
         raise ConfigError(f"the prompt names the token {max(ids):,}; the vocabulary has {model.config.vocab_size:,}")
     chosen = _Chosen(model, asked, len(ids), service.limits.inspected_tokens)
@@ -180,7 +180,7 @@ class _Chosen:
 
     def __init__(self, model: LanguageModel, asked: InspectRequest, tokens: int, most: int) -> None:
         config = model.config
-        longest = min(most, config.context)
+        longest = min(most, model.longest)
         if tokens > longest:
             raise ConfigError(f"the text has {tokens:,} tokens, and at most {longest:,} are looked into; shorten it")
         writes = config.arrangement != "encoder"

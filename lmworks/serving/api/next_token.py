@@ -116,8 +116,8 @@ def _answer(service: Service, recent: Recent, asked: NextTokenRequest, adapter: 
 def _ids(service: Service, text: str) -> list[int]:
     model = service.model
     model.must_converse()
-    most = min(service.limits.inspected_tokens, model.config.context)
-    ids = model.encode_prompt(text, model.config.context)
+    most = min(service.limits.inspected_tokens, model.longest)
+    ids = model.encode_prompt(text, model.longest)
     if len(ids) > most:
         raise ConfigError(f"the text has {len(ids):,} tokens, and at most {most:,} are read here; shorten it")
     return ids

@@ -88,7 +88,7 @@ def routes(models: ServedModels) -> APIRouter:
         tokenizer = service.model.tokenizer
         facts = {
             "tokenizer_class": "lmworks",
-            "model_max_length": service.model.config.context,
+            "model_max_length": service.model.longest,
             "vocab_size": tokenizer.vocab_size,
         }
         return JSONResponse(special | facts | {"chat_template": tokenizer.chat_template})

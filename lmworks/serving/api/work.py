@@ -132,7 +132,7 @@ def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
     for job in jobs:
         if id(job.prompt) not in read:
             shown = () if job.tools is None else job.tools.shown
-            read[id(job.prompt)] = model.encode_prompt(job.prompt, model.config.context, shown)
+            read[id(job.prompt)] = model.encode_prompt(job.prompt, model.longest, shown)
     return [
         model.request(
             read[id(job.prompt)],

@@ -31,7 +31,7 @@ FOLDERS = (Path("lab-results"), store.SHIPPED)
 """Where results are looked for, as by `lmworks lab`."""
 
 
-class Asked(BaseModel):
+class RunRequest(BaseModel):
     """A run that is asked for."""
 
     question: int
@@ -105,7 +105,7 @@ def _run_routes(router: APIRouter, shelf: Shelf, runs: Runs) -> None:
         return runs.all[id]
 
     @router.post("/lab/runs", status_code=201)
-    async def start(asked: Asked) -> JSONResponse:
+    async def start(asked: RunRequest) -> JSONResponse:
         await asyncio.to_thread(registry.load, asked.question)  # importing an experiment takes seconds at first
         return JSONResponse(runs.facts(runs.start(asked.question, asked.scale, asked.set)), 201)
 

@@ -2,7 +2,7 @@
 
     JSONL = Format("jsonl", (".jsonl",), read)
 
-A reader takes a path and the name to give as the source, and yields documents; in the place of a record that cannot be
+A reader takes a path and the name to give as the source, and yields documents; in place of a record that cannot be
 used it yields the reason. It raises UnreadableError or OSError for a file that is of no use.
 """
 

@@ -1,23 +1,28 @@
 """PDF: the text of all pages as one document, tables with drawn lines as rows that say their headers (extra `docs`).
 
 pypdf reads every page; pdfplumber, which knows where words and lines are and takes a few times as long, reads only
-those that draw as many lines as a table. A form feed stands between pages, so that a place in the text tells its page.
+those that draw as many lines as a table. Pages without text, which are scanned, are read from their picture (extra
+`ocr`). A form feed stands between pages, so that a place in the text tells its page.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lmworks.text.document import Document
 from lmworks.text.formats import rows
 from lmworks.text.formats.format import Format, Found, first_line, package
+from lmworks.text.images.words import words_of
 from lmworks.text.plain import UnreadableError, check_size, newlines
 
 PAGE_BREAK = "\f"
 FEWEST_LINES, MOST_LINES = 6, 5000
 """Lines and boxes that a page with a table draws; with more it is a picture, and looking for tables takes minutes."""
+DOTS, MOST_DOTS = 200, 16_000_000
+"""Dots an inch at which a scanned page is drawn, and the most of one page."""
 LEAST_FILLED = 0.5
 """The share of a table's cells that hold text; grids with less are forms and charts."""
 
@@ -38,6 +43,8 @@ def read(path: Path, name: str) -> Found:
     except Exception as error:  # a malformed PDF makes pypdf raise anything; the reason is reported
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UnreadableError(f"not a PDF that can be read ({reason})") from None
+    if missing := [number for number, page in enumerate(pages) if not page and _shows_a_picture(reader.pages[number])]:
+        pages = _recognised(path, pages, missing)
     if not any(pages):
         raise UnreadableError(f"a PDF without text on its {len(pages)} pages (scanned?)")
     text = f"\n{PAGE_BREAK}\n".join(pages)
@@ -48,6 +55,30 @@ def _page(path: Path, number: int, page: Any) -> str:
     """The text of a page, without any page break in it."""
     text = (_with_tables(path, number) if _may_hold_a_table(page) else None) or page.extract_text()
     return str(text).replace(PAGE_BREAK, " ").strip()
+
+
+def _shows_a_picture(page: Any) -> bool:
+    try:
+        return bool(page.images)
+    except Exception:  # a picture that pypdf cannot open is one
+        return True
+
+
+def _recognised(path: Path, pages: Sequence[str], missing: Sequence[int]) -> list[str]:
+    """The pages, the words of those that are scanned read from their picture. UnreadableError where that takes a
+    package that is not installed and there is no text but that in pictures."""
+    read = list(pages)
+    try:
+        with package("pypdfium2").PdfDocument(path) as opened:
+            for number in missing:
+                page = opened[number]
+                scale = min(DOTS / 72, (MOST_DOTS / max(page.get_width() * page.get_height(), 1)) ** 0.5)
+                pixels = page.render(scale=scale, rev_byteorder=True).to_numpy()[..., :3]
+                read[number] = words_of(pixels).replace(PAGE_BREAK, " ").strip()
+    except UnreadableError as error:
+        if not any(pages):
+            raise UnreadableError(f"a PDF without text on its {len(pages)} pages (scanned?): {error}") from None
+    return read
 
 
 def _may_hold_a_table(page: Any) -> bool:

@@ -16,7 +16,7 @@ class ImageSet:
     what: str
     licence: str
     documents: Callable[[int | None], Iterator[Document]]
-    """Each image with its caption; of drawings, so many pixels a side (None for the usual number)."""
+    """Each image with its caption; drawings are that many pixels a side (None for the usual number)."""
 
 
 def _styles(*styles: str) -> Callable[[int | None], Iterator[Document]]:

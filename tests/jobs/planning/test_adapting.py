@@ -33,7 +33,7 @@ from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.optimiser import trainable
 from lmworks.training.settings import TrainingConfig
 
-SHAPE = {"vocab_size": 400, "dim": 64, "layers": 3, "heads": 4, "hidden_dim": 96, "context": 64}
+SHAPE = {"vocab_size": 400, "dim": 64, "layers": 3, "heads": 4, "hidden_dim": 96, "context": 80}
 DECODER = ModelConfig(**SHAPE)
 ENCODER = ModelConfig(**SHAPE, arrangement="encoder", family="lmworks")
 TRAINING = TrainingConfig(context=64, rows=3)

@@ -29,8 +29,9 @@ from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
-from lmworks.models.vision.config import ImageConfig, TowersConfig, as_model_config, clip_config
+from lmworks.models.vision.config import ImageConfig, as_model_config
 from lmworks.models.vision.resnet_config import ResNetConfig
+from lmworks.models.vision.towers_config import TowersConfig, clip_config
 
 
 @pytest.fixture

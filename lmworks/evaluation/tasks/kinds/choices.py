@@ -48,10 +48,10 @@ def _read(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: 
         owners += [number] * (len(texts) - len(owners))
     pairs = encode_pairs(model.tokenizer, texts)
     for (_, continuation), owner in zip(pairs, owners, strict=True):
-        if len(continuation) > model.config.context:
+        if len(continuation) > model.longest:
             raise DataError(
                 f"{left[owner].name}: a choice has {len(continuation):,} tokens and the model reads "
-                f"{model.config.context:,}; leave the item out, or take a model that reads more"
+                f"{model.longest:,}; leave the item out, or take a model that reads more"
             )
     first = {owner: at for at, owner in reversed(list(enumerate(owners)))}
     found: dict[int, dict[int, Continuation]] = defaultdict(dict)
@@ -67,7 +67,7 @@ def _read(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: 
             yield of_choices(item, asked.scored, ordered[: len(item.asked)], ordered[len(item.asked) :], tokens)
     if reading.cut:
         progress.note(
-            f"{asked.what}: {reading.cut:,} prompts are longer than the {model.config.context:,} tokens that the model "
+            f"{asked.what}: {reading.cut:,} prompts are longer than the {model.longest:,} tokens that the model "
             "reads, and lost their beginning; fewer shots keep it"
         )
 

@@ -127,7 +127,7 @@ def script() -> bytes:
 
 
 def in_place_of(model: LanguageModel, weights: Mapping[str, Tensor]) -> LanguageModel:
-    """A copy of the model with some weights in the place of its own."""
+    """A copy of the model with some weights in place of its own."""
     import copy
 
     from lmworks.language_model import LanguageModel

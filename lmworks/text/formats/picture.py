@@ -1,0 +1,30 @@
+"""Pictures of text: photos and scans of pages, as the words that are read in them (extra `ocr`).
+
+`lmworks embed` and `lmworks index --embedder CLIP` take pictures as pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lmworks.text.document import Document
+from lmworks.text.formats.format import Format, Found
+from lmworks.text.images.decoding import SUFFIXES, decode
+from lmworks.text.images.words import reader, words_of
+from lmworks.text.plain import UnreadableError, check_size, newlines
+
+
+def read(path: Path, name: str) -> Found:
+    """The words of the picture; a blank document where it shows none."""
+    check_size(path)
+    try:
+        reader()
+    except UnreadableError:
+        raise UnreadableError(
+            f"{path.suffix.lower()} files are not read without the extra ocr (pip install 'lmworks[ocr]'); lmworks "
+            "index --embedder CLIP finds the pictures themselves"
+        ) from None
+    yield Document(newlines(words_of(decode(path.read_bytes()))), name)
+
+
+PICTURE = Format("picture", tuple(sorted(SUFFIXES)), read, named=".png and .jpg (extra ocr)", place=90)

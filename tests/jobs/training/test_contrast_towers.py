@@ -1,0 +1,163 @@
+"""A CLIP whose images are read by convolutions and whose texts by a model of sentences that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError
+from lmworks.cli import main
+from lmworks.jobs.contrast_recipe import ContrastRecipe
+from lmworks.models.network import Network
+from tests import tiny
+
+Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
+
+from lmworks.jobs.contrast import contrast  # noqa: E402
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+SIZES = ("small", "large", "wide")
+
+
+def recipe(**changes: Any) -> ContrastRecipe:
+    tables: dict[str, Any] = {
+        "data": {"images": "pictures", "held_out": 0.3, "change": 0.05},
+        "model": {"image_size": 16, "widths": [8, 8], "width": 16, "text_model": "texts"},
+        "training": {"rows": 4, "steps": 12, "optimiser": "muon", "learning_rate": 0.02, "checkpoint_every": 3},
+    }
+    return ContrastRecipe(**{name: {**values, **changes.get(name, {})} for name, values in tables.items()})
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Twelve pictures with captions and an encoder of texts that reads bytes."""
+    folder = tmp_path_factory.mktemp("towers")
+    (folder / "pictures").mkdir()
+    for name, colour in COLOURS.items():
+        for number, size in enumerate(SIZES):
+            pixels = np.full((16, 16, 3), 255, np.uint8)
+            pixels[4 : 8 + 3 * number, 2 : 8 + 4 * number] = colour
+            Image.fromarray(pixels).save(folder / "pictures" / f"{name}-{size}.png")
+            (folder / "pictures" / f"{name}-{size}.txt").write_text(f"{name} {size}")
+    tiny.embedder(folder / "texts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def made(here: Path) -> tuple[Any, list[int], str]:
+    """A run, the texts that each call of the tower for texts was given, and what was said."""
+    read: list[int] = []
+    said: list[str] = []
+    hidden = Network.hidden
+
+    def counted(self: Network, tokens: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        read.append(len(tokens))
+        return hidden(self, tokens, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "hidden", counted)
+        result = contrast(recipe(), "made", say=said.append)
+    return result, read, "\n".join(said)
+
+
+def test_the_tower_for_texts_stays_and_reads_each_text_once(made: tuple[Any, list[int], str]):
+    result, read, said = made
+    assert sum(read) == 12  # twelve captions, in twelve steps, the validation and the figures
+    assert "M for texts (which stay as they are)" in said
+    theirs = lm.load("texts").network.state_dict()
+    for name, weight in result.model.seeing.text.state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)
+
+
+def test_its_texts_are_those_of_the_model_through_a_matrix(made: tuple[Any, list[int], str]):
+    towers = made[0].model.seeing
+    texts = ["red small", "a longer text, beside which the others are padded"]
+    expected = lm.load("texts").embed(texts) @ towers.text_projection.weight.T
+    found = made[0].model.embed(texts)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected, dim=-1).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_saved_is_our_own_family_and_loads(made: tuple[Any, list[int], str]):
+    assert lm.load("made").network.config.family == "lmworks-towers"
+    for given in ({"images": ["pictures/red-wide.png"]}, {"texts": ["red wide"]}):
+        torch.testing.assert_close(lm.load("made").embed(**given), made[0].model.embed(**given))
+
+
+def test_it_learns_and_is_resumed_as_if_it_had_not_stopped(here: Path, made: Any, monkeypatch: pytest.MonkeyPatch):
+    from lmworks.training import loop
+
+    step, taken = loop.take_step, []
+
+    def stopping(*arguments: Any) -> Any:
+        taken.append(1)
+        if len(taken) == 8:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "take_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        contrast(recipe(), "parts")
+    monkeypatch.setattr(loop, "take_step", step)
+    again = contrast(recipe(), "parts", resume=True)
+    assert again.training.losses == made[0].training.losses[6:]
+    assert made[0].training.losses[-1] < made[0].training.losses[0]
+
+
+def test_a_model_of_texts_can_be_trained_too(here: Path):
+    result = contrast(recipe(model={"text_trained": True, "widths": None, "patch_size": 4}), "trained")
+    theirs = lm.load("texts").network.state_dict()
+    assert any(not torch.equal(one, theirs[name]) for name, one in result.model.seeing.text.state_dict().items())
+
+
+def test_convolutions_may_stand_beside_a_tower_for_texts_from_nothing(here: Path):
+    sizes = {"text_model": None, "dim": 16, "layers": 1, "heads": 2, "context": 24}
+    result = contrast(recipe(model=sizes), "own")
+    assert result.model.embed(["red small"]).shape == (1, 16)
+    assert lm.load("own").network.config.text_end == "token"
+
+
+def test_what_does_not_fit_is_said(here: Path):
+    tiny.language_model(family="lmworks", arrangement="decoder").save("writes")
+    for changes, why in (
+        ({"text_model": "writes"}, "writes does not make vectors of texts"),
+        ({"text_model": None, "text_trained": True}, "text_trained is for .*text_model"),
+        ({"sigmoid": True}, "leave model.widths and model.text_model out"),
+        ({"widths": [8] * 5}, "widths has 5 blocks"),
+        ({"text_model": "nowhere"}, "nowhere"),
+    ):
+        with pytest.raises((ConfigError, lm.LmworksError), match=why):
+            contrast(recipe(model=changes, **({"objective": {"kind": "sigmoid"}} if "sigmoid" in changes else {})), "x")
+    assert not Path("x").exists()
+
+
+def test_a_folder_of_images_is_indexed_searched_and_brought_up_to_date(
+    made: Any, here: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def lmworks(*words: object) -> tuple[object, str]:
+        monkeypatch.setattr("sys.argv", ["lmworks", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return ended.value.code, shown.out + shown.err
+
+    index = tmp_path / "index"
+    code, shown = lmworks("index", "pictures", "--embedder", "made", "--out", index)
+    assert not code and "12 vectors of 16 numbers" in shown and f"next    lmworks search {index}" in shown
+    code, shown = lmworks("search", index, "red wide", "-k", 1)
+    assert not code and "pictures/" in shown
+    code, shown = lmworks("index", "--out", index)  # as it was made
+    assert not code and "12 vectors" in shown
+    code, shown = lmworks("index", "pictures", "--embedder", "made", "--out", index, "--test")
+    assert code == 1 and "--test: made reads images, which have no chunks" in shown
+    code, shown = lmworks("index", "--embedder", "made", "--out", tmp_path / "new")
+    assert code == 1 and "say which images to index: lmworks index FOLDER --embedder made" in shown
+    code, shown = lmworks("ask", index, "red?")
+    assert code == 1 and "lmworks search" in shown
