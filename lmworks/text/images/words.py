@@ -38,7 +38,9 @@ class Line:
 
 def words_of(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
     """The text in a picture, empty where there is none. UnreadableError where rapidocr is not installed."""
-    found = reader()(pixels[..., ::-1])  # it takes blue, green, red
+    import numpy as np
+
+    found = reader()(np.ascontiguousarray(pixels[..., ::-1]))  # it takes blue, green, red
     if found.boxes is None or found.txts is None:
         return ""
     lines = [
