@@ -95,7 +95,7 @@ class Pooling(Config):
 
     def prompt(self, name: str | None) -> str:
         """What is put before a text; nothing for a role (query, passage) that there is no prompt for. ConfigError for
-        another name that there is not."""
+        another name that does not exist."""
         if name is None:
             name = self.default_prompt or ""
         known = next((one for one in (name, *ROLES.get(name, ())) if one in self.prompts), None)

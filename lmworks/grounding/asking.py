@@ -138,7 +138,7 @@ def ask(
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of.
-    ConfigError for an empty question, a way that there is not, or writing without a model.
+    ConfigError for an empty question, a way that does not exist, or writing without a model.
     """
     if way not in ("extract", "write"):
         raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
