@@ -56,7 +56,7 @@ def probe(model: LanguageModel, pairs: Sequence[Example], *, units: int = 8, see
         )
     drawn = mixed(pairs, seed)
     texts, names = [text for text, _ in drawn], sorted({label for _, label in drawn})
-    ids = [model.tokenizer.encode(text, special=False)[: model.config.context] for text in texts]
+    ids = [model.tokenizer.encode(text, special=False)[: model.longest] for text in texts]
     stages = states(model.network, ids)
     labels = [names.index(label) for _, label in drawn]
     words = [(text.split() or [""])[0].lower() for text in texts]

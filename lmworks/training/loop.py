@@ -40,7 +40,7 @@ from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.private.dp_sgd import Private
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.settings import TrainingConfig
-from lmworks.training.step import DivergedError, Step, accumulate, take_step
+from lmworks.training.step import DivergedError, Gradients, Step, accumulate, take_step
 from lmworks.training.tracking import Tracker, tracker
 
 __all__ = ["DivergedError", "Report", "TrainingResult", "first_batches", "steps_of", "train"]
@@ -248,7 +248,8 @@ class _Run:
         longest = math.inf
         if config.skip_spikes is not None and state.norm is not None and state.step >= 20:
             longest = config.skip_spikes * state.norm
-        clip, make = config.clip, None
+        clip = config.clip
+        make: Gradients | None = None
         if self.private is not None:  # rows are clipped, and the noise beside them must not be
             clip, make = math.inf, partial(self.private.gradients, step=state.step)
         elif self.ranks is ALONE and rows_apart.go_apart(self.network, self.objective, micro):
