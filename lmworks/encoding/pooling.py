@@ -138,7 +138,7 @@ class Pooling(Config):
         """What a GGUF file's metadata says; None where it says nothing."""
         number = said.get(f"{said.get('general.architecture')}.pooling_type")
         settings = next(({"mode": mode} for known, mode in POOLING.items() if known == number), None)
-        return None if settings is None else cls(**settings)
+        return None if settings is None else cls._made(settings, "pooling_type")
 
     @classmethod
     def _made(cls, settings: Mapping[str, Any], where: str) -> Self:
