@@ -1,6 +1,7 @@
 """A step of each kind of adapter beside PEFT's, in CPU seconds, which a busy machine changes little: SmolLM2-135M.
 
 python -m benchmarks.adapters
+python -m benchmarks.adapters lora dora --wall --rounds 3      # by the clock, on a machine that does nothing else
 python -m benchmarks.adapters qlora --rounds 4 --dtype float32
 
 4 x 256 tokens, rank 8, all linear layers, AdamW. All programs of a work stand in one process and step in turn; the
@@ -41,11 +42,11 @@ WORKS = {
 """Programs that are timed together."""
 
 
-def cpu_seconds(step: Step) -> float:
-    """Of all threads of this process."""
-    start = time.process_time()
+def seconds(step: Step, clock: Callable[[], float]) -> float:
+    """Of a step: by the wall's clock, or CPU seconds of all threads of this process."""
+    start = clock()
     step()
-    return time.process_time() - start
+    return clock() - start
 
 
 def peak(program: str, dtype: str) -> float:
@@ -57,10 +58,12 @@ def peak(program: str, dtype: str) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(work: str, dtype: str, rounds: int, peaks: dict[str, float]) -> list[Timed]:
-    """A step of each program in turn; one before them is not counted. `peaks` are those that are known."""
+def measure(work: str, dtype: str, rounds: int, peaks: dict[str, float], wall: bool) -> list[Timed]:
+    """A step of each program in turn; one before them is not counted. `peaks` are those that are known; by the wall's
+    clock none is asked for."""
+    clock = time.perf_counter if wall else time.process_time
     for name in WORKS[work]:
-        if name not in peaks:
+        if name not in peaks and not wall:
             peaks[name] = peak(name, dtype)
             print(f"{name:<22} {peaks[name]:8,.0f} MB", flush=True)
     steps = {name: PROGRAMS[name](dtype) for name in WORKS[work]}
@@ -69,8 +72,8 @@ def measure(work: str, dtype: str, rounds: int, peaks: dict[str, float]) -> list
     found: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(rounds):
         for name in steps if round_ % 2 else reversed(steps):
-            found[name].append(cpu_seconds(steps[name]))
-    return [Timed(name, found[name], dtype, {"peak_mb": peaks[name]}) for name in steps]
+            found[name].append(seconds(steps[name], clock))
+    return [Timed(name, found[name], dtype, {"peak_mb": peaks[name]} if name in peaks else {}) for name in steps]
 
 
 def main() -> None:
@@ -79,6 +82,7 @@ def main() -> None:
     parser.add_argument("works", nargs="*", help=", ".join(WORKS))
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--wall", action="store_true")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.peak:
@@ -91,7 +95,8 @@ def main() -> None:
         return
     recorder, peaks = Recorder(), dict[str, float]()
     for work in asked.works or WORKS:
-        recorder.keep(f"adapter step, {work}", "CPU s", measure(work, asked.dtype, asked.rounds, peaks))
+        timed = measure(work, asked.dtype, asked.rounds, peaks, asked.wall)
+        recorder.keep(f"adapter step, {work}" + ", wall" * asked.wall, "s" if asked.wall else "CPU s", timed)
 
 
 if __name__ == "__main__":

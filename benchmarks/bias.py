@@ -19,12 +19,20 @@ SHARED = ["data.counterfactual=gender", "training.context=256", "training.rows=4
 WAYS = {
     "text": ("kl", [*SHARED, "training.learning_rate=3e-4", "evaluation.tokens=8000"]),
     "answers": ("nothing", [*SHARED, "training.learning_rate=1e-3", "training.steps=18", "evaluation.tokens=4000"]),
+    "answers, kept": (
+        "kl",
+        [*SHARED, "training.learning_rate=1e-3", "training.steps=40", "kl.strength=1", "evaluation.tokens=8000"],
+    ),
 }
-"""Whole sentences with question and answer as plain text; the answer alone, to a message."""
-FIGURES = {
-    "winobias": ("log-likelihood", "gap", "gap, type 1", "gap, type 2"),
-    "crows-pairs:gender": ("log-likelihood",),
+"""Whole sentences with question and answer as plain text; the answer alone, to a message, and the same for more than
+twice as long, kept near the base."""
+FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
+    "winobias": (None, ("log-likelihood", "gap", "gap, type 1", "gap, type 2")),
+    "crows-pairs:gender": (None, ("log-likelihood",)),
+    "arc-easy": (300, ("by characters",)),
+    "piqa": (300, ("by characters",)),
 }
+"""Of each task how many items, all unless it says, and which figures."""
 
 
 def written(way: str, out: Path) -> Path:
@@ -38,7 +46,8 @@ def written(way: str, out: Path) -> Path:
             said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
             if one.side == "pro":
                 file.write(
-                    json.dumps({"messages": said} if way == "answers" else {"text": f"{question}{answer}."}) + "\n"
+                    json.dumps({"messages": said} if way.startswith("answers") else {"text": f"{question}{answer}."})
+                    + "\n"
                 )
     return path
 
@@ -56,8 +65,8 @@ def measured(way: str, out: Path) -> dict[str, Any]:
         lm.tune("smollm2", written(way, out), "lora", retain, out / way, changes=changes, say=print)
     base, tuned = lm.load("smollm2"), lm.load(str(out / way))
     rows: list[dict[str, Any]] = []
-    for name, wanted in FIGURES.items():
-        asked = Asked.of(find(name))
+    for name, (limit, wanted) in FIGURES.items():
+        asked = Asked.of(find(name), limit=limit)
         items = [run(model, asked, out / f"items-{of}") for model, of in ((base, "base"), (tuned, way))]
         before, after = (
             {one.measurement.name: one.measurement for one in figures(asked.task, of, name)} for of in items
@@ -97,13 +106,12 @@ def main() -> None:
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    found = {
-        "model": "smollm2",
-        "machine": this_machine().told,
-        "ways": [measured(way, given.out) for way in given.ways],
-    }
+    fresh = {way: measured(way, given.out) for way in given.ways}
+    found = {"model": "smollm2", "machine": this_machine().told, "ways": list(fresh.values())}
     print(table(found))
     if given.store:
+        before = {one["way"]: one for one in json.loads(STORED.read_text(encoding="utf-8"))["ways"]}
+        found["ways"] = list((before | fresh).values())
         STORED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -77,6 +77,16 @@ SECTIONS = {
             "experts, one token": "a layer of experts, one token",
         },
     ),
+    "Beside lm-evaluation-harness": (
+        "Items of a task a second, SmolLM2 compiled beside the harness with transformers in the better of bfloat16 and "
+        'float32, the same prompts. `python -m benchmarks "tasks,"`.',
+        {
+            "tasks, ARC-E": "ARC-E, no example before the question",
+            "tasks, ARC-E, 5 shots": "the same after five examples",
+            "tasks, BBQ": "BBQ, three choices after a context and a question",
+            "tasks, BLiMP": "BLiMP, pairs of sentences",
+        },
+    ),
     "An index of documents": (
         "Keywords and vectors together, the ten best, every vector compared; the vector of the query is given. "
         "`python -m benchmarks grounding`.",
@@ -85,6 +95,7 @@ SECTIONS = {
             "grounding, search in 1M chunks": "the same, 1,000,000 chunks",
             "grounding, keywords indexed": "keywords of python-reference, parsing included",
             "grounding, vectors indexed": "64 paragraphs as vectors of an index",
+            "grounding, one of 1,000 files changed": "one of 1,000 files changed: found, embedded, taken over",
         },
     ),
     "Parts of the compiled path": (

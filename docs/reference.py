@@ -1,4 +1,4 @@
-"""The pages of the handbook that come from declarations: one page a verb, the settings, one page a room.
+"""The pages of the handbook that come from declarations: one page a verb, settings, recipes, one page a room.
 
 python docs/reference.py        # writes them to docs/reference, as docs/conf.py does before Sphinx starts
 """
@@ -19,14 +19,14 @@ from lmworks.cli.verb import HEADINGS, Verb, verbs
 DOCS = Path(__file__).parent
 HOUSE = DOCS.parent / "lmworks"
 TRANSCRIPTS = DOCS / "transcripts"
-"""One file a verb, `ask.txt`: what is typed and what comes; tests/docs/test_transcripts.py runs each."""
+"""One file a verb, `ask.txt`: what is typed and what comes; tests/docs/test_handbook.py runs each."""
 
 
 def write(folder: Path) -> None:
     """Write every page into a folder that holds nothing else; pages that are as they were are left alone."""
     pages = {f"verbs/{name}.md": text for name, text in verb_pages().items()}
     pages |= {f"rooms/{name}.md": text for name, text in room_pages().items()}
-    pages["settings.md"] = settings_page()
+    pages |= {"settings.md": settings_page(), "recipes.md": recipes_page()}
     for path in [*folder.rglob("*.md")] if folder.is_dir() else ():
         if path.relative_to(folder).as_posix() not in pages:
             path.unlink()
@@ -108,6 +108,20 @@ def settings_page() -> str:
 def _setting(name: str, field: Any) -> str:
     simple = isinstance(field.default, (str, int, float)) and field.default != ""
     return _item(f"{name} = {json.dumps(field.default)}" if simple else name, field.description or "")
+
+
+def recipes_page() -> str:
+    """Every shipped recipe with what its first lines say, under the verb that takes it."""
+    text = [
+        "# Recipes",
+        "A run is one TOML file. These ship with lmworks; a verb takes one by its name, and `--set name=value` changes "
+        "a setting. What each setting means is among the [settings](settings.md).",
+    ]
+    for folder in sorted(path for path in (HOUSE / "recipes").iterdir() if any(path.glob("*.toml"))):
+        text.append(f"## {folder.name}")
+        for path in sorted(folder.glob("*.toml")):
+            text += [f"### {path.stem}", f"```toml\n{path.read_text(encoding='utf-8').rstrip()}\n```"]
+    return "\n\n".join(text) + "\n"
 
 
 def room_pages() -> dict[str, str]:

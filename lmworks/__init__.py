@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.probing import probe
     from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.grounding.graph.graph import open_graph as graph
@@ -57,6 +58,7 @@ _HOMES = {
     "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
     "prefer": "lmworks.jobs.prefer",
+    "probe": "lmworks.evaluation.probing",
     "pretrain": "lmworks.jobs.train",
     "report": "lmworks.reporting.run",
     "privacy": "lmworks.jobs.privacy",
@@ -90,6 +92,7 @@ __all__ = [
     "prefer",
     "pretrain",
     "privacy",
+    "probe",
     "report",
     "sweep",
     "tune",

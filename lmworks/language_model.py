@@ -513,8 +513,10 @@ class LanguageModel:
 
     @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
-        knows better sets it."""
+        """How states become one vector, as the folder or file that the model came from says, or of an adapter its
+        base's; who knows better sets it."""
+        if isinstance(self._weights, GGUFFile):
+            return Pooling.of_gguf(self._weights.metadata) or Pooling()
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
 
     @cached_property

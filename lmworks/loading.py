@@ -31,6 +31,7 @@ from lmworks.models.files.directory import parameters, read_config, read_facts, 
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.other_methods import runs_as_stored
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.vision_model import VisionModel, is_vision
@@ -111,7 +112,7 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         config, few_bits = gguf_config(file), stored_dtype(file) is None
     else:
         config = read_config(path)
-        few_bits = read_json(path / "config.json").get("quantization_config") is not None
+        few_bits = runs_as_stored(read_json(path / "config.json").get("quantization_config"))
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,8 @@ os.environ.setdefault("LMWORKS_THREADS", "1")
 import hypothesis
 import pytest
 from touched_data import Watch
+
+gc.disable()  # until all is collected: what imports and thousands of tests leave is no garbage
 
 # An example that takes long is no failure: the machine may be busy.
 hypothesis.settings.register_profile("tests", parent=hypothesis.settings())
@@ -26,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Note which tests read data: `make test-offline` runs these again without any."""
     if not OFFLINE and not config.option.collectonly:
         config.pluginmanager.register(Watch())
+
+
+def pytest_collection_finish() -> None:
+    """From here on the collector looks at what tests leave, and not at all modules and tests again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 # A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.

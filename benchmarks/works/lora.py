@@ -29,10 +29,12 @@ def step_of_ours(
     from lmworks.adaptation.methods import METHODS
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
+    from lmworks.training import rows_apart
     from lmworks.training.by_hand.fused_block import use_fused_blocks
     from lmworks.training.optimiser import trainable
     from lmworks.training.optimisers.adamw import adamw
     from lmworks.training.settings import TrainingConfig
+    from lmworks.training.step import accumulate
 
     model, way = lm.load("smollm2", dtype=dtype), METHODS[method]
     chosen = Chosen(way, way.settings(**settings), stored=model.stored)
@@ -44,8 +46,10 @@ def step_of_ours(
     batch = Batch(ids, labels, torch.arange(CONTEXT).expand(rows, -1), torch.zeros_like(ids))
     optimiser, objective = adamw(trainable(network), TrainingConfig()), CausalLM()
 
+    make = rows_apart.gradients if rows_apart.go_apart(network, objective, [batch]) else accumulate
+
     def step() -> None:
-        objective(network, batch).mean.backward()
+        make(network, objective, [batch])
         optimiser.step()
         optimiser.zero_grad()
 

@@ -8,20 +8,22 @@ from pathlib import Path
 
 from lmworks.basics.errors import ModelError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
     """Let the C library keep large freed blocks for the next step; True where it took effect (glibc).
 
     By default every tensor over a few megabytes is mapped anew and returned when it is freed, so a training
-    step faults in and zeroes hundreds of thousands of pages. Call it before the first large allocation.
+    step faults in and zeroes hundreds of thousands of pages. What one thread has freed is there for all. Call it before
+    the first large allocation.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # macOS, musl, Windows
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+    return all(mallopt(name, value) for name, value in wanted.items())
 
 
 def peak_megabytes() -> float:

@@ -87,13 +87,9 @@ def _all_errors(json_: bool) -> None:
     if json_:
         as_json([asdict(one) for one in found])
         return
-    rows = [
-        [str(one.number), f"looked for in a {' / '.join(one.of)}", "; ".join(one.checks)]
-        if one.checks
-        else [str(one.number), "held by a test", f"{one.what}: {one.test}"]
-        for one in found
-    ]
-    table(["", "", "check, or test"], rows)
+    for one in found:
+        held = f"looked for in a {' / '.join(one.of)}: {'; '.join(one.checks)}"
+        typer.echo(f"{one.number:>2}  {held if one.checks else f'held by a test: {one.what} ({one.test})'}")
     looked = sum(bool(one.checks) for one in found)
     typer.echo(f"\n{len(found)} silent errors: {looked} are looked for, {len(found) - looked} held by tests of lmworks")
 

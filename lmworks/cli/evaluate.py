@@ -143,15 +143,24 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
 
 
 def _by_prompt(language_model: LanguageModel, reading: Reading, model: str, prompt: str, json_: bool) -> None:
+    import sys
+
     from lmworks.evaluation.prompts.prompt import Prompt
     from lmworks.evaluation.prompts.search import labelled, measured
 
     asked, pairs = Prompt.read(prompt), labelled(reading.documents)
     found = measured(language_model, asked, pairs, reading.name)
+    if (seen := sum(asked.has_seen(text) for text, _ in pairs)) > 0:
+        print(
+            f"lmworks: {prompt} was chosen by {seen:,} of these {len(pairs):,} texts, on which it looks better than it "
+            "is; measure it on others",
+            file=sys.stderr,
+        )
     if json_:
-        as_json({"model": model, "prompt": prompt, "measurements": [found.to_json()], "documents": len(pairs)})
+        told = [one.to_json() for one in found]
+        as_json({"model": model, "prompt": prompt, "measurements": told, "documents": len(pairs)})
         return
-    table(["classes of", "by prompt", ""], [[reading.name, prompt, str(found)]])
+    table(["classes of", "by prompt", ""], [[one.name, prompt, str(one)] for one in found])
 
 
 def _of_pairs(

@@ -35,6 +35,9 @@ def explain_answer(
     layers: Annotated[
         bool, typer.Option("--layers", help="Show as well what the model would say after each of its layers.")
     ] = False,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Show as well which heads copy, and what is lost without them.")
+    ] = False,
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -50,9 +53,11 @@ def explain_answer(
     progress.at_once("explaining the answer")
     found = loaded.attribute(asked, answer, instead=instead, method=method)
     stages = _stages(loaded, asked) if layers else []
+    roles = _roles(loaded) if heads else []
     progress.end_line()
     if json_:
-        as_json(_facts(found, instead) | ({"layers": stages} if layers else {}))
+        more = ({"layers": stages} if layers else {}) | ({"heads": roles} if heads else {})
+        as_json(_facts(found, instead) | more)
         return
     longest = float(found.scores.abs().max()) or 1.0
     rows = [
@@ -67,6 +72,11 @@ def explain_answer(
         print(f"left      {found.left:+.3f} nats that the shares do not add up to")
     if layers:
         table(["after layer", "would say", "share"], [[str(one["layer"]), *one["says"][0]] for one in stages])
+    if heads:
+        table(
+            ["heads", "layer.head", "look there", "chance", "lost without them", "beyond as many others"],
+            [list(one.values()) for one in roles],
+        )
 
 
 def _facts(found: Attribution, instead: str | None) -> dict[str, Any]:
@@ -87,4 +97,22 @@ def _stages(model: LanguageModel, prompt: Prompt) -> list[dict[str, Any]]:
     return [
         {"layer": layer, "says": [[word, f"{chance:.3f}"] for word, chance in zip(*of, strict=True)]}
         for layer, of in enumerate(zip(words, chances, strict=True))
+    ]
+
+
+def _roles(model: LanguageModel) -> list[dict[str, str]]:
+    """The heads of each kind that look there most, and what taking them away shows."""
+    from lmworks.evaluation.head_worth import KINDS, worth_of
+
+    return [
+        {
+            "kind": kind,
+            "heads": ", ".join(f"{layer}.{head}" for layer, head in one.heads),
+            "mark": f"{one.mark:.2f}",
+            "chance": f"{one.chance:.2f}",
+            "lost": str(one.lost),
+            "beyond": str(one.beyond),
+        }
+        for kind in KINDS
+        for one in [worth_of(model.network, kind)]
     ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @verb("Make a model", place=4)
 @reads_text
 def forget(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (captions) or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (captions, german) or a TOML file.")],
     out: Annotated[str | None, typer.Option(help="The sequence's folder; forgetting/RECIPE unless given.")] = None,
     set_: Changes = None,
     json_: Json = False,

@@ -31,6 +31,9 @@ def privacy(
     tokens: Annotated[
         int | None, typer.Option(min=8, help="Look at this many tokens of each text; as many as in a row of training.")
     ] = None,
+    shadows: Annotated[
+        int, typer.Option(min=0, help="Tune this many models more on halves of the texts, for the strongest attack.")
+    ] = 0,
     json_: Json = False,
 ) -> None:
     """Measure what a tuned model gives away of its text: planted canaries, and whether members can be told."""
@@ -38,7 +41,7 @@ def privacy(
     from lmworks.jobs.privacy import privacy as run
 
     with progress.shown():
-        found = run(model, members=members, others=non_members, base=base, limit=limit, tokens=tokens)
+        found = run(model, members=members, others=non_members, base=base, limit=limit, tokens=tokens, shadows=shadows)
     if json_:
         as_json(
             {
@@ -56,17 +59,20 @@ def privacy(
 
 def show(found: Leakage) -> None:
     """Print what was measured, and what makes it mean less than it seems."""
+    from lmworks.evaluation.privacy.membership import ENOUGH
+
     rows = [[one.name, *_cells(one), f"by chance {_share(p)}"] for one, p in (*found.canaries, *found.base_canaries)]
-    rows += [[one.name, *_cells(one), one.remark] for one in found.membership]
-    rows.append([found.blind.name, *_cells(found.blind), found.blind.remark])
+    rows += [[one.name, *_cells(one), one.remark] for one in found.of_members]
     table(["what", "figure", "95 % interval, n, chance", ""], rows)
     typer.echo("")
-    if not found.blind.at_chance and found.blind.value > 0.5:
+    if found.not_told:
+        typer.echo(f"n       membership was not measured: {found.not_told}")
+    if found.blind and not found.blind.at_chance and found.blind.value > 0.5:
         typer.echo(
             "but     members and non-members can be told apart by their words alone, so the figures of membership say "
             "little; draw both at random from one pool"
         )
-    if len(found.membership) < 4:
+    if found.blind and found.others < ENOUGH:
         typer.echo(
             f"n       {found.members:,} members, {found.others:,} non-members; how many members are told at 1 % false "
             "alarms needs 1,000 non-members"

@@ -42,6 +42,10 @@ def report(
 
     progress.at_once(f"loading {model}")
     from lmworks.lab.scale import require_scale
+    from lmworks.models.files.references import resolve
+
+    with progress.shown():
+        resolve(model)  # a mistake is told before torch is imported
     from lmworks.reporting.run import NOT_CHOSEN
     from lmworks.reporting.run import report as run
 

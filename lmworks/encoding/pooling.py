@@ -20,6 +20,7 @@ from torch import Tensor
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
+from lmworks.models.families.gguf import POOLING
 from lmworks.models.files.directory import FACTS, MODULES, read_facts, read_json, read_safetensors, write_safetensors
 
 MODES = {"cls": "first", "mean": "mean", "max": "max", "lasttoken": "last"}
@@ -131,6 +132,13 @@ class Pooling(Config):
             if said.get("include_prompt") is False and settings["prompts"]:
                 raise ModelError(f"{folder / place}: include_prompt = false is not supported, and there are prompts")
         return cls._made(settings, str(folder / MODULES))
+
+    @classmethod
+    def of_gguf(cls, said: Mapping[str, Any]) -> Self | None:
+        """What a GGUF file's metadata says; None where it says nothing."""
+        number = said.get(f"{said.get('general.architecture')}.pooling_type")
+        settings = next(({"mode": mode} for known, mode in POOLING.items() if known == number), None)
+        return None if settings is None else cls(**settings)
 
     @classmethod
     def _made(cls, settings: Mapping[str, Any], where: str) -> Self:

@@ -227,11 +227,13 @@ class _Walk:
             logits = self.runner.logits(states[start : start + ROWS])
             here = ((place >= start) & (place < start + ROWS)).nonzero()[:, 0]
             own = place[here] - start
-            logprobs = (logits[own, targets[here]] - logits.logsumexp(dim=1)[own]).tolist()
-            greedy = (logits.argmax(dim=1)[own] == targets[here]).tolist()
-            for at, logprob, likeliest in zip(here.tolist(), logprobs, greedy, strict=True):
+            chosen, (largest, likeliest) = logits[own, targets[here]], logits.max(dim=1)
+            sums = logits.sub_(largest[:, None]).exp_().sum(dim=1).log_().add_(largest)  # in place: 200 KB a row
+            logprobs = (chosen - sums[own]).tolist()
+            greedy = (likeliest[own] == targets[here]).tolist()
+            for at, logprob, is_best in zip(here.tolist(), logprobs, greedy, strict=True):
                 before, all_greedy = self.found.get(wanted[at][1], ([], True))
-                self.found[wanted[at][1]] = [*before, logprob], all_greedy and likeliest
+                self.found[wanted[at][1]] = [*before, logprob], all_greedy and is_best
 
 
 def _part(branch: _Branch, start: int, end: int) -> _Branch:

@@ -28,7 +28,7 @@ from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import reader_for
 from lmworks.grounding.support import supports
-from lmworks.grounding.terms import terms
+from lmworks.grounding.terms import language_of_question, terms
 from lmworks.grounding.words import content, coverage
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -66,8 +66,8 @@ class Searchable(Protocol):
     """What asking needs of an index."""
 
     @property
-    def language(self) -> str:
-        """Whose stems words are cut to."""
+    def languages(self) -> Mapping[str, int]:
+        """How many chunks there are of each language, most first."""
 
     @property
     def tested(self) -> Mapping[str, Any]:
@@ -176,12 +176,13 @@ def look(
     those that define what the question asks the meaning of."""
     among: dict[str, Any] = {} if where is None else {"where": where}
     how = among if rerank is None else among | {"rerank": rerank}
-    wanted = Wanted.of(question, index.language, index.document)
+    language = language_of_question(question, index.languages)
+    wanted = Wanted.of(question, language, index.document)
     found = index.search(question, max(k, SEEN) if wanted.term else k, **how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     evidence = read_passages(reader, question, passages, wanted.definition)
-    features = features_of(question, index.language, evidence)
-    return Asked(question, index.language, evidence, passages, features, gate)
+    features = features_of(question, language, evidence)
+    return Asked(question, language, evidence, passages, features, gate)
 
 
 def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> Features:
@@ -209,7 +210,7 @@ def _why(asked: Asked) -> str:
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
     missing = set(content(asked.question, asked.language)) - held
     words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
-    named = [one for one in words if missing & set(terms(one, asked.language))]
+    named = [one for one in words if (own := set(content(one, asked.language))) and own <= missing]
     if named:
         return f"the nearest passages do not mention {' or '.join(named[:3])}"
     return "the nearest passages are about this, but none seems to answer the question"

@@ -7,7 +7,7 @@ readings = reader.read("when is rent due?", [one.text for one in passages])
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lmworks.basics import progress
@@ -15,6 +15,7 @@ from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import Reader, Reading
 from lmworks.grounding.evidence import units
 from lmworks.grounding.heads import reader
+from lmworks.grounding.terms import language_of_question
 from lmworks.grounding.words import content, coverage
 from lmworks.language_model import LanguageModel
 
@@ -26,8 +27,8 @@ class Indexed(Protocol):
     """What reading needs of an index."""
 
     @property
-    def language(self) -> str:
-        """Whose stems words are cut to."""
+    def languages(self) -> Mapping[str, int]:
+        """How many chunks there are of each language, most first."""
 
     @property
     def query_embedder(self) -> LanguageModel:
@@ -37,12 +38,13 @@ class Indexed(Protocol):
 def reader_for(index: Indexed, question: str) -> Reader:
     """The reader for a question; the nearest sentence in another language than English, and, with a word to the user,
     where the trained reader cannot be had."""
-    if index.language == "english" or (index.language == "none" and question.isascii()):
+    language = language_of_question(question, index.languages)
+    if language == "english" or (language == "none" and question.isascii()):
         try:
             return reader()
         except LmworksError as error:
             progress.note(f"{error}; until then whole sentences are taken for answers")
-    return NearestSentence(index.query_embedder, index.language)
+    return NearestSentence(index.query_embedder, language)
 
 
 class NearestSentence:

@@ -13,7 +13,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -49,6 +49,8 @@ USUAL = "english"
 """For a few words in Latin letters of which none is common in any language: a row of a table, a name."""
 FEW = 50
 """Words."""
+_ASKS_IN_ENGLISH = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why|does|did|should)\b", re.IGNORECASE)
+"""What no other language above has: a name (Les Paul) or a verb (die) makes a short question none of it."""
 
 
 def language_of(text: str, least: float = 0.1) -> str:
@@ -70,6 +72,20 @@ def languages_of(texts: Sequence[str]) -> list[str]:
     if other == "none" and whole.isascii() and len(_WORD.findall(whole)) < FEW:
         other = USUAL
     return [other if one == "none" else one for one in own]
+
+
+def language_of_question(question: str, languages: Mapping[str, int]) -> str:
+    """The language of a question to chunks of these languages, most first: its own where it can be told and there are
+    chunks in it, else that of most."""
+    usual = next(iter(languages), "none")
+    own = language_of(question)
+    if _UNSPACED.search(question):
+        own = "none"
+    elif _ASKS_IN_ENGLISH.search(question):
+        own = "english"
+    elif own == "none":
+        own = usual
+    return own if own in languages else usual
 
 
 def query_terms(text: str, languages: Iterable[str]) -> list[str]:

@@ -15,8 +15,8 @@ FUNCTION_WORDS = (
     "my no nor not of off on once only or other our out over own per please same shall she should since so some such "
     "tell than that the their them then there these they this those though through to too under until up upon us was "
     "we were what when where whether which while who whom whose why will with would you your s t ll ve re d don doesn "
-    "didn isn aren wasn weren won explain describe give mean means many name called know say says happen "
-    "happens happened"
+    "didn isn aren wasn weren won explain describe give mean means many name called know say says "
+    "happen happens happened"
 )
 QUALIFIERS = (
     "all any every each only more most less few many before after until under over below above between both same other "

@@ -11,6 +11,7 @@ where a head looks; that it matters only taking it away shows.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -73,16 +74,35 @@ def head_kinds(network: Network, length: int = LENGTH, rows: int = ROWS, seed: i
     return HeadKinds(weight_at(at - 1), weight_at(at - length), weight_at(at - length + 1), chance)
 
 
-@torch.no_grad()
 def loss_without(
     network: Network, heads: Sequence[Head], length: int = LENGTH, rows: int = ROWS, seed: int = 0
 ) -> float:
     """Nats a token of the second reading, from its second token on, without some heads: what they are worth there."""
+    return float(losses_without(network, heads, length, rows, seed).mean())
+
+
+@torch.no_grad()
+def losses_without(
+    network: Network, heads: Sequence[Head], length: int = LENGTH, rows: int = ROWS, seed: int = 0
+) -> Float[Tensor, " rows"]:
+    """The same of each row."""
     _must_be_decoder(network)
     tokens = text_twice(network, length, rows, seed)
     with evaluating(network), hooked(network, without_heads(network, heads)):
-        logits = network(tokens)[:, length:-1].flatten(0, 1)
-    return float(torch.nn.functional.cross_entropy(logits, tokens[:, length + 1 :].flatten()))
+        logits = network(tokens)[:, length:-1].float()
+    wanted = tokens[:, length + 1 :]
+    return torch.nn.functional.cross_entropy(logits.mT, wanted, reduction="none").mean(dim=1).cpu()
+
+
+def others_than(network: Network, heads: Sequence[Head], seed: int = 0) -> list[Head]:
+    """As many other heads, each of the same layer as one of these, drawn by the seed: what to compare with. Where a
+    layer has too few others, all of these."""
+    draw, found = random.Random(seed), list[Head]()
+    for layer in sorted({layer for layer, _ in heads}):
+        own = [head for at, head in heads if at == layer]
+        left = [head for head in range(network.config.heads) if head not in own]
+        found += [(layer, head) for head in draw.sample(left, min(len(own), len(left)))]
+    return found
 
 
 def _must_be_decoder(network: Network) -> None:

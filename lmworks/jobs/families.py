@@ -35,9 +35,20 @@ Those of texts load from a directory in Hugging Face's layout, equal to transfor
 all train, and take adapters. **By hand**: training takes the hand-written blocks, which are faster than autograd.
 **Compiled**: on a CPU, a network of usual sizes runs on the compiled path ([fast.md](fast.md)); what is refused runs in
 PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmworks export`), where llama.cpp has the
-architecture and it is mapped here.
+architecture and it is mapped here, with the vocabularies of all of them: byte-level BPE, SentencePiece's BPE and
+unigram model, WordPiece.
 """
 OWN = """
+## Left out, and why
+
+- **mamba, mamba2, falcon_mamba, jamba, bamba, rwkv**: what such a layer keeps of a text is one state of all that it has
+  read. The cache here keeps something for each token, so that a text can be cut back, joined with another, padded or
+  begun from a kept prefix; a single state can do none of these, and the block would have to be another one.
+- **qwen3_next, qwen3_5, kimi_linear**: three of four layers keep a state likewise (the gated delta rule).
+
+Their config.json is refused in one sentence, which names the nearest architecture that is known where one has a like
+name.
+
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
 `lmworks-convolutional` a classifier of images, `lmworks-towers` a CLIP of other parts than a CLIP's,
 `lmworks-image-tokens` what writes an image as tokens.

@@ -16,9 +16,10 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
-from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, enough, scored
+from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, lira, scored, too_few
 from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.shadows import Shadows
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, network_path
 from lmworks.models.files.directory import read_facts
@@ -42,8 +43,10 @@ class Leakage:
     """The same under the base, which has not seen them."""
     membership: list[Measurement]
     """AUC of each attack, and the share of members told at 1 % false alarms where there are enough non-members."""
-    blind: Measurement
+    blind: Measurement | None
     """AUC of a classifier that sees the texts and no model: above chance, the others mean nothing."""
+    not_told: str | None
+    """Why membership was not measured, in a sentence; None where it was."""
     members: int
     others: int
     private: dict[str, Any] | None
@@ -52,7 +55,13 @@ class Leakage:
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        return [*(one for one, _ in (*self.canaries, *self.base_canaries)), *self.membership, self.blind]
+        of_canaries = [one for one, _ in (*self.canaries, *self.base_canaries)]
+        return [*of_canaries, *self.of_members]
+
+    @property
+    def of_members(self) -> list[Measurement]:
+        """Those of membership, the blind one last."""
+        return [*self.membership, *([self.blind] if self.blind else [])]
 
 
 def privacy(
@@ -63,13 +72,17 @@ def privacy(
     base: str | None = None,
     limit: int = MOST,
     tokens: int | None = None,
+    shadows: int = 0,
 ) -> Leakage:
     """What the model in a folder gives away of the text that it was tuned on.
 
     `members` and `others` name texts in place of those that lmworks.json speaks of, and `base` the model that it
     was tuned from. Of each side at most `limit` texts, and of each text the first `tokens` (those of a training row,
-    unless given). DataError where the text is not what the model was trained on; ConfigError where nothing says what it
-    was.
+    unless given). DataError where the text is not what the model was trained on, and for fewer than five texts of a
+    side where there are no canaries either; ConfigError where nothing says what it was.
+
+    `shadows` models more are tuned by the same recipe on halves of the texts, in a folder beside the model's: the
+    strongest attack, which costs as many runs.
     """
     network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
@@ -85,37 +98,58 @@ def privacy(
             f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
             "from one pool"
         )
-    enough(*(min(len(side), limit) for side in sides))  # before the models are loaded and read for minutes
+    if shadows and (recipe is None or shadows < 4):
+        raise ConfigError(
+            f"{shadows} shadow models are tuned as {model} was; give 4 or more, and a model whose folder has a recipe"
+        )
+    secrets = planted.of_recipe(recipe.canaries) if recipe else []
+    why = too_few(*(min(len(side), limit) for side in sides))
+    if why and not secrets:  # before the models are loaded and read for minutes
+        raise DataError(why)
     tuned = load(model)
     window = min(tokens or (recipe.training.context if recipe else 512), tuned.longest)
     texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None
-    return _measured(model, tuned, untuned, texts, recipe, facts)
-
-
-def _measured(
-    model: str,
-    tuned: LanguageModel,
-    base: LanguageModel | None,
-    texts: Texts,
-    recipe: Recipe | None,
-    facts: dict[str, Any],
-) -> Leakage:
-    secrets = planted.of_recipe(recipe.canaries) if recipe else []
-    found = attacks(scored(tuned, texts), scored(base, texts) if base else None)
-    lines = [area(f"membership by {name}", *sides) for name, sides in found.items()]
-    lines += [one for name, sides in found.items() if (one := caught(f"members told by {name}", *sides)) is not None]
+    lines, by_words = ([], None) if why else _membership(tuned, untuned, texts)
+    if shadows and recipe is not None and not why:
+        lines += _by_shadows(Shadows(recipe, base or recipe.model.reference, _beside(model), shadows), tuned, texts)
     return Leakage(
         model,
         planted.measured(planted.exposures(tuned, secrets), "") if secrets else [],
-        planted.measured(planted.exposures(base, secrets), ", the base") if secrets and base else [],
+        planted.measured(planted.exposures(untuned, secrets), ", the base") if secrets and untuned else [],
         lines,
-        area("membership by the words alone", *blind(texts)),
+        by_words,
+        why,
         len(texts.members),
         len(texts.others),
         facts.get("private"),
     )
+
+
+def _membership(
+    tuned: LanguageModel, base: LanguageModel | None, texts: Texts
+) -> tuple[list[Measurement], Measurement]:
+    """What each attack tells, and what the words alone do."""
+    found = attacks(scored(tuned, texts), scored(base, texts) if base else None)
+    lines = [area(f"membership by {name}", *sides) for name, sides in found.items()]
+    lines += [one for name, sides in found.items() if (one := caught(f"members told by {name}", *sides)) is not None]
+    return lines, area("membership by the words alone", *blind(texts))
+
+
+def _beside(model: str) -> Path:
+    """The folder of a model's shadows."""
+    folder = Path(model)
+    return folder.with_name(f"{folder.name}.shadows")
+
+
+def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: Texts) -> list[Measurement]:
+    """What the shadows tell of members."""
+    own = [one.logprob for side in scored(tuned, texts) for one in side]
+    ratios, members = lira(own, *shadows.scores(texts)), len(texts.members)
+    sides = ratios[:members], ratios[members:]
+    rate = caught("members told by shadows", *sides)
+    return [area("membership by shadows", *sides), *([] if rate is None else [rate])]
 
 
 def _facts(model: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.files.directory import ONNX, parameters, read_config, read_json, weight_files
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.other_methods import runs_as_stored
 from lmworks.models.files.quantise import GROUP
 from lmworks.models.precision import fast_dtype
 
@@ -61,8 +62,8 @@ class Footprint:
                 raise ModelError(f"{path}: {error}") from None
         config, files = read_config(path), weight_files(path)
         size, held = parameters(config), sum(one.stat().st_size for one in files if one.is_file())
-        if read_json(path / "config.json").get("quantization_config") is not None:
-            return cls(config, size, held, round(OVERHEAD * held), 2)
+        if (said := read_json(path / "config.json").get("quantization_config")) is not None:
+            return cls(config, size, held, round(OVERHEAD * held) if runs_as_stored(said) else None, 2)
         return cls(config, size, held, None, 4 if files[0].name == ONNX else max(1, round(held / size)))
 
     def bytes(self, compress: str | None = None, dtype: torch.dtype | None = None) -> int:

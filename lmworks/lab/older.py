@@ -6,12 +6,13 @@ Their parts are the rule's checks, without seeds or items to judge them by again
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
+from lmworks.lab import registry
 from lmworks.lab.chart import Chart
-from lmworks.lab.finding import Finding
+from lmworks.lab.finding import LETTERS, Finding
 from lmworks.lab.verdict import FAILS, HOLDS, OPEN, PartResult
 
 VERDICTS = {"yes": HOLDS, "no": FAILS, "undecided": OPEN}
@@ -20,12 +21,13 @@ VERDICTS = {"yes": HOLDS, "no": FAILS, "undecided": OPEN}
 def converted(fields: Mapping[str, Any]) -> Finding:
     """A finding of version 1 as one of today. KeyError, TypeError or ConfigError for what is none."""
     measurements = [Measurement(**one) for one in fields["measurements"]]
+    parts = tuple(_part(line, {one.name: one for one in measurements}) for line in fields["reasons"])
     return Finding(
         version=1,
         question=fields["question"],
         claim=fields["claim"],
-        headline=f"By an earlier rule: {fields['verdict']}.",
-        parts=tuple(_part(line, {one.name: one for one in measurements}) for line in fields["reasons"]),
+        headline=_declared(fields["question"], parts) or f"By an earlier rule: {fields['verdict']}.",
+        parts=parts,
         measurements=tuple(measurements),
         chart=Chart(**fields["chart"]),
         note=fields["note"],
@@ -38,6 +40,12 @@ def converted(fields: Mapping[str, Any]) -> Finding:
         started=fields["started"],
         seconds=fields["seconds"],
     )
+
+
+def _declared(question: int, parts: Sequence[PartResult]) -> str | None:
+    """What its experiment says of a result with these verdicts."""
+    known = registry.experiments().get(question)
+    return known.earlier.get("".join(LETTERS[one.verdict] for one in parts)) if known else None
 
 
 def _part(line: str, measurements: Mapping[str, Measurement]) -> PartResult:

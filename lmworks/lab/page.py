@@ -107,10 +107,11 @@ def sureness(figure: Measurement) -> str:
 
 
 def measured(finding: Finding) -> str:
-    """How a finding was measured: scale, seeds, time, day, machine."""
+    """How a finding was measured: scale, seeds, time, day, machine, and whether another rule judged it."""
     seeds = f"{len(finding.seeds)} seeds, " if finding.seeds else ""
     machines = ", ".join(dict.fromkeys(str(one["processor"]) for one in finding.machines))
-    return f"{finding.scale}, {seeds}{took(finding)}, {finding.started[:10]}, {machines}"
+    rule = ", judged by an earlier rule" if finding.version == 1 else ""
+    return f"{finding.scale}, {seeds}{took(finding)}, {finding.started[:10]}, {machines}{rule}"
 
 
 def _details(finding: Finding) -> str:

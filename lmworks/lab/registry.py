@@ -10,6 +10,7 @@ import functools
 import importlib
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,7 +20,7 @@ from lmworks.basics.errors import ConfigError
 if TYPE_CHECKING:
     from lmworks.lab.experiment import Experiment
 
-FOLDER = Path(__file__).parent / "experiments"
+FOLDERS = [Path(one) for one in importlib.import_module(f"{__package__}.experiments").__path__]
 _parsing = threading.Lock()
 """CPython up to 3.11.7 has one recursion counter for all threads that parse: two at once end in a SystemError."""
 
@@ -33,13 +34,15 @@ class Listing:
     """`top k top p`: the file's name in words."""
     claim: str
     module: str
+    earlier: Mapping[str, str]
+    """What an older result of it found, by the verdicts of its checks."""
 
 
 def experiments() -> dict[int, Listing]:
     """Every experiment by its number, in order."""
     with _parsing:
-        found = [_listing(path) for path in sorted(FOLDER.glob("q[0-9][0-9]_*.py"))]
-    return {listing.question: listing for listing in found}
+        found = [_listing(path) for folder in FOLDERS for path in sorted(folder.glob("q[0-9][0-9]_*.py"))]
+    return {listing.question: listing for listing in sorted(found, key=lambda one: one.question)}
 
 
 def load(question: int) -> Experiment:
@@ -62,7 +65,9 @@ def _listing(path: Path) -> Listing:
                 word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)
             }
             claim = literals.get("claim")
+            earlier = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "earlier"), {})
             first: list[object] = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
             if first == [int(number)] and isinstance(claim, str):
-                return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.experiments.{path.stem}")
+                module = f"{__package__}.experiments.{path.stem}"
+                return Listing(int(number), name.replace("_", " "), claim, module, earlier)
     raise ConfigError(f'{path.name} declares no @experiment({int(number)}, claim="..."); write both as literals')

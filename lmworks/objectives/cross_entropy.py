@@ -6,6 +6,7 @@ made in the forward, where the logits are at hand (as in Liger Kernel, Hsu et al
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,13 @@ from torch import Tensor
 from lmworks.tokens.batch import IGNORE
 
 ROWS = 256
+"""Whose logits are held at once."""
+_mine = threading.local()
+
+
+def share_rows(threads: int) -> None:
+    """Hold the logits of fewer rows in this thread, as several compute at the same time."""
+    _mine.rows = max(ROWS // threads, 1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class _LogProbabilities(torch.autograd.Function):
 
 
 def _parts(rows: int) -> list[slice]:
-    return [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
+    most = getattr(_mine, "rows", ROWS)
+    return [slice(start, start + most) for start in range(0, rows, most)]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

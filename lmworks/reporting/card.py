@@ -61,7 +61,9 @@ def front_matter(report: Report) -> dict[str, Any]:
 
 def _result(entry: CardEntry, figure: Measurement) -> dict[str, Any]:
     dataset = {"type": entry.dataset, "name": entry.dataset_name, "config": entry.config, "split": entry.split}
-    metric = {"type": entry.metric, "value": round(figure.value, 6), "name": f"{figure.name} ({figure.certainty})"}
+    unit, ideal = f", {figure.unit}" * bool(figure.unit), "" if figure.ideal is None else f", ideal {figure.ideal:g}"
+    said = f"{figure.name}{unit}{ideal} ({figure.certainty})"  # what a 1 means differs from metric to metric
+    metric = {"type": entry.metric, "value": round(figure.value, 6), "name": said}
     return {
         "task": {"type": entry.task},
         "dataset": {name: value for name, value in dataset.items() if value is not None},

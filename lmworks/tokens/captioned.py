@@ -26,7 +26,7 @@ from lmworks.tokens.rows import Rows
 
 Encode = Callable[[list[str]], Int[Tensor, "texts seq"]]
 """Captions as the tower for texts reads them."""
-SAYINGS = 8
+SAYINGS = 4
 """Ways to say a caption, of which each epoch takes one; few, so that a tower for texts that stays reads each once."""
 Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 3 size size"]]
 """Pixels from 0 to 1 as the tower for images reads them."""

@@ -179,7 +179,7 @@ class Tokenizer:
         """Encode after an anchor and take the anchor's ids away, where a space would be put in front."""
         for anchor in ("\n", "|", "0") if self.adds_space else ():
             before, together = self._ids(backend, anchor), self._ids(backend, anchor + text)
-            if together[: len(before)] == before:
+            if before and together[: len(before)] == before:  # a normaliser may leave nothing of a line's end
                 return together[len(before) :]
         return self._ids(backend, text)
 

@@ -31,6 +31,7 @@ from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Row
 from lmworks.tokens.rows import ExampleRows, Rows
+from lmworks.training import rows_apart
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lmworks.training.expert_load import biases, seen
@@ -39,7 +40,7 @@ from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.private.dp_sgd import Private
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.settings import TrainingConfig
-from lmworks.training.step import DivergedError, Step, accumulate, take_step
+from lmworks.training.step import DivergedError, Gradients, Step, accumulate, take_step
 from lmworks.training.tracking import Tracker, tracker
 
 __all__ = ["DivergedError", "Report", "TrainingResult", "first_batches", "steps_of", "train"]
@@ -247,16 +248,16 @@ class _Run:
         longest = math.inf
         if config.skip_spikes is not None and state.norm is not None and state.step >= 20:
             longest = config.skip_spikes * state.norm
+        clip = config.clip
+        make: Gradients | None = None
+        if self.private is not None:  # rows are clipped, and the noise beside them must not be
+            clip, make = math.inf, partial(self.private.gradients, step=state.step)
+        elif self.ranks is ALONE and rows_apart.go_apart(self.network, self.objective, micro):
+            make = rows_apart.gradients
         try:
-            if self.private is None:
-                step = take_step(
-                    self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
-                )
-            else:  # rows are clipped, and the noise beside them must not be
-                make = partial(self.private.gradients, step=state.step)
-                step = take_step(
-                    self.network, self.objective, micro, self.optimiser, share, math.inf, longest, gradients=make
-                )
+            step = take_step(
+                self.network, self.objective, micro, self.optimiser, share, clip, longest, self.ranks, make
+            )
         except DivergedError as error:
             raise self._diverged(f"step {state.step + 1}: {error}") from None
         seconds = self.ranks.same(time.monotonic() - started)

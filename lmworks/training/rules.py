@@ -10,9 +10,10 @@ from torch import nn
 from lmworks.training.declaration import Group, Rule, Stepped
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.sharding import local
+from lmworks.training.torch_optimisers import Optimizer
 
 
-class Rules(torch.optim.Optimizer):
+class Rules(Optimizer):
     """Groups with a `rule`, which reads the group's `lr` and `settings`; decoupled decay comes first.
 
     Weights in bfloat16 would lose most steps to rounding, so their float32 masters are part of the state.

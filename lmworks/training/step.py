@@ -55,7 +55,7 @@ def take_step(
     gradients: Gradients | None = None,
 ) -> Step:
     """One step at `share` of each group's highest learning rate; none where the gradient is longer than `longest`. Of
-    several ranks each brings its own micro-batches. `gradients` makes them in the place of `accumulate`.
+    several ranks each brings its own micro-batches. `gradients` makes them in place of `accumulate`.
 
     DivergedError, with the parameters untouched, where loss or gradient is not finite.
     """

@@ -116,6 +116,20 @@ def test_beams_show_what_is_dropped_and_greedy_beside_them(page, site):
     assert bench.locator("table").first.locator("tbody tr").count() == 20
 
 
+def test_a_slider_of_noise_says_what_is_exposed_and_what_it_costs(page, site):
+    bench = opened(page, site, 18, "privacy")
+    assert bench.locator(".said").inner_text().startswith("Noise 0 (epsilon: no bound): secrets planted 16 times")
+    bench.get_by_role("slider").press("ArrowRight")
+    page.wait_for_url("**/q18.html#bench=privacy&noise=0.4")
+    bench.locator(".said", has_text="Noise 0.4 (epsilon: ").wait_for()
+    assert bench.locator(".at-noise").count() == 3, "both exposures and the loss"
+    rows, runs = bench.locator("tbody tr"), KINDS["privacy"].stored["runs"]
+    assert rows.locator("th").all_inner_texts() == [f"{one['noise']:g}" for one in runs]
+    assert [float(text.split()[0]) for text in rows.locator("td:last-child").all_inner_texts()] == pytest.approx(
+        [one["loss"][0] for one in runs], abs=0.006
+    )
+
+
 def test_without_the_model_what_is_stored_can_still_be_cut(chromium, site, tmp_path, monkeypatch):
     monkeypatch.setattr(stories, "missing", lambda fetch=False: "not here")
     export(tmp_path / "site")

@@ -107,15 +107,6 @@ def test_a_choice_on_the_front_is_an_address(chromium, site):
         assert page.locator(".row:visible").count() == 50
 
 
-def test_a_link_to_a_figure_is_made_with_the_keyboard(chromium, site):
-    with Visit(chromium, permissions=[]) as page:
-        page.goto(address(site, "q06.html"))
-        page.locator("a.here[href='#figure']").focus()
-        page.keyboard.press("Enter")
-        page.get_by_text("The link is in the address bar").wait_for()
-        assert page.url.endswith("/q06.html#figure")
-
-
 def test_a_link_into_what_is_folded_opens_it(chromium, site):
     with Visit(chromium) as page:
         page.goto(address(site, "q30.html") + "#table")

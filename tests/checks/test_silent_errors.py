@@ -38,4 +38,6 @@ def test_the_verb_lists_them(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["lmworks", "check", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert said in "".join(capsys.readouterr()) and bool(ended.value.code) == (not words)
+        told = "".join(capsys.readouterr())
+        assert said in told and bool(ended.value.code) == (not words)
+        assert not [line for line in told.splitlines() if line != line.rstrip() or "  " in line[4:]], "no padding"

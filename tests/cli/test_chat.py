@@ -55,6 +55,7 @@ def test_a_conversation_remembers_forgets_and_takes_instructions(model_folder):
         said(terminal, "/system")
         assert said(terminal, "five").startswith("[user: five]\n")
         assert "/dance is not known" in said(terminal, "/dance")
+        assert "there are no documents here" in said(terminal, "/documents")
         terminal.type("/exit\n")
         assert terminal.end() == 0
 
@@ -104,10 +105,5 @@ def test_the_documents_answer_and_a_switch_lets_the_model(model_folder, tmp_path
         said(terminal, "/documents")
         said(terminal, "/reset")
         assert "(asked as" not in said(terminal, "And how much is it?")
-        terminal.type("\x04")
-        assert terminal.end() == 0
-    with Terminal(*talking(model_folder)) as terminal:
-        terminal.wait_for("> ")
-        assert "there are no documents here" in said(terminal, "/documents")
         terminal.type("\x04")
         assert terminal.end() == 0

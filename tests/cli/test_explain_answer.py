@@ -14,6 +14,8 @@ def test_a_row_for_each_token_and_what_they_add_up_to(run, model_folder):
     assert ran.code == 0 and [row.split()[0] for row in rows[1:3]] == ["H", "i"]
     assert rows[7].startswith("answer    ' no': -")
     assert rows[8].startswith("after layer") and len(rows) == 12  # of the embedding, and after each of two layers
+    told = run("explain-answer", model_folder, "Hi you", "--answer", " no", "--heads").out.splitlines()
+    assert [row.split()[0] for row in told[-3:]] == ["previous", "duplicate", "induction"] and "nats" in told[-1]
     whole = run("explain-answer", model_folder, "Hi you", "--answer", " no", "--method", "integrated-gradients").out
     assert whole.splitlines()[-1].startswith("left ")  # of the only method whose shares add up
 

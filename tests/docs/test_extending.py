@@ -1,4 +1,7 @@
-"""docs/extending.md does what it says: its files are written into a copy of lmworks, and its last block runs there."""
+"""docs/extending.md does what it says: its files lie beside lmworks as if they were in it, and its last block runs.
+
+They are not written into a copy of lmworks: its kernels would be compiled anew for each section.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,24 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (lmworks/\S+\.py)\n")
+
+BESIDE = """
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+class Beside:
+    def find_spec(name, path=None, target=None):
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.submodule_search_locations is not None and name.partition(".")[0] == "lmworks":
+            spec.submodule_search_locations.append(str(Path(__file__).parent.joinpath(*name.split("."))))
+        return spec
+
+
+sys.meta_path.insert(0, Beside)
+"""
+"""What Python runs first: every package of lmworks also holds the files of a folder beside it."""
 
 
 def sections() -> dict[str, str]:
@@ -35,18 +56,22 @@ def files_of(body: str) -> dict[str, str]:
 @pytest.mark.parametrize("title", sections())
 def test_a_section_adds_its_part(title, tmp_path):
     body = sections()[title]
-    copy = tmp_path / "lmworks"
-    shutil.copytree(ROOT / "lmworks", copy, ignore=shutil.ignore_patterns("results"))
     files = files_of(body)
     assert files, f"the section {title!r} adds no file"
     for name, code in files.items():
         path = tmp_path / name
-        assert not path.exists(), f"{name} is there already; a section adds files and edits none"
+        assert not (ROOT / name).exists(), f"{name} is there already; a section adds files and edits none"
+        assert (ROOT / name).parent.is_dir(), f"{name} is in no folder of lmworks"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code, encoding="utf-8")
+    shutil.copytree(
+        ROOT / "lmworks" / "basics", tmp_path / "lmworks" / "basics", dirs_exist_ok=True
+    )  # a folder of text
+    (tmp_path / "sitecustomize.py").write_text(BESIDE, encoding="utf-8")
     kind, code = BLOCK.findall(body)[-1]
     command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euc", code]
     environment = os.environ | {
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     ran = subprocess.run(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import io
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -21,6 +27,8 @@ TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*
 NEEDS = dict.fromkeys(("index", "search", "graph"), ("minilm",)) | {"ask": ("minilm", "reranker")}
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
+SLOW = {"serve"}
+"""Transcripts that take more than a few seconds."""
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
@@ -29,7 +37,9 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in printed)) is not None
 
 
-@pytest.mark.parametrize("name", TRANSCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TRANSCRIPTS]
+)
 def test_a_transcript_is_what_the_verb_prints(name, tmp_path, monkeypatch, capsys, request):
     for fixture in NEEDS.get(name, ()):
         request.getfixturevalue(fixture)
@@ -37,16 +47,51 @@ def test_a_transcript_is_what_the_verb_prints(name, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", TRANSCRIPTS[name].read_text(encoding="utf-8"), re.MULTILINE)
-    assert commands and all(shlex.split(command)[0] == "lmworks" for command, _ in commands)
-    assert any(shlex.split(command)[1] == name for command, _ in commands)
-    for command, shown in commands:
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        lines = [line.rstrip() for line in (told.err + told.out).splitlines()]
-        printed = [line for line in lines if not re.search(r" \d+ %  .* left", line)]  # not how far it is
-        assert not ended.value.code and matches(shown.splitlines(), printed), "\n".join(lines)
+    assert any(f"lmworks {name}" in command for command, _ in commands)
+    with ExitStack() as servers:
+        for command, shown in commands:
+            if command.endswith(" &"):
+                lines = servers.enter_context(started(command.removesuffix(" &")))
+            else:
+                lines = typed(command, monkeypatch, capsys)
+            assert matches(shown.splitlines(), lines), "\n".join(lines)
+
+
+def typed(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that a command prints, without how far it is; `echo '...' |` before it is what somebody types."""
+    said, _, verb = command.rpartition(" | ")
+    if said:
+        echo, text = shlex.split(said)
+        assert echo == "echo"
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{text}\n"))
+    words = shlex.split(verb)
+    assert words[0] == "lmworks"
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert not ended.value.code, told.err
+    lines = [line.rstrip() for line in (told.err + told.out).splitlines()]
+    return [line for line in lines if not re.search(r" \d+ %  .* left", line)]
+
+
+@contextmanager
+def started(command: str) -> Iterator[list[str]]:
+    """What a server prints until it serves; it runs in a process of its own as long as the block does."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(command)], stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+    ) as server:
+        assert server.stderr is not None
+        lines = []
+        for line in server.stderr:
+            lines.append(line.rstrip())
+            if '"serving"' in line:
+                break
+        try:
+            yield lines
+        finally:
+            server.terminate()
+            server.stderr.read()
 
 
 def test_what_a_transcript_leaves_out():
@@ -71,6 +116,19 @@ def test_every_verb_and_room_has_its_page(pages):
     assert {path.stem for path in (pages / "reference" / "rooms").glob("*.html")} == {*rooms, "all"}
     settings = (pages / "reference" / "settings.html").read_text(encoding="utf-8")
     assert "learning_rate" in settings and "Divides the logits: below 1 sharper" in settings
+
+
+def test_every_link_of_the_pages_leads_somewhere(pages):
+    """Sphinx checks those of Markdown; the theme's and those of raw HTML are looked at here."""
+    texts = {path: path.read_text(encoding="utf-8") for path in pages.rglob("*.html")}
+    places = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    for path, text in texts.items():
+        for link in set(re.findall(r'<a [^>]*?href="([^"]+)"', text)):
+            if re.match(r"[a-z]+:", link):
+                continue
+            address, _, place = unquote(html.unescape(link)).partition("#")
+            there = (path.parent / address).resolve() if address else path
+            assert there.exists() and (not place or place in places[there]), f"{path.name}: {link}"
 
 
 def test_nothing_is_asked_of_the_network(pages):

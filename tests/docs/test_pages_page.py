@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.pages import STORED, table
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/pages.md").read_text(encoding="utf-8")
@@ -34,3 +37,7 @@ def test_every_place_that_can_be_linked_to_is_there():
     named = re.search(r"\*\*Links that stay\*\*(.*?)\n- ", PAGE, re.DOTALL)[1]
     places = re.findall(r"#([a-z][\w-]*)", named)
     assert len(places) > 4 and [one for one in places if f'id="{one}"' not in page] == []
+
+
+def test_what_it_weighs_is_what_was_stored():
+    assert table(json.loads(STORED.read_text(encoding="utf-8"))) in PAGE

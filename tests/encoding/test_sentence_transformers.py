@@ -11,6 +11,7 @@ import pytest
 import tiny
 import tokenizers
 import torch
+from later import Later
 from tokenizers import models, pre_tokenizers, processors
 
 import lmworks as lm
@@ -18,8 +19,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.encoding.pooling import Pooling
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
-library = pytest.importorskip("sentence_transformers", reason="pip install 'lmworks[dev]'")
-parts = pytest.importorskip("sentence_transformers.models")
+library, parts = Later("sentence_transformers"), Later("sentence_transformers.models")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 

@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from lmworks.grounding.reading import NearestSentence, reader_for
+from lmworks.grounding.terms import language_of_question
 
 EMBEDDER = tiny.language_model(family="lmworks", arrangement="encoder", context=256)
 
@@ -34,5 +35,24 @@ def test_a_reading_for_each_text():
 
 @pytest.mark.parametrize(("language", "question"), [("german", "Wann?"), ("none", "いつ？")])
 def test_other_languages_are_not_read_by_the_english_reader(language, question):
-    index = SimpleNamespace(language=language, query_embedder=EMBEDDER)
+    index = SimpleNamespace(languages={language: 3}, query_embedder=EMBEDDER)
     assert isinstance(reader_for(index, question), NearestSentence)
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("Wie heißt der Hausmeister?", "german"),
+        ("富士山有多高？", "none"),
+        ("Did Les Paul die?", "english"),
+        ("Where is der Spiegel printed?", "english"),
+        ("Guernica?", "english"),
+        ("Quand est le loyer dû ?", "english"),  # nothing here is French
+    ],
+)
+def test_a_question_in_a_mixed_folder_is_read_in_its_own_language(question, language):
+    index = SimpleNamespace(languages={"english": 6, "none": 2, "german": 1}, query_embedder=EMBEDDER)
+    assert language_of_question(question, index.languages) == language
+    if language != "english":
+        reader = reader_for(index, question)
+        assert isinstance(reader, NearestSentence) and reader.language == language

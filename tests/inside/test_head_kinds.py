@@ -7,7 +7,8 @@ import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError
-from lmworks.inside.head_kinds import head_kinds, loss_without, text_twice
+from lmworks.evaluation.head_worth import worth_of
+from lmworks.inside.head_kinds import head_kinds, loss_without, others_than, text_twice
 from lmworks.models.hooks import hooked
 
 LENGTH = 12
@@ -52,3 +53,28 @@ def test_a_text_that_does_not_fit_is_refused():
         head_kinds(tiny.network(), length=4096)
     with pytest.raises(ConfigError, match="no kind 'copying'"):
         head_kinds(tiny.network(), LENGTH).most("copying", 1)
+
+
+def test_other_heads_are_as_many_of_the_same_layers():
+    network = tiny.network()
+    found = others_than(network, [(0, 1), (1, 0), (1, 2)], seed=3)
+    assert sorted(layer for layer, _ in found) == [0, 1, 1] and not {*found} & {(0, 1), (1, 0), (1, 2)}
+    assert others_than(network, [(0, head) for head in range(network.config.heads)]) == []
+
+
+def test_heads_that_matter_are_told_from_as_many_others():
+    """A text is predicted by one head alone: without it more is lost than without others."""
+    network = tiny.network()
+    torch.nn.init.zeros_(network.blocks[0].attention.output.weight)
+    torch.nn.init.zeros_(network.blocks[1].attention.output.weight)
+    for block in network.blocks:
+        for parameter in block.feed_forward.parameters():
+            torch.nn.init.zeros_(parameter)
+    found = worth_of(network, "induction", 1, length=LENGTH, rows=4)
+    assert (found.lost.value, found.beyond.value, found.beyond.n) == (0, pytest.approx(0, abs=1e-6), 4)
+    (layer, head), dim = found.heads[0], network.config.head_dim
+    columns = slice(head * dim, (head + 1) * dim)
+    torch.nn.init.normal_(network.blocks[layer].attention.output.weight[:, columns])
+    again = worth_of(network, "induction", 1, length=LENGTH, rows=4)
+    assert again.heads == found.heads and abs(again.lost.value) > 1e-3
+    assert again.beyond.value == pytest.approx(again.lost.value, abs=1e-5)

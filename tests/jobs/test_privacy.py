@@ -69,6 +69,34 @@ def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, ca
         privacy("out")
 
 
+def test_canaries_are_measured_where_too_few_texts_are_held_out(here: Path, capsys):
+    chosen = planted(steps=1)
+    build(out="out", recipe=chosen.but(data=chosen.data.but(held_out=0.1)))
+    found = privacy("out")
+    assert len(found.canaries) == 2 and found.others < 5 and (found.membership, found.blind) == ([], None)
+    show(found)
+    out = capsys.readouterr().out
+    assert "exposure of canaries planted once" in out and f"was not measured: {found.members} members and" in out
+
+
+@pytest.mark.slow
+def test_shadows_tell_who_was_learnt_and_are_gone_on_with(here: Path, monkeypatch):
+    for number in range(12, 20):
+        (here / "notes" / f"{number}.txt").write_text(f"{tiny.WORDS[number % 18]} {number} {tiny.WORDS[number - 9]}")
+    chosen = planted(steps=12).but(canaries={})
+    build(out="out", recipe=chosen.but(data=chosen.data.but(held_out=0.5)))
+    found = {one.name: one for one in privacy("out", shadows=4).membership}
+    assert found["membership by shadows"].value > 0.7
+    made = sorted(path.name for path in Path("out.shadows").iterdir())
+    assert made == ["0", "0-text", "1", "1-text", "2", "2-text", "3", "3-text"]
+    halves = [(Path("out.shadows") / f"{at}-text" / "train" / "texts.jsonl").read_text().splitlines() for at in (0, 1)]
+    assert len({*halves[0]} | {*halves[1]}) == len(halves[0]) + len(halves[1]) == 20
+    monkeypatch.setattr("lmworks.jobs.shadows.build", None)  # those that are there are not tuned again
+    assert privacy("out", shadows=4).membership[-1] == found["membership by shadows"]
+    with pytest.raises(ConfigError, match="3 shadow models are tuned as out was; give 4 or more"):
+        privacy("out", shadows=3)
+
+
 def test_a_run_that_learnt_counterparts_can_be_measured(here: Path):
     for number in range(24):  # five of each side, at least
         (here / "notes" / f"{number}.txt").write_text(f"He reads {tiny.WORDS[number % len(tiny.WORDS)]} {number}.")

@@ -47,10 +47,13 @@ class ByDictionary:
 
     def guess(self, read: list[int], most: int, beside: int) -> tuple[int, ...]:
         chances = [self.right[self.follows], *[self.right[0]] * most]
-        rates = []
+        rates, right, chance = [], 0.0, 1.0
         for count in range((min(most, self.most) if self.next >= 0 else 0) + 1):
-            tokens, reads = 1 + sum(np.cumprod(chances[:count])), beside * (1 + count)
-            rates.append(tokens / (COSTS[min(reads, 16) - 1] + EACH_MORE * max(reads - 16, 0)))
+            if count:
+                chance *= chances[count - 1]
+                right += chance
+            reads = beside * (1 + count)
+            rates.append((1 + right) / (COSTS[min(reads, 16) - 1] + EACH_MORE * max(reads - 16, 0)))
         copied = list(read)
         for at in range(int(np.argmax(rates))):
             copied.append(copied[self.next + at])

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lmworks.basics.config import read_toml
+from lmworks.evaluation.privacy.canaries import CHANCE
 from lmworks.generation.strategies import Beam, Sample
 from lmworks.inside.heads import attention_patterns
 from lmworks.kernels.packing import quantised
@@ -240,7 +241,8 @@ def test_with_the_model_a_page_names_its_file_and_allows_no_other_place(monkeypa
     assert stories.FILE in made and f'data-weights="../{stories.FILE}"' in page and " disabled" not in page
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
     before, scripts = policy.split("script-src ")
-    assert before == "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    others = "base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; "
+    assert before == f"default-src 'none'; {others}"
     assert re.fullmatch(r"('sha256-[^']{44}' ){2}'self'", scripts)
 
 
@@ -260,3 +262,14 @@ def test_weights_in_llama2c_s_format_write_what_llama2c_writes(model):
 def test_the_repository_holds_no_weights():
     held = [path for path in Path(declaration.HERE).rglob("*") if path.is_file() and path.stat().st_size > 60_000]
     assert held == []
+
+
+def test_noise_hides_what_was_planted():
+    runs = KINDS["privacy"].stored["runs"]
+    assert runs[0]["noise"] == 0 and runs[0]["epsilon"] is None
+    bounds = [one["epsilon"] for one in runs[1:]]
+    assert bounds == sorted(bounds, reverse=True) and len(set(bounds)) == len(bounds)
+    often = [one["exposure"][-1] for one in runs]
+    assert often[0][0] == 12.0 and often[-1][1] < CHANCE < often[-1][2], "at chance, by its interval"
+    assert all(low <= value <= high for one in runs for value, low, high in (*one["exposure"], one["loss"]))
+    assert max(one["loss"][0] for one in runs) < runs[0]["before"], "each has learnt something"

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lab.whole import whole
+from lmworks.inside.probes import logistic_regression
 from lmworks.lab.bench import gaps, text_pairs
-from lmworks.lab.bench.encoders import logistic_regression, lowered, prose, small_network
+from lmworks.lab.bench.encoders import lowered, prose, small_network
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE

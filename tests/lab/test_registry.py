@@ -47,7 +47,7 @@ def test_every_listed_experiment_is_the_one_that_its_file_declares():
 
 def test_experiments_import_no_experiments():
     for listing in registry.experiments().values():
-        text = (registry.FOLDER / f"{listing.module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+        text = (registry.FOLDERS[0] / f"{listing.module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
         assert "lmworks.lab.experiments" not in text, f"claim {listing.question}: share through lab/bench"
 
 
@@ -94,7 +94,7 @@ def test_a_claim_without_parts_or_with_the_same_twice_is_none():
 
 def test_a_file_that_declares_no_claim_is_named(tmp_path, monkeypatch):
     (tmp_path / "q07_masked.py").write_text("x = 1\n")
-    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "FOLDERS", [tmp_path])
     with pytest.raises(ConfigError, match=r"q07_masked\.py"):
         registry.experiments()
 
@@ -102,7 +102,7 @@ def test_a_file_that_declares_no_claim_is_named(tmp_path, monkeypatch):
 def test_adding_a_file_is_adding_a_claim(tmp_path, monkeypatch):
     text = '@experiment(7, claim="Both " "sides.", parts=())\ndef f(): ...\n'
     (tmp_path / "q07_masked_modelling.py").write_text(text)
-    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "FOLDERS", [tmp_path])
     [found] = registry.experiments().values()
     assert (found.question, found.name, found.claim) == (7, "masked modelling", "Both sides.")
 

@@ -198,7 +198,8 @@ def test_no_page_asks_for_anything_from_elsewhere(shipped, read):
         wanted = [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts]
         beside = ["'self'"] if f'{stories.FILE}"' in text else []  # the live benches' weights, a file beside the page
         allowed = " ".join([*wanted, *beside])
-        assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}\"" in text
+        policy = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
+        assert f'{policy}; script-src {allowed}"' in text and "innerHTML" not in text
         assert not re.search(r'\son\w+="', text), f"{name} holds script in an attribute"
 
 
@@ -272,7 +273,7 @@ def test_a_later_claim_comes_with_its_file_and_its_result(tmp_path, monkeypatch,
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     (experiments / "q51_warm_up.py").write_text('q = experiment(51, claim="Warming up helps.")(None)\n')
-    monkeypatch.setattr(registry, "FOLDER", experiments)
+    monkeypatch.setattr(registry, "FOLDERS", [experiments])
     store.write(toy.but(question=51, claim="Warming up helps."), tmp_path)
     made = site(claims([tmp_path]))
     front = made["index.html"].decode()

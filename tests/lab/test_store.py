@@ -9,7 +9,7 @@ import pytest
 
 from lab.test_run import NORMAL, TOY
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.lab import provenance, store
+from lmworks.lab import page, provenance, registry, store
 from lmworks.lab.run import run_experiment
 
 KEYS = {"question", "claim", "headline", "parts", "measurements", "by_seed", "chart", "note", "recipe", "scale"}
@@ -61,6 +61,16 @@ def test_a_finding_of_the_first_version_is_read_with_its_checks_as_parts():
     assert found.version == 1 and found.headline.startswith("By an earlier rule: holds only if the largest score is")
     assert found.parts[0].verdict == "holds" and found.parts[0].figure is not None and found.chart is not None
     assert "of an earlier version" in store.doubts(SAVED, 23, "quick")[0]
+
+
+def test_what_is_shipped_of_an_earlier_rule_says_plainly_what_was_found():
+    shipped = [store.read(path) for path in store.SHIPPED.glob("q*.full.json")]
+    older = [one for one in shipped if one.version == 1]
+    assert older and not [one.question for one in older if one.headline.startswith("By an earlier rule")]
+    assert {len(one.earlier) for one in registry.experiments().values()} == {0, 1}
+    window = next(one for one in older if one.question == 3)
+    assert window.headline.endswith("how much the last fourfold helps is open.")
+    assert page.measured(window).endswith("judged by an earlier rule")
 
 
 def test_the_folder_comes_before_what_is_shipped(tmp_path, monkeypatch, finding):

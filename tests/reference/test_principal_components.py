@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from later import Later
 
 from lmworks.basics.errors import ConfigError
 from lmworks.encoding.principal import principal_components
 
-PCA = pytest.importorskip("sklearn.decomposition").PCA
+decomposition = Later("sklearn.decomposition")
 
 
 @pytest.mark.parametrize("count", [1, 5, 24])
@@ -17,7 +18,7 @@ def test_vectors_are_scikit_learns(count: int, whiten: bool):
     draw = torch.Generator().manual_seed(3)
     vectors = torch.randn(90, 24, generator=draw) @ torch.randn(24, 24, generator=draw) + 3
     others = torch.randn(7, 24, generator=draw)
-    theirs = PCA(count, whiten=whiten, svd_solver="full").fit(vectors.double().numpy())
+    theirs = decomposition.PCA(count, whiten=whiten, svd_solver="full").fit(vectors.double().numpy())
     found = principal_components(vectors, count)
     expected = torch.from_numpy(theirs.transform(others.double().numpy())).float()
     torch.testing.assert_close(found.layer(whiten)(others), expected, rtol=1e-5, atol=1e-5)

@@ -257,7 +257,7 @@ def test_sentencepiece_never_merges_characters_into_a_control_token(tmp_path):
     ("change", "sentence"),
     [
         ({"pre": "nobody-knows"}, "by the rule 'nobody-knows'"),
-        ({"model": "t5"}, "of the kind 't5'"),
+        ({"model": "rwkv"}, "of the kind 'rwkv'"),
         ({"tokens": []}, "no tokens"),
         ({"tokens": ["a", "a"]}, "the same token twice"),
         ({"merges": ["ab"]}, "'ab', which is not a pair"),

@@ -130,7 +130,7 @@ def test_the_card_is_one_that_the_hub_reads(tmp_path):
         "allenai/ai2_arc",
         "accuracy",
     )
-    assert result.metric_value == 0.5 and "n 90, chance 0.25" in result.metric_name
+    assert result.metric_value == 0.5 and "right, ideal 1 (95 % 0.40 ... 0.60, n 90, chance 0.25" in result.metric_name
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {8}
     assert "\\<characters\\>" in text and "No training text is known." in text

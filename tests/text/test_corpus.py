@@ -513,3 +513,14 @@ def test_training_documents_get_counterparts_and_held_out_ones_do_not(tmp_path):
     assert report.counterparts * 2 == len(train) == report.train.documents and len(train) + 2 * len(held_out) == 60
     assert sum("She told him." in text for text in train) == report.counterparts
     assert not any("She told him." in text for text in held_out)
+
+
+def test_a_counterpart_that_is_held_out_is_not_trained_on(tmp_path):
+    said = [f"{prose(seed)}\n{end}" for seed in range(30) for end in ("He told her.", "She told him.")]
+    changes = ("split.counterfactual=gender", "split.held_out=0.4", "near.enabled=false")
+    report = corpus(tmp_path, [{"text": one} for one in said], *changes)
+    train, held_out = (
+        {one.text for one in read(str(Path(report.folder) / side)).documents} for side in ("train", "held_out")
+    )
+    assert 0 < report.counterparts < report.train.documents / 2
+    assert len(train | held_out) == 60 and not train & held_out

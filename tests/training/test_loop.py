@@ -45,6 +45,16 @@ def test_a_small_text_is_learnt_by_heart(what: str, tmp_path: Path):
     assert result.tokens == 60 * 11 and not model.training
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_no_run_waits_for_the_import_of_torchs_compiler(
+    optimiser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It takes 2 s, and torch.optim's own steps import it."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # an import fails
+    run(tmp_path, steps=2, optimiser=optimiser)
+    run(tmp_path, steps=3, optimiser=optimiser, resume=True)
+
+
 def test_a_network_that_is_frozen_is_one_sentence(tmp_path: Path):
     frozen = adapted().requires_grad_(False).eval()
     with pytest.raises(ConfigError, match="all its weights are frozen"):

@@ -3,7 +3,7 @@
     texts = members_and_others(model, parts.train, parts.held_out)
     attacks = membership(scored(model, texts), scored(base, texts), texts)
 
-Three attacks, each a score that is higher for texts that were learnt; how often a member's is above a non-member's is
+Attacks, each a score that is higher for texts that were learnt; how often a member's is above a non-member's is
 the area under the ROC curve, and 0.5 is chance. Beside them stands a classifier that sees the texts alone and no model:
 where it does better than chance, members and non-members are of different kinds, and the attacks' figures say nothing
 (Das et al. 2024, https://arxiv.org/abs/2406.16201). Draw both at random from one pool without duplicates.
@@ -13,6 +13,8 @@ where it does better than chance, members and non-members are of different kinds
                (Zhang et al. 2024, https://arxiv.org/abs/2404.02936)
     reference  how much better the tuned model reads it than its base (Carlini et al. 2021,
                https://arxiv.org/abs/2012.07805)
+    shadows    how much likelier the score is under models that learnt the text than under others, tuned for it (LiRA;
+               `lira`, and `jobs.shadows`)
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import counted_tokens
 from lmworks.evaluation.measurement import Measurement
@@ -131,12 +133,32 @@ def attacks(
     return found
 
 
-def enough(members: int, others: int) -> None:
-    """DataError for fewer than `FOLDS` texts on a side."""
-    if min(members, others) < FOLDS:
-        raise DataError(
-            f"{members} members and {others} non-members are too few to tell them apart; give at least {FOLDS} of each"
-        )
+def lira(own: Sequence[float], learnt: Sequence[Sequence[float]], unseen: Sequence[Sequence[float]]) -> list[float]:
+    """How much likelier each text's score is among models that learnt it than among others that did not, as a logarithm
+    (Carlini et al. 2022, https://arxiv.org/abs/2112.03570): Gaussians around each text's own means, with the spread of
+    all texts together, as few shadow models show none of a single text. ConfigError for fewer than two of either
+    kind."""
+    (middles, spread), (others, of_others) = _gaussians(learnt), _gaussians(unseen)
+    scores = np.asarray(own)
+    inside = -((scores - middles) ** 2) / (2 * spread) - math.log(spread) / 2
+    outside = -((scores - others) ** 2) / (2 * of_others) - math.log(of_others) / 2
+    return (inside - outside).tolist()
+
+
+def _gaussians(scores: Sequence[Sequence[float]]) -> tuple[Float[np.ndarray, " texts"], float]:
+    """The mean of each text, and the variance around them."""
+    if min(map(len, scores)) < 2:
+        raise ConfigError("a text has fewer than two shadow models that learnt it, or that did not; take four or more")
+    middles = np.array([np.mean(one) for one in scores])
+    left = sum(float(((np.asarray(one) - middle) ** 2).sum()) for one, middle in zip(scores, middles, strict=True))
+    return middles, max(left / sum(len(one) - 1 for one in scores), 1e-12)
+
+
+def too_few(members: int, others: int) -> str | None:
+    """Why so many texts of each side are too few to tell them apart; None where they are enough."""
+    if min(members, others) >= FOLDS:
+        return None
+    return f"{members} members and {others} non-members are too few to tell them apart; give at least {FOLDS} of each"
 
 
 def blind(texts: Texts) -> tuple[list[float], list[float]]:
@@ -144,7 +166,8 @@ def blind(texts: Texts) -> tuple[list[float], list[float]]:
     log-likelihood ratio of its words (naive Bayes, one is added to each count), each fifth of the texts by the other
     four. DataError for fewer than `FOLDS` texts on a side."""
     sides = [[re.findall(r"\w+", one.text.lower()) for one in side] for side in (texts.members, texts.others)]
-    enough(*map(len, sides))
+    if why := too_few(*map(len, sides)):
+        raise DataError(why)
     found: tuple[list[float], list[float]] = ([0.0] * len(sides[0]), [0.0] * len(sides[1]))
     for fold in range(FOLDS):
         counts = [

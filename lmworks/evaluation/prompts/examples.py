@@ -21,6 +21,15 @@ Example = tuple[str, str]
 """A text and its class."""
 
 
+def mixed(texts: Sequence[Example], seed: int) -> list[Example]:
+    """All in an order drawn by the seed, of which every part has the classes in about the proportions of all."""
+    by: dict[str, list[Example]] = defaultdict(list)
+    for one in random.Random(seed).sample(list(texts), len(texts)):
+        by[one[1]].append(one)
+    placed = [((at + 0.5) / len(group), one) for group in by.values() for at, one in enumerate(group)]
+    return [one for _, one in sorted(placed, key=lambda each: each[0])]
+
+
 def balanced(pool: Sequence[Example], shots: int, seed: int = 0) -> list[Example]:
     """Examples whose classes are as equally frequent as can be, drawn by the seed. ConfigError for more than there
     are."""

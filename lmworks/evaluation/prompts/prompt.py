@@ -8,6 +8,7 @@ A prompt is a file (`save`, `read`), which `lmworks evaluate MODEL DATA --prompt
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,9 @@ class Prompt(Config):
     calibrated: bool = False
     """Whether each class's probability is divided by that which it has after texts without content."""
 
+    chosen_by: tuple[str, ...] = ()
+    """Hashes of the texts that a search chose it by, its examples' among them: of these it is surely good."""
+
     @field_validator("format")
     @classmethod
     def _with_a_text(cls, value: str) -> str:
@@ -98,6 +102,10 @@ class Prompt(Config):
         """The classes, in the order of their words."""
         return list(self.words)
 
+    def has_seen(self, text: str) -> bool:
+        """Whether a search chose it by this text."""
+        return hash_of(text) in self.chosen_by
+
     def shown(self, text: str) -> str:
         """A text in the format."""
         name, label = self.names
@@ -125,6 +133,11 @@ class Prompt(Config):
 
     def _word(self, label: str) -> str:
         return self.words[label] if self.format[-1].isspace() else f" {self.words[label]}"
+
+
+def hash_of(text: str) -> str:
+    """What tells a text from others, however its spaces are written: twelve digits of its SHA-256."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
 
 
 def called(labels: Sequence[str]) -> dict[str, str]:

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.prompts.calibration import calibrate, leaning, probabilities
-from lmworks.evaluation.prompts.examples import Example, balanced, orders
-from lmworks.evaluation.prompts.prompt import FORMATS, NOTHING, Prompt, called
+from lmworks.evaluation.prompts.examples import Example, balanced, mixed, orders
+from lmworks.evaluation.prompts.prompt import FORMATS, NOTHING, Prompt, called, hash_of
 from lmworks.evaluation.tasks.declaration import Task
 from lmworks.evaluation.tasks.run import Asked, run
 from lmworks.language_model import LanguageModel
@@ -117,15 +117,21 @@ def labelled(documents: Sequence[Document]) -> list[Example]:
     return pairs
 
 
-def measured(model: LanguageModel, prompt: Prompt, pairs: Sequence[Example], name: str) -> Measurement:
-    """The share of texts whose class is named; chance is always naming the most frequent one. DataError for a class
-    that the prompt has no word for."""
+def measured(model: LanguageModel, prompt: Prompt, pairs: Sequence[Example], name: str) -> list[Measurement]:
+    """The share of texts whose class is named; chance is always naming the most frequent one. Where the prompt was
+    chosen by some of the texts, then also that of the others. DataError for a class that the prompt has no word for."""
     if unknown := next((label for _, label in pairs if label not in prompt.words), None):
         raise DataError(
             f"{name} has the class {unknown!r}, which the prompt has no word for; its classes are "
             f"{', '.join(prompt.labels)}"
         )
-    return _share(Reader(model).right(prompt, pairs, name), pairs, name)
+    right = Reader(model).right(prompt, pairs, name)
+    unseen = [at for at, (text, _) in enumerate(pairs) if not prompt.has_seen(text)]
+    found = [_share(right, pairs, name)]
+    if 0 < len(unseen) < len(pairs):
+        of, others = [right[at] for at in unseen], [pairs[at] for at in unseen]
+        found.append(_share(of, others, f"{name}, without the texts that the prompt was chosen by"))
+    return found
 
 
 def search(
@@ -147,18 +153,21 @@ def search(
             f"{dev} texts for dev and {test} for test, beside {POOL} for examples, are {needed:,}, and there are "
             f"{len(different):,} different ones; give 1 or more of each, and fewer in all"
         )
-    drawn = random.Random(seed).sample(different, needed)
+    drawn = mixed(different, seed)[:needed]
     pool, on_dev, on_test = drawn[:POOL], drawn[POOL : POOL + dev], drawn[POOL + dev :]
     tried = space.prompts(pool, sorted({label for _, label in pairs}), seed)
-    reader = Reader(model, out)
-    winner = max((one for prompt in tried for one in _both(prompt)), key=lambda one: reader.rank(one, on_dev, "dev"))
+    reader = Reader(model, out, told=False)
+    best = _best(reader, tried, on_dev)
+    winner = best.model_copy(update={"chosen_by": tuple(hash_of(text) for text, _ in (*pool, *on_dev))})
     promised, found = (
         _share(reader.right(winner, part, name), part, name) for part, name in ((on_dev, "dev"), (on_test, "test"))
     )
-    values = [
-        _share(reader.right(winner.model_copy(update={"format": shape}), on_test, "test"), on_test, "test").value
-        for shape in space.formats
-    ]
+    with progress.task("its words in other formats", len(space.formats), "formats") as advance:
+        values = []
+        for shape in space.formats:
+            right = reader.right(winner.model_copy(update={"format": shape}), on_test, "test")
+            values.append(sum(right) / len(right))
+            advance(1)
     other = next(one for one in _both(winner) if one != winner)
     value, interval = statistics.independent_difference(
         statistics.Estimate(found.value, found.interval), statistics.Estimate(promised.value, promised.interval)
@@ -177,12 +186,24 @@ def search(
     return told
 
 
+def _best(reader: Reader, tried: Sequence[Prompt], on_dev: Sequence[Example]) -> Prompt:
+    """The one, with or without calibration, that ranks highest; the first of equals."""
+    ranked = []
+    with progress.task("prompts on dev", len(tried), "prompts") as advance:
+        for prompt in tried:
+            ranked += [(reader.rank(one, on_dev, "dev"), one) for one in _both(prompt)]
+            advance(1)
+    return max(ranked, key=lambda each: each[0])[1]
+
+
 @dataclass
 class Reader:
     """Reads texts by prompts, each once; with a folder `out` it keeps what it read there."""
 
     model: LanguageModel
     out: str | os.PathLike[str] | None = None
+    told: bool = True
+    """Whether progress tells of the texts; else of how many prompts were tried, by who tries them."""
     known: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def right(self, prompt: Prompt, pairs: Sequence[Example], part: str) -> list[float]:
@@ -206,13 +227,15 @@ class Reader:
 
     def _told(self, prompt: Prompt, pairs: Sequence[Example], part: str) -> list[list[float]]:
         """The log-probabilities of the classes' words after each text; last, what the prompt leans to."""
-        plain = prompt.model_copy(update={"calibrated": False})  # which changes nothing of what is read
-        what = f"prompt {hashlib.sha256(plain.model_dump_json().encode()).hexdigest()[:12]} on {part}"
+        unused = {"calibrated": False, "chosen_by": ()}  # which change nothing of what is read
+        plain = prompt.model_copy(update=unused).model_dump_json(exclude={"chosen_by"})
+        what = f"prompt {hashlib.sha256(plain.encode()).hexdigest()[:12]} on {part}"
         if what not in self.known:
             items = [prompt.item(f"{part}#{at}", text, label) for at, (text, label) in enumerate(pairs)]
             every = items + prompt.without_content()
-            task = Task(what, "", "", lambda: every, scored=("sum",), main="sum", examples=False)
-            scores = [one.scores["sum"] for one in run(self.model, Asked(task, 0, "", every, every), self.out)]
+            task = Task(part if self.told else what, "", "", lambda: every, scored=("sum",), main="sum", examples=False)
+            found = run(self.model, Asked(task, 0, "", every, every), self.out, told=self.told)
+            scores = [one.scores["sum"] for one in found]
             self.known[what] = [*scores[: -len(NOTHING)], leaning(scores[-len(NOTHING) :])]
         return self.known[what]
 

@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, overload
 
@@ -107,16 +108,22 @@ def keep(out: str | os.PathLike[str], figures: Sequence[Measurement]) -> Path:
 
 
 def run(
-    model: Measured, asked: Asked, out: str | os.PathLike[str] | None = None, reading: Reading | None = None
+    model: Measured,
+    asked: Asked,
+    out: str | os.PathLike[str] | None = None,
+    reading: Reading | None = None,
+    told: bool = True,
 ) -> list[ItemScores]:
-    """The scores of each item, in order; those that `out` holds already are not measured again."""
+    """The scores of each item, in order; those that `out` holds already are not measured again. Progress is told unless
+    that is somebody else's."""
     store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
-    if 0 < len(left) < len(asked.items):
+    if told and 0 < len(left) < len(asked.items):
         progress.note(f"{asked.what}: {len(asked.items) - len(left):,} items were measured before")
     try:
-        with progress.task(f"measuring {asked.what}", len(left), "items") as advance:
+        quiet = nullcontext() if told else progress.hidden()
+        with quiet, progress.task(f"measuring {asked.what}", len(left), "items") as advance:
             for scores in _scored(model, asked, left, Reading() if reading is None else reading):
                 kept[scores.item] = scores
                 if store is not None:

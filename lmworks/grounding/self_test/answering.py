@@ -60,9 +60,9 @@ class View:
     changed: Callable[[Passage], Passage | None]
 
     @property
-    def language(self) -> str:
+    def languages(self) -> Mapping[str, int]:
         """Of the index."""
-        return self.index.language
+        return self.index.languages
 
     @property
     def tested(self) -> Mapping[str, Any]:

@@ -23,7 +23,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lmworks.basics.errors import DataError
-from lmworks.lab.bench.encoders import CONTEXT, logistic_regression, prose
+from lmworks.inside.probes import logistic_regression
+from lmworks.lab.bench.encoders import CONTEXT, prose
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.writers import end_of
 from lmworks.models.network import Network, evaluating

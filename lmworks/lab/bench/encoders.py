@@ -19,12 +19,12 @@ from statistics import fmean
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.evaluation.held_out import classified
+from lmworks.inside.probes import logistic_regression
 from lmworks.lab.bench.training import fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
@@ -210,23 +210,3 @@ def tuned(
 def hits_of(network: Network, rows: Rows) -> list[float]:
     """1 for each of these rows whose class the network tells, else 0."""
     return [float(true == chosen) for true, chosen in classified(network, rows)]
-
-
-def logistic_regression(
-    features: Float[Tensor, "texts dim"], classes: Int[Tensor, " texts"], penalty: float
-) -> tuple[Float[Tensor, "classes dim"], Float[Tensor, " classes"]]:
-    """The weights and biases that minimise the mean cross-entropy plus penalty / 2 times the squared weights."""
-    count = int(classes.max()) + 1
-    weights = torch.zeros(count, features.shape[1], dtype=features.dtype, requires_grad=True)
-    biases = torch.zeros(count, dtype=features.dtype, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights, biases], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(features @ weights.T + biases, classes) + penalty / 2 * weights.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad():
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return weights.detach(), biases.detach()

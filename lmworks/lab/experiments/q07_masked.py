@@ -90,6 +90,7 @@ CHANCE = Condition("the most frequent class")
     ),
     not_true_when="pretraining is short: with 3.3 times fewer masked tokens, a network that predicts "
     "the next token fills gaps better (claim 9)",
+    earlier={"yyyyn": "Both sides fill a gap better; features of a network that sees one side are no worse."},
     not_tested="complex relationships, and networks of BERT's size: these are a thousand times smaller and have read "
     "a million tokens at most.",
     note="A gap is one token of a held-out question with at least three on each side. All networks have the same "

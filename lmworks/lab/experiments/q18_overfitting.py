@@ -73,6 +73,9 @@ def _mitigates(says: str, remedy: Condition, otherwise: str) -> Part:
     ),
     not_true_when="text is read once, as large models read most of theirs: they underfit rather "
     "(https://arxiv.org/abs/2203.15556).",
+    earlier={
+        "yyyyyy": "A small text is learnt by heart; early stopping, dropout and penalties each prevent much of that."
+    },
     not_tested="remedies in large models; rates chosen anew for each remedy.",
     note="Each run's best checkpoint is that of the lowest loss on the text for choosing, the baseline's included: a "
     "remedy has to do more than early stopping does without it. Strengths are chosen by the same, with a piece of text "

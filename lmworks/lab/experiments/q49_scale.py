@@ -64,6 +64,7 @@ Bits = Float64[Tensor, " windows"]
         log_y=True,
     ),
     not_true_when="there is no more text to be had: more steps over the same text are not tried here",
+    earlier={"yyy?y": "More weights and more text predict better; whether small runs promise too much is open."},
     not_tested="what large models excel at: translation, summarization and reasoning wait for their tasks and judges. "
     "Nothing here has billions of parameters",
     note="Every run reads its bytes once, with one schedule and one learning rate for all sizes, so that more data is "

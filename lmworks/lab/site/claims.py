@@ -18,14 +18,6 @@ from lmworks.lab.verdict import HOLDS
 
 State = Literal["measured", "older", "doubt", "unreadable", "not_run", "no_experiment"]
 OTHERS = "others"
-EARLIER = "By an earlier rule: "
-"""How the headlines of older results begin; the pages say it of the whole result instead."""
-PLAINER = {
-    "holds.": "It holds here, by an earlier rule.",
-    "fails here.": "Not all of it holds here, by an earlier rule.",
-    "underpowered.": "Not decided: the earlier rule asked for more seeds than were run.",
-}
-"""What those verdicts mean."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +43,7 @@ class Claim:
     @property
     def headline(self) -> str:
         """What was found, in a plain sentence; empty where nothing was."""
-        if self.finding is None:
-            return ""
-        if not self.finding.headline.startswith(EARLIER):
-            return self.finding.headline
-        text = self.finding.headline.removeprefix(EARLIER)
-        return PLAINER.get(text) or f"It {text}"
+        return "" if self.finding is None else self.finding.headline
 
     @property
     def key(self) -> Measurement | None:

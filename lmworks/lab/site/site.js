@@ -99,7 +99,8 @@
       if (said.state !== "done") return;
       try {
         const answer = await asked(base + "/beside." + document.documentElement.lang + ".html");
-        beside.innerHTML = await answer.text();  // made by the server, which escapes what is foreign
+        const made = new DOMParser().parseFromString(await answer.text(), "text/html");  // no script of it is run
+        beside.replaceChildren(...made.body.childNodes);
         beside.focus();
       } catch (error) { failed(error); }
     };

@@ -21,6 +21,7 @@ ARCHITECTURES = WRITTEN | {
     **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
     **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
     **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
+    **{"bert": "bert", "t5": "t5"},
     **{"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "olmoe": "olmoe", "granitemoe": "granitemoe"},
 }
 """The same of those that are read."""
@@ -43,6 +44,7 @@ ACTIVATIONS = {
     "gpt_neox": "gelu",
     "falcon": "gelu",
     "mpt": "gelu",
+    "bert": "gelu",
 }
 """Family -> non-linearity, which files do not say; silu for the others."""
 GRANITES = ("granite", "granitemoe", "granitemoeshared")
@@ -124,7 +126,55 @@ PLAIN: dict[str, Source] = {
     "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
 }
 """Without a gate, or with gate and up in one matrix."""
+BERT_TENSORS: dict[str, Source] = {  # of RoBERTa, too, whose positions the converter counts from 0
+    name: source for name, source in TENSORS.items() if ".up." not in name and "norm" not in name
+} | {
+    "segment.weight": "token_types.weight",
+    **{
+        f"{ours}.{kind}": f"{theirs}.{kind}"
+        for ours, theirs in (
+            ("embedding_norm", "token_embd_norm"),
+            ("blocks.{i}.attention_norm", "blk.{i}.attn_output_norm"),
+            ("blocks.{i}.feed_forward.up", "blk.{i}.ffn_up"),
+            ("blocks.{i}.feed_forward_norm", "blk.{i}.layer_output_norm"),
+        )
+        for kind in ("weight", "bias")
+    },
+}
+
+
+def _stack_of_t5(theirs: str, ours: str) -> dict[str, Source]:
+    """One of its two stacks; relative positions are the first layer's."""
+    block, own = f"{theirs}.blk.{{i}}", f"{ours}blocks.{{i}}"
+    return {
+        f"{ours}relative.weight": f"{theirs}.blk.0.attn_rel_b.weight",
+        f"{own}.attention_norm.weight": f"{block}.attn_norm.weight",
+        f"{own}.attention.qkv.weight": Rows(tuple(f"{block}.attn_{part}.weight" for part in "qkv")),
+        f"{own}.attention.output.weight": f"{block}.attn_o.weight",
+        f"{own}.feed_forward_norm.weight": f"{block}.ffn_norm.weight",
+        f"{own}.feed_forward.up.weight": Chosen(
+            lambda config: config.gated,
+            Rows((f"{block}.ffn_gate.weight", f"{block}.ffn_up.weight")),
+            f"{block}.ffn_up.weight",
+        ),
+        f"{own}.feed_forward.down.weight": f"{block}.ffn_down.weight",
+        f"{ours}norm.weight": f"{theirs}.output_norm.weight",
+    }
+
+
+T5_TENSORS: dict[str, Source] = {
+    "embedding.weight": "token_embd.weight",
+    **_stack_of_t5("dec", ""),
+    "blocks.{i}.cross_norm.weight": "dec.blk.{i}.cross_attn_norm.weight",
+    "blocks.{i}.cross_attention.query.weight": "dec.blk.{i}.cross_attn_q.weight",
+    "blocks.{i}.cross_attention.kv.weight": Rows(tuple(f"dec.blk.{{i}}.cross_attn_{part}.weight" for part in "kv")),
+    "blocks.{i}.cross_attention.output.weight": "dec.blk.{i}.cross_attn_o.weight",
+    **_stack_of_t5("enc", "encoder."),
+    "head.weight": "output.weight",
+}
 OF_FAMILIES = {
+    "bert": BERT_TENSORS,
+    "t5": T5_TENSORS,
     "gpt2": GPT2_TENSORS,
     "gpt_neox": GPT2_TENSORS,
     "mpt": GPT2_TENSORS,
@@ -196,7 +246,26 @@ def _gemma2_caps(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str
     return found | {"window": theirs.get("gemma2.attention.sliding_window", 4096)}
 
 
+def _bert(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    if theirs.get("bert.attention.causal", False) or theirs.get("bert.pooling_type") == RANKS:
+        raise ModelError("it reads texts from the left alone, or ranks pairs, which is not read from such a file")
+    return {}
+
+
+def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    gated, layers = "enc.blk.0.ffn_gate.weight" in tensors, theirs.get("t5.block_count")
+    return {
+        "gated": gated,
+        "activation": "gelu_tanh" if gated else "relu",
+        "encoder_layers": layers,
+        "layers": theirs.get("t5.decoder_block_count", layers),
+        "relative_buckets": theirs.get("t5.attention.relative_buckets_count", 32),
+    }
+
+
 OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]]] = {
+    "bert": _bert,
+    "t5": _t5,
     "gptneox": lambda theirs, tensors: {"parallel": theirs.get("gptneox.use_parallel_residual", True)},
     "falcon": lambda theirs, tensors: {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors},
     "mpt": _mpt,
@@ -209,6 +278,12 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
 }
 
 
+POOLING = {1: "mean", 2: "first", 3: "last"}
+"""`<architecture>.pooling_type` -> how states become one vector."""
+RANKS = 4
+"""The one of a cross-encoder."""
+NOT_READ = "dec.blk.0.cross_attn_rel_b.weight"
+"""Positions between T5's stacks, which old files hold and no version uses."""
 FACTORS = {"short_factors": "rope_factors_short.weight", "long_factors": "rope_factors_long.weight"}
 """Of longrope (Phi-3): ours <- the file's tensors."""
 
@@ -266,6 +341,11 @@ def _smollm3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return {"rope_layers": tuple(layer for layer in range(ours["layers"]) if (layer + 1) % 4)}
 
 
+def _t5_scale(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """A tied head has its states scaled, as the first version has it; llama.cpp leaves that out."""
+    return {"head_scale": ours["dim"] ** -0.5 if ours["tied"] else None}
+
+
 IMPLIED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "gemma2": _gemma2,
     "gemma3_text": _gemma3,
@@ -273,5 +353,6 @@ IMPLIED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "olmo3": _olmo3,
     "exaone4": _rotating_in_windows,
     "cohere2": _cohere2,
+    "t5": _t5_scale,
 }
 """Ours that llama.cpp does not read from a file, but knows of a family: from what it reads."""

@@ -123,8 +123,8 @@ class TowersFamily(Family):
             if getattr(config, name) != value:
                 raise ModelError(f"a {self.name} model cannot have {name} = {getattr(config, name)!r}")
         beside, of_text = self.joined_to(config)
-        of_images = self.image.config_to(cast(ImageConfig, config.image))
-        vision, text = of_images, self.text.config_to(config.text) | of_text
+        vision = self.image.config_to(cast(ImageConfig, config.image))
+        text = self.text.config_to(config.text) | of_text
         for part in (vision, text):
             del part["architectures"]
         return {
@@ -178,10 +178,8 @@ class TowersFamily(Family):
                 theirs[source.name] = ours[name].reshape(source.theirs(config))
             else:
                 theirs[str(source)] = ours[name]
-        for begin, family, part in (
-            (IMAGE, self.image, cast(ImageConfig, config.image)),
-            (TEXT, self.text, config.text),
-        ):
+        parts = cast(ImageConfig, config.image), config.text
+        for begin, family, part in zip((IMAGE, TEXT), (self.image, self.text), parts, strict=True):
             own = {name.removeprefix(begin): tensor for name, tensor in ours.items() if name.startswith(begin)}
             theirs |= family.tensors_to(own, part)
         return theirs

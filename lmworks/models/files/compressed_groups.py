@@ -15,8 +15,7 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import ByHead, Rows, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
-from lmworks.models.files.mxfp4 import is_mxfp4
-from lmworks.models.files.other_methods import Method, other_method
+from lmworks.models.files.other_methods import Method, other_method, runs_as_stored
 from lmworks.models.files.quantise import GROUP, Groups, below_one_another
 
 
@@ -36,7 +35,7 @@ class StoredInDirectory:
     def of(cls, folder: Path, config: ModelConfig) -> Self | None:
         """What the folder holds; None where its weights are not packed, or in a way that the kernels do not know."""
         said = read_json(folder / "config.json").get("quantization_config")
-        if said is None or is_mxfp4(said) or (isinstance(said, dict) and said.get("quant_method") == "fp8"):
+        if not runs_as_stored(said):
             return None
         files = weight_files(folder)
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)

@@ -23,6 +23,7 @@ from lmworks.models.families.gguf import (
     IMPLIED,
     NEIGHBOURS,
     NORM_EPS,
+    NOT_READ,
     SCALARS,
     SETTINGS,
     TENSORS_OF,
@@ -52,7 +53,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
     with _named(file):
         names = dict(each_name(TENSORS_OF[config.family], config))
         expected = {tensor_of(part)[0] for source in names.values() for part in source_parts(source)}
-        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", *FACTORS.values()})
+        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
         made = {}
@@ -125,8 +126,10 @@ def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slic
 
 
 def stored_dtype(file: GGUFFile) -> torch.dtype | None:
-    """The type of the matrices where they are floats; None where they are quantised."""
-    kinds = {info.kind for info in file.tensors.values() if len(info.shape) > 1}
+    """The type of the matrices where they are floats; None where they are quantised. llama.cpp keeps what is only added
+    to the stream in float32 whatever the others are."""
+    added = {"position_embd.weight", "token_types.weight"}
+    kinds = {info.kind for name, info in file.tensors.items() if len(info.shape) > 1 and name not in added}
     return FLOATS.get(kinds.pop()) if len(kinds) == 1 else None
 
 
@@ -145,6 +148,8 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     )
     ours["vocab_size"] = file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0
     ours["tied"] = "output.weight" not in file.tensors
+    if "token_types.weight" in file.tensors:
+        ours["segments"] = file.tensors["token_types.weight"].shape[0]
     has_bias = any(f"blk.0.{name}.bias" in file.tensors for name in ("attn_q", "attn_qkv"))
     ours["qkv_bias"] = ours.get("qkv_bias", False) or has_bias
     ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors

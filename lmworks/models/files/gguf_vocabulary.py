@@ -1,4 +1,5 @@
-"""The tokenizer that a GGUF file describes: byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
+"""The tokenizer that a GGUF file describes: byte-level BPE ("gpt2"), SentencePiece BPE ("llama"), and those of
+encoders (`gguf_pieces.py`).
 
 GGUF stores the tokens, their types, and merges or scores; the rule that splits a text into words is only
 named (`tokenizer.ggml.pre`). Here each name has the rule of the model's own tokenizer.json; a name that is
@@ -10,19 +11,25 @@ tokenizer.json of each family. SmolLM2 splits every digit off, which transformer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from lmworks.basics.errors import ModelError
+from lmworks.models.files.gguf_facts import (
+    CONTROL,
+    LONGEST_TOKEN,
+    NORMAL,
+    UNKNOWN,
+    USER_DEFINED,
+    Described,
+    Facts,
+)
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_pieces import unigram, word_pieces
 from lmworks.tokens.library import in_words
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
-
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types of the specification
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -41,7 +48,9 @@ _GPT4O = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-_GPT2 = {"gpt-2", "default", "phi-2", "olmo", "mpt", "jais", "trillion", "jina-es", "jina-de", "mellum"}
+_ROBERTA = "roberta-bpe"
+"""It adds both ends by default."""
+_GPT2 = {"gpt-2", "default", "phi-2", "olmo", "mpt", "jais", "trillion", "jina-es", "jina-de", "mellum", _ROBERTA}
 """The split that is built into ByteLevel."""
 _SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 """The same, after each digit was split off."""
@@ -74,20 +83,6 @@ _WHOLE_WORDS_FIRST = {
     "tekken",
 }  # these add BOS by default
 
-_LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
-
-
-class Described(Protocol):
-    """What says of a vocabulary what a GGUF file says of it."""
-
-    @property
-    def path(self) -> Path:
-        """Its name is what errors call it."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """`tokenizer.ggml.tokens` and the like."""
-
 
 def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
     """The tokenizer of a GGUF file; ModelError where it has none, or one of an unknown kind."""
@@ -97,40 +92,53 @@ def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
 def read_vocabulary(file: Described) -> Vocabulary:
     """The vocabulary that a GGUF file, or what is like one, describes; ModelError where it has none, or one of an
     unknown kind."""
-    facts = _Facts(file)
+    facts = Facts(file)
     kind = facts.text("model")
+    roles = {role: facts.token(role) for role in ("bos", "eos", "padding", "unknown", "mask", "seperator")}
+    adds_bos, adds_eos = False, False
     if kind == "gpt2":
         backend, adds_bos = _byte_level(facts)
+        adds_eos = facts.text("pre", "default") == _ROBERTA
     elif kind == "llama":
         backend, adds_bos = _sentencepiece(facts), True
+    elif kind == "t5":
+        backend, adds_eos = unigram(facts), True
+    elif kind == "bert":
+        backend, roles = word_pieces(facts)
     else:
-        raise facts.wrong(f"has a tokenizer of the kind {kind!r}, and 'gpt2' and 'llama' are known here")
-    _add_tokens(backend, facts)
-    bos, eos = facts.token("bos"), facts.token("eos")
-    add_around(
-        backend,
-        bos if facts.flag("add_bos_token", adds_bos) else None,
-        eos if facts.flag("add_eos_token", False) else None,
+        raise facts.wrong(f"has a tokenizer of the kind {kind!r}, and 'gpt2', 'llama', 't5' and 'bert' are known here")
+    _add_tokens(backend, facts, roles)
+    bos, eos = roles.get("bos"), roles.get("eos")
+    if kind != "bert":
+        add_around(
+            backend,
+            bos if facts.flag("add_bos_token", adds_bos) else None,
+            eos if facts.flag("add_eos_token", adds_eos) else None,
+        )
+    architecture = file.metadata.get("general.architecture")
+    length, start = (
+        value if type(value := file.metadata.get(f"{architecture}.{key}")) is int else None
+        for key in ("context_length", "decoder_start_token_id")
     )
-    length = file.metadata.get(f"{file.metadata.get('general.architecture')}.context_length")
     template = file.metadata.get("tokenizer.chat_template")
     return Vocabulary(
         backend,
         name=file.path.name,
         bos=bos,
         eos=eos,
-        pad=facts.token("padding"),
-        unknown=facts.token("unknown"),
+        pad=roles.get("padding"),
+        unknown=roles.get("unknown"),
         stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom")) if stop is not None),
         chat_template=template if isinstance(template, str) else None,
-        max_length=length if isinstance(length, int) else None,
+        max_length=length,
+        target_start=start,
     )
 
 
-def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
+def _byte_level(facts: Facts) -> tuple[tokenizers.Tokenizer, bool]:
     rule = facts.text("pre", "default")
     merges = [_pair(facts, merge) for merge in facts.entries("merges", str)]
-    backend = facts.backend(merges, ignore_merges=whole_words_first(rule))
+    backend = _by_merges(facts, merges, ignore_merges=whole_words_first(rule))
     backend.pre_tokenizer = splitter(rule)
     if backend.pre_tokenizer is None:
         known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
@@ -138,7 +146,7 @@ def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
     if composes(rule):
         backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
-    return backend, whole_words_first(rule)
+    return backend, whole_words_first(rule) or rule == _ROBERTA
 
 
 def splitter(rule: str) -> Any:
@@ -169,19 +177,25 @@ def whole_words_first(rule: str) -> bool:
     return rule in _WHOLE_WORDS_FIRST
 
 
-def _pair(facts: _Facts, merge: str) -> tuple[str, str]:
+def _by_merges(facts: Facts, merges: list[tuple[str, str]], **options: Any) -> tokenizers.Tokenizer:
+    with in_words(lambda error: facts.wrong(f"has merges that do not fit its vocabulary: {error}")):
+        return tokenizers.Tokenizer(models.BPE(vocab=facts.ids, merges=merges, **options))
+
+
+def _pair(facts: Facts, merge: str) -> tuple[str, str]:
     left, _, right = merge.partition(" ")
     if not left or not right:
         raise facts.wrong(f"holds the merge {merge!r}, which is not a pair")
     return left, right
 
 
-def _sentencepiece(facts: _Facts) -> tokenizers.Tokenizer:
+def _sentencepiece(facts: Facts) -> tokenizers.Tokenizer:
     """BPE that merges the best score first, as SentencePiece does; unknown characters become bytes."""
     if facts.flag("remove_extra_whitespaces", False):
         raise facts.wrong("removes extra white space before it splits, which is not supported")
     unknown = facts.token("unknown")
-    backend = facts.backend(
+    backend = _by_merges(
+        facts,
         _merges_by_score(facts),
         byte_fallback=True,
         fuse_unk=True,
@@ -197,21 +211,20 @@ def _sentencepiece(facts: _Facts) -> tokenizers.Tokenizer:
     return backend
 
 
-def _merges_by_score(facts: _Facts) -> list[tuple[str, str]]:
+def _merges_by_score(facts: Facts) -> list[tuple[str, str]]:
     """Every pair of tokens that makes a third, best score first.
 
     Only tokens of the type "normal" take part: "</s>" must not grow out of "</" and "s>".
     """
-    scores = facts.entries("scores", float)
-    if len(scores) != len(facts.tokens):
-        raise facts.wrong(f"has {len(scores):,} scores for {len(facts.tokens):,} tokens")
     normal = {
-        token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True) if kind == NORMAL
+        token: score
+        for token, score, kind in zip(facts.tokens, facts.scores(), facts.kinds, strict=True)
+        if kind == NORMAL
     }
     found = [
         (score, cut, token[:cut], token[cut:])
         for token, score in normal.items()
-        if len(token) <= _LONGEST_TOKEN
+        if len(token) <= LONGEST_TOKEN
         for cut in range(1, len(token))
         if token[:cut] in normal and token[cut:] in normal
     ]
@@ -219,58 +232,17 @@ def _merges_by_score(facts: _Facts) -> list[tuple[str, str]]:
     return [(left, right) for _, _, left, right in found]
 
 
-def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
-    """Control tokens are special; user-defined ones are found whole in any text."""
-    roles = [facts.token(role) for role in ("bos", "eos", "eot", "eom", "padding", "unknown")]
+def _add_tokens(backend: tokenizers.Tokenizer, facts: Facts, roles: Mapping[str, int | None]) -> None:
+    """Control tokens are special, and those with a role; user-defined ones are found whole in any text."""
     kinds = list(zip(facts.tokens, facts.kinds, strict=True))
+    of_roles = [*roles.values(), facts.token("eot"), facts.token("eom")]
     make_special(
         backend,
         [token for token, kind in kinds if kind in (CONTROL, UNKNOWN)]
-        + [facts.tokens[role] for role in roles if role is not None],
+        + [backend.id_to_token(number) for number in of_roles if number is not None],
     )
+    if facts.text("model") == "t5":  # a unigram model finds those that it has a score for by itself
+        scored = {token for token, score in zip(facts.tokens, facts.scores(), strict=True) if score >= 0}
+        kinds = [(token, kind) for token, kind in kinds if token not in scored]
     whole = [token for token, kind in kinds if kind == USER_DEFINED]
     backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
-
-
-class _Facts:
-    """The `tokenizer.ggml.*` entries, each checked to be of its kind."""
-
-    def __init__(self, file: Described) -> None:
-        self.file = file
-        self.tokens: list[str] = self.entries("tokens", str)
-        self.ids = {token: number for number, token in enumerate(self.tokens)}
-        if len(self.ids) != len(self.tokens) or not self.tokens or "" in self.ids:
-            raise self.wrong("has a vocabulary with no tokens, an empty token, or the same token twice")
-        self.kinds: list[int] = self.entries("token_type", int) or [NORMAL] * len(self.tokens)
-        if len(self.kinds) != len(self.tokens):
-            raise self.wrong(f"has {len(self.kinds):,} token types for {len(self.tokens):,} tokens")
-
-    def backend(self, merges: list[tuple[str, str]], **options: Any) -> tokenizers.Tokenizer:
-        with in_words(lambda error: self.wrong(f"has merges that do not fit its vocabulary: {error}")):
-            return tokenizers.Tokenizer(models.BPE(vocab=self.ids, merges=merges, **options))
-
-    def entries(self, key: str, kind: type) -> list[Any]:
-        values = self.file.metadata.get(f"tokenizer.ggml.{key}", [])
-        if not isinstance(values, list) or (values and not all(type(value) is kind for value in values)):
-            raise self.wrong(f"has a tokenizer.ggml.{key} that is not a list of {kind.__name__}")
-        return values
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.file.metadata.get(f"tokenizer.ggml.{key}", default)
-        if not isinstance(value, str):
-            raise self.wrong(f"has no usable tokenizer.ggml.{key}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        return bool(self.file.metadata.get(f"tokenizer.ggml.{key}", default))
-
-    def token(self, role: str) -> int | None:
-        number = self.file.metadata.get(f"tokenizer.ggml.{role}_token_id")
-        if number is not None and not (type(number) is int and 0 <= number < len(self.tokens)):
-            raise self.wrong(f"names {number!r} as its {role} token, and has {len(self.tokens):,} tokens")
-        return number
-
-    def wrong(self, how: str) -> ModelError:
-        return ModelError(
-            f"{self.file.path.name} {how}; take the model as a Hugging Face folder, or another GGUF file of it"
-        )

@@ -10,15 +10,8 @@ import json
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.files.gguf_vocabulary import (
-    CONTROL,
-    NORMAL,
-    UNUSED,
-    USER_DEFINED,
-    composes,
-    splitter,
-    whole_words_first,
-)
+from lmworks.models.files.gguf_facts import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from lmworks.models.files.gguf_vocabulary import composes, splitter, whole_words_first
 from lmworks.tokens.tokenizer import Tokenizer
 
 NAMES = ("gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o")

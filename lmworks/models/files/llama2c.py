@@ -19,7 +19,8 @@ from torch import Tensor
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.gguf_vocabulary import CONTROL, NORMAL, UNKNOWN, read_vocabulary
+from lmworks.models.files.gguf_facts import CONTROL, NORMAL, UNKNOWN
+from lmworks.models.files.gguf_vocabulary import read_vocabulary
 from lmworks.models.network import Network
 from lmworks.tokens.vocabulary import Vocabulary
 

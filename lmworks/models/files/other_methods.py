@@ -1,5 +1,5 @@
 """Matrices of directories that others compressed: GPTQ and AWQ (4 bits with a scale and a zero point for some inputs),
-and FP8 (a byte a weight, a scale for each block, row or matrix). Read, not written.
+FP8 (a byte a weight, a scale for each block, row or matrix), and what bitsandbytes.py reads. Read, not written.
 
     method = other_method(said)                     # of config.json's quantization_config; None for none of these
     groups = method.groups("model.layers.0.mlp.up_proj", tensors)
@@ -15,7 +15,7 @@ Sources: AutoGPTQ's qlinear_cuda_old.py, AutoAWQ's packing_utils.py, transformer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
+from lmworks.models.files.bitsandbytes import without_bitsandbytes
+from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.quantise import GROUP, Groups
 
 Tensors = Mapping[str, Tensor]
@@ -44,8 +46,8 @@ class Method:
 
     def weights(self, tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
         """A file's tensors with every matrix as `x.weight`, in `dtype` or in the type of its scales."""
-        if self.name == "fp8":
-            return _without_fp8(tensors, dtype)
+        if self.name in UNPACKED:
+            return UNPACKED[self.name](tensors, dtype)
         bases = [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]
         parts = {base + part for base in bases for part in PARTS}
         plain = {name: tensor for name, tensor in tensors.items() if name not in parts}
@@ -92,8 +94,8 @@ class Method:
 def other_method(said: Any) -> Method | None:
     """What a quantization_config says, where it is one of these; ModelError for what of them is not read."""
     name = said.get("quant_method") if isinstance(said, dict) else None
-    if name == "fp8":
-        return Method("fp8")
+    if name in UNPACKED:
+        return Method(name)
     if name not in ("gptq", "awq"):
         return None
     if said.get("bits", said.get("w_bit")) != 4:
@@ -156,5 +158,21 @@ def _damaged(base: str, how: str) -> ModelError:
 def _not_read(what: str) -> ModelError:
     return ModelError(
         f"{what}, which is not read here; known are gptq and awq (gemm) in 4 bits with groups that are multiples of 32 "
-        "and inputs in their own order, and fp8: take the model without compression, or as a GGUF file"
+        "and inputs in their own order, fp8 and bitsandbytes: take the model without compression, or as a GGUF file"
+    )
+
+
+UNPACKED: dict[str, Callable[[Tensors, torch.dtype | None], dict[str, Tensor]]] = {
+    "fp8": _without_fp8,
+    "bitsandbytes": without_bitsandbytes,
+}
+"""Methods whose values are no groups of whole numbers: PyTorch runs what they stand for."""
+
+
+def runs_as_stored(said: Any) -> bool:
+    """Do the kernels know matrices as a quantization_config says that they are stored?"""
+    return (
+        said is not None
+        and not is_mxfp4(said)
+        and not (isinstance(said, dict) and said.get("quant_method") in UNPACKED)
     )

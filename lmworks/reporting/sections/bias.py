@@ -81,7 +81,7 @@ def _entry(task: Task, figure: Measurement) -> CardEntry:
         task="text-generation",
         dataset=task.name,
         dataset_name=task.summary,
-        metric=figure.unit or "score",
+        metric=figure.unit or figure.name.removeprefix(f"{task.name}, "),
     )
 
 

@@ -27,6 +27,7 @@ def _measure(subject: Subject) -> Found:
     if subject.trained_on is None:
         found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
         figures, text = found.measurements, "the one that its lmworks.json names"
+        left_out = [f"Membership: {found.not_told}."] if found.not_told else []
     else:
         figures, left_out = _members(subject)
         held, unread = _contamination(subject)

@@ -131,8 +131,10 @@ class Stages:
     def split(self) -> Stage:
         """The result's files."""
         swaps = swaps_named(self.recipe.split.counterfactual)
-        steps = [*self._left(self._dropped("near")), named(AssignSides(self._threshold(), swaps), "split")]
-        return Stage("split", self.recipe.tasks, [*steps, result_writer(self.work / "result")])
+        below = self._threshold()
+        sides = AssignSides(below, swaps, frozenset() if swaps is None else self._held_out(below))
+        steps = [*self._left(self._dropped("near")), named(sides, "split"), result_writer(self.work / "result")]
+        return Stage("split", self.recipe.tasks, steps)
 
     def overlap(self) -> Stage:
         """What training and held-out text share."""
@@ -167,6 +169,11 @@ class Stages:
             for step in self._left(None):
                 records = step(records, rank, self.recipe.tasks)
             yield from records
+
+    def _held_out(self, below: float) -> frozenset[str]:
+        """The hashes of what is held out."""
+        documents = map(document_of, self._each_left())
+        return frozenset(one.hash for one in documents if place(one) < below)
 
     def _threshold(self) -> float:
         """The share to hold out; where few documents are left, moved so that neither side is empty."""

@@ -226,13 +226,13 @@ class LoadKept(PipelineStep):
 
 class AssignSides(PipelineStep):
     """Say for each document whether it is held out: by its hash, so that it never changes sides. After what is trained
-    on comes its counterpart, where words are swapped."""
+    on comes its counterpart, where words are swapped; not one that is a held-out text, whose hashes are `held_out`."""
 
     type, name = "SPLIT", "split"
 
-    def __init__(self, below: float, swaps: Swaps | None = None) -> None:
+    def __init__(self, below: float, swaps: Swaps | None = None, held_out: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self.below, self.swaps = below, swaps
+        self.below, self.swaps, self.held_out = below, swaps, held_out
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
         """Yield the records with their `split`."""
@@ -240,7 +240,7 @@ class AssignSides(PipelineStep):
             side = "held_out" if place(document_of(record)) < self.below else "train"
             other = None if self.swaps is None or side == "held_out" else counterpart(document_of(record), self.swaps)
             yield self._counted(record, side)
-            if other is not None:
+            if other is not None and other.hash not in self.held_out:
                 self.stat_update("counterparts")
                 metadata = record.metadata | {"source": other.source}
                 if other.messages is not None:

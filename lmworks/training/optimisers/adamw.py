@@ -32,11 +32,11 @@ class AdamWSettings(TrainingConfig):
 
 def adamw(parameters: Named, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW in float32, as torch has it."""
-    import torch
+    from lmworks.training.torch_optimisers import AdamW
 
     assert isinstance(config, AdamWSettings)
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups(parameters, config), lr=config.learning_rate, betas=betas, fused=True)
+    return AdamW(groups(parameters, config), lr=config.learning_rate, betas=betas, fused=True)
 
 
 def _step(group: Group, given: Sequence[Stepped]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.privacy.membership import (
     Score,
     Texts,
@@ -17,6 +17,7 @@ from lmworks.evaluation.privacy.membership import (
     attacks,
     blind,
     caught,
+    lira,
     lowest_mean,
     score,
     scored,
@@ -57,6 +58,14 @@ def test_the_reference_attack_is_what_tuning_gained():
         "reference": ([2.0], [0.5]),
     }
     assert set(attacks(tuned)) == {"loss", "min-k%++"}
+
+
+def test_lira_is_the_ratio_of_two_gaussians():
+    learnt, unseen = [[1.0, 3.0], [5.0, 5.0]], [[0.0, 0.0], [2.0, 4.0]]
+    found = lira([2.0, 1.0], learnt, unseen)  # variances 2 / 2 and 2 / 2 around 2, 5 and 0, 3
+    assert found == pytest.approx([(0 + 4) / 2, (-16 + 4) / 2])
+    with pytest.raises(ConfigError, match="take four or more"):
+        lira([2.0], [[1.0]], [[0.0, 1.0]])
 
 
 def test_members_are_told_where_they_were_learnt_by_heart():

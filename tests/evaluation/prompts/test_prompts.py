@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
+import sys
 from itertools import pairwise
 
 import pytest
@@ -11,10 +11,12 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.cli import main
 from lmworks.evaluation.prompts.calibration import calibrate, leaning, probabilities
-from lmworks.evaluation.prompts.examples import balanced, nearest, orders
-from lmworks.evaluation.prompts.prompt import FORMATS, Prompt
+from lmworks.evaluation.prompts.examples import balanced, mixed, nearest, orders
+from lmworks.evaluation.prompts.prompt import FORMATS, Prompt, hash_of
 from lmworks.evaluation.prompts.search import Reader, Space, Spread, labelled, measured, search
 from lmworks.evaluation.prompts.thinking import last_number, majority, think
 from lmworks.text.document import Document
@@ -121,9 +123,12 @@ def test_a_search_measures_the_best_on_texts_that_it_has_not_seen(model, tmp_pat
     again = search(model, PAIRS, SMALL, dev=12, test=20, seed=2)
     assert again == found and Prompt.read(tmp_path / "prompt.json") == found.winner
     # What is there is not read again, and half of a file goes on.
-    drawn = random.Random(5).sample(PAIRS, 64)
+    drawn = parted(2)
     pool, dev, test = drawn[:32], drawn[32:44], drawn[44:]
     assert set(found.winner.examples) <= {*pool} and not {*pool} & {*dev} and not {*dev} & {*test}
+    for part in (pool, dev, test):  # a third of the texts are of one class
+        assert abs(sum(label == "1" for _, label in part) - len(part) / 3) <= 1
+    assert found.winner.has_seen("  ".join(dev[3][0].split())) and not found.winner.has_seen(test[0][0])
     kept = sorted(tmp_path.glob("prompt_*.jsonl"))
     lines = kept[0].read_text(encoding="utf-8").splitlines(keepends=True)
     kept[0].write_text("".join(lines[:-4]), encoding="utf-8")
@@ -131,6 +136,35 @@ def test_a_search_measures_the_best_on_texts_that_it_has_not_seen(model, tmp_pat
     monkeypatch.setattr(type(model), "continuations", _counting(type(model).continuations, read))
     assert search(model, PAIRS, SMALL, dev=12, test=20, seed=2, out=tmp_path) == found
     assert sum(size for size in read if size > 1) == 4 * 2  # four items of two classes
+
+
+def parted(seed: int) -> list[tuple[str, str]]:
+    """What a search draws."""
+    return mixed(PAIRS, seed)[:64]
+
+
+def test_a_prompt_is_measured_on_texts_that_it_was_not_chosen_by(model, tmp_path, monkeypatch, capsys):
+    prompt = Prompt(format="{text}", words=WORDS, chosen_by=tuple(hash_of(text) for text, _ in PAIRS[:8]))
+    every, others = measured(model, prompt, PAIRS[:20], "films")
+    assert (every.n, others.n) == (20, 12) and others.name == "films, without the texts that the prompt was chosen by"
+    assert len(measured(model, prompt, PAIRS[:8], "films")) == len(measured(model, prompt, PAIRS[8:16], "films")) == 1
+    model.save(tmp_path / "model")
+    records = [json.dumps({"prompt": text, "response": label}) for text, label in PAIRS[:20]]
+    (tmp_path / "films.jsonl").write_text("\n".join(records))
+    path = prompt.save(tmp_path / "p.json")
+    words = ["evaluate", str(tmp_path / "model"), str(tmp_path / "films.jsonl"), "--prompt", str(path)]
+    monkeypatch.setattr(sys, "argv", ["lmworks", *words])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr()
+    assert "p.json was chosen by 8 of these 20 texts" in told.err and str(others) in told.out
+
+
+def test_a_search_tells_how_many_prompts_are_tried_and_no_texts(model, capsys):
+    with progress.shown():
+        search(model, PAIRS, SMALL, dev=2, test=2, seed=2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["prompts on dev", "its words in other formats"]
 
 
 def _counting(continuations, read):
@@ -144,7 +178,7 @@ def _counting(continuations, read):
 def test_the_best_on_dev_wins_and_calibration_is_tried(model):
     found = search(model, PAIRS, SMALL, dev=12, test=20, seed=2)
     reader = Reader(model)
-    drawn = random.Random(2).sample(PAIRS, 64)
+    drawn = parted(2)
     every = [
         sum(reader.right(one.model_copy(update={"calibrated": calibrated}), drawn[32:44], "dev"))
         for one in SMALL.prompts(drawn[:32], ["0", "1"], 2)

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
+from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import pack, unpacked
+from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_config, read_network, write_network
 from lmworks.models.files.other_methods import other_method
@@ -26,6 +28,7 @@ SAID: dict[str, dict[str, Any]] = {
     "gptq_v2": {"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "gptq_v2"},
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
+    **{method: {"quant_method": "bitsandbytes"} for method in ("nf4", "fp4", "nf4 in one step", "int8")},
 }
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """AutoAWQ's order_map: the place in a word is of this output."""
@@ -61,13 +64,29 @@ def stored(base: str, weight: Tensor, method: str, size: int = 128) -> tuple[dic
     return {f"{base}.{name}": tensor for name, tensor in parts.items()}, expected
 
 
+def stored_by_bitsandbytes(base: str, weight: Tensor, method: str) -> tuple[dict[str, Tensor], Tensor]:
+    """The same by the package itself."""
+    import bitsandbytes.functional as bnb
+
+    if method == "int8":
+        codes, rows, _ = bnb.int8_vectorwise_quant(weight.half())
+        return {f"{base}.weight": codes, f"{base}.SCB": rows}, bnb.int8_vectorwise_dequant(codes, rows)
+    codes, state = bnb.quantize_4bit(
+        weight.bfloat16(), blocksize=64, compress_statistics="step" not in method, quant_type=method[:3]
+    )
+    parts = {f"{base}.weight.{name}": tensor.clone() for name, tensor in state.as_dict(packed=True).items()}
+    return {f"{base}.weight": codes, **parts}, bnb.dequantize_4bit(codes, state).float()
+
+
 def written(folder: Path, method: str, size: int = 128) -> dict[str, Tensor]:
     """A directory; returns what its matrices stand for."""
     folder.mkdir()
     write_network(folder, tiny.network(seed=5, **WIDE))
     tensors, expected = load_file(folder / "model.safetensors"), {}
     for name in [name for name in tensors if "proj" in name]:
-        parts, expected[name] = stored(name.removesuffix(".weight"), tensors.pop(name), method, size)
+        store = stored_by_bitsandbytes if SAID[method]["quant_method"] == "bitsandbytes" else stored
+        more = (size,) if store is stored else ()
+        parts, expected[name] = store(name.removesuffix(".weight"), tensors.pop(name), method, *more)
         tensors |= parts
     save_file(tensors, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
@@ -76,7 +95,11 @@ def written(folder: Path, method: str, size: int = 128) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "method, size", [("gptq", 128), ("gptq", 32), ("gptq_v2", 128), ("awq", 128), ("awq", 64), ("fp8", 0)]
+    "method, size",
+    [
+        *(("gptq", 128), ("gptq", 32), ("gptq_v2", 128), ("awq", 128), ("awq", 64), ("fp8", 0)),
+        *(("nf4", 0), ("fp4", 0), ("nf4 in one step", 0), ("int8", 0)),
+    ],
 )
 def test_weights_are_those_that_the_method_stands_for(method: str, size: int, tmp_path: Path):
     expected = written(tmp_path / "m", method, size)
@@ -134,3 +157,27 @@ def test_damaged_directories_give_a_network_or_one_sentence(method: str, tmp_pat
             read_network(tmp_path / "m", torch.float32)
         except ModelError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"blocksize": 2**31}, "no usable shape, blocksize or dtype"),
+        ({"shape": [2**40, 2**40]}, "other codes than those of a matrix"),
+        ({"nested_offset": "x"}, "scales in 8 bits without all"),
+    ],
+)
+def test_what_bitsandbytes_says_of_a_matrix_is_not_believed(change: dict[str, Any], words: str):
+    parts, _ = stored_by_bitsandbytes("x", numbers(16, 256), "nf4")
+    name = "x.weight.quant_state.bitsandbytes__nf4"
+    said = json.loads(bytes(parts[name].tolist())) | change
+    parts[name] = torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
+    with pytest.raises(ModelError, match=words):
+        without_bitsandbytes(parts, None)
+
+
+def test_a_model_of_bitsandbytes_is_foreseen_in_pytorch(tmp_path: Path):
+    written(tmp_path / "m", "nf4")
+    written(tmp_path / "g", "gptq")
+    assert Footprint.of(tmp_path / "m").few_bits is None and Footprint.of(tmp_path / "g").few_bits is not None
+    assert StoredInDirectory.of(tmp_path / "m", read_config(tmp_path / "m")) is None

@@ -1,0 +1,57 @@
+"""A sequence of tasks by several seeds: what each way to keep the first one reached, beside the slider to the base.
+
+python -m benchmarks.forgetting german --seeds 4 --store
+
+A recipe of `lmworks forget`, or a TOML file. Called again it goes on where it was. CPU seconds are of this call's
+process. What is stored lies in benchmarks/forgetting.json, a run for each recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import this_machine
+
+STORED = Path(__file__).with_suffix(".json")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The sequence, and what it cost."""
+    from lmworks.jobs.forget import forget
+
+    started = time.process_time()
+    changes = [f"seeds={list(range(options.seeds))}", *options.set]
+    result = forget(options.recipe, options.out, changes=changes, say=lambda line: print(line, file=sys.stderr))
+    facts = result.facts()
+    del facts["folder"]
+    return {
+        "command": "python -m benchmarks.forgetting " + " ".join(sys.argv[1:]),
+        "machine": this_machine().name,
+        "CPU s": round(time.process_time() - started),
+        **facts,
+    }
+
+
+def main() -> None:
+    """Run, print, and store where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?", default="german")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--store", action="store_true")
+    options = parser.parse_args()
+    facts = run(options)
+    print(facts["finding"])
+    if options.store:
+        stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+        STORED.write_text(json.dumps(stored | {options.recipe: facts}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

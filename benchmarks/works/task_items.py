@@ -1,0 +1,69 @@
+"""Items of tasks a second, SmolLM2 compiled beside lm-evaluation-harness with transformers, the same prompts.
+
+Ours reads 200 items of each; the harness, whose time for an item does not depend on how many there are, 16 or 48 drawn
+at equal distances from them. The harness' own task files and its bootstrap are left out of its time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.work import Facts, Side, Work, in_transformers, smollm2_folder
+
+ITEMS = 200
+BATCH = 8
+"""Rows that the harness reads at once; here more were no faster."""
+
+
+def _asked(name: str) -> Any:
+    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.find import find
+
+    task, _, shots = name.partition(":")
+    return Asked.of(find(task), int(shots or 0), ITEMS)
+
+
+def ours(name: str) -> Facts:
+    """From the items to their scores."""
+    import lmworks as lm
+    from lmworks.evaluation.tasks.run import run
+
+    model, asked = lm.load("smollm2"), _asked(name)
+    model.loglikelihood([("warm", " up")])
+    started = time.perf_counter()
+    run(model, asked)
+    return {"value": ITEMS / (time.perf_counter() - started), "items": ITEMS}
+
+
+def harness(name: str, dtype: str, items: int) -> Facts:
+    """From the same pairs of prompt and choice to their log-likelihoods."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    asked = _asked(name)
+    chosen = asked.items[:: ITEMS // items][:items]
+    folder = str(smollm2_folder())
+    model = HFLM(in_transformers(dtype), tokenizer=folder, batch_size=BATCH, device="cpu")
+    pairs = [pair for item in chosen for pair in item.after(asked.examples)]
+    requests = [Instance("loglikelihood", {}, pair, at) for at, pair in enumerate(pairs)]
+    model.loglikelihood(requests[:2], disable_tqdm=True)
+    started = time.perf_counter()
+    model.loglikelihood(requests, disable_tqdm=True)
+    return {"value": items / (time.perf_counter() - started), "items": items}
+
+
+def _work(called: str, name: str, items: int) -> Work:
+    peer = "lm-eval + transformers"
+    sides = (
+        Side("lmworks", "compiled", lambda: ours(name)),
+        Side(peer, "bf16", lambda: harness(name, "bfloat16", items)),
+        Side(peer, "fp32", lambda: harness(name, "float32", items)),
+    )
+    return Work(f"tasks, {called}", sides, unit="items/s")
+
+
+ARC = _work("ARC-E", "arc-easy", 16)
+ARC_5 = _work("ARC-E, 5 shots", "arc-easy:5", 16)
+BBQ = _work("BBQ", "bbq", 16)
+BLIMP = _work("BLiMP", "blimp", 48)
