@@ -65,7 +65,9 @@ def _listing(path: Path) -> Listing:
                 word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)
             }
             claim = literals.get("claim")
-            earlier = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "earlier"), {})
+            earlier: dict[str, str] = next(
+                (ast.literal_eval(word.value) for word in node.keywords if word.arg == "earlier"), {}
+            )
             first: list[object] = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
             if first == [int(number)] and isinstance(claim, str):
                 module = f"{__package__}.experiments.{path.stem}"
