@@ -106,6 +106,8 @@ def text_rows(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str], cut: b
     whole context where the last place counts."""
     config = towers.config
     before, after = around_a_text(tokenizer)
+    if config.text_end in ("mean", "first"):  # an encoder of sentences reads what its own tokenizer adds, and no more
+        before, after = list(tokenizer.prefix), list(tokenizer.suffix)
     if config.end_token is not None and config.end_token not in after:
         after = [config.end_token]
     before = [one for one in before if one != config.end_token]  # the first one stands for the text

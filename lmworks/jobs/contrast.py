@@ -53,6 +53,8 @@ from lmworks.vision_model import VisionModel
 Say = Callable[[str], None]
 TOKENIZER = "tokenizer"
 MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+TOGETHER = 32
+"""Captions that a tower which stays reads at once."""
 MOST_CANDIDATES = 2_000
 """Images of a part that are searched among: the figure falls with their number, and so does the speed."""
 
@@ -103,6 +105,8 @@ def contrast(
     validate = _validation(chosen, parts, model, objective)
     texts_stay = chosen.model.text_model is not None and not chosen.model.text_trained
     with towers.texts_stay() if texts_stay else nullcontext():
+        if texts_stay:
+            _read_ahead(towers, rows, chosen.training.seed)
         training = train(cast(Network, towers), objective, rows, chosen.training, run, resume=resume, validate=validate)
         loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
         figures = measure(model, parts, chosen.training.seed)
@@ -168,6 +172,17 @@ def _similar(model: VisionModel, part: Sequence[Document]) -> Float[np.ndarray, 
 def _hashes(recipe: ContrastRecipe, parts: ImageSplit) -> dict[str, tuple[str, str]]:
     sides = {"held_out": parts.held_out, "text": parts.train}
     return {side: (recipe.data.images, data_hash(documents)) for side, documents in sides.items()}
+
+
+def _read_ahead(towers: Towers, rows: CaptionedImages, seed: int) -> None:
+    """Let the tower for texts read all captions, those of a length together: a text's state differs in its last bits by
+    what it is read with, and a run that is resumed meets texts in another order."""
+    said = rows.sayings(seed)
+    with torch.no_grad(), progress.task("reading captions", len(said), "captions") as advance:
+        for start in range(0, len(said), TOGETHER):
+            part = said[start : start + TOGETHER]
+            towers.encode_texts(rows.encode(part))
+            advance(len(part))
 
 
 def _some(count: int, seed: int) -> list[int]:

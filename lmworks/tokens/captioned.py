@@ -88,6 +88,12 @@ class CaptionedImages(Rows):
             pixels = moved(pixels, draws, self.change)
         return self.normalise(pixels)
 
+    def sayings(self, seed: int) -> list[str]:
+        """Every caption as it is said in any epoch of a run with this seed, the shortest first."""
+        epochs = [self.at_epoch(epoch, seed) for epoch in range(SAYINGS)]
+        said = {one._caption(place) for one in epochs for place in range(len(self))}
+        return sorted(said, key=lambda text: (len(text), text))
+
     def _caption(self, place: int) -> str:
         document = self.documents[place]
         draw = random.Random(f"{self.seed}/{(self.epoch + place) % SAYINGS}/{document.text}")

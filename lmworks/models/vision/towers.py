@@ -32,9 +32,6 @@ from lmworks.models.vision.towers_config import TowersConfig
 FIRST_SCALE, FIRST_SIGMOID_SCALE, FIRST_BIAS = 1 / 0.07, 10.0, -10.0
 """What cosines are multiplied by before training, and what is added: CLIP's, SigLIP's, SigLIP's."""
 
-AT_ONCE = 32
-"""Texts of about a length that a tower which stays reads together."""
-
 Tokens = Int[Tensor, "texts seq"]
 Vectors = Float[Tensor, "rows width"]
 
@@ -124,15 +121,11 @@ class Towers(nn.Module):
         if mask is not None:
             rows = [row[:length] for row, length in zip(rows, mask.sum(dim=1).tolist(), strict=True)]
         texts = [tuple(row) for row in rows]
-        new = sorted(
-            {text: at for at, text in enumerate(texts) if text not in read}.values(), key=lambda at: len(texts[at])
-        )
-        for start in range(0, len(new), AT_ONCE):  # those of a length together, as padding takes time too
-            part = new[start : start + AT_ONCE]
-            longest = len(texts[part[-1]])
+        new = list({text: at for at, text in enumerate(texts) if text not in read}.values())
+        if new:
             with torch.no_grad(), evaluating(self.text):
-                states = self._state(tokens[part, :longest], None if mask is None else mask[part, :longest])
-            read |= zip((texts[at] for at in part), states, strict=True)
+                states = self._state(tokens[new], None if mask is None else mask[new])
+            read |= zip((texts[at] for at in new), states, strict=True)
         return torch.stack([read[text] for text in texts])
 
     def ends(self, tokens: Tokens) -> Int[Tensor, " texts"]:
