@@ -128,7 +128,7 @@ def results(unit: str, timed: Sequence[Timed]) -> tuple[Result, tuple[Result, ..
         return ours.value / peer.value if is_rate(unit) else peer.value / ours.value
 
     def result(one: Timed, ratio: float | None = None) -> Result:
-        return Result(one.name, _rounded(one.value), ratio and round(ratio, 3), one.facts.get("peak_mb"))
+        return Result(one.name, _rounded(one.value), ratio and _rounded(ratio), one.facts.get("peak_mb"))
 
     return result(ours), tuple(result(one, ratio(one)) for one in peers)
 

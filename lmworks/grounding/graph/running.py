@@ -12,7 +12,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,6 +77,8 @@ class Worker:
         require("pyoxigraph", "graph")
         self.store, self.seconds = store, seconds
         self._process: subprocess.Popen[str] | None = None
+        self._end: Callable[[], object] | None = None
+        """Ends the process, at the latest when Python does: a `__del__` may come after the modules are gone."""
         self._alone = threading.Lock()
         """One query at a time: its answer is the next line."""
 
@@ -112,6 +115,7 @@ class Worker:
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
+            self.close()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", f"{__package__}.worker", str(self.store), str(self.seconds)],
                 stdin=subprocess.PIPE,
@@ -120,20 +124,22 @@ class Worker:
                 text=True,
                 encoding="utf-8",
             )
+            self._end = weakref.finalize(self, _ended, self._process)
         return self._process
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(BrokenPipeError):
-                    pipe and pipe.close()
-            self._process = None
+        if self._end is not None:
+            self._end()
+        self._process = self._end = None
 
-    def __del__(self) -> None:
-        self.close()
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            pipe and pipe.close()
 
 
 class Endpoint:

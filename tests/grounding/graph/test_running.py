@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 import urllib.parse
 from pathlib import Path
@@ -34,6 +36,20 @@ def test_an_endless_query_is_ended_and_the_next_one_answered(graph):
         worker.run(ENDLESS)
     assert worker.run("ASK { ?s ?p ?o }").rows[0][0].value == "true"
     worker.close()
+
+
+def test_a_program_that_ends_ends_its_queries_process_and_says_nothing(graph):
+    told = """if True:
+        import pathlib, sys
+        from lmworks.grounding.graph.running import Worker
+        sys.kept = Worker(pathlib.Path(sys.argv[1]))  # until the modules are gone
+        sys.kept.run("ASK { ?s ?p ?o }")
+        print(sys.kept._process.pid)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", told, str(graph.folder / "store")], capture_output=True, text=True, check=True
+    )
+    assert not ran.stderr and not Path(f"/proc/{int(ran.stdout)}").exists()
 
 
 def test_rows_are_bounded(graph):
