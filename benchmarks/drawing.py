@@ -82,7 +82,7 @@ def nearest(images: UInt8[np.ndarray, "a h w 3"], others: UInt8[np.ndarray, "b h
     return places.numpy(), (distances / flat.shape[1] ** 0.5).numpy()
 
 
-def captions(model: DrawingModel, parts: ImageSplit) -> list[Measurement]:
+def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurement]:
     """chrF of what is said of held-out images, and how much more that is than without looking."""
     from lmworks.basics.extras import require
 
@@ -91,7 +91,7 @@ def captions(model: DrawingModel, parts: ImageSplit) -> list[Measurement]:
     def chrf(said: Sequence[str], wanted: Sequence[str]) -> Float[np.ndarray, " texts"]:
         return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
 
-    shown = some(parts.held_out, MOST)
+    shown = some(parts.held_out, most)
     families, wanted = [family_of(one) for one in shown], [one.text for one in shown]
     prompts = [model.with_images("", [one.image]) for one in shown]
     said = [answer.text.strip() for answer in model.generate_batch(prompts, max_new_tokens=40)]
@@ -113,75 +113,60 @@ def captions(model: DrawingModel, parts: ImageSplit) -> list[Measurement]:
     return figures
 
 
-def drawings(
-    model: DrawingModel, judge: Any, parts: ImageSplit, guidance: float, temperature: float
-) -> tuple[list[Measurement], list[Any]]:
-    """How often the judge finds the caption of a drawing, the copies among them, and the drawings."""
-    shown = some(concepts(parts.held_out), MOST)
+def judged(model: DrawingModel, judge: Any, shown: Sequence[Document], drawn: Any) -> list[Measurement]:
+    """How often the judge finds the caption that an image was drawn for."""
     texts, families = [one.text for one in shown], [family_of(one) for one in shown]
-    strategy = USUAL.but(temperature=temperature)
-    drawn = model.drawings(texts, range(len(texts)), guidance=guidance, strategy=strategy)
-    pixels = np.stack([np.asarray(one) for one in drawn])
     real = model.images.pixels(model.images.encode(list(stacked(shown))))
     words = judge.embed(texts, cut=True).numpy()
-    right = np.eye(len(texts), dtype=bool)
-    figures = []
+    similar = {name: judge.embed(images=list(images)).numpy() @ words.T for name, images in (("d", drawn), ("r", real))}
+    right, figures = np.eye(len(texts), dtype=bool), []
     for k in (1, 5):
-        hits = {
-            name: found((judge.embed(images=list(images)).numpy() @ words.T)[order], right, k)
-            for name, images, order in (
-                ("drawings", pixels, np.arange(len(texts))),
-                ("drawings of other captions", pixels, np.array(turned(range(len(texts))))),
-                ("real images, back from their tokens", real, np.arange(len(texts))),
-            )
-        }
-        chance = k / len(texts)
-        figures += [
-            measurement(f"{name}: their caption, R@{k}", values, families, "found", (0, 1), chance=chance)
-            for name, values in hits.items()
-        ]
-        own, blind, ceiling = (values.mean() for values in hits.values())
-        figures.append(
-            measurement(
-                f"drawings, beyond those of other captions, R@{k}",
-                hits["drawings"] - hits["drawings of other captions"],
-                families,
-                "found",
-                difference=True,
-            )
-        )
-        if ceiling > blind:
-            share = (own - blind) / (ceiling - blind)
-            figures.append(
-                Measurement(name=f"share of the way to the ceiling, R@{k}", value=float(share), n=len(texts))
-            )
-    known = model.images.pixels(model.images.encode(list(stacked(parts.train))))
-    of_drawn, of_real = nearest(pixels, known)[1], nearest(real, known)[1]
-    figures += [
+        own, ceiling = (found(similar[name], right, k) for name in ("d", "r"))
+        blind = found(similar["d"][turned(range(len(texts)))], right, k)
+        for name, values in (("drawings", own), ("drawings of others", blind), ("real, back from tokens", ceiling)):
+            figures.append(measurement(f"{name}, R@{k}", values, families, "found", (0, 1), chance=k / len(texts)))
+        more = measurement(f"drawings - drawings of others, R@{k}", own - blind, families, "found", difference=True)
+        figures.append(more)
+        if (way := float(ceiling.mean() - blind.mean())) > 0:
+            name = f"share of the way to the ceiling, R@{k}"
+            figures.append(Measurement(name=name, value=more.value / way, n=len(texts)))
+    return figures
+
+
+def copies(model: DrawingModel, parts: ImageSplit, shown: Sequence[Document], drawn: Any) -> list[Measurement]:
+    """How far the nearest training image is from a drawing, and from a real image, all as tokens bring them back."""
+    families = [family_of(one) for one in shown]
+    real, known = (model.images.pixels(model.images.encode(list(stacked(one)))) for one in (shown, parts.train))
+    of_drawn, of_real = nearest(drawn, known)[1], nearest(real, known)[1]
+    return [
         measurement("nearest training image of a drawing", of_drawn, families, "levels"),
-        measurement("nearest training image of a real held-out image", of_real, families, "levels"),
-        measurement("drawing minus real", of_drawn - of_real, families, "levels", difference=True),
+        measurement("nearest training image of a real one", of_real, families, "levels"),
+        measurement("the first - the second", of_drawn - of_real, families, "levels", difference=True),
     ]
-    return figures, drawn
 
 
 def main() -> None:
     """Measure, print, and store where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--judge", required=True)
+    parser.add_argument("--judge", help="a CLIP; without one, drawings are compared with training images alone")
+    parser.add_argument("--most", type=int, default=MOST, help="images, or captions, of each part")
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--temperature", type=float, default=USUAL.temperature)
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
-    model, judge = load(given.model), load(given.judge)
+    model = load(given.model)
     assert isinstance(model, DrawingModel)
     assert model.source is not None
     facts = read_facts(model.source)
-    recipe = FusionRecipe(**facts["recipe"])
-    parts = read_pictures(recipe.data, model.images.preprocessing, 1, captions=True)
-    figures, drawn = drawings(model, judge, parts, given.guidance, given.temperature)
-    figures += captions(model, parts)
+    parts = read_pictures(FusionRecipe(**facts["recipe"]).data, model.images.preprocessing, 1, captions=True)
+    shown = some(concepts(parts.held_out), given.most)
+    strategy = USUAL.but(temperature=given.temperature)
+    texts = [one.text for one in shown]
+    drawn = model.drawings(texts, range(len(texts)), guidance=given.guidance, strategy=strategy)
+    pixels = np.stack([np.asarray(one) for one in drawn])
+    figures = [] if given.judge is None else judged(model, load(given.judge), shown, pixels)
+    figures += copies(model, parts, shown, pixels) + captions(model, parts, given.most)
     for one in figures:
         print(f"{one.name:70} {one}")
     if given.store:
@@ -195,10 +180,10 @@ def main() -> None:
             "trained": facts["measurements"],
             "image_tokens": read_facts(model.source / "image_tokens").get("measurements"),
             "measurements": [one.to_json() for one in figures],
-            "sheet": [one.text for one in some(concepts(parts.held_out), MOST)][:SHOWN],
+            "sheet": texts[:SHOWN],
         }
         STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        sheet = arranged(drawn[:SHOWN])
+        sheet = arranged(drawn[:SHOWN])  # the first, good or bad
         sheet.resize((sheet.width * ZOOM, sheet.height * ZOOM), 0).save(SHEET, optimize=True)
 
 

@@ -254,7 +254,7 @@ class LanguageModel:
 
     @cached_property
     def generation_config(self) -> GenerationConfig:
-        """What an encoder-decoder's folder says of its answers. ModelError for a token that there is not."""
+        """What an encoder-decoder's folder says of its answers. ModelError for a token that does not exist."""
         if not self.translates or self.source is None or not self.source.is_dir():
             return GenerationConfig()
         said = GenerationConfig.read(self.source)
@@ -608,7 +608,7 @@ class LanguageModel:
         return adapter_names(self.network)
 
     def known_adapter(self, name: str | None) -> str | None:
-        """The name; ConfigError for one that there is not."""
+        """The name; ConfigError for one that does not exist."""
         if name is not None and name not in (known := self.adapters):
             raise no_adapter(name, known)
         return name

@@ -18,7 +18,7 @@ from touched_data import Watch
 gc.disable()  # until all is collected: what imports and thousands of tests leave is no garbage
 
 # An example that takes long is no failure: the machine may be busy.
-hypothesis.settings.register_profile("tests", parent=hypothesis.settings())
+hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
 OFFLINE = bool(os.environ.get("TESTS_OFFLINE"))

@@ -1,4 +1,4 @@
-"""How models are merged, checked without torch: a mistake is told at once."""
+"""How models are merged, checked without torch, so that a mistake is reported at once."""
 
 from __future__ import annotations
 

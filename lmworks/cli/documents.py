@@ -23,7 +23,7 @@ How = Annotated[
 
 
 def way_of(said: str) -> Way:
-    """A way to answer from documents. ConfigError for one that there is not."""
+    """A way to answer from documents. ConfigError for one that does not exist."""
     from lmworks.basics.errors import ConfigError
 
     if said not in ("extract", "write"):

@@ -45,7 +45,7 @@ def report(
     from lmworks.models.files.references import resolve
 
     with progress.shown():
-        resolve(model)  # a mistake is told before torch is imported
+        resolve(model)  # a mistake is reported before torch is imported
     from lmworks.reporting.run import NOT_CHOSEN
     from lmworks.reporting.run import report as run
 

@@ -95,7 +95,7 @@ class Pooling(Config):
 
     def prompt(self, name: str | None) -> str:
         """What is put before a text; nothing for a role (query, passage) that there is no prompt for. ConfigError for
-        another name that there is not."""
+        another name that does not exist."""
         if name is None:
             name = self.default_prompt or ""
         known = next((one for one in (name, *ROLES.get(name, ())) if one in self.prompts), None)
@@ -138,7 +138,7 @@ class Pooling(Config):
         """What a GGUF file's metadata says; None where it says nothing."""
         number = said.get(f"{said.get('general.architecture')}.pooling_type")
         settings = next(({"mode": mode} for known, mode in POOLING.items() if known == number), None)
-        return None if settings is None else cls(**settings)
+        return None if settings is None else cls._made(settings, "pooling_type")
 
     @classmethod
     def _made(cls, settings: Mapping[str, Any], where: str) -> Self:

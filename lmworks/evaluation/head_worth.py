@@ -43,7 +43,7 @@ class Worth:
 
 
 def worth_of(network: Network, kind: str, count: int = 4, *, length: int = LENGTH, rows: int = ROWS) -> Worth:
-    """The `count` heads with the highest marks of a kind. ConfigError for a kind that there is not, and for a network
+    """The `count` heads with the highest marks of a kind. ConfigError for a kind that does not exist, and for a network
     that is no decoder."""
     kinds = head_kinds(network, length, rows)
     heads = kinds.most(kind, count)

@@ -35,7 +35,7 @@ class Probed:
     units: tuple[int, ...]
     """The numbers of the state by which the probe tells, the most telling first."""
     right: Measurement
-    """The share of unseen texts whose class is told."""
+    """The share of unseen texts that are classified correctly."""
     control: Measurement
     """The same of control labels, the mean of several deals."""
     selectivity: Measurement

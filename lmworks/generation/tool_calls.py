@@ -48,7 +48,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Tools(Constraint):
-    """Functions that an answer may call, and whether it must. ConfigError for a choice that there is not."""
+    """Functions that an answer may call, and whether it must. ConfigError for a choice that does not exist."""
 
     functions: Sequence[Tool]
     choice: str = "auto"

@@ -26,7 +26,7 @@ from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.reading import reader_for
+from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
 from lmworks.grounding.terms import language_of_question, terms
 from lmworks.grounding.words import content, coverage
@@ -138,7 +138,7 @@ def ask(
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of.
-    ConfigError for an empty question, a way that there is not, or writing without a model.
+    ConfigError for an empty question, a way that does not exist, or writing without a model.
     """
     if way not in ("extract", "write"):
         raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
@@ -219,7 +219,7 @@ def _why(asked: Asked) -> str:
 def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
-    whole = best.defines or asks_for_a_sentence(asked.question)
+    whole = best.defines or (in_english(asked.question, asked.language) and asks_for_a_sentence(asked.question))
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     shown = best.passage.text[slice(*span)]
@@ -232,7 +232,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
 
 
 def asks_for_a_sentence(question: str) -> bool:
-    """Whether a question wants a sentence (how, why, what happens) and not a name, a number or a few words."""
+    """Whether a question in English wants a sentence (how, why, what happens), not a name, a number or a few words."""
     return bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
 
 

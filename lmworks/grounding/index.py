@@ -168,7 +168,7 @@ class Index:
         own test chose, of hybrid searches and where the cross-encoder is on this machine. `where` says which documents
         are searched; scores stay what they are among all of them, but for those of the cross-encoder.
 
-        ConfigError for a k below 1, a way that there is not, or an empty query; ModelError where a cross-encoder that
+        ConfigError for a k below 1, a way that does not exist, or an empty query; ModelError where a cross-encoder that
         is asked for cannot be had.
         """
         if not query.strip():

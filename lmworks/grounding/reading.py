@@ -39,12 +39,17 @@ def reader_for(index: Indexed, question: str) -> Reader:
     """The reader for a question; the nearest sentence in another language than English, and, with a word to the user,
     where the trained reader cannot be had."""
     language = language_of_question(question, index.languages)
-    if language == "english" or (language == "none" and question.isascii()):
+    if in_english(question, language):
         try:
             return reader()
         except LmworksError as error:
             progress.note(f"{error}; until then whole sentences are taken for answers")
     return NearestSentence(index.query_embedder, language)
+
+
+def in_english(question: str, language: str) -> bool:
+    """Whether a question to chunks of this language is read as English: also one to a few words of no language."""
+    return language == "english" or (language == "none" and question.isascii())
 
 
 class NearestSentence:

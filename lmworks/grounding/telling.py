@@ -1,4 +1,4 @@
-"""How an answer from documents is told: its text, and each citation with the place where it stands.
+"""How an answer from documents is shown: its text, and each citation with the place where it stands.
 
 for line in lines_of(answer, index): print(line)
 """

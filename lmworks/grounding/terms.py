@@ -40,11 +40,11 @@ FREQUENT = {
     "swedish": "och att det som en på är av för med inte den",
     "russian": "и в не на что с по как это из к у",
 }
-"""The commonest words of a language, by which a text is told to be in it."""
+"""The commonest words of a language, by which its texts are recognised."""
 
 
 SAMPLE = 20_000
-"""Characters by which a text's language is told."""
+"""Characters by which the language of a text is recognised."""
 USUAL = "english"
 """For a few words in Latin letters of which none is common in any language: a row of a table, a name."""
 FEW = 50

@@ -38,7 +38,7 @@ class HeadKinds:
     """That of a head that looks at all tokens alike, for the last two kinds."""
 
     def most(self, kind: str, count: int) -> list[Head]:
-        """The heads with the highest marks of a kind, the first first. ConfigError for a kind that there is not."""
+        """The heads with the highest marks of a kind, the first first. ConfigError for a kind that does not exist."""
         if kind not in (known := [field.name for field in fields(self) if field.name != "chance"]):
             raise ConfigError(f"there is no kind {kind!r} of heads; there are {', '.join(known)}")
         marks: Tensor = getattr(self, kind)

@@ -150,7 +150,7 @@ class Runner(Sampler, Protocol):
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm; `segments` numbers the text that each token belongs to (BERT), and the
-        `adapter` is that of all texts where there is no cache. ConfigError for an adapter that there is not."""
+        `adapter` is that of all texts where there is no cache. ConfigError for an adapter that does not exist."""
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -175,7 +175,7 @@ class Runner(Sampler, Protocol):
     ) -> Cache:
         """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what
         `network.encode` made of the sources. `adapters` names the adapter that reads each row; ConfigError for one
-        that there is not."""
+        that does not exist."""
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Have adapters put beside the network's weights, and run with them, too; what caches hold stays."""

@@ -55,7 +55,7 @@ def report(
     chosen = _chosen(known, only)
     text = None if trained_on is None else str(trained_on)
     if text is not None:
-        read(text)  # a mistake is told before anything is measured
+        read(text)  # a mistake is reported before anything is measured
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
     subject = Subject.of(model, scale, folder / KEPT / "items", text)

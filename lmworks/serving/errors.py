@@ -38,7 +38,7 @@ TOO_LONG = "context_length_exceeded"
 
 
 class ErrorFacts(BaseModel):
-    """What is told of an error."""
+    """What is said about an error."""
 
     message: str
     type: str

@@ -240,7 +240,7 @@ class ServedModels:
 
 
 def unknown_model(names: Collection[str], name: str | None) -> Refused:
-    """What is said of a model that there is not."""
+    """What is said of a model that does not exist."""
     return Refused(
         404, f"there is no model {name!r}; there is {' and '.join(names)}", param="model", code="model_not_found"
     )

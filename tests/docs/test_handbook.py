@@ -26,6 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
 NEEDS = dict.fromkeys(("index", "search", "graph"), ("minilm",)) | {"ask": ("minilm", "reranker")}
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
+NEEDS |= {"draw": ("emoji_fusion",)}
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
 SLOW = {"serve"}
 """Transcripts that take more than a few seconds."""
@@ -35,6 +36,15 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     """Whether a transcript is what was printed: `...` stands for anything, on a line of its own for any lines."""
     parts = [r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n" for line in shown]
     return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in printed)) is not None
+
+
+@pytest.fixture
+def emoji_fusion(tmp_path: Path) -> None:
+    """A model that draws, of random weights, in the place of the one that takes half an hour to train."""
+    pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
+    from serving.drawer import drawer
+
+    drawer().save(tmp_path / "models" / "emoji-fusion")
 
 
 @pytest.mark.parametrize(

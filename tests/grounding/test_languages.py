@@ -83,3 +83,17 @@ def test_a_query_has_the_stems_of_every_language_and_shared_ones_once():
     assert sorted(query_terms("houses", ["english", "french", "none"])) == ["hous", "houses"]
     assert query_terms("boat boat", ["english", "none"]) == ["boat", "boat"]
     assert query_terms("boat", []) == []
+
+
+def test_a_question_in_another_language_is_answered_by_a_sentence_of_it(settings: IndexSettings, tmp_path: Path):
+    (tmp_path / "mixed").mkdir()
+    sentence = "Der Hausmeister heißt Krause und wohnt mit der Katze unten."
+    (tmp_path / "mixed" / "de.txt").write_text(f"Die Miete ist am dritten Werktag fällig. {sentence}")
+    for number in range(2):
+        (tmp_path / "mixed" / f"en{number}.txt").write_text(f"Flat {number} of the house is let to a friend.")
+    index = build(tmp_path / "mixed", tmp_path / "index", settings)
+    answer = index.ask("Wie heißt der Hausmeister?")
+    assert index.language == "english" and answer.text == f"{sentence} [1]", answer
+    assert [one.text for one in answer.citations] == [sentence]
+    asked = index.ask("Wie heißt der Bürgermeister von Wismar?")
+    assert asked.refused and "Bürgermeister" in asked.reason

@@ -58,7 +58,7 @@ def test_every_setting_that_is_a_number_has_a_control_and_is_a_field_of_a_reques
 def test_the_page_is_small():
     packed = {name: len(gzip.compress(content, 6)) for name, content in files().items()}
     scripts = sum(size for name, size in packed.items() if name.endswith(".js") and name not in LATER)
-    assert scripts < 21_000 and packed["index.en.html"] < 9_000 and packed["index.de.html"] < 9_000
+    assert scripts < 21_500 and packed["index.en.html"] < 9_000 and packed["index.de.html"] < 9_000
 
 
 def test_it_is_sent_compressed_once_and_allows_nothing_from_elsewhere(client):

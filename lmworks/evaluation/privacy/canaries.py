@@ -155,7 +155,7 @@ class Exposure:
 
 
 def exposure(rank: float, of: int) -> float:
-    """log2(of) - log2(rank) in bits; ConfigError for a rank that there is not."""
+    """log2(of) - log2(rank) in bits; ConfigError for a rank that does not exist."""
     if not 1 <= rank <= of:
         raise ConfigError(f"rank {rank} is not between 1 and {of}")
     return math.log2(of) - math.log2(rank)

@@ -155,7 +155,7 @@ def _gaussians(scores: Sequence[Sequence[float]]) -> tuple[Float[np.ndarray, " t
 
 
 def too_few(members: int, others: int) -> str | None:
-    """Why so many texts of each side are too few to tell them apart; None where they are enough."""
+    """Why that many texts on each side are too few to tell them apart; None where they are enough."""
     if min(members, others) >= FOLDS:
         return None
     return f"{members} members and {others} non-members are too few to tell them apart; give at least {FOLDS} of each"

@@ -114,7 +114,7 @@ def run(
     reading: Reading | None = None,
     told: bool = True,
 ) -> list[ItemScores]:
-    """The scores of each item, in order; those that `out` holds already are not measured again. Progress is told unless
+    """The scores of each item, in order; those that `out` holds already are not measured again. Progress shows unless
     that is somebody else's."""
     store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
     kept = {} if store is None else dict(store.kept)

@@ -150,14 +150,19 @@ class Walker:
         return Step(turn + near[place].cost + crossed, near[place].places, frozenset([place]))
 
     def _absorbing(self, path: Path, near: Sequence[Mention], used: frozenset[int]) -> Path:
-        """The path, with other words for its properties explained: the currency that people pay with."""
+        """The path, with other words for its properties explained: the currency that people pay with. The same word
+        again asks for a further step: the manager of Ann's manager."""
         cost, told = path.cost, path.explained
+        said = {self._words(near[at]) for at in used}
         for at, one in enumerate(near):
             again = [hop for hop in path.hops if one.names_node(hop.property)]
-            if at not in used and again:
+            if at not in used and again and self._words(one) not in said:
                 cost += AGAIN_WITHIN if any(self.ways.within_kind(hop.property) for hop in again) else AGAIN
                 told |= one.places
         return replace(path, cost=cost, explained=told)
+
+    def _words(self, mention: Mention) -> tuple[str, ...]:
+        return tuple(self.question.plain[mention.start : mention.end])
 
 
 def kinds_of(name: Name, catalog: Catalog) -> list[str]:

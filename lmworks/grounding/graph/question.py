@@ -295,7 +295,9 @@ def _resolve(question: Question, start: int, end: int, catalog: Catalog, embed: 
         if things and _clear(things, LIKE_THING) and letters_alike(phrase, things[0][1].text) >= ALIKE:
             question.nodes.append(Mention(start, end, (things[0][1],), 0.5))
             return
-        question.close += [catalog.label(one.node) for score, one in things[:2] if score > LIKE_THING - 0.2]
+        # The United States are near a president, and not what was meant.
+        near = [one for score, one in things[:2] if score > LIKE_THING - 0.2]
+        question.close += [catalog.label(one.node) for one in near if letters_alike(phrase, one.text) >= ALIKE]
     if _limits(question, start, end):
         question.unknown.append(question.text_of(start, end))
     elif _is_asked_for(question, start, end):

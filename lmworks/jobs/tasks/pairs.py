@@ -145,7 +145,7 @@ class Classifying(_OfPairs):
         return TextClasses(packed, packed.classes.tolist(), tokenizer, self.recipe.training.context)
 
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
-        """The share of test texts whose class is told."""
+        """The share of test texts that are classified correctly."""
         return [accuracy(model, self.measured_on(documents))]
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:

@@ -147,7 +147,7 @@ class World:
         return found + [self._without(draw) for _ in range(each)]
 
     def _without(self, draw: random.Random) -> CountryQuestion:
-        """A question on a country that there is not, or on what the file does not tell."""
+        """A question on a country that does not exist, or on what the file does not tell."""
         if draw.random() < 0.5:
             way = draw.choice([WAYS["capital"], WAYS["currency"], WAYS["capital_of_border"]])
             return CountryQuestion(way.format(country=draw.choice(NOT_THERE)), "", 0)

@@ -64,7 +64,8 @@ def read_photos(reference: str, held_out: str, judged: int) -> Photos:
         images: UInt8[np.ndarray, "images size size 3"] = np.stack([one.image for one in side if one.image is not None])
         classes: Int64[np.ndarray, " images"] = np.array([names.index(one.text) for one in side])
         sides.append(LabelledImages(images, classes, centred, moved=2 if side is learnt else 0))
-    return Photos(*sides, names)
+    learnt_from, judged_by = sides
+    return Photos(learnt_from, judged_by, names)
 
 
 def centred(pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 3 size size"]:
@@ -92,15 +93,16 @@ def told(network: ResNet, photos: Photos) -> list[float]:
 def clip(pictures: str, vocabulary: int, steps: int, rows: int, seed: int) -> tuple[VisionModel, ImageSplit]:
     """Two towers from nothing, convolutions and a transformer that reads so many tokens, and the images that they have
     not seen."""
-    recipe = ContrastRecipe(
-        data={"images": pictures},
-        tokenizer={"vocab_size": vocabulary},
-        model={"widths": (32, 64, 128), "dim": 128, "text_layers": 1, "context": 16, "width": 128},
-        training={
+    tables = {
+        "data": {"images": pictures},
+        "tokenizer": {"vocab_size": vocabulary},
+        "model": {"widths": (32, 64, 128), "dim": 128, "text_layers": 1, "context": 16, "width": 128},
+        "training": {
             **{"rows": rows, "steps": steps, "optimiser": "muon", "learning_rate": 0.02, "seed": seed},
             **{"embedding_learning_rate": 3e-3, "schedule": "linear", "final": 0.0},
         },
-    )
+    }
+    recipe = ContrastRecipe.model_validate(tables)
     with tempfile.TemporaryDirectory() as folder:
         made = contrast(recipe, Path(folder) / "clip")
     return made.model, read_parts(recipe, made.model.preprocessing)

@@ -33,7 +33,7 @@ class Source:
         return cls(np.random.default_rng(seed).dirichlet([spread] * symbols, symbols))
 
     def text(self, length: int, seed: int) -> Int[Tensor, " length"]:
-        """So many symbols."""
+        """That many symbols."""
         generator = np.random.default_rng(seed)
         cumulative, drawn = self.following.cumsum(1), generator.random(length)
         found = np.empty(length, dtype=np.int64)

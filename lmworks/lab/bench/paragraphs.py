@@ -52,7 +52,7 @@ def indexed(name: str) -> Iterator[tuple[Index, list[ParagraphQuestion]]]:
 
 
 def some(asked: Sequence[ParagraphQuestion], count: int, seed: int = 0) -> list[ParagraphQuestion]:
-    """So many of the questions, in an order that depends on the seed alone."""
+    """That many of the questions, in an order that depends on the seed alone."""
     return random.Random(seed).sample(list(asked), min(count, len(asked)))
 
 

@@ -43,7 +43,7 @@ from lmworks.training.settings import TrainingConfig
 
 SPLITS, MANY, DIM, CONTEXT = (1, 2, 4, 8), 8, 96, 64
 COPIES, DRAWS, SPARE, CHOOSING = 5, 5, 5, 4
-"""Heads that copy most and go together; draws of as many others; one head in so many is spared; texts that choose."""
+"""Heads that copy most and go together; draws of as many others; one head in this many is spared; texts that choose."""
 HEADS, ONE_KEY, FREQUENCIES, REAL, FRESH, TRAINED = Condition.named(
     "heads",
     "8 heads on 1 key",

@@ -114,5 +114,5 @@ def _log_source(run: Run, seed: int, symbols: int, dim: int, steps: int, judged:
 
 
 def _rank_correlation(one: list[float], other: list[float]) -> float:
-    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([np.argsort(np.argsort(values)) for values in (one, other)])
+    return float(np.corrcoef(ranks)[0, 1])

@@ -32,7 +32,7 @@ SYMBOLS = "".join(
 """The marks, which every page holds once."""
 TITLES = re.compile(r' data-y="[^"]*"|<title>.*?</title>')
 FEW = 48
-"""So many points get whiskers; of more, the band says it."""
+"""Up to this many points get whiskers; where there are more, the band shows it."""
 
 
 def svg(chart: Chart, rows: Sequence[Number], words: Words, brief: bool = False) -> str:

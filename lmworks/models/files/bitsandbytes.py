@@ -75,7 +75,7 @@ class _Matrix:
     def of(cls, base: str, state: str, tensors: Tensors) -> Self:
         """The matrix `base`."""
         said = _said(base, tensors[state])
-        shape, block, dtype = said.get("shape"), said.get("blocksize"), DTYPES.get(str(said.get("dtype")))
+        shape, block, dtype = said.get("shape", []), said.get("blocksize", 0), DTYPES.get(str(said.get("dtype")))
         if not _is_shape(shape) or block not in BLOCKS or dtype is None:
             raise _damaged(base, "has no usable shape, blocksize or dtype")
         rows, columns = shape

@@ -24,7 +24,7 @@ ROLES = {"bos": "[CLS]", "seperator": "[SEP]", "unknown": "[UNK]", "padding": "[
 """Roles as the format spells them -> the tokens that have them where a file does not say."""
 
 
-def word_pieces(facts: Facts) -> tuple[tokenizers.Tokenizer, dict[str, int]]:
+def word_pieces(facts: Facts) -> tuple[tokenizers.Tokenizer, dict[str, int | None]]:
     """BERT's tokenizer, and which of its tokens has which role."""
     turned = [_as_bert_writes(token, kind) for token, kind in zip(facts.tokens, facts.kinds, strict=True)]
     ids = {token: number for number, token in enumerate(turned)}
@@ -48,7 +48,7 @@ def word_pieces(facts: Facts) -> tuple[tokenizers.Tokenizer, dict[str, int]]:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.BertProcessing((turned[sep], sep), (turned[cls], cls))
-    return backend, known
+    return backend, roles
 
 
 def _as_bert_writes(token: str, kind: int) -> str:

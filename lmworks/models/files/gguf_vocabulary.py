@@ -108,7 +108,7 @@ def read_vocabulary(file: Described) -> Vocabulary:
     else:
         raise facts.wrong(f"has a tokenizer of the kind {kind!r}, and 'gpt2', 'llama', 't5' and 'bert' are known here")
     _add_tokens(backend, facts, roles)
-    bos, eos = roles.get("bos"), roles.get("eos")
+    bos, eos = roles.get("bos") if kind != "bert" else None, roles.get("eos")  # BERT has a token of its own for it
     if kind != "bert":
         add_around(
             backend,
@@ -239,7 +239,7 @@ def _add_tokens(backend: tokenizers.Tokenizer, facts: Facts, roles: Mapping[str,
     make_special(
         backend,
         [token for token, kind in kinds if kind in (CONTROL, UNKNOWN)]
-        + [backend.id_to_token(number) for number in of_roles if number is not None],
+        + [str(backend.id_to_token(number)) for number in of_roles if number is not None],
     )
     if facts.text("model") == "t5":  # a unigram model finds those that it has a score for by itself
         scored = {token for token, score in zip(facts.tokens, facts.scores(), strict=True) if score >= 0}

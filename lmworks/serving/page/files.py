@@ -24,8 +24,8 @@ from lmworks.serving.lab.verdicts import verdicts
 
 HERE = Path(__file__).parent
 LANGUAGES, SCRIPTS = HERE / "languages", HERE / "scripts"
-LATER = ("next.js", "inside.js")
-"""Scripts that are fetched when their view is first looked at."""
+LATER = ("next.js", "inside.js", "pictures.js")
+"""Scripts that are fetched when they are first needed."""
 CLAIMS = {6: "temperature", 12: "top-k and top-p"}
 """What the next token's view lets people try."""
 SLIDERS = (

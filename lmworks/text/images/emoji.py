@@ -125,7 +125,7 @@ def concepts() -> dict[str, Concept]:
 def documents(styles: Sequence[str] = tuple(STYLES), size: int = SIZE) -> Iterator[Document]:
     """Each emoji in each style, `size` pixels a side: its caption, and as metadata concept, family and style.
 
-    DataError for a style that there is not, where neither the packages nor a network are here.
+    DataError for a style that does not exist, where neither the packages nor a network are here.
     """
     known = concepts()
     for style in styles:

@@ -65,6 +65,7 @@ def test_questions_of_one_to_three_steps(graph, question, answer):
         ("Who is it?", "names nothing"),
         ("Is Birch the capital of Northmark?", "holds no"),
         ("How many people are in Northmark?", "no way leads"),
+        ("What is the capital of Northmark's capital?", "no way leads"),
     ],
 )
 def test_what_the_graph_does_not_hold_is_refused_with_the_reason(graph, question, reason):

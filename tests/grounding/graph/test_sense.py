@@ -53,3 +53,9 @@ def test_what_a_sentence_does_not_mean_is_refused(graph, question):
     found = graph.ask(question)
     assert found.refused and not found.triples, (found.text, found.read_as)
     assert "knows nothing of" in found.reason
+
+
+def test_what_is_near_in_meaning_alone_is_not_taken_for_a_slip(graph):
+    found = graph.ask("What is the dime of Northmark?")  # near to its penny
+    assert found.refused and "knows nothing of 'dime'" in found.reason and "did you mean" not in found.reason
+    assert "did you mean Northmark" in graph.ask("What is the capital of Nortmakr?").reason

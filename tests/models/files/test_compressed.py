@@ -202,7 +202,7 @@ def test_a_damaged_directory_is_one_sentence(change: Callable[[Tensors], Tensors
     "change, words",
     [
         (lambda said: said | {"quant_method": "hqq"}, "stored as hqq / pack-quantized"),
-        (lambda said: {"quant_method": "bitsandbytes", "load_in_4bit": True}, "stored as bitsandbytes / None"),
+        (lambda said: {"quant_method": "aqlm"}, "stored as aqlm / None"),
         (lambda said: said | {"format": "int-quantized"}, "compressed-tensors / int-quantized"),
         (lambda said: said | {"kv_cache_scheme": {"num_bits": 8}}, "has a kv_cache_scheme, which is not read"),
         (lambda said: said | {"sparsity_config": ["2:4"]}, "has a sparsity_config, which is not read"),

@@ -3,22 +3,7 @@ import { button, el, number, t } from "./dom.js";
 
 export const MOST_FILES = 5;
 export const MOST_BYTES = 200_000;
-const SIDE = 256; // pixels of the longer side of a picture: more than models of this size read, and little to keep
-
-const KINDS = [{ name: "picture", fits: file => file.type.startsWith("image/"), read: pictureOf }, { name: "text", fits: () => true, read: textOf }];
-
-async function pictureOf(file) {
-  try {
-    const bitmap = await createImageBitmap(file), scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
-    const canvas = el("canvas", { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) }), ink = canvas.getContext("2d");
-    ink.fillStyle = "white"; // what is transparent
-    ink.fillRect(0, 0, canvas.width, canvas.height);
-    ink.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    return { name: file.name, picture: canvas.toDataURL("image/png") };
-  } catch {
-    throw new Error(t("no_picture", { name: file.name }));
-  }
-}
+const KINDS = [{ name: "picture", fits: file => file.type.startsWith("image/"), read: async file => (await import("./pictures.js")).pictureOf(file) }, { name: "text", fits: () => true, read: textOf }];
 
 async function textOf(file) {
   if (file.size > MOST_BYTES) throw new Error(t("too_large", { name: file.name, most: number(MOST_BYTES / 1000) }));
