@@ -51,7 +51,13 @@ from lmworks.training.settings import TrainingConfig
 REAL = {
     6: ["temperatures=[0.8]", "text=wikitext2", "stories=6", "pieces=1", "prompt_tokens=8", "length=6"],
     12: ["documents=4", "steps=12", "pieces=1", "length=6"],
+    13: ["sets=['sst2-test']", "judged=4"],
+    38: ["problems=2", "widths=[16, 16]", "steps=3", "sums=8", "written=4"],
+    41: ["sets=['sst2-test']", "judged=4"],
+    44: ["sets=['sst2-test']", "judged=4", "shots=[2]", "handful=2"],
 }
+SLOW = {13, 38, 44}
+"""Of these, what takes some CPU seconds."""
 TINY = {
     1: [
         "texts={en='python-reference', de='python-reference', ru='python-reference', zh='python-reference'}",
@@ -76,7 +82,9 @@ def test_a_tiny_run_gives_a_whole_finding(question):
     whole(question, TINY[question])
 
 
-@pytest.mark.parametrize("question", REAL)
+@pytest.mark.parametrize(
+    "question", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in REAL]
+)
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_path, real_text):
     whole(question, REAL[question])
 
@@ -84,9 +92,11 @@ def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_pa
 @pytest.fixture(scope="module")
 def real_text():
     try:
-        return read("wikitext2").documents
+        return read("sst2-test").documents + read("wikitext2").documents
     except LmworksError as error:
-        pytest.skip(f"WikiText-2 is not here ({error}); set LMWORKS_DATA, or connect once and run: lmworks lab 12")
+        pytest.skip(
+            f"WikiText-2 or SST-2 is not here ({error}); set LMWORKS_DATA, or connect once and run: lmworks lab 12"
+        )
 
 
 def test_a_tiny_run_on_unknown_words_gives_a_whole_finding(tmp_path):
