@@ -30,6 +30,7 @@ from lmworks.drawing_model import GUIDANCE, USUAL, DrawingModel
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import found
 from lmworks.evaluation.statistics import clustered_mean, within
+from lmworks.generation.strategies import Greedy
 from lmworks.jobs.fusion_recipe import FusionRecipe
 from lmworks.jobs.pictures import read_pictures, stacked
 from lmworks.loading import load
@@ -41,7 +42,8 @@ STORED = Path(__file__).with_suffix(".json")
 SHEET = Path(__file__).parents[1] / "docs" / "drawings.png"
 MOST = 300
 """Images, or captions, of each part."""
-SHOWN, ZOOM = 64, 2
+SHOWN, ZOOM, COLOURS = 64, 2, 64
+ONE_WORD = Greedy(min_new_tokens=1)
 COMMON = 200
 """Captions of training that are tried as the one that fits most."""
 
@@ -94,7 +96,7 @@ def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurem
     shown = some(parts.held_out, most)
     families, wanted = [family_of(one) for one in shown], [one.text for one in shown]
     prompts = [model.with_images("", [one.image]) for one in shown]
-    said = [answer.text.strip() for answer in model.generate_batch(prompts, max_new_tokens=40)]
+    said = [answer.text.strip() for answer in model.generate_batch(prompts, ONE_WORD, max_new_tokens=40)]
     known = some([one for one in parts.train if one.text], 10**9)
     places, _ = nearest(stacked(shown), stacked(known))
     sample = [one.text for one in some(known, COMMON)]
@@ -184,7 +186,8 @@ def main() -> None:
         }
         STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         sheet = arranged(drawn[:SHOWN])  # the first, good or bad
-        sheet.resize((sheet.width * ZOOM, sheet.height * ZOOM), 0).save(SHEET, optimize=True)
+        few = sheet.quantize(COLOURS, dither=0)  # a third of the bytes
+        few.resize((few.width * ZOOM, few.height * ZOOM), 0).save(SHEET, optimize=True)
 
 
 if __name__ == "__main__":

@@ -72,12 +72,11 @@ class FusedImages(Rows):
         view = draw.randrange(len(self.codes)) if self.changed else 0
         image, first = self.around(self.codes[view, place].tolist()), draw.random() < self.captioning
         if first:  # what is said of it is all that is known
-            tokens = [*image, *self.encode(document.text)[: self.room]]
+            tokens = [self.end, *image, *self.encode(document.text)[: self.room], self.end]
         elif draw.random() < self.dropped:
-            tokens = image
+            tokens = [self.end, *image]  # and no end: after an image without a caption comes one, where any is wanted
         else:
-            tokens = [*self.encode(self._caption(document, draw))[: self.room], *image]
-        tokens = [self.end, *tokens, self.end]
+            tokens = [self.end, *self.encode(self._caption(document, draw))[: self.room], *image, self.end]
         return Example(tokens, [False] + [True] * (len(tokens) - 1), document.source)
 
     def _caption(self, document: Document, draw: random.Random) -> str:

@@ -255,7 +255,7 @@ def test_text_files_go_with_a_message_by_their_name(tab, other, tmp_path: Path):
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff")
     (tmp_path / "nothing.txt").write_bytes(b"a\0b")
     (tmp_path / "big.txt").write_text("a" * 200_001)
-    bad = {"x.png": "x.png is no text in UTF-8", "nothing.txt": "nothing.txt is no text in UTF-8"}
+    bad = {"x.png": "x.png is no picture that this browser reads", "nothing.txt": "nothing.txt is no text in UTF-8"}
     for name, said in (bad | {"big.txt": "big.txt is larger than 200 KB"}).items():
         tab.page.locator("#attach").set_input_files(tmp_path / name)
         tab.page.get_by_text(said).wait_for()
