@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from lmworks.evaluation import statistics
 from lmworks.lab.bench.known_source import Source, cross_entropy, divergence, entropy, predicted
 from lmworks.lab.bench.second_texts import CONTEXT, FULL, TwoTexts, tuned_on
 from lmworks.lab.bench.small_network import held_out_logits, random_windows, small_network, train, windows
@@ -95,7 +96,7 @@ def kl_divergence(
             moved.append(float(kl) / math.log(2))
             forgotten.append(texts.scores(tuned).means[0] - before)
             run.log(seed, TUNED[length], {FORGOTTEN: forgotten[-1], FROM_BASE: moved[-1]})
-        run.log(seed, TUNED, {FORETOLD: _rank_correlation(moved, forgotten)})
+        run.log(seed, TUNED, {FORETOLD: statistics.spearman(moved, forgotten).value})
 
 
 def _log_source(run: Run, seed: int, symbols: int, dim: int, steps: int, judged: int) -> None:
@@ -111,8 +112,3 @@ def _log_source(run: Run, seed: int, symbols: int, dim: int, steps: int, judged:
         ]
         bits = np.concatenate(found).tolist()
         run.log(seed, condition, {TRUTH: bits})
-
-
-def _rank_correlation(one: list[float], other: list[float]) -> float:
-    ranks = np.stack([np.argsort(np.argsort(values)) for values in (one, other)])
-    return float(np.corrcoef(ranks)[0, 1])
