@@ -1,7 +1,7 @@
 """What a model that draws is worth on concepts that it has never seen, beside what needs no such model.
 
     lmworks train emoji-clip --out models/judge --set data.images=emoji:openmoji --set data.unseen_style=none \\
-        --set data.held_out=0.02 --set training.seed=1 --set training.steps=20
+        --set data.held_out=0.05 --set training.seed=1 --set training.steps=none --set training.max_seconds=150
     python -m benchmarks.drawing models/emoji-fusion --judge models/judge --store
 
 Captions: chrF of what it says of held-out images, beside the caption of the nearest training image, the one caption
