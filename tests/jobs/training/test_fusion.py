@@ -180,10 +180,9 @@ def test_an_image_span_has_all_its_codes_and_nothing_else(made: Any, seed: int):
 
 def test_an_answer_holds_no_codes_of_images(made: Any):
     model, spans = made.model, made.model.spans
-    answer = model.generate(
-        "", lm.Sample(temperature=50.0, seed=1), images=np.zeros((8, 8, 3), np.uint8), max_new_tokens=9
-    )
-    assert len(answer.tokens) > 1 and all(token < spans.opens for token in answer.tokens)
+    shown, chosen = np.zeros((8, 8, 3), np.uint8), lm.Sample(temperature=50.0, seed=1, min_new_tokens=40)
+    answer = model.generate("", chosen, images=shown, max_new_tokens=40)
+    assert len(answer.tokens) == 40 and all(token < spans.opens for token in answer.tokens)
     free = SpanGuide(spans, model.config.vocab_size)
     assert not free.look()[spans.opens :].any() and free.look()[: spans.opens].all() and not free.complete
 
