@@ -1,4 +1,4 @@
-"""Packed weights on the disk: written once, mapped by every process that runs the model.
+"""Packed weights on the disk: written once, read by every process that runs the model.
 
     Keeper(path, files).kept(network, bits, each)     # each: the matrices, packed one after another, if they must be
     forget(path)                                      # what is kept for a model
@@ -17,17 +17,19 @@ import hashlib
 import itertools
 import json
 import mmap
+import os
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import alone, cache_folder, written_whole
+from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import features
 from lmworks.kernels.packing import Packed
 from lmworks.models.network import Network
@@ -49,7 +51,8 @@ SOURCES = (
 ENDS, SAMPLES, SAMPLE = 1 << 16, 16, 1 << 12
 """Bytes of a file's beginning and end, and the number and size of other parts, by which it is known again."""
 
-
+LARGE_PAGE = 1 << 21
+"""Bytes of a page that NumPy asks for."""
 LEAST = 1 << 24
 """Weights from which on they are kept: fewer are packed as quickly as a file is found."""
 
@@ -68,7 +71,7 @@ class Keeper:
     """What its weights are read from."""
 
     def kept(self, network: Network, bits: int, each: Callable[[], Each]) -> dict[str, Packed] | None:
-        """The matrices of a network whose weights are those of the files, mapped; packed first where they are not kept.
+        """The matrices of a network whose weights are those of the files; packed first where they are not kept.
         None where nothing can be kept, or it is not worth it."""
         if sum(one.numel() for one in peeked(network).values()) < LEAST:
             return None
@@ -84,7 +87,7 @@ class Keeper:
                 for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
                     left.unlink(missing_ok=True)
                 _write(path, identity, each())
-                return _mapped(path, identity)
+                return _read(path, identity)
         except ModelError:
             raise
         except (LmworksError, OSError, _Unusable) as error:
@@ -93,7 +96,7 @@ class Keeper:
 
     def _opened(self, path: Path, identity: dict[str, Any], tells: bool = False) -> dict[str, Packed] | None:
         try:
-            return _mapped(path, identity) if path.exists() else None
+            return _read(path, identity) if path.exists() else None
         except (_Unusable, OSError) as reason:
             if tells:
                 progress.note(f"the packed weights of {self.source.name} {reason}; they are packed anew")
@@ -183,7 +186,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
         file.write(HEAD.pack(MAGIC, begin, len(said), hashlib.sha256(said).digest()))
 
 
-def _mapped(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
+def _read(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
     """The matrices of a file that was made for `identity`."""
     with path.open("rb") as file:
         head = file.read(HEAD.size)
@@ -197,15 +200,30 @@ def _mapped(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
         for key, value in json.loads(json.dumps(identity)).items():
             if table["identity"].get(key) != value:
                 raise _Unusable(REASONS.get(key, "were made before its files changed"))
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # nobody writes; read-only, torch would warn
-    if hasattr(mmap, "MADV_WILLNEED"):
-        memory.madvise(mmap.MADV_WILLNEED)
-    data = np.frombuffer(memory, np.uint8)
+        data = _bytes(file)
     found = {}
     for name, parts in table["matrices"].items():
         first, *more = (_part(data, **about) for about in parts)
         found[name] = replace(first, more=tuple(more))
     return found
+
+
+def _bytes(file: BinaryIO) -> np.ndarray:
+    """All bytes of a file: read into memory of the process's own, or mapped where that would take much of what is free.
+
+    A token reads every weight, and a file's pages are small: from large ones a stream is 5 to 20 % faster (SmolLM2).
+    """
+    size = os.fstat(file.fileno()).st_size
+    free = available_bytes()
+    if free is not None and size > free // 2:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)  # nobody writes into it
+    room = np.empty(size + LARGE_PAGE, np.uint8)
+    begin = -room.ctypes.data % LARGE_PAGE
+    data = room[begin : begin + size]
+    file.seek(0)
+    if file.readinto(memoryview(data)) != size:
+        raise _Unusable("are damaged or cut off")
+    return data
 
 
 def _part(memory: np.ndarray, data: Sequence[int], outliers: Sequence[int], **about: Any) -> Packed:

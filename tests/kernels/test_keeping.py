@@ -91,8 +91,10 @@ def test_kept_weights_are_those_that_are_packed_afresh(
     monkeypatch.setattr(run_weights, "outliers", never)
     monkeypatch.setattr(run_weights, "pack", never)
     second = loaded()
+    monkeypatch.setattr(keeping, "available_bytes", lambda: 1000)
+    mapped = loaded()
     logits = fresh.logits(TOKENS)
-    for one in (first, second):
+    for one in (first, second, mapped):
         assert one.runner.name == "compiled"
         assert torch.equal(one.logits(TOKENS), logits)
         for name, matrix in fresh.runner.compiled.weights.matrices.items():
