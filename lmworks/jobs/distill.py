@@ -128,7 +128,6 @@ def distill(
         **provenance(run),
     }
     save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
     return DistillResult(folder, model, chosen, found, costs, training, asked)
 
 

@@ -25,8 +25,11 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.runs import (
+    RunResult,
+    held_out_loss,
     open_run,
     provenance,
+    recipe_and_folder,
     save_result,
     source_digest,
     start_run,
@@ -64,19 +67,9 @@ VECTORS = "vectors.safetensors"
 
 
 @dataclass(frozen=True)
-class PretrainResult:
-    """What a run made."""
+class PretrainResult(RunResult[TrainRecipe, LanguageModel]):
+    """What a run made; the loss is in the unit of its task: nats per token, for most."""
 
-    folder: Path
-    model: LanguageModel
-    recipe: TrainRecipe
-    training: TrainingResult
-    validation_loss: float
-    """Of what is held out, in the unit of its task: nats per token, for most."""
-    measurements: list[Measurement]
-    """Figures of its task, of what is held out."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
     example: str = ""
     """A held-out text that `sample` shows something with, where the task needs one."""
 
@@ -122,9 +115,7 @@ def pretrain(
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs. With
     several ranks, each returns the same result, and only rank 0 says something.
     """
-    chosen = recipe if isinstance(recipe, TrainRecipe) else TrainRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, TrainRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(TrainRecipe, recipe, changes, out)
     with joined() as ranks:
         return _pretrain(chosen, folder, resume, say if ranks.first else lambda line: None, ranks)
 
@@ -153,8 +144,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
 
     def finish() -> tuple[float, list[Measurement], dict[str, Any], str]:
         assert parts is not None
-        measured = training.validation if training.best_step is None else []
-        loss = measured[-1][1] if measured else validate(network)
+        loss = held_out_loss(training, validate, network)
         figures = task.measure(model, text.held_out, parts.held_out)
         facts = _facts(chosen, model, parts, text, training_facts(training, run), loss, figures)
         facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
@@ -238,8 +228,7 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
     model, objective, rows = assemble(recipe, text)
     validate = validation_of(recipe, text)
     training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)
-    measured = training.validation if training.best_step is None else []
-    return Fitted(model, training, measured[-1][1] if measured else validate(model.network))
+    return Fitted(model, training, held_out_loss(training, validate, model.network))
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
