@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def build(
             recipe=chosen,
             merge=merge,
             resume=resume,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
     if json_:
         as_json(
@@ -72,6 +72,24 @@ def build(
     for piece in answer(result):
         typer.echo(piece, nl=False)
     typer.echo("")
+
+
+def show_result(result: BuildResult, json_: bool) -> None:
+    """What was made, without an answer."""
+    if json_:
+        as_json(as_facts(result))
+    else:
+        show(result)
+
+
+def show_examples(examples: Sequence[str], json_: bool) -> None:
+    """What a model would be trained on."""
+    from lmworks.basics.terminal import printable
+
+    if json_:
+        as_json(examples)
+    else:
+        typer.echo("\n\n".join(printable(one) for one in examples))
 
 
 def as_facts(result: BuildResult) -> dict[str, Any]:

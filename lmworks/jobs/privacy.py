@@ -87,17 +87,7 @@ def privacy(
     network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
     recipe = _recipe(facts)
-    if (members is None) != (others is None):
-        raise ConfigError("give both texts, of members and of non-members, or neither")
-    if members is not None and others is not None:
-        sides = read(members).documents, read(others).documents
-    elif recipe is not None:
-        sides = _split_of(recipe, facts, model)
-    else:
-        raise ConfigError(
-            f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
-            "from one pool"
-        )
+    sides = _sides(model, members, others, recipe, facts)
     if shadows and (recipe is None or shadows < 4):
         raise ConfigError(
             f"{shadows} shadow models are tuned as {model} was; give 4 or more, and a model whose folder has a recipe"
@@ -124,6 +114,22 @@ def privacy(
         len(texts.members),
         len(texts.others),
         facts.get("private"),
+    )
+
+
+def _sides(
+    model: str, members: str | None, others: str | None, recipe: Recipe | None, facts: dict[str, Any]
+) -> tuple[list[Document], list[Document]]:
+    """The texts that are named; without any, those that the model was trained on and those that were held out."""
+    if (members is None) != (others is None):
+        raise ConfigError("give both texts, of members and of non-members, or neither")
+    if members is not None and others is not None:
+        return read(members).documents, read(others).documents
+    if recipe is not None:
+        return _split_of(recipe, facts, model)
+    raise ConfigError(
+        f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
+        "from one pool"
     )
 
 
