@@ -13,7 +13,7 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
     from lmworks.jobs.build import BuildResult
-    from lmworks.jobs.comparing import Comparison
+    from lmworks.jobs.comparing import TextComparison
 
 
 @verb("Make a model", place=1)
@@ -136,6 +136,6 @@ def _certainty(one: Measurement) -> str:
     return f"{one.certainty}{', ' * bool(one.remark)}{one.remark}"
 
 
-def _row(one: Comparison, verdict: str) -> list[str]:
+def _row(one: TextComparison, verdict: str) -> list[str]:
     change = str(one.difference).removesuffix(", tie")
     return [one.text, one.before.figure, one.after.figure, change, verdict]

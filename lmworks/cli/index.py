@@ -16,7 +16,7 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.grounding.index import Index
-    from lmworks.grounding.self_test.outcome import Outcome
+    from lmworks.grounding.self_test.outcome import SelfTestOutcome
     from lmworks.text.sources import Skipped
 
 FEW = 5
@@ -165,7 +165,7 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
     return index
 
 
-def _tested(index: Index, questions: int, seed: int) -> Outcome:
+def _tested(index: Index, questions: int, seed: int) -> SelfTestOutcome:
     from lmworks.grounding.self_test.run import self_test  # imports torch, which a wrong path should not wait for
 
     return self_test(index, questions, seed)
@@ -184,7 +184,7 @@ def _facts(index: Index) -> dict[str, Any]:
     }
 
 
-def _tell(index: Index, outcome: Outcome | None) -> None:
+def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     changes = index.changes
     for line in _left_out(changes.skipped):
         typer.echo(f"skipped   {line}", err=True)

@@ -166,7 +166,7 @@ def _run(
     """The API, the page and the claims, until the server is stopped."""
     from lmworks.serving.app import create_app
     from lmworks.serving.lab import pages as lab
-    from lmworks.serving.lab.runs import Runs
+    from lmworks.serving.lab.runs import ClaimRuns
     from lmworks.serving.page import mount
     from lmworks.serving.run import names_of, on_loopback, serve
 
@@ -177,7 +177,7 @@ def _run(
     log.event("serving", model=served.title, address=url, keys=keys, index=documents)
     app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log)
     alone = on_loopback(host)
-    runs = Runs(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None
+    runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None
     pages = lab.mount(app, runs)
     threading.Thread(target=pages.file, args=("index.html",), daemon=True).start()  # so that nobody waits for it
     mount(app)

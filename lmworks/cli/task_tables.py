@@ -15,10 +15,10 @@ from lmworks.cli.options import as_json, table
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
-    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.contamination import Overlap
-    from lmworks.evaluation.tasks.declaration import Told
-    from lmworks.evaluation.tasks.measured import Comparison
+    from lmworks.evaluation.tasks.declaration import TaskFigure
+    from lmworks.evaluation.tasks.measured import TaskComparison
     from lmworks.evaluation.tasks.scores import ItemScores
 
 Items = dict[str, list["ItemScores"]]
@@ -117,7 +117,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
         )
 
 
-def _power(asked: Asked) -> str:
+def _power(asked: AskedTask) -> str:
     from lmworks.evaluation.statistics import DISAGREE, smallest_difference
 
     n = len(asked.items)
@@ -133,7 +133,9 @@ def _power(asked: Asked) -> str:
     )
 
 
-def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | None, base: str | None = None) -> Items:
+def _items(
+    model: str, asked: Sequence[AskedTask], out: str | None, compress: str | None, base: str | None = None
+) -> Items:
     from lmworks.evaluation.tasks.run import run
     from lmworks.generation.continuations import Reading
     from lmworks.loading import load
@@ -150,7 +152,7 @@ def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | 
     return found
 
 
-def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
+def _held(text: str, asked: Sequence[AskedTask]) -> dict[str, list[Overlap]]:
     from lmworks.evaluation.tasks.contamination import overlaps
     from lmworks.text.sources import read
 
@@ -158,7 +160,7 @@ def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
     return {one.what: overlaps(one.items, documents) for one in asked}
 
 
-def _held_rows(asked: Sequence[Asked], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
+def _held_rows(asked: Sequence[AskedTask], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
     """Of each task the items that the training text holds, and the figure of the others."""
     from lmworks.evaluation.tasks.measured import measured
 
@@ -179,7 +181,7 @@ def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
     return {"overlaps": told} if held else {}
 
 
-def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list[str], list[list[str]]]:
+def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> tuple[list[str], list[list[str]]]:
     """A row a figure; what is ideal where something else than 1 is."""
     from lmworks.evaluation.tasks.declaration import SCORINGS
 
@@ -209,13 +211,13 @@ def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list
     return ["task", "compared by", "n", "figure", "chance", *(["ideal"] if balance else []), ""], rows
 
 
-def _difference(one: Comparison) -> list[str]:
+def _difference(one: TaskComparison) -> list[str]:
     alone = f"{one.second_alone:,} to {one.first_alone:,}"
     return [one.difference.name, str(one.difference), alone, f"p {one.probability:.2g}", f"p {one.adjusted:.2g}"]
 
 
 def _facts(
-    model: str, said: TaskOptions, asked: Sequence[Asked], every: dict[str, list[Told]], found: Items
+    model: str, said: TaskOptions, asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]], found: Items
 ) -> dict[str, Any]:
     from lmworks.evaluation.tasks.measured import ties
 
@@ -237,7 +239,7 @@ def _facts(
     }
 
 
-def _told(said: TaskOptions, shares: list[Comparison] | None, further: list[Measurement]) -> dict[str, Any]:
+def _told(said: TaskOptions, shares: list[TaskComparison] | None, further: list[Measurement]) -> dict[str, Any]:
     if shares is None:
         return {}
     told = [

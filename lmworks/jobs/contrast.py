@@ -40,7 +40,7 @@ from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
 from lmworks.objectives.contrast import Contrast
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.captioned import CaptionedImages
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
@@ -105,7 +105,7 @@ def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measur
         sets = [part[:MOST_CANDIDATES] for part in every]
         if sets:
             captions = [[one.text for one in part] for part in sets]
-            shown = [[family_of(one) for one in part] for part in sets]
+            shown = [[concept_of(one) for one in part] for part in sets]
             similar = [_similar(model, part) for part in sets]
             figures += retrieval(name, similar, captions, shown, seeds=(seed,))
     return figures

@@ -37,7 +37,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.captioned import moved
 from lmworks.tokens.fused import FusedImages
 from lmworks.tokens.labels import IGNORE
@@ -193,7 +193,7 @@ def measure(model: DrawingModel, held_out: dict[bool, FusedImages], seed: int = 
         (True, "caption after its image", "caption after another image"),
     ):
         rows = held_out[captioning]
-        families = [family_of(one) for one in rows.documents]
+        families = [concept_of(one) for one in rows.documents]
         shift = _apart(families)
         for name, turn in ((what, 0), (others, shift)):
             estimate = clustered_mean(_nats(model, rows, captioning, turn), families)

@@ -30,7 +30,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.image_tokens import ImageTokenizer
 from lmworks.objectives import Reconstruction
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.labelled import LabelledImages
 from lmworks.training.loop import Validate, train
 
@@ -89,7 +89,7 @@ def measure(model: ImageTokens, parts: ImageSplit, seed: int = 0) -> list[Measur
         codes = model.encode(list(images))
         used |= set(codes.unique().tolist())
         blind = _decibels(images, np.broadcast_to(mean, images.shape))
-        families = [family_of(one) for one in documents]
+        families = [concept_of(one) for one in documents]
         for what, reached, level in (
             (f"PSNR, {name}", _decibels(images, model.pixels(codes)), float(blind.mean())),
             (f"PSNR of the mean image, {name}", blind, None),

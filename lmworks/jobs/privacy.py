@@ -16,7 +16,7 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
-from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, lira, scored, too_few
+from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, lira, scored, too_few
 from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.shadows import Shadows
@@ -98,7 +98,7 @@ def privacy(
         raise DataError(why)
     tuned = load(model)
     window = min(tokens or (recipe.training.context if recipe else 512), tuned.longest)
-    texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
+    texts = MembershipTexts(_first(sides[0], limit), _first(sides[1], limit), window)
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None
     lines, by_words = ([], None) if why else _membership(tuned, untuned, texts)
@@ -134,7 +134,7 @@ def _sides(
 
 
 def _membership(
-    tuned: LanguageModel, base: LanguageModel | None, texts: Texts
+    tuned: LanguageModel, base: LanguageModel | None, texts: MembershipTexts
 ) -> tuple[list[Measurement], Measurement]:
     """What each attack tells, and what the words alone do."""
     found = attacks(scored(tuned, texts), scored(base, texts) if base else None)
@@ -149,7 +149,7 @@ def _beside(model: str) -> Path:
     return folder.with_name(f"{folder.name}.shadows")
 
 
-def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: Texts) -> list[Measurement]:
+def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: MembershipTexts) -> list[Measurement]:
     """What the shadows tell of members."""
     own = [one.logprob for side in scored(tuned, texts) for one in side]
     ratios, members = lira(own, *shadows.scores(texts)), len(texts.members)

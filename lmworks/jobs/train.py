@@ -35,7 +35,7 @@ from lmworks.jobs.runs import (
     start_run,
     training_facts,
 )
-from lmworks.jobs.tasks.task import Packed, task_of
+from lmworks.jobs.tasks.task import PackedText, task_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
@@ -48,7 +48,7 @@ from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.relatives import glove
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.vector_files import read_vectors
-from lmworks.models.relatives.vectors import Filled, initialise_embedding
+from lmworks.models.relatives.vectors import FilledRows, initialise_embedding
 from lmworks.models.upcycling import upcycle
 from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
@@ -88,8 +88,8 @@ class PreparedText:
 
     folder: Path
     tokenizer: Tokenizer
-    train: Packed
-    held_out: Packed
+    train: PackedText
+    held_out: PackedText
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     return Tokenizer.load(folder)
 
 
-def rows_of(recipe: TrainRecipe, packed: Packed, tokenizer: Tokenizer) -> Rows:
+def rows_of(recipe: TrainRecipe, packed: PackedText, tokenizer: Tokenizer) -> Rows:
     """The rows of a packed text as the recipe cuts them; DataError where there are less than a batch."""
     return task_of(recipe).rows(packed, tokenizer)
 
@@ -266,7 +266,7 @@ def validation_of(recipe: TrainRecipe, text: PreparedText) -> Validate:
 
 
 def network_of(
-    recipe: TrainRecipe, tokenizer: Tokenizer, packed: Packed, device: torch.device | str = "cpu"
+    recipe: TrainRecipe, tokenizer: Tokenizer, packed: PackedText, device: torch.device | str = "cpu"
 ) -> Network:
     """The recipe's network with fresh weights, for a tokenizer and the text that it packed.
 
@@ -295,7 +295,7 @@ def _dtype(recipe: TrainRecipe, device: torch.device | str) -> torch.dtype:
     return dtype_of(recipe.dtype) or fast_dtype(device)
 
 
-def _shards(packed: Packed, setting: str) -> Shards:
+def _shards(packed: PackedText, setting: str) -> Shards:
     """The text as one stream, whose tokens can be counted."""
     if not isinstance(packed, Shards):
         raise ConfigError(
@@ -319,7 +319,7 @@ def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: 
     vectors.of_tokens(tokenizer).save(kept)
 
 
-def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> Filled | None:
+def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> FilledRows | None:
     """Those vectors put into the embedding; None where it stays random."""
     if recipe.embedding.source == "random":
         network.embedding.weight.requires_grad_(not recipe.embedding.frozen)
@@ -340,7 +340,7 @@ def objective_of(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
     return task_of(recipe).objective(tokenizer)
 
 
-def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
+def _plan(network: Network, tokenizer: Tokenizer, packed: PackedText) -> str:
     config = network.config
     part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
     inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)

@@ -24,8 +24,8 @@ from lmworks.generation.request import Message, Prompt
 from lmworks.kernels.choice import check_compress, packed_later, runner_for
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import Stored, Unchanged
-from lmworks.language_model.encoding import Encoding
-from lmworks.language_model.scoring import LN_2, Score, Scoring
+from lmworks.language_model.encoding import EncodingModel
+from lmworks.language_model.scoring import LN_2, Score, ScoringModel
 from lmworks.models.adapted import own_parameters
 from lmworks.models.config import RopeScaling, stretched
 from lmworks.models.files.compressed_groups import StoredInDirectory
@@ -45,7 +45,7 @@ from lmworks.tokens.tokenizer import Tokenizer
 __all__ = ["LN_2", "LanguageModel", "Message", "Prompt", "Score"]
 
 
-class LanguageModel(Scoring, Encoding):
+class LanguageModel(ScoringModel, EncodingModel):
     """A network, its tokenizer, and where they came from: loaded, run by PyTorch or compiled, and saved. What it writes
     is in writing.py, what it makes of text that is there in scoring.py, its vectors and classes in encoding.py."""
 

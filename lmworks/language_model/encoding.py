@@ -26,7 +26,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.unread import state_of
 
 
-class Encoding(ModelParts):
+class EncodingModel(ModelParts):
     """A model that is asked for vectors, classes, scores of pairs, or what a mask stands for."""
 
     def embed(

@@ -20,7 +20,7 @@ from lmworks.generation.request import Prompt
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.inside.attribution import STEPS, Attribution, attribute
 from lmworks.inside.patching import Metric, Place, difference, patch
-from lmworks.language_model.writing import Writing
+from lmworks.language_model.writing import WritingModel
 from lmworks.models.network import evaluating
 from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.source import target_ids, target_start
@@ -49,7 +49,7 @@ class Score:
         return self.bits / self.bytes
 
 
-class Scoring(Writing):
+class ScoringModel(WritingModel):
     """A model that is asked how likely a text is, and why."""
 
     def score(

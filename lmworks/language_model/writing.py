@@ -24,7 +24,7 @@ from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_start
 
 
-class Writing(ModelParts):
+class WritingModel(ModelParts):
     """A model that is asked for text."""
 
     def generate(

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.serving.connections import Connection, Gate, room
+from lmworks.serving.connections import Connection, ConnectionGate, room
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModels
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
             made.limits = self.models.limits
             return made
 
-        gate = Gate(self.server_state, protocol, room(self.models.limits.connections))
+        gate = ConnectionGate(self.server_state, protocol, room(self.models.limits.connections))
         self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from lmworks.grounding.graph.catalog import Catalog, Name
 from lmworks.grounding.graph.meaning import Meaning
 from lmworks.grounding.graph.paths import UNMENTIONED, Hop, kinds_of
-from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, Mention, Question, nearest_properties
+from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, GraphQuestion, Mention, nearest_properties
 
 LEAST = 0.5
 """Cosine with a property's name, in a frame, below which a sentence does not mean it."""
@@ -34,7 +34,7 @@ PASSED_OVER = 0.25
 class Sense:
     """How near each property is to a question as a whole."""
 
-    def __init__(self, question: Question, catalog: Catalog, embed: EmbedOne) -> None:
+    def __init__(self, question: GraphQuestion, catalog: Catalog, embed: EmbedOne) -> None:
         self.question, self.catalog, self.embed = question, catalog, embed
         self.near: set[str] = set()
         """Properties that words which are in no name are near to."""

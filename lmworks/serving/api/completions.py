@@ -14,7 +14,7 @@ from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
-from lmworks.serving.api.work import Job, Work
+from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
@@ -43,7 +43,7 @@ def routes(models: ServedModels) -> APIRouter:
         )
         constraint = asked.constraint
         jobs = [
-            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
+            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
             for prompt in asked.prompts
             for number in range(asked.answers)
         ]
