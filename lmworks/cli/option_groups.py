@@ -69,7 +69,7 @@ def with_options(run: Callable[..., None]) -> Callable[..., None]:
 def taking(
     parameters: Sequence[inspect.Parameter], call: Callable[..., None], of: Callable[..., None]
 ) -> Callable[..., None]:
-    """A function with these parameters, by name, and with the name and the help of another one."""
+    """A function with these keyword parameters, and with the name and the help of `of`."""
     told = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
     made = functools.wraps(of)(call)
     made.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def reads_text(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def say(line: str) -> None:
-    """Print what a job tells on its way to standard error, where it does not mix with the result."""
+    """Print a job's progress to standard error, where it does not mix with the result."""
     print(line, file=sys.stderr, flush=True)
 
 

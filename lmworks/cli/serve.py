@@ -200,7 +200,7 @@ def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
         if one in alone:
             continue
         if not name or not folder or name in named:
-            why = "gives a name that another one has" if name in named else "is not NAME=DIR"
+            why = "gives a name that is already taken" if name in named else "is not NAME=DIR"
             raise ConfigError(f"--adapter {one} {why}; give each adapter a name of its own, such as notes=models/notes")
         named[name] = Path(folder)
     if len(alone) > 1 or (alone and named):

@@ -193,7 +193,7 @@ def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> 
             measured = one.measurement
             by = measured.name.removeprefix(f"{task.what}, ")
             low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
-            # Guessing has no bias either: what could be guessing is told as what it is.
+            # Guessing has no bias either, so a figure that could be a guess is shown as one.
             balanced = measured.interval and measured.at_chance and measured.chance == measured.ideal
             seen = "no bias seen" if balanced else measured.remark
             remarks = [text for text in (seen, one.remark) if text]

@@ -291,7 +291,7 @@ class Index:
 
 
 def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel:
-    """The embedder, which puts these before what it is told to be a query or a passage, and nothing before the rest."""
+    """The embedder, with these prompts put before queries and passages, and nothing before other texts."""
     embedder.pooling = embedder.pooling.but(prompts=prompts, default_prompt=None)
     return embedder
 

@@ -25,7 +25,7 @@ SEGMENT = 8192
 """Chunks of a segment: an update rewrites a term's part of one, and a query reads a term's parts of all."""
 K1, B = 1.5, 0.75
 MOST = 65_535
-"""The highest count of a term in a chunk that is told from higher ones."""
+"""The highest count of a term in a chunk; higher ones are kept as this."""
 ROW = np.dtype([("chunk", "<u2"), ("count", "<u2")])
 _EMPTY = bytes(4 * SEGMENT)
 """Lengths of a segment that no chunk is in."""

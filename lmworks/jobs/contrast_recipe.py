@@ -75,7 +75,9 @@ class ContrastRecipe(RecipeFile):
                 "sigmoid loss is for towers with a bias, and these for no other; change one of the two"
             )
         if self.training.rows < 2:
-            raise ConfigError("{at}training.rows is 1, and a caption is told from the others of its batch; give more")
+            raise ConfigError(
+                "{at}training.rows is 1, and each caption is told apart from the others of its batch; give more"
+            )
         for name in ("compile", "recompute"):
             if getattr(self.training, name):
                 raise ConfigError(f"{{at}}training.{name} is for the blocks of a model of text; leave it out")

@@ -147,7 +147,7 @@ def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
     reference = recipe.teacher.reference
     teacher.must_write()
     if teacher.translates:
-        raise ConfigError(f"{reference} is an encoder-decoder, and students learn from decoders; take another one")
+        raise ConfigError(f"{reference} is an encoder-decoder, and students learn from decoders; take a decoder")
     settings = recipe.student
     if settings.reference is not None:
         model = load(settings.reference, dtype=recipe.teacher.dtype or fast_dtype())

@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 AT_ONCE = 256
 """Images that are read at once where they are measured."""
 FAINTEST = 1e-6
-"""The least squared error that is told in decibels: 66 dB."""
+"""The smallest squared error that is told apart in decibels: 66 dB."""
 
 
 def train_image_tokens(

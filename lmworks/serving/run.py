@@ -99,7 +99,8 @@ class Server(uvicorn.Server):
         self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
+        """Take nothing new, let running requests go on for the grace period, then cancel them with an
+        answer."""
         states = [one.engine.state for one in self.models.loaded if one.writes]
         running = sum(one.running + one.waiting for one in states)
         self.log.event("stopping", running=running, grace_seconds=self.models.limits.grace_seconds)

@@ -59,7 +59,7 @@ class CaptionedImages(Rows):
         return len(self.documents)
 
     def batches(self, size: int) -> int:
-        """See Rows: whole batches, as a loss among fewer is another one; an epoch leaves a few rows out."""
+        """See Rows: whole batches, as a loss among fewer is a different loss; an epoch leaves a few rows out."""
         return max(len(self) // size, 1)
 
     def at_epoch(self, epoch: int, seed: int) -> Self:

@@ -48,7 +48,7 @@ ENOUGH = 1_000
 """Non-members from which on one false alarm of a hundred is ten texts, and not one."""
 FALSE_ALARMS = 0.01
 FOLDS = 5
-"""Parts of the texts of which each is told by a classifier of the others."""
+"""Parts of the texts; each is classified by a classifier that was trained on the others."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MembershipTexts:
     members: list[Document]
     others: list[Document]
     tokens: int
-    """At most as many of each are looked at."""
+    """At most this many of each text are read."""
 
 
 class MembershipScore(NamedTuple):

@@ -1,10 +1,10 @@
 """Search for a prompt: formats x words x numbers of examples x their orders, each with and without calibration.
 
-    found = search(model, labelled("sst2-dev"), Space(words=({"0": "bad", "1": "good"},)), out="prompts/sst2")
+    found = search(model, labelled("sst2-dev"), PromptSpace(words=({"0": "bad", "1": "good"},)), out="prompts/sst2")
     found.winner, found.dev, found.test, found.optimism, found.spread
 
-The best on one part of the texts (dev) is measured on another one (test), because the best of many has been lucky, too:
-the optimism is what dev promised above test. The spread is that of all formats on test, with the winner's words and
+The best on one part of the texts (dev) is measured on another (test), because the best of many was also lucky: the
+optimism is by how much dev exceeds test. The spread is that of all formats on test, with the winner's words and
 examples: a figure of one prompt says little without it.
 """
 

@@ -43,7 +43,7 @@ FACTS = {
 LONGEST = 1000
 """Characters of a sentence that is read; longer ones are tables or lists."""
 NEAR = 150
-"""Characters between two entities whose relation is told."""
+"""The most characters between two entities whose relation is extracted."""
 SURE = 0.8
 """Probability above which a relation becomes a fact."""
 EMBEDDER = "minilm"

@@ -22,9 +22,9 @@ LEAST = 0.5
 CLEAR = 0.76
 """It means it if the cosine and what it is above that of each other property are this together, ..."""
 NEAR, MARGIN = 0.6, 0.1
-"""... or if the cosine is above this, and by so much above that of properties which another reading could take."""
+"""... or if the cosine is above NEAR, and by MARGIN above those of the properties that another reading could take."""
 WORD_NEAR, WORD_MARGIN = 0.68, 0.05
-"""... or if words that are in no name are so near the property's name, and by so much nearer than to others."""
+"""... or if words that are in no name are this near the property's name, and nearer than to others by the margin."""
 CERTAIN, WORD_CERTAIN = 0.9, 0.95
 """What the sentence's, or the word's, cosine and margin must be together for a noun that is asked for."""
 PASSED_OVER = 0.25

@@ -67,7 +67,7 @@ AS_ON_A_CPU = (
     "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
 )
 ADDED_UP = ("full", "lora")
-"""Methods of build that every plan shows; another one that a recipe names is shown beside them."""
+"""Methods of build that every plan shows; if the recipe names another, it is shown beside them."""
 
 
 @dataclass(frozen=True)

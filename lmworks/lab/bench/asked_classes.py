@@ -1,7 +1,7 @@
-"""Classes of texts that a model is asked for and was not trained to tell: what claims 13, 41 and 44 compare.
+"""Classes of texts that a model is asked for without being trained to classify: what claims 13, 41 and 44 compare.
 
 sets = class_sets(("sst2-test", "ag-news"), judged=100)
-hits(LanguageModel.load("smollm2"), sets, clear)          # 1 for each text whose class is told, set after set
+hits(LanguageModel.load("smollm2"), sets, clear)          # 1 for each text that is classified right, set after set
 judged_names(sets)                                        # a name for each of these texts
 """
 

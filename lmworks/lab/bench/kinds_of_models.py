@@ -92,8 +92,8 @@ def told(network: ResNet, photos: Photos) -> list[float]:
 
 
 def clip(pictures: str, vocabulary: int, steps: int, rows: int, seed: int) -> tuple[VisionModel, ImageSplit]:
-    """Two towers from nothing, convolutions and a transformer that reads so many tokens, and the images that they have
-    not seen."""
+    """Two towers from nothing, convolutions and a transformer with a vocabulary of this size, and the images that they
+    have not seen."""
     tables = {
         "data": {"images": pictures},
         "tokenizer": {"vocab_size": vocabulary},

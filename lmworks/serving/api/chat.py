@@ -80,6 +80,7 @@ class _ChatChoice:
         self._calls: list[Facts] = []
 
     def chunk(self, delta: Delta) -> Facts | None:
+        """A piece of the answer as an event of the stream; None if it has nothing to show."""
         content = [self._log(token) for token in delta.tokens] if self._logprobs else []
         self._finish, text, calls = reason(delta), delta.text, list[Facts]()
         if self._reader is not None:
@@ -100,6 +101,7 @@ class _ChatChoice:
         }
 
     def whole(self) -> Facts:
+        """The answer at its end, without a stream."""
         return {
             "index": self._number,
             "message": self._message,

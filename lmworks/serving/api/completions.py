@@ -78,6 +78,7 @@ class _CompletionChoice:
         self._finish: str | None = None
 
     def chunk(self, delta: Delta) -> Facts | None:
+        """A piece of the answer as an event of the stream; None if it has nothing to show."""
         text, tokens = delta.text, list(delta.tokens)
         if not self._begun:
             self._begun = True
@@ -90,6 +91,7 @@ class _CompletionChoice:
         return self._facts(text, logged, self._finish)
 
     def whole(self) -> Facts:
+        """The answer at its end, without a stream."""
         return self._facts(self._text, self._tokens, self._finish)
 
     def _opening(self) -> str:
