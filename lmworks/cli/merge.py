@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, say, table
+from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def merge(
             density=density,
             seed=seed,
             text=text,
-            say=say,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     if json_:
         measured = {
