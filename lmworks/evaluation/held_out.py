@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
 from lmworks.basics import progress
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import ratio_of_sums
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import MaskedLM, Objective
 from lmworks.tokens.batch import IGNORE, Batch
@@ -55,6 +57,22 @@ def mean_loss(losses: Sequence[Parts]) -> float:
     """The mean over all batches: each part over what it counted, added up."""
     sums = [tuple(map(sum, zip(*part, strict=True))) for part in zip(*losses, strict=True)]
     return sum(total / max(count, 1) for total, count in sums)
+
+
+def nats_per_token(name: str, rows: Iterable[Parts], vocab_size: int) -> Measurement:
+    """The mean loss of an objective's first part, with its interval over rows; chance is a blind guess."""
+    nats, counts = zip(*(row[0] for row in rows if row[0][1]), strict=True)
+    estimate = ratio_of_sums(nats, counts)
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        unit="nats/token",
+        interval=estimate.interval,
+        n=len(nats),
+        seeds=(0,),
+        chance=math.log(vocab_size),
+        ideal=0.0,
+    )
 
 
 @torch.inference_mode()

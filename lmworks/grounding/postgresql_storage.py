@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.extras import require
 from lmworks.basics.postgresql import reason_of, without_password
-from lmworks.grounding.changes import FileState, State
+from lmworks.grounding.changes import FileState
 from lmworks.grounding.chunks import Chunk
-from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import packed
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.storage import Key, Reading, Writing
+from lmworks.grounding.storage import Key, Snapshot, Transaction
+from lmworks.grounding.tables import Tables
 from lmworks.text.document import Document
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -85,19 +85,19 @@ class PostgresqlStorage:
             return None not in tables.fetchone()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[Snapshot]:
         """As `Storage.reading`."""
         with self._transaction("cannot be read", "ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield _Tables(connection)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self) -> Iterator[Transaction]:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         with self._alone("the update failed; the index is as it was before") as connection:
             yield _Tables(connection)
 
     @contextlib.contextmanager
-    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+    def making(self, settings: Mapping[str, str]) -> Iterator[Transaction]:
         """As `Storage.making`, all in one transaction: one that is not ended leaves nothing. DataError for a server
         without pgvector or a schema of something else."""
         errors = require("psycopg", "scale").errors
@@ -178,21 +178,13 @@ class PostgresqlStorage:
         return [f'"{self._name}".{table}' for table in tables]
 
 
-class _Tables:
+class _Tables(Tables):
     """The rows of an index inside one transaction."""
+
+    mark = "%s"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-
-    def settings(self) -> dict[str, str]:
-        return dict(self._all("SELECT name, value FROM settings"))
-
-    def files(self) -> dict[str, State]:
-        return {file: (size, changed, digest) for file, size, changed, digest in self._all("SELECT * FROM files")}
-
-    def document(self, source: str) -> str | None:
-        rows = self._all("SELECT text FROM documents WHERE source = %s", source)
-        return str(rows[0][0]) if rows else None
 
     def passages(self, chunks: Sequence[int]) -> list[Passage]:
         rows = self._all(
@@ -203,29 +195,8 @@ class _Tables:
         found = {row[-1]: Passage(*row) for row in rows}
         return [found[chunk] for chunk in chunks if chunk in found]
 
-    def chunks_of(self, file: str) -> dict[int, tuple[str, Chunk]]:
-        rows = self._all(
-            "SELECT chunks.id, language, start, stop, title, heading, substr(text, start + 1, stop - start) "
-            "FROM chunks JOIN documents ON documents.id = chunks.document WHERE file = %s",
-            file,
-        )
-        return {number: (language, Chunk(*parts)) for number, language, *parts in rows}
-
-    def described(self) -> list[Described]:
-        rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
-        return [
-            Described(number, source, file, changed, json.loads(metadata))
-            for number, source, file, changed, metadata in rows
-        ]
-
     def numbers_of(self, documents: Sequence[int]) -> list[int]:
         return [chunk for (chunk,) in self._all("SELECT id FROM chunks WHERE document = ANY(%s)", list(documents))]
-
-    def lengths(self) -> dict[int, bytes]:
-        return dict(self._all("SELECT segment, rows FROM lengths"))
-
-    def postings(self, term: str) -> list[tuple[int, bytes]]:
-        return self._all("SELECT segment, rows FROM postings WHERE term = %s ORDER BY segment", term)
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         asked = packed(query)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.basics.files import FULL, says_why
-from lmworks.grounding.changes import FileState, State
+from lmworks.grounding.changes import FileState
 from lmworks.grounding.chunks import Chunk
-from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import Matrix, packed
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.storage import Key, Reading, Writing, make_again
+from lmworks.grounding.storage import Key, Snapshot, Transaction, make_again
+from lmworks.grounding.tables import Tables
 from lmworks.text.document import Document
 
 PATIENCE = 5.0
@@ -66,7 +66,7 @@ class SqliteStorage:
         return (self.folder / "index.sqlite").is_file()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[Snapshot]:
         """As `Storage.reading`."""
         try:
             with contextlib.closing(self._connection(timeout=30)) as connection:
@@ -79,7 +79,7 @@ class SqliteStorage:
             raise DataError(f"{self.folder}/index.sqlite cannot be read ({error}); {make_again(self.place)}") from error
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self) -> Iterator[Transaction]:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         try:
             with contextlib.closing(self._connection(timeout=PATIENCE)) as connection:  # without a commit: as it was
@@ -94,7 +94,7 @@ class SqliteStorage:
             raise DataError(f"{self.folder}: {_why(error)}; the index is as it was before") from error
 
     @contextlib.contextmanager
-    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+    def making(self, settings: Mapping[str, str]) -> Iterator[Transaction]:
         """As `Storage.making`. ConfigError where the folder holds other files, which would be lost."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ConfigError(f"{self.folder} holds other files; give an empty folder, or a new one, for the index")
@@ -167,21 +167,13 @@ def _alone(folder: Path) -> Iterator[None]:
         raise DataError(f"another process is making {folder.name[1:].removesuffix('.making')}; wait for it") from None
 
 
-class _Tables:
+class _Tables(Tables):
     """The rows of an index inside one transaction."""
+
+    mark = "?"
 
     def __init__(self, connection: sqlite3.Connection, storage: SqliteStorage) -> None:
         self._connection, self._storage = connection, storage
-
-    def settings(self) -> dict[str, str]:
-        return dict(self._connection.execute("SELECT name, value FROM settings"))
-
-    def files(self) -> dict[str, State]:
-        return {file: (size, changed, digest) for file, size, changed, digest in self._all("SELECT * FROM files")}
-
-    def document(self, source: str) -> str | None:
-        row = self._connection.execute("SELECT text FROM documents WHERE source = ?", (source,)).fetchone()
-        return str(row[0]) if row else None
 
     def passages(self, chunks: Sequence[int]) -> list[Passage]:
         found = [
@@ -198,30 +190,9 @@ class _Tables:
             raise self._torn()
         return [Passage(*row[:-1]) for row in there]
 
-    def chunks_of(self, file: str) -> dict[int, tuple[str, Chunk]]:
-        rows = self._all(
-            "SELECT chunks.id, language, start, stop, title, heading, substr(text, start + 1, stop - start) "
-            "FROM chunks JOIN documents ON documents.id = chunks.document WHERE file = ?",
-            file,
-        )
-        return {number: (language, Chunk(*parts)) for number, language, *parts in rows}
-
-    def described(self) -> list[Described]:
-        rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
-        return [
-            Described(number, source, file, changed, json.loads(metadata))
-            for number, source, file, changed, metadata in rows
-        ]
-
     def numbers_of(self, documents: Sequence[int]) -> list[int]:
         read = "SELECT id FROM chunks WHERE document = ?"
         return [chunk for one in documents for (chunk,) in self._connection.execute(read, (one,))]
-
-    def lengths(self) -> dict[int, bytes]:
-        return dict(self._connection.execute("SELECT segment, rows FROM lengths"))
-
-    def postings(self, term: str) -> list[tuple[int, bytes]]:
-        return self._all("SELECT segment, rows FROM postings WHERE term = ? ORDER BY segment", term)
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         scores = self._matrix().scores(query)

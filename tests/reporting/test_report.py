@@ -72,7 +72,10 @@ def a_report(folder: Path) -> Report:
         when="2026-11-28T04:00:00+00:00",
         lmworks="0",
     )
-    parts = (Part(section("tasks"), result), Part(section("leakage"), None, "No training text is known."))
+    parts = (
+        Part(section("tasks"), result),
+        Part(section("leakage"), None, "No training text is known."),
+    )
     return Report(folder, facts, parts)
 
 

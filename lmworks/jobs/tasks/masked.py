@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import eq
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from lmworks.evaluation import statistics
-from lmworks.evaluation.held_out import classified, held_out_losses, restored
+from lmworks.evaluation.held_out import classified, held_out_losses, nats_per_token, restored
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.tasks.task import Task, TaskKind
 from lmworks.language_model import LanguageModel
@@ -44,22 +43,12 @@ class Masked(Task):
         objective, rows = self.plain(model.tokenizer).parts()[0], self.held_out_rows(held_out, model.tokenizer)
         assert isinstance(objective, MaskedLM)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
-        (nats, counts) = zip(*(row[0] for row in parts if row[0][1]), strict=True)
-        estimate = statistics.ratio_of_sums(nats, counts)
+        figure = nats_per_token("masked tokens", parts, model.tokenizer.vocab_size)
         told = restored(model.network, objective, rows, self.recipe.validation.tokens)
         stood = Counter(token for tokens, _ in told for token in tokens)
         right = statistics.ratio_of_sums([sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told])
         return [
-            Measurement(
-                name="masked tokens",
-                value=estimate.value,
-                unit="nats/token",
-                interval=estimate.interval,
-                n=len(nats),
-                seeds=(0,),
-                chance=math.log(model.tokenizer.vocab_size),
-                ideal=0.0,
-            ),
+            figure,
             Measurement(
                 name="masked tokens restored",
                 value=right.value,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lmworks.evaluation import statistics
-from lmworks.evaluation.held_out import held_out_losses
+from lmworks.evaluation.held_out import held_out_losses, nats_per_token
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.tasks.task import Task, TaskKind
 from lmworks.jobs.tasks.writing import Writing
@@ -32,20 +30,7 @@ class Spans(Writing):
         """The loss of what was cut out, over rows."""
         objective, rows = self.plain(model.tokenizer), self.held_out_rows(held_out, model.tokenizer)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
-        nats, counts = zip(*(row[0] for row in parts if row[0][1]), strict=True)
-        estimate = statistics.ratio_of_sums(nats, counts)
-        return [
-            Measurement(
-                name="spans cut out",
-                value=estimate.value,
-                unit="nats/token",
-                interval=estimate.interval,
-                n=len(nats),
-                seeds=(0,),
-                chance=math.log(model.tokenizer.vocab_size),
-                ideal=0.0,
-            )
-        ]
+        return [nats_per_token("spans cut out", parts, model.tokenizer.vocab_size)]
 
     @property
     def prompt(self) -> str:

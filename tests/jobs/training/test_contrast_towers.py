@@ -16,6 +16,7 @@ from lmworks.cli import main
 from lmworks.jobs.contrast_recipe import ContrastRecipe
 from lmworks.models.network import Network
 from tests import tiny
+from tests.jobs.training.stopping import stopped_before
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
@@ -91,21 +92,9 @@ def test_what_is_saved_is_our_own_family_and_loads(made: tuple[Any, list[int], s
         torch.testing.assert_close(lm.load("made").embed(**given), made[0].model.embed(**given))
 
 
-def test_it_learns_and_is_resumed_as_if_it_had_not_stopped(here: Path, made: Any, monkeypatch: pytest.MonkeyPatch):
-    from lmworks.training import loop
-
-    step, taken = loop.take_step, []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(1)
-        if len(taken) == 8:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    monkeypatch.setattr(loop, "take_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
+def test_it_learns_and_is_resumed_as_if_it_had_not_stopped(here: Path, made: Any):
+    with stopped_before(8):
         contrast(recipe(), "parts")
-    monkeypatch.setattr(loop, "take_step", step)
     again = contrast(recipe(), "parts", resume=True)
     assert again.training.losses == made[0].training.losses[6:]
     assert made[0].training.losses[-1] < made[0].training.losses[0]

@@ -13,7 +13,7 @@ import torch
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.cli import main
-from lmworks.training import loop
+from tests.jobs.training.stopping import stopped_before
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
@@ -121,21 +121,10 @@ def test_what_was_made_is_loaded_and_tells_classes(
     assert "its own 2 classes" in capsys.readouterr().err
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_network(here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_that_is_stopped_goes_on_to_the_same_network(here: Path):
     whole = train_classes(recipe(), "whole")
-    taken = []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(1)
-        if len(taken) == 8:
-            raise KeyboardInterrupt
-        return loop_step(*arguments)
-
-    loop_step = loop.take_step
-    monkeypatch.setattr(loop, "take_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_before(8):
         train_classes(recipe(), "parts")
-    monkeypatch.setattr(loop, "take_step", loop_step)
     with pytest.raises(ConfigError, match="--resume"):
         train_classes(recipe(), "parts")
     with pytest.raises(ConfigError, match=r"moved is 2 and was 1"):

@@ -13,7 +13,7 @@ import torch
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.cli import main
-from lmworks.training import loop
+from tests.jobs.training.stopping import stopped_before
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
@@ -131,22 +131,11 @@ def test_what_it_does_not_do_is_said(made: Any, here: Path, asked: Any, kind: ty
         asked(made.model)
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_network(here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_that_is_stopped_goes_on_to_the_same_network(here: Path):
     short = {"steps": 9}
     whole = train_image_tokens(recipe(training=short), "whole")
-    taken = []
-
-    def stopping(*arguments: Any) -> Any:
-        taken.append(1)
-        if len(taken) == 6:
-            raise KeyboardInterrupt
-        return loop_step(*arguments)
-
-    loop_step = loop.take_step
-    monkeypatch.setattr(loop, "take_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_before(6):
         train_image_tokens(recipe(training=short), "parts")
-    monkeypatch.setattr(loop, "take_step", loop_step)
     again = train_image_tokens(recipe(training=short), "parts", resume=True)
     for name, one in whole.model.network.state_dict().items():
         torch.testing.assert_close(again.model.network.state_dict()[name], one, rtol=0, atol=0, msg=name)
