@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,6 +116,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     address = f"http://{shown}:{listener.getsockname()[1]}/v1"
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
     log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
+    page = address.removesuffix("/v1")
+    print(f"lmworks: open {page} to talk with it, {page}/lab for the claims; Ctrl-C ends", file=sys.stderr, flush=True)
     app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
     runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
     pages = lab.mount(app, runs)
