@@ -33,7 +33,7 @@ NEEDS |= dict.fromkeys(("ask", "build"), ("minilm", "reranker"))
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 NEEDS |= {"draw": ("emoji_fusion",), "sweep": ("optuna",), "bench": ("fastapi",), "docs": ("handbook_pages",)}
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
-MEASURED = {"bench", "build", "distill", "forget", "prefer", "probe", "prompt"}
+MEASURED = {"bench", "build", "classify", "compress", "distill", "forget", "prefer", "probe", "prompt"}
 """Transcripts whose figures differ between machines: they stand there as they were on one."""
 SMALL = "models/small"
 """What `lmworks train small.toml` makes: most transcripts begin with this model."""
