@@ -136,7 +136,7 @@ def test_a_claim_is_run_again_beside_the_stored_result_by_keyboard(chromium, ser
         row = page.locator(".beside tr", has_text="rows")
         assert row.inner_text().split() == ["rows", "4096", "4"]
         assert page.locator(".both tbody tr").count() == len(store.stored(23).parts)
-        assert page.locator(".state").inner_text() == "Done"
+        assert page.locator("#again .state").inner_text() == "Done"
         page.reload()
         page.get_by_text("Your run beside the stored one").wait_for()  # the run is in the address
 
