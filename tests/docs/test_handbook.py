@@ -29,7 +29,7 @@ TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*
 SERVED = TRANSCRIPTS.pop("serve")
 """Two people's: one starts the server, the other asks it."""
 NEEDS = dict.fromkeys(("embed", "index", "search", "graph"), ("minilm",))
-NEEDS |= dict.fromkeys(("ask", "build"), ("minilm", "reranker"))
+NEEDS |= dict.fromkeys(("ask", "build", "chat"), ("minilm", "reranker"))
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 NEEDS |= {"draw": ("emoji_fusion",), "sweep": ("optuna",), "bench": ("fastapi",), "docs": ("handbook_pages",)}
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
