@@ -20,6 +20,7 @@ DOCS = Path(__file__).parent
 HOUSE = DOCS.parent / "lmworks"
 TRANSCRIPTS = DOCS / "transcripts"
 """One file a verb, `ask.txt`: what is typed and what comes; tests/docs/test_handbook.py runs each."""
+SMALL = "models/small"
 
 
 def write(folder: Path) -> None:
@@ -58,7 +59,10 @@ def _verb_page(one: Verb, told: list[str]) -> str:
         text.append("More: " + ", ".join(f"[](../../{name}.md)" for name in told) + ".")
     transcript = TRANSCRIPTS / f"{one.name}.txt"
     if transcript.is_file():
-        text.append(f"```console\n{transcript.read_text(encoding='utf-8').rstrip()}\n```")
+        shown = transcript.read_text(encoding="utf-8").rstrip()
+        text.append(f"```console\n{shown}\n```")
+        if SMALL in shown:
+            text.append(f"`{SMALL}` was trained in a moment by `lmworks train small.toml`, and knows next to nothing.")
     if below:
         for name, part in below.items():
             text += [f"## {one.name} {name}", _prose(part.help), *_options(part, f"{one.name} {name}")]

@@ -71,7 +71,7 @@ def serve(
         "p95",
         "p99",
         "failed",
-        "429",
+        "told to wait",
     )
     table(columns, [_row(load) for load in loads])
 

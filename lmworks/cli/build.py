@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.basics.amounts import size
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -124,7 +125,7 @@ def show(result: BuildResult) -> None:
         typer.echo("")
     for remark in result.remarks:
         typer.echo(f"but     {remark}")
-    what = f"{'whole model' if result.whole else 'adapter'} {result.weight_bytes / 1e6:.1f} MB"
+    what = f"{'whole model' if result.whole else 'adapter'} {size(result.weight_bytes)}"
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
     typer.echo(
         f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     "

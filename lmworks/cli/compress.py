@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.basics.amounts import size
 from lmworks.cli.options import Base, Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
@@ -70,12 +71,12 @@ def compress(
 
 def _show(made: Compressed) -> None:
     change = str(made.change).removesuffix(", tie")
-    before, after = made.bytes_before / 1e6, made.bytes_after / 1e6
+    before, after = made.bytes_before, made.bytes_after
     table(
         ["", "before", "after", "change", ""],
         [
             [made.text, made.before.figure, made.after.figure, change, VERDICTS[made.verdict]],
-            ["weights", f"{before:.1f} MB", f"{after:.1f} MB", f"{100 * (after / before - 1):+.0f} %", ""],
+            ["weights", size(before), size(after), f"{100 * (after / before - 1):+.0f} %", ""],
         ],
     )
     if made.bytes_after >= made.bytes_before:

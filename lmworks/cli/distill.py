@@ -63,8 +63,9 @@ def _show(result: DistillResult) -> None:
         for one in result.texts
     ]
     table(["", "teacher", "student", "difference", "KL(teacher || student)"], rows)
-    for figure in result.costs:
-        typer.echo(f"{figure.name:<44} {figure.figure}")
+    typer.echo("")
+    table(["costs", ""], [[figure.name, figure.figure] for figure in result.costs])
+    typer.echo("")
     typer.echo(f"saved   {result.folder} (whole model; recipe, data hashes and figures in lmworks.json)")
     typer.echo(
         f"next    lmworks chat {result.folder}     lmworks compress {result.folder}     lmworks check {result.folder}"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmworks.basics.amounts import size
 from lmworks.cli.options import Base, Json, Model, as_json
 from lmworks.cli.verb import verb
 
@@ -57,5 +58,5 @@ def export(
         typer.echo(f"stays   the index in {made.index}, for which such a file has no place; --index names it to chat")
     if made.before is not None and made.after is not None and made.change is not None:
         typer.echo(f"costs   {made.before.figure} -> {made.after.figure} on held-out text: {made.change}")
-    typer.echo(f"saved   {made.file} ({made.bytes / 1e6:.1f} MB, {made.kind})")
+    typer.echo(f"saved   {made.file} ({size(made.bytes)}, {made.kind})")
     typer.echo(f"next    lmworks chat {made.file}     llama-cli -m {made.file}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.cli.options import Changes, Json, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -95,7 +96,7 @@ def _show(result: Forgetting, pictures: list[Path]) -> None:
     )
     first = result.points[0]
     seeds = len(first.forgotten.seeds)
-    typer.echo(f"({seeds} seed{'s' * (seeds != 1)}, n {first.forgotten.n:,} parts of text; 95 % intervals)\n")
+    typer.echo(f"({counted(seeds, 'seed')}, n {first.forgotten.n:,}; 95 % intervals)\n")
     names = [one.name for one in next(iter(result.summaries.values()))]
     table(["way", *names], [[way, *map(_short, found)] for way, found in result.summaries.items()])
     typer.echo(f"\nfinding {result.finding}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,7 +53,6 @@ def merge(
             density=density,
             seed=seed,
             text=text,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     if json_:
         measured = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.cli.options import Changes, Json, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
@@ -57,7 +58,7 @@ def plan(
 def _print_plan(plan: Plan) -> None:
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
-        f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, "
+        f"{plan.subject.name}: {config.family}, {counted(config.layers, 'layer')} x {config.dim}, "
         f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once "
         f"on each device, {plan.dtype}"
     )

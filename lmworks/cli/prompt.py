@@ -48,8 +48,6 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
 ) -> None:
     """Try formats, words, examples and their orders on some texts, and measure the best on others. Started again, it
     goes on. The best is saved for `lmworks evaluate MODEL DATA --prompt FILE`."""
-    import sys
-
     from lmworks.basics import progress
     from lmworks.evaluation.prompts.search import PromptSpace, labelled
     from lmworks.evaluation.prompts.search import search as run
@@ -72,8 +70,8 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
         as_json({"model": model, "data": data, "saved": str(path), "prompt": found.winner.model_dump()} | found.facts)
         return
     _show(found)
-    print(f"saved   {path}\nnext    lmworks evaluate {model} TEXT --prompt {path}", file=sys.stderr)
-    print(f"        on other texts: the prompt was chosen by some of {data}", file=sys.stderr)
+    print(f"saved   {path}\nnext    lmworks evaluate {model} TEXT --prompt {path}")
+    print(f"        on other texts: the prompt was chosen by some of {data}")
 
 
 def _show(found: FoundPrompt) -> None:

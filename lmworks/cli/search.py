@@ -78,6 +78,4 @@ def _near(folder: str, query: str, k: int, json_: bool) -> None:
         as_json([asdict(one) for one in found])
         return
     for number, one in enumerate(found, 1):
-        typer.echo(
-            f"[{number}] {one.score:.3f}  {one.source}" + (f"  ({' '.join(one.text.split())})" if one.text else "")
-        )
+        typer.echo(f"[{number}] {one.score:.3f}  {one.source}" + (f"  ({one.text})" if one.text else ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,8 +174,9 @@ def _run(
     host, keys = address.host, len(address.keys)
     shown = f"[{host}]" if ":" in host else host
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
-    url = f"http://{shown}:{listener.getsockname()[1]}/v1"
-    log.event("serving", model=served.title, address=url, keys=keys, index=documents)
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    log.event("serving", model=served.title, address=f"{url}/v1", keys=keys, index=documents)
+    print(f"lmworks: open {url} to talk with it, {url}/lab for the claims; Ctrl-C ends", file=sys.stderr, flush=True)
     app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log)
     alone = on_loopback(host)
     runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.leaks import WORDS, leaks
 from lmworks.evaluation.privacy.canaries import must_be_kept, of_recipe, plant
@@ -70,12 +71,7 @@ def with_counterparts(parts: Split, counterfactual: str) -> Split:
 
 def say_split(name: str, parts: Split, say: Say) -> None:
     """Tell how large the two parts are, and what is held out."""
-    sizes = ", ".join(
-        f"{what} {len(side):,} document{'s' * (len(side) != 1)}, "
-        f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
-        for what, side in (("train", parts.train), ("held out", parts.held_out))
-    )
-    say(f"text           {name}: {sizes}")
+    say(f"text           {name}: {parts.amounts}")
     sources = [one.source for one in parts.held_out]
     more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
     say(f"held out       {', '.join(sources[:NAMED])}{more}")
@@ -84,7 +80,7 @@ def say_split(name: str, parts: Split, say: Say) -> None:
 def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
     """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
     overlap = ngram_overlap(parts.train, parts.held_out)
-    duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
+    duplicates = f"; {counted(parts.duplicates, 'duplicate')} left out" if parts.duplicates else ""
     share = f"{100 * overlap:.1f} %"
     say(f"overlap        {share} of the held-out runs of {WORDS} words occur in the training text{duplicates}")
     return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
@@ -95,7 +91,7 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     settings = recipe.training
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
-    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length_of(recipe, len(rows))}")
+    say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(recipe, len(rows))}")
     return rows
 
 

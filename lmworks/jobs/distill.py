@@ -21,6 +21,7 @@ from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_f
 from lmworks.adaptation.distillation.student import narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.old_text import rows_written
+from lmworks.basics import amounts
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.beside_teacher import Beside, beside, writing_costs
 from lmworks.evaluation.measurement import Measurement
@@ -211,7 +212,7 @@ def _taught(
         raise error.inside(("teaching",)) from None
     asked = lessons.complete(teacher, settings.temperature, recipe.training.seed)
     say(
-        f"lessons        {lessons.tokens:,} predictions of the teacher, {lessons.bytes / 1e6:,.1f} MB in "
+        f"lessons        {lessons.tokens:,} predictions of the teacher, {amounts.size(lessons.bytes)} in "
         f"{lessons.folder}{'' if asked else '; they were there'}"
     )
     return TaughtRows(rows, lessons), asked
@@ -224,7 +225,7 @@ def _objective(recipe: DistillRecipe, teacher: LanguageModel) -> Distillation:
 
 
 def _size(model: LanguageModel) -> str:
-    return f"{model.config.layers} layers, {_parameters(model) / 1e6:.1f} M parameters"
+    return f"{amounts.counted(model.config.layers, 'layer')}, {_parameters(model) / 1e6:.1f} M parameters"
 
 
 def _parameters(model: LanguageModel) -> int:

@@ -10,6 +10,7 @@ texts. Images are read one at a time, so that a set may be larger than the memor
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -75,7 +76,8 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
         for part in _batched(images if images is not None else read(reference).documents):
             rows.append(_vectors(reader, part))
-            kept += [{"source": one.source, "text": one.text[:SHOWN]} for one in part]
+            texts = [textwrap.shorten(one.text, SHOWN, placeholder="...") for one in part]
+            kept += [{"source": one.source, "text": text} for one, text in zip(part, texts, strict=True)]
             advance(len(part))
     if not kept:
         raise DataError(f"there is nothing to embed: {images.summary() if images else reference}")

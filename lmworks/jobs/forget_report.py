@@ -255,6 +255,8 @@ def finding(points: list[Point]) -> str:
     """Which way is worth its trouble, by KEPT, GAIN and the slider."""
     naive = next(one for one in points if one.way == NAIVE)
     if naive.kept_share is None:
+        if naive.forgotten.interval is None:
+            return f"open: n {naive.forgotten.n} gives no interval; hold out more text (build.data.held_out)"
         return f"naive training forgets nothing that can be seen here ({naive.forgotten}); there is nothing to keep"
     tried = [one for one in points if one.beside_slider is not None and one.way != JOINT]
     judged = {one.way: _judged(one) for one in tried}

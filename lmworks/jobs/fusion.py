@@ -22,6 +22,7 @@ from jaxtyping import Int
 from torch.nn.functional import cross_entropy
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.drawing_model import DrawingModel
@@ -255,6 +256,6 @@ def _parts(count: int) -> Iterator[range]:
 def _plan(network: Network, rows: FusedImages) -> str:
     config, size = network.config, sum(one.numel() for one in network.parameters()) / 1e6
     return (
-        f"network        {config.layers} blocks x {config.dim}, vocabulary {config.vocab_size:,}: {size:.2f} M "
-        f"parameters; {len(rows):,} images to train on, each in {len(rows.codes)} versions"
+        f"network        {counted(config.layers, 'block')} x {config.dim}, vocabulary {config.vocab_size:,}: "
+        f"{size:.2f} M parameters; {len(rows):,} images to train on, each in {len(rows.codes)} versions"
     )

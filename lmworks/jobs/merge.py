@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from lmworks.models.files.references import resolve
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
 
-Say = Callable[[str], None]
 UNRELATED = "wikitext2"
 """The text that shows what was lost."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -60,7 +59,6 @@ def merge(
     density: float = 0.2,
     seed: int = 0,
     text: str | None = None,
-    say: Say = lambda line: None,
 ) -> Merged:
     """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
@@ -84,7 +82,6 @@ def merge(
         for share in sorted({*SHARES, keep}):
             put = merged(origin, tensors, replace(settings, keep=share))
             measured[share] = compare(before, measure_texts(with_weights(started, put), texts, EvaluationSettings()))
-            say(f"kept {share:4.0%}      {'; '.join(f'{one.text} {one.difference}' for one in measured[share])}")
     result = with_weights(started, merged(origin, tensors, settings))
     facts = {
         "merged": {

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.measurement import Measurement
@@ -342,14 +343,14 @@ def objective_of(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
 
 def _plan(network: Network, tokenizer: Tokenizer, packed: PackedText) -> str:
     config = network.config
-    part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
-    inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)
+    part = "layer" if isinstance(network, RecurrentNetwork) else "block"
+    inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}s." in name)
     every = sum(one.numel() for one in network.parameters())
     idle = sum(layer.idle for _, layer in expert_layers(network))
     used = f" ({(every - idle) / 1e6:.2f} M are used by a token)" if idle else ""
     return (
-        f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters{used}, {inside / 1e6:.2f} M of them in {part}; "
+        f"network        {counted(config.layers, part)} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
+        f"{every / 1e6:.2f} M parameters{used}, {inside / 1e6:.2f} M of them in {part}s; "
         f"{packed.tokens:,} tokens to train on"
     )
 

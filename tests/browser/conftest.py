@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from typing import Any
 import pytest
 import tiny
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from benchmarks import lighthouse
+
 ALONE = (
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +32,7 @@ def chromium() -> Iterator[Any]:
     thread, and other tests start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
     with api.sync_playwright() as playwright:
-        path = next(filter(None, map(shutil.which, NAMES)), None)
+        path = lighthouse.chromium()
         if path is None and not Path(playwright.chromium.executable_path).exists():
             pytest.skip("no Chromium is here: apt-get install chromium, or playwright install chromium")
         browser = playwright.chromium.launch(executable_path=path, args=list(ALONE))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from browser.axe import judged, package, scores
+from browser.axe import ENOUGH, judged, package, scores
 from lmworks.lab import registry, store
 from lmworks.lab.site.export import export
 
@@ -136,7 +136,7 @@ def test_a_claim_is_run_again_beside_the_stored_result_by_keyboard(chromium, ser
         row = page.locator(".beside tr", has_text="rows")
         assert row.inner_text().split() == ["rows", "4096", "4"]
         assert page.locator(".both tbody tr").count() == len(store.stored(23).parts)
-        assert page.locator(".state").inner_text() == "Done"
+        assert page.locator("#again .state").inner_text() == "Done"
         page.reload()
         page.get_by_text("Your run beside the stored one").wait_for()  # the run is in the address
 
@@ -197,4 +197,4 @@ def test_lighthouse_finds_pages_fast_and_accessible(site, tmp_path, name):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         found = scores(f"http://127.0.0.1:{server.server_address[1]}/{name}", tmp_path)
         server.shutdown()
-    assert found["accessibility"] == 1.0 and found["performance"] >= 0.98, found
+    assert found["accessibility"] == 1.0 and found["performance"] >= ENOUGH, found

@@ -20,9 +20,10 @@ from jobs import small_builds
 from lmworks.basics.config import to_toml
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.evaluation.likelihood import measure
+from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.forget import forget, slid
-from lmworks.jobs.forget_recipe import GENERAL, ForgetRecipe
-from lmworks.jobs.forget_report import Forgetting
+from lmworks.jobs.forget_recipe import GENERAL, NAIVE, ForgetRecipe
+from lmworks.jobs.forget_report import Forgetting, Point, finding
 from lmworks.jobs.forget_texts import SequenceTexts, write_joint, write_old
 from lmworks.language_model import LanguageModel
 from lmworks.text.corpus.folder import read_split
@@ -110,6 +111,11 @@ def test_points_are_differences_of_the_matrix_and_the_sliders_ends_are_known_mod
     assert none.gained.value == none.forgotten.value == 0.0
     between = there.point("slider", 0.5).gained.value
     assert between > 0 and between not in (whole.gained.value, none.gained.value)
+
+
+def test_without_an_interval_nothing_is_said_of_what_is_forgotten():
+    one = Measurement(name="one text", value=0.3, unit="bits/byte", n=1, difference=True)
+    assert finding([Point(NAIVE, None, one, one, one)]).startswith("open: n 1 gives no interval; hold out more text")
 
 
 def test_the_slider_at_its_ends_is_the_models_themselves_to_the_bit(there: Forgetting):

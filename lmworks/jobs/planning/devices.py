@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError
 
 MOST_DEVICES = 1_000_000
@@ -107,7 +108,7 @@ def this_cpu() -> Device:
         2 * size**3 / product,
         4 * values / reading,
         f"measured here: a product of {size} x {size} in {str(dtype).removeprefix('torch.')} with "
-        f"{torch.get_num_threads()} threads, and the sum of {4 * values / 1e6:.0f} MB",
+        f"{counted(torch.get_num_threads(), 'thread')}, and the sum of {4 * values / 1e6:.0f} MB",
         utilisation=0.5,  # of what one product reaches: 0.53 to 0.58 in LoRA and in training from nothing (docs/log.md)
     )
 

@@ -157,7 +157,7 @@ class Classifying(_OfPairs):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks evaluate {folder} LABELLED     in Python lmworks.load('{folder}').classify(['text'])"
+        return f"lmworks classify {folder} 'text'     lmworks evaluate {folder} LABELLED"
 
 
 ANSWERING = TaskKind("answering", Answering)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.declared import declared
 from lmworks.evaluation.held_out import held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
@@ -55,11 +56,9 @@ class Task(ABC):
         """The recipe's text, split into what is trained on and what is held out."""
         data = self.recipe.data
         reading, parts = read_split(data.text, data.held_out, data.hold_out, data.validation)
-        sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
         say(
-            f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
-            f"held out {len(parts.held_out):,} documents, {sizes[1]:,.0f} KB"
-            + (f"; {parts.duplicates:,} exact duplicates left out" if parts.duplicates else "")
+            f"text           {reading.name}: {parts.amounts}"
+            + (f"; {counted(parts.duplicates, 'exact duplicate')} left out" if parts.duplicates else "")
         )
         say_skipped(reading, say)
         return parts
