@@ -34,8 +34,8 @@ def operations() -> list[Operation]:
 
 
 def parts() -> list[str]:
-    """Those that every network needs; the others are names of quantisations."""
-    return [*(one.name for one in operations()), INTERPRETER, CHOICE]
+    """Those that every network needs, the longest first; the others are names of quantisations."""
+    return [CHOICE, INTERPRETER, *(one.name for one in operations())]
 
 
 def functions(part: str) -> list[Function]:
