@@ -12,16 +12,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
-from lmworks.adaptation.reading import put_adapter
-from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
-from lmworks.drawing_model import DrawingModel, draws
-from lmworks.image_tokens import ImageTokens, is_image_tokens
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
@@ -34,7 +29,9 @@ from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.other_methods import runs_as_stored
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
-from lmworks.vision_model import VisionModel, is_vision
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load(
@@ -62,6 +59,8 @@ def load(
             )
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
+    from lmworks.adaptation.reading import put_adapter
+
     named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
@@ -74,7 +73,14 @@ def load(
 
 
 def _kind_of(path: Path) -> type[LanguageModel]:
-    """What stands for a model of this folder or file."""
+    """What stands for a model of this folder or file; a file holds no images, and what reads them takes a while to
+    import."""
+    if path.is_file():
+        return LanguageModel
+    from lmworks.drawing_model import DrawingModel, draws
+    from lmworks.image_tokens import ImageTokens, is_image_tokens
+    from lmworks.vision_model import VisionModel, is_vision
+
     if not is_vision(path):
         return DrawingModel if draws(path) else LanguageModel
     return ImageTokens if is_image_tokens(path) else VisionModel
@@ -87,6 +93,8 @@ def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str])
     LoRA's adapters can stand beside others, of any rank. ModelError for another kind, and for one that was trained on
     other weights; ConfigError for a name that is taken. Nothing is changed then.
     """
+    from lmworks.adaptation.several import must_be_beside, put_beside
+
     folder = Path(folder)
     must_be_beside(folder)
     _check_base(folder, model.source)
@@ -192,6 +200,8 @@ def identity(reference: str) -> str:
 def base_among(folder: Path, references: Sequence[str]) -> str:
     """The one of these models that an adapter was trained on: by the SHA-256 of the weights where its folder has it,
     else by the name that it gives its base; of a single model, that one. ModelError where none is."""
+    from lmworks.adaptation.several import must_be_beside
+
     must_be_beside(folder)
     expected, said = _trained_on(folder), read_json(folder / CONFIG).get("base_model_name_or_path")
     if expected is not None:

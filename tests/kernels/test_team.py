@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from typing import Any
@@ -23,7 +26,8 @@ from lmworks.kernels import compiled, unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field, barrier_bytes
+from lmworks.kernels.emit.compiler import COMPILES
+from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
 from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
@@ -42,6 +46,14 @@ def compiled_for(threads: int, led: bool = False, **shape: Any) -> CompiledNetwo
         team.leading.active, team.leading.until = True, float("inf")
     engine.workspace.use_team(team)
     return engine
+
+
+def beside_numba(program: str) -> None:
+    """Run a program with functions that are parts of others, in a process that compiles."""
+    head = "import threading\nimport numpy as np\nfrom lmworks.kernels.frame import Field, barrier_bytes\n"
+    command = [sys.executable, "-c", head + textwrap.dedent(program)]
+    done = subprocess.run(command, env=os.environ | {COMPILES: "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def on(threads: int) -> torch.Tensor:
@@ -214,31 +226,35 @@ def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
 
 def test_who_is_late_marks_nothing_that_was_marked_since():
     """The leader sees that a unit is done, and looks again who did it."""
-    from lmworks.kernels.run.work_stealing import note_done
+    beside_numba("""
+        from lmworks.kernels.run.work_stealing import note_done
 
-    frame, barrier, marks = np.zeros(len(Field), np.int64), np.zeros(64, np.int64), np.zeros(4, np.int64)
-    frame[Field.BARRIER], frame[Field.DONE] = barrier.ctypes.data, marks.ctypes.data
-    note_done(2, 3, frame.ctypes.data, 7, 1)
-    note_done(1, 3, frame.ctypes.data, 6, 1)
-    assert marks.tolist() == [0, 7 * 3 + 2, 0, 0]
+        frame, barrier, marks = np.zeros(len(Field), np.int64), np.zeros(64, np.int64), np.zeros(4, np.int64)
+        frame[Field.BARRIER], frame[Field.DONE] = barrier.ctypes.data, marks.ctypes.data
+        note_done(2, 3, frame.ctypes.data, 7, 1)
+        note_done(1, 3, frame.ctypes.data, 6, 1)
+        assert marks.tolist() == [0, 7 * 3 + 2, 0, 0], marks
+    """)
 
 
-@pytest.mark.parametrize("reader", [1, 2])
-def test_each_helper_that_reads_texts_is_waited_for(reader: int):
+def test_each_helper_that_reads_texts_is_waited_for():
     """The first one too: texts belong to the caller, who may free them after the run."""
-    from lmworks.kernels.run.work_stealing import READS, await_readers
+    beside_numba("""
+        from lmworks.kernels.run.work_stealing import READS, await_readers
 
-    frame, barrier = np.zeros(len(Field), np.int64), np.zeros(barrier_bytes(3) // 8, np.int64)
-    frame[Field.BARRIER] = barrier.ctypes.data
-    await_readers(3, frame.ctypes.data)
-    barrier[(READS + 64 * reader) // 8] = 1
-    leader = threading.Thread(target=await_readers, args=(3, frame.ctypes.data), daemon=True)
-    leader.start()
-    leader.join(0.1)
-    assert leader.is_alive()
-    barrier[(READS + 64 * reader) // 8] = 0
-    leader.join(60)
-    assert not leader.is_alive()
+        frame, barrier = np.zeros(len(Field), np.int64), np.zeros(barrier_bytes(3) // 8, np.int64)
+        frame[Field.BARRIER] = barrier.ctypes.data
+        await_readers(3, frame.ctypes.data)
+        for reader in (1, 2):
+            barrier[(READS + 64 * reader) // 8] = 1
+            leader = threading.Thread(target=await_readers, args=(3, frame.ctypes.data), daemon=True)
+            leader.start()
+            leader.join(0.1)
+            assert leader.is_alive()
+            barrier[(READS + 64 * reader) // 8] = 0
+            leader.join(60)
+            assert not leader.is_alive()
+    """)
 
 
 def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):

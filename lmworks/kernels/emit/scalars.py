@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
-from numba.core import cgutils, types
 
+from lmworks.kernels.emit.compiler import compiling
 from lmworks.kernels.emit.vectors import (
     BYTE,
     DOUBLE,
@@ -17,24 +17,37 @@ from lmworks.kernels.emit.vectors import (
     LONG,
     SINGLE,
     WORD,
+    Byte,
+    Doubles,
     Emitter,
     Float,
     Int,
+    Longs,
     Real,
     Value,
     emitted,
 )
 
+if compiling:
+    from numba import njit
+
 OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-"""Compiled code never holds Python's lock. What is kept on the disk, library.py decides."""
-compiled = njit(**OPTIONS)
-inlined = njit(inline="always", **OPTIONS)
-"""Part of its callers: each function that is compiled by itself is compiled again wherever it is called."""
+"""Compiled code never holds Python's lock."""
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function by itself."""
+    return njit(**OPTIONS)(function) if compiling else function
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Make a function a part of its callers: one that is compiled by itself is compiled again wherever it is called."""
+    return njit(inline="always", **OPTIONS)(function) if compiling else function
 
 
 def compiled_as(template: Any, name: str, **globals_: Any) -> Any:
-    """A function with names of its own for some of what it calls, so that one text is compiled for each quantisation.
-    Closures would do the same, and numba would not find them again on the disk."""
+    """A function with names of its own for some of what it calls, so that one text is compiled for each
+    quantisation."""
     made = FunctionType(template.__code__, {**template.__globals__, **globals_}, name)
     made.__qualname__ = name
     return compiled(made)
@@ -64,13 +77,13 @@ def float_field(e: Emitter, address: Value, number: Value) -> Value:
     return e.b.bitcast(e.b.trunc(e.load(LONG, address, e.times(number, 8), align=8), ir.IntType(32)), SINGLE)
 
 
-@emitted(types.CPointer(types.int64), Int)
+@emitted(Longs, Int)
 def longs_at(e: Emitter, address: Value) -> Value:
     """64-bit integers, for numba's carray."""
     return e.b.inttoptr(address, LONG.as_pointer())
 
 
-@emitted(types.CPointer(types.float64), Int)
+@emitted(Doubles, Int)
 def doubles_at(e: Emitter, address: Value) -> Value:
     """float64 numbers, for numba's carray."""
     return e.b.inttoptr(address, DOUBLE.as_pointer())
@@ -82,7 +95,7 @@ def word_at(e: Emitter, address: Value) -> Value:
     return e.b.sext(e.load(WORD, address, align=4), LONG)
 
 
-@emitted(types.uint8, Int)
+@emitted(Byte, Int)
 def byte_at(e: Emitter, address: Value) -> Value:
     """An unsigned byte."""
     return e.load(BYTE, address)
@@ -179,18 +192,14 @@ def pause(e: Emitter) -> None:
 def give_way(e: Emitter) -> None:
     """Let another thread have this core (POSIX)."""
     if "windows" not in e.b.module.triple:
-        kind = ir.FunctionType(ir.IntType(32), [])
-        e.b.call(cgutils.get_or_insert_function(e.b.module, kind, "sched_yield"), [])
+        e.call("sched_yield", WORD)
 
 
 @emitted(None, Int, Int, Int)
 def keep_on(e: Emitter, thread: Value, mask: Value, size: Value) -> None:
     """Keep a thread, by the system's number, on the cores of a mask of `size` bytes (Linux)."""
     if "linux" in e.b.module.triple:
-        number = ir.IntType(32)
-        kind = ir.FunctionType(number, [number, LONG, LONG])
-        of_system = cgutils.get_or_insert_function(e.b.module, kind, "sched_setaffinity")
-        e.b.call(of_system, [e.b.trunc(thread, number), size, mask])
+        e.call("sched_setaffinity", WORD, e.b.trunc(thread, WORD), size, mask)
 
 
 @emitted(None, Int, Int)

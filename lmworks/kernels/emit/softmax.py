@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import float32
 
+from lmworks.kernels.emit.compiler import float32
 from lmworks.kernels.emit.scalars import (
     as_float,
     bits_of,

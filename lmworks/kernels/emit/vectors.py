@@ -18,17 +18,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from lmworks.kernels.emit.instructions import chosen, tell_numba
+from lmworks.kernels.emit.compiler import compiling
+from lmworks.kernels.emit.instructions import chosen
 
-tell_numba()
+if compiling:
+    from numba.core import cgutils, types
+    from numba.extending import intrinsic
 
 Value = Any
 """A value of the program that is being written."""
 
-Int, Float, Real = types.int64, types.float32, types.float64
+Int, Float, Real, Byte, Longs, Doubles = "int64", "float32", "float64", "uint8", "CPointer(int64)", "CPointer(float64)"
+"""What a function takes and gives, by numba's names of types."""
 
 BYTE, SHORT, WORD, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 HALF, SINGLE, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
@@ -40,11 +42,13 @@ NONE_SEEN = -1e30
 """The score of a key that is not seen, and the maximum over none."""
 
 
-def emitted(result: Any, *arguments: Any) -> Callable[[Callable[..., Value]], Any]:
-    """Make a function that writes instructions callable from compiled code, with these numba types."""
+def emitted(result: str | None, *arguments: str) -> Callable[[Callable[..., Value]], Any]:
+    """Make a function that writes instructions callable from compiled code, with these types."""
 
     def decorate(body: Callable[..., Value]) -> Any:
-        signature = (types.void if result is None else result)(*arguments)
+        if not compiling:
+            return body
+        signature = _type(result or "void")(*map(_type, arguments))
 
         def write(context: Any, builder: Any, _: Any, values: Sequence[Value]) -> Value:
             made = body(Emitter(builder), *values)
@@ -59,6 +63,11 @@ def emitted(result: Any, *arguments: Any) -> Callable[[Callable[..., Value]], An
         return intrinsic(typed)
 
     return decorate
+
+
+def _type(name: str) -> Any:
+    outer, _, inner = name.rstrip(")").partition("(")
+    return getattr(types, outer)(_type(inner)) if inner else getattr(types, outer)
 
 
 class Emitter:
@@ -76,7 +85,7 @@ class Emitter:
         return self.constant(value) if isinstance(value, int) else value
 
     def call(self, name: str, result: Any, *values: Value, fast: bool = False) -> Value:
-        """An LLVM intrinsic."""
+        """An LLVM intrinsic, or a function of the system."""
         kind = ir.FunctionType(result, [value.type for value in values])
         function = cgutils.get_or_insert_function(self.b.module, kind, name)
         return self.b.call(function, values, fastmath=("fast",) if fast else ())

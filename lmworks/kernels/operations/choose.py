@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from enum import auto
 
-from numba import float32
-
+from lmworks.kernels.emit.compiler import float32
 from lmworks.kernels.emit.scalars import (
     compiled,
     double_at,

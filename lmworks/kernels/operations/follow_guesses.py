@@ -3,8 +3,7 @@ written, and guesses again (lookup.py), all without Python."""
 
 from __future__ import annotations
 
-from numba import carray
-
+from lmworks.kernels.emit.compiler import carray
 from lmworks.kernels.emit.scalars import compiled, doubles_at, field, inlined, long_at, longs_at, put_field, put_long
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation

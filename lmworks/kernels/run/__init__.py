@@ -10,4 +10,5 @@ interpreter.py      one step after another, with a barrier after each
 team.py             the threads
 work_stealing.py    beside a busy process: one thread leads, the others help when they have a core; leading.py says when
 library.py          the compiled functions: made once, kept on the disk, checked
+functions.py        which they are, in parts; compiling.py compiles them with numba, in processes of their own
 """

@@ -212,7 +212,7 @@ class _Header:
     def array(self, key: str, depth: int) -> list[Any]:
         kind = self.number("<I", 4)
         if kind == _STRING:
-            return [self.string() for _ in range(self.count(least=8, what=f"strings of {key!r}"))]
+            return self.strings(self.count(least=8, what=f"strings of {key!r}"))
         if kind == _ARRAY:
             arrays = self.count(least=12, what=f"arrays of {key!r}")
             return [self.value(_ARRAY, key, depth) for _ in range(arrays)]
@@ -276,12 +276,24 @@ class _Header:
             )
 
     def string(self) -> str:
-        size = self.number("<Q", 8)
-        start = self.skip(size)
+        return self.strings(1)[0]
+
+    def strings(self, count: int) -> list[str]:
+        """Texts one after another, which a vocabulary has a hundred thousand of."""
+        data, size, end, found, at = self.data, struct.Struct("<Q"), len(self.data), [], self.offset
         try:
-            return str(self.data[start : start + size], "utf-8")
+            for _ in range(count):
+                start = at + 8
+                at = start + size.unpack_from(data, at)[0]
+                if at > end:
+                    raise struct.error
+                found.append(str(data[start:at], "utf-8"))
+        except struct.error:
+            raise self.damaged("ends in the middle of its header") from None
         except UnicodeDecodeError:
             raise self.damaged("holds a text that is not UTF-8") from None
+        self.offset = at
+        return found
 
     def count(self, least: int, what: str) -> int:
         """How many entries follow, each of at least `least` bytes."""
