@@ -15,8 +15,9 @@ export LMWORKS_DATA ?= $(abspath $(wildcard ../shared/data))
 run: $(VENV)/core.done
 	$(BIN)/lmworks build "$(FOLDER)" --recipe "$(RECIPE)"
 
+# OPTIONS are pytest's.
 test: $(VENV)/dev.done
-	$(BIN)/pytest
+	$(BIN)/pytest $(OPTIONS)
 
 # The tests that the last run saw reading data, once more as on a machine that has none: each passes or is skipped.
 TOUCHED := .pytest_cache/touched-data.txt

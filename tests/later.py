@@ -14,4 +14,6 @@ class Later:
         self._name, self._reason = name, reason
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest, which asks everything in a file whether it is a fixture or a test
+            raise AttributeError(name)
         return getattr(pytest.importorskip(self._name, reason=self._reason), name)

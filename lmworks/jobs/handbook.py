@@ -71,7 +71,9 @@ def _require() -> None:
 
 
 def _newest(docs: Path) -> float:
-    """When the last of the files changed that pages are made from: docs, the README, and what declares itself."""
-    handwritten = (path for path in docs.rglob("*") if not {"_build", "reference"} & set(path.relative_to(docs).parts))
-    files = [*handwritten, *PACKAGE.rglob("*.py"), docs.parent / "README.md"]
-    return max(path.stat().st_mtime for path in files if path.is_file())
+    """When the last of the files changed that pages are made from: docs, the README, and what declares itself. A page
+    that is taken away changes its folder."""
+    made = {"_build", "reference", "__pycache__"}
+    handwritten = (path for path in docs.rglob("*") if not made & set(path.relative_to(docs).parts))
+    files = (docs, docs.parent / "README.md", *handwritten, *PACKAGE.rglob("*.py"))
+    return max(path.stat().st_mtime for path in files if path.exists())

@@ -1,9 +1,9 @@
 """LanguageModel: a network and its tokenizer, with what people do with them.
 
-    model = LanguageModel.load("smollm2")
-    print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
-    print(LanguageModel.load("models/translator").generate("Guten Tag.", Beam(width=5)))
-    vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
+model = LanguageModel.load("smollm2")
+print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+print(LanguageModel.load("models/translator").generate("Guten Tag.", Beam(width=5)))
+vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 """
 
 from __future__ import annotations

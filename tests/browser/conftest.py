@@ -16,6 +16,7 @@ import pytest
 import tiny
 
 from benchmarks import lighthouse
+from lmworks.lab.site.export import export
 
 ALONE = (
     "--no-sandbox",
@@ -68,10 +69,24 @@ def smollm2(smollm2_path: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server whose model is tiny."""
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny.language_model(seed=4, context=512).save(folder)
-    with serving(str(folder)) as address:
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def served(tiny_folder: str) -> Iterator[str]:
+    """The address of a server whose model is tiny."""
+    with serving(tiny_folder) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of the claims' pages that are shipped, with the benches' model where that is here."""
+    folder = tmp_path_factory.mktemp("lab") / "site"
+    export(folder)
+    return folder

@@ -19,14 +19,12 @@ from lmworks.lab.site.export import export
 KINDS = benches()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with the model beside it."""
+@pytest.fixture(scope="module", name="site")
+def with_the_model(site: Path) -> Path:
+    """The export with the model beside it."""
     if why := stories.missing():
         pytest.skip(why)
-    folder = tmp_path_factory.mktemp("benches") / "site"
-    export(folder)
-    return folder
+    return site
 
 
 @pytest.fixture

@@ -12,17 +12,8 @@ import pytest
 
 from browser.axe import ENOUGH, judged, package, scores
 from lmworks.lab import registry, store
-from lmworks.lab.site.export import export
 
 SCHEMES, WIDTHS = ("light", "dark"), (360, 1440)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export of what is shipped."""
-    folder = tmp_path_factory.mktemp("lab") / "site"
-    export(folder)
-    return folder
 
 
 class Visit:

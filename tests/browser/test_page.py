@@ -179,8 +179,8 @@ def counts(address: str) -> list[float]:
     return [sum(float(value) for name, value in found if name.startswith(one)) for one in ("request_s", "request_g")]
 
 
-def test_with_a_key_the_page_asks_for_it(chromium, smollm2_path):
-    with serving("smollm2", "--api-key", "sesame") as address:
+def test_with_a_key_the_page_asks_for_it(chromium, tiny_folder):
+    with serving(tiny_folder, "--api-key", "sesame") as address:
         assert httpx.get(address, headers={"Accept": "text/html"}).headers["www-authenticate"].startswith("Basic")
         with chromium.new_context(http_credentials={"username": "me", "password": "sesame"}) as context:
             page = context.new_page()

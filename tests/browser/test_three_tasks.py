@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from browser.test_lab_pages import Visit, address, site
-
-__all__ = ["site"]
+from browser.test_lab_pages import Visit, address
 
 
 def focused(page: Any) -> str:

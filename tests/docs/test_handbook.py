@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,12 +17,13 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+from filelock import FileLock
 
 from lmworks import __version__
 from lmworks.basics.errors import LmworksError
 from lmworks.cli import main
 from lmworks.cli.verb import verbs
-from lmworks.jobs.handbook import build, handbook
+from lmworks.jobs.handbook import _newest, build, handbook
 from lmworks.jobs.train import pretrain
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -162,11 +164,12 @@ def test_what_a_transcript_leaves_out():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> Path:
-    """The handbook; a warning of Sphinx is an error, and so is a link that leads nowhere."""
+    """The handbook, where `lmworks docs` has it, made where something is newer: by one process of the tests, once.
+
+    A warning of Sphinx is an error, and so is a link that leads nowhere."""
     pytest.importorskip("furo", reason="the handbook is made with the extra handbook")
-    folder = tmp_path_factory.mktemp("handbook") / "html"
-    build(DOCS, folder)
-    return folder
+    with FileLock(tmp_path_factory.getbasetemp().parent / "handbook.lock"):
+        return handbook().parent
 
 
 def test_every_verb_has_a_transcript():
@@ -217,6 +220,18 @@ def test_a_fault_of_a_page_is_told_and_leaves_the_earlier_pages(tmp_path):
     assert "nowhere.md" in str(raised.value) and "no-such-part" in str(raised.value)
     assert "All of them." in (tmp_path / "html" / "verbs.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir() if "new" in path.name] == []
+
+
+def test_a_page_that_is_taken_away_is_a_change(tmp_path):
+    """Else the pages that are there, with a link to it, would stay."""
+    parts = (tmp_path / "README.md", tmp_path / "docs" / "lab" / "claims.md", tmp_path / "docs" / "index.md")
+    for path in parts:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    later = _newest(tmp_path / "docs") + 100
+    for more, changed in enumerate((parts[1], parts[1].parent, tmp_path / "docs")):  # a folder, as by unlinking
+        os.utime(changed, (later + more, later + more))
+        assert _newest(tmp_path / "docs") == later + more
 
 
 def test_a_wheel_carries_its_pages(tmp_path):

@@ -23,6 +23,7 @@ from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
+from lmworks.text.sources import read
 from lmworks.tokens.batch import IGNORE, stack
 from lmworks.training.settings import TrainingConfig
 
@@ -42,12 +43,17 @@ TINY = {
 
 
 @pytest.mark.parametrize("question", TINY)
-def test_a_tiny_run_gives_a_whole_finding(question):
+def test_a_tiny_run_gives_a_whole_finding(question, monkeypatch):
+    monkeypatch.setattr(remedies, "WINDOWS", 4)  # of held-out text, at each of many validations
     whole(question, ["text=python-reference", *TINY[question]])
 
 
-def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path):
-    tiny = ["text=python-reference", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "articles=20"]
+def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "BLOCK", 16)
+    longest = sorted(read("python-reference").documents, key=lambda one: len(one.text))[-12:]
+    for number, one in enumerate(longest):  # of which each has a block after 512 tokens, and n-grams are soon counted
+        (tmp_path / f"{number}.txt").write_text(one.text[:4000])
+    tiny = [f"text={tmp_path}", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "articles=4"]
     finding = whole(47, tiny)
     bits = finding.by_seed[q47_ngrams.BITS.name]
     assert bits["real model 512"]["all"] < bits["real model 2"]["all"]

@@ -8,19 +8,22 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
+import resource
 import shutil
 import string
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from forked import forked
 
 from lab.test_run import NORMAL, TOY
 from lmworks.basics.config import read_toml
 from lmworks.basics.errors import ConfigError
+from lmworks.cli import main
 from lmworks.lab import registry, store
 from lmworks.lab.run import RunOptions, run_experiment
 from lmworks.lab.site import words
@@ -327,17 +330,17 @@ def test_an_export_replaces_an_earlier_one_as_a_whole_and_nothing_of_others(tmp_
 
 def test_an_export_that_finds_no_room_leaves_the_earlier_one(tmp_path, toy):
     store.write(toy.but(question=6), tmp_path / "results")
-    code = (
-        "import resource, sys; from lmworks.cli import main; "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
-        "sys.argv = ['lmworks', 'lab', '--export', 'site', '--out', 'results']; main()"
-    )
+
+    def exporting() -> None:
+        os.chdir(tmp_path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        sys.argv = ["lmworks", "lab", "--export", "site", "--out", "results"]
+        main()
+
     export(tmp_path / "site", [tmp_path / "results"])
     before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert ran.returncode == 1 and "site: " in ran.stderr and "Traceback" not in ran.stderr
+    code, said = forked(exporting)
+    assert code == 1 and "site: " in said and "Traceback" not in said
     assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "site"]
 

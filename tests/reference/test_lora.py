@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from later import Later
 from safetensors.torch import load_file, save_file
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS
@@ -21,7 +22,7 @@ from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network, run_plainly
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
-peft = pytest.importorskip("peft", reason="pip install 'lmworks[dev]'")
+peft = Later("peft")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from later import Later
 
 from lmworks.adaptation.nf4 import BLOCK, NF4, scale_levels
 from lmworks.basics.errors import ConfigError
 
-functional = pytest.importorskip("bitsandbytes.functional", reason="pip install 'lmworks[dev]'")
+functional = Later("bitsandbytes.functional")
 
 
 def weight(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

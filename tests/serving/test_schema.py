@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import pytest
 import tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from later import Later
 
-schemathesis = pytest.importorskip("schemathesis", reason="pip install 'lmworks[dev]'")
+from lmworks.grounding.index import IndexSettings, build
+from lmworks.serving.app import create_app
+from lmworks.serving.models import ServedModels
+from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
+from serving.live import small
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from hypothesis.errors import Unsatisfiable  # noqa: E402
-from schemathesis import GenerationMode  # noqa: E402
-from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
-
-from lmworks.grounding.index import IndexSettings, build  # noqa: E402
-from lmworks.serving.app import create_app  # noqa: E402
-from lmworks.serving.models import ServedModels  # noqa: E402
-from lmworks.serving.service import Service  # noqa: E402
-from lmworks.serving.settings import ServerLimits  # noqa: E402
-from serving.live import small  # noqa: E402
-
-load_all_checks()
+schemathesis, checks = Later("schemathesis"), Later("schemathesis.checks")
 NAMES = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
-HELD = [CHECKS.get_one(name) for name in (*NAMES, "negative_data_rejection", "unsupported_method")]
 CALM = settings(suppress_health_check=list(HealthCheck), derandomize=True)
 
 
@@ -51,18 +48,24 @@ def try_out(described: schemathesis.schemas.BaseSchema, examples: int, only: Seq
         operation = found.ok()
         if only and operation.path not in only:
             continue
-        for mode in GenerationMode:
+        for mode in schemathesis.GenerationMode:
             try:
                 cases = operation.as_strategy(generation_mode=mode)
                 settings(CALM, max_examples=examples)(given(case=cases)(_hold))()
             except Unsatisfiable:  # an operation without a body has nothing to be wrong
-                assert mode is GenerationMode.NEGATIVE
+                assert mode is schemathesis.GenerationMode.NEGATIVE
         tried.append(operation.path)
     return tried
 
 
 def _hold(case: schemathesis.Case) -> None:
-    case.call_and_validate(checks=HELD, timeout=300)
+    case.call_and_validate(checks=_held(), timeout=300)
+
+
+@cache
+def _held() -> list[Any]:
+    checks.load_all_checks()
+    return [checks.CHECKS.get_one(name) for name in (*NAMES, "negative_data_rejection", "unsupported_method")]
 
 
 def test_whatever_the_description_allows(described):

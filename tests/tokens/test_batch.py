@@ -19,7 +19,8 @@ def examples_and_seq(draw):
     sizes = draw(st.lists(st.integers(2, 40), min_size=1, max_size=8))
     examples, start = [], 0
     for number, size in enumerate(sizes):  # every token has its own id, so each can be told apart
-        supervised = [False, True, *draw(st.lists(st.booleans(), min_size=size - 2, max_size=size - 2))]
+        bits = draw(st.integers(0, 2 ** (size - 2) - 1))  # one draw, not one for each token
+        supervised = [False, True, *(bool(bits >> at & 1) for at in range(size - 2))]
         examples.append(Example(list(range(start, start + size)), supervised, f"document {number}"))
         start += size
     return examples, draw(st.integers(2, 24))

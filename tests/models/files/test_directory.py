@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from forked import forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -370,40 +370,25 @@ def test_a_full_disk_while_saving_leaves_the_earlier_model(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import tiny
-
-deaths = int(sys.argv[2])
-renames = 0
-
-def die(event, arguments):
-    global renames
-    if event == "os.rename" and os.fspath(arguments[0]).startswith(sys.argv[1].rpartition("/")[0]):
-        inside = "/" in str(arguments[0])[len(sys.argv[1].rpartition("/")[0]) + 1:]
-        renames += not inside       # those of the whole directory; each file inside is renamed too
-        if renames == deaths or (deaths == 0 and inside):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(die)
-tiny.language_model(seed=2).save(sys.argv[1])
-"""
-
-
 @pytest.mark.parametrize("deaths", [0, 1, 2], ids=["in the middle", "before the exchange", "between the two renames"])
 def test_a_killed_save_leaves_the_earlier_model_whole(deaths: int, tmp_path: Path):
     first = tiny.language_model(seed=1)
     first.save(tmp_path / "model")
-    script = KILLED.format(tests=str(Path(tiny.__file__).parent))
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "model"), str(deaths)],
-        capture_output=True,
-        check=False,
-        cwd=Path(tiny.__file__).parent.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    other, renames = tiny.language_model(seed=2), 0
+
+    def die(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal renames
+        if event == "os.rename" and os.fspath(arguments[0]).startswith(f"{tmp_path}/"):
+            inside = Path(arguments[0]).parent != tmp_path
+            renames += not inside  # those of the whole directory; each file inside is renamed too
+            if renames == deaths or (deaths == 0 and inside):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def saving() -> None:
+        sys.addaudithook(die)
+        other.save(tmp_path / "model")
+
+    assert forked(saving) == (-signal.SIGKILL, "")
     back = LanguageModel.load(tmp_path / "model")
     assert torch.equal(back.network.embedding.weight, first.network.embedding.weight)
     assert read_config(tmp_path / "model") == first.config
