@@ -81,7 +81,7 @@ SECTIONS = {
         "Items of a task a second, SmolLM2 compiled beside the harness with transformers in the better of bfloat16 and "
         'float32, the same prompts. `python -m benchmarks "tasks,"`.',
         {
-            "tasks, ARC-E": "ARC-E, no example before the question",
+            "tasks, ARC-E, no shots": "ARC-E, no example before the question",
             "tasks, ARC-E, 5 shots": "the same after five examples",
             "tasks, BBQ": "BBQ, three choices after a context and a question",
             "tasks, BLiMP": "BLiMP, pairs of sentences",

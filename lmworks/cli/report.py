@@ -65,7 +65,9 @@ def report(
 
 
 def _row(section: str, one: Measurement) -> list[str]:
+    from lmworks.reporting.section import remark_on
+
     low_high = "" if one.interval is None else f"{one.alike(one.interval[0])} ... {one.alike(one.interval[1])}"
     chance = "" if one.chance is None or one.difference else one.alike(one.chance)
     ideal = "" if one.ideal is None else f"{one.ideal:g}"
-    return [section, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, one.remark]
+    return [section, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark_on(one)]

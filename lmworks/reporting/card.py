@@ -12,7 +12,7 @@ from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.reporting.report import Part, Report
-from lmworks.reporting.section import CardEntry
+from lmworks.reporting.section import CardEntry, remark_on
 
 HEADS = ("what", "figure", "95 % interval", "n", "chance", "ideal", "remark")
 
@@ -85,7 +85,7 @@ def _row(one: Measurement) -> list[str]:
     low_high = "" if one.interval is None else f"{one.alike(one.interval[0])} ... {one.alike(one.interval[1])}"
     chance = "" if one.chance is None or one.difference else one.alike(one.chance)
     ideal = "" if one.ideal is None else f"{one.ideal:g}"
-    return [one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, one.remark]
+    return [one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark_on(one)]
 
 
 def _cells(cells: Sequence[str]) -> str:

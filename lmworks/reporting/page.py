@@ -10,6 +10,7 @@ from lmworks.lab.chart import Chart
 from lmworks.lab.site.pages import style, templates
 from lmworks.lab.site.words import Words
 from lmworks.reporting.report import Part, Report
+from lmworks.reporting.section import remark_on
 
 HERE = Path(__file__).parent / "templates"
 
@@ -35,6 +36,7 @@ def html(report: Report) -> str:
             facts=facts,
             parts=report.parts,
             drawn=drawn,
+            remark_on=remark_on,
             style=style("site.css"),
         )
     )

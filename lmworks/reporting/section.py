@@ -108,6 +108,11 @@ class Section:
         return {"scale": subject.scale, "trained_on": text}
 
 
+def remark_on(figure: Measurement) -> str:
+    """What is said beside a figure: of one whose ideal is what chance gives, that nothing else is seen."""
+    return "none seen" if figure.at_chance and figure.chance == figure.ideal else figure.remark
+
+
 def bars(title: str, unit: str, shown: dict[str, Measurement]) -> Chart:
     """A bar for each measurement, by what it is called."""
     ends = [one.interval or (one.value, one.value) for one in shown.values()]

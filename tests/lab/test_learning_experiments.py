@@ -16,12 +16,14 @@ from lmworks.generation.scoring import token_logprobs
 from lmworks.lab.bench import mixtures, read_once, readers, remedies
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
+from lmworks.lab.bench.task_matrix import QUESTIONS
 from lmworks.lab.bench.training import fit
 from lmworks.lab.experiments import q47_ngrams, q49_scale
 from lmworks.lab.run import RunOptions, run
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
+from lmworks.text import registry
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.tokens.batch import IGNORE, stack
@@ -38,7 +40,6 @@ TINY = {
         "widths=[16,32]",
         "held_out_windows=4",
     ],
-    49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4"],
 }
 
 
@@ -57,6 +58,20 @@ def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path, tmp_pa
     finding = whole(47, tiny)
     bits = finding.by_seed[q47_ngrams.BITS.name]
     assert bits["real model 512"]["all"] < bits["real model 2"]["all"]
+
+
+def test_a_tiny_run_on_sizes_and_a_matrix_of_tasks_gives_a_whole_finding(smollm2_path, task_texts):
+    tiny = ["text=python-reference", "widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4"]
+    finding = whole(49, [*tiny, "asked=2"])
+    right = finding.by_seed[q49_scale.RIGHT.name]
+    assert right["a guess, piqa"]["all"] == 0.5 and right["a guess, arc-easy"]["all"] < 0.5
+
+
+@pytest.fixture
+def task_texts():
+    needed = (*QUESTIONS, "multi30k-validation-de", "multi30k-validation-en", "ag-news")
+    if missing := [name for name in needed if not registry.available(name)]:
+        pytest.skip(f"{missing[0]} is not here; set LMWORKS_DATA, or connect once and run: lmworks lab 49")
 
 
 def test_rows_of_bytes_predict_each_byte_but_the_first_once():

@@ -26,7 +26,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.cli import main
 from lmworks.lab import registry, store
 from lmworks.lab.run import RunOptions, run_experiment
-from lmworks.lab.site import words
+from lmworks.lab.site import drawing, words
 from lmworks.lab.site.axis import Axis, short
 from lmworks.lab.site.benches import stories
 from lmworks.lab.site.claims import claims
@@ -426,3 +426,10 @@ def test_a_new_result_stands_beside_the_stored_one_with_what_differs(tmp_path, t
     known = claims([tmp_path])
     page = Pages(known, Words.of("en"), served=True).beside(known[5], other.but(question=6), "/x.json", ["effect"])
     assert "<td>2.0</td><td>0.0</td>" in page and "holds → open" in page and "Ours it is." not in page
+
+
+@pytest.mark.parametrize(("ideal", "said"), [(0.0, ["chance, ideal 0"]), (0.2, ["chance 0", "ideal 0.2"])])
+def test_chance_and_the_ideal_at_one_place_are_written_once(ideal, said):
+    row = Number("gap", "gap", 0.0, 0.1, None, None, chance=0.0, ideal=ideal)
+    levels = drawing._named_levels([row], Axis.over([0.0, 0.1, 0.3]), Words.of("en"))
+    assert [one for *_, one in levels] == said

@@ -17,7 +17,7 @@ from lmworks.reporting import run as reporting
 from lmworks.reporting.card import card
 from lmworks.reporting.page import html
 from lmworks.reporting.report import Part, Report
-from lmworks.reporting.section import CardEntry, Found, Section, bars
+from lmworks.reporting.section import CardEntry, Found, Section, bars, remark_on
 from lmworks.reporting.sections.energy import meter
 from lmworks.reporting.store import KEPT, Result
 from lmworks.reporting.subject import Subject
@@ -112,6 +112,13 @@ def test_the_page_stands_alone_and_says_every_figure_with_its_levels(tmp_path):
     cells = re.sub(r"<[^>]+>", "|", row)
     assert all(one in cells for one in ("0.50 right", "0.40 … 0.60", "|90|", "|0.25|", "|1|"))
     assert "at chance" in page and "No training text is known." in page and "winogrande: it is not here." in page
+
+
+def test_a_bias_that_is_not_seen_is_no_figure_at_chance():
+    gap = Measurement(name="gap", value=0.02, interval=(-0.03, 0.07), n=90, chance=0.0, ideal=0.0)
+    right = Measurement(name="right", value=0.51, interval=(0.4, 0.6), n=90, chance=0.5, ideal=1.0)
+    assert (remark_on(gap), remark_on(right)) == ("none seen", "at chance")
+    assert remark_on(gap.model_copy(update={"interval": (0.01, 0.03)})) == ""
 
 
 def test_the_numbers_of_a_chart_are_those_of_its_table(tmp_path):

@@ -66,7 +66,7 @@ def prompts(
     run: Run,
     model: str = "smollm2",
     sets: tuple[str, ...] = scaled(("sst2-test", "ag-news"), SETS),
-    judged: Several = scaled(20, 120),
+    judged: Several = scaled(20, 80),
 ) -> None:
     """Classes told by a clear question, by an arrow, and by ten formats."""
     asked, texts = LanguageModel.load(model), class_sets(sets, judged)

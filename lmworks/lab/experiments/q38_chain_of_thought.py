@@ -73,7 +73,7 @@ def chain_of_thought(
     model: str = "smollm2",
     problems: Several = scaled(8, 60),
     widths: tuple[Count, Count] = (32, 96),
-    steps: Count = scaled(300, 900),
+    steps: Count = scaled(300, 500),
     sums: Several = scaled(200, 500),
     written: Count = 120,
 ) -> None:

@@ -67,7 +67,7 @@ def few_shot(
     run: Run,
     model: str = "smollm2",
     sets: tuple[str, ...] = scaled(("sst2-test", "ag-news"), SETS),
-    judged: Several = scaled(20, 80),
+    judged: Several = scaled(20, 60),
     shots: tuple[Count, ...] = scaled((8,), (2, 8)),
     handful: Count = 8,
 ) -> None:

@@ -73,6 +73,18 @@ def _level(rows: Sequence[Number], name: str) -> float | None:
     return known.pop() if len(known) == 1 else None
 
 
+def _named_levels(rows: Sequence[Number], axis: Axis, words: Words) -> list[tuple[str, float, str]]:
+    """Chance and the ideal where they lie on the axis, with what is written there; once where they are the same."""
+    found = {name: level for name in ("chance", "ideal") if (level := _level(rows, name)) is not None}
+    if len(set(found.values())) < len(found):
+        found, called = {"ideal": found["ideal"]}, f"{words('chance')}, {words('ideal')}"
+    else:
+        called = ""
+    return [
+        (name, level, f"{called or words(name)} {short(level)}") for name, level in found.items() if axis.holds(level)
+    ]
+
+
 def _axis(chart: Chart, rows: Sequence[Number]) -> Axis:
     ends = [end for one in rows for end in (one.y, one.low, one.high) if end is not None]
     levels = [level for name in ("chance", "ideal") if (level := _level(rows, name)) is not None]
@@ -107,14 +119,11 @@ def _grid(chart: Chart, rows: Sequence[Number], across: Axis, up: Axis) -> Itera
 
 
 def _levels(rows: Sequence[Number], up: Axis, words: Words) -> Iterator[str]:
-    for name in ("chance", "ideal"):
-        level = _level(rows, name)
-        if level is not None and up.holds(level):
-            y = _high(up, level)
-            said = f"{words(name)} {short(level)}"
-            above = y > 16
-            yield f'<line class="{name}" x2="100%" y1="{y}" y2="{y}"/>'
-            yield f'<text class="level" x="100%" y="{y}" dy="{"-5" if above else "14"}">{escape(said)}</text>'
+    for name, level, said in _named_levels(rows, up, words):
+        y = _high(up, level)
+        above = y > 16
+        yield f'<line class="{name}" x2="100%" y1="{y}" y2="{y}"/>'
+        yield f'<text class="level" x="100%" y="{y}" dy="{"-5" if above else "14"}">{escape(said)}</text>'
 
 
 def _line(group: Sequence[Number], number: int, across: Axis, up: Axis) -> str:
@@ -156,10 +165,7 @@ def _bars(chart: Chart, rows: Sequence[Number], words: Words) -> tuple[list[str]
             body.append(_bar(one, names.index(one.series), axis, y))
             y += BAR + GAP
         y += 8
-    level = _level(rows, "chance")
-    lines = "" if level is None or not axis.holds(level) else _upright("chance", level, axis, y, words)
-    best = _level(rows, "ideal")
-    lines += "" if best is None or not axis.holds(best) else _upright("ideal", best, axis, y, words)
+    lines = "".join(_upright(*one, axis, y) for one in _named_levels(rows, axis, words))
     ticks = "".join(
         f'<line class="grid" x1="{_far(axis, tick)}" x2="{_far(axis, tick)}" y1="0" y2="{y}"/>'
         f'<text class="x" x="{_far(axis, tick)}" y="{y + 16}">{short(tick)}</text>'
@@ -186,12 +192,11 @@ def _bar(one: Number, number: int, axis: Axis, y: int) -> str:
     return f'{drawn}</g><text class="value" x="{far:.2%}" dx="6" y="{middle}" dy=".34em">{one.figure}</text>'
 
 
-def _upright(name: str, level: float, axis: Axis, height: int, words: Words) -> str:
+def _upright(name: str, level: float, said: str, axis: Axis, height: int) -> str:
     x = _far(axis, level)
-    said = escape(f"{words(name)} {short(level)}")
     return (
         f'<line class="{name}" x1="{x}" x2="{x}" y1="0" y2="{height}"/>'
-        f'<text class="level x" x="{x}" y="{height + 32}">{said}</text>'
+        f'<text class="level x" x="{x}" y="{height + 32}">{escape(said)}</text>'
     )
 
 

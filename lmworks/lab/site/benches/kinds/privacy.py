@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,15 @@ def _example() -> Example:
         base = stories().save(Path(folder, "base"))
         text = Path(folder, "messages.jsonl")
         text.write_text("\n".join(messages), encoding="utf-8")
-        runs = [_run(text, base, Path(folder, str(noise)), noise) for noise in NOISES]
+        runs = [planted(text, base, Path(folder, str(noise)), noise) for noise in NOISES]
     facts = {"documents": DOCUMENTS, "steps": STEPS, "rows": ROWS, "secrets": SECRETS, "repeats": REPEATS}
     return {"runs": runs, **facts}
 
 
-def _run(text: Path, base: Path, out: Path, noise: float) -> dict[str, Any]:
+def planted(
+    text: Path, base: Path, out: Path, noise: float, seed: int = 1, repeats: Sequence[int] = REPEATS
+) -> dict[str, Any]:
+    """Tune the base on a text with secrets planted in it: their exposure, the held-out loss, and epsilon."""
     from lmworks.evaluation.privacy.canaries import exposures, make, measured
     from lmworks.jobs.build import build
     from lmworks.jobs.recipe import Recipe
@@ -42,13 +46,13 @@ def _run(text: Path, base: Path, out: Path, noise: float) -> dict[str, Any]:
         "method": "lora",
         "lora": {"rank": 16},
         "data": {"held_out": 0.2},
-        "training": {"steps": STEPS, "rows": ROWS, "context": 128, "learning_rate": 1e-2, "seed": 1},
-        "canaries": {"count": SECRETS, "repeats": REPEATS},
-        "private": {"noise": noise, "seed": 1} if noise else {},
+        "training": {"steps": STEPS, "rows": ROWS, "context": 128, "learning_rate": 1e-2, "seed": seed},
+        "canaries": {"count": SECRETS, "repeats": repeats, "seed": seed - 1},
+        "private": {"noise": noise, "seed": seed} if noise else {},
         "grounding": {"index": False},
     }
     result = build(str(text), str(base), out, recipe=Recipe.model_validate(settings))
-    found = measured(exposures(result.model, make(SECRETS, REPEATS)), "")
+    found = measured(exposures(result.model, make(SECRETS, repeats, seed - 1)), "")
     loss = result.comparisons[0]
     return {
         "noise": noise,
