@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.answer_kinds import Question, plain
 from lmworks.grounding import asking
-from lmworks.grounding.answer import Answer, Reader, Reading
+from lmworks.grounding.answer import BestSpan, GroundedAnswer, Reader
 from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
@@ -33,9 +33,9 @@ class Remembering:
     """A reader that reads each text once for a question."""
 
     reader: Reader
-    known: dict[tuple[str, str], Reading] = field(default_factory=dict)
+    known: dict[tuple[str, str], BestSpan] = field(default_factory=dict)
 
-    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """From memory where it is there."""
         new = [one for one in texts if (question, one) not in self.known]
         if new:
@@ -120,12 +120,12 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
     )
 
 
-def chips(answer: Answer) -> list[int]:
+def chips(answer: GroundedAnswer) -> list[int]:
     """The numbers of the citations in an answer's text."""
     return [int(one) for one in re.findall(r"\[(\d+)\]", answer.text)]
 
 
-def _bare(answer: Answer) -> str:
+def _bare(answer: GroundedAnswer) -> str:
     return re.sub(r"(?: \[\d+\])+$", "", answer.text)
 
 

@@ -55,7 +55,7 @@ def written(way: str, out: Path) -> Path:
 def measured(way: str, out: Path) -> dict[str, Any]:
     """Tune, where the folder does not hold the result, and compare with the base, item by item."""
     import lmworks as lm
-    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import compared, differences, figures
     from lmworks.evaluation.tasks.run import run
@@ -66,7 +66,7 @@ def measured(way: str, out: Path) -> dict[str, Any]:
     base, tuned = lm.load("smollm2"), lm.load(str(out / way))
     rows: list[dict[str, Any]] = []
     for name, (limit, wanted) in FIGURES.items():
-        asked = Asked.of(find(name), limit=limit)
+        asked = AskedTask.of(find(name), limit=limit)
         items = [run(model, asked, out / f"items-{of}") for model, of in ((base, "base"), (tuned, way))]
         before, after = (
             {one.measurement.name: one.measurement for one in figures(asked.task, of, name)} for of in items

@@ -36,7 +36,7 @@ from lmworks.jobs.pictures import read_pictures, stacked
 from lmworks.loading import load
 from lmworks.models.files.directory import read_facts
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
+from lmworks.text.images.splits import ImageSplit, concept_of
 
 STORED = Path(__file__).with_suffix(".json")
 SHEET = Path(__file__).parents[1] / "docs" / "drawings.png"
@@ -94,7 +94,7 @@ def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurem
         return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
 
     shown = some(parts.held_out, most)
-    families, wanted = [family_of(one) for one in shown], [one.text for one in shown]
+    families, wanted = [concept_of(one) for one in shown], [one.text for one in shown]
     prompts = [model.with_images("", [one.image]) for one in shown]
     said = [answer.text.strip() for answer in model.generate_batch(prompts, ONE_WORD, max_new_tokens=40)]
     known = some([one for one in parts.train if one.text], 10**9)
@@ -117,7 +117,7 @@ def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurem
 
 def judged(model: DrawingModel, judge: Any, shown: Sequence[Document], drawn: Any) -> list[Measurement]:
     """How often the judge finds the caption that an image was drawn for."""
-    texts, families = [one.text for one in shown], [family_of(one) for one in shown]
+    texts, families = [one.text for one in shown], [concept_of(one) for one in shown]
     real = model.images.pixels(model.images.encode(list(stacked(shown))))
     words = judge.embed(texts, cut=True).numpy()
     similar = {name: judge.embed(images=list(images)).numpy() @ words.T for name, images in (("d", drawn), ("r", real))}
@@ -137,7 +137,7 @@ def judged(model: DrawingModel, judge: Any, shown: Sequence[Document], drawn: An
 
 def copies(model: DrawingModel, parts: ImageSplit, shown: Sequence[Document], drawn: Any) -> list[Measurement]:
     """How far the nearest training image is from a drawing, and from a real image, all as tokens bring them back."""
-    families = [family_of(one) for one in shown]
+    families = [concept_of(one) for one in shown]
     real, known = (model.images.pixels(model.images.encode(list(stacked(one)))) for one in (shown, parts.train))
     of_drawn, of_real = nearest(drawn, known)[1], nearest(real, known)[1]
     return [

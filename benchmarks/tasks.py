@@ -33,7 +33,7 @@ PUBLISHED = {
 def measured(name: str, limit: int | None, out: str | None) -> dict[str, Any]:
     """A task's figures, the tokens that were read for them, and CPU seconds, of what `out` did not hold already."""
     import lmworks as lm
-    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import measurements
     from lmworks.evaluation.tasks.run import run
@@ -41,7 +41,7 @@ def measured(name: str, limit: int | None, out: str | None) -> dict[str, Any]:
 
     model, (task, _, shots) = lm.load("smollm2"), name.partition(":")
     model.loglikelihood([("warm", " up")])
-    asked, reading = Asked.of(find(task), int(shots or 0), limit), Reading()
+    asked, reading = AskedTask.of(find(task), int(shots or 0), limit), Reading()
     started = time.process_time()
     items = run(model, asked, out, reading)
     seconds = time.process_time() - started

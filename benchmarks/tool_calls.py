@@ -26,9 +26,9 @@ def measured(kind: str, limit: int | None) -> dict[str, Any]:
     import lmworks as lm
     from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import measurements
-    from lmworks.evaluation.tasks.run import Asked, run
+    from lmworks.evaluation.tasks.run import AskedTask, run
 
-    model, asked = lm.load("smollm2"), Asked.of(find(f"bfcl-{kind}"), limit=limit)
+    model, asked = lm.load("smollm2"), AskedTask.of(find(f"bfcl-{kind}"), limit=limit)
     model.loglikelihood([("warm", " up")])
     started = time.process_time()
     items = run(model, asked)

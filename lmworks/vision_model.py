@@ -4,7 +4,7 @@ model = lm.load("hf:openai/clip-vit-base-patch32")
 (told,) = model.classify("cat.jpg", ["cat", "dog"])
 near = model.embed(images=["cat.jpg", "dog.jpg"]) @ model.embed(["a cat on a mat"]).T
 
-It stands where a LanguageModel would, so that whoever asks it to write is told what it is.
+It can be used wherever a LanguageModel can, so that asking it to write gives a sentence that says what it is.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ BATCH = 8
 
 
 def _asked(name: str) -> Any:
-    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.find import find
 
     task, _, shots = name.partition(":")
-    return Asked.of(find(task), int(shots or 0), ITEMS)
+    return AskedTask.of(find(task), int(shots or 0), ITEMS)
 
 
 def ours(name: str) -> Facts:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.adaptation.frozen import FrozenLinear
-from lmworks.adaptation.lora import LoRALinear, Part
+from lmworks.adaptation.lora import LoRALinear, Projection
 
 
 class DoRALinear(LoRALinear):
@@ -24,7 +24,7 @@ class DoRALinear(LoRALinear):
     finds_row_gradients = False  # the lengths' gradients are sums over all rows
     beyond = "scales rows as well; merged into the weights it runs"
 
-    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
+    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Projection], rank: int, scale: float) -> None:
         super().__init__(base, parts, rank, scale)
         self.magnitude = nn.ParameterList(nn.Parameter(torch.empty_like(up[:, 0])) for up in self.up)
         self._squares: Tensor | None = None

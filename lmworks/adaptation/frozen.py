@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lmworks.models.linear import Linear
 
 
-class Packed(Protocol):
+class PackedMatrix(Protocol):
     """A matrix in few bits."""
 
     @property
@@ -39,7 +39,7 @@ class FrozenLinear(nn.Module):
 
     by_hand = True
 
-    def __init__(self, packed: Packed, bias: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(self, packed: PackedMatrix, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
         self.packed, self.dtype = packed, dtype
         self.out_features, self.in_features = packed.shape
@@ -81,7 +81,7 @@ class _Product(torch.autograd.Function):
         return gradient @ context.layer.weight, None
 
 
-def freeze_in_few_bits(network: nn.Module, paths: list[str], pack: Callable[[Tensor], Packed]) -> None:
+def freeze_in_few_bits(network: nn.Module, paths: list[str], pack: Callable[[Tensor], PackedMatrix]) -> None:
     """Keep the matrices at these paths in few bits, in place, one after another."""
     for path in paths:
         layer = network.get_submodule(path)

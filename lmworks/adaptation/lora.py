@@ -31,7 +31,7 @@ from lmworks.models.unread import peek, peeked
 
 
 @dataclass(frozen=True)
-class Part:
+class Projection:
     """One of the projections that a matrix joins."""
 
     module: str
@@ -49,7 +49,7 @@ class LoRALinear(AdaptedLinear):
 
     finds_row_gradients = True
 
-    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
+    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Projection], rank: int, scale: float) -> None:
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
         self.rounded_to: str | None = None
@@ -224,13 +224,13 @@ class _ByHand(torch.autograd.Function):
         return (None if to_x is None else to_x.view(context.shape), None, *others)
 
 
-def adaptable(network: Network) -> dict[str, list[Part]]:
+def adaptable(network: Network) -> dict[str, list[Projection]]:
     """The linear layers of the blocks by our path, with the projections that each joins.
 
     Routers and the experts that they choose from get no adapters: PEFT knows no layer there, and each expert would see
     only a share of the text.
     """
-    layers: dict[str, list[Part]] = {}
+    layers: dict[str, list[Projection]] = {}
     config = network.config
     for name, source in each_name(family_of(config.family).tensors, config):
         path = name.removesuffix(".weight")
@@ -246,14 +246,14 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
             ends = torch.tensor(rows_of(name, config)).cumsum(0).tolist()
             rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
             layers[path] = [
-                Part(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)
+                Projection(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)
             ]
         else:
             theirs = source if isinstance(source, str) else source.name
             layer = network.get_submodule(path)
             outputs = layer.base.out_features if isinstance(layer, AdaptedLinear) else layer.out_features
             assert isinstance(outputs, int)
-            layers[path] = [Part(theirs.removesuffix(".weight"), slice(0, outputs))]
+            layers[path] = [Projection(theirs.removesuffix(".weight"), slice(0, outputs))]
     return layers
 
 
@@ -288,11 +288,11 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
     return network
 
 
-def _wanted(part: Part, config: LoRAConfig) -> bool:
+def _wanted(part: Projection, config: LoRAConfig) -> bool:
     return config.targets == "all" or part.module.rpartition(".")[2] in config.targets
 
 
-def _check_rank(network: Network, config: LoRAConfig, chosen: dict[str, list[Part]]) -> None:
+def _check_rank(network: Network, config: LoRAConfig, chosen: dict[str, list[Projection]]) -> None:
     """ConfigError for a rank that no matrix has."""
     inputs = {path: network.get_submodule(path).in_features for path in chosen}
     most = max(min(inputs[path], one.rows.stop - one.rows.start) for path, parts in chosen.items() for one in parts)

@@ -147,7 +147,7 @@ def _live_line(what: str, total: float | None, unit: str, stays: bool = True) ->
     )
     start, done = time.monotonic(), 0.0
     end_line()
-    outer = _bar.get()  # a task inside another one has its line below that one's
+    outer = _bar.get()  # a nested task has its line below the outer one's
     new = Progress(*columns, console=terminal.console(stderr=True), transient=not stays)
     with contextlib.nullcontext(outer) if outer is not None else new as bar:
         line, token = bar.add_task(what, total=total, rate="", facts=""), _bar.set(bar)

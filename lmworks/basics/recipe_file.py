@@ -12,7 +12,7 @@ from lmworks.basics.errors import ConfigError
 
 
 class RecipeFile(Config):
-    """What one verb is told; `kind` is the folder below lmworks/recipes that its shipped files lie in."""
+    """The settings of one verb; `kind` is the folder in lmworks/recipes that holds its shipped files."""
 
     kind: ClassVar[str]
 

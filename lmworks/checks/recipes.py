@@ -19,7 +19,7 @@ from lmworks.checks.result import CheckResult, Difference, NotApplicableError, O
 from lmworks.jobs.planning.recipes import trains_from_nothing
 from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.recipe import Recipe
-from lmworks.jobs.tasks.task import Packed, Task, task_of
+from lmworks.jobs.tasks.task import PackedText, Task, task_of
 from lmworks.jobs.train import network_of, objective_of, rows_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
@@ -57,7 +57,7 @@ CHEAP = 20_000_000
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedRecipe:
     """A recipe by name or path, and what is changed in it."""
 
     name: str
@@ -81,7 +81,7 @@ class Named:
         return self.kind.read(self.name, list(self.changes))
 
 
-class Trial:
+class PreparedRun:
     """What a recipe of `lmworks train` makes before its first step, each thing when it is asked for."""
 
     def __init__(self, recipe: TrainRecipe, folder: Path) -> None:
@@ -108,7 +108,7 @@ class Trial:
         return task_of(self.recipe)
 
     @cached_property
-    def packed(self) -> Packed:
+    def packed(self) -> PackedText:
         """The training text, packed."""
         self.task.write(self.parts.train, self.tokenizer, self.folder / "train")
         return self.task.open(self.folder / "train", self.tokenizer)
@@ -166,7 +166,7 @@ class Trial:
 
 
 @check("recipe makes sense")
-def valid(named: Named) -> Outcome:
+def valid(named: NamedRecipe) -> Outcome:
     """Every key known, every value possible, no two at odds."""
     recipe = named.read()
     return Outcome(
@@ -205,7 +205,7 @@ def references(recipe: RecipeFile) -> Outcome:
 
 
 @check("the vocabulary is possible")
-def vocabulary(trial: Trial) -> Outcome:
+def vocabulary(trial: PreparedRun) -> Outcome:
     """The tokenizer, trained on the recipe's text."""
     size = sum(len(one.text.encode()) for one in trial.parts.train)
     tokenizer = trial.tokenizer
@@ -216,7 +216,7 @@ def vocabulary(trial: Trial) -> Outcome:
 
 
 @check("the text yields a batch", 3)
-def yields_a_batch(trial: Trial) -> Outcome:
+def yields_a_batch(trial: PreparedRun) -> Outcome:
     """Rows of the packed text against the rows of a batch."""
     wanted, got = trial.recipe.training.rows, len(trial.rows)
     epochs = _steps_a_pass(trial.recipe.training, got)
@@ -242,7 +242,7 @@ def warmup(planned: tuple[TrainingConfig, int]) -> Outcome:
 
 
 @check("enough is held out", 9)
-def validates(trial: Trial) -> Outcome:
+def validates(trial: PreparedRun) -> Outcome:
     """The held-out text against the share that was asked for."""
     settings = trial.recipe.data
     train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
@@ -262,7 +262,7 @@ def validates(trial: Trial) -> Outcome:
 
 
 @check("labels are what is to be predicted", 7)
-def labels(trial: Trial) -> Outcome:
+def labels(trial: PreparedRun) -> Outcome:
     """The labels of a batch against what the objective says that they are: the next tokens, those that were masked."""
     objective = trial.objective
     few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
@@ -273,7 +273,7 @@ def labels(trial: Trial) -> Outcome:
 
 
 @check("any split of a step gives the same gradient", 19)
-def split_step(trial: Trial) -> Outcome:
+def split_step(trial: PreparedRun) -> Outcome:
     """Rows of unequal length at once and one by one, through the recipe's objective."""
     rows = trial.uneven_rows()
     places = range(min(3, len(rows)))
@@ -285,7 +285,7 @@ def split_step(trial: Trial) -> Outcome:
 
 
 @check("norms and biases do not decay", 24)
-def decay(trial: Trial) -> Outcome:
+def decay(trial: PreparedRun) -> Outcome:
     """The optimiser's groups."""
     config = trial.recipe.training
     return Outcome(
@@ -296,7 +296,7 @@ def decay(trial: Trial) -> Outcome:
 
 
 @check("resumed is straight", 20)
-def resumed(trial: Trial) -> Outcome:
+def resumed(trial: PreparedRun) -> Outcome:
     """Four steps at once, and two and two."""
     parameters = sum(one.numel() for one in trial.model.network.parameters())
     if parameters > CHEAP:
@@ -310,7 +310,7 @@ def resumed(trial: Trial) -> Outcome:
 
 def check_recipe(name: str, changes: Sequence[str] = ()) -> Iterator[CheckResult]:
     """Every check of a recipe; what others rest on comes first, and they are left out where it fails."""
-    named = Named(name, changes)
+    named = NamedRecipe(name, changes)
     yield (first := valid(named))
     if first.status == "FAILED":
         return
@@ -370,9 +370,9 @@ def _few(layers: Sequence[int]) -> list[int] | None:
 
 
 @contextmanager
-def _trial(recipe: TrainRecipe) -> Iterator[Trial]:
+def _trial(recipe: TrainRecipe) -> Iterator[PreparedRun]:
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():  # training draws, and sets the seed
-        yield Trial(recipe, Path(folder))
+        yield PreparedRun(recipe, Path(folder))
 
 
 def _packages(recipe: CorpusRecipe) -> None:

@@ -6,15 +6,16 @@ settings (`Sample`, `Beam` and `Contrastive`: their types and docstrings); the o
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
 import typer
+
+from lmworks.cli.option_groups import Options, option_name, parameter
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -35,8 +36,8 @@ NAMES = {"width": "beams", "groups": "beam_groups", "alpha": "contrastive"}
 """Settings of strategies whose options have other names."""
 
 
-@dataclass(frozen=True)
-class AnswerOptions:
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(Options):
     """What the options say; None where they say nothing."""
 
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -104,6 +105,20 @@ class AnswerOptions:
         ),
     ] = None
 
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """The fields, but for the options of strategies in the place of `chosen`."""
+        chosen, first, *others = super().parameters()
+        assert chosen.name == "chosen"
+        return [first, *_strategy_options(), *others]
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Self:
+        """With the options of strategies that were given in `chosen`."""
+        strategies = {one.name: said[one.name] for one in _strategy_options()}
+        own = {name: value for name, value in said.items() if name not in strategies}
+        return cls(chosen={name: value for name, value in strategies.items() if value is not None}, **own)
+
     def strategy(self) -> Strategy | None:
         """How tokens are chosen; None where nothing is said. ConfigError for what makes no sense."""
         from lmworks.basics.errors import ConfigError
@@ -128,7 +143,7 @@ class AnswerOptions:
         return Greedy(**changes) if changes else None
 
     def _settings(self, kind: type[Strategy], without: type[Strategy] | None = None) -> dict[str, Any]:
-        """The settings of a strategy that were given, without those of another one."""
+        """The settings of a strategy that were given; those of `without` are left out."""
         return {
             name: _value(NAMES.get(name, name), self.chosen[NAMES.get(name, name)], info)
             for name, info in kind.model_fields.items()
@@ -217,38 +232,6 @@ class AnswerOptions:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-def with_answer_options(run: Callable[..., None]) -> Callable[..., None]:
-    """The function of a verb with an option for each setting of an answer in place of its parameter `how`."""
-    signature = inspect.signature(run, eval_str=True)
-    at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is AnswerOptions), None)
-    if at is None:
-        return run
-    hints = get_type_hints(AnswerOptions, include_extras=True)
-    written = [one for one in fields(AnswerOptions) if one.name != "chosen"]
-    strategies = _strategy_options()
-    options = [*_parameters(hints, written[:1]), *strategies, *_parameters(hints, written[1:])]
-
-    @functools.wraps(run)
-    def with_options(**given: Any) -> None:
-        said = {one.name: given.pop(one.name) for one in strategies}
-        own = {one.name: given.pop(one.name) for one in written}
-        chosen = {name: value for name, value in said.items() if value is not None}
-        run(**given, how=AnswerOptions(chosen=chosen, **own))
-
-    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
-    parameters = [*own[:at], *options, *own[at + 1 :]]
-    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
-    return with_options
-
-
-def _parameters(hints: Mapping[str, Any], written: list[Any]) -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in written
-    ]
-
-
 def _strategy_options() -> list[inspect.Parameter]:
     """An option for each setting of each strategy; one that two of them have is an option of the first."""
     from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
@@ -260,17 +243,12 @@ def _strategy_options() -> list[inspect.Parameter]:
                 continue
             said, metavar = _as_typed(info.annotation)
             option = typer.Option(
-                f"--{NAMES.get(name, name).replace('_', '-')}",
+                _option(name),
                 help=" ".join((info.description or "").split()),
                 metavar=metavar,
                 rich_help_panel=heading,
             )
-            found[name] = inspect.Parameter(
-                NAMES.get(name, name),
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[said | None, option],
-            )
+            found[name] = parameter(NAMES.get(name, name), Annotated[said | None, option])
     return list(found.values())
 
 
@@ -295,7 +273,7 @@ def _value(option: str, said: Any, info: FieldInfo) -> Any:
     known = {_word(one): one for one in get_args(info.annotation)}
     if said not in known:
         *others, last = known
-        raise ConfigError(f"--{option.replace('_', '-')} is {said}; say {', '.join(others)} or {last}")
+        raise ConfigError(f"{option_name(option)} is {said}; say {', '.join(others)} or {last}")
     return known[said]
 
 
@@ -312,7 +290,7 @@ def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> No
 
 
 def _option(name: str) -> str:
-    return f"--{NAMES.get(name, name).replace('_', '-')}"
+    return option_name(NAMES.get(name, name))
 
 
 def _bias(said: str) -> tuple[int, float]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lmworks.cli.filtering import filters
+from lmworks.cli.filtering import FilterOptions
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
 
 @verb("Use documents", place=3)
-@filters
-def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
+def ask(  # noqa: PLR0913 (each is an option that people know by name)
     index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
@@ -29,13 +28,14 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
         bool | None,
         typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
     ] = None,
-    where: Any = None,
     graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Show what the model was given.")] = False,
     json_: Json = False,
+    *,
+    only: FilterOptions,
 ) -> None:
     """Answer a question from the documents of an index, with verbatim citations; or say that they do not answer it."""
     import sys
@@ -56,7 +56,7 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
             way,  # type: ignore[arg-type]
             k=k,
             rerank=rerank,
-            where=where,
+            where=only.filter(),
             only_context=only_context,
             facts=known,
         )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
     from lmworks.jobs.build import BuildResult
-    from lmworks.jobs.comparing import Comparison
+    from lmworks.jobs.comparing import TextComparison
 
 
 @verb("Make a model", place=1)
@@ -52,7 +52,7 @@ def build(
             recipe=chosen,
             merge=merge,
             resume=resume,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
     if json_:
         as_json(
@@ -72,6 +72,24 @@ def build(
     for piece in answer(result):
         typer.echo(piece, nl=False)
     typer.echo("")
+
+
+def show_result(result: BuildResult, json_: bool) -> None:
+    """What was made, without an answer."""
+    if json_:
+        as_json(as_facts(result))
+    else:
+        show(result)
+
+
+def show_examples(examples: Sequence[str], json_: bool) -> None:
+    """What a model would be trained on."""
+    from lmworks.basics.terminal import printable
+
+    if json_:
+        as_json(examples)
+    else:
+        typer.echo("\n\n".join(printable(one) for one in examples))
 
 
 def as_facts(result: BuildResult) -> dict[str, Any]:
@@ -118,6 +136,6 @@ def _certainty(one: Measurement) -> str:
     return f"{one.certainty}{', ' * bool(one.remark)}{one.remark}"
 
 
-def _row(one: Comparison, verdict: str) -> list[str]:
+def _row(one: TextComparison, verdict: str) -> list[str]:
     change = str(one.difference).removesuffix(", tie")
     return [one.text, one.before.figure, one.after.figure, change, verdict]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,12 +71,16 @@ def check(
             }
         )
     else:
-        table(["check", "", "compared", "largest difference", "note"], [_row(one) for one in results])
-        counts = {status: sum(one.status == status for one in results) for status in ("ok", "FAILED", "not applicable")}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items())
-        typer.echo(f"\n{kind} {what}: {told} ({seconds:.0f} s)")
+        _show(f"{kind} {what}", results, seconds)
     if failed:
         raise typer.Exit(1)
+
+
+def _show(what: str, results: Sequence[CheckResult], seconds: float) -> None:
+    table(["check", "", "compared", "largest difference", "note"], [_row(one) for one in results])
+    counts = {status: sum(one.status == status for one in results) for status in ("ok", "FAILED", "not applicable")}
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    typer.echo(f"\n{what}: {told} ({seconds:.0f} s)")
 
 
 def _all_errors(json_: bool) -> None:

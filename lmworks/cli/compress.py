@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.options import Base, Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.jobs.compress import Compressed
 
 VERDICTS = {"better": "better", "tie": "a tie: no loss seen", "worse": "some quality lost"}
 
@@ -61,7 +64,11 @@ def compress(
                 "merged": made.merged,
             }
         )
-        return
+    else:
+        _show(made)
+
+
+def _show(made: Compressed) -> None:
     change = str(made.change).removesuffix(", tie")
     before, after = made.bytes_before / 1e6, made.bytes_after / 1e6
     table(

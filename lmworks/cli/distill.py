@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def distill(
     from lmworks.jobs.distill import distill as run
 
     with progress.shown():
-        result = run(out=out, recipe=chosen, resume=resume, say=lambda line: print(line, file=sys.stderr, flush=True))
+        result = run(out=out, recipe=chosen, resume=resume, say=say)
     if json_:
         as_json(
             {

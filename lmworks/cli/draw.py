@@ -22,19 +22,20 @@ KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp"
 @verb("Use it", place=42)
 def draw(
     model: Annotated[str, typer.Argument(help="A model that draws: what lmworks train emoji-fusion made.")],
-    prompt: Annotated[str, typer.Argument(help="What the image shows, as its captions say it: a red apple.")],
+    prompt: Annotated[str, typer.Argument(help="What the image shows, in the words of its captions: a red apple.")],
     out: Annotated[str, typer.Option(help="The file that the image goes into, .png or .jpg.")] = "drawing.png",
-    n: Annotated[int, typer.Option("--n", help="Draw so many on one sheet, with the seeds after one another.")] = 1,
+    n: Annotated[int, typer.Option("--n", help="How many to draw, on one sheet, with consecutive seeds.")] = 1,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed draws the same image; a fresh one if not given.")
+        int | None, typer.Option(help="The same seed draws the same image; a new one unless given.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How far the caption is followed: 1 as the model does by itself, 3 usual.")
+        float | None,
+        typer.Option(help="How closely the image follows the caption: 1 is the model by itself, 3 is usual."),
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Below 1 the likelier codes alone, above 1 bolder ones.")
-    ] = None,
-    zoom: Annotated[int, typer.Option(help="Pixels of a side for each pixel of the drawing.")] = 1,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 likelier codes, above 1 bolder ones.")] = None,
+    zoom: Annotated[
+        int, typer.Option(help="How many times larger to save it: pixels a side for each pixel drawn.")
+    ] = 1,
     json_: Json = False,
 ) -> None:
     """Draw what a caption says."""

@@ -3,11 +3,14 @@ answers the questions of tasks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, reads_text, table
+from lmworks.cli.task_tables import TaskOptions, tasks_measured
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -15,9 +18,30 @@ if TYPE_CHECKING:
     from lmworks.text.sources import Reading
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Options):
+    """How a text is measured."""
+
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Ask for the classes of the text's records by this prompt (lmworks prompt search)."
+        ),
+    ] = None
+    window: Annotated[
+        int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
+    ] = None
+    tokens: Annotated[int | None, typer.Option(help="At most about this many tokens of the text.")] = None
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="Of an encoder-decoder: bleu, chrf or rouge; may be repeated. bleu and chrf unless given."),
+    ] = None
+    beams: Beams = None
+
+
 @verb("Measure it", place=1)
 @reads_text
-def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
+def evaluate(
     model: Model,
     text: Annotated[
         str | None,
@@ -27,57 +51,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
             "(multi30k-test2016-en-de, trec-test). Not with --task."
         ),
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
-            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, of "
-            "calls bfcl-simple, bfcl-multiple, bfcl-parallel, bfcl-irrelevance, or a .jsonl or .csv file of your own; "
-            "several with commas.",
-            rich_help_panel="Tasks",
-        ),
-    ] = None,
-    shots: Annotated[
-        int | None, typer.Option(help="This many solved items stand before each.", rich_help_panel="Tasks")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Measure this many items.", rich_help_panel="Tasks")] = None,
-    pmi: Annotated[
-        bool,
-        typer.Option("--pmi", help="Compare choices also by what the question adds to them.", rich_help_panel="Tasks"),
-    ] = False,
-    beside: Annotated[
-        str | None, typer.Option(help="Another model: the difference, item by item.", rich_help_panel="Tasks")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep each item's scores in this folder; a run that was stopped goes on there.",
-            rich_help_panel="Tasks",
-        ),
-    ] = None,
-    trained_on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="A text that the model was trained on: which items it holds, and the figure of the others.",
-            rich_help_panel="Tasks",
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Ask for the classes of the text's records by this prompt (lmworks prompt search)."
-        ),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(help="At most about this many tokens of the text.")] = None,
-    figure: Annotated[
-        list[str] | None,
-        typer.Option(help="Of an encoder-decoder: bleu, chrf or rouge; may be repeated. bleu and chrf unless given."),
-    ] = None,
-    beams: Beams = None,
+    *,
+    of_tasks: TaskOptions,
+    of_text: TextOptions,
     compress: Compress = None,
     base: Base = None,
     json_: Json = False,
@@ -85,32 +61,26 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     """Measure a model on a text or on tasks. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or
     ROUGE of what it writes; of a classifier the share of classes that it tells; with --task the share of questions that
     are answered right, with n, interval and chance."""
+    from lmworks.basics.errors import ConfigError
+
+    if (text is None) == (not of_tasks.task):
+        raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
+    if text is None:
+        of_text.refuse("{} goes with a text; leave it out")
+        tasks_measured(model, of_tasks, compress, base, json_)
+    else:
+        of_tasks.refuse("{} goes with --task; leave it out")
+        _text_measured(model, text, of_text, compress, base, json_)
+
+
+def _text_measured(
+    model: str, text: str, how: TextOptions, compress: str | None, base: str | None, json_: bool
+) -> None:
+    """What the model is decides what is measured."""
     import sys
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-
-    if (text is None) == (not task):
-        raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
-    of_tasks: dict[str, object] = {"shots": shots, "limit": limit, "beside": beside, "out": out, "pmi": pmi or None}
-    of_tasks["trained-on"] = trained_on
-    of_texts: dict[str, object] = {
-        "prompt": prompt,
-        "window": window,
-        "tokens": tokens,
-        "figure": figure,
-        "beams": beams,
-    }
-    for name, value in (of_texts if task else of_tasks).items():
-        if value is not None:
-            raise ConfigError(f"--{name} goes with {'a text' if task else '--task'}; leave it out")
-    if task:
-        from lmworks.cli.task_tables import TaskRun, tasks_measured
-
-        names = [name.strip() for one in task for name in one.split(",") if name.strip()]
-        tasks_measured(TaskRun(model, names, shots or 0, limit, pmi, beside, out, compress, base, trained_on), json_)
-        return
-    assert text is not None
 
     progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies
@@ -123,23 +93,22 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
     with progress.shown():
         language_model = load(model, base=base, compress=compress)
-        if prompt is not None:
-            if given := [name for name in ("window", "tokens", "figure", "beams") if of_texts[name] is not None]:
-                raise ConfigError(f"--{given[0]} does not go with --prompt; leave one of them out")
+        if how.prompt is not None:
+            replace(how, prompt=None).refuse("{} does not go with --prompt; leave one of them out")
             language_model.must_converse()
-            _by_prompt(language_model, reading, model, prompt, json_)
+            _by_prompt(language_model, reading, model, how.prompt, json_)
             return
         writes = language_model.translates
         of_pairs = writes or classifies(language_model.config)
-        foreign: list[tuple[str, object]] = [("--window", window), ("--tokens", tokens)] if of_pairs else []
-        foreign += [] if writes else [("--figure", figure), ("--beams", beams)]
-        for name, value in foreign:
-            if value is not None:
+        foreign = {"--window", "--tokens"} if of_pairs else set[str]()
+        foreign |= set[str]() if writes else {"--figure", "--beams"}
+        for name in how.given():
+            if name in foreign:
                 raise ConfigError(f"{name} does not go with {model}, which is of another kind; leave it out")
         if of_pairs:
-            _of_pairs(language_model, reading, model, figure, beams, json_)
-            return
-        _of_text(language_model, reading, model, window, tokens, json_)
+            _of_pairs(language_model, reading, model, how.figure, how.beams, json_)
+        else:
+            _of_text(language_model, reading, model, how.window, how.tokens, json_)
 
 
 def _by_prompt(language_model: LanguageModel, reading: Reading, model: str, prompt: str, json_: bool) -> None:

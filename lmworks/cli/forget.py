@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def forget(
     from lmworks.jobs.forget import forget as run
 
     with progress.shown():
-        result = run(recipe, out, changes=set_ or [], say=lambda line: print(line, file=sys.stderr, flush=True))
+        result = run(recipe, out, changes=set_ or [], say=say)
     pictures = [result.folder / f"frontier{ending}" for ending in (".png", ".svg")]
     chart = frontier(result)
     for path in pictures:

@@ -3,22 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmworks.cli.embed import tell as tell_images
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.grounding.index import Index
-    from lmworks.grounding.self_test.outcome import Outcome
+    from lmworks.grounding.self_test.outcome import SelfTestOutcome
     from lmworks.text.sources import Skipped
 
 FEW = 5
 """Files that are named one by one where they were skipped for the same reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions(Options):
+    """How documents are indexed."""
+
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="The model whose vectors stand for chunks and questions, minilm unless given; a CLIP indexes images."
+        ),
+    ] = None
+    tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
+        ),
+    ] = None
+    prompts: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="QUERY PASSAGE",
+            help="What is put before a question and before a chunk ('query: ' 'passage: ' for E5); what the embedder's "
+            "folder says unless given.",
+        ),
+    ] = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The settings of an index that are given."""
+        given = {"embedder": self.embedder, "longest": self.tokens, "language": self.language}
+        given |= dict(zip(("query_prompt", "passage_prompt"), self.prompts or (), strict=False))
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTestOptions(Options):
+    """Whether the index is tested, and by what."""
+
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Ask it questions made from its own documents; it then searches by what is best."),
+    ] = False
+    questions: Annotated[int, typer.Option(min=1, help="How many, at most, with --test.")] = 200
+    seed: Annotated[int, typer.Option(help="Which questions, with --test.")] = 0
 
 
 @verb("Use documents", place=1)
@@ -36,33 +83,9 @@ def index(
             show_default=False,
         ),
     ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option(
-            help="The model whose vectors stand for chunks and questions, minilm unless given; a CLIP indexes images."
-        ),
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
-        ),
-    ] = None,
-    prompts: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            metavar="QUERY PASSAGE",
-            help="What is put before a question and before a chunk ('query: ' 'passage: ' for E5); what the embedder's "
-            "folder says unless given.",
-        ),
-    ] = None,
-    test: Annotated[
-        bool,
-        typer.Option("--test", help="Ask it questions made from its own documents; it then searches by what is best."),
-    ] = False,
-    questions: Annotated[int, typer.Option(min=1, help="How many, at most, with --test.")] = 200,
-    seed: Annotated[int, typer.Option(help="Which questions, with --test.")] = 0,
+    *,
+    settings: IndexOptions,
+    tested: SelfTestOptions,
     json_: Json = False,
 ) -> None:
     """Find passages in a folder of documents: index it, or take over what changed in it since; --test says how well."""
@@ -75,24 +98,30 @@ def index(
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
     target = out or str(Path("indexes") / Path(located(str(text))).stem)
     before = _vectors_of(target)
+    embedder = settings.embedder
     if before is not None or (embedder is not None and _reads_images(embedder)):
         embedder, text = embedder or (before or {})["model"], text or (before or {}).get("reference")
-        idle = {"--tokens": tokens, "--language": language, "--prompts": prompts, "--test": test or None}
-        if used := [name for name, value in idle.items() if value is not None]:
-            raise ConfigError(f"{', '.join(used)}: {embedder} reads images, which have no chunks; leave it out")
+        _refuse_chunks(settings, tested, embedder)
         if text is None:
             raise ConfigError(f"say which images to index: lmworks index FOLDER --embedder {embedder}")
         tell_images(text, target, embedder, json_)
         return
-    given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
-    given |= dict(zip(("query_prompt", "passage_prompt"), prompts or (), strict=False))
     with progress.shown():
-        made = _made(text, target, {name: value for name, value in given.items() if value is not None})
-        outcome = _tested(made, questions, seed) if test else None
+        made = _made(text, target, settings.chosen())
+        outcome = _tested(made, tested.questions, tested.seed) if tested.test else None
     if json_:
         as_json(_facts(made) | ({} if outcome is None else {"test": outcome.to_json()}))
     else:
         _tell(made, outcome)
+
+
+def _refuse_chunks(settings: IndexOptions, tested: SelfTestOptions, embedder: str) -> None:
+    """ConfigError for options that are about the chunks of texts."""
+    from lmworks.basics.errors import ConfigError
+
+    given = settings.given() | tested.given()
+    if used := [name for name in ("--tokens", "--language", "--prompts", "--test") if name in given]:
+        raise ConfigError(f"{', '.join(used)}: {embedder} reads images, which have no chunks; leave it out")
 
 
 def _vectors_of(target: str) -> dict[str, Any] | None:
@@ -136,7 +165,7 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
     return index
 
 
-def _tested(index: Index, questions: int, seed: int) -> Outcome:
+def _tested(index: Index, questions: int, seed: int) -> SelfTestOutcome:
     from lmworks.grounding.self_test.run import self_test  # imports torch, which a wrong path should not wait for
 
     return self_test(index, questions, seed)
@@ -155,7 +184,7 @@ def _facts(index: Index) -> dict[str, Any]:
     }
 
 
-def _tell(index: Index, outcome: Outcome | None) -> None:
+def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     changes = index.changes
     for line in _left_out(changes.skipped):
         typer.echo(f"skipped   {line}", err=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.cli.option_groups import Options
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -18,85 +20,113 @@ if TYPE_CHECKING:
 OUT = Path("lab-results")
 
 
-@verb("Find out more", place=1)
-def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
-    questions: Annotated[
-        list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Run every claim, one after another.")] = False,
+@dataclass(frozen=True, kw_only=True)
+class LabOptions(Options):
+    """Which claims, and what is done with them."""
+
+    all_: Annotated[bool, typer.Option("--all", help="Run every claim, one after another.")] = False
     scale: Annotated[
         str | None,
         typer.Option(
             help="quick (a minute or two, up to four on a slow core) or full (the handbook's figures). Unless given, "
             "quick is run, and --show shows full where it is stored."
         ),
-    ] = None,
+    ] = None
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."),
-    ] = None,
+    ] = None
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Judge once, after this many seeds (4; full: 4, 8 and 16).")
-    ] = None,
+    ] = None
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Begin no further look that would end later than this.")
-    ] = None,
-    pilot: Annotated[bool, typer.Option("--pilot", help="Take seeds that never count (1,000 and up).")] = False,
-    store: Annotated[bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for results and pictures.")] = OUT,
-    show: Annotated[bool, typer.Option("--show", help="Show the stored result and run nothing.")] = False,
+    ] = None
+    pilot: Annotated[bool, typer.Option("--pilot", help="Take seeds that never count (1,000 and up).")] = False
+    store: Annotated[bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")] = False
+    out: Annotated[Path, typer.Option(help="Folder for results and pictures.")] = OUT
+    show: Annotated[bool, typer.Option("--show", help="Show the stored result and run nothing.")] = False
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Judge the stored result again from its seeds and items.")
-    ] = False,
+    ] = False
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what was stopped; leave out what has a result like this.")
-    ] = False,
+    ] = False
     markdown: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="With --show: write a page of the handbook (docs/lab.md) and its pictures."),
-    ] = None,
+    ] = None
     export: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the claims' pages: plain HTML that needs no server and no network."),
+    ] = None
+    open_: Annotated[bool, typer.Option("--open", help="Open the claims' pages in the browser.")] = False
+
+    def agreed(self, asked: list[int], json_: bool) -> RunOptions:
+        """How the claims are run. ConfigError for options that do not go together."""
+        from lmworks.basics.errors import ConfigError
+        from lmworks.lab.run import RunOptions
+
+        how = RunOptions(self.set_ or [], self.resume, self.seeds, self.minutes, self.pilot)
+        flags = {"--show": self.show, "--recompute": self.recompute, "--store": self.store}
+        given = [*(one for one in how.written() if one.startswith("--")), *(name for name in flags if flags[name])]
+        if not asked and (given or self.scale):
+            raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
+        if how.changes and len(asked) > 1:
+            raise ConfigError("--set changes the parameters of one experiment; give one number")
+        if self.show or self.recompute:
+            way = "--show" if self.show else "--recompute"
+            idle = [one for one in given if one != way and (way, one) != ("--recompute", "--store")]
+            if idle:
+                raise ConfigError(
+                    f"{way} takes what is stored and runs nothing; leave out {' and '.join(idle)}, or {way}"
+                )
+        if self.store and self.pilot:
+            raise ConfigError("a pilot's seeds never count; leave out --store, or --pilot")
+        if self.markdown and (not self.show or json_):
+            raise ConfigError("--markdown writes a page of what is stored; give it with --show and without --json")
+        return how
+
+
+@verb("Find out more", place=1)
+def lab(
+    questions: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the claims' pages in the browser.")] = False,
+    *,
+    given: LabOptions,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What everybody says about language models, run on this machine and judged part by part."""
     from lmworks.basics.errors import ConfigError
     from lmworks.cli import findings
     from lmworks.lab import page, registry
-    from lmworks.lab.run import RunOptions
     from lmworks.lab.scale import require_scale
 
-    if all_ and questions:
+    if given.all_ and questions:
         raise ConfigError("--all takes every claim; leave out the numbers, or --all")
     known = registry.experiments()
-    asked = list(known) if all_ else list(dict.fromkeys(questions or []))
-    options = RunOptions(set_ or [], resume, seeds, minutes, pilot)
-    _agree(asked, scale, options, {"--show": show, "--recompute": recompute, "--store": store})
-    if markdown and (not show or json_):
-        raise ConfigError("--markdown writes a page of what is stored; give it with --show and without --json")
-    wanted = None if scale is None else require_scale(scale)
-    if export or open_:
-        given = {"--all": all_, "--scale": scale, "--show": show, "--recompute": recompute, "--store": store}
-        _pages(asked, [*options.written(), *(name for name, one in given.items() if one)], export, open_, out, json_)
+    asked, out = list(known) if given.all_ else list(dict.fromkeys(questions or [])), given.out
+    how = given.agreed(asked, json_)
+    wanted = None if given.scale is None else require_scale(given.scale)
+    if given.export or given.open_:
+        _pages(asked, given, how, json_)
     elif not asked:
         findings.list_all(out, json_)
-    elif markdown:
-        page.write(
-            findings.stored(asked, wanted, out, lenient=all_), {n: one.name for n, one in known.items()}, markdown
-        )
-        typer.echo(f"saved     {markdown}  {markdown.with_suffix('')}/", err=True)
-    elif show:
-        findings.show(findings.stored(asked, wanted, out, lenient=all_), json_)
-    elif recompute:
-        findings.show([findings.recomputed(one, wanted, out, store) for one in asked], json_)
+    elif given.show:
+        found = findings.stored(asked, wanted, out, lenient=given.all_)
+        if (file := given.markdown) is None:
+            findings.show(found, json_)
+        else:
+            page.write(found, {number: one.name for number, one in known.items()}, file)
+            typer.echo(f"saved     {file}  {file.with_suffix('')}/", err=True)
+    elif given.recompute:
+        findings.show([findings.recomputed(one, wanted, out, given.store) for one in asked], json_)
     else:
-        _run_each(asked, wanted or "quick", options, store, out, json_)
+        _run_each(asked, wanted or "quick", how, given.store, out, json_)
 
 
-def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool, out: Path, as_json: bool) -> None:
+def _pages(asked: list[int], given: LabOptions, how: RunOptions, as_json: bool) -> None:
     """Write the claims' pages and say where they are; those that are only opened lie in the cache."""
     import json
     import webbrowser
@@ -107,14 +137,16 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
     from lmworks.lab.site.benches import stories
     from lmworks.lab.site.export import export
 
-    if other or len(asked) > 1 or (asked and not opened):
+    no_page = ("--all", "--scale", "--show", "--recompute", "--store")
+    other = [*how.written(), *(name for name in given.given() if name in no_page)]
+    if other or len(asked) > 1 or (asked and not given.open_):
         raise ConfigError(
             f"--export and --open take every claim as it is stored; leave out {other[0] if other else 'the numbers'} "
             "(--open takes one number: the page to open)"
         )
-    place = folder or cache_folder("lab") / "site"
+    place = given.export or cache_folder("lab") / "site"
     absent = stories.missing(fetch=True)
-    sizes = export(place, [out, store.SHIPPED])
+    sizes = export(place, [given.out, store.SHIPPED])
     name = f"q{asked[0]:02d}.html" if asked else "index.html"
     if name not in sizes:
         raise ConfigError(f"there is no claim {asked[0]}; `lmworks lab --open` shows all that there are")
@@ -129,26 +161,8 @@ def _pages(asked: list[int], other: list[str], folder: Path | None, opened: bool
         if absent:
             typer.echo(f"note    the benches show stored examples: {absent}")
         typer.echo(f"next    open {front.as_uri()}, or put the folder on any web server")
-    if opened and not webbrowser.open(front.as_uri()):
+    if given.open_ and not webbrowser.open(front.as_uri()):
         raise ConfigError(f"no browser could be started here; open {front.as_uri()} yourself")
-
-
-def _agree(asked: list[int], scale: str | None, options: RunOptions, flags: dict[str, bool]) -> None:
-    """ConfigError for options that do not go together."""
-    from lmworks.basics.errors import ConfigError
-
-    given = [*(one for one in options.written() if one.startswith("--")), *(name for name in flags if flags[name])]
-    if not asked and (given or scale):
-        raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
-    if options.changes and len(asked) > 1:
-        raise ConfigError("--set changes the parameters of one experiment; give one number")
-    if flags["--show"] or flags["--recompute"]:
-        way = "--show" if flags["--show"] else "--recompute"
-        idle = [one for one in given if one != way and (way, one) != ("--recompute", "--store")]
-        if idle:
-            raise ConfigError(f"{way} takes what is stored and runs nothing; leave out {' and '.join(idle)}, or {way}")
-    if flags["--store"] and options.pilot:
-        raise ConfigError("a pilot's seeds never count; leave out --store, or --pilot")
 
 
 def _run_each(asked: list[int], scale: Scale, options: RunOptions, store: bool, out: Path, as_json: bool) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Json, as_json, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def merge(
             density=density,
             seed=seed,
             text=text,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
     if json_:
         measured = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from lmworks.cli.option_groups import parameter, taking
 
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
@@ -35,13 +37,8 @@ Beams = Annotated[int | None, typer.Option(help="Write this many answers side by
 
 def reads_text(run: Callable[..., None]) -> Callable[..., None]:
     """A verb's function with one option more: whether links in a folder of text may lead out of it."""
-    signature = inspect.signature(run, eval_str=True)
     option = typer.Option("--follow-links", help="Read links in a folder of text that lead out of it.")
-    more = inspect.Parameter(
-        "follow_links", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
-    )
 
-    @functools.wraps(run)
     def with_option(*, follow_links: bool = False, **given: Any) -> None:
         from lmworks.text.sources import FOLLOW_LINKS
 
@@ -49,11 +46,13 @@ def reads_text(run: Callable[..., None]) -> Callable[..., None]:
             os.environ[FOLLOW_LINKS] = "1"
         run(**given)
 
-    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
-    parameters = [*own, more]
-    with_option.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_option.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
-    return with_option
+    own = inspect.signature(run, eval_str=True).parameters.values()
+    return taking([*own, parameter("follow_links", Annotated[bool, option], False)], with_option, run)
+
+
+def say(line: str) -> None:
+    """Print a job's progress to standard error, where it does not mix with the result."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

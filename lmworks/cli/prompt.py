@@ -51,13 +51,13 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
     import sys
 
     from lmworks.basics import progress
-    from lmworks.evaluation.prompts.search import Space, labelled
+    from lmworks.evaluation.prompts.search import PromptSpace, labelled
     from lmworks.evaluation.prompts.search import search as run
     from lmworks.loading import load
     from lmworks.text.sources import read
 
     pairs = labelled(read(data).documents)
-    space = Space(
+    space = PromptSpace(
         words=[_words(one, {label for _, label in pairs}) for one in words or ()],
         shots=_numbers(shots),
         orders=orders,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lmworks.cli.filtering import filters
+from lmworks.cli.filtering import FilterOptions
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
 
 @verb("Use documents", place=2)
-@filters
 def search(
     index: Annotated[
         str,
@@ -30,8 +29,9 @@ def search(
         bool | None,
         typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
     ] = None,
-    where: Any = None,
     json_: Json = False,
+    *,
+    only: FilterOptions,
 ) -> None:
     """Show the passages of an index that fit a query best, with the place of each.
 
@@ -39,6 +39,7 @@ def search(
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
 
+    where = only.filter()
     if (Path(index) / "vectors.json").is_file():
         if keywords or vectors or rerank is not None or where is not None:
             raise ConfigError(f"{index} holds vectors alone; leave out --keywords, --vectors, --rerank and filters")

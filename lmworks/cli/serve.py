@@ -5,18 +5,88 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.documents import FromIndex, NoIndex, index_for
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Base, Compress
 from lmworks.cli.verb import verb
 
+if TYPE_CHECKING:
+    from socket import socket
+
+    from lmworks.serving.log import Log
+    from lmworks.serving.models import ServedModels
+    from lmworks.serving.opening import Opening
+    from lmworks.serving.settings import ServerLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferOptions(Options):
+    """What is served beside the models."""
+
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="An adapter beside the model that it was trained on; requests choose it by its name. May be repeated. "
+            "A directory alone is put on the model for all requests.",
+        ),
+    ] = None
+    name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None
+    embedder: Annotated[str | None, typer.Option(help="One more model, for /v1/embeddings, such as minilm.")] = None
+    idle: Annotated[
+        float, typer.Option(help="Of several models: seconds after which one that nobody uses is put away.", min=0)
+    ] = 300
+    memory: Annotated[
+        float | None,
+        typer.Option(help="Of several models: GB for all of them; 0.8 of what is free unless given.", min=0.01),
+    ] = None
+    index: FromIndex = None
+    no_index: NoIndex = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressOptions(Options):
+    """Where it listens, and to whom."""
+
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="The port; 0 for a free one.", min=0, max=65535)] = 8000
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="A key that clients must send; may be repeated. Or set LMWORKS_API_KEY.")
+    ] = None
+    without_key: Annotated[bool, typer.Option("--without-key", help="Listen beyond this machine without a key.")] = (
+        False
+    )
+
+    @property
+    def keys(self) -> list[str]:
+        """Those of the options, and those of the environment."""
+        return [*(self.api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions(Options):
+    """How much is answered at once, and for how long."""
+
+    seats: Annotated[int, typer.Option(help="Requests that are answered side by side.")] = 16
+    queue: Annotated[int, typer.Option(help="Requests that may wait; more are told to come again.")] = 100
+    seconds: Annotated[float, typer.Option(help="The longest that a request may take.")] = 600
+    grace: Annotated[float, typer.Option(help="Seconds that running requests have at the end.")] = 30
+
+    def limits(self) -> ServerLimits:
+        """As the server takes them."""
+        from lmworks.serving.settings import ServerLimits
+
+        return ServerLimits(seats=self.seats, queue=self.queue, seconds=self.seconds, grace_seconds=self.grace)
+
 
 @verb("Use it", place=3)
-def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
+def serve(
     models: Annotated[
         list[str],
         typer.Argument(
@@ -25,37 +95,10 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
             "request first names it.",
         ),
     ],
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=DIR",
-            help="An adapter beside the model that it was trained on; requests choose it by its name. May be repeated. "
-            "A directory alone is put on the model for all requests.",
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None,
-    embedder: Annotated[str | None, typer.Option(help="One more model, for /v1/embeddings, such as minilm.")] = None,
-    idle: Annotated[
-        float, typer.Option(help="Of several models: seconds after which one that nobody uses is put away.", min=0)
-    ] = 300,
-    memory: Annotated[
-        float | None,
-        typer.Option(help="Of several models: GB for all of them; 0.8 of what is free unless given.", min=0.01),
-    ] = None,
-    index: FromIndex = None,
-    no_index: NoIndex = False,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 for a free one.", min=0, max=65535)] = 8000,
-    api_key: Annotated[
-        list[str] | None, typer.Option(help="A key that clients must send; may be repeated. Or set LMWORKS_API_KEY.")
-    ] = None,
-    without_key: Annotated[
-        bool, typer.Option("--without-key", help="Listen beyond this machine without a key.")
-    ] = False,
-    seats: Annotated[int, typer.Option(help="Requests that are answered side by side.")] = 16,
-    queue: Annotated[int, typer.Option(help="Requests that may wait; more are told to come again.")] = 100,
-    seconds: Annotated[float, typer.Option(help="The longest that a request may take.")] = 600,
-    grace: Annotated[float, typer.Option(help="Seconds that running requests have at the end.")] = 30,
+    *,
+    offer: OfferOptions,
+    address: AddressOptions,
+    limits: LimitOptions,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may ask; may be repeated.")] = None,
     lookup: Annotated[
         bool,
@@ -74,49 +117,67 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     """Serve one or several models to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at
     http://HOST:PORT, the lab's claims at /lab, counts for Prometheus at /metrics."""
     must_be_installed()
-    from lmworks.serving.run import listening, must_be_safe, names_of, on_loopback, serve
-    from lmworks.serving.settings import ServerLimits
+    from lmworks.serving.run import listening, must_be_safe
 
-    keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
-    must_be_safe(host, keys, without_key)
-    limits = ServerLimits(seats=seats, queue=queue, seconds=seconds, grace_seconds=grace)
-    listener = listening(host, port)
+    must_be_safe(address.host, address.keys, address.without_key)
+    bounds = limits.limits()
+    listener = listening(address.host, address.port)
 
     from lmworks.basics import progress
 
     progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
-    from lmworks.serving.app import create_app
-    from lmworks.serving.lab import pages as lab
-    from lmworks.serving.lab.runs import Runs
     from lmworks.serving.log import Log
-    from lmworks.serving.opening import Opening, one, several
-    from lmworks.serving.page import mount
+    from lmworks.serving.opening import Opening
 
-    log, (on_model, adapters) = Log(text=log_text), adapters_of(adapter or ())
+    on_model, adapters = adapters_of(offer.adapter or ())
     opening = Opening(
         compress=compress,
-        embedder=embedder,
-        index_of=lambda source: index_for(source, index, no_index),
+        embedder=offer.embedder,
+        index_of=lambda source: index_for(source, offer.index, offer.no_index),
         lookup=Lookup() if lookup else None,
-        keys=keys,
-        limits=limits,
-        log=log,
+        keys=address.keys,
+        limits=bounds,
+        log=Log(text=log_text),
         adapters=adapters,
     )
     with progress.shown():
-        if len(models) == 1:
-            served = one(models[0], opening, name=name, adapter=on_model, base=base)
-        else:
-            must_be_unset({"--adapter without a name": on_model, "--name": name, "--base": base})
-            served = several(models, opening, memory=None if memory is None else 1e9 * memory, idle=idle)
+        served = _opened(models, opening, offer, on_model, base)
     progress.end_line()
+    _run(served, listener, address, opening.log, cors or (), lab_runs)
+
+
+def _opened(
+    models: list[str], opening: Opening, offer: OfferOptions, adapter: str | None, base: str | None
+) -> ServedModels:
+    """One model, loaded; several, each loaded when it is first asked for."""
+    from lmworks.serving.opening import one, several
+
+    if len(models) == 1:
+        return one(models[0], opening, name=offer.name, adapter=adapter, base=base)
+    must_be_unset({"--adapter without a name": adapter, "--name": offer.name, "--base": base})
+    memory = None if offer.memory is None else 1e9 * offer.memory
+    return several(models, opening, memory=memory, idle=offer.idle)
+
+
+def _run(
+    served: ServedModels, listener: socket, address: AddressOptions, log: Log, cors: Sequence[str], lab_runs: bool
+) -> None:
+    """The API, the page and the claims, until the server is stopped."""
+    from lmworks.serving.app import create_app
+    from lmworks.serving.lab import pages as lab
+    from lmworks.serving.lab.runs import ClaimRuns
+    from lmworks.serving.page import mount
+    from lmworks.serving.run import names_of, on_loopback, serve
+
+    host, keys = address.host, len(address.keys)
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}/v1"
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
-    log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
-    app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
-    runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
+    url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+    log.event("serving", model=served.title, address=url, keys=keys, index=documents)
+    app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log)
+    alone = on_loopback(host)
+    runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None
     pages = lab.mount(app, runs)
     threading.Thread(target=pages.file, args=("index.html",), daemon=True).start()  # so that nobody waits for it
     mount(app)
@@ -139,7 +200,7 @@ def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
         if one in alone:
             continue
         if not name or not folder or name in named:
-            why = "gives a name that another one has" if name in named else "is not NAME=DIR"
+            why = "gives a name that is already taken" if name in named else "is not NAME=DIR"
             raise ConfigError(f"--adapter {one} {why}; give each adapter a name of its own, such as notes=models/notes")
         named[name] = Path(folder)
     if len(alone) > 1 or (alone and named):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def sweep(
         from lmworks.jobs.sweeping.rate import find_rate_of
 
         with progress.shown():
-            curve = find_rate_of(recipe, set_ or [], say=_say)
+            curve = find_rate_of(recipe, set_ or [], say=say)
         as_json(curve.facts()) if json_ else _show_rates(curve, recipe)
         return
     if space is None or trials is None:
@@ -70,16 +69,12 @@ def sweep(
     from lmworks.jobs.sweeping.run import sweep as run
 
     with progress.shown():
-        result = run(recipe, space, trials, out, changes=set_ or [], storage=storage, seed=seed, prune=prune, say=_say)
+        result = run(recipe, space, trials, out, changes=set_ or [], storage=storage, seed=seed, prune=prune, say=say)
     pictures = _draw(result)
     if json_:
         as_json(result.facts() | {"pictures": [str(path) for path in pictures]})
     else:
         _show(result, pictures)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _draw(result: SweepResult) -> list[Path]:

@@ -6,53 +6,88 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import as_json, table
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
-    from lmworks.evaluation.tasks.asked import Asked
+    from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.contamination import Overlap
-    from lmworks.evaluation.tasks.declaration import Told
-    from lmworks.evaluation.tasks.measured import Comparison
+    from lmworks.evaluation.tasks.declaration import TaskFigure
+    from lmworks.evaluation.tasks.measured import TaskComparison
     from lmworks.evaluation.tasks.scores import ItemScores
 
 Items = dict[str, list["ItemScores"]]
+TASKS = "Tasks"
 VECTORS = (".txt", ".vec")
 """Files of word vectors, GloVe's or word2vec's, which stand in place of a model."""
 
 
-@dataclass(frozen=True)
-class TaskRun:
-    """What the options say."""
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions(Options):
+    """Which tasks are measured, and how."""
 
-    model: str
-    names: Sequence[str]
-    shots: int
-    limit: int | None
-    pmi: bool
-    beside: str | None
-    out: str | None
-    compress: str | None
-    base: str | None
-    trained_on: str | None
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
+            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, of "
+            "calls bfcl-simple, bfcl-multiple, bfcl-parallel, bfcl-irrelevance, or a .jsonl or .csv file of your own; "
+            "several with commas.",
+            rich_help_panel=TASKS,
+        ),
+    ] = None
+    shots: Annotated[
+        int | None, typer.Option(help="This many solved items stand before each.", rich_help_panel=TASKS)
+    ] = None
+    limit: Annotated[int | None, typer.Option(help="Measure this many items.", rich_help_panel=TASKS)] = None
+    pmi: Annotated[
+        bool,
+        typer.Option("--pmi", help="Compare choices also by what the question adds to them.", rich_help_panel=TASKS),
+    ] = False
+    beside: Annotated[
+        str | None, typer.Option(help="Another model: the difference, item by item.", rich_help_panel=TASKS)
+    ] = None
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep each item's scores in this folder; a run that was stopped goes on there.",
+            rich_help_panel=TASKS,
+        ),
+    ] = None
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A text that the model was trained on: which items it holds, and the figure of the others.",
+            rich_help_panel=TASKS,
+        ),
+    ] = None
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks."""
+        return [name.strip() for one in self.task or () for name in one.split(",") if name.strip()]
 
 
-def tasks_measured(said: TaskRun, json_: bool) -> None:
-    """Measure a model, and another one beside it where one is named, on tasks."""
+def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: str | None, json_: bool) -> None:
+    """Measure a model on tasks, and beside it a second model if one is named."""
     from lmworks.basics import progress
     from lmworks.evaluation.tasks.measured import compared, differences, figures
     from lmworks.evaluation.tasks.run import asked_of, keep
 
-    asked = asked_of(said.names, said.shots, said.limit, said.pmi)
+    asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi)
     for one in asked:
         if one.task.share:
             print(_power(one), file=sys.stderr)
     with progress.shown():
-        found = _items(said.model, asked, said.out, said.compress, said.base)
+        found = _items(model, asked, said.out, compress, base)
         beside = None if said.out is None else str(Path(said.out) / "beside")
-        other = None if said.beside is None else _items(said.beside, asked, beside, said.compress)
+        other = None if said.beside is None else _items(said.beside, asked, beside, compress)
     every = {one.what: figures(one.task, found[one.what], one.what) for one in asked}
     held = {} if said.trained_on is None else _held(said.trained_on, asked)
     shares = None if other is None else compared({one.what: one.task for one in asked if one.task.share}, found, other)
@@ -65,7 +100,7 @@ def tasks_measured(said: TaskRun, json_: bool) -> None:
         path = keep(said.out, [one.measurement for told in every.values() for one in told])
         print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
-        as_json(_facts(said, asked, every, found) | _told(said, shares, further) | _told_held(held))
+        as_json(_facts(model, said, asked, every, found) | _told(said, shares, further) | _told_held(held))
         return
     table(*_figures(asked, every))
     for one in asked:
@@ -77,12 +112,12 @@ def tasks_measured(said: TaskRun, json_: bool) -> None:
     if shares is not None:
         print()
         table(
-            [f"{said.beside} minus {said.model}", "", "right alone", "McNemar", "Holm"],
+            [f"{said.beside} minus {model}", "", "right alone", "McNemar", "Holm"],
             [*map(_difference, shares), *([one.name, str(one), "", "", ""] for one in further)],
         )
 
 
-def _power(asked: Asked) -> str:
+def _power(asked: AskedTask) -> str:
     from lmworks.evaluation.statistics import DISAGREE, smallest_difference
 
     n = len(asked.items)
@@ -98,7 +133,9 @@ def _power(asked: Asked) -> str:
     )
 
 
-def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | None, base: str | None = None) -> Items:
+def _items(
+    model: str, asked: Sequence[AskedTask], out: str | None, compress: str | None, base: str | None = None
+) -> Items:
     from lmworks.evaluation.tasks.run import run
     from lmworks.generation.continuations import Reading
     from lmworks.loading import load
@@ -115,7 +152,7 @@ def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | 
     return found
 
 
-def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
+def _held(text: str, asked: Sequence[AskedTask]) -> dict[str, list[Overlap]]:
     from lmworks.evaluation.tasks.contamination import overlaps
     from lmworks.text.sources import read
 
@@ -123,7 +160,7 @@ def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
     return {one.what: overlaps(one.items, documents) for one in asked}
 
 
-def _held_rows(asked: Sequence[Asked], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
+def _held_rows(asked: Sequence[AskedTask], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
     """Of each task the items that the training text holds, and the figure of the others."""
     from lmworks.evaluation.tasks.measured import measured
 
@@ -144,7 +181,7 @@ def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
     return {"overlaps": told} if held else {}
 
 
-def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list[str], list[list[str]]]:
+def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> tuple[list[str], list[list[str]]]:
     """A row a figure; what is ideal where something else than 1 is."""
     from lmworks.evaluation.tasks.declaration import SCORINGS
 
@@ -156,7 +193,7 @@ def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list
             measured = one.measurement
             by = measured.name.removeprefix(f"{task.what}, ")
             low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
-            # Guessing has no bias either: what could be guessing is told as what it is.
+            # Guessing has no bias either, so a figure that could be a guess is shown as one.
             balanced = measured.interval and measured.at_chance and measured.chance == measured.ideal
             seen = "no bias seen" if balanced else measured.remark
             remarks = [text for text in (seen, one.remark) if text]
@@ -174,16 +211,18 @@ def _figures(asked: Sequence[Asked], every: dict[str, list[Told]]) -> tuple[list
     return ["task", "compared by", "n", "figure", "chance", *(["ideal"] if balance else []), ""], rows
 
 
-def _difference(one: Comparison) -> list[str]:
+def _difference(one: TaskComparison) -> list[str]:
     alone = f"{one.second_alone:,} to {one.first_alone:,}"
     return [one.difference.name, str(one.difference), alone, f"p {one.probability:.2g}", f"p {one.adjusted:.2g}"]
 
 
-def _facts(said: TaskRun, asked: Sequence[Asked], every: dict[str, list[Told]], found: Items) -> dict[str, Any]:
+def _facts(
+    model: str, said: TaskOptions, asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]], found: Items
+) -> dict[str, Any]:
     from lmworks.evaluation.tasks.measured import ties
 
     return {
-        "model": said.model,
+        "model": model,
         "measurements": [one.measurement.to_json() for told in every.values() for one in told],
         "tasks": {
             one.what: {
@@ -200,7 +239,7 @@ def _facts(said: TaskRun, asked: Sequence[Asked], every: dict[str, list[Told]], 
     }
 
 
-def _told(said: TaskRun, shares: list[Comparison] | None, further: list[Measurement]) -> dict[str, Any]:
+def _told(said: TaskOptions, shares: list[TaskComparison] | None, further: list[Measurement]) -> dict[str, Any]:
     if shares is None:
         return {}
     told = [

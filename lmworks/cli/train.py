@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def train(
             out,
             changes=set_ or [],
             resume=resume,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
     if not speaks():
         return
@@ -93,7 +92,7 @@ def _of_images(
             out,
             changes=changes,
             resume=resume,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
     if json_:
         as_json({"folder": str(result.folder), **result.facts})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from lmworks.cli.build import as_facts, show
-from lmworks.cli.options import Changes, Json, Model, Resume, as_json, reads_text
+from lmworks.cli.build import show_examples, show_result
+from lmworks.cli.options import Changes, Json, Model, Resume, reads_text, say
 from lmworks.cli.verb import verb
 
 
@@ -43,17 +42,13 @@ def tune(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
 ) -> None:
     """Train a model on data of your own by any method, and measure what it gained and what it lost."""
     from lmworks.basics import progress
-    from lmworks.basics.terminal import printable
     from lmworks.jobs.recipe import Recipe
 
     if preview:
         from lmworks.jobs.tune import preview as examples
 
         found = examples(model, data, preview)
-        if json_:
-            as_json(found)
-        else:
-            typer.echo("\n\n".join(printable(one) for one in found))
+        show_examples(found, json_)
         return
     changes = [*(set_ or []), *([] if private is None else [f"private.epsilon={private}"])]
     fixed = [f"method={method}", f"retain={retain}", "grounding.index=false"]
@@ -71,9 +66,6 @@ def tune(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
             recipe=recipe,
             changes=changes,
             resume=resume,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
-    if json_:
-        as_json(as_facts(result))
-    else:
-        show(result)
+    show_result(result, json_)

@@ -4,6 +4,7 @@
     def generate(model: Model, ...) -> None:
         "Continue a text with a model. ..."
 
+Its parameters are its arguments and options; a parameter may also be a group of them (option_groups.py).
 `lmworks --help` shows the first sentence under the heading. A command is built only when it is asked for.
 """
 
@@ -17,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lmworks.basics.declared import declared
+from lmworks.cli.option_groups import with_options
 
 HEADINGS = ("Make a model", "Use it", "Measure it", "Find out more")
 """What people want to do, in the order of `lmworks --help`; a heading that is not among them comes last."""
@@ -44,10 +46,8 @@ class Verb:
         if isinstance(self.run, typer.Typer):
             made = typer.main.get_group(self.run)
         else:
-            from lmworks.cli.answer_options import with_answer_options
-
             alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            alone.command(self.name, cls=GroupedCommand)(with_answer_options(self.run))
+            alone.command(self.name, cls=GroupedCommand)(with_options(self.run))
             made = typer.main.get_command(alone)  # type: ignore[assignment]
         made.name = self.name
         return made

@@ -60,8 +60,8 @@ def moved_on(
     """Mean KL from the base to the model on documents, in bits per token that counts (of a conversation what the
     assistant says), over up to `tokens` tokens; the interval is over pieces of a segment's length.
 
-    Inside `base()` the network that it gives is the base: another one, or the model's own with its adapters off. Both
-    run in PyTorch. DataError where nothing counts.
+    Inside `base()`, the network that it yields is the base: a separate network, or the model's own with its adapters
+    off. Both run in PyTorch. DataError where nothing counts.
     """
     window = min(SEGMENT, model.longest)
     pieces = [

@@ -60,7 +60,7 @@ def _earlier(tasks: Scores) -> Scores:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedText:
     """A text under a model: its score is the sum of `above` over the sum of `below`, the items' order always the
     same."""
 
@@ -69,10 +69,10 @@ class Counted:
     document: Float[np.ndarray, " items"]
     """The number of the document that each item is from."""
 
-    def chosen(self, other: Counted, documents: set[int]) -> Counted:
+    def chosen(self, other: CountedText, documents: set[int]) -> CountedText:
         """This one, with the other's figures for some documents."""
         theirs = np.isin(self.document, sorted(documents))
-        return Counted(np.where(theirs, other.above, self.above), self.below, self.document)
+        return CountedText(np.where(theirs, other.above, self.above), self.below, self.document)
 
 
 class Resampled:
@@ -86,7 +86,7 @@ class Resampled:
         }
         """By text, how often each item counts in each sample; in sample 0 once."""
 
-    def scores(self, name: str, counted: Counted) -> Float[np.ndarray, " samples"]:
+    def scores(self, name: str, counted: CountedText) -> Float[np.ndarray, " samples"]:
         """One score a sample."""
         weights = self.weights[name]
         return np.asarray((weights @ counted.above) / (weights @ counted.below))

@@ -29,7 +29,7 @@ LEAST = 30
 
 @dataclass(frozen=True)
 class Probed:
-    """What is told after a layer; layer 0 is the embedding."""
+    """What a probe reads after a layer; layer 0 is the embedding."""
 
     layer: int
     units: tuple[int, ...]

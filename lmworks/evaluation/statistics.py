@@ -178,9 +178,9 @@ def _by_clusters(value: float, pulls: Sequence[float]) -> Estimate:
 def within(estimate: Estimate, bounds: tuple[float, float], count: int) -> Estimate:
     """A mean of values that lie within `bounds`, its interval cut there.
 
-    Where `count` independent values were all the same, no spread was seen, which is not that there is none: the
-    interval then says what so many could hide, if a share of the others lay at a bound. The share is the upper end of
-    Wilson's interval for none of `count`, Z^2 / (count + Z^2).
+    If `count` independent values were all the same, no spread was seen, which does not mean that there is none: the
+    interval then covers what that many values could hide if a share of the others lay at a bound. The share is the
+    upper end of Wilson's interval for none of `count`, Z^2 / (count + Z^2).
     """
     value, interval = estimate
     if interval is None:

@@ -38,7 +38,7 @@ class Citation:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GroundedAnswer:
     """An answer from documents, or a refusal."""
 
     text: str
@@ -62,7 +62,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Reading:
+class BestSpan:
     """What a reader takes from one text: the span that answers best, and whether the text answers at all."""
 
     start: int
@@ -78,5 +78,5 @@ class Reading:
 class Reader(Protocol):
     """What reads an answer out of texts."""
 
-    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A reading for each text."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL, Answer, Citation, Reader, Way
+from lmworks.grounding.answer import REFUSAL, Citation, GroundedAnswer, Reader, Way
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -107,18 +107,18 @@ class Asked:
         """Whether the gate lets it be answered."""
         return bool(self.evidence) and self.gate.passes(self.features)
 
-    def refused(self, reason: str, prompt: str = "") -> Answer:
+    def refused(self, reason: str, prompt: str = "") -> GroundedAnswer:
         """No answer."""
         nearest = self.evidence[0].citation(1) if self.evidence else None
         return self._told(REFUSAL, True, reason=reason, nearest=nearest, prompt=prompt)
 
-    def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> Answer:
+    def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> GroundedAnswer:
         """An answer."""
         return self._told(text, False, citations=tuple(citations), prompt=prompt)
 
-    def _told(self, text: str, refused: bool, **given: Any) -> Answer:
+    def _told(self, text: str, refused: bool, **given: Any) -> GroundedAnswer:
         given |= {"threshold": self.gate.threshold, "false_refusals": self.gate.false_refusals}
-        return Answer(text, refused, self.confidence, passages=self.passages, **given)
+        return GroundedAnswer(text, refused, self.confidence, passages=self.passages, **given)
 
 
 def ask(
@@ -133,7 +133,7 @@ def ask(
     only_context: bool = False,
     reader: Reader | None = None,
     facts: Facts | None = None,
-) -> Answer:
+) -> GroundedAnswer:
     """What the documents of an index say to a question.
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
@@ -216,7 +216,7 @@ def _why(asked: Asked) -> str:
     return "the nearest passages are about this, but none seems to answer the question"
 
 
-def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
+def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
     whole = best.defines or (in_english(asked.question, asked.language) and asks_for_a_sentence(asked.question))
@@ -255,7 +255,7 @@ def _folded(evidence: Sequence[Evidence]) -> list[Evidence]:
     return list(known.values())
 
 
-def chosen(asked: Asked, model: LanguageModel) -> Answer:
+def chosen(asked: Asked, model: LanguageModel) -> GroundedAnswer:
     """The model's choice among the sentences of the evidence: a number, as its grammar allows nothing else."""
     offered = _folded(asked.evidence)[:CHOSEN_FROM]
     messages, ids, count = prompting.fitting(
@@ -270,7 +270,7 @@ def chosen(asked: Asked, model: LanguageModel) -> Answer:
     return asked.answered(answer.text, answer.citations, prompt)
 
 
-def written(asked: Asked, model: LanguageModel) -> Answer:
+def written(asked: Asked, model: LanguageModel) -> GroundedAnswer:
     """What the model writes, sentence by sentence, where a sentence of the passages supports it."""
     passages = [one.passage for one in asked.evidence]
     messages, ids, count = prompting.fitting(

@@ -3,7 +3,7 @@
     index, remark = index_beside(Path("models/notes"))
 
 The two travel together. `lmworks.json` names the index by its hash, so that a directory that was copied without it, or
-with another one, says so.
+with a different index, says so.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ def index_beside(model: Path | None) -> tuple[Index | None, str]:
         missing = f"{model} was built with an index that is not in it (left behind when it was copied?); copy {folder} "
         return None, missing + f"too, or make it again: lmworks index FOLDER --out {folder}" if named else ""
     index = open_index(folder)
-    changed = f"{folder} is not as it was when the model was built: it was updated since, or is another one"
+    changed = f"{folder} is not as it was when the model was built: it was updated since, or is a different index"
     return index, changed if named and index.digest != named else ""

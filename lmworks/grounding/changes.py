@@ -51,7 +51,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundChanges:
     """Changes, and what an index needs to follow them."""
 
     changes: Changes
@@ -62,7 +62,7 @@ class Found:
     """Of the files that may have to be read."""
 
 
-def changes_of(reference: str, known: Mapping[str, State]) -> Found:
+def changes_of(reference: str, known: Mapping[str, State]) -> FoundChanges:
     """Compare the files of a reference with those that an index knows; only files that differ are read.
 
     A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too.
@@ -81,7 +81,7 @@ def changes_of(reference: str, known: Mapping[str, State]) -> Found:
     changes.deleted.extend(name for name in known if name not in there)
     differ = {name: one for name, one in there.items() if name not in known or known[name][:2] != one[1:]}
     files = (read for name, one in differ.items() for read in _read(name, *one, known.get(name), changes))
-    return Found(changes, files, sum(size for _, size, _ in differ.values()))
+    return FoundChanges(changes, files, sum(size for _, size, _ in differ.values()))
 
 
 def _read(name: str, path: Path, size: int, changed: int, before: State | None, changes: Changes) -> Iterator[Read]:
@@ -112,7 +112,7 @@ def _of_an_index(path: Path, folder: Path) -> bool:
     return path.name in PARTS and path.parent != folder and all((path.parent / part).exists() for part in PARTS)
 
 
-def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
+def _whole_reference(reference: str, known: Mapping[str, State]) -> FoundChanges:
     """A file or a named text, whose documents are its files; each has the file's date."""
     reading = read(reference, look_up=True)
     date = max(date for _, _, date in listing(reference))
@@ -126,7 +126,7 @@ def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
         Read((name, len(one.text), date, states[name]), [one] if name in differ else [], name in gone, len(one.text))
         for name, one in now.items()
     )
-    return Found(changes, files, sum(len(now[name].text) for name in differ))
+    return FoundChanges(changes, files, sum(len(now[name].text) for name in differ))
 
 
 def _state(document: Document) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from lmworks.grounding.answer import Citation, Reader, Reading
+from lmworks.grounding.answer import BestSpan, Citation, Reader
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.words import negated
 from lmworks.text.sentences import sentence_spans
@@ -60,7 +60,7 @@ class Evidence:
     """What one passage says to the question."""
 
     passage: Passage
-    reading: Reading
+    reading: BestSpan
     """Its places are in the passage's text."""
     sentence: Span
     """The sentence that holds the answer, in the passage's text."""
@@ -161,7 +161,7 @@ def read_passages(
         else:
             start, end, explicit = defined
             score = reading.score + (DEFINES if explicit else STANDS_OVER)
-            sure = Reading(start, end, score, max(reading.answerable, DEFINED))
+            sure = BestSpan(start, end, score, max(reading.answerable, DEFINED))
             found.append(Evidence(one, sure, (start, end), share, defines=True))
     return sorted(found, key=lambda one: -one.rank)
 
@@ -176,7 +176,7 @@ def distinct(passages: Iterable[Passage]) -> Iterator[Passage]:
             yield one
 
 
-def _trimmed(text: str, reading: Reading) -> Reading:
+def _trimmed(text: str, reading: BestSpan) -> BestSpan:
     """A reading within the text and without white space around it; the whole text where it holds nothing."""
     start, end = max(0, reading.start), max(0, min(len(text), reading.end))
     piece = text[start:end]
@@ -186,7 +186,7 @@ def _trimmed(text: str, reading: Reading) -> Reading:
     return replace(reading, start=start, end=end)
 
 
-def _around(text: str, reading: Reading) -> Span:
+def _around(text: str, reading: BestSpan) -> Span:
     """The sentences that a reading lies in."""
     touched = [(start, end) for start, end in units(text) if start < reading.end and reading.start < end]
     return (min(reading.start, touched[0][0]), max(reading.end, touched[-1][1])) if touched else (0, len(text))

@@ -24,7 +24,7 @@ from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
-from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.indexing import Indexer, languages_in
@@ -33,7 +33,7 @@ from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
 from lmworks.grounding.postings import Counts
 from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
-from lmworks.grounding.storage import Reading, Storage, make_again
+from lmworks.grounding.storage import Snapshot, Storage, make_again
 from lmworks.grounding.terms import check_language, query_terms
 from lmworks.text.sources import Skipped
 
@@ -200,7 +200,7 @@ class Index:
             found = best_first(replace(one, score=best[one.chunk]) for one in reading.passages(list(best)))[:wanted]
         return reranked(query, found, reranker())[:k] if rerank and found else found
 
-    def _counted(self, reading: Reading) -> Counts:
+    def _counted(self, reading: Snapshot) -> Counts:
         """Counts of all chunks, read again when the index has changed; an update gives it a new state."""
         state = reading.settings().get("state")
         held = self._counts
@@ -210,7 +210,7 @@ class Index:
         return held[1]
 
     def _scores(
-        self, reading: Reading, query: str, vector: NDArray[np.float32] | None, by: By, counts: Counts
+        self, reading: Snapshot, query: str, vector: NDArray[np.float32] | None, by: By, counts: Counts
     ) -> NDArray[np.float64]:
         """A score for each chunk that is there; by keywords alone, the query needs no vector."""
         keywords = vectors = np.zeros(0)
@@ -245,7 +245,7 @@ class Index:
 
     def ask(
         self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
-    ) -> Answer:
+    ) -> GroundedAnswer:
         """What the documents say to a question, with verbatim citations, or a refusal; `choices` as `asking.ask`'s."""
         from lmworks.grounding.asking import ask
 
@@ -291,12 +291,12 @@ class Index:
 
 
 def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel:
-    """The embedder, which puts these before what it is told to be a query or a passage, and nothing before the rest."""
+    """The embedder, with these prompts put before queries and passages, and nothing before other texts."""
     embedder.pooling = embedder.pooling.but(prompts=prompts, default_prompt=None)
     return embedder
 
 
-def _tested(reading: Reading) -> dict[str, Any]:
+def _tested(reading: Snapshot) -> dict[str, Any]:
     return dict(json.loads(reading.settings().get("tested", "{}")))
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lmworks.basics import progress
 from lmworks.grounding import postings
-from lmworks.grounding.changes import FileState, Found, Read
+from lmworks.grounding.changes import FileState, FoundChanges, Read
 from lmworks.grounding.chunks import Chunk, chunks_of
-from lmworks.grounding.storage import Reading, Writing
+from lmworks.grounding.storage import Snapshot, Transaction
 from lmworks.grounding.terms import languages_of, terms
 from lmworks.text.document import Document
 
@@ -43,7 +43,7 @@ class Indexer:
     language: str
     """Whose stems words are cut to; "auto" for each document's own."""
 
-    def take_over(self, found: Found, writing: Writing, keep: bool = False) -> None:
+    def take_over(self, found: FoundChanges, writing: Transaction, keep: bool = False) -> None:
         """Take out what was deleted or changed, and put in what was changed or added.
 
         While an index is made, `keep` what is done from time to time: the next one goes on from there.
@@ -76,13 +76,13 @@ class Indexer:
             batch.files.extend(without_text)
             write()
 
-    def _remove(self, file: str, batch: _Batch, languages: Counter[str], writing: Writing) -> None:
+    def _remove(self, file: str, batch: _Batch, languages: Counter[str], writing: Transaction) -> None:
         gone = writing.chunks_of(file)
         languages.subtract(language for language, _ in gone.values())
         batch.gone.update({number: _terms(chunk, language) for number, (language, chunk) in gone.items()})
         writing.remove(file)
 
-    def _enter(self, file: Read, writing: Writing) -> list[_New]:
+    def _enter(self, file: Read, writing: Transaction) -> list[_New]:
         """Keep the documents of a file; the chunks that are to be added."""
         # A NUL ends a text in SQL.
         sound = [
@@ -110,7 +110,7 @@ class Indexer:
         chunks: Sequence[_New],
         gone: Mapping[int, Sequence[str]],
         free: Iterator[int],
-        writing: Writing,
+        writing: Transaction,
         advance: progress.Advance,
     ) -> None:
         if not chunks and not gone:
@@ -156,7 +156,7 @@ class _Batch:
     """Terms of chunks that were taken out, by number."""
 
 
-def languages_in(index: Reading) -> Counter[str]:
+def languages_in(index: Snapshot) -> Counter[str]:
     """How many chunks there are of each language."""
     return Counter(json.loads(index.settings().get(LANGUAGES, "{}")))
 
@@ -166,7 +166,7 @@ def _terms(chunk: Chunk, language: str) -> list[str]:
     return terms(chunk.whole, language) or [""]
 
 
-def _free(index: Reading) -> Iterator[int]:
+def _free(index: Snapshot) -> Iterator[int]:
     """Numbers for new chunks: those that are free at this moment, then new ones."""
     lengths = postings.lengths_of(index)  # now, and not at the first `next`
     return itertools.chain(map(int, np.flatnonzero(lengths == 0)), itertools.count(len(lengths)))

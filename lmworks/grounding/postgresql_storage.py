@@ -29,7 +29,7 @@ from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import packed
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.storage import Key, Reading, Writing
+from lmworks.grounding.storage import Key, Snapshot, Transaction
 from lmworks.text.document import Document
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -85,19 +85,19 @@ class PostgresqlStorage:
             return None not in tables.fetchone()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[Snapshot]:
         """As `Storage.reading`."""
         with self._transaction("cannot be read", "ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield _Tables(connection)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self) -> Iterator[Transaction]:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         with self._alone("the update failed; the index is as it was before") as connection:
             yield _Tables(connection)
 
     @contextlib.contextmanager
-    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+    def making(self, settings: Mapping[str, str]) -> Iterator[Transaction]:
         """As `Storage.making`, all in one transaction: one that is not ended leaves nothing. DataError for a server
         without pgvector or a schema of something else."""
         errors = require("psycopg", "scale").errors

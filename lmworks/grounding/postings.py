@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.grounding.loops import add_term
-from lmworks.grounding.storage import Key, Reading, Writing
+from lmworks.grounding.storage import Key, Snapshot, Transaction
 
 SEGMENT = 8192
 """Chunks of a segment: an update rewrites a term's part of one, and a query reads a term's parts of all."""
 K1, B = 1.5, 0.75
 MOST = 65_535
-"""The highest count of a term in a chunk that is told from higher ones."""
+"""The highest count of a term in a chunk; higher ones are kept as this."""
 ROW = np.dtype([("chunk", "<u2"), ("count", "<u2")])
 _EMPTY = bytes(4 * SEGMENT)
 """Lengths of a segment that no chunk is in."""
@@ -44,7 +44,7 @@ class Counts(NamedTuple):
     """Terms of a chunk, on average."""
 
 
-def change(index: Writing, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
+def change(index: Transaction, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
     """Take out the terms of removed chunks and put in those of added ones."""
     new, old = _rows(added), _rows(removed)
     keys = sorted(new.keys() | old.keys())
@@ -86,7 +86,7 @@ def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
     return dict(zip(keys, np.split(rows, starts[1:]), strict=True))
 
 
-def _set_lengths(index: Writing, sizes: Mapping[int, int]) -> None:
+def _set_lengths(index: Transaction, sizes: Mapping[int, int]) -> None:
     """Terms of each chunk; 0 for one that is no more."""
     by_segment: dict[int, dict[int, int]] = {}
     for chunk, size in sizes.items():
@@ -99,14 +99,14 @@ def _set_lengths(index: Writing, sizes: Mapping[int, int]) -> None:
     index.set_lengths(changed)
 
 
-def lengths_of(index: Reading) -> NDArray[np.uint32]:
+def lengths_of(index: Snapshot) -> NDArray[np.uint32]:
     """How many terms each chunk has, by its number; 0 for numbers that are free."""
     rows = index.lengths()
     last = max(rows, default=-1)
     return np.frombuffer(b"".join(rows.get(at, _EMPTY) for at in range(last + 1)), "<u4")
 
 
-def counts_of(index: Reading) -> Counts:
+def counts_of(index: Snapshot) -> Counts:
     """Counts of an index as it is at this moment."""
     lengths = lengths_of(index)
     there = np.flatnonzero(lengths)
@@ -120,12 +120,12 @@ def counts_of(index: Reading) -> Counts:
     )
 
 
-def holding(index: Reading, term: str) -> int:
+def holding(index: Snapshot, term: str) -> int:
     """How many chunks hold a term."""
     return sum(len(rows) // ROW.itemsize for _, rows in index.postings(term))
 
 
-def score_of(index: Reading, terms: Iterable[str], held: Sequence[str], counts: Counts) -> float:
+def score_of(index: Snapshot, terms: Iterable[str], held: Sequence[str], counts: Counts) -> float:
     """BM25 of a text, given by its terms `held`, that the index does not hold: as `scores` has it for those it does."""
     norm, occurring, total = K1 * (1 - B + B * len(held) / counts.mean), Counter(held), 0.0
     for term, weight in sorted(Counter(terms).items()):
@@ -134,7 +134,7 @@ def score_of(index: Reading, terms: Iterable[str], held: Sequence[str], counts: 
     return total
 
 
-def scores(index: Reading, terms: Iterable[str], counts: Counts) -> NDArray[np.float64]:
+def scores(index: Snapshot, terms: Iterable[str], counts: Counts) -> NDArray[np.float64]:
     """BM25 of every chunk number, 0 for chunks that hold none of the terms. A term that is asked for twice counts
     twice."""
     total = np.zeros(len(counts.norms))

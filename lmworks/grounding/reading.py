@@ -12,7 +12,7 @@ from typing import Protocol
 
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
-from lmworks.grounding.answer import Reader, Reading
+from lmworks.grounding.answer import BestSpan, Reader
 from lmworks.grounding.evidence import units
 from lmworks.grounding.heads import reader
 from lmworks.grounding.terms import language_of_question
@@ -58,13 +58,13 @@ class NearestSentence:
     def __init__(self, embedder: LanguageModel, language: str) -> None:
         self.embedder, self.language = embedder, language
 
-    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A whole sentence of each text; of an empty one, nothing."""
         spans = [units(text) for text in texts]
         sentences = [text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own]
         scores = iter(self._scores(question, sentences))
         best = [max(((next(scores), *one) for one in own), default=(-1.0, 0, 0)) for own in spans]
-        return [Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
+        return [BestSpan(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
 
     def _scores(self, question: str, sentences: Sequence[str]) -> list[float]:
         """The cosine of each sentence with the question, and the share of the question's words that it holds; more

@@ -24,7 +24,7 @@ from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import Matrix, packed
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.storage import Key, Reading, Writing, make_again
+from lmworks.grounding.storage import Key, Snapshot, Transaction, make_again
 from lmworks.text.document import Document
 
 PATIENCE = 5.0
@@ -66,7 +66,7 @@ class SqliteStorage:
         return (self.folder / "index.sqlite").is_file()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[Snapshot]:
         """As `Storage.reading`."""
         try:
             with contextlib.closing(self._connection(timeout=30)) as connection:
@@ -79,7 +79,7 @@ class SqliteStorage:
             raise DataError(f"{self.folder}/index.sqlite cannot be read ({error}); {make_again(self.place)}") from error
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self) -> Iterator[Transaction]:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         try:
             with contextlib.closing(self._connection(timeout=PATIENCE)) as connection:  # without a commit: as it was
@@ -94,7 +94,7 @@ class SqliteStorage:
             raise DataError(f"{self.folder}: {_why(error)}; the index is as it was before") from error
 
     @contextlib.contextmanager
-    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+    def making(self, settings: Mapping[str, str]) -> Iterator[Transaction]:
         """As `Storage.making`. ConfigError where the folder holds other files, which would be lost."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ConfigError(f"{self.folder} holds other files; give an empty folder, or a new one, for the index")

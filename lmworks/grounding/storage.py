@@ -23,7 +23,7 @@ Key = tuple[str, int]
 """A term, and the segment of chunks that a row of its postings is about."""
 
 
-class Reading(Protocol):
+class Snapshot(Protocol):
     """An index as it is at one moment."""
 
     def settings(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class Reading(Protocol):
         """The dot product of the query [dim] with the vector of every chunk, by number; any value where none is."""
 
 
-class Writing(Reading, Protocol):
+class Transaction(Snapshot, Protocol):
     """An index that is being changed; what is read is what has been written."""
 
     def set(self, name: str, value: str) -> None:
@@ -101,13 +101,13 @@ class Storage(Protocol):
     def exists(self) -> bool:
         """Whether an index is there."""
 
-    def reading(self) -> AbstractContextManager[Reading]:
+    def reading(self) -> AbstractContextManager[Snapshot]:
         """Read at one moment; never waits for a writer. DataError where it cannot be read."""
 
-    def writing(self) -> AbstractContextManager[Writing]:
+    def writing(self) -> AbstractContextManager[Transaction]:
         """Change it in one transaction. DataError where another process does, or where it fails."""
 
-    def making(self, settings: Mapping[str, str]) -> AbstractContextManager[Writing]:
+    def making(self, settings: Mapping[str, str]) -> AbstractContextManager[Transaction]:
         """Make an index, which is there when the block ends without an error, and otherwise is not.
 
         One that was begun with the same settings and not ended goes on from its last checkpoint.

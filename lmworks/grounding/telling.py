@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
-from lmworks.grounding.answer import Answer, Citation
+from lmworks.grounding.answer import Citation, GroundedAnswer
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, place_of
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 
-def lines_of(answer: Answer, index: Index) -> list[str]:
+def lines_of(answer: GroundedAnswer, index: Index) -> list[str]:
     """For a terminal: the answer and what it stands on; or the refusal, why, and what comes nearest to an answer."""
     lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
@@ -28,7 +28,7 @@ def lines_of(answer: Answer, index: Index) -> list[str]:
     return lines
 
 
-def facts_of(answer: Answer, index: Index) -> dict[str, Any]:
+def facts_of(answer: GroundedAnswer, index: Index) -> dict[str, Any]:
     """For programs: the answer with its citations, and not what else was found."""
     return {
         "text": answer.text,

@@ -82,7 +82,8 @@ class Explained:
     """What stands in place of tokens that are away."""
 
     def __call__(self, present: Float[Tensor, "rows seq"]) -> Float[Tensor, " rows"]:
-        """Its value where of each of the prompt's embeddings so much is `present`: 1 all of it, 0 what is neutral."""
+        """Its value when each of the prompt's embeddings is `present` to this degree: 1 in full, 0 not at
+        all."""
         entering = self._entering(present[..., None])
         return self._value(entering)
 
@@ -160,7 +161,7 @@ def explain(
             f"prompt and answer have {seq + 1:,} tokens and the model reads {network.longest:,}; shorten them"
         )
     if instead is not None and list(instead) == list(answer):
-        raise ConfigError("the answer is compared with itself; give another one, or none")
+        raise ConfigError("the answer is compared with itself; give a different one, or none")
     answers = [(1.0, tuple(answer))] + ([] if instead is None else [(-1.0, tuple(instead))])
     there = _embedded(network, prompt)
     neutral = torch.zeros_like(there) if away is None else _embedded(network, [away] * len(prompt))

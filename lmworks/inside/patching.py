@@ -100,8 +100,8 @@ def _ends(network: Network, texts: list[list[int]], metric: Metric) -> Float[Ten
 
 
 def _patched(network: Network, ids: list[int], layer: int, place: Place, source: Tensor) -> Iterator[Tensor]:
-    """Logits after a text with another one's activation of one layer put in, [rows, vocab]: row by row at each token,
-    or each head."""
+    """Logits after a text into which another text's activation of one layer is put, [rows, vocab]: one row for each
+    token, or for each head."""
     for places in torch.arange(len(source)).split(ROWS):
         rows = torch.arange(len(places))
 

@@ -29,7 +29,7 @@ from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of
-from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
+from lmworks.jobs.comparing import HELD_OUT, MeasuredBase, TextComparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
 from lmworks.jobs.learning import Learning
 from lmworks.jobs.private import Promise, promise, way_of, without_private
@@ -67,7 +67,7 @@ class BuildResult:
     folder: Path
     model: LanguageModel
     recipe: Recipe
-    comparisons: list[Comparison]
+    comparisons: list[TextComparison]
     verdicts: dict[str, str]
     """What each comparison means, by text, in a few words."""
     remarks: list[str]
@@ -185,7 +185,7 @@ class _Read:
 class _After:
     """What is known of the result once it was measured."""
 
-    comparisons: list[Comparison]
+    comparisons: list[TextComparison]
     moved: Measurement
     drift: Measurement | None
     further: list[Measurement]
@@ -227,7 +227,7 @@ class _Job:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
 
-    def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
+    def measure_before(self, model: LanguageModel, texts: Texts) -> MeasuredBase:
         """The base's figures; those that were kept where this run is resumed."""
         assert model.source is not None
         self._run_as_the_result(model)
@@ -260,7 +260,7 @@ class _Job:
         chosen.method.settle(setup.network)
         return result
 
-    def measure_after(self, model: LanguageModel, texts: Texts, before: Base) -> _After:
+    def measure_after(self, model: LanguageModel, texts: Texts, before: MeasuredBase) -> _After:
         """The result's figures beside the base's; and how far it moved from the base, on the new text and, where there
         is no general text, on the base's own."""
         self._run_as_the_result(model)
@@ -279,7 +279,7 @@ class _Job:
         self,
         model: LanguageModel,
         text: _Read,
-        before: Base,
+        before: MeasuredBase,
         training: TrainingResult,
         after: _After,
     ) -> BuildResult:

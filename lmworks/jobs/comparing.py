@@ -29,7 +29,7 @@ Texts = Mapping[str, Sequence[Document]]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TextComparison:
     """One text before and after, and whether the difference is more than chance."""
 
     text: str
@@ -40,7 +40,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Base:
+class MeasuredBase:
     """What was found out about the base before training."""
 
     weights: str
@@ -53,14 +53,14 @@ class Base:
 
 def measure_base(
     model: LanguageModel, texts: Texts, settings: EvaluationSettings, kept: Path, depends_on: Mapping[str, Any]
-) -> tuple[Base, bool]:
+) -> tuple[MeasuredBase, bool]:
     """Measure the base, or take what `kept` holds where it was measured under the same conditions; and whether it did.
 
     `depends_on` holds whatever would change the figures, as JSON; "weights", the SHA-256 of the base's, among it.
     """
     if (found := _read(kept, depends_on)) is not None:
         return found, True
-    made = Base(
+    made = MeasuredBase(
         depends_on["weights"], measure_texts(model, texts, settings), [] if GENERAL in texts else own_texts(model)
     )
     likelihoods = {
@@ -80,17 +80,17 @@ def measure_texts(model: LanguageModel, texts: Texts, settings: EvaluationSettin
     }
 
 
-def compare(before: Mapping[str, Likelihood], after: Mapping[str, Likelihood]) -> list[Comparison]:
+def compare(before: Mapping[str, Likelihood], after: Mapping[str, Likelihood]) -> list[TextComparison]:
     """Each text's figures before and after, and their difference."""
     comparisons = []
     for name in before:
         difference, verdict = change(before[name], after[name], f"{name}, change")
         first, second = before[name].bits_per_byte(f"{name}, before"), after[name].bits_per_byte(f"{name}, after")
-        comparisons.append(Comparison(name, first, second, difference, verdict))
+        comparisons.append(TextComparison(name, first, second, difference, verdict))
     return comparisons
 
 
-def _read(kept: Path, depends_on: Mapping[str, Any]) -> Base | None:
+def _read(kept: Path, depends_on: Mapping[str, Any]) -> MeasuredBase | None:
     """What is kept, where it was measured under these conditions; a damaged file is as good as none."""
     try:
         facts = read_json(kept)
@@ -100,6 +100,6 @@ def _read(kept: Path, depends_on: Mapping[str, Any]) -> Base | None:
             name: Likelihood(np.array(one["bits"]), np.array(one["bytes"]), one["tokens"])
             for name, one in facts["likelihoods"].items()
         }
-        return Base(depends_on["weights"], likelihoods, facts["own_texts"])
+        return MeasuredBase(depends_on["weights"], likelihoods, facts["own_texts"])
     except (ModelError, KeyError, TypeError):
         return None

@@ -13,9 +13,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,31 +22,30 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.encoding.seeing import text_rows
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import retrieval
 from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
-from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.jobs.pictures import hashes, picture_facts, read_pictures
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import load
 from lmworks.models import families
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
-from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
+from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
 from lmworks.objectives.contrast import Contrast
 from lmworks.text.document import Document
-from lmworks.text.images.reading import Images
-from lmworks.text.images.splits import ImageSplit, family_of, split_images
-from lmworks.text.splits import data_hash
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.captioned import CaptionedImages
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.tokens.vocabulary import add_around
-from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.training.loop import Validate, train
 from lmworks.vision_model import VisionModel
 
 Say = Callable[[str], None]
@@ -59,22 +57,6 @@ MOST_CANDIDATES = 2_000
 """Images of a part that are searched among: the figure falls with their number, and so does the speed."""
 
 
-@dataclass(frozen=True)
-class ContrastResult:
-    """What a run made."""
-
-    folder: Path
-    model: VisionModel
-    recipe: ContrastRecipe
-    training: TrainingResult
-    validation_loss: float
-    """Nats a pair, of concepts that were not trained on."""
-    measurements: list[Measurement]
-    """R@1 and R@5, both ways, for each way of being unseen."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
-
-
 def contrast(
     recipe: str | Path | ContrastRecipe,
     out: str | os.PathLike[str] | None = None,
@@ -82,19 +64,18 @@ def contrast(
     changes: Sequence[str] = (),
     resume: bool = False,
     say: Say = lambda line: None,
-) -> ContrastResult:
-    """Train both towers from nothing and write a model directory to `out`.
+) -> RunResult[ContrastRecipe, VisionModel]:
+    """Train both towers from nothing and write a model directory to `out`. The validation loss is in nats a pair, of
+    concepts that were not trained on; what is measured is R@1 and R@5, both ways, for each way of being unseen.
 
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
-    chosen = recipe if isinstance(recipe, ContrastRecipe) else ContrastRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, ContrastRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(ContrastRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say)
     preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
-    parts = read_parts(chosen, preprocessing, say)
-    start_run(run, chosen, _hashes(chosen, parts), resume, started)
+    parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
+    start_run(run, chosen, hashes(chosen.data.images, parts), resume, started)
     towers, tokenizer = _towers(chosen, parts, run, resume)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
@@ -108,46 +89,13 @@ def contrast(
         if texts_stay:
             _read_ahead(towers, rows, chosen.training.seed)
         training = train(cast(Network, towers), objective, rows, chosen.training, run, resume=resume, validate=validate)
-        loss = validate(cast(Network, towers)) if training.best_step is not None else training.validation[-1][1]
+        loss = held_out_loss(training, validate, cast(Network, towers))
         figures = measure(model, parts, chosen.training.seed)
-    facts = _facts(chosen, parts, tokenizer, training_facts(training, run), loss, figures) | provenance(run)
-    save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
-    return ContrastResult(folder, model, chosen, training, loss, figures, facts)
-
-
-def read_parts(recipe: ContrastRecipe, preprocessing: Preprocessing, say: Say = lambda line: None) -> ImageSplit:
-    """The recipe's images, each of the size that the tower reads, with a caption, split. DataError where there are
-    none."""
-    images = Images(recipe.data.images, smallest=recipe.model.image_size)
-    fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
-    documents, strips = list[Document](), 0
-    with progress.task(f"reading {images.name}", unit="images") as advance:
-        for one in images:
-            advance(1)
-            if not one.text or one.image is None:
-                continue
-            try:
-                small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
-            except DataError:
-                strips += 1
-                continue
-            documents.append(Document(one.text, one.source, metadata=one.metadata, image=small))
-    say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
-    if not documents:
-        raise DataError(
-            f"{images.name} holds no image with a caption ({images.summary()}); put cat.txt beside cat.jpg, or a "
-            "captions.jsonl with `file_name` and `text`"
-        )
-    parts = split_images(documents, recipe.data.held_out, recipe.data.unseen_style)
-    if len(parts.train) < recipe.training.rows:
-        raise DataError(
-            f"{images.name} has {len(parts.train):,} images to train on, less than one batch of "
-            f"{recipe.training.rows}; give more, or lower training.rows"
-        )
-    held = "; ".join(f"{name} {sum(map(len, parts.unseen[name])):,}" for name in parts.unseen)
-    say(f"split          train {len(parts.train):,} images; {held}")
-    return parts
+    described = {
+        "data": picture_facts(chosen.data.images, parts),
+        "tokenizer": {"vocab_size": tokenizer.vocab_size},
+    }
+    return finish_run(run, folder, chosen, model, training, loss, figures, **described)
 
 
 def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measurement]:
@@ -157,7 +105,7 @@ def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measur
         sets = [part[:MOST_CANDIDATES] for part in every]
         if sets:
             captions = [[one.text for one in part] for part in sets]
-            shown = [[family_of(one) for one in part] for part in sets]
+            shown = [[concept_of(one) for one in part] for part in sets]
             similar = [_similar(model, part) for part in sets]
             figures += retrieval(name, similar, captions, shown, seeds=(seed,))
     return figures
@@ -167,11 +115,6 @@ def _similar(model: VisionModel, part: Sequence[Document]) -> Float[np.ndarray, 
     with progress.task("measuring", stays=False), progress.hidden():
         images = model.embed(images=[one.image for one in part])
         return (images @ model.embed([one.text for one in part], cut=True).T).numpy()
-
-
-def _hashes(recipe: ContrastRecipe, parts: ImageSplit) -> dict[str, tuple[str, str]]:
-    sides = {"held_out": parts.held_out, "text": parts.train}
-    return {side: (recipe.data.images, data_hash(documents)) for side, documents in sides.items()}
 
 
 def _read_ahead(towers: Towers, rows: CaptionedImages, seed: int) -> None:
@@ -265,26 +208,3 @@ def _plan(towers: Towers, rows: CaptionedImages) -> str:
         f"network        two towers: {whole:.2f} M parameters, {image:.2f} M for images, {texts}; "
         f"{len(rows):,} pairs to train on{groups}"
     )
-
-
-def _facts(
-    recipe: ContrastRecipe,
-    parts: ImageSplit,
-    tokenizer: Tokenizer,
-    training: dict[str, Any],
-    loss: float,
-    figures: Sequence[Measurement],
-) -> dict[str, Any]:
-    return {
-        "made_by": "lmworks train",
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "images": recipe.data.images,
-            "train": {"images": len(parts.train), "sha256": data_hash(parts.train)},
-            "held_out": {"images": len(parts.held_out), "sha256": data_hash(parts.held_out)},
-        },
-        "tokenizer": {"vocab_size": tokenizer.vocab_size},
-        "training": training,
-        "validation_loss": loss,
-        "measurements": [one.to_json() for one in figures],
-    }

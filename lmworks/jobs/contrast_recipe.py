@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
+from lmworks.jobs.picture_settings import PictureSettings
 from lmworks.models.vision.towers_config import ClipSizes
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
@@ -20,19 +21,8 @@ AROUND = ("<s>", "</s>")
 """Tokens that begin and end each caption; wordpiece has its own."""
 
 
-class ImageSettings(Config):
-    """The images to learn from."""
-
-    images: str = "emoji"
-    """A folder, a .zip or .tar with captions beside the images, a .jsonl or .csv that names both, hf:org/name, or
-    emoji (docs/seeing.md)."""
-
-    held_out: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the concepts that are never trained on, siblings (man, woman, person) on one side; of other images, of
-    the captions."""
-
-    unseen_style: str | None = None
-    """A style of emoji that is never trained on: noto, fluent, openmoji or twemoji."""
+class ContrastedPictures(PictureSettings):
+    """The images with captions to learn from."""
 
     change: float = Field(default=0.1, ge=0, le=1)
     """How far an image is moved, turned, zoomed and tinted each time that it is seen, as a share of its size; tags are
@@ -60,7 +50,7 @@ class ContrastRecipe(RecipeFile):
     learns: Literal["contrast"] = "contrast"
     """What tells such a recipe from that of a model of text."""
 
-    data: ImageSettings = ImageSettings()
+    data: ContrastedPictures = ContrastedPictures()
     tokenizer: TokenizerConfig = TokenizerConfig()
     """How to train the tokenizer on the captions; 2,048 tokens where nothing is said."""
     model: ClipSizes = ClipSizes()
@@ -85,7 +75,9 @@ class ContrastRecipe(RecipeFile):
                 "sigmoid loss is for towers with a bias, and these for no other; change one of the two"
             )
         if self.training.rows < 2:
-            raise ConfigError("{at}training.rows is 1, and a caption is told from the others of its batch; give more")
+            raise ConfigError(
+                "{at}training.rows is 1, and each caption is told apart from the others of its batch; give more"
+            )
         for name in ("compile", "recompute"):
             if getattr(self.training, name):
                 raise ConfigError(f"{{at}}training.{name} is for the blocks of a model of text; leave it out")

@@ -34,7 +34,7 @@ from lmworks.models.adapted import has_adapters
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
 from lmworks.objectives.predicting import predictions_by
-from lmworks.text.splits import data_hash
+from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import tokenizer_hash
@@ -117,19 +117,28 @@ def distill(
     ]
     costs = [*_sizes(model, master), *writing_costs(model, master)]
     figures = [*(figure for one in found for figure in one.measurements), *costs]
-    facts: dict[str, Any] = {
-        "teacher": {"reference": chosen.teacher.reference, "sha256": identity(chosen.teacher.reference)},
-        "recipe": chosen.model_dump(mode="json"),
+    facts = _facts(chosen, model, parts, figures, training_facts(training, run)) | provenance(run)
+    save_result(run, folder, model, facts)
+    return DistillResult(folder, model, chosen, found, costs, training, asked)
+
+
+def _facts(
+    recipe: DistillRecipe,
+    model: LanguageModel,
+    parts: Split,
+    figures: Sequence[Measurement],
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """What lmworks.json says."""
+    return {
+        "teacher": {"reference": recipe.teacher.reference, "sha256": identity(recipe.teacher.reference)},
+        "recipe": recipe.model_dump(mode="json"),
         "data": data_facts(parts),
         "measurements": [figure.to_json() for figure in figures],
-        "training": training_facts(training, run),
-        "seeds": [chosen.training.seed],
-        "dtype": str(network.dtype).removeprefix("torch."),
-        **provenance(run),
+        "training": training,
+        "seeds": [recipe.training.seed],
+        "dtype": str(model.network.dtype).removeprefix("torch."),
     }
-    save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
-    return DistillResult(folder, model, chosen, found, costs, training, asked)
 
 
 def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
@@ -138,7 +147,7 @@ def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
     reference = recipe.teacher.reference
     teacher.must_write()
     if teacher.translates:
-        raise ConfigError(f"{reference} is an encoder-decoder, and students learn from decoders; take another one")
+        raise ConfigError(f"{reference} is an encoder-decoder, and students learn from decoders; take a decoder")
     settings = recipe.student
     if settings.reference is not None:
         model = load(settings.reference, dtype=recipe.teacher.dtype or fast_dtype())

@@ -43,7 +43,7 @@ OWN = """
 
 - **mamba, mamba2, falcon_mamba, jamba, bamba, rwkv**: what such a layer keeps of a text is one state of all that it has
   read. The cache here keeps something for each token, so that a text can be cut back, joined with another, padded or
-  begun from a kept prefix; a single state can do none of these, and the block would have to be another one.
+  begun from a kept prefix; a single state can do none of these, and the block would have to be a different one.
 - **qwen3_next, qwen3_5, kimi_linear**: three of four layers keep a state likewise (the gated delta rule).
 
 Their config.json is refused in one sentence, which names the nearest architecture that is known where one has a like

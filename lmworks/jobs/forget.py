@@ -27,11 +27,11 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import alone, says_why, write_json
 from lmworks.evaluation.exact import exactly_answered
-from lmworks.evaluation.forgetting import Counted
+from lmworks.evaluation.forgetting import CountedText
 from lmworks.evaluation.likelihood import counted_tokens, measure
 from lmworks.jobs.build import build, check_fit
 from lmworks.jobs.forget_recipe import GENERAL, JOINT, NAIVE, ROUTER, SLIDER, ForgetRecipe
-from lmworks.jobs.forget_report import Figures, Forgetting, Found, report
+from lmworks.jobs.forget_report import Figures, Forgetting, SeedFigures, report
 from lmworks.jobs.forget_texts import SequenceTexts, write_joint, write_old
 from lmworks.jobs.learning import Learning
 from lmworks.jobs.merge import with_weights
@@ -80,7 +80,7 @@ def forget(
         for way in (NAIVE, *chosen.ways):
             check_fit(chosen.stage(way, 0), base, Learning())
         del base
-        found: dict[int, Found] = {}
+        found: dict[int, SeedFigures] = {}
         with progress.task("sequence", _runs(chosen), "runs") as advance:
             for seed in chosen.seeds:
                 found[seed] = _Seed(chosen, folder, texts, seed, depends, say, advance).figures()
@@ -105,7 +105,7 @@ class _Seed:
     say: Say
     advance: progress.Advance
 
-    def figures(self) -> Found:
+    def figures(self) -> SeedFigures:
         """Every way's rows; what is kept is not run again."""
         last = len(self.recipe.order)
         rows = {NAIVE: [self._stage(NAIVE, after) for after in range(last + 1)]}
@@ -119,7 +119,7 @@ class _Seed:
             rows[ROUTER] = self._routed()
             self._remove(ROUTER)
         self._remove("")
-        return Found(rows, slider)
+        return SeedFigures(rows, slider)
 
     def _stage(self, way: str, after: int) -> Figures:
         """The figures of a way after some tasks: those that are kept, or the model's, which is trained if need be."""
@@ -138,17 +138,19 @@ class _Seed:
             self.advance(1)
         return kept
 
-    def _measured(self, model: LanguageModel) -> dict[str, Counted]:
+    def _measured(self, model: LanguageModel) -> dict[str, CountedText]:
         """Each text under a model, its scores such that higher is better."""
         settings, found = self.recipe.build.evaluation, {}
         for name, documents in self.texts.measured.items():
             if self.recipe.measure == "answers" and name != GENERAL:
                 right = exactly_answered(model, documents, name, settings.tokens)
-                found[name] = Counted(np.array(right, float), np.ones(len(right)), np.arange(len(right), dtype=float))
+                found[name] = CountedText(
+                    np.array(right, float), np.ones(len(right)), np.arange(len(right), dtype=float)
+                )
             else:
                 likelihood = measure(model, documents, name, window=settings.window, tokens=settings.tokens)
                 assert likelihood.document is not None
-                found[name] = Counted(-likelihood.bits, likelihood.bytes, likelihood.document.astype(float))
+                found[name] = CountedText(-likelihood.bits, likelihood.bytes, likelihood.document.astype(float))
         return found
 
     def _model(self, way: str, after: int) -> str:

@@ -142,5 +142,5 @@ def _must_be_trained_on(recipe: Recipe, where: str) -> None:
         return
     raise ConfigError(
         f"{{at}}{where}.method is {recipe.method!r}; each task begins with the model of the one before it, merged, and "
-        f"what this method learns {why}; take another one, such as lora"
+        f"what this method learns {why}; take another method, such as lora"
     )

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.evaluation import forgetting
-from lmworks.evaluation.forgetting import Counted, Resampled, at_equal_gain, estimate
+from lmworks.evaluation.forgetting import CountedText, Resampled, at_equal_gain, estimate
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.forget_recipe import GENERAL, JOINT, NAIVE, SLIDER, ForgetRecipe
 from lmworks.models.files.directory import read_json
@@ -36,7 +36,7 @@ Drawn = Float[np.ndarray, "seeds samples"]
 class Figures:
     """All texts under one model."""
 
-    texts: dict[str, Counted]
+    texts: dict[str, CountedText]
     moved: dict[str, Any] | None
     """KL(base, tuned) on the text that it learnt last, from the model before; None for what was not trained."""
 
@@ -54,7 +54,7 @@ class Figures:
         try:
             kept = read_json(path)
             texts = {
-                name: Counted(*(np.array(one[key], float) for key in ("above", "below", "document")))
+                name: CountedText(*(np.array(one[key], float) for key in ("above", "below", "document")))
                 for name, one in kept["texts"].items()
             }
             found, theirs = cls(texts, kept["moved"]), kept["depends_on"]
@@ -69,7 +69,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Found:
+class SeedFigures:
     """One seed's figures."""
 
     rows: dict[str, list[Figures]]
@@ -142,7 +142,7 @@ class Forgetting:
         }
 
 
-def report(recipe: ForgetRecipe, folder: Path, found: Mapping[int, Found]) -> Forgetting:
+def report(recipe: ForgetRecipe, folder: Path, found: Mapping[int, SeedFigures]) -> Forgetting:
     """Put the seeds together."""
     return _Report(recipe, folder, dict(found)).made()
 
@@ -151,7 +151,7 @@ def report(recipe: ForgetRecipe, folder: Path, found: Mapping[int, Found]) -> Fo
 class _Report:
     recipe: ForgetRecipe
     folder: Path
-    found: dict[int, Found]
+    found: dict[int, SeedFigures]
 
     def made(self) -> Forgetting:
         points = [self._point(way, None, self._rows(way)[:, :, -1]) for way in self._ways]

@@ -13,7 +13,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +30,21 @@ from lmworks.evaluation.statistics import clustered_mean
 from lmworks.generation.image_spans import code_names
 from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.fusion_recipe import FusionRecipe
-from lmworks.jobs.image_tokens import hashes
-from lmworks.jobs.pictures import read_pictures, stacked
-from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.jobs.pictures import hashes, picture_facts, read_pictures, stacked
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import identity, load
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
-from lmworks.text.splits import data_hash
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.captioned import moved
 from lmworks.tokens.fused import FusedImages
 from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.tokens.vocabulary import make_special
-from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.training.loop import Validate, train
 
 Say = Callable[[str], None]
 TOKENIZER = "tokenizer"
@@ -57,22 +54,6 @@ AT_ONCE = 64
 """Rows that are read at once where they are measured."""
 
 
-@dataclass(frozen=True)
-class FusionResult:
-    """What a run made."""
-
-    folder: Path
-    model: DrawingModel
-    recipe: FusionRecipe
-    training: TrainingResult
-    validation_loss: float
-    """Nats a token, of texts and images together, of concepts that were not trained on."""
-    measurements: list[Measurement]
-    """Nats a token of held-out images after their caption, after another's and after none; of captions likewise."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
-
-
 def fuse(
     recipe: str | Path | FusionRecipe,
     out: str | os.PathLike[str] | None = None,
@@ -80,15 +61,14 @@ def fuse(
     changes: Sequence[str] = (),
     resume: bool = False,
     say: Say = lambda line: None,
-) -> FusionResult:
+) -> RunResult[FusionRecipe, DrawingModel]:
     """Train a model of captions and images from nothing and write a model directory to `out`, the tokenizer of images
-    inside.
+    inside. The validation loss is in nats a token, of texts and images together, of concepts that were not trained on;
+    what is measured are nats a token of held-out images after their caption and after another, of captions likewise.
 
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
-    chosen = recipe if isinstance(recipe, FusionRecipe) else FusionRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, FusionRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(FusionRecipe, recipe, changes, out)
     started = time.time()
     images = image_tokens_of(chosen)
     run = open_run(folder, chosen, resume, say)
@@ -107,12 +87,13 @@ def fuse(
     validate = _validation(held_out)
     training = train(network, CausalLM(), rows, chosen.training, run, resume=resume, validate=validate)
 
-    loss = validate(network) if training.best_step is not None else training.validation[-1][1]
+    loss = held_out_loss(training, validate, network)
     figures = measure(model, held_out, chosen.training.seed)
-    facts = _facts(chosen, parts, tokenizer, training_facts(training, run), loss, figures) | provenance(run)
-    save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
-    return FusionResult(folder, model, chosen, training, loss, figures, facts)
+    described = {
+        "data": picture_facts(chosen.data.images, parts),
+        "tokenizer": {"vocab_size": tokenizer.vocab_size},
+    }
+    return finish_run(run, folder, chosen, model, training, loss, figures, **described)
 
 
 def image_tokens_of(recipe: FusionRecipe) -> ImageTokens:
@@ -212,7 +193,7 @@ def measure(model: DrawingModel, held_out: dict[bool, FusedImages], seed: int = 
         (True, "caption after its image", "caption after another image"),
     ):
         rows = held_out[captioning]
-        families = [family_of(one) for one in rows.documents]
+        families = [concept_of(one) for one in rows.documents]
         shift = _apart(families)
         for name, turn in ((what, 0), (others, shift)):
             estimate = clustered_mean(_nats(model, rows, captioning, turn), families)
@@ -277,26 +258,3 @@ def _plan(network: Network, rows: FusedImages) -> str:
         f"network        {config.layers} blocks x {config.dim}, vocabulary {config.vocab_size:,}: {size:.2f} M "
         f"parameters; {len(rows):,} images to train on, each in {len(rows.codes)} versions"
     )
-
-
-def _facts(
-    recipe: FusionRecipe,
-    parts: ImageSplit,
-    tokenizer: Tokenizer,
-    training: dict[str, Any],
-    loss: float,
-    figures: Sequence[Measurement],
-) -> dict[str, Any]:
-    return {
-        "made_by": "lmworks train",
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "images": recipe.data.images,
-            "train": {"images": len(parts.train), "sha256": data_hash(parts.train)},
-            "held_out": {"images": len(parts.held_out), "sha256": data_hash(parts.held_out)},
-        },
-        "tokenizer": {"vocab_size": tokenizer.vocab_size},
-        "training": training,
-        "validation_loss": loss,
-        "measurements": [one.to_json() for one in figures],
-    }

@@ -12,7 +12,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
-from lmworks.jobs.image_tokens_recipe import PictureSettings
+from lmworks.jobs.picture_settings import PictureSettings
 from lmworks.models.config import MOST_LAYERS, ModelConfig
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig

@@ -13,10 +13,10 @@ from typing import Any
 
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
-from lmworks.grounding.answer import Answer
+from lmworks.grounding.answer import GroundedAnswer
 from lmworks.grounding.beside import index_facts
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
-from lmworks.grounding.self_test.outcome import Outcome
+from lmworks.grounding.self_test.outcome import SelfTestOutcome
 from lmworks.grounding.self_test.run import self_test
 from lmworks.grounding.telling import facts_of, lines_of
 from lmworks.jobs.recipe import Recipe
@@ -33,12 +33,12 @@ class Grounded:
 
     facts: dict[str, Any]
     """What lmworks.json says of the index; `tested`: its own test's figures."""
-    answer: Answer
+    answer: GroundedAnswer
     told: list[str]
     """The answer as lines for a terminal."""
     told_facts: dict[str, Any]
     """The answer for programs."""
-    outcome: Outcome | None
+    outcome: SelfTestOutcome | None
     """Of the index's own test."""
 
 

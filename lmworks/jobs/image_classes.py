@@ -15,28 +15,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import proportion
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
-from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.jobs.pictures import check_a_batch, read_fitted, stacked
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
-from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
+from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.objectives.image_classes import ImageClasses
 from lmworks.text.document import Document
-from lmworks.text.images.reading import Images
 from lmworks.tokens.labelled import LabelledImages, shifted
-from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.training.loop import Validate, train
 from lmworks.vision_model import VisionModel
 
 Say = Callable[[str], None]
@@ -69,22 +68,6 @@ class Labelled:
         return hashed.hexdigest()
 
 
-@dataclass(frozen=True)
-class ClassesResult:
-    """What a run made."""
-
-    folder: Path
-    model: VisionModel
-    recipe: ImageClassesRecipe
-    training: TrainingResult
-    validation_loss: float
-    """Nats an image, of those that were held out."""
-    measurements: list[Measurement]
-    """The accuracy on the test images, of each as it is and of several views of each."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
-
-
 def train_classes(
     recipe: str | Path | ImageClassesRecipe,
     out: str | os.PathLike[str] | None = None,
@@ -92,14 +75,13 @@ def train_classes(
     changes: Sequence[str] = (),
     resume: bool = False,
     say: Say = lambda line: None,
-) -> ClassesResult:
-    """Train a network from nothing and write a model directory to `out`.
+) -> RunResult[ImageClassesRecipe, VisionModel]:
+    """Train a network from nothing and write a model directory to `out`. The validation loss is in nats an image, of
+    those held out; what is measured is the accuracy on the test images, of each as it is and of several views of each.
 
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
-    chosen = recipe if isinstance(recipe, ImageClassesRecipe) else ImageClassesRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, ImageClassesRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(ImageClassesRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say)
     preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
@@ -116,12 +98,13 @@ def train_classes(
     validate = _validation(parts["held_out"])
     training = train(cast(Network, network), objective, rows, chosen.training, run, resume=resume, validate=validate)
 
-    loss = validate(cast(Network, network)) if training.best_step is not None else training.validation[-1][1]
+    loss = held_out_loss(training, validate, cast(Network, network))
     figures = measure(network, parts.get("test", parts["held_out"]), parts["text"], chosen.training.seed)
-    facts = _facts(chosen, digests, parts, training_facts(training, run), loss, figures) | provenance(run)
-    save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
-    return ClassesResult(folder, model, chosen, training, loss, figures, facts)
+    data = {
+        "train" if side == "text" else side: {"images": len(parts[side]), "from": name, "sha256": digest}
+        for side, (name, digest) in digests.items()
+    }
+    return finish_run(run, folder, chosen, model, training, loss, figures, data=data)
 
 
 def read_parts(
@@ -129,8 +112,8 @@ def read_parts(
 ) -> tuple[tuple[str, ...], dict[str, Labelled]]:
     """The names of the classes, and the images to train on (`text`), those held out and those to test on. DataError for
     images without a class, too few of them, or a test with other classes."""
-    documents = _read(recipe.data.images, preprocessing, say)
-    labels = tuple(sorted({_class_of(one) for one in documents}))
+    documents = read_fitted(recipe.data.images, preprocessing, "class", say)
+    labels = tuple(sorted({one.text for one in documents}))
     if len(labels) < 2:
         raise DataError(
             f"all images of {recipe.data.images} are of one class, {labels[0]!r}; give a folder for each class, or a "
@@ -142,12 +125,8 @@ def read_parts(
     count = max(1, round(recipe.data.held_out * len(order)))
     parts = {"held_out": whole.of(sorted(order[:count])), "text": whole.of(sorted(order[count:]))}
     if recipe.data.test is not None:
-        parts["test"] = _labelled(recipe.data.test, _read(recipe.data.test, preprocessing, say), labels)
-    if len(parts["text"]) < recipe.training.rows:
-        raise DataError(
-            f"{recipe.data.images} has {len(parts['text']):,} images to train on, less than one batch of "
-            f"{recipe.training.rows}; give more, or lower training.rows"
-        )
+        parts["test"] = _labelled(recipe.data.test, read_fitted(recipe.data.test, preprocessing, "class", say), labels)
+    check_a_batch(recipe.data.images, len(parts["text"]), recipe.training.rows)
     sizes = ", ".join(f"{'train' if side == 'text' else side} {len(part):,}" for side, part in parts.items())
     say(f"split          {sizes}; {len(labels)} classes")
     return labels, parts
@@ -193,48 +172,15 @@ def _batches(part: Labelled) -> list[Tensor]:
     return [rows.pixels(range(len(part))[start : start + AT_ONCE]) for start in range(0, len(part), AT_ONCE)]
 
 
-def _read(reference: str, preprocessing: Preprocessing, say: Say) -> list[Document]:
-    """Images with a class, each of the size that the network reads."""
-    images = Images(reference, smallest=recipe_size(preprocessing))
-    fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
-    documents, strips = list[Document](), 0
-    with progress.task(f"reading {images.name}", unit="images") as advance:
-        for one in images:
-            advance(1)
-            try:
-                small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
-                documents.append(Document(_class_of(one), one.source, image=small))
-            except DataError:
-                strips += 1
-    say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
-    if not documents:
-        raise DataError(
-            f"{images.name} holds no image with a class ({images.summary()}); put the images of each class into a "
-            "folder of its name"
-        )
-    return documents
-
-
-def recipe_size(preprocessing: Preprocessing) -> int:
-    """Pixels of a side that images are read at."""
-    return preprocessing.size if isinstance(preprocessing.size, int) else 32
-
-
-def _class_of(document: Document) -> str:
-    """An image's caption; without one, the name of its folder."""
-    return document.text or PurePosixPath(document.source).parent.name
-
-
 def _labelled(name: str, documents: Sequence[Document], labels: Sequence[str]) -> Labelled:
     numbers = {label: number for number, label in enumerate(labels)}
-    if foreign := Counter(_class_of(one) for one in documents if _class_of(one) not in numbers):
+    if foreign := Counter(one.text for one in documents if one.text not in numbers):
         (label, count), *_ = foreign.most_common(1)
         raise DataError(
             f"{name} holds {count:,} images of the class {label!r}, and none is in training; take them out, or train "
             "on some"
         )
-    images = np.stack([one.image for one in documents if one.image is not None])
-    return Labelled(name, images, np.array([numbers[_class_of(one)] for one in documents]))
+    return Labelled(name, stacked(documents), np.array([numbers[one.text] for one in documents]))
 
 
 def _normalise(pixels: Tensor) -> Tensor:
@@ -262,25 +208,3 @@ def _validation(part: Labelled) -> Validate:
 def _plan(network: ConvolutionalNetwork, rows: LabelledImages) -> str:
     size = sum(one.numel() for one in network.parameters()) / 1e6
     return f"network        {size:.2f} M parameters; {len(rows):,} images to train on"
-
-
-def _facts(
-    recipe: ImageClassesRecipe,
-    digests: dict[str, tuple[str, str]],
-    parts: dict[str, Labelled],
-    training: dict[str, Any],
-    loss: float,
-    figures: Sequence[Measurement],
-) -> dict[str, Any]:
-    names = {"text": "train"}
-    return {
-        "made_by": "lmworks train",
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            names.get(side, side): {"images": len(parts[side]), "from": name, "sha256": digest}
-            for side, (name, digest) in digests.items()
-        },
-        "training": training,
-        "validation_loss": loss,
-        "measurements": [one.to_json() for one in figures],
-    }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,38 +24,21 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import clustered_mean
 from lmworks.image_tokens import DEVIATION, MEAN, ImageTokens, preprocessing_for
 from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
-from lmworks.jobs.pictures import read_pictures, stacked
-from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.jobs.pictures import hashes, picture_facts, read_pictures, stacked
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.image_tokens import ImageTokenizer
 from lmworks.objectives import Reconstruction
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, family_of
-from lmworks.text.splits import data_hash
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.labelled import LabelledImages
-from lmworks.training.loop import TrainingResult, Validate, train
+from lmworks.training.loop import Validate, train
 
 Say = Callable[[str], None]
 AT_ONCE = 256
 """Images that are read at once where they are measured."""
 FAINTEST = 1e-6
-"""The least squared error that is told in decibels: 66 dB."""
-
-
-@dataclass(frozen=True)
-class ImageTokensResult:
-    """What a run made."""
-
-    folder: Path
-    model: ImageTokens
-    recipe: ImageTokensRecipe
-    training: TrainingResult
-    validation_loss: float
-    """The mean squared error of the pixels, from -1 to 1, of images that were held out."""
-    measurements: list[Measurement]
-    """How near images come back that were held out, beside the mean image; the share of the tokens in use."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
+"""The smallest squared error that is told apart in decibels: 66 dB."""
 
 
 def train_image_tokens(
@@ -66,14 +48,14 @@ def train_image_tokens(
     changes: Sequence[str] = (),
     resume: bool = False,
     say: Say = lambda line: None,
-) -> ImageTokensResult:
-    """Train a tokenizer of images from nothing and write a model directory to `out`.
+) -> RunResult[ImageTokensRecipe, ImageTokens]:
+    """Train a tokenizer of images from nothing and write a model directory to `out`. The validation loss is the mean
+    squared error of the pixels, from -1 to 1, of held-out images; what is measured is how near those come back, beside
+    the mean image, and the share of the tokens in use.
 
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
-    chosen = recipe if isinstance(recipe, ImageTokensRecipe) else ImageTokensRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, ImageTokensRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(ImageTokensRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say)
     preprocessing = preprocessing_for(chosen.model)
@@ -87,19 +69,11 @@ def train_image_tokens(
     training = train(
         cast(Network, network), Reconstruction(), rows, chosen.training, run, resume=resume, validate=validate
     )
-    loss = validate(cast(Network, network)) if training.best_step is not None else training.validation[-1][1]
+    loss = held_out_loss(training, validate, cast(Network, network))
     model = ImageTokens(network, preprocessing)
     figures = measure(model, parts, chosen.training.seed)
-    facts = _facts(chosen, parts, training_facts(training, run), loss, figures) | provenance(run)
-    save_result(run, folder, model, facts)
-    model.source, model.reference = folder, str(folder)
-    return ImageTokensResult(folder, model, chosen, training, loss, figures, facts)
-
-
-def hashes(reference: str, parts: ImageSplit) -> dict[str, tuple[str, str]]:
-    """What a run must find again when it is resumed."""
-    sides = {"held_out": parts.held_out, "text": parts.train}
-    return {side: (reference, data_hash(documents)) for side, documents in sides.items()}
+    data = picture_facts(chosen.data.images, parts)
+    return finish_run(run, folder, chosen, model, training, loss, figures, data=data)
 
 
 def measure(model: ImageTokens, parts: ImageSplit, seed: int = 0) -> list[Measurement]:
@@ -115,7 +89,7 @@ def measure(model: ImageTokens, parts: ImageSplit, seed: int = 0) -> list[Measur
         codes = model.encode(list(images))
         used |= set(codes.unique().tolist())
         blind = _decibels(images, np.broadcast_to(mean, images.shape))
-        families = [family_of(one) for one in documents]
+        families = [concept_of(one) for one in documents]
         for what, reached, level in (
             (f"PSNR, {name}", _decibels(images, model.pixels(codes)), float(blind.mean())),
             (f"PSNR of the mean image, {name}", blind, None),
@@ -174,24 +148,3 @@ def _plan(network: ImageTokenizer, rows: LabelledImages) -> str:
         f"network        {size:.2f} M parameters; an image becomes {config.grid} x {config.grid} of {config.codes:,} "
         f"tokens; {len(rows):,} images to train on"
     )
-
-
-def _facts(
-    recipe: ImageTokensRecipe,
-    parts: ImageSplit,
-    training: dict[str, Any],
-    loss: float,
-    figures: Sequence[Measurement],
-) -> dict[str, Any]:
-    return {
-        "made_by": "lmworks train",
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "images": recipe.data.images,
-            "train": {"images": len(parts.train), "sha256": data_hash(parts.train)},
-            "held_out": {"images": len(parts.held_out), "sha256": data_hash(parts.held_out)},
-        },
-        "training": training,
-        "validation_loss": loss,
-        "measurements": [one.to_json() for one in figures],
-    }

@@ -9,25 +9,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
+from lmworks.jobs.picture_settings import PictureSettings
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.training.settings import TrainingConfig
-
-
-class PictureSettings(Config):
-    """The images to learn from."""
-
-    images: str = "emoji"
-    """A folder, a .zip or .tar of images, a .jsonl or .csv that names some, hf:org/name, or emoji (docs/seeing.md)."""
-
-    held_out: float = Field(default=0.2, gt=0, lt=1)
-    """Share of what the images show that is never trained on: concepts of emoji with their siblings, captions, or
-    files where there is no caption."""
-
-    unseen_style: str | None = None
-    """A style of emoji that is never trained on: noto, fluent, openmoji or twemoji."""
 
 
 class TokenizedPictures(PictureSettings):

@@ -51,6 +51,6 @@ def importance(model: LanguageModel, documents: Sequence[Document], tokens: int)
         for handle in handles:
             handle.remove()
     if not done:
-        raise DataError("the text holds nothing that the model reads; give another one with --text")
+        raise DataError("the text holds nothing that the model reads; give another text with --text")
     table = each_name(TENSORS_OF.get(model.config.family, TENSORS_OF["llama"]), model.config)
     return {part: sums[name] / done for name, source in table if name in sums for part in source_parts(source)}

@@ -21,7 +21,7 @@ from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole
-from lmworks.jobs.comparing import GENERAL, HELD_OUT, Comparison, compare, measure_texts
+from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
@@ -45,7 +45,7 @@ class Merged:
     folder: Path
     model: LanguageModel
     settings: MergeSettings
-    measured: dict[float, list[Comparison]]
+    measured: dict[float, list[TextComparison]]
     """By the share that is kept, each text's figures beside the base's; empty without a text."""
 
 

@@ -1,19 +1,23 @@
-"""Images to draw from: read in the size that a network reads, those that cannot be used named, and split."""
+"""Images to learn from: read in the size that a network reads, those that cannot be used named, and split."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
-from lmworks.jobs.image_tokens_recipe import PictureSettings
+from lmworks.jobs.picture_settings import PictureSettings
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.text.document import Document
 from lmworks.text.images.reading import Images
 from lmworks.text.images.splits import ImageSplit, split_images
+from lmworks.text.splits import data_hash
 
 Say = Callable[[str], None]
 
@@ -23,38 +27,80 @@ def read_pictures(
 ) -> ImageSplit:
     """The images of a recipe as the network reads them, in bytes, split; with `captions`, those that have one.
     DataError where there are none, or less than a batch of `rows` to train on."""
+    known = [
+        one if one.text else replace(one, metadata={**one.metadata, "family": (one.source,)})
+        for one in read_fitted(data.images, preprocessing, "caption" if captions else None, say)
+    ]
+    parts = split_images(known, data.held_out, data.unseen_style)
+    check_a_batch(data.images, len(parts.train), rows)
+    held = "; ".join(f"{name} {sum(map(len, parts.unseen[name])):,}" for name in parts.unseen)
+    say(f"split          train {len(parts.train):,} images; {held}")
+    return parts
+
+
+WITHOUT = {
+    None: "image that can be read ({}); put images there",
+    "caption": "image with a caption ({}); put images there, and cat.txt beside cat.jpg, or a captions.jsonl with "
+    "`file_name` and `text`",
+    "class": "image with a class ({}); put the images of each class into a folder of its name",
+}
+"""What is said where a reference holds no image that can be used, by what each must have."""
+
+
+def read_fitted(
+    reference: str, preprocessing: Preprocessing, with_: Literal["caption", "class"] | None, say: Say
+) -> list[Document]:
+    """The images of a reference, in bytes and in the size that a network reads, each with what it must have. DataError
+    where there are none."""
     size = preprocessing.size
-    images = Images(data.images, smallest=size if isinstance(size, int) else None)
+    images = Images(reference, smallest=size if isinstance(size, int) else None)
     fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
     documents, strips = list[Document](), 0
     with progress.task(f"reading {images.name}", unit="images") as advance:
         for one in images:
             advance(1)
-            if one.image is None or (captions and not one.text):
+            text = class_of(one) if with_ == "class" else one.text
+            if one.image is None or (with_ == "caption" and not text):
                 continue
             try:
                 small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
             except DataError:
                 strips += 1
                 continue
-            facts = one.metadata if one.text else {**one.metadata, "family": (one.source,)}
-            documents.append(Document(one.text, one.source, metadata=facts, image=small))
+            documents.append(Document(text, one.source, metadata=one.metadata, image=small))
     say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
     if not documents:
-        missing = "image with a caption" if captions else "image that can be read"
+        raise DataError(f"{images.name} holds no {WITHOUT[with_].format(images.summary())}")
+    return documents
+
+
+def class_of(document: Document) -> str:
+    """An image's caption; without one, the name of its folder."""
+    return document.text or PurePosixPath(document.source).parent.name
+
+
+def check_a_batch(reference: str, images: int, rows: int) -> None:
+    """DataError where there are fewer images to train on than one batch has rows."""
+    if images < rows:
         raise DataError(
-            f"{images.name} holds no {missing} ({images.summary()}); put images there"
-            + (", and cat.txt beside cat.jpg, or a captions.jsonl with `file_name` and `text`" if captions else "")
+            f"{reference} has {images:,} images to train on, less than one batch of {rows}; give more, or lower "
+            "training.rows"
         )
-    parts = split_images(documents, data.held_out, data.unseen_style)
-    if len(parts.train) < rows:
-        raise DataError(
-            f"{images.name} has {len(parts.train):,} images to train on, less than one batch of {rows}; give more, or "
-            "lower training.rows"
-        )
-    held = "; ".join(f"{name} {sum(map(len, parts.unseen[name])):,}" for name in parts.unseen)
-    say(f"split          train {len(parts.train):,} images; {held}")
-    return parts
+
+
+def hashes(reference: str, parts: ImageSplit) -> dict[str, tuple[str, str]]:
+    """What a run must find again when it is resumed."""
+    sides = {"held_out": parts.held_out, "text": parts.train}
+    return {side: (reference, data_hash(documents)) for side, documents in sides.items()}
+
+
+def picture_facts(reference: str, parts: ImageSplit) -> dict[str, Any]:
+    """What lmworks.json says of the images."""
+    sides = {"train": parts.train, "held_out": parts.held_out}
+    return {
+        "images": reference,
+        **{side: {"images": len(part), "sha256": data_hash(part)} for side, part in sides.items()},
+    }
 
 
 def stacked(documents: Sequence[Document]) -> UInt8[np.ndarray, "images size size 3"]:

@@ -1,4 +1,4 @@
-"""PreferRecipe: what `lmworks prefer` is told: a recipe of `lmworks build`, and what is made of pairs of answers."""
+"""PreferRecipe: the settings of `lmworks prefer`: a recipe of `lmworks build`, and the loss of pairs of answers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
-from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, lira, scored, too_few
+from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, lira, scored, too_few
 from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.shadows import Shadows
@@ -87,17 +87,7 @@ def privacy(
     network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
     recipe = _recipe(facts)
-    if (members is None) != (others is None):
-        raise ConfigError("give both texts, of members and of non-members, or neither")
-    if members is not None and others is not None:
-        sides = read(members).documents, read(others).documents
-    elif recipe is not None:
-        sides = _split_of(recipe, facts, model)
-    else:
-        raise ConfigError(
-            f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
-            "from one pool"
-        )
+    sides = _sides(model, members, others, recipe, facts)
     if shadows and (recipe is None or shadows < 4):
         raise ConfigError(
             f"{shadows} shadow models are tuned as {model} was; give 4 or more, and a model whose folder has a recipe"
@@ -108,7 +98,7 @@ def privacy(
         raise DataError(why)
     tuned = load(model)
     window = min(tokens or (recipe.training.context if recipe else 512), tuned.longest)
-    texts = Texts(_first(sides[0], limit), _first(sides[1], limit), window)
+    texts = MembershipTexts(_first(sides[0], limit), _first(sides[1], limit), window)
     reference = base or (facts.get("base") or {}).get("reference")
     untuned = load(reference) if reference else None
     lines, by_words = ([], None) if why else _membership(tuned, untuned, texts)
@@ -127,8 +117,24 @@ def privacy(
     )
 
 
+def _sides(
+    model: str, members: str | None, others: str | None, recipe: Recipe | None, facts: dict[str, Any]
+) -> tuple[list[Document], list[Document]]:
+    """The texts that are named; without any, those that the model was trained on and those that were held out."""
+    if (members is None) != (others is None):
+        raise ConfigError("give both texts, of members and of non-members, or neither")
+    if members is not None and others is not None:
+        return read(members).documents, read(others).documents
+    if recipe is not None:
+        return _split_of(recipe, facts, model)
+    raise ConfigError(
+        f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
+        "from one pool"
+    )
+
+
 def _membership(
-    tuned: LanguageModel, base: LanguageModel | None, texts: Texts
+    tuned: LanguageModel, base: LanguageModel | None, texts: MembershipTexts
 ) -> tuple[list[Measurement], Measurement]:
     """What each attack tells, and what the words alone do."""
     found = attacks(scored(tuned, texts), scored(base, texts) if base else None)
@@ -143,7 +149,7 @@ def _beside(model: str) -> Path:
     return folder.with_name(f"{folder.name}.shadows")
 
 
-def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: Texts) -> list[Measurement]:
+def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: MembershipTexts) -> list[Measurement]:
     """What the shadows tell of members."""
     own = [one.logprob for side in scored(tuned, texts) for one in side]
     ratios, members = lira(own, *shadows.scores(texts)), len(texts.members)

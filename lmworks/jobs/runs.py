@@ -13,24 +13,58 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import restore_directory, says_why, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
+from lmworks.evaluation.measurement import Measurement
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_json, refuse_foreign_files
+from lmworks.models.network import Network
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged
-from lmworks.training.loop import TrainingResult
+from lmworks.training.loop import TrainingResult, Validate
 from lmworks.vision_model import VisionModel
 
 RECIPE, CLOCK, LOG = "recipe.json", "clock.json", "log.jsonl"
 FREE = {"training.distribution"}
 """What may differ in a resumed run: any checkpoint is read in any distribution."""
+
+AnyRecipe = TypeVar("AnyRecipe", bound=RecipeFile)
+AnyModel = TypeVar("AnyModel", bound=LanguageModel | VisionModel)
+
+
+@dataclass(frozen=True)
+class RunResult(Generic[AnyRecipe, AnyModel]):
+    """What a run made from nothing."""
+
+    folder: Path
+    model: AnyModel
+    recipe: AnyRecipe
+    training: TrainingResult
+    validation_loss: float
+    """Of what is held out, in the unit of what is minimised."""
+    measurements: list[Measurement]
+    """Figures of what is held out."""
+    facts: dict[str, Any]
+    """What lmworks.json holds."""
+
+
+def recipe_and_folder(
+    kind: type[AnyRecipe], recipe: str | Path | AnyRecipe, changes: Sequence[str], out: str | os.PathLike[str] | None
+) -> tuple[AnyRecipe, Path]:
+    """The recipe that a run is started with, and where its result goes: `out`, or models/NAME of the recipe's file."""
+    if isinstance(recipe, kind):
+        chosen, name = recipe, "model"
+    else:
+        assert isinstance(recipe, str | Path)
+        chosen, name = kind.read(recipe, changes), Path(recipe).stem
+    return chosen, Path(out) if out is not None else Path("models") / name
 
 
 def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> Path:
@@ -173,11 +207,45 @@ def source_digest() -> str:
     return whole.hexdigest()[:12]
 
 
+def held_out_loss(training: TrainingResult, validate: Validate, network: Network) -> float:
+    """The validation loss of a trained network: the last that was measured, if the network is still that of the last
+    step."""
+    measured = training.validation if training.best_step is None else []
+    return measured[-1][1] if measured else validate(network)
+
+
+def finish_run(
+    run: Path,
+    folder: Path,
+    recipe: AnyRecipe,
+    model: AnyModel,
+    training: TrainingResult,
+    loss: float,
+    figures: list[Measurement],
+    **described: Any,
+) -> RunResult[AnyRecipe, AnyModel]:
+    """Save what a run of `lmworks train` made, with all that is known of it in lmworks.json; `described` says what it
+    was made from."""
+    facts = {
+        "made_by": "lmworks train",
+        "recipe": recipe.model_dump(mode="json"),
+        **described,
+        "training": training_facts(training, run),
+        "validation_loss": loss,
+        "measurements": [one.to_json() for one in figures],
+        **provenance(run),
+    }
+    save_result(run, folder, model, facts)
+    return RunResult(folder, model, recipe, training, loss, figures, facts)
+
+
 def save_result(run: Path, folder: Path, model: LanguageModel | VisionModel, facts: dict[str, Any]) -> None:
-    """Write a run's model, its facts and its log into `folder`, and remove the run's folder."""
+    """Write a run's model, its facts and its log into `folder`, and remove the run's folder; the model is then that of
+    `folder`."""
     model.save(folder, facts)
     shutil.copyfile(run / LOG, folder / LOG)
     end_run(run, folder)
+    model.source, model.reference = folder, str(folder)
 
 
 def end_run(run: Path, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lmworks.basics import progress
 from lmworks.basics.files import says_why, write_json
-from lmworks.evaluation.privacy.membership import Texts, scored
+from lmworks.evaluation.privacy.membership import MembershipTexts, scored
 from lmworks.jobs.build import build
 from lmworks.jobs.recipe import Recipe
 from lmworks.loading import load
@@ -37,7 +37,7 @@ class Shadows:
     """They are kept there: what was stopped goes on."""
     count: int
 
-    def scores(self, texts: Texts) -> tuple[list[list[float]], list[list[float]]]:
+    def scores(self, texts: MembershipTexts) -> tuple[list[list[float]], list[list[float]]]:
         """Of each text, members first, its mean log-probability under the shadows that learnt it, and under those that
         did not."""
         every = [*texts.members, *texts.others]

@@ -25,14 +25,17 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.runs import (
+    RunResult,
+    held_out_loss,
     open_run,
     provenance,
+    recipe_and_folder,
     save_result,
     source_digest,
     start_run,
     training_facts,
 )
-from lmworks.jobs.tasks.task import Packed, task_of
+from lmworks.jobs.tasks.task import PackedText, task_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
@@ -45,7 +48,7 @@ from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.relatives import glove
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.vector_files import read_vectors
-from lmworks.models.relatives.vectors import Filled, initialise_embedding
+from lmworks.models.relatives.vectors import FilledRows, initialise_embedding
 from lmworks.models.upcycling import upcycle
 from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
@@ -64,19 +67,9 @@ VECTORS = "vectors.safetensors"
 
 
 @dataclass(frozen=True)
-class PretrainResult:
-    """What a run made."""
+class PretrainResult(RunResult[TrainRecipe, LanguageModel]):
+    """What a run made; the loss is in the unit of its task: nats per token, for most."""
 
-    folder: Path
-    model: LanguageModel
-    recipe: TrainRecipe
-    training: TrainingResult
-    validation_loss: float
-    """Of what is held out, in the unit of its task: nats per token, for most."""
-    measurements: list[Measurement]
-    """Figures of its task, of what is held out."""
-    facts: dict[str, Any]
-    """What lmworks.json holds."""
     example: str = ""
     """A held-out text that `sample` shows something with, where the task needs one."""
 
@@ -95,8 +88,8 @@ class PreparedText:
 
     folder: Path
     tokenizer: Tokenizer
-    train: Packed
-    held_out: Packed
+    train: PackedText
+    held_out: PackedText
 
 
 @dataclass(frozen=True)
@@ -122,9 +115,7 @@ def pretrain(
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs. With
     several ranks, each returns the same result, and only rank 0 says something.
     """
-    chosen = recipe if isinstance(recipe, TrainRecipe) else TrainRecipe.read(recipe, changes)
-    name = "model" if isinstance(recipe, TrainRecipe) else Path(recipe).stem
-    folder = Path(out) if out is not None else Path("models") / name
+    chosen, folder = recipe_and_folder(TrainRecipe, recipe, changes, out)
     with joined() as ranks:
         return _pretrain(chosen, folder, resume, say if ranks.first else lambda line: None, ranks)
 
@@ -153,8 +144,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
 
     def finish() -> tuple[float, list[Measurement], dict[str, Any], str]:
         assert parts is not None
-        measured = training.validation if training.best_step is None else []
-        loss = measured[-1][1] if measured else validate(network)
+        loss = held_out_loss(training, validate, network)
         figures = task.measure(model, text.held_out, parts.held_out)
         facts = _facts(chosen, model, parts, text, training_facts(training, run), loss, figures)
         facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
@@ -238,8 +228,7 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
     model, objective, rows = assemble(recipe, text)
     validate = validation_of(recipe, text)
     training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)
-    measured = training.validation if training.best_step is None else []
-    return Fitted(model, training, measured[-1][1] if measured else validate(model.network))
+    return Fitted(model, training, held_out_loss(training, validate, model.network))
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
@@ -264,7 +253,7 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     return Tokenizer.load(folder)
 
 
-def rows_of(recipe: TrainRecipe, packed: Packed, tokenizer: Tokenizer) -> Rows:
+def rows_of(recipe: TrainRecipe, packed: PackedText, tokenizer: Tokenizer) -> Rows:
     """The rows of a packed text as the recipe cuts them; DataError where there are less than a batch."""
     return task_of(recipe).rows(packed, tokenizer)
 
@@ -277,7 +266,7 @@ def validation_of(recipe: TrainRecipe, text: PreparedText) -> Validate:
 
 
 def network_of(
-    recipe: TrainRecipe, tokenizer: Tokenizer, packed: Packed, device: torch.device | str = "cpu"
+    recipe: TrainRecipe, tokenizer: Tokenizer, packed: PackedText, device: torch.device | str = "cpu"
 ) -> Network:
     """The recipe's network with fresh weights, for a tokenizer and the text that it packed.
 
@@ -306,7 +295,7 @@ def _dtype(recipe: TrainRecipe, device: torch.device | str) -> torch.dtype:
     return dtype_of(recipe.dtype) or fast_dtype(device)
 
 
-def _shards(packed: Packed, setting: str) -> Shards:
+def _shards(packed: PackedText, setting: str) -> Shards:
     """The text as one stream, whose tokens can be counted."""
     if not isinstance(packed, Shards):
         raise ConfigError(
@@ -330,7 +319,7 @@ def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: 
     vectors.of_tokens(tokenizer).save(kept)
 
 
-def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> Filled | None:
+def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> FilledRows | None:
     """Those vectors put into the embedding; None where it stays random."""
     if recipe.embedding.source == "random":
         network.embedding.weight.requires_grad_(not recipe.embedding.frozen)
@@ -351,7 +340,7 @@ def objective_of(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
     return task_of(recipe).objective(tokenizer)
 
 
-def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
+def _plan(network: Network, tokenizer: Tokenizer, packed: PackedText) -> str:
     config = network.config
     part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
     inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)

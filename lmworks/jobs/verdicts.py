@@ -45,8 +45,8 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
 
 
 def training_remark(losses: Sequence[float], private: bool = False) -> str:
-    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something. Of a
-    private run their number alone is told."""
+    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something. For a
+    private run only the number of steps counts."""
     steps = len(losses)
     if steps < FEW_STEPS:
         told = "1 step of training changes" if steps == 1 else f"{steps} steps of training change"

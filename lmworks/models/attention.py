@@ -182,7 +182,7 @@ class Pass:
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None
     window_rotation: Rotation | None = None
-    """That of layers with a window, where it is another one."""
+    """The rotation of layers with a window, if it differs."""
 
 
 class Heads(nn.Module):

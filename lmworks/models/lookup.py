@@ -2,7 +2,7 @@
 be read at once (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
 
 Python runs the functions on arrays of integers and floats; the interpreter compiles the same ones for rows that
-guess by themselves. Hence no function here calls another one, and this file imports no numba. A table of open
+guess by themselves. Hence no function here calls another, and this file imports no numba. A table of open
 addressing holds where each run of up to `match` tokens ended last, so that a look costs the same in a long text.
 """
 
@@ -131,8 +131,8 @@ class PromptLookup:
             state[NEXT] = believed
 
     def ready(self, tokens: int, cuts: int) -> int:
-        """Tell a run, which may write this many tokens, where the arrays stand; the address of what it is told.
-        `cuts` is that of the compiled network's."""
+        """Prepare for a run that may write this many tokens; returns the address of the table that says where the
+        arrays are. `cuts` is that of the compiled network's."""
         self.reserve(tokens)
         state = self.state
         for word, one in ((TEXT, self.text), (ENDS, self.ends), (BELIEFS, self.right), (TIMES, self.costs)):

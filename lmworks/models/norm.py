@@ -75,7 +75,7 @@ def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
 
 
 def make_head_norm(config: ModelConfig, heads: int) -> RMSNorm | None:
-    """The norm of queries or keys, of which there are this many heads; None where there is none."""
+    """The norm of queries or keys of this many heads; None if the network has none."""
     if not config.qk_norm:
         return None
     width = config.head_dim * (heads if config.qk_norm_over == "row" else 1)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
-from lmworks.reporting.report import Part, Report
+from lmworks.reporting.report import Report, SectionResult
 from lmworks.reporting.section import CardEntry
 
 HEADS = ("what", "figure", "95 % interval", "n", "chance", "ideal", "remark")
@@ -71,7 +71,7 @@ def _result(entry: CardEntry, figure: Measurement) -> dict[str, Any]:
     }
 
 
-def _section(part: Part) -> list[str]:
+def _section(part: SectionResult) -> list[str]:
     if part.result is None:
         return [_text(part.why_not), ""]
     found = part.result.found

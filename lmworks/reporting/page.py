@@ -9,7 +9,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart
 from lmworks.lab.site.pages import style, templates
 from lmworks.lab.site.words import Words
-from lmworks.reporting.report import Part, Report
+from lmworks.reporting.report import Report, SectionResult
 
 HERE = Path(__file__).parent / "templates"
 
@@ -40,7 +40,7 @@ def html(report: Report) -> str:
     )
 
 
-def drawn(part: Part) -> list[Drawn]:
+def drawn(part: SectionResult) -> list[Drawn]:
     """A section's charts."""
     found = part.result.found if part.result else None
     return [] if found is None else [Drawn(one, found.measurements) for one in found.charts]

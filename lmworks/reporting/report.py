@@ -12,7 +12,7 @@ from lmworks.reporting.store import Result
 
 
 @dataclass(frozen=True)
-class Part:
+class SectionResult:
     """A section with what came of it."""
 
     section: Section
@@ -28,7 +28,7 @@ class Report:
     folder: Path
     facts: dict[str, Any]
     """Of the model and the machine."""
-    parts: tuple[Part, ...]
+    parts: tuple[SectionResult, ...]
 
     @property
     def measurements(self) -> list[Measurement]:

@@ -23,7 +23,7 @@ from lmworks.lab.scale import Scale, require_scale
 from lmworks.language_model import LanguageModel
 from lmworks.reporting import card, page
 from lmworks.reporting.facts import facts_about
-from lmworks.reporting.report import Part, Report
+from lmworks.reporting.report import Report, SectionResult
 from lmworks.reporting.section import Section
 from lmworks.reporting.store import KEPT, Kept, Result
 from lmworks.reporting.subject import Subject
@@ -60,7 +60,7 @@ def report(
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
     subject = Subject.of(model, scale, folder / KEPT / "items", text)
     kept = Kept(folder, subject.name, told_by(subject.model))
-    parts = {one.name: Part(one, kept.result(one.name), NOT_CHOSEN) for one in known.values()}
+    parts = {one.name: SectionResult(one, kept.result(one.name), NOT_CHOSEN) for one in known.values()}
 
     def written() -> Report:
         found = Report(folder, facts_about(subject, cpu_seconds=_cpu(parts)), tuple(parts.values()))
@@ -99,18 +99,18 @@ def _chosen(known: dict[str, Section], only: Sequence[str] | None) -> list[Secti
     return [one for one in known.values() if not only or one.name in only]
 
 
-def _measure(subject: Subject, kept: Kept, chosen: Sequence[Section], parts: dict[str, Part]) -> None:
+def _measure(subject: Subject, kept: Kept, chosen: Sequence[Section], parts: dict[str, SectionResult]) -> None:
     """Measure what is chosen and not kept, and put it into `parts`."""
     left = []
     for one in chosen:
         if (why := one.needs(subject)) is not None:
-            parts[one.name] = Part(one, None, why)
+            parts[one.name] = SectionResult(one, None, why)
             continue
         before = parts[one.name].result
         if before is not None and before.settings == one.settings(subject):
             progress.note(f"{one.name} was measured before, and is kept")
             continue
-        parts[one.name] = Part(one, None, NOT_YET)
+        parts[one.name] = SectionResult(one, None, NOT_YET)
         left.append(one)
     total = sum(one.cost(subject.scale) for one in left)
     with progress.task("report", total, "s") as advance:
@@ -118,11 +118,11 @@ def _measure(subject: Subject, kept: Kept, chosen: Sequence[Section], parts: dic
             try:
                 result = _measured(one, subject)
                 kept.keep(result)
-                parts[one.name] = Part(one, result)
+                parts[one.name] = SectionResult(one, result)
             except Stopped:
                 raise
             except LmworksError as error:
-                parts[one.name] = Part(one, None, f"It could not be measured: {error}.")
+                parts[one.name] = SectionResult(one, None, f"It could not be measured: {error}.")
             advance(one.cost(subject.scale))
 
 
@@ -140,5 +140,5 @@ def _measured(section: Section, subject: Subject) -> Result:
     )
 
 
-def _cpu(parts: dict[str, Part]) -> float:
+def _cpu(parts: dict[str, SectionResult]) -> float:
     return round(sum(one.result.cpu_seconds for one in parts.values() if one.result), 1)

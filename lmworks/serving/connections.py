@@ -129,7 +129,7 @@ class _Ending:
             self._connection.transport.close()
 
 
-class Gate:
+class ConnectionGate:
     """Accepts connections, one at a time, as far as there is room."""
 
     def __init__(self, state: ServerState, protocol: Callable[[], Connection], most: int) -> None:

@@ -58,6 +58,11 @@ class Timing:
     """How often it was told to come again."""
     error: str | None = None
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer came, without an error."""
+        return self.error is None and self.first is not None
+
 
 @dataclass(frozen=True)
 class Load:
@@ -75,6 +80,24 @@ class Load:
     between_pieces: Percentiles
     """Of answers, as they come; a piece may bring several tokens."""
     request: Percentiles
+
+    @classmethod
+    def of(cls, timings: Sequence[Timing], settle: int, concurrency: int, seconds: float) -> Self:
+        """Of all requests in the order of their numbers; the times of the first `settle` do not count."""
+        good = [one for one in timings if one.answered]
+        timed = [one for one in timings[settle:] if one.answered]
+        return cls(
+            concurrency,
+            len(timings),
+            len(timings) - len(good),
+            sum(one.refused for one in timings),
+            seconds,
+            sum(one.read for one in good),
+            sum(one.written for one in good),
+            Percentiles.of([one.first for one in timed if one.first is not None]),
+            Percentiles.of([gap for one in timed for gap in one.between] or [0.0]),
+            Percentiles.of([one.whole for one in timed]),
+        )
 
     @property
     def tokens_per_second(self) -> float:
@@ -117,43 +140,41 @@ async def measure(  # noqa: PLR0913 (what a load is)
     ):
         if value < 1:
             raise ConfigError(f"{name} is {value}; give at least 1")
-    timings: dict[int, Timing] = {}
     async with Client(address, key) as client:
         model = model or await client.model()
         prompts = await _prompts(client, requests, prompt_tokens, seed)
-        random_lengths, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
-        lengths = [random_lengths.randint(least, max_tokens) for _ in prompts]
-        left = iter(enumerate(prompts))
-
-        async def one_client() -> None:
-            for number, prompt in left:
-                # Several servers know min_tokens; where one does not, answers may end earlier.
-                size = {"max_tokens": lengths[number], "min_tokens": lengths[number]}
-                body: dict[str, Any] = {"model": model, "prompt": prompt} | size
-                body |= {"temperature": temperature, "top_p": 0.95, "seed": seed + number}
-                body |= {"stream": True, "stream_options": {"include_usage": True}}
-                timings[number] = await client.ask(body)
-
+        lengths, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
+        bodies = [
+            {"model": model, "prompt": prompt, "temperature": temperature, "top_p": 0.95, "seed": number}
+            | _streamed(lengths.randint(least, max_tokens))
+            for number, prompt in enumerate(prompts, seed)
+        ]
         started = time.perf_counter()
-        await asyncio.gather(*(one_client() for _ in range(concurrency)))
+        timings = await _ask_all(client, bodies, concurrency)
         seconds = time.perf_counter() - started
-    good = {at: one for at, one in timings.items() if one.error is None and one.first is not None}
-    timed = [one for at, one in good.items() if at >= settle]
-    if not timed:
-        errors = [one.error for one in timings.values() if one.error is not None]
+    if not any(one.answered for one in timings[settle:]):
+        errors = [one.error for one in timings if one.error is not None]
         raise LmworksError(f"{address}: no request was answered; the last error is: {errors[-1] if errors else None}")
-    return Load(
-        concurrency,
-        requests,
-        len(timings) - len(good),
-        sum(one.refused for one in timings.values()),
-        seconds,
-        sum(one.read for one in good.values()),
-        sum(one.written for one in good.values()),
-        Percentiles.of([one.first for one in timed if one.first is not None]),
-        Percentiles.of([gap for one in timed for gap in one.between] or [0.0]),
-        Percentiles.of([one.whole for one in timed]),
-    )
+    return Load.of(timings, settle, concurrency, seconds)
+
+
+def _streamed(tokens: int) -> dict[str, Any]:
+    """Asks for a stream of this many tokens; a server that does not know min_tokens may end earlier."""
+    size = {"max_tokens": tokens, "min_tokens": tokens}
+    return {**size, "stream": True, "stream_options": {"include_usage": True}}
+
+
+async def _ask_all(client: Client, bodies: Sequence[dict[str, Any]], concurrency: int) -> list[Timing]:
+    """What came of each request; each of the clients takes the next one that nobody has asked."""
+    timings = [Timing() for _ in bodies]
+    left = iter(enumerate(bodies))
+
+    async def ask_what_is_left() -> None:
+        for number, body in left:
+            timings[number] = await client.ask(body)
+
+    await asyncio.gather(*(ask_what_is_left() for _ in range(concurrency)))
+    return timings
 
 
 class Client:

@@ -22,7 +22,7 @@ class Log:
 
     def __init__(self, to: TextIO | None = sys.stderr, text: bool = False) -> None:
         self._to, self.text = to, text
-        """`text`: whether what was asked is told, too."""
+        """`text`: whether prompts are logged, too."""
 
     def event(self, name: str, **facts: Any) -> None:
         """Something happened."""

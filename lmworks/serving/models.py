@@ -1,13 +1,13 @@
 """The models of a server: each is loaded when a request first names it, and put away when nobody has used it for a
-while, or when another one needs its memory.
+while, or when another model needs its memory.
 
     models = ServedModels.of(Service(lm.load("smollm2")))        # one that is loaded and stays
     models = ServedModels([ServedModel({"a": 8192}, make_a, 10**9), ...], memory=4 * 10**9, idle=300)
     async with models.using("a") as service: ...                 # loaded, and not put away before the block ends
 
-All of it happens on the server's event loop but loading and closing, which have threads. One model is loaded at a time,
-in the order in which they were asked for. A model that has to make room for another one ends what it has begun first;
-who asks for it meanwhile waits until it is loaded again.
+All of it happens on the server's event loop, except for loading and closing, which have threads. Models are loaded one
+at a time, in the order of the requests. A model that has to make room for another finishes what it has begun; whoever
+asks for it meanwhile waits until it is loaded again.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ServedModels:
         """A model that is loaded, and never put away."""
         names = dict.fromkeys((service.name, *service.adapters), service.model.longest)
         if service.name in service.adapters or service.embedder_name in service.adapters:
-            raise ConfigError("a model and an adapter have one name; give the adapter another one")
+            raise ConfigError("a model and an adapter have the same name; give the adapter another")
         if service.embedder is not None and service.embedder_name != service.name:
             names[service.embedder_name] = service.embedder.longest
         served = ServedModel(names, lambda: service, adapters=service.adapters)

@@ -21,7 +21,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Packed:
+class CompressedFile:
     """A file's compressed content, and what tells it from its next version."""
 
     name: str

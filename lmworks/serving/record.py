@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.serving.api.work import Work
 
 
@@ -16,7 +16,7 @@ class Cited:
     """An answer from documents."""
 
     way: Way
-    answer: Answer
+    answer: GroundedAnswer
 
     @property
     def facts(self) -> dict[str, Any]:

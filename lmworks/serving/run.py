@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.serving.connections import Connection, Gate, room
+from lmworks.serving.connections import Connection, ConnectionGate, room
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModels
@@ -95,11 +95,12 @@ class Server(uvicorn.Server):
             made.limits = self.models.limits
             return made
 
-        gate = Gate(self.server_state, protocol, room(self.models.limits.connections))
+        gate = ConnectionGate(self.server_state, protocol, room(self.models.limits.connections))
         self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
+        """Take nothing new, let running requests go on for the grace period, then cancel them with an
+        answer."""
         states = [one.engine.state for one in self.models.loaded if one.writes]
         running = sum(one.running + one.waiting for one in states)
         self.log.event("stopping", running=running, grace_seconds=self.models.limits.grace_seconds)

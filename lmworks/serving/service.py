@@ -14,7 +14,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.drawing_model import DrawingModel
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
-from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
 from lmworks.models.unread import peeked
@@ -82,7 +82,7 @@ class Service:
             "runner": self.model.runner.name if self.writes else None,
         }
 
-    def ask(self, question: str, way: Way = "extract") -> Answer:
+    def ask(self, question: str, way: Way = "extract") -> GroundedAnswer:
         """What the documents answer; for the worker's thread, as it computes."""
         assert self.index is not None
         return self.index.ask(question, twin(self.model) if way == "write" else None, way)

@@ -1,7 +1,7 @@
-"""How few tokens a text can have, told from its bytes: a text that cannot fit is refused before it is tokenized.
+"""The fewest tokens that a text can have, by its bytes: a text that cannot fit is refused before it is tokenized.
 
-A token holds at most so many bytes of a kind ("a": 8, letters: 24, ...), so a text with n of them has at least n / 8
-tokens. Only bytes that no tokenizer leaves out count: those with a token of their own, white space excepted.
+A token holds a limited number of bytes of each kind ("a": 8, letters: 24, ...), so a text with n of them has at least
+n / 8 tokens. Only bytes that no tokenizer leaves out count: those with a token of their own, white space excepted.
 """
 
 from __future__ import annotations

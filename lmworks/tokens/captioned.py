@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from lmworks.text.document import Document
-from lmworks.text.images.splits import family_of
+from lmworks.text.images.splits import concept_of
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.rows import Rows
@@ -52,14 +52,14 @@ class CaptionedImages(Rows):
             [one.image for one in documents if one.image is not None]
         )
         numbers: dict[str, int] = {}
-        families = [numbers.setdefault(family_of(one), len(numbers)) for one in documents]
+        families = [numbers.setdefault(concept_of(one), len(numbers)) for one in documents]
         self.groups = None if negatives else torch.tensor(families)
 
     def __len__(self) -> int:
         return len(self.documents)
 
     def batches(self, size: int) -> int:
-        """See Rows: whole batches, as a loss among fewer is another one; an epoch leaves a few rows out."""
+        """See Rows: whole batches, as a loss among fewer is a different loss; an epoch leaves a few rows out."""
         return max(len(self) // size, 1)
 
     def at_epoch(self, epoch: int, seed: int) -> Self:

@@ -45,7 +45,7 @@ class LabelledImages(Rows):
         return len(self.classes)
 
     def batches(self, size: int) -> int:
-        """See Rows: whole batches, as a norm over fewer images is another one; an epoch leaves a few rows out."""
+        """See Rows: whole batches, as a norm over fewer images is a different norm; an epoch leaves a few rows out."""
         return max(len(self) // size, 1)
 
     def at_epoch(self, epoch: int, seed: int) -> Self:

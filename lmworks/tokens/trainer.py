@@ -230,8 +230,8 @@ def _bpe(pieces: _Pieces, config: TokenizerConfig) -> Backend:
 
 
 def _wordpiece(pieces: _Pieces, config: TokenizerConfig) -> Backend:
-    """BERT's trainer numbers ##a, ##b ... as its hash table gives them, and breaks ties by number: it is told them in
-    order, as special tokens. So the text is gone through once before, and kept in a file meanwhile."""
+    """BERT's trainer numbers ##a, ##b ... as its hash table gives them, and breaks ties by number: it gets them in
+    order, as special tokens. So the text is read once before, and kept in a file meanwhile."""
     backend = _bert(models.WordPiece(unk_token="[UNK]"))
     with tempfile.TemporaryFile("w+", encoding="utf-8") as held:
         for piece in pieces:

@@ -49,7 +49,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedParameters:
     """The parameters that are trained, as a planner counts them."""
 
     every: int
@@ -67,7 +67,7 @@ class Counted:
         return SINGLE if self.value != SINGLE else 0
 
 
-def a_copy_and_a_change(counted: Counted) -> float:
+def a_copy_and_a_change(counted: CountedParameters) -> float:
     """Gradients in float32, and a change of the same size for each."""
     return counted.every * float(counted.copied + SINGLE)
 
@@ -84,9 +84,9 @@ class OptimiserKind:
     """What [training] may hold: a child of TrainingConfig."""
     make: Callable[[Network, dict[str, nn.Parameter], Any], torch.optim.Optimizer]
     """The optimiser of some of a network's parameters, with some settings."""
-    keeps: Callable[[Counted], int]
+    keeps: Callable[[CountedParameters], int]
     """Float32 numbers that it keeps between steps, beside masters of coarser weights."""
-    working: Callable[[Counted], float] = a_copy_and_a_change
+    working: Callable[[CountedParameters], float] = a_copy_and_a_change
     """Bytes that a step makes and gives back."""
     leaves_holes: bool = False
     """What a step makes is of many sizes, so that the heap has holes after it."""

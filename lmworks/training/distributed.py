@@ -66,7 +66,7 @@ def connected() -> Iterator[Ranks]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         raise LmworksError(
-            f"rank {ranks.rank} of {ranks.size} ends because another one is gone (killed, or its own sentence says "
+            f"rank {ranks.rank} of {ranks.size} ends because another rank is gone (killed, or its own sentence says "
             "why); what was saved before is whole: go on with the same command and --resume"
         ) from error
     finally:

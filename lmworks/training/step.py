@@ -90,7 +90,8 @@ def accumulate(
     load: ExpertLoad | None = None,
 ) -> tuple[float, int]:
     """Gradients of the mean loss over all micro-batches of all ranks, each part of it over what that part counts; that
-    mean, and how much the first part counted (supervised tokens, or texts). `load` is told what experts were sent."""
+    mean, and how much the first part counted (supervised tokens, or texts). `load` counts the tokens that
+    experts were sent."""
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):

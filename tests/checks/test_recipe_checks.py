@@ -15,7 +15,7 @@ from torch import nn
 from touched_data import skip_without
 
 from lmworks.checks import recipes, shards, training
-from lmworks.checks.recipes import Trial, check_recipe
+from lmworks.checks.recipes import PreparedRun, check_recipe
 from lmworks.checks.result import CheckResult
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.models.network import Network
@@ -59,14 +59,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_layers_that_the_small_network_lacks_are_no_mistake_of_the_recipe(here: Path, tmp_path: Path):
     model = ["family='lmworks'", "layers=6", "window=8", "window_layers=[0,4]", "experts.count=3", "experts.layers=[5]"]
-    trial = Trial(TrainRecipe.read("mine.toml", [f"model.{one}" for one in model]), tmp_path)
+    trial = PreparedRun(TrainRecipe.read("mine.toml", [f"model.{one}" for one in model]), tmp_path)
     assert trial.small.model["window_layers"] == [0]
     assert trial.small.model["experts"] == {"count": 3, "layers": None}
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Iterator[Trial]:
-    yield Trial(TrainRecipe.read("mine.toml"), tmp_path)
+def trial(tmp_path: Path) -> Iterator[PreparedRun]:
+    yield PreparedRun(TrainRecipe.read("mine.toml"), tmp_path)
 
 
 def checked(*changes: str) -> dict[str, CheckResult]:
@@ -167,7 +167,7 @@ def test_9_a_text_that_was_split_by_the_same_hash_before(here: Path):
     assert checked(*changes)["enough is held out"].status == "ok"
 
 
-def test_7_labels_that_are_not_shifted(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_7_labels_that_are_not_shifted(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     batch = Windows.batch
 
     def unshifted(self: Windows, places: Any) -> Batch:
@@ -198,7 +198,7 @@ class Averaging(CausalLM):
         return (1,)
 
 
-def test_19_a_mean_of_means(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_19_a_mean_of_means(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     def averaging(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
         return Averaging()
 
@@ -206,7 +206,7 @@ def test_19_a_mean_of_means(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     failed(recipes.split_step(trial), "the gradients of rows at once and one by one differ at")
 
 
-def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_24_norms_that_decay(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     def everything(parameters: dict[str, nn.Parameter], config: Any) -> list[dict[str, Any]]:
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
@@ -214,7 +214,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     failed(recipes.decay(trial), "what decays and matrices differ at")
 
 
-def test_24_matrices_that_no_optimiser_has(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_24_matrices_that_no_optimiser_has(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     trainable = optimiser.trainable
 
     def forgetful(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -224,7 +224,7 @@ def test_24_matrices_that_no_optimiser_has(trial: Trial, monkeypatch: pytest.Mon
     failed(recipes.decay(trial), "feed_forward.down")
 
 
-def test_20_a_resume_that_begins_the_data_again(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_20_a_resume_that_begins_the_data_again(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     micro = loop._micro_batches
     monkeypatch.setattr(
         loop, "_micro_batches", lambda rows, objective, config, step, ranks: micro(rows, objective, config, 0, ranks)
@@ -232,7 +232,7 @@ def test_20_a_resume_that_begins_the_data_again(trial: Trial, monkeypatch: pytes
     failed(recipes.resumed(trial), "the weights of a resumed run and a straight one")
 
 
-def test_20_a_resume_without_the_optimisers_state(trial: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_20_a_resume_without_the_optimisers_state(trial: PreparedRun, monkeypatch: pytest.MonkeyPatch):
     load = loop.load_checkpoint
 
     def forgetful(folder: Path, parameters: Any, its_optimiser: torch.optim.Optimizer, *rest: Any) -> State:
@@ -244,7 +244,7 @@ def test_20_a_resume_without_the_optimisers_state(trial: Trial, monkeypatch: pyt
     failed(recipes.resumed(trial), "the weights of a resumed run and a straight one")
 
 
-def test_6_bytes_of_the_text_are_those_of_its_tokens(trial: Trial):
+def test_6_bytes_of_the_text_are_those_of_its_tokens(trial: PreparedRun):
     assert shards.bytes_of_tokens(shards.TokenizedShards(trial.packed, trial.tokenizer)).status == "ok"
 
 

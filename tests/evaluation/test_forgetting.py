@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lmworks.evaluation.forgetting import (
-    Counted,
+    CountedText,
     Resampled,
     at_equal_gain,
     average,
@@ -49,8 +49,8 @@ def test_the_formulas_equal_the_papers_sums_on_any_matrix():
 
 
 def test_a_score_is_a_ratio_of_sums_and_samples_are_the_same_for_every_model():
-    one = Counted(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 4.0]), np.array([0.0, 0.0, 1.0]))
-    two = Counted(one.above * 2, one.below, one.document)
+    one = CountedText(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 4.0]), np.array([0.0, 0.0, 1.0]))
+    two = CountedText(one.above * 2, one.below, one.document)
     resampled = Resampled({"text": 3}, resamples=50)
     first, second = resampled.scores("text", one), resampled.scores("text", two)
     assert first[0] == 2 and first.shape == (51,) and len(set(first)) > 3 and np.allclose(second, 2 * first)

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.run import run
 from lmworks.text import registry
@@ -89,7 +89,7 @@ def test_our_prompts_are_its_own_byte_for_byte(name, shots, its_task):
     task = find(name)
     if shots and not task.examples:
         pytest.skip("takes no examples")
-    asked = Asked.of(task, shots=shots, limit=25)
+    asked = AskedTask.of(task, shots=shots, limit=25)
     theirs = its_task(name, asked.items, task.items()[:shots])
     theirs.build_all_requests(rank=0, world_size=1)
     found = sorted((one.doc_id, one.idx, one.args) for one in theirs.instances)
@@ -109,7 +109,7 @@ def test_its_evaluation_runs_on_our_model_and_finds_what_ours_finds(model, its_t
 
     from lmworks.evaluation.harness import Harness
 
-    asked = Asked.of(find("arc-easy"), limit=12)
+    asked = AskedTask.of(find("arc-easy"), limit=12)
     theirs = its_task("arc-easy", asked.items)
     found = lm_eval.simple_evaluate(
         model=Harness(model), tasks=[theirs], bootstrap_iters=0, task_manager=TaskManager(include_defaults=False)
@@ -178,7 +178,7 @@ def test_log_likelihoods_are_those_of_its_own_model(which, its_task, tmp_path, r
     peers = {size: HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=size) for size in (1, 7, 32)}
     for name in SETS:
         available(name)
-        items = Asked.of(find(name), limit=int(os.environ.get("PARITY_ITEMS", "4"))).items
+        items = AskedTask.of(find(name), limit=int(os.environ.get("PARITY_ITEMS", "4"))).items
         task = its_task(name, items)
         task.build_all_requests(rank=0, world_size=1)
         requests = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))

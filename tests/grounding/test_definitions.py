@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmworks.grounding.answer import Reading
+from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.asking import Asked, extracted
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import read_passages
@@ -78,9 +78,9 @@ def test_the_first_paragraph_below_a_heading_defines_it_and_a_later_one_does_not
 class Fond:
     """Reads the first word, and is fondest of the passages that come first."""
 
-    def read(self, question: str, texts: list[str]) -> list[Reading]:
+    def read(self, question: str, texts: list[str]) -> list[BestSpan]:
         """Falling scores."""
-        return [Reading(0, len(text.split()[0]), float(-at), 0.1) for at, text in enumerate(texts)]
+        return [BestSpan(0, len(text.split()[0]), float(-at), 0.1) for at, text in enumerate(texts)]
 
 
 def test_the_passage_that_defines_it_comes_first_and_its_line_is_the_answer():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmworks.grounding.answer import Reading
+from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.asking import Asked, extracted
 from lmworks.grounding.evidence import distinct, read_passages, units
 from lmworks.grounding.gate import Features, Gate
@@ -40,8 +40,8 @@ class Arbitrary:
     def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
         self.spans = spans
 
-    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-        return [Reading(*self.spans[at % len(self.spans)], float(at), 0.5) for at in range(len(texts))]
+    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        return [BestSpan(*self.spans[at % len(self.spans)], float(at), 0.5) for at in range(len(texts))]
 
 
 def passages(texts: Sequence[str]) -> list[Passage]:
@@ -102,8 +102,8 @@ def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
     assert [one.file for one in distinct(passages(texts))] == ["0.txt", "2.txt", "3.txt"]
 
     class Sum:
-        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-            return [Reading(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
 
     answer = extracted(asked("How much is the rent?", texts, Sum()))
     assert answer.text == "740 euros [1] [2]"
@@ -112,8 +112,8 @@ def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
 
 def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
     class Last:
-        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-            return [Reading(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
 
     answer = extracted(asked("How much is it?", ["No pets. The rent is monthly. It is 740 euros."], Last()))
     assert answer.citations[0].text == "The rent is monthly. It is 740 euros."
@@ -131,8 +131,8 @@ def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
 )
 def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(text, span, shown):
     class Span:
-        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-            return [Reading(one.find(span), one.find(span) + len(span), 1.0, 0.9) for one in texts]
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(one.find(span), one.find(span) + len(span), 1.0, 0.9) for one in texts]
 
     answer = extracted(asked("Which?", [text], Span()))
     assert answer.text == f"{shown} [1]"
@@ -144,8 +144,8 @@ def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(t
 
 def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
     class Echo:
-        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-            return [Reading(one.find("vimrc"), one.find("vimrc") + 10, 1.0, 0.9) for one in texts]
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(one.find("vimrc"), one.find("vimrc") + 10, 1.0, 0.9) for one in texts]
 
     text = "Vim starts. You write settings in the vimrc file."
     assert (
@@ -156,8 +156,8 @@ def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
 
 def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():
     class First:
-        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-            return [Reading(0, 4, 1.0, 0.9) for _ in texts]
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(0, 4, 1.0, 0.9) for _ in texts]
 
     text = "Type this command:\n\n    :quit\n\nThen rest."
     assert extracted(asked("How do I quit?", [text], First())).text == "Type this command: :quit [1]"

@@ -16,8 +16,8 @@ from lmworks.grounding.heads.calibration import Calibration, calibration_error, 
 from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, read_reader, write_reader
 from lmworks.grounding.heads.measure import answers_measured, refusals_measured
-from lmworks.grounding.heads.questions import Question, read_questions
-from lmworks.grounding.heads.reading import OVERLAP, WINDOW, Found, SpanReader
+from lmworks.grounding.heads.questions import ParagraphQuestion, read_questions
+from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader, WindowAnswer
 from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
 from lmworks.grounding.heads.train import train_reader, training_rows
@@ -35,7 +35,7 @@ def base(folder: Path, seed: int = 0) -> LanguageModel:
     return LanguageModel.load(str(folder), dtype="float32")
 
 
-def made_up(count: int, seed: int = 0) -> list[Question]:
+def made_up(count: int, seed: int = 0) -> list[ParagraphQuestion]:
     """Questions on where things are; every third has no answer."""
     draw, asked = random.Random(seed), []
     for number in range(count):
@@ -44,10 +44,10 @@ def made_up(count: int, seed: int = 0) -> list[Question]:
         start = context.index(places[1])
         span = (start, start + len(places[1]))
         if number % 3:
-            asked.append(Question(f"where is the {things[1]}?", context, "house", (span,)))
+            asked.append(ParagraphQuestion(f"where is the {things[1]}?", context, "house", (span,)))
         else:
             absent = draw.choice([one for one in THINGS if one not in things])
-            asked.append(Question(f"where is the {absent}?", context, "house", (), span))
+            asked.append(ParagraphQuestion(f"where is the {absent}?", context, "house", (), span))
     return asked
 
 
@@ -64,8 +64,8 @@ def test_a_window_holds_the_answer_and_one_without_it_does_not():
     context = f"{filler}The lamp is in the attic. {filler}"
     start = context.index("attic")
     other = f"{filler}The lamp is lit. {filler}"
-    asked = Question("Where is the lamp?", context, "house", ((start, start + 5),))
-    second = Question("Where is the lamp?", other, "house", (), (30, 35))
+    asked = ParagraphQuestion("Where is the lamp?", context, "house", ((start, start + 5),))
+    second = ParagraphQuestion("Where is the lamp?", other, "house", (), (30, 35))
     windows = Windows(tokenizer, [asked, second], seed=0)
     for _ in range(20):
         row = windows.row(asked)
@@ -111,13 +111,13 @@ def test_answers_are_compared_as_squad_does():
 
 def test_figures_are_those_of_what_was_found():
     asked = [
-        Question(one.text, one.context, f"house {number % 4}", one.answers, one.plausible)
+        ParagraphQuestion(one.text, one.context, f"house {number % 4}", one.answers, one.plausible)
         for number, one in enumerate(made_up(200))
     ]
     spans = [one.answers[0] if one.answers else (0, 3) for one in asked]
     draw = np.random.default_rng(0)
     scores = [draw.normal(3 if one.answers else 0, 1) for one in asked]
-    found = [Found(start, end, score, score) for (start, end), score in zip(spans, scores, strict=True)]
+    found = [WindowAnswer(start, end, score, score) for (start, end), score in zip(spans, scores, strict=True)]
     area, error = refusals_measured(asked, found)
     assert area.value > 0.95 and area.n == 200 and error.value < 0.06
     flipped = [one._replace(span=-one.span, answers=draw.normal()) for one in found]

@@ -14,7 +14,7 @@ from lmworks.grounding import postings
 from lmworks.grounding.index import Index, IndexSettings, build, mixed, open_index
 from lmworks.grounding.self_test import choosing, figures, run
 from lmworks.grounding.self_test.answering import View, asked_of, f1
-from lmworks.grounding.self_test.questions import Question, questions_of
+from lmworks.grounding.self_test.questions import SelfTestQuestion, questions_of
 from lmworks.grounding.self_test.trials import WEIGHTS, Trial, gain, trials
 from lmworks.grounding.self_test.wording import near_words, reworded
 from lmworks.grounding.terms import terms
@@ -108,7 +108,7 @@ def _trial(index: Index, file: str, best: int) -> Trial:
     passage = index.search("ferry", 1)[0]
     moved = type(passage)(**{**passage.__dict__, "file": file})
     places = np.abs(np.arange(len(WEIGHTS)) - best).astype(float)
-    return Trial(Question("?", "fact", (moved,)), places, ((),) * len(WEIGHTS), None)
+    return Trial(SelfTestQuestion("?", "fact", (moved,)), places, ((),) * len(WEIGHTS), None)
 
 
 def test_the_weight_is_chosen_on_the_other_half(index: Index):

@@ -257,7 +257,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "the clock": ({"build": {"training": {"max_seconds": 3}}}, "build.training.max_seconds would give"),
     "a method that is never merged": (
         {"ways": {"x": {"method": "prompt"}}},
-        "ways.x.method is 'prompt'; .* fits into no weight; take another one",
+        "ways.x.method is 'prompt'; .* fits into no weight; take another method",
     ),
     "naive training by one": ({"build": {"method": "bottleneck"}}, "build.method is 'bottleneck'; each task begins"),
     "a grid that a merged model has not": (

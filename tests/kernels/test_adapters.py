@@ -19,7 +19,7 @@ from frames import Bench, address, numbers
 from kernels.test_engine import KINDS, SHAPE, apart
 
 import lmworks as lm
-from lmworks.adaptation.lora import LoRALinear, Part, adapters_off, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ModelError
@@ -50,7 +50,7 @@ def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2)
     else:
         for path, base in list(network.named_modules()):
             if isinstance(base, Linear):
-                layer = LoRALinear(base, [Part(path, slice(0, base.out_features))], rank, 1.6)
+                layer = LoRALinear(base, [Projection(path, slice(0, base.out_features))], rank, 1.6)
                 network.set_submodule(path, layer)
     return randomise_adapters(network, size=size).requires_grad_(False)
 
@@ -75,7 +75,9 @@ def both(network: Network, bits: int = 8) -> tuple[Network, CompiledNetwork]:
 def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, ...], rank: int):
     """Two of three ranges of rows have updates, one of them a thousand times the other; every fourth token has none."""
     base = Linear(96, 80, bias=False)
-    layer = LoRALinear(base, [Part("v", slice(64, 80)), Part("q", slice(0, 32))], rank, 2.0).requires_grad_(False)
+    layer = LoRALinear(base, [Projection("v", slice(64, 80)), Projection("q", slice(0, 32))], rank, 2.0).requires_grad_(
+        False
+    )
     layer.down.copy_(numbers(2 * rank, 96, seed=4) * 0.01)
     for number, up in enumerate(layer.up):
         up.copy_(numbers(*up.shape, seed=5 + number) * (1000 if number else 1))

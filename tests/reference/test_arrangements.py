@@ -449,7 +449,7 @@ def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
     save_file(tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1}, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lm_head\.weight holds another one"):
+    with pytest.raises(ModelError, match=r"lm_head\.weight holds a different one"):
         read_network(tmp_path)
 
 

@@ -16,7 +16,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.reporting import run as reporting
 from lmworks.reporting.card import card
 from lmworks.reporting.page import html
-from lmworks.reporting.report import Part, Report
+from lmworks.reporting.report import Report, SectionResult
 from lmworks.reporting.section import CardEntry, Found, Section, bars
 from lmworks.reporting.sections.energy import meter
 from lmworks.reporting.store import KEPT, Result
@@ -72,7 +72,10 @@ def a_report(folder: Path) -> Report:
         when="2026-11-28T04:00:00+00:00",
         lmworks="0",
     )
-    parts = (Part(section("tasks"), result), Part(section("leakage"), None, "No training text is known."))
+    parts = (
+        SectionResult(section("tasks"), result),
+        SectionResult(section("leakage"), None, "No training text is known."),
+    )
     return Report(folder, facts, parts)
 
 

@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.strategies import Greedy, Sample
-from lmworks.serving.api.work import Job, Work
+from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.service import Service
 from serving.live import Live, running, small
 
@@ -93,7 +93,7 @@ def test_several_prompts_have_choices_in_their_order(live: Live):
 
 def test_tokens_from_the_cache_are_counted_once_a_prompt(live: Live):
     async def usage() -> dict[str, Any]:
-        jobs = [Job(prompt, Greedy(), 1) for prompt in ("one", "two") for _ in range(2)]
+        jobs = [AnswerJob(prompt, Greedy(), 1) for prompt in ("one", "two") for _ in range(2)]
         work = await Work.begin(live.service, jobs, answers=2)
         async for _ in work.deltas():
             pass

@@ -19,10 +19,10 @@ from lmworks.lab.site.pages import site
 from lmworks.serving.errors import tell_errors
 from lmworks.serving.lab import runs as runs_module
 from lmworks.serving.lab.pages import Shelf, mount
-from lmworks.serving.lab.runs import WAITING, Runs
+from lmworks.serving.lab.runs import WAITING, ClaimRuns
 
 
-def application(runs: Runs | None, **options: Any) -> FastAPI:
+def application(runs: ClaimRuns | None, **options: Any) -> FastAPI:
     app = FastAPI()
     tell_errors(app)
     mount(app, runs, **options)
@@ -74,7 +74,7 @@ def test_a_server_that_must_run_nothing_offers_no_run_and_takes_none(alone):
 
 
 def test_a_page_with_controls_is_small_and_asks_only_its_server():
-    answer = ask(application(Runs(), folders=(store.SHIPPED,)), "/lab/q16.html")
+    answer = ask(application(ClaimRuns(), folders=(store.SHIPPED,)), "/lab/q16.html")
     assert len(gzip.compress(answer.content)) < 40_000
     text = answer.text
     assert "connect-src 'self'" in text and "default-src 'none'" in text
@@ -100,7 +100,7 @@ def test_only_what_changed_is_read_again(tmp_path, monkeypatch):
 
 def test_runs_wait_for_each_other_and_can_be_cancelled(tmp_path):
     async def story() -> None:
-        runs = Runs()
+        runs = ClaimRuns()
         first, second, third = (runs.start(23, "quick", {"rows": "4"}) for _ in range(3))
         seen = []
         async for event in runs.events(second):
@@ -130,7 +130,7 @@ def test_the_queue_is_bounded_and_old_runs_are_put_away(monkeypatch):
     monkeypatch.setattr(runs_module, "KEPT", 3)
 
     async def story() -> None:
-        runs = Runs()
+        runs = ClaimRuns()
         made = [runs.start(23, "quick", {}) for _ in range(WAITING)]
         with pytest.raises(QueueFull, match="wait already"):
             runs.start(23, "quick", {})
@@ -156,17 +156,17 @@ def test_the_queue_is_bounded_and_old_runs_are_put_away(monkeypatch):
 )
 def test_parameters_are_held_to_their_declaration(changes, said):
     with pytest.raises(ConfigError, match=said):
-        Runs().start(23, "quick", changes)
+        ClaimRuns().start(23, "quick", changes)
 
 
 def test_from_another_machine_numbers_can_be_changed_and_names_of_files_cannot():
     with pytest.raises(ConfigError, match="text names files of the server's machine"):
-        Runs(texts=False).start(12, "quick", {"text": "/etc/passwd", "top_k": "5"})
+        ClaimRuns(texts=False).start(12, "quick", {"text": "/etc/passwd", "top_k": "5"})
     with pytest.raises(ConfigError, match="new names files"):
-        Runs(texts=False).start(16, "quick", {"new": '{a = "/etc/passwd"}'})
+        ClaimRuns(texts=False).start(16, "quick", {"new": '{a = "/etc/passwd"}'})
 
     async def allowed() -> None:
-        runs = Runs(texts=False)
+        runs = ClaimRuns(texts=False)
         runs.cancel(runs.start(12, "quick", {"top_k": "5"}))
         await runs._worker
 
@@ -174,7 +174,7 @@ def test_from_another_machine_numbers_can_be_changed_and_names_of_files_cannot()
 
 
 def test_a_body_that_a_page_elsewhere_can_send_starts_nothing():
-    runs = Runs()
+    runs = ClaimRuns()
     app = application(runs)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         answer = ask(app, "/lab/runs", "POST", content='{"question": 23}', headers={"content-type": kind})
@@ -186,7 +186,7 @@ def test_events_end_and_what_runs_is_stopped_when_the_server_stops():
     stopping = [False]
 
     async def story() -> None:
-        runs = Runs(stopping=lambda: stopping[0])
+        runs = ClaimRuns(stopping=lambda: stopping[0])
         one = runs.start(23, "quick", {})
         async for event in runs.events(one):
             stopping[0] = event.get("state") == "running"
@@ -199,7 +199,7 @@ def test_events_end_and_what_runs_is_stopped_when_the_server_stops():
 @pytest.mark.slow
 def test_a_run_that_fails_says_why_as_the_command_line_does(tmp_path):
     async def story() -> None:
-        runs = Runs()
+        runs = ClaimRuns()
         one = runs.start(12, "quick", {"text": str(tmp_path / "nothing"), "model": str(tmp_path / "none")})
         async for _ in runs.events(one):
             pass

@@ -16,7 +16,7 @@ import pytest
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy
-from lmworks.serving.api.work import Job, Work
+from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.app import create_app
 from lmworks.serving.errors import Refused
 from lmworks.serving.guard import Keys
@@ -175,7 +175,7 @@ def test_the_bound_of_time_stops_every_answer_of_a_request():
 
         async def ends() -> list[str]:
             lengths = (2, 500)
-            work = await Work.begin(service, [Job("a", Greedy(min_new_tokens=most), most) for most in lengths], 2)
+            work = await Work.begin(service, [AnswerJob("a", Greedy(min_new_tokens=most), most) for most in lengths], 2)
             finished: list[int] = []
             with pytest.raises(Refused, match="longer than 1 seconds"):
                 async for number, delta in work.deltas():

@@ -341,7 +341,7 @@ def test_where_a_rank_dies_the_others_end_and_the_checkpoint_is_whole(when: str,
     results = together(dying, tmp_path, changes, deaths)
     assert sum(result is None for result in results) == 1
     (error,) = (result for result in results if result is not None)
-    assert isinstance(error, LmworksError) and "another one is gone" in str(error) and "\n" not in str(error)
+    assert isinstance(error, LmworksError) and "another rank is gone" in str(error) and "\n" not in str(error)
     result, _ = make(ALONE, tmp_path, changes, resume=True)
     assert result.steps == 9 and len(result.losses) == (5 if deaths == 0 else 7)
 

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 from lmworks.evaluation.bias.ratio import told
-from lmworks.evaluation.tasks.declaration import Choices, Task, Told
+from lmworks.evaluation.tasks.declaration import Choices, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.text.known.bias import BBQ as FILES
 from lmworks.text.registry import content
@@ -89,14 +89,14 @@ def _in_turn(items: Sequence[BBQItem]) -> list[BBQItem]:
     return [one for at in range(0, rounds, 4) for of in by.values() for one in of[at : at + 4]]
 
 
-def scores(items: Sequence[ItemScores]) -> list[Told]:
+def scores(items: Sequence[ItemScores]) -> list[TaskFigure]:
     """s_DIS and s_AMB over all and by category, and the shares that are right; the interval is by templates, with
     Student's t."""
     of = {one.name: one for one in questions()}
     return scores_of(items, [of[one.item] for one in items])
 
 
-def scores_of(items: Sequence[ItemScores], asked: Sequence[BBQItem]) -> list[Told]:
+def scores_of(items: Sequence[ItemScores], asked: Sequence[BBQItem]) -> list[TaskFigure]:
     """The same of any items."""
     found = []
     for category in ("", *sorted({one.group for one in asked})):
@@ -111,7 +111,7 @@ def scores_of(items: Sequence[ItemScores], asked: Sequence[BBQItem]) -> list[Tol
 
 def _bias(
     name: str, tells: bool, items: Sequence[ItemScores], asked: Sequence[BBQItem], within: Sequence[bool]
-) -> list[Told]:
+) -> list[TaskFigure]:
     """Nothing where no answer counts: n_known is 0, and the formula has no value."""
     above, below = [], []
     for one, of, inside in zip(items, asked, within, strict=True):
@@ -136,7 +136,7 @@ def harness_score(above: Sequence[float], below: Sequence[float]) -> float:
     return value if biased else 0.0
 
 
-def _right(name: str, items: Sequence[ItemScores], asked: Sequence[BBQItem], within: Sequence[bool]) -> Told:
+def _right(name: str, items: Sequence[ItemScores], asked: Sequence[BBQItem], within: Sequence[bool]) -> TaskFigure:
     above = [one.credit(MAIN) * inside for one, inside in zip(items, within, strict=True)]
     clusters, name = [one.template for one in asked], f"right where the answer is {name}"
     n, own = sum(within), [*map(float, within)]

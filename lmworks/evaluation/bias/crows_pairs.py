@@ -15,7 +15,7 @@ from functools import cache
 
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import Choices, Task, Told
+from lmworks.evaluation.tasks.declaration import Choices, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.text.registry import content
 
@@ -47,7 +47,7 @@ def pairs() -> tuple[Pair, ...]:
     )
 
 
-def by_kind(items: Sequence[ItemScores]) -> list[Told]:
+def by_kind(items: Sequence[ItemScores]) -> list[TaskFigure]:
     """The share of each kind of bias and of each direction, by the first scoring that the model has."""
     figure = items[0].figures[0]
     direction = {one.name: one.direction for one in pairs()}
@@ -58,13 +58,13 @@ def by_kind(items: Sequence[ItemScores]) -> list[Told]:
     return [_part(part, credits, [one == part for one in of], items) for of, part in parts]
 
 
-def _part(name: str, credits: list[float], within: list[bool], items: Sequence[ItemScores]) -> Told:
+def _part(name: str, credits: list[float], within: list[bool], items: Sequence[ItemScores]) -> TaskFigure:
     above = [credit * inside for credit, inside in zip(credits, within, strict=True)]
     value, interval = statistics.proportion(sum(above), sum(within))
     measured = Measurement(
         name=name, value=value, unit="stereotyped", interval=interval, n=sum(within), chance=0.5, ideal=0.5
     )
-    return Told(measured, "", tuple(above), tuple(map(float, within)), tuple(one.item for one in items))
+    return TaskFigure(measured, "", tuple(above), tuple(map(float, within)), tuple(one.item for one in items))
 
 
 CROWS_PAIRS = Task(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import Told
+from lmworks.evaluation.tasks.declaration import TaskFigure
 
 
 def told(
@@ -21,9 +21,9 @@ def told(
     ideal: float,
     unit: str = "",
     remark: str = "",
-) -> Told:
+) -> TaskFigure:
     """sum(above) / sum(below), which lies within `bounds`."""
     counting = {one for one, weight in zip(clusters, below, strict=True) if weight}
     value, interval = statistics.within(statistics.clustered_ratio(above, below, clusters), bounds, len(counting))
     measured = Measurement(name=name, value=value, unit=unit, interval=interval, n=n, chance=chance, ideal=ideal)
-    return Told(measured, remark, tuple(above), tuple(below), tuple(clusters))
+    return TaskFigure(measured, remark, tuple(above), tuple(below), tuple(clusters))

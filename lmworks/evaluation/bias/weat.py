@@ -13,7 +13,7 @@ from functools import cache, partial
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.bias.association import association
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import Association, Task, Told
+from lmworks.evaluation.tasks.declaration import Association, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.text.known.bias import WEAT as FILES
 from lmworks.text.registry import content
@@ -41,13 +41,13 @@ def _test(kind: str, number: str) -> Association:
     )
 
 
-def effects(kind: str, items: Sequence[ItemScores]) -> list[Told]:
+def effects(kind: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
     """The effect of each test, and how probable one as large is by chance."""
     of = {one.name: one for one in tests(kind)}
     return [_effect(of[one.item], one) for one in items]
 
 
-def _effect(test: Association, scores: ItemScores) -> Told:
+def _effect(test: Association, scores: ItemScores) -> TaskFigure:
     try:
         found = association(scores.scores["first"], scores.scores["second"])
     except DataError as error:
@@ -64,7 +64,7 @@ def _effect(test: Association, scores: ItemScores) -> Told:
         ideal=0.0,
     )
     how = f"of all {found.ways:,} ways" if found.exact else f"of {found.ways:,} drawn"
-    return Told(measured, f"p {found.probability:.2g} {how}")
+    return TaskFigure(measured, f"p {found.probability:.2g} {how}")
 
 
 _NEAR = "whether vectors lie near each other says little of what a model then does (Goldfarb-Tarrant et al. 2021)"

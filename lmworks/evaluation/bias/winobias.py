@@ -17,7 +17,7 @@ from functools import cache, partial
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.bias.ratio import told
-from lmworks.evaluation.tasks.declaration import Choices, Task, Told
+from lmworks.evaluation.tasks.declaration import Choices, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.text.registry import content
 
@@ -87,7 +87,7 @@ def _lines(name: str) -> list[tuple[str, str]]:
     return [(number, line) for number, _, line in lines]
 
 
-def gaps(part: str, items: Sequence[ItemScores]) -> list[Told]:
+def gaps(part: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
     """The gap, over all and by type, and the shares that it is made of. Sentences with the same two occupations depend
     on each other."""
     of = {one.name: one for one in sentences(part)}
@@ -110,7 +110,7 @@ def gaps(part: str, items: Sequence[ItemScores]) -> list[Told]:
     return found
 
 
-def _gap(name: str, credits: list[float], sides: list[list[bool]], items: Sequence[ItemScores]) -> Told:
+def _gap(name: str, credits: list[float], sides: list[list[bool]], items: Sequence[ItemScores]) -> TaskFigure:
     """Each side counts by how many it has: the difference of two means as one sum."""
     sizes = [sum(own) for own in sides]
     above = [credit * (pro / sizes[0] - anti / sizes[1]) for credit, pro, anti in zip(credits, *sides, strict=True)]
@@ -119,7 +119,7 @@ def _gap(name: str, credits: list[float], sides: list[list[bool]], items: Sequen
     return told(name, above, below, clusters, n=sum(sizes) // 2, bounds=(-1, 1), chance=0, ideal=0)
 
 
-def _share(name: str, credits: list[float], own: list[bool], items: Sequence[ItemScores]) -> Told:
+def _share(name: str, credits: list[float], own: list[bool], items: Sequence[ItemScores]) -> TaskFigure:
     above, clusters = (
         [credit * inside for credit, inside in zip(credits, own, strict=True)],
         [one.group for one in items],

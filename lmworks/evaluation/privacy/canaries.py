@@ -50,7 +50,7 @@ class Canary:
     """How often it is planted."""
 
     def sentence(self, secret: str | None = None) -> str:
-        """The sentence with its own secret, or another one."""
+        """The sentence with its own secret, or with the one given."""
         return f"{self.beginning}{self.secret if secret is None else secret}."
 
     @property
@@ -136,7 +136,7 @@ def must_be_kept(tokenizer: Tokenizer, canaries: Sequence[Canary]) -> None:
         if len(ids) < len(secrets):
             raise DataError(
                 f"the tokenizer makes the same tokens of {len(secrets) - len(ids):,} canaries' secrets as of others; "
-                "train with another one, or set canaries.count=0"
+                "train with another tokenizer, or set canaries.count=0"
             )
 
 

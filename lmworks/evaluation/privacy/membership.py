@@ -48,20 +48,20 @@ ENOUGH = 1_000
 """Non-members from which on one false alarm of a hundred is ten texts, and not one."""
 FALSE_ALARMS = 0.01
 FOLDS = 5
-"""Parts of the texts of which each is told by a classifier of the others."""
+"""Parts of the texts; each is classified by a classifier that was trained on the others."""
 
 
 @dataclass(frozen=True)
-class Texts:
+class MembershipTexts:
     """Members and non-members, as a model reads them."""
 
     members: list[Document]
     others: list[Document]
     tokens: int
-    """At most as many of each are looked at."""
+    """At most this many of each text are read."""
 
 
-class Score(NamedTuple):
+class MembershipScore(NamedTuple):
     """What a model makes of a text."""
 
     logprob: float
@@ -70,7 +70,7 @@ class Score(NamedTuple):
     """min-k%++: the mean of the lowest fifth of (log p - mu) / sigma."""
 
 
-def scored(model: LanguageModel, texts: Texts) -> tuple[list[Score], list[Score]]:
+def scored(model: LanguageModel, texts: MembershipTexts) -> tuple[list[MembershipScore], list[MembershipScore]]:
     """Of each member and each non-member. DataError where a text has nothing that could be scored."""
     sides = []
     with progress.task("membership", len(texts.members) + len(texts.others), "texts") as advance:
@@ -85,7 +85,7 @@ def scored(model: LanguageModel, texts: Texts) -> tuple[list[Score], list[Score]
 
 
 @torch.inference_mode()
-def score(runner: Runner, ids: list[int], counted: list[bool]) -> Score:
+def score(runner: Runner, ids: list[int], counted: list[bool]) -> MembershipScore:
     """Of one text whose tokens fit into the context."""
     refuse_unless_causal(runner.network)
     tokens = torch.tensor([ids], device=runner.network.device)
@@ -94,7 +94,7 @@ def score(runner: Runner, ids: list[int], counted: list[bool]) -> Score:
         hidden = runner.hidden(tokens[:, :-1])[0]
         parts = list(_beside_the_expected(runner, hidden[real], tokens[0, 1:][real]))
     logprobs, z = (torch.cat(column).double().cpu().numpy() for column in zip(*parts, strict=True))
-    return Score(float(logprobs.mean()), lowest_mean(z))
+    return MembershipScore(float(logprobs.mean()), lowest_mean(z))
 
 
 def _beside_the_expected(
@@ -117,7 +117,8 @@ def lowest_mean(values: Float[np.ndarray, " tokens"], share: float = LOWEST) -> 
 
 
 def attacks(
-    tuned: tuple[list[Score], list[Score]], base: tuple[list[Score], list[Score]] | None = None
+    tuned: tuple[list[MembershipScore], list[MembershipScore]],
+    base: tuple[list[MembershipScore], list[MembershipScore]] | None = None,
 ) -> dict[str, tuple[list[float], list[float]]]:
     """By the name of each attack the scores of members and of non-members; `reference` where there is a base."""
     found = {
@@ -161,7 +162,7 @@ def too_few(members: int, others: int) -> str | None:
     return f"{members} members and {others} non-members are too few to tell them apart; give at least {FOLDS} of each"
 
 
-def blind(texts: Texts) -> tuple[list[float], list[float]]:
+def blind(texts: MembershipTexts) -> tuple[list[float], list[float]]:
     """What a classifier says of each text that has seen the words of the other texts and no model: the mean
     log-likelihood ratio of its words (naive Bayes, one is added to each count), each fifth of the texts by the other
     four. DataError for fewer than `FOLDS` texts on a side."""

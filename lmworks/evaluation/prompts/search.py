@@ -1,10 +1,10 @@
 """Search for a prompt: formats x words x numbers of examples x their orders, each with and without calibration.
 
-    found = search(model, labelled("sst2-dev"), Space(words=({"0": "bad", "1": "good"},)), out="prompts/sst2")
+    found = search(model, labelled("sst2-dev"), PromptSpace(words=({"0": "bad", "1": "good"},)), out="prompts/sst2")
     found.winner, found.dev, found.test, found.optimism, found.spread
 
-The best on one part of the texts (dev) is measured on another one (test), because the best of many has been lucky, too:
-the optimism is what dev promised above test. The spread is that of all formats on test, with the winner's words and
+The best on one part of the texts (dev) is measured on another (test), because the best of many was also lucky: the
+optimism is by how much dev exceeds test. The spread is that of all formats on test, with the winner's words and
 examples: a figure of one prompt says little without it.
 """
 
@@ -26,7 +26,7 @@ from lmworks.evaluation.prompts.calibration import calibrate, leaning, probabili
 from lmworks.evaluation.prompts.examples import Example, balanced, mixed, orders
 from lmworks.evaluation.prompts.prompt import FORMATS, NOTHING, Prompt, called, hash_of
 from lmworks.evaluation.tasks.declaration import Task
-from lmworks.evaluation.tasks.run import Asked, run
+from lmworks.evaluation.tasks.run import AskedTask, run
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 
@@ -37,7 +37,7 @@ MOST = 20
 
 
 @dataclass(frozen=True)
-class Space:
+class PromptSpace:
     """What is tried. ConfigError for nothing."""
 
     words: Sequence[dict[str, str]] = ()
@@ -125,7 +125,7 @@ def measured(model: LanguageModel, prompt: Prompt, pairs: Sequence[Example], nam
             f"{name} has the class {unknown!r}, which the prompt has no word for; its classes are "
             f"{', '.join(prompt.labels)}"
         )
-    right = Reader(model).right(prompt, pairs, name)
+    right = PromptReader(model).right(prompt, pairs, name)
     unseen = [at for at, (text, _) in enumerate(pairs) if not prompt.has_seen(text)]
     found = [_share(right, pairs, name)]
     if 0 < len(unseen) < len(pairs):
@@ -137,7 +137,7 @@ def measured(model: LanguageModel, prompt: Prompt, pairs: Sequence[Example], nam
 def search(
     model: LanguageModel,
     pairs: Sequence[Example],
-    space: Space = Space(),
+    space: PromptSpace = PromptSpace(),
     *,
     dev: int = 50,
     test: int = 200,
@@ -156,7 +156,7 @@ def search(
     drawn = mixed(different, seed)[:needed]
     pool, on_dev, on_test = drawn[:POOL], drawn[POOL : POOL + dev], drawn[POOL + dev :]
     tried = space.prompts(pool, sorted({label for _, label in pairs}), seed)
-    reader = Reader(model, out, told=False)
+    reader = PromptReader(model, out, told=False)
     best = _best(reader, tried, on_dev)
     winner = best.model_copy(update={"chosen_by": tuple(hash_of(text) for text, _ in (*pool, *on_dev))})
     promised, found = (
@@ -186,7 +186,7 @@ def search(
     return told
 
 
-def _best(reader: Reader, tried: Sequence[Prompt], on_dev: Sequence[Example]) -> Prompt:
+def _best(reader: PromptReader, tried: Sequence[Prompt], on_dev: Sequence[Example]) -> Prompt:
     """The one, with or without calibration, that ranks highest; the first of equals."""
     ranked = []
     with progress.task("prompts on dev", len(tried), "prompts") as advance:
@@ -197,7 +197,7 @@ def _best(reader: Reader, tried: Sequence[Prompt], on_dev: Sequence[Example]) ->
 
 
 @dataclass
-class Reader:
+class PromptReader:
     """Reads texts by prompts, each once; with a folder `out` it keeps what it read there."""
 
     model: LanguageModel
@@ -234,7 +234,7 @@ class Reader:
             items = [prompt.item(f"{part}#{at}", text, label) for at, (text, label) in enumerate(pairs)]
             every = items + prompt.without_content()
             task = Task(part if self.told else what, "", "", lambda: every, scored=("sum",), main="sum", examples=False)
-            found = run(self.model, Asked(task, 0, "", every, every), self.out, told=self.told)
+            found = run(self.model, AskedTask(task, 0, "", every, every), self.out, told=self.told)
             scores = [one.scores["sum"] for one in found]
             self.known[what] = [*scores[: -len(NOTHING)], leaning(scores[-len(NOTHING) :])]
         return self.known[what]

@@ -11,7 +11,7 @@ from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Scoring
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedTask:
     """A task's items as they are asked: what stands before each, and which are measured."""
 
     task: Task
@@ -24,7 +24,7 @@ class Asked:
     pmi: bool = False
 
     @classmethod
-    def of(cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False) -> Asked:
+    def of(cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False) -> AskedTask:
         """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left."""
         for name, value, least in (("shots", shots, 0), ("limit", limit, 1)):
             if value is not None and value < least:

@@ -140,7 +140,7 @@ Item = Choices | Question | Association | Calling
 
 
 @dataclass(frozen=True)
-class Told:
+class TaskFigure:
     """A figure of a task beside the share of its items that are right."""
 
     measurement: Measurement
@@ -179,7 +179,7 @@ class Task:
     """Whether solved items may stand before a question."""
     longest: int = 64
     """Tokens of a written answer, at most."""
-    more: Callable[[Sequence[Any]], list[Told]] | None = None
+    more: Callable[[Sequence[Any]], list[TaskFigure]] | None = None
     """Further figures of its items' scores (`ItemScores`)."""
     share: bool = True
     """Whether the share of items that are right is a figure of it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.generation.continuations import Reading
 from lmworks.language_model import LanguageModel
@@ -23,7 +23,7 @@ class Kind:
     name: str
     item: type[Any]
     """What its items are instances of."""
-    scored: Callable[[Any, Asked, Sequence[Any], Reading], Iterator[ItemScores]]
+    scored: Callable[[Any, AskedTask, Sequence[Any], Reading], Iterator[ItemScores]]
     """(model, what is asked, items of this kind, what was read) -> their scores, as they are done."""
     of_words: bool = False
     """Whether word vectors can be asked them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.declaration import SCORINGS, Task, Told
+from lmworks.evaluation.tasks.declaration import SCORINGS, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import F1, ItemScores
 
 
@@ -18,16 +18,16 @@ def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Mea
     return [one.measurement for one in figures(task, items, what)]
 
 
-def figures(task: Task, items: Sequence[ItemScores], what: str) -> list[Told]:
+def figures(task: Task, items: Sequence[ItemScores], what: str) -> list[TaskFigure]:
     """The same with what stands beside each."""
     shares = [
-        Told(measured(task, items, one, what), f"{tied:,} tied" if (tied := ties(items, one)) else "")
+        TaskFigure(measured(task, items, one, what), f"{tied:,} tied" if (tied := ties(items, one)) else "")
         for one in (items[0].figures if task.share else ())
     ]
     return [*shares, *(_named(one, what) for one in (task.more(items) if task.more else ()))]
 
 
-def _named(one: Told, what: str) -> Told:
+def _named(one: TaskFigure, what: str) -> TaskFigure:
     return replace(one, measurement=one.measurement.model_copy(update={"name": f"{what}, {one.measurement.name}"}))
 
 
@@ -67,7 +67,7 @@ def ties(items: Sequence[ItemScores], figure: str) -> int:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TaskComparison:
     """Two models on the same items of a task."""
 
     difference: Measurement
@@ -85,12 +85,12 @@ def compared(
     tasks: Mapping[str, Task],
     first: Mapping[str, Sequence[ItemScores]],
     second: Mapping[str, Sequence[ItemScores]],
-) -> list[Comparison]:
+) -> list[TaskComparison]:
     """The differences of two models, a task each, by its main scoring. ConfigError where their items differ."""
     found = [_compared(name, task, first[name], second[name]) for name, task in tasks.items()]
     adjusted = statistics.holm([one.probability for one in found])
     return [
-        Comparison(one.difference, one.first_alone, one.second_alone, one.probability, probability)
+        TaskComparison(one.difference, one.first_alone, one.second_alone, one.probability, probability)
         for one, probability in zip(found, adjusted, strict=True)
     ]
 
@@ -114,7 +114,7 @@ def differences(task: Task, what: str, first: Sequence[ItemScores], second: Sequ
     return told
 
 
-def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> Comparison:
+def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> TaskComparison:
     if [one.item for one in first] != [one.item for one in second]:
         raise ConfigError(f"{what}: the two models were measured on other items; give both the same shots and limit")
     by = main(task, first)
@@ -131,4 +131,4 @@ def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequen
         n=len(first),
         difference=True,
     )
-    return Comparison(difference, losses, wins, statistics.mcnemar(wins, losses))
+    return TaskComparison(difference, losses, wins, statistics.mcnemar(wins, losses))

@@ -19,7 +19,7 @@ from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.basics.files import write_json
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Item, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.kind import Kind, Measured
@@ -84,9 +84,11 @@ def evaluate(
     return (figures, found) if items else figures
 
 
-def asked_of(tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool) -> list[Asked]:
+def asked_of(tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool) -> list[AskedTask]:
     """Tasks as they are asked. ConfigError for none, and for two of one name."""
-    asked = [Asked.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in dict.fromkeys(tasks)]
+    asked = [
+        AskedTask.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in dict.fromkeys(tasks)
+    ]
     twice = [name for name, count in Counter(one.what for one in asked).items() if count > 1]
     if twice:
         raise ConfigError(f"two tasks are called {twice[0]}; rename a file, or measure them one after the other")
@@ -109,7 +111,7 @@ def keep(out: str | os.PathLike[str], figures: Sequence[Measurement]) -> Path:
 
 def run(
     model: Measured,
-    asked: Asked,
+    asked: AskedTask,
     out: str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
     told: bool = True,
@@ -141,7 +143,7 @@ def run(
     return [kept[one.name] for one in asked.items]
 
 
-def _file(out: Path, asked: Asked) -> Path:
+def _file(out: Path, asked: AskedTask) -> Path:
     name = "".join(one if one.isalnum() or one in "-_." else "_" for one in asked.task.name)
     return out / f"{name}-{asked.shots}-shots.jsonl"
 
@@ -158,7 +160,7 @@ def told_by(model: Measured) -> list[float]:
     return [round(one, 4) for one in found.logprobs]
 
 
-def _scored(model: Measured, asked: Asked, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
+def _scored(model: Measured, asked: AskedTask, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
     """The scores of items, one kind after the other. ConfigError for word vectors that are asked a question."""
     for kind in declared("lmworks.evaluation.tasks.kinds", Kind).values():
         own = [one for one in left if isinstance(one, kind.item)]

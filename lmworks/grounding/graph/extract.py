@@ -22,7 +22,7 @@ from lmworks.basics.extras import require
 from lmworks.grounding.graph.entities import PHRASE, Entity, entities_of
 from lmworks.grounding.graph.relations import RelationHead
 from lmworks.grounding.graph.semeval import OTHER
-from lmworks.grounding.graph.store import Making, Source, State, changed, read_state
+from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, read_state
 from lmworks.grounding.graph.terms import ALSO, KIND, LABEL, TEXT
 from lmworks.text.document import Document
 from lmworks.text.sentences import sentence_spans
@@ -43,7 +43,7 @@ FACTS = {
 LONGEST = 1000
 """Characters of a sentence that is read; longer ones are tables or lists."""
 NEAR = 150
-"""Characters between two entities whose relation is told."""
+"""The most characters between two entities whose relation is extracted."""
 SURE = 0.8
 """Probability above which a relation becomes a fact."""
 EMBEDDER = "minilm"
@@ -95,7 +95,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     DataError where no entity is found at all.
     """
     out, reading = Path(out), read(reference)
-    before = read_state(out) if (out / "graph.json").exists() else State(embedder=EMBEDDER)
+    before = read_state(out) if (out / "graph.json").exists() else GraphState(embedder=EMBEDDER)
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
     fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]
@@ -120,7 +120,12 @@ def _name_of(out: Path) -> str:
 
 
 def _read_all(
-    making: Making, documents: Sequence[Document], counted: Coverage, sure: float, sources: dict[str, Source], name: str
+    making: Making,
+    documents: Sequence[Document],
+    counted: Coverage,
+    sure: float,
+    sources: dict[str, GraphSource],
+    name: str,
 ) -> Coverage:
     """Add the facts of documents, some sentences at a time."""
     spans = [(document, span) for document in documents for span in sentence_spans(document.text)]
@@ -139,7 +144,7 @@ def _read_all(
             advance(len(some))
     making.store.extend(writer.described())
     for one in documents:
-        sources[one.source] = Source(one.source, one.hash, facts[one.source], text=True)
+        sources[one.source] = GraphSource(one.source, one.hash, facts[one.source], text=True)
     return replace(counted, **totals)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.graph.catalog import Catalog
 from lmworks.grounding.graph.meaning import Meaning, Meanings
-from lmworks.grounding.graph.question import LESS, Question, read_question
+from lmworks.grounding.graph.question import LESS, GraphQuestion, read_question
 from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
 from lmworks.grounding.graph.sense import Sense
 from lmworks.grounding.graph.sparql import facts_of, query_of
@@ -138,7 +138,7 @@ class Graph:
             REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=f"the graph holds no {said}"
         )
 
-    def _sense(self, asked: Question) -> Sense | None:
+    def _sense(self, asked: GraphQuestion) -> Sense | None:
         """What a question with words that are in no name asks as a whole; None where it has none, or nothing tells."""
         if asked.unknown or not (asked.asked or asked.open):
             return None
@@ -168,7 +168,7 @@ class Graph:
 
     # ---- from a meaning to an answer
 
-    def _answered(self, meaning: Meaning, asked: Question) -> GraphAnswer | None:
+    def _answered(self, meaning: Meaning, asked: GraphQuestion) -> GraphAnswer | None:
         """The answer of a meaning; None where the graph has no facts for it."""
         query = query_of(meaning)
         found = self.query(query, rows=1000)
@@ -196,7 +196,7 @@ class Graph:
         self,
         meaning: Meaning,
         rows: Sequence[dict[str, Term | None]],
-        asked: Question,
+        asked: GraphQuestion,
         query: str,
         triples: Sequence[Triple],
     ) -> GraphAnswer | None:
@@ -273,12 +273,12 @@ class Graph:
             return f"{whole} with the {meaning.form} {self.catalog.label(meaning.order)}"
         return f"number of {whole}" if meaning.form == "count" else whole
 
-    def _nothing_about(self, asked: Question) -> str:
+    def _nothing_about(self, asked: GraphQuestion) -> str:
         close = list(dict.fromkeys(asked.close))[:3]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return f"the graph knows nothing of {' and '.join(map(repr, asked.unknown))}{hint}"
 
-    def _no_meaning(self, asked: Question) -> str:
+    def _no_meaning(self, asked: GraphQuestion) -> str:
         if not asked.nodes:
             return "the question names nothing that is in the graph"
         named = " and ".join(dict.fromkeys(self.catalog.label(one.names[0].node) for one in asked.nodes[:3]))

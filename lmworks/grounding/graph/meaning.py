@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lmworks.grounding.graph.catalog import Catalog, Name, stems_of
-from lmworks.grounding.graph.paths import OTHER_NAME, TRUE, Path, Walker, Ways, kinds_of
+from lmworks.grounding.graph.paths import OTHER_NAME, TRUE, GraphPath, Walker, Ways, kinds_of
 from lmworks.grounding.graph.question import (
     ASKING,
     CHECKING,
@@ -20,8 +20,8 @@ from lmworks.grounding.graph.question import (
     LESS,
     MORE,
     MOST,
+    GraphQuestion,
     Mention,
-    Question,
     says_nothing,
 )
 from lmworks.grounding.graph.terms import DATES, NUMBERS, XSD
@@ -38,7 +38,7 @@ class Meaning:
     """A form with its slots filled."""
 
     form: Form
-    paths: tuple[Path, ...]
+    paths: tuple[GraphPath, ...]
     kind: str = ""
     """Without a path: the kind of which all are meant."""
     order: str = ""
@@ -67,7 +67,7 @@ class Order:
 class Meanings:
     """Forms the meanings of one question."""
 
-    def __init__(self, question: Question, catalog: Catalog) -> None:
+    def __init__(self, question: GraphQuestion, catalog: Catalog) -> None:
         self.question, self.catalog, self.ways = question, catalog, Ways(catalog)
         self.passed_over = {at for start, end in question.open for at in range(start, end)}
         self.focus = self._focus()
@@ -117,14 +117,14 @@ class Meanings:
                     apart = walker.together and paths[0].turns_back
                     yield Meaning(self._form(paths[0]), paths, cost=cost, without_anchor=apart)
 
-    def _form(self, path: Path) -> Form:
+    def _form(self, path: GraphPath) -> Form:
         """How many inhabitants is a value; how many languages is a count."""
         plain, last = self.question.plain, path.hops[-1]
         pairs = list(itertools.pairwise(plain))
         counts = ("how", "many") in pairs or ("number", "of") in pairs or "count" in plain[:2]
         return "count" if counts and not (last.forward and self._holds(last.property, NUMBERS)) else "list"
 
-    def _cost(self, paths: Sequence[Path], explained: frozenset[int]) -> float | None:
+    def _cost(self, paths: Sequence[GraphPath], explained: frozenset[int]) -> float | None:
         """What paths cost together; None where a word has no part in them, or they do not lead to what is asked."""
         if len({path.end for path in paths}) > 1 or not self._is_asked(paths[0]):
             return None
@@ -134,7 +134,7 @@ class Meanings:
             return None
         return sum(path.cost for path in paths)
 
-    def _explained_kinds(self, path: Path) -> frozenset[int]:
+    def _explained_kinds(self, path: GraphPath) -> frozenset[int]:
         """Places of kinds that a path passes; a plural is none that it starts from: the countries around Chad."""
         passed, started = {path.end}, set(kinds_of(path.anchor, self.catalog))
         for at, hop in enumerate(path.hops):
@@ -171,7 +171,7 @@ class Meanings:
             focus = next((one for one in named if one.start == focus.end), None)
         return focus
 
-    def _is_asked(self, path: Path) -> bool:
+    def _is_asked(self, path: GraphPath) -> bool:
         """Whether a path leads to what is asked for."""
         if self.focus is None:
             return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lmworks.grounding.graph.catalog import Catalog, Edge, Name
-from lmworks.grounding.graph.question import Mention, Question
+from lmworks.grounding.graph.question import GraphQuestion, Mention
 from lmworks.grounding.graph.terms import XSD
 
 HOPS = 3
@@ -46,7 +46,7 @@ class Hop:
 
 
 @dataclass(frozen=True)
-class Path:
+class GraphPath:
     """Steps from a node to what is asked for."""
 
     anchor: Name
@@ -104,22 +104,22 @@ class Ways:
 class Walker:
     """Makes the paths of one question."""
 
-    def __init__(self, question: Question, catalog: Catalog, ways: Ways, asks: bool) -> None:
+    def __init__(self, question: GraphQuestion, catalog: Catalog, ways: Ways, asks: bool) -> None:
         self.question, self.catalog, self.ways = question, catalog, ways
         self.asks = asks
         """Whether a word says what is asked for; else every step needs one."""
         self.together = question.any(TOGETHER)
 
-    def paths(self, anchor: Mention, properties: Sequence[Mention]) -> Iterator[Path]:
+    def paths(self, anchor: Mention, properties: Sequence[Mention]) -> Iterator[GraphPath]:
         """Every path from what a mention names, with the properties that are mentioned and few others."""
         others = [one for one in properties if not one.overlaps(anchor)]
         near = sorted(others, key=lambda one: min(abs(one.start - anchor.end), abs(anchor.start - one.end)))
         for name in anchor.names:
             cost = anchor.cost + (0.0 if name.main else OTHER_NAME)
             for kind in dict.fromkeys(kinds_of(name, self.catalog)):
-                yield from self._walk(Path(name, (), kind, cost, anchor.places), near, frozenset())
+                yield from self._walk(GraphPath(name, (), kind, cost, anchor.places), near, frozenset())
 
-    def _walk(self, path: Path, near: Sequence[Mention], used: frozenset[int]) -> Iterator[Path]:
+    def _walk(self, path: GraphPath, near: Sequence[Mention], used: frozenset[int]) -> Iterator[GraphPath]:
         if path.hops:
             yield self._absorbing(path, near, used)
         if len(path.hops) == HOPS:
@@ -132,10 +132,12 @@ class Walker:
             unmentioned += step is not None and not step.used
             if step is None or path.cost + step.cost > MOST_COST or (not step.used and unmentioned > MOST_UNMENTIONED):
                 continue
-            further = Path(path.anchor, (*path.hops, hop), end, path.cost + step.cost, path.explained | step.explained)
+            further = GraphPath(
+                path.anchor, (*path.hops, hop), end, path.cost + step.cost, path.explained | step.explained
+            )
             yield from self._walk(further, near, used | step.used)
 
-    def _step(self, path: Path, hop: Hop, near: Sequence[Mention], used: frozenset[int]) -> Step | None:
+    def _step(self, path: GraphPath, hop: Hop, near: Sequence[Mention], used: frozenset[int]) -> Step | None:
         """What a step costs and explains: least where a word that is not used yet names its property."""
         if path.anchor.node == TRUE and not path.hops:
             return Step(0.0)
@@ -149,7 +151,7 @@ class Walker:
         crossed = CROSSED * any(other > place for other in used)
         return Step(turn + near[place].cost + crossed, near[place].places, frozenset([place]))
 
-    def _absorbing(self, path: Path, near: Sequence[Mention], used: frozenset[int]) -> Path:
+    def _absorbing(self, path: GraphPath, near: Sequence[Mention], used: frozenset[int]) -> GraphPath:
         """The path, with other words for its properties explained: the currency that people pay with. The same word
         again asks for a further step: the manager of Ann's manager."""
         cost, told = path.cost, path.explained

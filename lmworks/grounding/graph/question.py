@@ -118,7 +118,7 @@ class Mention:
 
 
 @dataclass
-class Question:
+class GraphQuestion:
     """The words, and what they may name."""
 
     text: str
@@ -156,10 +156,10 @@ class Question:
         return not set(words).isdisjoint(self.plain)
 
 
-def read_question(text: str, catalog: Catalog, embed: EmbedOne | None) -> Question:
+def read_question(text: str, catalog: Catalog, embed: EmbedOne | None) -> GraphQuestion:
     """The question with every mention that the graph allows."""
     words = _words(text)
-    question = Question(text, words)
+    question = GraphQuestion(text, words)
     question.nodes = [_likeliest(one, catalog) for one in _longest(_named(words, catalog))]
     by_stems = [one for one in _by_stems(words, catalog) if not any(node.cuts(one) for node in question.nodes)]
     question.properties = _longest([one for one in by_stems if one.names[0].role == "property"])
@@ -261,7 +261,7 @@ def says_nothing(word: str) -> bool:
     return word in SILENT or word in DIRECTIONS or word == "than"
 
 
-def _unexplained(question: Question) -> list[tuple[int, int]]:
+def _unexplained(question: GraphQuestion) -> list[tuple[int, int]]:
     """Runs of words that nothing explains yet."""
     explained = {
         at for one in (*question.nodes, *question.properties, *question.kinds) for at in range(one.start, one.end)
@@ -276,7 +276,7 @@ def _unexplained(question: Question) -> list[tuple[int, int]]:
     return runs
 
 
-def _resolve(question: Question, start: int, end: int, catalog: Catalog, embed: EmbedOne | None) -> None:
+def _resolve(question: GraphQuestion, start: int, end: int, catalog: Catalog, embed: EmbedOne | None) -> None:
     """Explain a run of words by a name with one letter less wrong, or by vectors; else it is unknown."""
     phrase = " ".join(one.plain for one in question.words[start:end])
     alike = catalog.similar(phrase) if len(phrase) > 4 else []
@@ -306,7 +306,7 @@ def _resolve(question: Question, start: int, end: int, catalog: Catalog, embed: 
         question.open.append((start, end))
 
 
-def _limits(question: Question, start: int, end: int) -> bool:
+def _limits(question: GraphQuestion, start: int, end: int) -> bool:
     """Whether a run holds a name, a number or a word that changes what is asked."""
     some = question.words[start:end]
     return any(
@@ -315,7 +315,7 @@ def _limits(question: Question, start: int, end: int) -> bool:
     )
 
 
-def _is_asked_for(question: Question, start: int, end: int) -> bool:
+def _is_asked_for(question: GraphQuestion, start: int, end: int) -> bool:
     """Whether a run is the noun that is asked for: the climate of, which climate, Spain's climate."""
     plain, before = question.plain, question.plain[start - 1] if start else ""
     if before in ("what", "which", "whose", "many", "much", "how") or (start and question.words[start - 1].owns):

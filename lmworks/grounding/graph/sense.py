@@ -15,16 +15,16 @@ from dataclasses import replace
 from lmworks.grounding.graph.catalog import Catalog, Name
 from lmworks.grounding.graph.meaning import Meaning
 from lmworks.grounding.graph.paths import UNMENTIONED, Hop, kinds_of
-from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, Mention, Question, nearest_properties
+from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, GraphQuestion, Mention, nearest_properties
 
 LEAST = 0.5
 """Cosine with a property's name, in a frame, below which a sentence does not mean it."""
 CLEAR = 0.76
 """It means it if the cosine and what it is above that of each other property are this together, ..."""
 NEAR, MARGIN = 0.6, 0.1
-"""... or if the cosine is above this, and by so much above that of properties which another reading could take."""
+"""... or if the cosine is above NEAR, and by MARGIN above those of the properties that another reading could take."""
 WORD_NEAR, WORD_MARGIN = 0.68, 0.05
-"""... or if words that are in no name are so near the property's name, and by so much nearer than to others."""
+"""... or if words that are in no name are this near the property's name, and nearer than to others by the margin."""
 CERTAIN, WORD_CERTAIN = 0.9, 0.95
 """What the sentence's, or the word's, cosine and margin must be together for a noun that is asked for."""
 PASSED_OVER = 0.25
@@ -34,7 +34,7 @@ PASSED_OVER = 0.25
 class Sense:
     """How near each property is to a question as a whole."""
 
-    def __init__(self, question: Question, catalog: Catalog, embed: EmbedOne) -> None:
+    def __init__(self, question: GraphQuestion, catalog: Catalog, embed: EmbedOne) -> None:
         self.question, self.catalog, self.embed = question, catalog, embed
         self.near: set[str] = set()
         """Properties that words which are in no name are near to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmworks.grounding.graph.meaning import Meaning
-from lmworks.grounding.graph.paths import Path
+from lmworks.grounding.graph.paths import GraphPath
 from lmworks.grounding.graph.terms import KIND, Term
 
 Pattern = tuple[str, str, str]
@@ -28,7 +28,7 @@ def patterns_of(meaning: Meaning) -> list[Pattern]:
     return found
 
 
-def _steps(path: Path, number: int, last: str) -> list[Pattern]:
+def _steps(path: GraphPath, number: int, last: str) -> list[Pattern]:
     found, here = [], path.anchor.node
     for at, hop in enumerate(path.hops, 1):
         there = last if at == len(path.hops) else f"?step{number + 1}{at}"

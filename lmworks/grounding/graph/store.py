@@ -42,7 +42,7 @@ PAGE, MOST_ROWS = 5000, 500_000
 
 
 @dataclass(frozen=True)
-class Source:
+class GraphSource:
     """A file or document that a graph was made from."""
 
     name: str
@@ -54,10 +54,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class State:
+class GraphState:
     """What a graph's folder says of itself."""
 
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, GraphSource] = field(default_factory=dict)
     embedder: str = "minilm"
     """Whose vectors stand for names; empty without any."""
     endpoint: str = ""
@@ -83,7 +83,7 @@ class Loaded:
     """References to records that are not there."""
 
 
-def read_state(folder: Path) -> State:
+def read_state(folder: Path) -> GraphState:
     """What a graph's folder says of itself; DataError where it holds no graph."""
     restore_directory(folder)
     try:
@@ -94,8 +94,8 @@ def read_state(folder: Path) -> State:
         raise DataError(f"{folder}/graph.json cannot be read ({error}); make the graph again") from None
     if held.pop("version", None) != VERSION:
         raise DataError(f"{folder} was made by another lmworks; make the graph again")
-    held["sources"] = {one["name"]: Source(**one) for one in held["sources"]}
-    return State(**held)
+    held["sources"] = {one["name"]: GraphSource(**one) for one in held["sources"]}
+    return GraphState(**held)
 
 
 def load(
@@ -123,7 +123,7 @@ def load(
         check_size(file)
         told = mapping or RecordMapping()
         digest = sha256(file) + (f" {told.model_dump_json()}" if suffix in RECORDS else "")
-        before = read_state(out) if (out / "graph.json").exists() else State(embedder=embedder or "")
+        before = read_state(out) if (out / "graph.json").exists() else GraphState(embedder=embedder or "")
         name = file.name
         if name in before.sources and before.sources[name].hash == digest:
             return Loaded(False, before.sources[name].triples, sum(one.triples for one in before.sources.values()))
@@ -140,8 +140,8 @@ def load(
             triples = _count(making.store, graph)
             if not triples:
                 raise DataError(f"{file} holds no facts")
-            sources = before.sources | {name: Source(name, digest, triples)}
-            making.finish(State(sources, before.embedder, before.endpoint, before.extraction))
+            sources = before.sources | {name: GraphSource(name, digest, triples)}
+            making.finish(GraphState(sources, before.embedder, before.endpoint, before.extraction))
     except UnreadableError as reason:
         raise DataError(f"{file}: {reason}") from None
     total = sum(one.triples for one in sources.values())
@@ -166,7 +166,7 @@ def load_endpoint(address: str, out: str | Path, embedder: str | None = "minilm"
     (counted,) = endpoint.run("SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }").rows
     triples = int(counted[0].value) if counted[0] else 0
     with changed(out) as making:
-        making.finish(State(embedder=embedder or "", endpoint=address), select)
+        making.finish(GraphState(embedder=embedder or "", endpoint=address), select)
     return Loaded(True, triples, triples)
 
 
@@ -183,7 +183,7 @@ class Making:
         for graph in [one for one in self.store.named_graphs() if one.value.partition("#char=")[0] in gone]:
             self.store.remove_graph(graph)
 
-    def finish(self, state: State, select: Select | None = None) -> None:
+    def finish(self, state: GraphState, select: Select | None = None) -> None:
         """Write the catalog, from what `select` gives if it is not the store, and the state."""
         embed = None
         if state.embedder:

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from lmworks.grounding.heads.questions import Question
+from lmworks.grounding.heads.questions import ParagraphQuestion
 from lmworks.grounding.heads.rows import ReadingRow
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -24,7 +24,7 @@ Tokens = tuple[int, int]
 class Windows:
     """Makes the rows of questions."""
 
-    def __init__(self, tokenizer: Tokenizer, asked: Sequence[Question], seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, asked: Sequence[ParagraphQuestion], seed: int) -> None:
         self.tokenizer, self.draw = tokenizer, random.Random(seed)
         self.read = {context: tokenizer.encode_spans(context) for context in {one.context for one in asked}}
         self.words = {context: set(re.findall(r"\w{4,}", context.lower())) for context in self.read}
@@ -33,7 +33,7 @@ class Windows:
             if one.context not in self.articles[one.title]:
                 self.articles[one.title].append(one.context)
 
-    def row(self, asked: Question) -> ReadingRow:
+    def row(self, asked: ParagraphQuestion) -> ReadingRow:
         """A window around the answer, or around what looks like one."""
         ids, offsets = self.read[asked.context]
         span = asked.answers[0] if asked.answers else asked.plausible
@@ -42,7 +42,7 @@ class Windows:
         answer = (inside[0] - start, inside[1] - start) if asked.answers and inside else None
         return self._made(asked, ids[start:end], answer)
 
-    def without_answer(self, asked: Question) -> ReadingRow | None:
+    def without_answer(self, asked: ParagraphQuestion) -> ReadingRow | None:
         """A window without the answer; None where there is nothing to take."""
         ids, offsets = self.read[asked.context]
         first, last = tokens_of(offsets, *asked.answers[0])
@@ -71,7 +71,7 @@ class Windows:
         start = self.draw.randint(low, max(low, high))
         return start, start + width
 
-    def _made(self, asked: Question, text: list[int], answer: Tokens | None) -> ReadingRow:
+    def _made(self, asked: ParagraphQuestion, text: list[int], answer: Tokens | None) -> ReadingRow:
         return ReadingRow.of(self.tokenizer.encode(asked.text, special=False)[:64], text, answer, self.tokenizer)
 
 

@@ -12,7 +12,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.grounding.heads.reading import SpanReader
-from lmworks.grounding.heads.recipe import Base, Card
+from lmworks.grounding.heads.recipe import Card, ReaderBase
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
@@ -50,10 +50,10 @@ def read_card(folder: Path) -> Card:
         raise ModelError(f"{folder / CARD}: {error}") from None
 
 
-def base_of(model: LanguageModel) -> Base:
+def base_of(model: LanguageModel) -> ReaderBase:
     """What a card says of its base."""
     assert model.source is not None and model.reference is not None
-    return Base(reference=model.reference, sha256=fingerprint(model.source))
+    return ReaderBase(reference=model.reference, sha256=fingerprint(model.source))
 
 
 def read_network(folder: Path, base: LanguageModel, card: Card) -> Network:

@@ -12,24 +12,24 @@ from lmworks.evaluation.answer_words import overlap, words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import area_under_curve, mean, proportion
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
-from lmworks.grounding.heads.questions import Question
-from lmworks.grounding.heads.reading import Found, SpanReader
+from lmworks.grounding.heads.questions import ParagraphQuestion
+from lmworks.grounding.heads.reading import SpanReader, WindowAnswer
 
 NEAREST = 3
 """Paragraphs that are read in place of the one with the answer."""
 FALSE_REFUSALS = 0.05
 
 
-def likeliest(reader: SpanReader, asked: Sequence[Question]) -> list[Found]:
+def likeliest(reader: SpanReader, asked: Sequence[ParagraphQuestion]) -> list[WindowAnswer]:
     """What the reader finds in each question's own paragraph."""
-    best: dict[int, Found] = {}
+    best: dict[int, WindowAnswer] = {}
     for place, found in reader.found([(one.text, one.context) for one in asked]):
         if place not in best or _score(reader, found) > _score(reader, best[place]):
             best[place] = found
     return [best[place] for place in range(len(asked))]
 
 
-def answers_measured(asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+def answers_measured(asked: Sequence[ParagraphQuestion], found: Sequence[WindowAnswer]) -> list[Measurement]:
     """Exact match and F1 in per cent, of questions that have answers."""
     exact, alike = [], []
     for one, span in zip(asked, found, strict=True):
@@ -43,7 +43,7 @@ def answers_measured(asked: Sequence[Question], found: Sequence[Found]) -> list[
     ]
 
 
-def refusals_measured(asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+def refusals_measured(asked: Sequence[ParagraphQuestion], found: Sequence[WindowAnswer]) -> list[Measurement]:
     """How well questions with and without an answer are told apart, and how far the probability is from how often it
     comes true: each article's by a calibration on the others."""
     right = np.array([bool(one.answers) for one in asked])
@@ -62,7 +62,9 @@ def refusals_measured(asked: Sequence[Question], found: Sequence[Found]) -> list
     ]
 
 
-def removals_measured(reader: SpanReader, asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+def removals_measured(
+    reader: SpanReader, asked: Sequence[ParagraphQuestion], found: Sequence[WindowAnswer]
+) -> list[Measurement]:
     """How many questions are refused whose paragraph is taken away and the `NEAREST` other ones are read, where
     `FALSE_REFUSALS` of those that have their paragraph are refused."""
     pairs = [(number, other) for number, others in enumerate(_nearest(asked)) for other in others]
@@ -81,7 +83,7 @@ def removals_measured(reader: SpanReader, asked: Sequence[Question], found: Sequ
     ]
 
 
-def _nearest(asked: Sequence[Question]) -> list[list[str]]:
+def _nearest(asked: Sequence[ParagraphQuestion]) -> list[list[str]]:
     """For each question the paragraphs but its own that share most words with it, rare words counting more."""
     contexts = list(dict.fromkeys(one.context for one in asked))
     held = [set(words(context)) for context in contexts]
@@ -95,12 +97,12 @@ def _nearest(asked: Sequence[Question]) -> list[list[str]]:
     return nearest
 
 
-def calibrated(asked: Sequence[Question], found: Sequence[Found]) -> Calibration:
+def calibrated(asked: Sequence[ParagraphQuestion], found: Sequence[WindowAnswer]) -> Calibration:
     """The calibration on all of these questions."""
     return Calibration.fitted(
         [one.span for one in found], [one.answers for one in found], [bool(one.answers) for one in asked]
     )
 
 
-def _score(reader: SpanReader, found: Found) -> float:
+def _score(reader: SpanReader, found: WindowAnswer) -> float:
     return reader.calibration.score(found.span, found.answers)

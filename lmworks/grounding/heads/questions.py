@@ -15,7 +15,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Question:
+class ParagraphQuestion:
     """A question on a paragraph."""
 
     text: str
@@ -29,15 +29,15 @@ class Question:
     """Of a question without an answer, what looks like one."""
 
 
-def questions(name: str) -> list[Question]:
+def questions(name: str) -> list[ParagraphQuestion]:
     """The questions of a registered text."""
     return read_questions(content(name))
 
 
-def read_questions(file: bytes) -> list[Question]:
+def read_questions(file: bytes) -> list[ParagraphQuestion]:
     """The questions of a file in SQuAD's form."""
     return [
-        Question(
+        ParagraphQuestion(
             asked["question"].strip(),
             paragraph["context"],
             article["title"],

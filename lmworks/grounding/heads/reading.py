@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
-from lmworks.grounding.answer import Reading
+from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.heads.rows import segments
 from lmworks.models.linear import packed_products
@@ -37,7 +37,7 @@ LONGEST_ANSWER = 30
 """Tokens of an answer."""
 
 
-class Found(NamedTuple):
+class WindowAnswer(NamedTuple):
     """What a window says."""
 
     start: int
@@ -64,16 +64,16 @@ class SpanReader:
     def __init__(self, runner: Runner, tokenizer: Tokenizer, calibration: Calibration) -> None:
         self.runner, self.tokenizer, self.calibration = runner, tokenizer, calibration
 
-    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A reading for each text; an empty text answers nothing."""
-        best = [Reading(0, 0, -math.inf, 0.0)] * len(texts)
+        best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
         for place, found in self.found([(question, text) for text in texts]):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
-                best[place] = Reading(found.start, found.end, score, float(probabilities(score)))
+                best[place] = BestSpan(found.start, found.end, score, float(probabilities(score)))
         return best
 
-    def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, Found]]:
+    def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, WindowAnswer]]:
         """What each window of each pair of a question and a text says, with the number of the pair."""
         opening, closing = around_a_text(self.tokenizer)
         windows, rows, firsts = [], [], []
@@ -107,7 +107,7 @@ class SpanReader:
                 yield _Window(place, part, offsets[start : start + WINDOW])
 
 
-def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> Found:
+def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> WindowAnswer:
     """The likeliest span of a window."""
     begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
     both = begins[:, None] + ends[None, :]
@@ -115,4 +115,4 @@ def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> F
     value, at = both.masked_fill(~allowed, -torch.inf).flatten().max(0)
     start, end = divmod(int(at), len(both))
     span = float(value - scores[0, 0] - scores[0, 1])
-    return Found(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))
+    return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))

@@ -40,7 +40,7 @@ class ReaderRecipe(Config):
     """Of the adapters, the windows and the order."""
 
 
-class Base(Config):
+class ReaderBase(Config):
     """The model that a reader's weights belong to."""
 
     reference: str
@@ -64,7 +64,7 @@ class Card(Config):
     """What a reader is, what it was made of, and how good it is."""
 
     what: str = "reads answers out of texts: adapters and a classifier of tokens for the base"
-    base: Base
+    base: ReaderBase
     recipe: ReaderRecipe
     data: tuple[Data, ...] = ()
     rows: int = 0

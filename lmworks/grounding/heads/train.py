@@ -24,7 +24,7 @@ from lmworks.grounding.heads.measure import (
 )
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.grounding.heads.objective import ReadingLoss
-from lmworks.grounding.heads.questions import Question, questions
+from lmworks.grounding.heads.questions import ParagraphQuestion, questions
 from lmworks.grounding.heads.recipe import Card, Data, ReaderRecipe
 from lmworks.grounding.heads.rows import ReadingRow, ReadingRows
 from lmworks.language_model import LanguageModel
@@ -48,7 +48,7 @@ HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 
 
 def training_rows(
-    tokenizer: Tokenizer, squad2: Sequence[Question], squad1: Sequence[Question], recipe: ReaderRecipe
+    tokenizer: Tokenizer, squad2: Sequence[ParagraphQuestion], squad1: Sequence[ParagraphQuestion], recipe: ReaderRecipe
 ) -> list[ReadingRow]:
     """What is learnt from, as rows."""
     windows, draw = Windows(tokenizer, [*squad2, *squad1], recipe.seed), random.Random(recipe.seed)

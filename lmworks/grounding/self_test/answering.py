@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lmworks.basics import progress
-from lmworks.grounding.answer import Answer
+from lmworks.grounding.answer import GroundedAnswer
 from lmworks.grounding.asking import ask
 from lmworks.grounding.gate import Gate
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import reader_for
-from lmworks.grounding.self_test.questions import Question
+from lmworks.grounding.self_test.questions import SelfTestQuestion
 from lmworks.language_model import LanguageModel
 
 SPARE = 30
@@ -30,8 +30,8 @@ SPARE = 30
 class Answered:
     """A question and what came back."""
 
-    question: Question
-    answer: Answer
+    question: SelfTestQuestion
+    answer: GroundedAnswer
     """As if nothing were refused."""
     exact: float
     """1 where the answer is the word that was taken out."""
@@ -84,7 +84,7 @@ class View:
         return [one for one in found if one is not None][:k]
 
 
-def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Answered]:
+def asked_of(index: Index, questions: Sequence[SelfTestQuestion]) -> Iterator[Answered]:
     """Ask each question that has an answer."""
     with progress.task("asking", len(questions), "questions") as advance:
         for one in questions:
@@ -92,7 +92,7 @@ def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Answered]:
             advance(1)
 
 
-def _asked(index: Index, question: Question) -> Answered:
+def _asked(index: Index, question: SelfTestQuestion) -> Answered:
     def without(passage: Passage) -> Passage | None:
         return None if holds(passage.text, question.answer) else passage
 

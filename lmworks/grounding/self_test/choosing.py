@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.evaluation.statistics import difference_of_ratios
-from lmworks.grounding.self_test.questions import Question
+from lmworks.grounding.self_test.questions import SelfTestQuestion
 from lmworks.grounding.self_test.trials import WEIGHTS, Trial
 
 Array = NDArray[np.float64]
@@ -66,7 +66,7 @@ def _best(tried: Sequence[Trial]) -> int:
     return best if interval is not None and interval[0] > 0 else usual
 
 
-def by_document(values: Sequence[float], questions: Sequence[Question]) -> tuple[Array, Array]:
+def by_document(values: Sequence[float], questions: Sequence[SelfTestQuestion]) -> tuple[Array, Array]:
     """Sums and counts by document: what is resampled."""
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, float] = defaultdict(float)

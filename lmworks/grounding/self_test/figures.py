@@ -11,7 +11,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
 from lmworks.grounding.self_test.answering import Answered
 from lmworks.grounding.self_test.choosing import by_document
-from lmworks.grounding.self_test.questions import Question
+from lmworks.grounding.self_test.questions import SelfTestQuestion
 from lmworks.grounding.self_test.trials import COUNTED, gain
 
 Array = NDArray[np.float64]
@@ -21,7 +21,7 @@ RIGHT, REFUSED, WRONG = "answered, its place cited", "refused although it is the
 
 
 def share(
-    name: str, values: Sequence[float], questions: Sequence[Question], chance: float | None = None
+    name: str, values: Sequence[float], questions: Sequence[SelfTestQuestion], chance: float | None = None
 ) -> Measurement:
     """A mean over questions, resampled by document."""
     sums, counts = by_document(values, questions)
@@ -31,7 +31,9 @@ def share(
     )
 
 
-def gained(name: str, before: Sequence[float], after: Sequence[float], questions: Sequence[Question]) -> Measurement:
+def gained(
+    name: str, before: Sequence[float], after: Sequence[float], questions: Sequence[SelfTestQuestion]
+) -> Measurement:
     """What a way of searching adds to another, question by question."""
     first, counts = by_document(before, questions)
     second, _ = by_document(after, questions)
@@ -39,7 +41,7 @@ def gained(name: str, before: Sequence[float], after: Sequence[float], questions
     return Measurement(name=name, value=estimate.value, interval=estimate.interval, n=len(questions), difference=True)
 
 
-def found(way: str, places: Array, questions: Sequence[Question], chunks: int) -> list[Measurement]:
+def found(way: str, places: Array, questions: Sequence[SelfTestQuestion], chunks: int) -> list[Measurement]:
     """Recall and nDCG of one way of searching; `places` are those of the right passages."""
     shares = [sum(len(one.passages) for one in questions) / len(questions) / chunks * min(k, chunks) for k in AT]
     made = [

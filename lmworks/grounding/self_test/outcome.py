@@ -13,7 +13,7 @@ COLUMNS = ("recall@1", "recall@5", "recall@10", "nDCG@10")
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleQuestion:
     """A question of the test, to look at."""
 
     question: str
@@ -30,7 +30,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SelfTestOutcome:
     """Figures, settings, and what they come from."""
 
     place: str
@@ -44,7 +44,7 @@ class Outcome:
     rerank: bool = False
     """Whether a cross-encoder orders the first passages: only where that is better beyond its interval."""
     figures: list[Measurement] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[SampleQuestion] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
 

@@ -43,7 +43,7 @@ ASKED = {"number": "how many", "name": "who or what", "word": "what"}
 
 
 @dataclass(frozen=True)
-class Question:
+class SelfTestQuestion:
     """A question whose answer's place is known."""
 
     text: str
@@ -69,10 +69,10 @@ class Question:
         return self.words or self.text
 
 
-def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[Question]:
+def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[SelfTestQuestion]:
     """At most `count` questions, the same for the same documents and seed; fewer, or none, from few documents."""
     passages = _passages(index, seed)
-    found: dict[Kind, list[Question]] = {"heading": _headings(passages, index, count)}
+    found: dict[Kind, list[SelfTestQuestion]] = {"heading": _headings(passages, index, count)}
     usable = [(one, spans) for one in passages if (spans := _sentences(one.text))]
     near = near_words(
         [one.text for one in passages],
@@ -95,7 +95,7 @@ def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[Question
     return _shared_out(found, count)
 
 
-def _shared_out(found: Mapping[Kind, Sequence[Question]], count: int) -> list[Question]:
+def _shared_out(found: Mapping[Kind, Sequence[SelfTestQuestion]], count: int) -> list[SelfTestQuestion]:
     """As many of each kind as `SHARES` says; what one kind lacks goes to the facts, then to the topics."""
     taken = {kind: min(len(found[kind]), round(share * count)) for kind, share in SHARES.items()}
     for kind in SHARES:
@@ -141,7 +141,7 @@ def _facts(
     near: Mapping[str, str],
     seed: int,
     count: int,
-) -> list[Question]:
+) -> list[SelfTestQuestion]:
     """One of each passage first, then further ones."""
     made = [list(_facts_of(one, spans, rarity, near, _draw(seed, one))) for one, spans in usable[: 4 * count]]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*made))
@@ -154,7 +154,7 @@ def _facts_of(
     rarity: _Rarity,
     near: Mapping[str, str],
     draw: random.Random,
-) -> Iterator[Question]:
+) -> Iterator[SelfTestQuestion]:
     """A question for each sentence that makes one; in other languages than English for one sentence."""
     language = rarity.index.language
     for begin, stop in draw.sample(spans, len(spans) if language == "english" else 1):
@@ -179,7 +179,7 @@ def _facts_of(
         spoilt = passage.text[:begin] + passage.text[stop:]
         spoilt = _whole(passage, spoilt) if spoilt.strip() else ""
         text = asked.text if readable else f"{words}?"
-        yield Question(text, "fact", (passage,), words, answer, sentence, spoilt=spoilt)
+        yield SelfTestQuestion(text, "fact", (passage,), words, answer, sentence, spoilt=spoilt)
 
 
 def _answers(sentence: str) -> list[tuple[int, int, str]]:
@@ -207,7 +207,9 @@ def _rarest(sentence: str, rarity: _Rarity) -> tuple[int, int, str]:
     return rarest.start(), rarest.end(), "word"
 
 
-def _topic(passage: Passage, spans: Sequence[tuple[int, int]], language: str, draw: random.Random) -> Question | None:
+def _topic(
+    passage: Passage, spans: Sequence[tuple[int, int]], language: str, draw: random.Random
+) -> SelfTestQuestion | None:
     start, end = draw.choice(spans)
     left = passage.text[:start] + passage.text[end:]
     if len(WORD.findall(left)) < LEAST:
@@ -216,16 +218,16 @@ def _topic(passage: Passage, spans: Sequence[tuple[int, int]], language: str, dr
     words = reworded(WORD.findall(sentence), language, {}, draw)
     found_by = {passage.chunk: _whole(passage, left)}
     text = " ".join(sentence.split())
-    return Question(text, "topic", (passage,), " ".join(words), "", sentence, found_by, {passage.chunk: left})
+    return SelfTestQuestion(text, "topic", (passage,), " ".join(words), "", sentence, found_by, {passage.chunk: left})
 
 
-def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[Question]:
+def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[SelfTestQuestion]:
     """Of sections with few passages and none below them; a title where the document says it and has no headings."""
     sections: dict[tuple[str, str], list[Passage]] = {}
     for one in passages:
         sections.setdefault((one.file, one.heading), []).append(one)
     above = {(file, heading.rpartition(" > ")[0]) for file, heading in sections if heading}
-    found: list[Question] = []
+    found: list[SelfTestQuestion] = []
     for (file, heading), own in sections.items():
         first, _, asked = heading.rpartition(" > ") if heading else ("", "", own[0].document)
         if (file, heading) in above or len(own) > MOST_PARTS or len(WORD.findall(asked)) < 2:
@@ -233,7 +235,7 @@ def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[Que
         if not heading and asked not in (index.document(file) or "")[: 2 * len(asked) + 10]:
             continue  # a file's name, which the text does not say
         replaced = {one.chunk: _joined(one.document if heading else "", first, one.text) for one in own}
-        found.append(Question(asked, "heading", tuple(own), replaced=replaced))
+        found.append(SelfTestQuestion(asked, "heading", tuple(own), replaced=replaced))
         if len(found) == count:
             break
     return found

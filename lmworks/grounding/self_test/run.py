@@ -17,8 +17,8 @@ from lmworks.grounding.rerank import at_hand, reranker
 from lmworks.grounding.self_test import figures
 from lmworks.grounding.self_test.answering import asked_of
 from lmworks.grounding.self_test.choosing import chosen_weight
-from lmworks.grounding.self_test.outcome import Outcome, Sample
-from lmworks.grounding.self_test.questions import Question, questions_of
+from lmworks.grounding.self_test.outcome import SampleQuestion, SelfTestOutcome
+from lmworks.grounding.self_test.questions import SelfTestQuestion, questions_of
 from lmworks.grounding.self_test.trials import WEIGHTS, Trial, reranked_place, trials
 
 Array = NDArray[np.float64]
@@ -33,7 +33,7 @@ LEAST = 20
 """Questions below which nothing is chosen: an interval would hold everything."""
 
 
-def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: bool = True) -> Outcome:
+def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: bool = True) -> SelfTestOutcome:
     """Test an index with at most that many questions about its own documents; `keep` what is found in the index."""
     tried = list(trials(index, questions_of(index, seed, questions)))
     if len(tried) < 2:
@@ -48,7 +48,7 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
     facts = [one.question for one in tried if one.question.kind == "fact"][:ASKED]
     asked = list(asked_of(index, facts)) if facts else []
     made += figures.answered(asked) if asked else []
-    outcome = Outcome(
+    outcome = SelfTestOutcome(
         place=index.place,
         questions=len(tried),
         seed=seed,
@@ -64,12 +64,12 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
     return outcome
 
 
-def _untested(index: Index, seed: int, count: int) -> Outcome:
+def _untested(index: Index, seed: int, count: int) -> SelfTestOutcome:
     why = (
         f"{len(index):,} passages give {count} question{'' if count == 1 else 's'}, and nothing can be measured with "
         "fewer than 2; sentences of 8 words and more, and headings, make questions"
     )
-    return Outcome(place=index.place, questions=count, seed=seed, digest=index.digest, notes=[why])
+    return SelfTestOutcome(place=index.place, questions=count, seed=seed, digest=index.digest, notes=[why])
 
 
 def _searched(tried: list[Trial], judged: NDArray[np.int64], chunks: int) -> list[Measurement]:
@@ -115,7 +115,7 @@ def _reranked(index: Index, tried: list[Trial], weight: int) -> list[Measurement
     ]
 
 
-def _gained_by(kind: str, before: Array, after: Array, asked: list[Question]) -> Measurement:
+def _gained_by(kind: str, before: Array, after: Array, asked: list[SelfTestQuestion]) -> Measurement:
     own = [at for at, one in enumerate(asked) if one.kind == kind]
     first, second = figures.gain(before[own]).tolist(), figures.gain(after[own]).tolist()
     return figures.gained(f"{GAINED}, of a {kind}", first, second, [asked[at] for at in own])
@@ -152,12 +152,12 @@ def _some(tried: list[Trial], count: int = 3) -> list[Trial]:
     return [*first, *(one for one in tried if not any(one is other for other in first))][:count]
 
 
-def _sample(index: Index, trial: Trial, weight: int) -> Sample:
+def _sample(index: Index, trial: Trial, weight: int) -> SampleQuestion:
     """What a person is shown of a question."""
     best = index.passage(trial.first[weight][0])
     right = trial.question.passages[0]
     place = float(trial.places[weight])
-    return Sample(
+    return SampleQuestion(
         question=trial.question.text,
         kind=trial.question.kind,
         answer=trial.question.answer,

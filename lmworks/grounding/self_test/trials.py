@@ -16,7 +16,7 @@ from lmworks.grounding import postings
 from lmworks.grounding.index import Index, mixed
 from lmworks.grounding.indexing import languages_in
 from lmworks.grounding.rerank import reranked
-from lmworks.grounding.self_test.questions import Question
+from lmworks.grounding.self_test.questions import SelfTestQuestion
 from lmworks.grounding.terms import query_terms, terms
 from lmworks.language_model import LanguageModel
 
@@ -31,7 +31,7 @@ COUNTED = 10
 class Trial:
     """A question, and what each weight finds."""
 
-    question: Question
+    question: SelfTestQuestion
     places: Array
     """Of the first right passage, from 0, for each weight; among equals the middle one."""
     first: tuple[tuple[int, ...], ...]
@@ -51,7 +51,7 @@ def gain(places: Array) -> Array:
     return np.where(places < COUNTED, 1 / np.log2(places + 2), 0.0)
 
 
-def trials(index: Index, questions: Sequence[Question]) -> Iterator[Trial]:
+def trials(index: Index, questions: Sequence[SelfTestQuestion]) -> Iterator[Trial]:
     """A trial for each question."""
     with progress.task("searching", len(questions), "questions") as advance:
         for one in questions:
@@ -59,7 +59,7 @@ def trials(index: Index, questions: Sequence[Question]) -> Iterator[Trial]:
             advance(1)
 
 
-def _trial(index: Index, question: Question) -> Trial:
+def _trial(index: Index, question: SelfTestQuestion) -> Trial:
     chunks, keywords, vectors = index.parts(question.query)
     others = [*question.replaced.values(), *filter(None, [question.spoilt])]
     extra = _scores_of(index, question.query, others)

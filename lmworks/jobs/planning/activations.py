@@ -24,7 +24,7 @@ INDEX, SINGLE = 8, 4
 
 
 @dataclass(frozen=True)
-class Shape:
+class BatchShape:
     """One micro-batch, and how the network runs it."""
 
     config: ModelConfig
@@ -40,7 +40,7 @@ class Shape:
     """Experts that each token is sent to, where `config` is the dense one that stands for a network with experts."""
 
     @classmethod
-    def of_network(cls, config: ModelConfig, *rest: Any) -> Shape:
+    def of_network(cls, config: ModelConfig, *rest: Any) -> BatchShape:
         """That of a network, which may have experts."""
         settings = config.experts
         if settings is None:
@@ -108,14 +108,14 @@ class Shape:
         return self.tokens * sum(widths) * self.value
 
 
-def kept_by_block(shape: Shape) -> float:
+def kept_by_block(shape: BatchShape) -> float:
     """What a block keeps from its forward to its backward."""
     if shape.fused:
         return _fused(shape)
     return shape.of(shape.config.dim) if shape.recompute else block_inside(shape)
 
 
-def block_inside(shape: Shape) -> float:
+def block_inside(shape: BatchShape) -> float:
     """All that the plain block keeps inside, which with recomputing is there for one block at a time."""
     return (
         _norm(shape, shape.config.dim)
@@ -125,7 +125,7 @@ def block_inside(shape: Shape) -> float:
     )
 
 
-def after_attention(shape: Shape) -> float:
+def after_attention(shape: BatchShape) -> float:
     """What of it comes after attention's mixing, and so is free again when the backward reaches attention."""
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
@@ -136,7 +136,7 @@ def after_attention(shape: Shape) -> float:
     return _norm(shape, config.dim) + _feed_forward(shape) + dropped + sorted_rows + inputs
 
 
-def kept_once(shape: Shape) -> float:
+def kept_once(shape: BatchShape) -> float:
     """What is kept beside the blocks: embedding, rotation, last norm and the gradients that the loss makes at once.
 
     The first block's norm counts (negative) where its input needs no gradient, as nothing before it is trained.
@@ -159,17 +159,17 @@ def kept_once(shape: Shape) -> float:
     return kept
 
 
-def last_norm(shape: Shape) -> float:
+def last_norm(shape: BatchShape) -> float:
     """What the norm before the head keeps."""
     return _norm(shape, shape.config.dim)
 
 
-def head_gradient(shape: Shape) -> float:
+def head_gradient(shape: BatchShape) -> float:
     """The gradient of the head's matrix, made in the forward in float32; 0 where the head is frozen."""
     return 0 if shape.lora is not None else SINGLE * head_matrices(shape.config)[0]
 
 
-def _norm(shape: Shape, width: int, groups: int = 1) -> float:
+def _norm(shape: BatchShape, width: int, groups: int = 1) -> float:
     """A norm over the last axis, `groups` of them side by side, `width` in all."""
     config, tokens = shape.config, shape.tokens
     if config.norm == "layer" and groups == 1:
@@ -183,7 +183,7 @@ def _norm(shape: Shape, width: int, groups: int = 1) -> float:
     return SINGLE * tokens * width * copies + inverse + offset
 
 
-def _attention(shape: Shape) -> float:
+def _attention(shape: BatchShape) -> float:
     """Between the product that makes query, key and value, and the one that mixes the heads."""
     config = shape.config
     query, key = shape.query_width, shape.key_width
@@ -206,7 +206,7 @@ def _attention(shape: Shape) -> float:
     return kept + mask + SINGLE * shape.tokens * config.heads
 
 
-def _feed_forward(shape: Shape) -> float:
+def _feed_forward(shape: BatchShape) -> float:
     """Between the two products of the feed-forward."""
     config = shape.config
     inner = shape.of(config.hidden_dim)
@@ -216,7 +216,7 @@ def _feed_forward(shape: Shape) -> float:
     return 0 if config.activation in BY_RESULT else inner  # the next product keeps the result
 
 
-def _linear_inputs(shape: Shape) -> dict[str, float]:
+def _linear_inputs(shape: BatchShape) -> dict[str, float]:
     """The inputs of the block's matrices, each kept where the matrix, or an adapter on it, is trained."""
     config = shape.config
     widths = {
@@ -234,7 +234,7 @@ def _linear_inputs(shape: Shape) -> dict[str, float]:
     return kept
 
 
-def _adapters(shape: Shape) -> dict[str, tuple[int, int]]:
+def _adapters(shape: BatchShape) -> dict[str, tuple[int, int]]:
     """By matrix of a block: how many projections have an adapter, and how many numbers these hold."""
     assert shape.lora is not None
     network = add_lora(single_block(shape.config), shape.lora.but(rank=1))
@@ -247,7 +247,7 @@ def _adapters(shape: Shape) -> dict[str, tuple[int, int]]:
     }
 
 
-def adapter_copies(shape: Shape) -> float:
+def adapter_copies(shape: BatchShape) -> float:
     """Copies of adapters in the blocks' type that each fused layer keeps; B of joined projections is block-diagonal."""
     if shape.lora is None or not shape.fused:
         return 0.0
@@ -259,7 +259,7 @@ def adapter_copies(shape: Shape) -> float:
     return float(shape.config.layers * numbers * shape.value)
 
 
-def _fused(shape: Shape) -> float:
+def _fused(shape: BatchShape) -> float:
     """What the fused block keeps: the stream twice, what attention mixed and, unless recomputing, query, key and value
     (those before their norms too) and the feed-forward's inner states."""
     config = shape.config

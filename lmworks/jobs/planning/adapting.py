@@ -9,13 +9,13 @@ import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import bytes_in_few_bits
-from lmworks.jobs.planning.memory import Formats, Memory, at_its_peak, followed_in
+from lmworks.jobs.planning.memory import DeviceMemory, Formats, at_its_peak, followed_in
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM
 from lmworks.objectives.declaration import ObjectiveSettings
-from lmworks.training.declaration import Counted
+from lmworks.training.declaration import CountedParameters
 from lmworks.training.optimiser import trainable
 from lmworks.training.settings import TrainingConfig
 
@@ -34,12 +34,12 @@ def adapted_memory(
     cuda: bool = False,
     devices: int = 1,
     objective: ObjectiveSettings,
-) -> Memory:
+) -> DeviceMemory:
     """Of one device in training; with several, weights, gradients and moments are divided among them."""
     network, formats = _prepared(config, chosen, dtype, training.context), Formats.of(dtype)
     trained = trainable(network).values()
     every, values = sum(one.numel() for one in trained), max(one.element_size() for one in trained)
-    counted = Counted(every, 0, 0, values)
+    counted = CountedParameters(every, 0, 0, values)
     always = {
         "weights": float(sum(one.nbytes for one in network.parameters()) + bytes_in_few_bits(network)),
         "master weights": sum(4.0 * one.numel() for one in trained if one.element_size() < 4),

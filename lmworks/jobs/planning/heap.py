@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lmworks.jobs.planning.memory import Memory
+from lmworks.jobs.planning.memory import DeviceMemory
 
 TABLES = 24e6
 """Bytes that the libraries make at the first run, whatever its size."""
@@ -25,7 +25,7 @@ PROCESS = 350e6
 """Python, PyTorch and the libraries, loaded and used once: 268 MB in generation, 348 to 369 in training."""
 
 
-def in_a_process(memory: Memory) -> Memory:
+def in_a_process(memory: DeviceMemory) -> DeviceMemory:
     """Tensors, heap and process: what the operating system counts as this process's memory."""
     holes = OF_ACTIVATIONS * memory.sizes.get("activations", 0.0) + OF_TURNOVER * memory.turnover
     more = {"holes in the heap": TABLES + holes, "the process": PROCESS}

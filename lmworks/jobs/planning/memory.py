@@ -19,7 +19,7 @@ from lmworks.adaptation.methods import METHODS
 from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.activations import (
     SINGLE,
-    Shape,
+    BatchShape,
     adapter_copies,
     block_inside,
     head_gradient,
@@ -34,7 +34,7 @@ from lmworks.jobs.planning.workload import padded, usual_objective
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
 from lmworks.objectives.declaration import ObjectiveSettings
-from lmworks.training.declaration import Counted
+from lmworks.training.declaration import CountedParameters
 from lmworks.training.settings import TrainingConfig
 
 NF4 = (4 + 8 / 64 + 32 / (64 * 256)) / 8
@@ -70,7 +70,7 @@ class Formats:
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceMemory:
     """Bytes of one device."""
 
     sizes: dict[str, float]
@@ -97,7 +97,7 @@ def training_memory(
     cuda: bool = False,
     devices: int = 1,
     objective: ObjectiveSettings | None = None,
-) -> Memory:
+) -> DeviceMemory:
     """Of one device in training. With several, weights, gradients and moments are divided among them (FSDP), and a
     block's weights are whole only while it runs.
 
@@ -112,7 +112,7 @@ def training_memory(
     seq = padded(objective, training.context)
     shape = None
     if added_up(config):
-        shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
+        shape = BatchShape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
         if lora is not None and shape.recomputes and not cuda and not shape.routed:
             shape = None  # adapters' updates that come and go while a block is computed again: no sum has them
     if shape is not None:
@@ -137,12 +137,12 @@ def training_memory(
     return at_its_peak(found, within + (stepping if training.part.leaves_holes else 0))
 
 
-def at_its_peak(moments: dict[str, dict[str, float]], turnover: float) -> Memory:
+def at_its_peak(moments: dict[str, dict[str, float]], turnover: float) -> DeviceMemory:
     """The memory of a step from the parts of each moment that can be the peak."""
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     names = dict.fromkeys(name for one in moments.values() for name in one)
     sizes = {name: max(one.get(name, 0) for one in moments.values()) for name in names}
-    return Memory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover)
+    return DeviceMemory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover)
 
 
 def added_up(config: ModelConfig) -> bool:
@@ -204,7 +204,7 @@ def _gathered(parameters: Parameters, formats: Formats) -> float:
 
 
 def _moments(
-    shape: Shape, parameters: Parameters, formats: Formats, gradients: float, accumulates: bool
+    shape: BatchShape, parameters: Parameters, formats: Formats, gradients: float, accumulates: bool
 ) -> dict[str, dict[str, float]]:
     """What is alive, beside the residents, at each moment that can be the peak."""
     config, layers, value = shape.config, shape.config.layers, shape.value
@@ -250,12 +250,12 @@ def _moments(
     }
 
 
-def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) -> Counted:
+def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) -> CountedParameters:
     """What the optimiser steps: all of a network, or adapters, which are in float32 and no matrices of blocks."""
     if lora is not None:
-        return Counted(parameters.adapters, 0, 0, SINGLE)
+        return CountedParameters(parameters.adapters, 0, 0, SINGLE)
     alike = parameters.layers * parameters.largest
-    return Counted(parameters.base, parameters.matrices, alike, formats.weights)
+    return CountedParameters(parameters.base, parameters.matrices, alike, formats.weights)
 
 
 def serving_memory(
@@ -267,7 +267,7 @@ def serving_memory(
     cuda: bool = False,
     devices: int = 1,
     packed: float | None = None,
-) -> Memory:
+) -> DeviceMemory:
     """Of one device that answers `requests` at once, each of up to `tokens` tokens, prompt and answer; on the compiled
     path with the bytes of its `packed` weights."""
     parameters = count_parameters(config)
@@ -287,7 +287,7 @@ def serving_memory(
     working = chunk * value * (2 * config.dim + config.hidden_dim * (4 if config.gated else 2))
     parts["working"] = working + (parameters.largest * value if formats.quantised else 0)
     parts = {name: size / devices for name, size in parts.items()}
-    return Memory(parts, parts, "reading prompts" if writes else "reading texts", parts["working"])
+    return DeviceMemory(parts, parts, "reading prompts" if writes else "reading texts", parts["working"])
 
 
 def cache_bytes(config: ModelConfig, value: int) -> int:

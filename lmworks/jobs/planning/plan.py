@@ -20,8 +20,8 @@ from lmworks.jobs.planning.devices import Devices
 from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.jobs.planning.heap import in_a_process
 from lmworks.jobs.planning.memory import (
+    DeviceMemory,
     Formats,
-    Memory,
     added_up,
     cache_bytes,
     serving_memory,
@@ -29,8 +29,8 @@ from lmworks.jobs.planning.memory import (
     weight_bytes,
 )
 from lmworks.jobs.planning.parameters import Parameters, count_parameters
-from lmworks.jobs.planning.reading import Subject
-from lmworks.jobs.planning.running import Path, Running, path_of, running
+from lmworks.jobs.planning.reading import PlannedRun
+from lmworks.jobs.planning.running import ComputePath, Running, path_of, running
 from lmworks.jobs.planning.timing import rates, step_seconds
 from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
@@ -67,7 +67,7 @@ AS_ON_A_CPU = (
     "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
 )
 ADDED_UP = ("full", "lora")
-"""Methods of build that every plan shows; another one that a recipe names is shown beside them."""
+"""Methods of build that every plan shows; if the recipe names another, it is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Way:
     name: str
     trained: int
     """Parameters that change."""
-    memory: Memory
+    memory: DeviceMemory
     """Of each device."""
     fits: bool | None
     """None where the device's memory is not known."""
@@ -102,7 +102,7 @@ class Way:
 class Plan:
     """What a subject needs on some devices."""
 
-    subject: Subject
+    subject: PlannedRun
     devices: Devices
     dtype: str
     rows: int
@@ -160,7 +160,7 @@ class Plan:
         }
 
 
-def make_plan(subject: Subject, devices: Devices) -> Plan:
+def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them.
 
@@ -197,7 +197,7 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
     return Plan(subject, devices, name, rows, parameters, ways, runs)
 
 
-def _must_be_known(subject: Subject) -> None:
+def _must_be_known(subject: PlannedRun) -> None:
     """ConfigError for a network that is not counted."""
     config = subject.model
     if reads_images(config):
@@ -225,7 +225,7 @@ def _kept_by(chosen: Chosen) -> str:
 
 def _trained(
     name: str,
-    subject: Subject,
+    subject: PlannedRun,
     devices: Devices,
     each: TrainingConfig,
     formats: Formats,
@@ -243,7 +243,7 @@ def _trained(
 
 
 def _adapted(
-    chosen: Chosen, subject: Subject, devices: Devices, each: TrainingConfig, dtype: str, timed: float | None
+    chosen: Chosen, subject: PlannedRun, devices: Devices, each: TrainingConfig, dtype: str, timed: float | None
 ) -> Way:
     """A method of build that has no way of its own above."""
     config, cuda = subject.model, devices.device.name != "cpu"
@@ -255,9 +255,9 @@ def _adapted(
 
 def _way(
     name: str,
-    subject: Subject,
+    subject: PlannedRun,
     devices: Devices,
-    memory: Memory,
+    memory: DeviceMemory,
     parameters: Parameters,
     trained: int,
     timed: float | None,
@@ -289,7 +289,9 @@ def _way(
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
 
 
-def _served(subject: Subject, devices: Devices, formats: Formats, path: Path | None, runs: Running | None) -> Way:
+def _served(
+    subject: PlannedRun, devices: Devices, formats: Formats, path: ComputePath | None, runs: Running | None
+) -> Way:
     """One request over the model's whole context, on the path that will run it on this machine.
 
     What is not timed is as fast as the devices multiply, and never faster than they read weights and cache.
@@ -323,5 +325,5 @@ def _served(subject: Subject, devices: Devices, formats: Formats, path: Path | N
     return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, runs is not None, None)
 
 
-def _fits(memory: Memory, devices: Devices) -> bool | None:
+def _fits(memory: DeviceMemory, devices: Devices) -> bool | None:
     return None if devices.device.memory is None else memory.peak <= devices.device.memory

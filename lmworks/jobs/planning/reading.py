@@ -32,7 +32,7 @@ from lmworks.training.settings import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlannedRun:
     """What is planned."""
 
     name: str
@@ -57,7 +57,7 @@ USUAL_VOCABULARY = 4096
 CLASSES = ("one", "other")
 
 
-def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
+def read_subject(name: str, changes: Sequence[str] = ()) -> PlannedRun:
     """A recipe of `build` or `train` by name or path, or a model (alias, directory, .gguf file, config.json,
     hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`.
 
@@ -73,10 +73,10 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
     dtype, objective = recipe.model.dtype, usual_objective(config)
     held = footprint_of(recipe.model.reference)
     chosen = replace(recipe.chosen, stored=_stored(recipe.model.reference, config))
-    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, chosen, footprint=held)
+    return PlannedRun(name, config, recipe.training, recipe.lora, dtype, objective, chosen, footprint=held)
 
 
-def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
+def _from_nothing(name: str, recipe: TrainRecipe) -> PlannedRun:
     """The network that a recipe of `train` makes, with as many tokens and n-grams as it allows."""
     tokenizer = recipe.tokenizer
     if isinstance(tokenizer, str):
@@ -95,7 +95,7 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
     if recipe.embedding.frozen:
         notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
-    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, notes=tuple(notes))
+    return PlannedRun(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, notes=tuple(notes))
 
 
 def model_config(reference: str) -> ModelConfig:

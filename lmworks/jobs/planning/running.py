@@ -12,7 +12,7 @@ from lmworks.jobs.planning.devices import Device
 from lmworks.jobs.planning.flops import decoding_flops, forward_flops
 from lmworks.jobs.planning.memory import Formats, cache_bytes, weight_bytes
 from lmworks.jobs.planning.parameters import Parameters, count_parameters
-from lmworks.jobs.planning.reading import Subject
+from lmworks.jobs.planning.reading import PlannedRun
 from lmworks.jobs.planning.timing import AT_ONCE, Rates
 from lmworks.kernels.choice import foreseen
 from lmworks.kernels.footprint import bytes_a_weight
@@ -30,7 +30,7 @@ time: steps of eight texts took 13.9 ms, and 9.2 without)."""
 
 
 @dataclass(frozen=True)
-class Path:
+class ComputePath:
     """What will run a network, and what of memory it reads."""
 
     how: str
@@ -44,7 +44,7 @@ class Path:
     """Bytes of the keys and values of a token."""
 
 
-def path_of(subject: Subject, dtype: str) -> Path:
+def path_of(subject: PlannedRun, dtype: str) -> ComputePath:
     """How a subject will run when it is loaded without more words: a model in few bits on the compiled path, what is
     trained anew in its own type in PyTorch."""
     config, parameters, held = subject.model, count_parameters(subject.model), subject.footprint
@@ -55,9 +55,9 @@ def path_of(subject: Subject, dtype: str) -> Path:
     if few is None or held is None or not way.compiled:
         weights = weight_bytes(parameters, formats)
         idle = (parameters.idle + untied) * formats.weights
-        return Path(way.how, None, weights, weights - idle, cache_bytes(config, formats.weights))
+        return ComputePath(way.how, None, weights, weights - idle, cache_bytes(config, formats.weights))
     bits = min(quantisations(), key=lambda one: abs(held.bytes(f"int{one}") - few))
-    return Path(way.how, bits, few, few - untied * bytes_a_weight(8), cache_bytes(config, 2))
+    return ComputePath(way.how, bits, few, few - untied * bytes_a_weight(8), cache_bytes(config, 2))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Running:
     """Tokens a second of a long text that is scored; 0 for what scores none."""
 
 
-def running(config: ModelConfig, path: Path, found: Rates, device: Device) -> Running:
+def running(config: ModelConfig, path: ComputePath, found: Rates, device: Device) -> Running:
     """Counted, with measured rates."""
     parameters, context = count_parameters(config), config.context
     if config.arrangement == "encoder":
@@ -96,7 +96,7 @@ def running(config: ModelConfig, path: Path, found: Rates, device: Device) -> Ru
 
 
 def token_seconds(
-    config: ModelConfig, path: Path, parameters: Parameters, weight: float, device: Device, texts: int
+    config: ModelConfig, path: ComputePath, parameters: Parameters, weight: float, device: Device, texts: int
 ) -> float:
     """Seconds of a step that writes a token of each of some texts, halfway through PREFILL tokens of theirs."""
     keys = min(config.context, 512) // 2 or 1

@@ -6,17 +6,17 @@ moment of a block, beside what its forward kept and the gradients that stay.
 
 from __future__ import annotations
 
-from lmworks.jobs.planning.activations import SINGLE, Shape, after_attention
+from lmworks.jobs.planning.activations import SINGLE, BatchShape, after_attention
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.training.by_hand.tiled_attention import tile_of
 
 
-def backward_working(shape: Shape) -> float:
+def backward_working(shape: BatchShape) -> float:
     """The most that a block's backward holds beside what was kept."""
     return _fused(shape) if shape.fused else _plain(shape)
 
 
-def shared_by_blocks(shape: Shape) -> float:
+def shared_by_blocks(shape: BatchShape) -> float:
     """Rotation and masks that stay alive until the last block has gone back."""
     config = shape.config
     if not (shape.fused or shape.recomputes):
@@ -28,7 +28,7 @@ def shared_by_blocks(shape: Shape) -> float:
     return mask + 2 * turn + shape.of((shape.seq + (tile_of(shape.seq) or 0)) / 2)  # a mask of numbers for each tile
 
 
-def _plain(shape: Shape) -> float:
+def _plain(shape: BatchShape) -> float:
     """Autograd frees what was kept on its way, so the worst is near the block's end, where it begins going back."""
     config = shape.config
     stream, inner = shape.of(config.dim), shape.of(config.hidden_dim)
@@ -42,14 +42,14 @@ def _plain(shape: Shape) -> float:
     return max(feed_forward, norm, stream + _patterns(shape, freed))
 
 
-def _patterns(shape: Shape, freed: float) -> float:
+def _patterns(shape: BatchShape, freed: float) -> float:
     """What patterns add to what is kept, when attention goes back; `freed` is what the feed-forward has given back."""
     if shape.explicit:  # the softmax: its gradient and that of the scores, both in float32
         return 2.0 * SINGLE * shape.patterns - shape.rounded_patterns - after_attention(shape)
     return (SINGLE * shape.patterns if shape.config.dropout else 0.0) - freed
 
 
-def _fused(shape: Shape) -> float:
+def _fused(shape: BatchShape) -> float:
     """The feed-forward goes back first, then attention; what is made again lives as long as its half."""
     config, dim = shape.config, shape.config.dim
     hidden = config.hidden_dim

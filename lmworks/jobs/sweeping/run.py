@@ -29,7 +29,7 @@ from lmworks.jobs.sweeping.study import (
     open_study,
     quiet_optuna,
 )
-from lmworks.jobs.sweeping.trial import Texts, run_trial
+from lmworks.jobs.sweeping.trial import PackedTexts, run_trial
 from lmworks.jobs.train import read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.training.processes import refuse_ranks
@@ -128,7 +128,7 @@ def sweep(
     folder = Path(out) if out is not None else Path("sweeps") / name
     _refuse_foreign(folder)
     keep_freed_memory()
-    texts = Texts(read_parts(chosen, say), folder / "texts", chosen.validation.tokens)
+    texts = PackedTexts(read_parts(chosen, say), folder / "texts", chosen.validation.tokens)
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     texts.of(chosen)  # a text that cannot be packed ends the sweep here, and not each trial
     plan = {

@@ -40,7 +40,7 @@ class Hopeless(Exception):
     """A trial that is worse than half of those before it."""
 
 
-class Texts:
+class PackedTexts:
     """The packed text for each tokenizer that trials ask for, made once for all workers of a folder."""
 
     def __init__(self, parts: Split, folder: Path, most: int) -> None:
@@ -91,7 +91,7 @@ def bits_per_byte(text: PreparedText, loss: float) -> float:
 
 
 def run_trial(
-    study: SharedStudy, trial: optuna.Trial, tables: Tables, texts: Texts, folder: Path, compare_with: int | None
+    study: SharedStudy, trial: optuna.Trial, tables: Tables, texts: PackedTexts, folder: Path, compare_with: int | None
 ) -> None:
     """Train a claimed trial and tell the study what came of it; its log is kept in `folder`.
 
@@ -124,7 +124,7 @@ def run_trial(
 
 
 def _value(
-    study: SharedStudy, trial: optuna.Trial, tables: Tables, texts: Texts, run: Path, compare_with: int | None
+    study: SharedStudy, trial: optuna.Trial, tables: Tables, texts: PackedTexts, run: Path, compare_with: int | None
 ) -> float:
     settings: dict[str, Any] = {**trial.params, "training.checkpoint_every": 10**9}  # a trial is not resumed
     settings["validation.tokens"] = (

@@ -29,7 +29,7 @@ from lmworks.tokens.tokenizer import Tokenizer
 Say = Callable[[str], None]
 
 
-class Packed(Protocol):
+class PackedText(Protocol):
     """A side of the text, written with the run's tokenizer: shards, sentences, pairs."""
 
     @property
@@ -69,7 +69,7 @@ class Task(ABC):
         """One side of the text, packed for this task."""
 
     @abstractmethod
-    def open(self, place: Path, tokenizer: Tokenizer) -> Packed:
+    def open(self, place: Path, tokenizer: Tokenizer) -> PackedText:
         """What `write` wrote."""
 
     def name_of(self, place: Path) -> str:

@@ -1,7 +1,7 @@
-"""Classes of texts that a model is asked for and was not trained to tell: what claims 13, 41 and 44 compare.
+"""Classes of texts that a model is asked for without being trained to classify: what claims 13, 41 and 44 compare.
 
 sets = class_sets(("sst2-test", "ag-news"), judged=100)
-hits(LanguageModel.load("smollm2"), sets, clear)          # 1 for each text whose class is told, set after set
+hits(LanguageModel.load("smollm2"), sets, clear)          # 1 for each text that is classified right, set after set
 judged_names(sets)                                        # a name for each of these texts
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from lmworks.evaluation.prompts.examples import Example, balanced, mixed
 from lmworks.evaluation.prompts.prompt import Prompt
-from lmworks.evaluation.prompts.search import Reader, labelled
+from lmworks.evaluation.prompts.search import PromptReader, labelled
 from lmworks.inside.probes import logistic_regression, states
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read
@@ -106,7 +106,7 @@ def with_examples(count: int, seed: int) -> Ask:
 
 def hits(model: LanguageModel, sets: Sequence[ClassSet], ask: Ask, calibrated: bool = False) -> list[float]:
     """1 for each text whose class is the likeliest, else 0; a tie counts its share."""
-    reader = Reader(model, told=False)
+    reader = PromptReader(model, told=False)
     return [
         right
         for one in sets

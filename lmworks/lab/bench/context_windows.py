@@ -43,7 +43,7 @@ def bits(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[in
 
 @torch.inference_mode()
 def told(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[int]) -> ByWindow:
-    """Whether a fact in a text of the largest size is told by a window of each size, one fact a document."""
+    """Whether a window of each size recalls a fact in a text of the largest size, one fact a document."""
     chooser = random.Random(0)
     right: ByWindow = {size: {} for size in sizes}
     answers = [model.tokenizer.encode(f" {word}", special=False)[0] for word in WORDS]

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.retrieval import found
-from lmworks.jobs.contrast import contrast, read_parts
+from lmworks.jobs.contrast import contrast
 from lmworks.jobs.contrast_recipe import ContrastRecipe
+from lmworks.jobs.pictures import read_pictures
 from lmworks.lab.bench.training import fit
 from lmworks.models.network import Network
 from lmworks.models.vision.resnet import ResNet
@@ -91,8 +92,8 @@ def told(network: ResNet, photos: Photos) -> list[float]:
 
 
 def clip(pictures: str, vocabulary: int, steps: int, rows: int, seed: int) -> tuple[VisionModel, ImageSplit]:
-    """Two towers from nothing, convolutions and a transformer that reads so many tokens, and the images that they have
-    not seen."""
+    """Two towers from nothing, convolutions and a transformer with a vocabulary of this size, and the images that they
+    have not seen."""
     tables = {
         "data": {"images": pictures},
         "tokenizer": {"vocab_size": vocabulary},
@@ -105,7 +106,7 @@ def clip(pictures: str, vocabulary: int, steps: int, rows: int, seed: int) -> tu
     recipe = ContrastRecipe.model_validate(tables)
     with tempfile.TemporaryDirectory() as folder:
         made = contrast(recipe, Path(folder) / "clip")
-    return made.model, read_parts(recipe, made.model.preprocessing)
+    return made.model, read_pictures(recipe.data, made.model.preprocessing, rows, captions=True)
 
 
 def found_by_words(model: VisionModel, parts: ImageSplit) -> dict[str, float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lmworks.grounding.answer import REFUSAL, Answer
+from lmworks.grounding.answer import REFUSAL, GroundedAnswer
 from lmworks.grounding.heads.questions import questions
 from lmworks.grounding.index import By, Index, build
 from lmworks.grounding.self_test.answering import View, f1
@@ -80,7 +80,7 @@ def written(model: LanguageModel, question: str, passages: Sequence[str], tokens
     return str(model.generate([{"role": "user", "content": pieces + asked}], max_new_tokens=tokens))
 
 
-def says(answer: Answer) -> str:
+def says(answer: GroundedAnswer) -> str:
     """The answer's words, without the numbers of its citations; nothing where it is refused."""
     if answer.refused or answer.text == REFUSAL:
         return ""

@@ -55,7 +55,7 @@ class Fold:
 
 
 def fold(documents: Sequence[Document], number: int, folds: int) -> Fold:
-    """Every `folds`-th document is held out, another one for each number; a tenth of the rest is for choosing."""
+    """Every `folds`-th document is held out, starting at `number`; a tenth of the rest is for choosing."""
     held_out = list(documents[number::folds])
     rest = [document for at, document in enumerate(documents) if at % folds != number]
     random.Random(number).shuffle(rest)

@@ -9,7 +9,7 @@ after = texts.scores(tuned)                     # bits per byte of each window o
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,17 @@ from lmworks.lab.bench.small_network import (
     ByteText,
     byte_text,
     held_out_logits,
+    named,
     random_windows,
     small_network,
     train,
 )
 from lmworks.lab.bench.training import DrawnRows, fit
+from lmworks.lab.contrast import Condition
+from lmworks.lab.metric import Metric
+from lmworks.lab.run import Run
 from lmworks.models.network import Network
-from lmworks.objectives import Objective
+from lmworks.objectives import CausalLM, Objective
 from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
 
@@ -42,8 +46,15 @@ CONTEXT, HEARD = 64, 16
 """Bytes of a window, and its first ones, by which a router tells whose text it is: they count for no way."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the way back to the base keeps."""
+OLD = Metric("first text", "bits/byte", margin=0.02, chance=8, ideal=0)
+NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 Bits = Float[np.ndarray, "windows bytes"]
 FULL = Chosen(METHODS["full"], METHODS["full"].settings())
+
+
+def settings(steps: int, seed: int) -> TrainingConfig:
+    """How the second text is learnt with all weights."""
+    return TrainingConfig(context=CONTEXT, steps=steps, rows=16, learning_rate=2e-3, seed=seed)
 
 
 def lora(rank: int) -> Chosen:
@@ -81,6 +92,15 @@ class TwoTexts:
         """A network that knows the old text."""
         network = small_network(seed, dim=dim, context=CONTEXT)
         return train(network, self.old.train, TrainingConfig(steps=steps, rows=16, learning_rate=3e-3, seed=seed))
+
+    def second_learnt(self, base: Network, config: TrainingConfig) -> Network:
+        """A copy of a network that learnt the new text with all its weights, and nothing was kept."""
+        return tuned_on(base, FULL, CausalLM(), random_windows(self.new.train, CONTEXT, config), config)
+
+    def adapted(self, base: Network, rank: int, config: TrainingConfig) -> Network:
+        """A copy of a network with a LoRA that learnt the new text, at ten times the rate of all weights."""
+        rows = random_windows(self.new.train, CONTEXT, config)
+        return tuned_on(base, lora(rank), CausalLM(), rows, config.but(learning_rate=2e-2))
 
     def bits(self, network: Network) -> tuple[Bits, Bits]:
         """Of each byte of the judged windows of the old text, and of the new one."""
@@ -160,3 +180,10 @@ def beside_the_way_back(before: Scores, after: Scores, back: Sequence[Scores]) -
     curve = np.array([[new - one.means[1], one.means[0] - old] for one in back])
     gained = np.array([new - after.means[1]])
     return float(at_equal_gain(gained, curve[None, :, 0], curve[None, :, 1])[0]) - (after.means[0] - old)
+
+
+def log_both(run: Run, seed: int, found: Mapping[Condition, Scores]) -> None:
+    """Log both texts under each condition, window by window."""
+    for condition, scores in found.items():
+        run.log(seed, condition, {OLD: scores.old}, items=named(scores.old))
+        run.log(seed, condition, {NEW: scores.new}, items=named(scores.new, "new window"))

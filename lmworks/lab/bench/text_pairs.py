@@ -37,7 +37,7 @@ WRONG: dict[str, Wrong] = {MASKED: "random", NSP: "random", ORDER: "swapped"}
 UNJUDGED, JUDGED = 1, 2
 """Epochs from which pairs are drawn for features to learn from, and for those that are judged."""
 PIECE = 2000
-"""Characters of a piece of a long text; a random second text comes from another one."""
+"""Characters of a piece of a long text; a random second piece comes from another text."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Inside translators: what their states are at each text, and a decoder that is told nothing of the source.
+"""Inside translators: what their states are at each text, and a decoder that sees nothing of the source.
 
 encoder_states(model, texts)                        # means over the source
 decoder_states(model, texts)                        # means over the translation, as the decoder writes it

@@ -14,13 +14,16 @@ from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.second_texts import (
     CONTEXT,
     FULL,
+    NEW,
+    OLD,
     TwoTexts,
     beside_the_way_back,
-    lora,
+    log_both,
     rehearsed,
+    settings,
     tuned_on,
 )
-from lmworks.lab.bench.small_network import named, random_windows
+from lmworks.lab.bench.small_network import random_windows
 from lmworks.lab.bench.training import fit
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
@@ -36,8 +39,6 @@ from lmworks.training.settings import TrainingConfig
 BEFORE, NAIVE = Condition.named("before the second text", "nothing kept")
 REHEARSAL, SPRINGS, MODULE = WAYS = Condition.named("rehearsal", "elastic weights", "a module of its own")
 BACK = Condition("half of the way back")
-OLD = Metric("first text", "bits/byte", margin=0.02, chance=8, ideal=0)
-NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 BESIDE = Metric("forgotten less than on the way back, at equal gain", "bits/byte", margin=0.02)
 RANK = 8
 """Of the module."""
@@ -95,10 +96,8 @@ def forgetting(
     texts = TwoTexts.read(old, new, windows)
     for seed in run.seeds:
         base = texts.first_learnt(steps, dim, seed)
-        config = TrainingConfig(context=CONTEXT, steps=later, rows=16, learning_rate=2e-3, seed=seed)
-        rows = random_windows(texts.new.train, CONTEXT, config)
-        naive = tuned_on(base, FULL, CausalLM(), rows, config)
-        module = tuned_on(base, lora(RANK), CausalLM(), rows, config.but(learning_rate=2e-2))
+        config = settings(later, seed)
+        naive, module = texts.second_learnt(base, config), texts.adapted(base, RANK, config)
         found = {
             BEFORE: texts.scores(base),
             NAIVE: texts.scores(naive),
@@ -110,9 +109,7 @@ def forgetting(
         }
         back = texts.back(base, naive)
         found[BACK] = back[len(back) // 2]
-        for condition, scores in found.items():
-            run.log(seed, condition, {OLD: scores.old}, items=named(scores.old))
-            run.log(seed, condition, {NEW: scores.new}, items=named(scores.new, "new window"))
+        log_both(run, seed, found)
         for condition in WAYS:
             run.log(seed, condition, {BESIDE: beside_the_way_back(found[BEFORE], found[condition], back)})
 

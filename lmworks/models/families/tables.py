@@ -208,7 +208,7 @@ class Family:
         if written is None or self.activations.get(written) != activation:
             raise ModelError(
                 f"a {self.name} model cannot have the activation {activation!r} (its files have "
-                "no name for it, or mean another one by it); choose another family to save it as"
+                "no name for it, or mean a different one by it); choose another family to save it as"
             )
         return written
 
@@ -325,7 +325,7 @@ class Family:
         if config.tied and head is not None and not _equal(head, ours["embedding.weight"]):
             raise ModelError(
                 f"config.json says that head and embedding are one matrix, and {self.tensors['head.weight']} holds "
-                "another one; set tie_word_embeddings to false there, or fetch the model again"
+                "a different one; set tie_word_embeddings to false there, or fetch the model again"
             )
 
     def _check_copies(self, theirs: Mapping[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import ByHead, Rows, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
-from lmworks.models.files.other_methods import Method, other_method, runs_as_stored
+from lmworks.models.files.other_methods import StorageMethod, other_method, runs_as_stored
 from lmworks.models.files.quantise import GROUP, Groups, below_one_another
 
 
@@ -75,7 +75,7 @@ class StoredInDirectory:
         exact = torch.equal(held.to(scale.dtype), scale) and bool(torch.isfinite(-128 * held).all())
         return Groups(values, held) if exact else None
 
-    def _of_method(self, method: Method, bases: list[str]) -> Groups | None:
+    def _of_method(self, method: StorageMethod, bases: list[str]) -> Groups | None:
         """A matrix of GPTQ or AWQ; None where a part of it is plain, or in groups that the kernels do not know."""
         if any(f"{base}.qweight" not in self._tensors for base in bases):
             return None

@@ -133,8 +133,8 @@ def parameters(config: ModelConfig) -> int:
 def network_of(
     config: ModelConfig, tensors: Mapping[str, Tensor], read: Callable[[int], None] = lambda size: None
 ) -> Network:
-    """A network with these weights, their shapes and values checked first; placeholders stay unread. `read` is told
-    the bytes of each of the others."""
+    """A network with these weights, their shapes and values checked first; placeholders stay unread. `read` is called
+    with the bytes of each of the others."""
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():

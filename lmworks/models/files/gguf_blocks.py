@@ -49,7 +49,7 @@ def _halves(blocks: Blocks, place: int) -> Tensor:
 
 
 def _fields(packed: UInt8[Tensor, "*some bytes"], bits: int) -> UInt8[Tensor, "*some fields bytes"]:
-    """Each byte's fields of so many bits, the lowest first: all bytes' first fields, then all their second ones, ..."""
+    """Each byte's fields of `bits` bits, the lowest first: all bytes' first fields, then all their second ones, ..."""
     return torch.stack([packed >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)], -2)
 
 

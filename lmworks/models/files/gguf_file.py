@@ -201,6 +201,7 @@ class _Header:
         return values
 
     def value(self, kind: int, key: str, depth: int = 0) -> Any:
+        """A value of a type, of any depth of arrays that is allowed."""
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
@@ -210,6 +211,7 @@ class _Header:
         return self.scalars(kind, 1, key)[0]
 
     def array(self, key: str, depth: int) -> list[Any]:
+        """An array: the type of its elements, their number, then the elements."""
         kind = self.number("<I", 4)
         if kind == _STRING:
             return [self.string() for _ in range(self.count(least=8, what=f"strings of {key!r}"))]
@@ -219,6 +221,7 @@ class _Header:
         return self.scalars(kind, self.count(least=1, what=f"numbers of {key!r}"), key)
 
     def scalars(self, kind: int, count: int, key: str) -> list[Any]:
+        """Numbers or booleans of one type."""
         if kind not in _SCALARS:
             raise self.damaged(f"gives {key!r} the unknown type {kind}")
         dtype = np.dtype(_SCALARS[kind])
@@ -245,6 +248,7 @@ class _Header:
         return placed
 
     def tensor(self, name: str, alignment: int) -> TensorInfo:
+        """Shape, type and place of a tensor, as the header gives them."""
         dimensions = self.number("<I", 4)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise self.damaged(f"gives the tensor {name} {dimensions} dimensions")
@@ -265,6 +269,7 @@ class _Header:
         return TensorInfo(shape, kind, offset, prod(shape) // block * size)
 
     def check_places(self, table: dict[str, TensorInfo]) -> None:
+        """ModelError for tensors that overlap, and for a file that ends before they do."""
         end, before = 0, ""
         for name, info in sorted(table.items(), key=lambda item: item[1].offset):
             if info.offset < end:
@@ -276,6 +281,7 @@ class _Header:
             )
 
     def string(self) -> str:
+        """A text: its length in bytes, and UTF-8."""
         size = self.number("<Q", 8)
         start = self.skip(size)
         try:

@@ -37,7 +37,7 @@ RUN = 128
 
 
 @dataclass(frozen=True)
-class Method:
+class StorageMethod:
     """How a directory is compressed."""
 
     name: str
@@ -91,18 +91,18 @@ class Method:
         return Groups(codes.T.contiguous().to(torch.int8), ones, least, factor, -factor, form=form)
 
 
-def other_method(said: Any) -> Method | None:
+def other_method(said: Any) -> StorageMethod | None:
     """What a quantization_config says, where it is one of these; ModelError for what of them is not read."""
     name = said.get("quant_method") if isinstance(said, dict) else None
     if name in UNPACKED:
-        return Method(name)
+        return StorageMethod(name)
     if name not in ("gptq", "awq"):
         return None
     if said.get("bits", said.get("w_bit")) != 4:
         raise _not_read(f"the weights are {name} with bits = {said.get('bits')!r:.20}")
     if name == "awq" and (said.get("version", "gemm") or "gemm").lower() != "gemm":
         raise _not_read(f"the weights are awq in the version {said.get('version')!r:.20}")
-    return Method(name, int(name == "gptq" and said.get("checkpoint_format") != "gptq_v2"))
+    return StorageMethod(name, int(name == "gptq" and said.get("checkpoint_format") != "gptq_v2"))
 
 
 def _by_inputs(words: Int[Tensor, "words outputs"]) -> Int[Tensor, "inputs outputs"]:

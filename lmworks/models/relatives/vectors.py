@@ -98,7 +98,7 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledRows:
     """How many rows of an embedding were filled, of how many."""
 
     found: int
@@ -106,7 +106,7 @@ class Filled:
 
 
 @torch.no_grad()
-def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vectors, frozen: bool) -> Filled:
+def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vectors, frozen: bool) -> FilledRows:
     """Put a word's vector into each row of the embedding whose token is that word, as it is or in lower case.
 
     The vectors are shifted and scaled so that the filled rows have the mean and the deviation of the embedding as it
@@ -129,7 +129,7 @@ def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vector
     rows = (rows - rows.mean()) / rows.std().clamp(min=1e-12) * deviation + centre
     weight[torch.tensor(list(sources))] = rows.to(weight.device, weight.dtype)
     weight.requires_grad_(not frozen)
-    return Filled(len(sources), len(weight))
+    return FilledRows(len(sources), len(weight))
 
 
 @torch.no_grad()

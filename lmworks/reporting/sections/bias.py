@@ -6,7 +6,7 @@ from lmworks.basics import progress
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Task
 from lmworks.evaluation.tasks.measured import figures
 from lmworks.evaluation.tasks.run import run
@@ -35,7 +35,7 @@ def _measure(subject: Subject) -> Found:
     with progress.task("bias", len(known), "tasks") as advance:
         for name, task in known.items():
             try:
-                asked = Asked.of(task, limit=subject.scaled(QUICK.get(name, OTHERS), FULL))
+                asked = AskedTask.of(task, limit=subject.scaled(QUICK.get(name, OTHERS), FULL))
                 told = figures(task, run(subject.model, asked, subject.folder), name)
             except Stopped:
                 raise

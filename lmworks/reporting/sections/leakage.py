@@ -8,7 +8,7 @@ from lmworks.basics.errors import LmworksError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.privacy.membership import Texts, area, attacks, blind, caught, scored
+from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, scored
 from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
 from lmworks.jobs.privacy import privacy
@@ -58,7 +58,7 @@ def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """Whether members can be told from others: by the model, and by the words of the texts alone."""
     parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
     members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
-    texts = Texts(members, others, min(tokens, subject.model.longest))
+    texts = MembershipTexts(members, others, min(tokens, subject.model.longest))
     try:
         by_words = area("membership by the words alone", *blind(texts))
         sides = attacks(scored(subject.model, texts))

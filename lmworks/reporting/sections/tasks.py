@@ -6,7 +6,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError, LmworksError, Stopped
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import smallest_difference
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import measured, ties
 from lmworks.evaluation.tasks.run import run
@@ -28,10 +28,10 @@ HUB = {
 """Where the items come from, its part and split on the hub."""
 
 
-def asked_of(subject: Subject, name: str) -> Asked:
+def asked_of(subject: Subject, name: str) -> AskedTask:
     """A task as the report asks it."""
     limit = subject.scaled(3 * PHENOMENA, 100 * PHENOMENA) if name == "blimp" else subject.scaled(150, None)
-    return Asked.of(find(name), limit=limit)
+    return AskedTask.of(find(name), limit=limit)
 
 
 def measured_tasks(subject: Subject, names: tuple[str, ...]) -> tuple[dict[str, Measurement], list[str], list[str]]:

@@ -17,7 +17,7 @@ from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, r
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.image_urls import pixels_at
-from lmworks.serving.api.work import Job, Work
+from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
 from lmworks.tokens.chat.conversation import encode_continued
@@ -38,7 +38,7 @@ def routes(models: ServedModels) -> APIRouter:
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
         prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
         jobs = [
-            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
+            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)
@@ -80,6 +80,7 @@ class _ChatChoice:
         self._calls: list[Facts] = []
 
     def chunk(self, delta: Delta) -> Facts | None:
+        """A piece of the answer as an event of the stream; None if it has nothing to show."""
         content = [self._log(token) for token in delta.tokens] if self._logprobs else []
         self._finish, text, calls = reason(delta), delta.text, list[Facts]()
         if self._reader is not None:
@@ -100,6 +101,7 @@ class _ChatChoice:
         }
 
     def whole(self) -> Facts:
+        """The answer at its end, without a stream."""
         return {
             "index": self._number,
             "message": self._message,

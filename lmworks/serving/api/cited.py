@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.responses import StreamingResponse
 
-from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.follow_up import in_context
 from lmworks.grounding.index import Index
 from lmworks.grounding.telling import facts_of, where
@@ -99,7 +99,7 @@ def _question(asked: ChatRequest) -> str:
     return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
 
 
-def _grounding(answer: Answer, way: Way, question: str, index: Index) -> Facts:
+def _grounding(answer: GroundedAnswer, way: Way, question: str, index: Index) -> Facts:
     nearest = answer.nearest
     return {
         "way": way,
@@ -111,7 +111,7 @@ def _grounding(answer: Answer, way: Way, question: str, index: Index) -> Facts:
     }
 
 
-def _usage(service: Service, question: str, answer: Answer) -> Facts:
+def _usage(service: Service, question: str, answer: GroundedAnswer) -> Facts:
     """The question's and the answer's tokens, as the served model counts them."""
     read, written = (len(service.model.tokenizer.encode(text, special=False)) for text in (question, answer.text))
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

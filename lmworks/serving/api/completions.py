@@ -14,7 +14,7 @@ from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
 from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
-from lmworks.serving.api.work import Job, Work
+from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
@@ -43,7 +43,7 @@ def routes(models: ServedModels) -> APIRouter:
         )
         constraint = asked.constraint
         jobs = [
-            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
+            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
             for prompt in asked.prompts
             for number in range(asked.answers)
         ]
@@ -78,6 +78,7 @@ class _CompletionChoice:
         self._finish: str | None = None
 
     def chunk(self, delta: Delta) -> Facts | None:
+        """A piece of the answer as an event of the stream; None if it has nothing to show."""
         text, tokens = delta.text, list(delta.tokens)
         if not self._begun:
             self._begun = True
@@ -90,6 +91,7 @@ class _CompletionChoice:
         return self._facts(text, logged, self._finish)
 
     def whole(self) -> Facts:
+        """The answer at its end, without a stream."""
         return self._facts(self._text, self._tokens, self._finish)
 
     def _opening(self) -> str:

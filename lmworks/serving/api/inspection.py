@@ -58,7 +58,7 @@ class InspectRequest(StrictModel):
     """Layers whose residual stream is read out as tokens, from 0; all unless given, none for an empty list."""
 
     attention: Layers | None = None
-    """Layers whose attention is told; none unless given."""
+    """Layers whose attention is returned; none unless given."""
 
     heads: Layers | None = None
     """Heads of these layers; all unless given."""

@@ -33,7 +33,7 @@ REASONS = {"stop": "stop", "length": "length", "window": "length"}
 
 
 @dataclass(frozen=True)
-class Job:
+class AnswerJob:
     """One answer that is to be written."""
 
     prompt: Prompt
@@ -58,7 +58,7 @@ class Work:
         self._timer = asyncio.get_running_loop().call_later(seconds, self.stop, why)
 
     @classmethod
-    async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:
+    async def begin(cls, service: Service, jobs: Sequence[AnswerJob], answers: int = 1) -> Work:
         """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what
         is wrong with them or with the queue."""
         engine = service.engine
@@ -126,7 +126,7 @@ class Work:
         }
 
 
-def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
+def _checked(service: Service, jobs: Sequence[AnswerJob]) -> list[Request]:
     """The engine's requests; tokenizes each prompt once, so not for the event loop."""
     model, read = service.model, dict[int, list[int]]()
     for job in jobs:

@@ -24,8 +24,8 @@ from lmworks.lab.site.claims import Claim, claims
 from lmworks.lab.site.pages import Pages, files
 from lmworks.lab.site.words import FIRST, Words, languages
 from lmworks.serving.errors import Refused
-from lmworks.serving.lab.runs import Run, Runs
-from lmworks.serving.packed import Packed
+from lmworks.serving.lab.runs import ClaimRun, ClaimRuns
+from lmworks.serving.packed import CompressedFile
 
 FOLDERS = (Path("lab-results"), store.SHIPPED)
 """Where results are looked for, as by `lmworks lab`."""
@@ -49,19 +49,19 @@ class Shelf:
         self._state: object = None
         self._claims: list[Claim] = []
         self._makes: dict[str, Callable[[], bytes]] = {}
-        self._packed: dict[str, Packed] = {}
+        self._packed: dict[str, CompressedFile] = {}
 
     def claims(self) -> list[Claim]:
         """Every claim, read again when a result has changed."""
         with self._lock:
             return self._read()
 
-    def file(self, name: str) -> Packed | None:
+    def file(self, name: str) -> CompressedFile | None:
         """A file; None where there is none."""
         with self._lock:
             self._read()
             if name not in self._packed and name in self._makes:
-                self._packed[name] = Packed.of(name, self._makes[name]())
+                self._packed[name] = CompressedFile.of(name, self._makes[name]())
             return self._packed.get(name)
 
     def _read(self) -> list[Claim]:
@@ -73,7 +73,7 @@ class Shelf:
         return self._claims
 
 
-def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) -> Shelf:
+def mount(app: FastAPI, runs: ClaimRuns | None, folders: Sequence[Path] = FOLDERS) -> Shelf:
     """Put the pages into an application; without `runs`, nothing is run."""
     benches()  # imported here, and not by the threads that make pages
     shelf = Shelf(folders, controlled=runs is not None)
@@ -98,8 +98,8 @@ def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) ->
     return shelf
 
 
-def _run_routes(router: APIRouter, shelf: Shelf, runs: Runs) -> None:
-    def named(id: str) -> Run:
+def _run_routes(router: APIRouter, shelf: Shelf, runs: ClaimRuns) -> None:
+    def named(id: str) -> ClaimRun:
         if id not in runs.all:
             raise Refused(404, f"there is no run {id[:40]!r}, or it was put away; start it again")
         return runs.all[id]
@@ -138,7 +138,7 @@ def _run_routes(router: APIRouter, shelf: Shelf, runs: Runs) -> None:
         return Response(await asyncio.to_thread(_beside, shelf, one, language), media_type="text/html; charset=utf-8")
 
 
-def _beside(shelf: Shelf, one: Run, language: str) -> str:
+def _beside(shelf: Shelf, one: ClaimRun, language: str) -> str:
     words = Words.of(language if language in languages() else FIRST)
     known = shelf.claims()
     claim = next(claim for claim in known if claim.number == one.question)
@@ -146,7 +146,7 @@ def _beside(shelf: Shelf, one: Run, language: str) -> str:
     return Pages(known, words, served=True).beside(claim, one.finding(), f"/lab/runs/{one.id}/result.json", asked)
 
 
-async def _sent(runs: Runs, one: Run) -> AsyncIterator[str]:
+async def _sent(runs: ClaimRuns, one: ClaimRun) -> AsyncIterator[str]:
     """Server-sent events; `retry` keeps a browser from asking again at once when the server has ended."""
     yield "retry: 5000\n\n"
     async for event in runs.events(one):

@@ -32,7 +32,7 @@ State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
 @dataclass(eq=False)
-class Run:
+class ClaimRun:
     """One claim that somebody runs."""
 
     id: str
@@ -66,15 +66,15 @@ class Run:
         self.told = asyncio.Event()
 
 
-class Runs:
+class ClaimRuns:
     """The queue of a server. `stopping` says when the server is about to end: what runs is stopped then."""
 
     def __init__(self, texts: bool = True, stopping: Callable[[], bool] = lambda: False) -> None:
         self.texts = texts
         """Whether texts may be changed, too: they name files and models of this machine."""
-        self.all: dict[str, Run] = {}
+        self.all: dict[str, ClaimRun] = {}
         self._stopping = stopping
-        self._queue: list[Run] = []
+        self._queue: list[ClaimRun] = []
         self._worker: asyncio.Task[None] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="lmworks-lab-"))
 
@@ -82,7 +82,7 @@ class Runs:
         """Remove what the runs left."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def start(self, question: int, scale: Scale, changes: Mapping[str, str]) -> Run:
+    def start(self, question: int, scale: Scale, changes: Mapping[str, str]) -> ClaimRun:
         """Put a run into the queue; ConfigError for parameters that its experiment does not take, QueueFull."""
         assignments = tuple(f"{name}={value}" for name, value in changes.items())
         chosen = registry.load(question)
@@ -96,7 +96,7 @@ class Runs:
             )
         if len(self._queue) >= WAITING:
             raise QueueFull(f"{WAITING} runs wait already; come again when one has ended", 60.0)
-        one = Run(secrets.token_hex(6), question, scale, assignments, self._folder / secrets.token_hex(6))
+        one = ClaimRun(secrets.token_hex(6), question, scale, assignments, self._folder / secrets.token_hex(6))
         self._forget()
         self.all[one.id] = one
         self._queue.append(one)
@@ -104,12 +104,12 @@ class Runs:
             self._worker = asyncio.create_task(self._work())
         return one
 
-    def cancel(self, one: Run) -> None:
+    def cancel(self, one: ClaimRun) -> None:
         """End a run, whether it waits or runs."""
         if not one.ended:
             self._end(one, "cancelled")
 
-    def facts(self, one: Run) -> dict[str, Any]:
+    def facts(self, one: ClaimRun) -> dict[str, Any]:
         """A run's state for programs and the page."""
         before = self._queue.index(one) + self._busy if one in self._queue else 0
         return {
@@ -126,7 +126,7 @@ class Runs:
     def _busy(self) -> bool:
         return any(one.state == "running" for one in self.all.values())
 
-    async def events(self, one: Run) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, one: ClaimRun) -> AsyncIterator[dict[str, Any]]:
         """The run's state and its lines as they come, until it has ended or the server stops."""
         shown, last = 0, None
         while not self._stopping():
@@ -149,7 +149,7 @@ class Runs:
             del self.all[one.id]
             shutil.rmtree(one.folder, ignore_errors=True)
 
-    def _end(self, one: Run, state: State, why: str = "") -> None:
+    def _end(self, one: ClaimRun, state: State, why: str = "") -> None:
         if one in self._queue:
             self._queue.remove(one)
         one.state, one.why = state, why
@@ -164,7 +164,7 @@ class Runs:
                 other.tell()
             await self._measure(one)
 
-    async def _measure(self, one: Run) -> None:
+    async def _measure(self, one: ClaimRun) -> None:
         options = [part for change in one.changes for part in ("--set", change)]
         command = ["lab", str(one.question), "--scale", one.scale, "--out", str(one.folder), "--json", *options]
         process = await asyncio.create_subprocess_exec(
@@ -195,7 +195,7 @@ class Runs:
             said = one.lines[-1].removeprefix("lmworks: ") if one.lines else ""
             self._end(one, "failed", said or f"it ended with exit code {process.returncode}")
 
-    async def _wait(self, one: Run, process: asyncio.subprocess.Process) -> None:
+    async def _wait(self, one: ClaimRun, process: asyncio.subprocess.Process) -> None:
         """Until the process ends, or somebody ends the run."""
         end = asyncio.get_running_loop().time() + SECONDS
         ending = asyncio.create_task(process.wait())
@@ -208,7 +208,7 @@ class Runs:
             told.cancel()
         ending.cancel()
 
-    async def _read(self, one: Run, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, one: ClaimRun, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
         while raw := await process.stderr.readline():
             one.tell(raw.decode("utf-8", "replace").replace("\r", " ").strip())

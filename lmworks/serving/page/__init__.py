@@ -17,17 +17,17 @@ from fastapi.responses import Response
 
 from lmworks.lab.site.words import FIRST, languages
 from lmworks.serving.errors import Refused
-from lmworks.serving.packed import Packed
+from lmworks.serving.packed import CompressedFile
 from lmworks.serving.page.files import LANGUAGES, files, policy
 
 
 def mount(app: FastAPI) -> None:
     """Put the page into an application."""
-    router, packed = APIRouter(include_in_schema=False), dict[str, Packed]()
+    router, packed = APIRouter(include_in_schema=False), dict[str, CompressedFile]()
 
-    def file(name: str) -> Packed | None:
+    def file(name: str) -> CompressedFile | None:
         if name not in packed and name in files():
-            packed[name] = Packed.of(name, files()[name])
+            packed[name] = CompressedFile.of(name, files()[name])
         return packed.get(name)
 
     @router.get("/")

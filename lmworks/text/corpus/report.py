@@ -1,6 +1,6 @@
 """What each step of a corpus dropped, and why, with samples; what is left; what both sides of the split share.
 
-All figures are read from what the stages left behind, so that a run that was stopped and went on reports as one
+All figures are read from the files of the stages, so that a run that was stopped and resumed reports the same as one
 that was not.
 """
 
@@ -97,7 +97,7 @@ class CorpusReport:
     held_out: Side
     overlap: Shared
     counterparts: int = 0
-    """Training documents that are another one's counterpart, with words swapped."""
+    """Training documents that are counterparts of others, with words swapped."""
     folder: str = ""
 
     def at(self, folder: Path) -> CorpusReport:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 LONGEST_TITLE = 60
-"""Characters of a header that is told by its look."""
+"""The most characters of a header that is recognised by its look."""
 MOST_PLACES = 200_000
 """Places of a grid; in a larger one, cells span nothing (two numbers in a page could make a billion places)."""
 

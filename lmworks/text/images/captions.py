@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from lmworks.text.images.entries import Entry
+from lmworks.text.images.entries import ImageFile
 from lmworks.text.plain import FILE_LIMIT, LINE_LIMIT, UnreadableError, check_line, newlines
 from lmworks.text.sources import Skipped
 
@@ -37,7 +37,7 @@ class Captions:
         self._tables: dict[str, str] = {}
         """The table that names an image, until the image is found."""
 
-    def add(self, entry: Entry, skipped: list[Skipped]) -> None:
+    def add(self, entry: ImageFile, skipped: list[Skipped]) -> None:
         """Take what a file says; what is no caption is left alone, and what cannot be used added to `skipped`."""
         path = PurePosixPath(entry.name)
         kind = path.suffix.lower()
@@ -53,7 +53,7 @@ class Captions:
             else:
                 self._beside[str(path.with_suffix(""))] = wrong  # it may be a text and no caption
 
-    def _take_table(self, entry: Entry, path: PurePosixPath, skipped: list[Skipped]) -> None:
+    def _take_table(self, entry: ImageFile, path: PurePosixPath, skipped: list[Skipped]) -> None:
         wrong: list[str] = []
         records = _lines(entry, wrong) if path.suffix.lower() == ".jsonl" else _rows(entry)
         for number, record in enumerate(records, 1):
@@ -96,14 +96,14 @@ class Captions:
         ]
 
 
-def _text(entry: Entry, most: int) -> str:
+def _text(entry: ImageFile, most: int) -> str:
     try:
         return newlines(entry.content(most).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UnreadableError(f"not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start:,})") from None
 
 
-def _lines(entry: Entry, wrong: list[str]) -> Iterator[Mapping[str, Any]]:
+def _lines(entry: ImageFile, wrong: list[str]) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(_text(entry, FILE_LIMIT).split("\n"), 1):
         if not line.strip():
             continue
@@ -118,7 +118,7 @@ def _lines(entry: Entry, wrong: list[str]) -> Iterator[Mapping[str, Any]]:
             wrong.append(f"line {number} is no JSON object")
 
 
-def _rows(entry: Entry) -> Iterator[Mapping[str, Any]]:
+def _rows(entry: ImageFile) -> Iterator[Mapping[str, Any]]:
     text = _text(entry, FILE_LIMIT)
     first = text.partition("\n")[0]
     earlier = csv.field_size_limit(LINE_LIMIT)

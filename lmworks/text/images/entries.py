@@ -33,7 +33,7 @@ _DAMAGED = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageFile:
     """A file that may be an image, a caption or neither."""
 
     name: str
@@ -61,7 +61,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
-def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iterator[Entry]:
+def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iterator[ImageFile]:
     """Every file of a folder or archive, archives in a folder opened too (shards of a large set).
 
     Those of an archive can be read until the next one is asked for. What cannot be read is added to `skipped`.
@@ -73,10 +73,10 @@ def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iter
         if is_archive(name):
             yield from _packed(file, f"{name}/", skipped)
         else:
-            yield Entry(name, status.st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
+            yield ImageFile(name, status.st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
 
 
-def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[Entry]:
+def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[ImageFile]:
     read = _of_zip if path.suffix.lower() == ".zip" else _of_tar
     try:
         for entry in read(regular(path)):
@@ -84,16 +84,16 @@ def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[Entry]:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
                 skipped.append(Skipped(below + name, "a path that leaves the archive"))
             elif not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
-                yield Entry(below + name, entry.size, entry._open)
+                yield ImageFile(below + name, entry.size, entry._open)
     except _DAMAGED as error:
         skipped.append(Skipped(below or path.name, f"the archive is damaged from here on ({why(error)})"))
 
 
-def _of_zip(path: Path) -> Iterator[Entry]:
+def _of_zip(path: Path) -> Iterator[ImageFile]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir():
-                yield Entry(member.filename, member.file_size, lambda member=member: archive.open(member))  # type: ignore[misc]
+                yield ImageFile(member.filename, member.file_size, lambda member=member: archive.open(member))  # type: ignore[misc]
 
 
 LONGEST_HEADER = MEBIBYTE
@@ -122,7 +122,7 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"{error}; cut off while copying?") from None
 
 
-def _of_tar(path: Path) -> Iterator[Entry]:
+def _of_tar(path: Path) -> Iterator[ImageFile]:
     with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
         for member in archive:
             if member.isfile():  # a link's target may be anything
@@ -130,5 +130,5 @@ def _of_tar(path: Path) -> Iterator[Entry]:
                 def opened(member: tarfile.TarInfo = member) -> IO[bytes]:
                     return archive.extractfile(member) or io.BytesIO()
 
-                yield Entry(member.name, member.size, opened)
+                yield ImageFile(member.name, member.size, opened)
             archive.members = []  # type: ignore[attr-defined]  # which it keeps of a whole archive, of millions of images

@@ -20,7 +20,7 @@ from lmworks.text import hub
 from lmworks.text.document import Document
 from lmworks.text.images.captions import TABLES, Captions
 from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
-from lmworks.text.images.entries import ARCHIVES, Entry, entries_of, is_archive
+from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, is_archive
 from lmworks.text.images.sets import SETS
 from lmworks.text.plain import UnreadableError
 from lmworks.text.sources import Skipped, why
@@ -80,12 +80,12 @@ class Images:
                 yield from self._documents(entry, captions)
         self.skipped += captions.missing()
 
-    def _entries(self, skipped: list[Skipped]) -> Iterator[Entry]:
+    def _entries(self, skipped: list[Skipped]) -> Iterator[ImageFile]:
         for entry in entries_of(self._path, skipped, self._follow):
             if self._only is None or Path(entry.name).with_suffix("") == Path(self._only).with_suffix(""):
                 yield entry
 
-    def _documents(self, entry: Entry, captions: Captions) -> Iterator[Document]:
+    def _documents(self, entry: ImageFile, captions: Captions) -> Iterator[Document]:
         said = captions.of(entry.name, self.skipped)
         try:
             image = decode(entry.content(MOST_BYTES), self.smallest)

@@ -45,13 +45,13 @@ def split_images(documents: Iterable[Document], held_out: float, unseen_style: s
         )
     parts: dict[tuple[bool, str], list[Document]] = {}
     for one in documents:
-        parts.setdefault((place(family_of(one)) < held_out, style_of(one)), []).append(one)
+        parts.setdefault((place(concept_of(one)) < held_out, style_of(one)), []).append(one)
     train = [one for (is_held, style), part in parts.items() if not is_held and style != unseen_style for one in part]
     kept = [part for (is_held, style), part in sorted(parts.items()) if is_held and style != unseen_style]
     if not train or not kept:
         raise DataError(
             f"there is nothing to {'train on' if kept else 'hold out'}: the {len(documents):,} images show "
-            f"{len({family_of(one) for one in documents}):,} different things; give more, or another data.held_out"
+            f"{len({concept_of(one) for one in documents}):,} different things; give more, or another data.held_out"
         )
     unseen = {UNSEEN_CONCEPTS: kept}
     if unseen_style is not None:
@@ -60,7 +60,7 @@ def split_images(documents: Iterable[Document], held_out: float, unseen_style: s
     return ImageSplit(train, unseen)
 
 
-def family_of(document: Document) -> str:
+def concept_of(document: Document) -> str:
     """What an image shows, siblings being one; its caption, letter case aside, where nothing more is known."""
     return next(iter(document.metadata.get("family", ())), " ".join(document.text.lower().split()))
 

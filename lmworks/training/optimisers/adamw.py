@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from lmworks.training.declaration import SINGLE, Counted, Group, OptimiserKind, Rule, Stepped
+from lmworks.training.declaration import SINGLE, CountedParameters, Group, OptimiserKind, Rule, Stepped
 from lmworks.training.optimiser import Named, by_rule, groups
 from lmworks.training.settings import TrainingConfig
 
@@ -67,7 +67,7 @@ def _make(network: Any, parameters: Named, config: AdamWSettings) -> torch.optim
     return by_rule(RULE, parameters, config)
 
 
-def _working(counted: Counted) -> float:
+def _working(counted: CountedParameters) -> float:
     """torch's own makes nothing; by the rule, in float32, gradients and the roots of squares."""
     return 0.0 if counted.value == SINGLE else counted.every * 2.0 * SINGLE
 

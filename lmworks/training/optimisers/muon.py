@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from lmworks.models.families.sources import rows_of
-from lmworks.training.declaration import SINGLE, Counted, Group, OptimiserKind, Rule, Stepped
+from lmworks.training.declaration import SINGLE, CountedParameters, Group, OptimiserKind, Rule, Stepped
 from lmworks.training.optimiser import Named, groups
 from lmworks.training.optimisers import adamw
 
@@ -138,7 +138,7 @@ def _of_tower(name: str, config: Any) -> ModelConfig:
     return found
 
 
-def _working(counted: Counted) -> float:
+def _working(counted: CountedParameters) -> float:
     """Of what AdamW steps, gradients and the roots of squares; of the matrices, those of one shape, stacked."""
     rest = (counted.every - counted.matrices) * (SINGLE + counted.copied)
     stacked = counted.stacked * (2 * SINGLE + 2 * counted.value)

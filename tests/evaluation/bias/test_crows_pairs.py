@@ -14,7 +14,7 @@ import lmworks as lm
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.bias import crows_pairs
 from lmworks.evaluation.bias.crows_pairs import CROWS_PAIRS, Pair, by_kind
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.run import run
 from lmworks.evaluation.tasks.scores import ItemScores, shared
@@ -48,7 +48,7 @@ def test_the_tokens_that_two_sentences_share():
 
 def test_a_causal_model_scores_the_whole_and_what_both_share(task):
     model = tiny.language_model(seed=4)
-    found = run(model, Asked.of(task))
+    found = run(model, AskedTask.of(task))
     more, less = model.loglikelihood([("", PAIRS[0].choices[0]), ("", PAIRS[0].choices[1])])
     assert found[0].scores["sum"] == pytest.approx([more.total, less.total])
     places = shared(b"She is a nurse.", b"He is a nurse.")
@@ -111,7 +111,7 @@ def test_a_masked_model_scores_each_shared_token_by_itself_as_the_original_code_
 def test_an_encoder_without_the_head_of_a_masked_model_is_told(task):
     encoder = tiny.language_model(family="lmworks", arrangement="encoder")
     with pytest.raises(ConfigError, match="this network has none; train one"):
-        run(encoder, Asked.of(task))
+        run(encoder, AskedTask.of(task))
 
 
 def test_the_short_name_finds_it():

@@ -11,8 +11,8 @@ import torch
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.privacy.membership import (
-    Score,
-    Texts,
+    MembershipScore,
+    MembershipTexts,
     area,
     attacks,
     blind,
@@ -51,7 +51,10 @@ def test_the_scores_of_a_text_are_their_formulas():
 
 
 def test_the_reference_attack_is_what_tuning_gained():
-    tuned, base = ([Score(-1.0, 0.0)], [Score(-2.0, 0.5)]), ([Score(-3.0, 0.0)], [Score(-2.5, 0.0)])
+    tuned, base = (
+        ([MembershipScore(-1.0, 0.0)], [MembershipScore(-2.0, 0.5)]),
+        ([MembershipScore(-3.0, 0.0)], [MembershipScore(-2.5, 0.0)]),
+    )
     assert attacks(tuned, base) == {
         "loss": ([-1.0], [-2.0]),
         "min-k%++": ([0.0], [0.5]),
@@ -71,7 +74,7 @@ def test_lira_is_the_ratio_of_two_gaussians():
 def test_members_are_told_where_they_were_learnt_by_heart():
     model = tiny.language_model(context=160)
     pool = documents(" ".join(tiny.WORDS), 16, 0)
-    texts = Texts(pool[:6], pool[6:], 64)
+    texts = MembershipTexts(pool[:6], pool[6:], 64)
     before = scored(model, texts)
     network = model.network.requires_grad_(True).train()
     for _ in range(15):
@@ -89,12 +92,12 @@ def test_members_are_told_where_they_were_learnt_by_heart():
 
 def test_the_blind_classifier_tells_kinds_of_text_and_no_split_of_one_kind():
     one_kind = documents("red sea oak ship rain door lamp milk", 400, 1)
-    same = area("by words", *blind(Texts(one_kind[:200], one_kind[200:], 64)))
+    same = area("by words", *blind(MembershipTexts(one_kind[:200], one_kind[200:], 64)))
     assert same.at_chance and same.n == 400 and same.ideal == 0.5
-    other = area("by words", *blind(Texts(one_kind[:40], documents("rain door ship year date", 40, 2), 64)))
+    other = area("by words", *blind(MembershipTexts(one_kind[:40], documents("rain door ship year date", 40, 2), 64)))
     assert other.value > 0.95
     with pytest.raises(DataError, match="4 members and 40 non-members are too few"):
-        blind(Texts(one_kind[:4], one_kind[40:80], 64))
+        blind(MembershipTexts(one_kind[:4], one_kind[40:80], 64))
 
 
 def test_a_rate_at_one_false_alarm_in_a_hundred_needs_1000_non_members():

@@ -17,7 +17,7 @@ from lmworks.cli import main
 from lmworks.evaluation.prompts.calibration import calibrate, leaning, probabilities
 from lmworks.evaluation.prompts.examples import balanced, mixed, nearest, orders
 from lmworks.evaluation.prompts.prompt import FORMATS, Prompt, hash_of
-from lmworks.evaluation.prompts.search import Reader, Space, Spread, labelled, measured, search
+from lmworks.evaluation.prompts.search import PromptReader, PromptSpace, Spread, labelled, measured, search
 from lmworks.evaluation.prompts.thinking import last_number, majority, think
 from lmworks.text.document import Document
 
@@ -62,7 +62,7 @@ def test_examples_are_balanced_and_their_orders_hold_the_same(shots):
 
 
 def test_another_order_changes_nothing_but_the_order():
-    prompts = Space(words=(WORDS,), formats=FORMATS[:1], shots=(3,), orders=4).prompts(PAIRS, ["0", "1"], 0)
+    prompts = PromptSpace(words=(WORDS,), formats=FORMATS[:1], shots=(3,), orders=4).prompts(PAIRS, ["0", "1"], 0)
     assert len({one.context("x") for one in prompts}) == 4
     for one, other in pairwise(prompts):
         assert sorted(one.context("x").split("\n\n")) == sorted(other.context("x").split("\n\n"))
@@ -111,7 +111,7 @@ def test_what_is_no_prompt_is_one_sentence(tmp_path, said, sentence):
     assert sentence in str(caught.value).replace("words is missing", "p.json") and "\n" not in str(caught.value)
 
 
-SMALL = Space(words=(WORDS,), formats=FORMATS[:3], shots=(0, 2), orders=2)
+SMALL = PromptSpace(words=(WORDS,), formats=FORMATS[:3], shots=(0, 2), orders=2)
 
 
 def test_a_search_measures_the_best_on_texts_that_it_has_not_seen(model, tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def _counting(continuations, read):
 
 def test_the_best_on_dev_wins_and_calibration_is_tried(model):
     found = search(model, PAIRS, SMALL, dev=12, test=20, seed=2)
-    reader = Reader(model)
+    reader = PromptReader(model)
     drawn = parted(2)
     every = [
         sum(reader.right(one.model_copy(update={"calibrated": calibrated}), drawn[32:44], "dev"))
@@ -200,9 +200,9 @@ def test_what_cannot_be_searched_is_one_sentence(model):
     with pytest.raises(ConfigError, match=r"are 64, and there are 40 different ones"):  # no text is on two sides
         search(model, PAIRS[:40] * 2, SMALL, dev=12, test=20)
     with pytest.raises(ConfigError, match="there is nothing to try"):
-        search(model, PAIRS, Space(formats=()), dev=5, test=5)
+        search(model, PAIRS, PromptSpace(formats=()), dev=5, test=5)
     with pytest.raises(ConfigError, match="40 examples are asked for and there are 32"):
-        search(model, PAIRS, Space(shots=(40,)), dev=5, test=5)
+        search(model, PAIRS, PromptSpace(shots=(40,)), dev=5, test=5)
     with pytest.raises(DataError, match="the texts have 1 classes"):
         labelled(
             [Document.conversation(({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}), "x")]

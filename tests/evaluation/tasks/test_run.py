@@ -12,7 +12,7 @@ import torch
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, Stopped
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Choices, Question, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import compared, measured, ties
@@ -44,7 +44,7 @@ def test_a_figure_has_n_interval_and_chance(model, questions):
 
 
 def test_the_first_items_are_examples_and_are_not_measured(model, questions):
-    asked = Asked.of(find(questions), shots=2, limit=3)
+    asked = AskedTask.of(find(questions), shots=2, limit=3)
     assert asked.examples == "Question: What follows 0?\nAnswer: 1\n\nQuestion: What follows 1?\nAnswer: 2\n\n"
     assert [one.name for one in asked.items] == ["mine.jsonl#3", "mine.jsonl#4", "mine.jsonl#5"]
     [scores, *_] = run(model, asked)
@@ -54,7 +54,7 @@ def test_the_first_items_are_examples_and_are_not_measured(model, questions):
 
 def test_examples_are_read_once(model, questions):
     reading = Reading()
-    asked = Asked.of(find(questions), shots=3)
+    asked = AskedTask.of(find(questions), shots=3)
     run(model, asked, reading=reading)
     assert reading.apart > 10 * reading.tokens and reading.tokens < 2 * len(asked.examples) + 12 * 40
 
@@ -83,7 +83,7 @@ def test_equal_scores_are_a_tie_and_count_what_guessing_gets(written):
 
 @pytest.mark.filterwarnings("ignore:.*measured before")
 def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_path, monkeypatch):
-    whole = run(model, Asked.of(find(questions)))
+    whole = run(model, AskedTask.of(find(questions)))
     told = model.continuations
     monkeypatch.setattr(model, "continuations", lambda *given: _until(told(*given), 18))
     with pytest.raises(Stopped, match=r"stopped; \d items of mine.jsonl are kept in .* the same command goes on"):

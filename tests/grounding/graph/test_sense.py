@@ -12,7 +12,7 @@ import pytest
 import lmworks as lm
 from lmworks.grounding.graph.catalog import Name
 from lmworks.grounding.graph.graph import Graph
-from lmworks.grounding.graph.question import Question, Word, _resolve
+from lmworks.grounding.graph.question import GraphQuestion, Word, _resolve
 from lmworks.grounding.graph.store import load
 from tests.grounding.graph.made import MAPPING, islands_file
 
@@ -69,6 +69,6 @@ def test_what_is_near_in_meaning_alone_is_no_slip_of_the_pen():
             label=str,
             nearest=lambda vector, role, near=near: near if role == "thing" else [],
         )
-        asked = Question("president", [Word("president", "president", "presid")])
+        asked = GraphQuestion("president", [Word("president", "president", "presid")])
         _resolve(asked, 0, 1, catalog, lambda text: np.zeros(2, np.float32))
         assert asked.close == hint

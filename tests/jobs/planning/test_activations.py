@@ -8,7 +8,7 @@ import torch
 
 from jobs.planning.live import kept
 from lmworks.adaptation.lora import LoRAConfig, add_lora
-from lmworks.jobs.planning.activations import Shape, kept_by_block, kept_once
+from lmworks.jobs.planning.activations import BatchShape, kept_by_block, kept_once
 from lmworks.models.attention import SHORT
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
@@ -76,7 +76,7 @@ def prepared(network: Network, lora: LoRAConfig | None, recompute: bool) -> Netw
 
 def assert_equal(settings: dict, dtype: str, lora: LoRAConfig | None, recompute: bool, seq: int = SEQ) -> None:
     network = prepared(tiny.network(**settings).to(TYPES[dtype]), lora, recompute)
-    shape = Shape(network.config, ROWS, seq, TYPES[dtype].itemsize, lora, recompute)
+    shape = BatchShape(network.config, ROWS, seq, TYPES[dtype].itemsize, lora, recompute)
     predicted = network.config.layers * kept_by_block(shape) + kept_once(shape)
     counted = kept(lambda: CausalLM()(network, batch(seq=seq)).total, network.parameters())
     assert counted == predicted, f"{counted - predicted:+,.0f} bytes of {counted:,}"

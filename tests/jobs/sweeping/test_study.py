@@ -10,7 +10,7 @@ import pytest
 from jobs.sweeping.small import RECIPE, SPACE
 from lmworks.jobs.sweeping.space import Space
 from lmworks.jobs.sweeping.study import DONE, open_study
-from lmworks.jobs.sweeping.trial import Texts
+from lmworks.jobs.sweeping.trial import PackedTexts
 from lmworks.jobs.train import VECTORS, read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
 
@@ -60,7 +60,7 @@ def test_a_trial_that_did_not_end_has_a_curve_and_no_value(folder: Path):
 
 def test_word_vectors_are_part_of_the_text_that_trials_share(here: Path):
     recipe = {**RECIPE, "tokenizer": {"kind": "word", "vocab_size": 30}}
-    texts = Texts(read_parts(TrainRecipe(**recipe)), here / "texts", 1000)
+    texts = PackedTexts(read_parts(TrainRecipe(**recipe)), here / "texts", 1000)
     plain = texts.of(TrainRecipe(**recipe))
     glove = {**recipe, "embedding": {"source": "glove"}}
     with_vectors = texts.of(TrainRecipe(**glove))

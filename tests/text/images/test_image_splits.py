@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 from lmworks.text.images.siblings import siblings
-from lmworks.text.images.splits import BOTH, UNSEEN_CONCEPTS, UNSEEN_STYLE, family_of, split_images, style_of
+from lmworks.text.images.splits import BOTH, UNSEEN_CONCEPTS, UNSEEN_STYLE, concept_of, split_images, style_of
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
 JOBS = ["astronaut", "cook", "farmer", "judge", "pilot", "singer", "student", "teacher", "artist", "mechanic"]
@@ -65,7 +65,7 @@ def test_what_is_added_later_moves_nothing():
 def test_images_of_no_known_family_are_split_by_their_caption():
     photos = [Document(text, f"{at}.png", image=PIXEL) for at, text in enumerate(["A cat", "a  CAT", *"bcdefgh"])]
     parts = split_images(photos, 0.5)
-    assert family_of(photos[0]) == family_of(photos[1]) == "a cat"
+    assert concept_of(photos[0]) == concept_of(photos[1]) == "a cat"
     sides = [any(one.text.lower().split() == ["a", "cat"] for one in side) for side in (parts.train, parts.held_out)]
     assert sorted(sides) == [False, True] and list(parts.unseen) == [UNSEEN_CONCEPTS]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lmworks.evaluation.bias.association import strengths, vectors_of
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Association
 from lmworks.evaluation.tasks.kind import Kind, Measured
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.generation.continuations import Reading
 
 
-def _scored(model: Measured, asked: Asked, left: Sequence[Association], reading: Reading) -> Iterator[ItemScores]:
+def _scored(model: Measured, asked: AskedTask, left: Sequence[Association], reading: Reading) -> Iterator[ItemScores]:
     """The texts of all tests are put into vectors once."""
     vectors = vectors_of(model, [text for one in left for text in one.texts])
     for one in left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.calling import calls_scored
 from lmworks.evaluation.tasks.declaration import Calling
 from lmworks.evaluation.tasks.kind import Kind
@@ -13,7 +13,7 @@ from lmworks.generation.continuations import Reading
 from lmworks.language_model import LanguageModel
 
 
-def _scored(model: LanguageModel, asked: Asked, left: Sequence[Calling], reading: Reading) -> Iterator[ItemScores]:
+def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Calling], reading: Reading) -> Iterator[ItemScores]:
     yield from calls_scored(model, left, asked.task.longest)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Choices
 from lmworks.evaluation.tasks.kind import Kind
 from lmworks.evaluation.tasks.scores import ItemScores, of_choices, shared
@@ -18,12 +18,12 @@ from lmworks.language_model import LanguageModel
 from lmworks.tokens.continuation import encode_pairs
 
 
-def _scored(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
+def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
     masked = model.config.arrangement == "encoder"
     yield from _masked(model, asked, left) if masked else _read(model, asked, left, reading)
 
 
-def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iterator[ItemScores]:
+def _masked(model: LanguageModel, asked: AskedTask, left: Sequence[Choices]) -> Iterator[ItemScores]:
     """Pairs of sentences by a masked model: each token that both share is masked, one at a time (Nangia et al. 2020,
     https://arxiv.org/abs/2010.00133, section 3)."""
     if "shared" not in asked.task.scored:
@@ -38,7 +38,7 @@ def _masked(model: LanguageModel, asked: Asked, left: Sequence[Choices]) -> Iter
         yield ItemScores(item.name, item.group, {"shared": found}, item.right)
 
 
-def _read(model: LanguageModel, asked: Asked, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
+def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
     texts: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, item in enumerate(left):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Question
 from lmworks.evaluation.tasks.kind import Kind
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer
@@ -17,14 +17,14 @@ from lmworks.language_model import LanguageModel
 AT_ONCE = 16
 
 
-def _scored(model: LanguageModel, asked: Asked, left: Sequence[Question], reading: Reading) -> Iterator[ItemScores]:
+def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Question], reading: Reading) -> Iterator[ItemScores]:
     """Written side by side; on the compiled path the engine reads shared beginnings once."""
     with Engine(model, seats=AT_ONCE, queue=len(left)) as engine:
         for item, handle in [(one, _begun(engine, asked, one)) for one in left]:
             yield of_answer(item, handle.answer().text.strip())
 
 
-def _begun(engine: Engine, asked: Asked, item: Question) -> RequestHandle:
+def _begun(engine: Engine, asked: AskedTask, item: Question) -> RequestHandle:
     try:
         return engine.submit(asked.examples + item.prompt, max_new_tokens=asked.task.longest, stop=["\n"])
     except ConfigError as error:  # the prompt is longer than the window

@@ -43,7 +43,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Table:
+class StaticTable:
     """What a page says without JavaScript."""
 
     title: str
@@ -63,7 +63,7 @@ class Bench:
     controls: tuple[Control, ...]
     example: Callable[[], Example]
     """Computes what is stored, with our own model."""
-    table: Callable[[Example, Words], Table]
+    table: Callable[[Example, Words], StaticTable]
     """The stored example as a table."""
     live: bool = False
     """Whether the script runs the small Llama itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,12 +74,14 @@ def _by_distance(mean: Tensor) -> dict[str, list[float]]:
     return {"first": [round(one, 3) for one in first], "by": [round(one, 3) for one in by]}
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_attention")
     names: list[str] = [piece.replace("▁", "␣") for piece in example["pieces"]]
     row: Any = example["patterns"][LAYER - 1][HEAD - 1][-1]
     title = say["numbers"].format(token=names[-1])
-    return Table(title, (say["token"], say["weight"]), [(n, f"{one:.1%}") for n, one in zip(names, row, strict=True)])
+    return StaticTable(
+        title, (say["token"], say["weight"]), [(n, f"{one:.1%}") for n, one in zip(names, row, strict=True)]
+    )
 
 
 BENCH = Bench(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -67,11 +67,11 @@ def _greedy() -> dict[str, Any]:
     return {"tokens": answer.tokens, "total": round(sum(answer.logprobs), 3), **_text(answer.tokens)}
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_beams")
     rows = [_row(one["text"], one) for one in example["finished"]]
     rows.append(_row(f"{say['greedy']}: {example['greedy']['text']}", example["greedy"]))
-    return Table(say["ranking"], (say["text"], say["sum"], say["score"]), rows)
+    return StaticTable(say["ranking"], (say["text"], say["sum"], say["score"]), rows)
 
 
 def _row(text: str, found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -64,14 +64,14 @@ def _suite() -> list[tuple[str, str]]:
     return [(one["sent_more"], one["sent_less"]) for one in (rows[int(at * step)] for at in range(LIMIT))]
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_bias")
     rows = []
     for one in example["pairs"]:
         first, second = one["bits"]
         share = 1 / (1 + 2 ** (first - second))
         rows.append((one["sentence"].replace("{}", "/".join(one["words"])), f"{share:.0%}", f"{1 - share:.0%}"))
-    return Table(say["pairs"], (say["sentence"], say["first"], say["second"]), rows)
+    return StaticTable(say["pairs"], (say["sentence"], say["first"], say["second"]), rows)
 
 
 BENCH = Bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -44,14 +44,14 @@ def _example() -> Example:
     }
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_embeddings")
     at = example["words"].index("king")
     rows = [
         (example["words"][other], f"{cosine:.2f}")
         for other, cosine in zip(example["nearest"][at], example["cosines"][at], strict=True)
     ]
-    return Table(say["full"].format(word="king", n=example["dimensions"]), (say["word"], say["cosine"]), rows)
+    return StaticTable(say["full"].format(word="king", n=example["dimensions"]), (say["word"], say["cosine"]), rows)
 
 
 BENCH = Bench(

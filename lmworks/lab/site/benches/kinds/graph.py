@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -65,13 +65,13 @@ def _answered(answer: Any) -> dict[str, Any]:
     }
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_graph")
     rows = [
         (question, answer["text"], "; ".join(" ".join(hop) for hop in answer["hops"]) or answer["reason"])
         for question, answer in zip(example["questions"], example["whole"], strict=True)
     ]
-    return Table(say["answers"], (say["question"], say["answer"], say["facts_used"]), rows)
+    return StaticTable(say["answers"], (say["question"], say["answer"], say["facts_used"]), rows)
 
 
 BENCH = Bench(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -64,10 +64,10 @@ def _numbers(folder: Path) -> int:
     return count
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_lora")
     rows = [(str(one["rank"]), *_row(one)) for one in example["ranks"]]
-    return Table(
+    return StaticTable(
         say["all"],
         (say["rank"], say["trained"], say["gained"], say["forgotten"]),
         [*rows, (say["full"], *_row(example["full"]))],

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
@@ -64,7 +64,7 @@ def _rounded(one: Measurement) -> list[float]:
     return [round(value, 3) for value in (one.value, *(one.interval or (one.value, one.value)))]
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_privacy")
     heads = (say["noise"], say["epsilon"], *(say["exposure"].format(n=n) for n in example["repeats"]), say["loss"])
     rows = [
@@ -76,7 +76,7 @@ def _table(example: Example, words: Words) -> Table:
         )
         for one in example["runs"]
     ]
-    return Table(say["all"], heads, rows)
+    return StaticTable(say["all"], heads, rows)
 
 
 BENCH = Bench(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +83,14 @@ def _written(model: LanguageModel) -> str:
     return text_of(model, model.generate(TEXT, Greedy(), max_new_tokens=LENGTH).tokens)
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_quantisation")
     heads = (say["bits"], say["size"], say["error"], say["apart"], say["writes"])
     rows = [
         (bits, f"{one['bytes'] / 1000:.0f} KB", f"{one['error']:.2%}", f"{one['apart']:.3f}", one["text"])
         for bits, one in example["bits"].items()
     ]
-    return Table(say["all"], heads, rows)
+    return StaticTable(say["all"], heads, rows)
 
 
 BENCH = Bench(

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.grounding.index import Index
@@ -89,13 +89,13 @@ def _written(writer: LanguageModel, question: str, given: list[str], known: list
     return [{"text": one, "supported": any(supports(span, one, "english") for span in known)} for one in sentences]
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_retrieval")
     rows = [
         (one["question"], one["quoted"]["text"], " ".join(part["text"] for part in one["alone"]))
         for one in example["questions"]
     ]
-    return Table(say["answers"], (say["question"], say["quoted"], say["alone"]), rows)
+    return StaticTable(say["answers"], (say["question"], say["quoted"], say["alone"]), rows)
 
 
 BENCH = Bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -40,14 +40,14 @@ def _example() -> Example:
     }
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     import math
 
     say = words.group("bench_sampling")
     weights = [math.exp(one) for one in example["logits"]]
     shares = sorted(zip(weights, example["pieces"], strict=True), reverse=True)[:12]
     rows = [(piece.replace("▁", "␣"), f"{weight / sum(weights):.1%}") for weight, piece in shares]
-    return Table(say["bars"], (say["token"], say["probability"]), rows)
+    return StaticTable(say["bars"], (say["token"], say["probability"]), rows)
 
 
 BENCH = Bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lmworks.lab.site.benches.declaration import Bench, Control, Example, Table
+from lmworks.lab.site.benches.declaration import Bench, Control, Example, StaticTable
 
 if TYPE_CHECKING:
     from lmworks.lab.site.words import Words
@@ -52,13 +52,13 @@ def _cuts(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
     }
 
 
-def _table(example: Example, words: Words) -> Table:
+def _table(example: Example, words: Words) -> StaticTable:
     say = words.group("bench_tokenizer")
     rows = [
         (say[f"choice_{code}"], *(str(example["cuts"][name][code]["tokens"]) for name in example["cuts"]))
         for code in example["texts"]
     ]
-    return Table(say["cost"], (say["text"], *example["cuts"]), rows)
+    return StaticTable(say["cost"], (say["text"], *example["cuts"]), rows)
 
 
 BENCH = Bench(

@@ -1,0 +1,156 @@
+"""LanguageModel: a network and its tokenizer, with what people do with them.
+
+model = LanguageModel.load("smollm2")
+print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+print(LanguageModel.load("models/translator").generate("Guten Tag.", Beam(width=5)))
+vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.basics.memory import must_fit
+from lmworks.basics.threads import one_thread
+from lmworks.generation.request import Message, Prompt
+from lmworks.kernels.choice import check_compress, packed_later, runner_for
+from lmworks.kernels.footprint import Footprint
+from lmworks.kernels.packing import Stored, Unchanged
+from lmworks.language_model.encoding import EncodingModel
+from lmworks.language_model.scoring import LN_2, Score, ScoringModel
+from lmworks.models.adapted import own_parameters
+from lmworks.models.config import RopeScaling, stretched
+from lmworks.models.files.compressed_groups import StoredInDirectory
+from lmworks.models.files.directory import read_network, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.references import resolve
+from lmworks.models.network_class import reads_images
+from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.unread import read_all, state_of
+from lmworks.tokens.source import target_start
+from lmworks.tokens.tokenizer import Tokenizer
+
+__all__ = ["LN_2", "LanguageModel", "Message", "Prompt", "Score"]
+
+
+class LanguageModel(ScoringModel, EncodingModel):
+    """A network, its tokenizer, and where they came from: loaded, run by PyTorch or compiled, and saved. What it writes
+    is in writing.py, what it makes of text that is there in scoring.py, its vectors and classes in encoding.py."""
+
+    @classmethod
+    def load(
+        cls,
+        reference: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str = "cpu",
+        compress: str | None = None,
+        rope_scaling: RopeScaling | None = None,
+    ) -> Self:
+        """Load an alias, a directory, a .gguf file or hf:org/name.
+
+        `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
+        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled
+        path, or the network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they
+        are (`lmworks.kernels`). `rope_scaling` lets a network with rotary positions read `factor` times its context,
+        without training for it. Raises ModelError with one sentence for whatever is wrong with the files.
+        """
+        check_compress(compress, dtype)
+        path, wanted = resolve(str(reference)), dtype_of(dtype)
+        file = GGUFFile(path) if path.suffix == ".gguf" else None
+        footprint = Footprint.of(path, file)
+        if reads_images(footprint.config):
+            raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
+        footprint.must_fit(str(reference), compress, wanted)
+        with progress.reading(f"loading {reference}", footprint.stored):
+            with one_thread():
+                if file is not None:
+                    held = stored_dtype(file)
+                    later = packed_later(compress if wanted is None else "none", held is None, device)
+                    network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
+                    tokenizer = gguf_tokenizer(file)
+                else:
+                    few_bits = footprint.few_bits is not None
+                    later = packed_later(compress if wanted is None else "none", few_bits, device)
+                    network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
+            if rope_scaling is not None:
+                network.config = stretched(network.config, rope_scaling)
+            network = network if device == "cpu" else network.to(device)
+            model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
+            model._weights = path if file is None else file
+            if wanted is None:
+                model.choose_runner(compress, as_read=True)
+        return model
+
+    def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
+        says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
+        saves looking."""
+        stored: Stored | None = self.stored
+        if stored is not None and not as_read:
+            stored = Unchanged(stored, own_parameters(self.network))
+        with (
+            one_thread()
+        ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
+            self.runner = runner_for(self.network, compress, stored, self.network.device.type, self._keeper(as_read))
+            if isinstance(self.runner, TorchRunner):
+                read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
+        self._read = state_of(self.network) if as_read else self._read
+        self.embeds_compiled, self._embedder = compress is None, None
+
+    def take_adapters(self, put: Callable[[], None]) -> None:
+        """Have adapters put beside the network, whose weights stay as they are."""
+        as_read = state_of(self.network) == self._read
+        self.runner.take_adapters(put)
+        self._read, self._embedder = state_of(self.network) if as_read else self._read, None
+
+    @property
+    def stored(self) -> StoredInGGUF | StoredInDirectory | None:
+        """What the model's files hold in few bits; None where they hold floats, or there are none."""
+        weights = self._weights
+        if isinstance(weights, GGUFFile):
+            return StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+        return None if weights is None else StoredInDirectory.of(weights, self.config)
+
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
+        """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
+
+        The directory is complete or not there; one that holds anything else than a model is refused.
+        """
+        folder = Path(folder)
+        refuse_foreign_files(folder)
+        with directory_written_whole(folder) as temporary:
+            write_network(temporary, self.network)
+            self.write_tokenizer(temporary)
+            pools = not self.config.causal or bool(self.pooling.dense)
+            own: dict[str, Any] = {"pooling": self.pooling.model_dump()} if pools else {}
+            for name, layer in zip(self.pooling.dense, self.dense, strict=True):
+                layer.write(temporary / name)
+            own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
+            self.write_beside(temporary)
+            write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
+        return folder
+
+    def write_beside(self, folder: Path) -> None:
+        """What a kind of model keeps in its directory beside network and tokenizer."""
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files and generation_config.json into an existing folder."""
+        self.tokenizer.save(folder)
+        ends = sorted(self.tokenizer.stop_ids)
+        facts = {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad}
+        if self.translates:
+            facts |= {"decoder_start_token_id": target_start(self.tokenizer), **self.generation_config.said}
+        write_json(folder / "generation_config.json", facts)

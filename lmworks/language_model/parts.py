@@ -1,0 +1,146 @@
+"""The parts of a language model, and what their folder says of them: how long a text may be, how states become a
+vector, how an encoder-decoder answers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.encoding.comparing import Scale, scale_of
+from lmworks.encoding.embedding import Pooling
+from lmworks.encoding.pooling import Dense, read_dense
+from lmworks.generation.generation_config import GenerationConfig
+from lmworks.kernels.keeping import Keeper
+from lmworks.models.adapted import adapter_names, no_adapter
+from lmworks.models.config import ModelConfig
+from lmworks.models.files.directory import weight_files
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.network import Network
+from lmworks.models.runner import Runner
+from lmworks.models.torch_runner import TorchRunner
+from lmworks.tokens.source import target_start
+from lmworks.tokens.tokenizer import Tokenizer
+
+
+class ModelParts:
+    """A network, its tokenizer, what runs it, and where they came from."""
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        source: Path | None = None,
+        reference: str | None = None,
+        exact: bool = True,
+    ) -> None:
+        if tokenizer.vocab_size > network.config.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,} and the network's vocabulary has "
+                f"{network.config.vocab_size:,}; they do not belong together"
+            )
+        self.network, self.tokenizer, self.source = network, tokenizer, source
+        self.runner: Runner = TorchRunner(network)
+        """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path."""
+        self.reference = reference or (str(source) if source else None)
+        self.exact = exact
+        """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
+        self.embeds_compiled = False
+        """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something
+        else."""
+        self._read: object = None
+        """The state of the weights when they were those of the files."""
+        self._embedder: tuple[Runner, int] | None = None
+        """What embeds, where it is not `runner`, and its weights' version when it was made."""
+        self._weights: GGUFFile | Path | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """What shapes the network."""
+        return self.network.config
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
+        its context, and a trained prompt takes its own tokens."""
+        longest = self.network.longest
+        return self.pooling.within(longest) if self.config.arrangement == "encoder" else longest
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is an encoder-decoder, which writes a target for a source."""
+        return self.config.arrangement == "encoder-decoder"
+
+    def must_write(self) -> None:
+        """ConfigError unless the network writes text."""
+        if self.config.arrangement == "encoder":
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an "
+                "encoder embeds texts (model.embed)"
+            )
+
+    def must_converse(self) -> None:
+        """ConfigError unless the network continues a text, as a conversation is one."""
+        self.must_write()
+        if self.translates:
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it "
+                "has no conversations (lmworks generate, model.generate)"
+            )
+
+    @property
+    def adapters(self) -> list[str]:
+        """The adapters beside the model that `adapter=` can name (`lm.add_adapter`)."""
+        return adapter_names(self.network)
+
+    def known_adapter(self, name: str | None) -> str | None:
+        """The name; ConfigError for one that does not exist."""
+        if name is not None and name not in (known := self.adapters):
+            raise no_adapter(name, known)
+        return name
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What an encoder-decoder's folder says of its answers. ModelError for a token that does not exist."""
+        if not self.translates or self.source is None or not self.source.is_dir():
+            return GenerationConfig()
+        said = GenerationConfig.read(self.source)
+        if (largest := max(said.forced.largest, target_start(self.tokenizer))) >= self.config.vocab_size:
+            raise ModelError(
+                f"{self.source}: generation_config.json names the token {largest:,} and the vocabulary has "
+                f"{self.config.vocab_size:,}; fetch or copy it again"
+            )
+        return said
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """How states become one vector, as the folder or file that the model came from says, or of an adapter its
+        base's; who knows better sets it."""
+        if isinstance(self._weights, GGUFFile):
+            return Pooling.of_gguf(self._weights.metadata) or Pooling()
+        return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
+
+    @cached_property
+    def dense(self) -> list[Dense]:
+        """The dense layers that a pooled state goes through, as that folder has them."""
+        found = next((one for one in self._folders if Pooling.read(one) is not None), None)
+        return [] if found is None else read_dense(found, self.pooling, self.config.dim)
+
+    @property
+    def score_scale(self) -> Scale:
+        """What is done with the scores of pairs, as the folder that the model came from says, or of an adapter its
+        base's."""
+        folder = next((one for one in self._folders if (one / "config.json").is_file()), None)
+        return "none" if folder is None else scale_of(folder)
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
+
+    def _keeper(self, as_read: bool) -> Keeper | None:
+        """What keeps the packed weights on the disk, where they are those of the files."""
+        if not as_read or self._weights is None:
+            return None
+        if isinstance(self._weights, GGUFFile):
+            return Keeper(self._weights.path, self._weights.files)
+        return Keeper(self._weights, [self._weights / "config.json", *weight_files(self._weights)])
