@@ -63,7 +63,8 @@ def load(
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
-    model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
+    kind = text_kind(named)
+    model = kind.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model.source)
     put_adapter(folder, model.network).requires_grad_(False)
@@ -76,8 +77,13 @@ def load(
 def _kind_of(path: Path) -> type[LanguageModel]:
     """What stands for a model of this folder or file."""
     if not is_vision(path):
-        return DrawingModel if draws(path) else LanguageModel
+        return text_kind(path)
     return ImageTokens if is_image_tokens(path) else VisionModel
+
+
+def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:
+    """What stands for a model of text: one that draws too, where its folder holds what images are written by."""
+    return DrawingModel if draws(resolve(str(reference))) else LanguageModel
 
 
 def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:

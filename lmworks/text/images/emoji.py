@@ -1,4 +1,4 @@
-"""Emoji in four styles, each with its name and tags: 1,914 concepts that are drawn the same and yet differ.
+"""Emoji in several styles, each with its name and tags: 1,914 concepts that are drawn the same and yet differ.
 
     for document in documents(size=32):
         document.image, document.text, document.metadata["style"], document.metadata["concept"]
@@ -112,6 +112,8 @@ STYLES = {
     ),
 }
 """Each with its package; the licence holds for whatever is drawn from it."""
+USUAL = ("noto", "fluent", "openmoji", "twemoji")
+"""Styles of `emoji`, which draw most concepts; `emoji:all` has the others too."""
 WORDS = _package(
     "emojibase-data",
     "17.0.0",
@@ -155,7 +157,7 @@ def concepts() -> dict[str, Concept]:
     return {code: Concept(code, one["label"], tuple(one.get("tags", ())), families[code]) for code, one in found}
 
 
-def documents(styles: Sequence[str] = tuple(STYLES), size: int = SIZE) -> Iterator[Document]:
+def documents(styles: Sequence[str] = USUAL, size: int = SIZE) -> Iterator[Document]:
     """Each emoji in each style, `size` pixels a side: its caption, and as metadata concept, family and style.
 
     DataError for a style that does not exist, where neither the packages nor a network are here.
