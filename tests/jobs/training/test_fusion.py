@@ -143,7 +143,7 @@ def test_words_begin_and_stay_as_what_a_model_of_sentences_makes_of_them(here: P
 
     monkeypatch.setattr(meanings, "_vectors", vectors)
     words = {
-        "tokenizer": {"kind": "bpe", "vocab_size": 300},
+        "tokenizer": {"kind": "bpe", "vocab_size": 276},
         "model": {"text_model": "small"},
         "training": {"steps": 5},
     }
