@@ -301,6 +301,7 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
         (["draw", "tokens", "red"], "does not draw"),
         (["draw", "made", "red", "--out", "a.gif"], "names no kind of image"),
         (["draw", "made", "red", "--n", "0"], "give a number from 1 to 1,024"),
+        (["draw", "made", "red", "--n", "1000", "--zoom", "32"], "10,304 x 10,304 pixels"),
         (["draw", "made", "red", "--guidance", "-1"], "guidance is -1"),
         (["draw", "made", "red", "--seed", "-1"], "--seed is -1"),
         (["draw", "made", "red " * 50], "room for"),
