@@ -38,7 +38,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, concept_of
+from lmworks.text.images.splits import ImageSplit, concept_of, style_of
 from lmworks.tokens.captioned import moved
 from lmworks.tokens.fused import FusedImages
 from lmworks.tokens.labels import IGNORE
@@ -164,8 +164,10 @@ def _tokenizer(recipe: FusionRecipe, images: ImageTokens, parts: ImageSplit, run
     """A new one, of the captions to train on, and the tokens of images after it; a resumed run has it already."""
     folder = run / TOKENIZER
     if not (resume and folder.exists()):
-        known = parts.train if recipe.model.text_model is None else [*parts.train, *parts.held_out]
-        tokenizer = train_tokenizer(sorted({one.text for one in known}), recipe.tokenizer)
+        texts = {one.text for one in parts.train}
+        if recipe.model.text_model is not None:  # words have their meaning from elsewhere: also those held out
+            texts |= {f"a {one.text}, {style_of(one)}" for one in (*parts.train, *parts.held_out)}
+        tokenizer = train_tokenizer(sorted(texts), recipe.tokenizer)
         make_special(tokenizer.vocabulary.backend, code_names(images.config_of_images.codes))
         with directory_written_whole(folder) as temporary:
             Tokenizer(tokenizer.vocabulary).save(temporary)
