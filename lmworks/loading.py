@@ -62,7 +62,8 @@ def load(
     from lmworks.adaptation.reading import put_adapter
 
     named = base or _base_of(folder)
-    model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
+    kind = text_kind(named)
+    model = kind.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model.source)
     put_adapter(folder, model.network).requires_grad_(False)
@@ -82,8 +83,13 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     from lmworks.vision_model import VisionModel, is_vision
 
     if not is_vision(path):
-        return DrawingModel if draws(path) else LanguageModel
+        return text_kind(path)
     return ImageTokens if is_image_tokens(path) else VisionModel
+
+
+def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:
+    """What stands for a model of text: one that draws too, where its folder holds what images are written by."""
+    return DrawingModel if draws(resolve(str(reference))) else LanguageModel
 
 
 def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:

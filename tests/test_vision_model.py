@@ -160,6 +160,7 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
         ("clip", lambda model: model.classify("a cat", ["cat"]), "'a cat' cannot be read as an image"),
         ("clip", lambda model: model.classify("a\0", ["cat"]), "cannot be read as an image"),
         ("clip", lambda model: model.classify("/dev/null", ["cat"]), "socket or device"),
+        ("clip", lambda model: model.classify("https://a.org/a.png", ["cat"]), "nothing is fetched; save the image"),
         ("clip", lambda model: model.classify(3, ["cat"]), "3 is no image"),
         ("clip", lambda model: model.embed(pictures()), "give images as model.embed"),
         ("clip", lambda model: model.embed("a cat"), "into brackets"),
@@ -207,6 +208,6 @@ def test_damaged_folders_are_named(folder: Path, tmp_path: Path):
         lm.load(copy).embed(images=pictures())
     with pytest.raises(ConfigError, match="leave compress"):
         lm.load(folder / "clip", compress="int8")
-    with pytest.raises(DataError, match="no image that can be read"):
+    with pytest.raises(DataError, match="cannot be read as an image"):
         (tmp_path / "a.png").write_bytes(b"no picture")
         lm.load(folder / "clip").embed(images=tmp_path / "a.png")

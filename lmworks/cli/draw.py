@@ -14,7 +14,9 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-MOST, MOST_ZOOM = 1024, 32
+MOST, MOST_ZOOM, MOST_PIXELS = 1024, 32, 64_000_000
+GAP = 2
+"""Pixels between the images of a sheet."""
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 """What an image is written as, by the suffix of its file."""
 
@@ -62,6 +64,7 @@ def draw(
         drawer = load(model)
         if not isinstance(drawer, DrawingModel):
             raise no_drawing(drawer)
+        _check_sheet(n, zoom, drawer.images.config_of_images.image_size)
         first = USUAL.new_seed() % 2**31 if seed is None else seed
         strategy = USUAL if temperature is None else USUAL.but(temperature=temperature)
         followed = GUIDANCE if guidance is None else guidance
@@ -77,14 +80,32 @@ def draw(
         typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first})")
 
 
-def arranged(pictures: list[Picture], gap: int = 2) -> Picture:
+def _check_sheet(n: int, zoom: int, side: int) -> None:
+    """ConfigError, before anything is drawn, for a sheet so large that it could not be opened again."""
+    from lmworks.basics.errors import ConfigError
+
+    columns, rows = _grid(n)
+    width, height = (zoom * (count * (side + GAP) + GAP) for count in (columns, rows))
+    if n > 1 and width * height > MOST_PIXELS:
+        raise ConfigError(
+            f"a sheet of {n:,} drawings with --zoom {zoom} has {width:,} x {height:,} pixels, and the most is "
+            f"{MOST_PIXELS // 10**6} million; give a smaller --zoom, or fewer"
+        )
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Columns and rows of as many images, as near to a square as may be."""
+    columns = math.ceil(math.sqrt(count))
+    return columns, -(-count // columns)
+
+
+def arranged(pictures: list[Picture]) -> Picture:
     """Several images on one white sheet, as near to a square as may be, row by row."""
     from lmworks.basics.extras import require
 
-    columns, side = math.ceil(math.sqrt(len(pictures))), pictures[0].width + gap
-    rows = -(-len(pictures) // columns)
-    sheet = require("PIL.Image", "vision").new("RGB", (columns * side + gap, rows * side + gap), "white")
+    (columns, rows), side = _grid(len(pictures)), pictures[0].width + GAP
+    sheet = require("PIL.Image", "vision").new("RGB", (columns * side + GAP, rows * side + GAP), "white")
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
-        sheet.paste(picture, (column * side + gap, row * side + gap))
+        sheet.paste(picture, (column * side + GAP, row * side + GAP))
     return sheet

@@ -44,6 +44,8 @@ def opened(image: Image) -> Any:
     """A file's pixels; what is in memory stays as it is. DataError for a path to no image that can be read."""
     if not isinstance(image, str | os.PathLike):
         return image
+    if str(image).startswith(("http://", "https://")):
+        raise DataError(f"{image} is an address, and nothing is fetched; save the image and give its file")
     path = Path(image)
     try:
         return decode(regular(path).read_bytes())
@@ -54,7 +56,7 @@ def opened(image: Image) -> Any:
             "[height, width, 3] of bytes"
         ) from None
     except UnreadableError as error:
-        raise DataError(f"{path} is no image that can be read: {error}") from None
+        raise DataError(f"{path} cannot be read as an image: {error}") from None
 
 
 def prepared(

@@ -46,7 +46,7 @@ from lmworks.jobs.runs import (
 )
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
-from lmworks.loading import files_digest, fingerprint
+from lmworks.loading import files_digest, fingerprint, text_kind
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
@@ -135,7 +135,8 @@ def build(
     start_run(job.run, chosen, hashes, resume, started)
     if not resume:
         job.base_figures.unlink(missing_ok=True)
-    language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
+    reference = chosen.model.reference
+    language_model = text_kind(reference).load(reference, dtype=chosen.model.dtype or fast_dtype())
     check_fit(chosen, language_model, learning)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)

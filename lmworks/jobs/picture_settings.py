@@ -19,4 +19,4 @@ class PictureSettings(Config):
     side; of other images, captions, or files where there is no caption."""
 
     unseen_style: str | None = None
-    """A style of emoji that is never trained on: noto, fluent, openmoji or twemoji."""
+    """A style of emoji that is never trained on, by its name in `emoji:noto`: noto, fluent, openmoji, twemoji, ..."""

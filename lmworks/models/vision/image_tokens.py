@@ -4,8 +4,9 @@ network = ImageTokenizer(ImageTokensConfig()).initialise(seed=0)
 codes = network.encode(images)              # [batch, 3, 32, 32], from -1 to 1 -> [batch, 64], row by row
 images = network.decode(codes)
 
-In float32 and channels_last, which is what processors are quick at. The halves have no norms: each block adds to its
-stream nothing at first, and Muon steps its filters.
+Channels come last. In training, convolutions multiply in bfloat16 where the processor does natively; what is encoded
+and decoded afterwards is computed in float32. The halves have no norms: each block adds to its stream nothing at first,
+and Muon steps its filters.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.models.precision import fast_dtype
 from lmworks.models.vision.fsq import FSQ
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.models.vision.patches import Images
@@ -126,12 +128,20 @@ class ImageTokenizer(nn.Module):
                 f"the images have the shape {list(images.shape)}, and the network reads [images, "
                 f"{', '.join(map(str, expected))}]; prepare them as its preprocessor_config.json says"
             )
-        states = self.encoder(images.to(self.dtype, memory_format=torch.channels_last))
-        return self.quantiser(states.permute(0, 2, 3, 1))
+        with self._mixing():
+            states = self.encoder(images.to(self.dtype, memory_format=torch.channels_last))
+        return self.quantiser(states.to(self.dtype).permute(0, 2, 3, 1))
 
     def _drawn(self, values: Float[Tensor, "batch grid grid numbers"]) -> Images:
-        x = self.first(values.permute(0, 3, 1, 2))
-        for block in self.blocks:
-            x = block(x)
-        x = self.fine(F.pixel_shuffle(self.enlarge(F.gelu(x)), CORNER))
-        return F.pixel_shuffle(self.last(F.gelu(x)), CORNER)
+        with self._mixing():
+            x = self.first(values.permute(0, 3, 1, 2))
+            for block in self.blocks:
+                x = block(x)
+            x = self.fine(F.pixel_shuffle(self.enlarge(F.gelu(x)), CORNER))
+            x = F.pixel_shuffle(self.last(F.gelu(x)), CORNER)
+        return x.to(self.dtype)
+
+    def _mixing(self) -> torch.autocast:
+        """Inside, convolutions multiply in bfloat16 in training, where that is quick."""
+        mixes = self.config.mixed and self.training and fast_dtype(self.device) == torch.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=mixes)

@@ -66,7 +66,8 @@ def decode(
     except pillow.DecompressionBombError:
         raise UnreadableError(f"more than {most_pixels / 1e6:,.0f} million pixels; make it smaller") from None
     except pillow.UnidentifiedImageError:
-        raise UnreadableError(f"not an image that is read ({', '.join(KINDS)})") from None
+        kinds = f"of none of the kinds that are read: {', '.join(KINDS)}"
+        raise UnreadableError(kinds if content else "an empty file") from None
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         reason = str(error).partition("\n")[0][:80] or type(error).__name__
         raise UnreadableError(f"damaged ({reason})") from None

@@ -1,4 +1,4 @@
-"""Emoji in four styles, each with its name and tags: 1,914 concepts that are drawn the same and yet differ.
+"""Emoji in several styles, each with its name and tags: 1,914 concepts that are drawn the same and yet differ.
 
     for document in documents(size=32):
         document.image, document.text, document.metadata["style"], document.metadata["concept"]
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,42 @@ STYLES = {
         "CC BY 4.0 (Twitter)",
         "Twitter's emoji: flat, without outlines",
     ),
+    "noto-v1": _package(
+        "@iconify-json/noto-v1",
+        "1.2.5",
+        "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+        1_587_591,
+        "Apache-2.0 (Google)",
+        "Noto's first emoji: faces are blobs",
+    ),
+    "emojione": _package(
+        "@iconify-json/emojione",
+        "1.2.3",
+        "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
+        687_690,
+        "CC BY 4.0 (Emoji One)",
+        "Emoji One's second: flat, a little shaded",
+    ),
+    "emojione-v1": _package(
+        "@iconify-json/emojione-v1",
+        "1.2.3",
+        "6641d59d48a42823fdc2b84e7427e9f302944eb98d2c7d94d6e67c139e7b37b3",
+        3_704_153,
+        "CC BY-SA 4.0 (Emoji One)",
+        "Emoji One's first: shaded",
+    ),
+    "fluent-shaded": _package(
+        "@iconify-json/fluent-emoji",
+        "1.2.7",
+        "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+        14_323_330,
+        "MIT (Microsoft)",
+        "Fluent's emoji with light and shade",
+    ),
 }
 """Each with its package; the licence holds for whatever is drawn from it."""
+USUAL = ("noto", "fluent", "openmoji", "twemoji")
+"""Styles of `emoji`, which draw most concepts; `emoji:all` has the others too."""
 WORDS = _package(
     "emojibase-data",
     "17.0.0",
@@ -122,7 +157,7 @@ def concepts() -> dict[str, Concept]:
     return {code: Concept(code, one["label"], tuple(one.get("tags", ())), families[code]) for code, one in found}
 
 
-def documents(styles: Sequence[str] = tuple(STYLES), size: int = SIZE) -> Iterator[Document]:
+def documents(styles: Sequence[str] = USUAL, size: int = SIZE) -> Iterator[Document]:
     """Each emoji in each style, `size` pixels a side: its caption, and as metadata concept, family and style.
 
     DataError for a style that does not exist, where neither the packages nor a network are here.
@@ -153,7 +188,9 @@ def _draw(style: str, size: int) -> Arrays:
     resvg = require("resvg_py", "vision")
     packed = content_of(f"emoji-{style}", STYLES[style])
     icons, names = _json(packed, "icons.json"), _json(packed, "chars.json")
-    names = {_plain(code): name for code, name in names.items()}
+    names = {_plain(code): name for code, name in names.items()} or {
+        code: _name_of(one.label) for code, one in concepts().items()
+    }
     codes = [code for code in concepts() if _icon(icons, names.get(code, "")) is not None]
     images = np.empty((len(codes), size, size, 3), np.uint8)
     with progress.task(f"drawing {style}", len(codes), "emoji", stays=False) as advance:
@@ -192,6 +229,11 @@ def _json(package: bytes, name: str) -> Any:
         file = archive.extractfile(f"package/{name}")
         assert file is not None
         return json.load(file)
+
+
+def _name_of(label: str) -> str:
+    """How iconify calls an icon of that label, where a package has no list of characters."""
+    return re.sub("[^a-z0-9]+", "-", re.sub("[’']", "", label.lower())).strip("-")
 
 
 def _plain(code: str) -> str:

@@ -23,12 +23,17 @@ def _styles(*styles: str) -> Callable[[int | None], Iterator[Document]]:
     return lambda size: emoji.documents(styles, size or emoji.SIZE)
 
 
+def _emoji(*styles: str) -> ImageSet:
+    return ImageSet(
+        f"1,914 emoji in up to {len(styles)} styles, with names and tags",
+        "; ".join(f"{style}: {emoji.STYLES[style].licence}" for style in styles),
+        _styles(*styles),
+    )
+
+
 SETS = {
-    "emoji": ImageSet(
-        f"1,914 emoji in up to {len(emoji.STYLES)} styles, with names and tags",
-        "; ".join(f"{style}: {one.licence}" for style, one in emoji.STYLES.items()),
-        _styles(*emoji.STYLES),
-    ),
+    "emoji": _emoji(*emoji.USUAL),
+    "emoji:all": _emoji(*emoji.STYLES),
     **{f"emoji:{style}": ImageSet(one.what, one.licence, _styles(style)) for style, one in emoji.STYLES.items()},
     "cifar10:train": ImageSet("50,000 photos in ten classes", cifar.LICENCE, lambda size: cifar.documents("train")),
     "cifar10:test": ImageSet("10,000 photos in ten classes", cifar.LICENCE, lambda size: cifar.documents("test")),

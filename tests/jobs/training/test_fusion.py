@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import lmworks as lm
+from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.cli import main
 from tests.jobs.training.stopping import stopped_before
@@ -21,10 +24,12 @@ from lmworks.drawing_model import DrawingModel  # noqa: E402
 from lmworks.generation.drawing import guided  # noqa: E402
 from lmworks.generation.image_spans import ImageSpans, SpanGuide  # noqa: E402
 from lmworks.image_tokens import ImageTokens, preprocessing_for  # noqa: E402
+from lmworks.jobs import meanings  # noqa: E402
 from lmworks.jobs.fusion import fuse, rows_of  # noqa: E402
 from lmworks.jobs.fusion_recipe import FusionRecipe  # noqa: E402
 from lmworks.jobs.image_recipes import image_recipe  # noqa: E402
 from lmworks.jobs.pictures import read_pictures  # noqa: E402
+from lmworks.models.adapted import adapted_layers  # noqa: E402
 from lmworks.models.vision.image_tokens import ImageTokenizer  # noqa: E402
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig  # noqa: E402
 from lmworks.tokens.labels import IGNORE  # noqa: E402
@@ -115,6 +120,40 @@ def test_the_directory_holds_the_tokenizer_of_images(made: Any, here: Path):
     model.save("again")  # over a directory that is there, too
     model.save("again")
     assert isinstance(lm.load("again"), DrawingModel)
+
+
+def test_an_adapter_of_such_a_model_draws_as_well(made: Any, here: Path, tmp_path: Path):
+    base = lm.load("made", dtype="float32")
+    torch.manual_seed(0)
+    add_lora(base.network, LoRAConfig(rank=2))
+    for layer in adapted_layers(base.network).values():
+        for weight in layer.own():
+            weight.data += 0.1 * torch.randn_like(weight)
+    write_adapter(tmp_path, base.network, str(here / "made"))
+    adapted = lm.load(tmp_path, dtype="float32")
+    assert isinstance(adapted, DrawingModel)
+    assert adapted.draw("red 3", seed=5).tobytes() == base.draw("red 3", seed=5).tobytes()
+    assert adapted.draw("red 3", seed=5).tobytes() != made.model.draw("red 3", seed=5).tobytes()
+
+
+def test_words_begin_and_stay_as_what_a_model_of_sentences_makes_of_them(here: Path, monkeypatch: pytest.MonkeyPatch):
+    def vectors(texts: list[str], text_model: str) -> torch.Tensor:
+        assert text_model == "small" and "red" in texts and not any("image" in text for text in texts)
+        return torch.stack([torch.eye(40)[0] if text in ("red", "green") else torch.eye(40)[1] for text in texts])
+
+    monkeypatch.setattr(meanings, "_vectors", vectors)
+    words = {
+        "tokenizer": {"kind": "bpe", "vocab_size": 276},
+        "model": {"text_model": "small"},
+        "training": {"steps": 5},
+    }
+    model = fuse(recipe(**words), "meant").model
+    weight = model.network.embedding.weight.float()
+    ids = [model.tokenizer.encode(one, special=False) for one in COLOURS]
+    red, green, blue, _ = (weight[one[0]] for one in ids)
+    assert [len(one) for one in ids] == [1] * 4 and not model.config.tied
+    assert torch.equal(red, green) and torch.cosine_similarity(red, blue, dim=0) < 0
+    assert isinstance(lm.load("meant"), DrawingModel)
 
 
 def test_it_draws_what_the_caption_says_and_the_same_for_the_same_seed(made: Any):
@@ -251,6 +290,7 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
         (["draw", "tokens", "red"], "does not draw"),
         (["draw", "made", "red", "--out", "a.gif"], "names no kind of image"),
         (["draw", "made", "red", "--n", "0"], "give a number from 1 to 1,024"),
+        (["draw", "made", "red", "--n", "1000", "--zoom", "32"], "10,304 x 10,304 pixels"),
         (["draw", "made", "red", "--guidance", "-1"], "guidance is -1"),
         (["draw", "made", "red", "--seed", "-1"], "--seed is -1"),
         (["draw", "made", "red " * 50], "room for"),

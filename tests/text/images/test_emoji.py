@@ -78,6 +78,16 @@ def test_each_emoji_comes_with_its_caption_and_its_family(small):
     assert "light skin tone" not in families and "regional indicator A" not in families
 
 
+def test_icons_without_a_list_of_characters_are_found_by_their_names(small, monkeypatch):
+    content = package(**{"icons.json": ICONS, "chars.json": {}})
+    entry = replace(emoji.STYLES["noto"], sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    monkeypatch.setitem(emoji.STYLES, "noto", entry)
+    (small / "data" / "emoji" / entry.file).write_bytes(content)
+    (apple,) = emoji.documents(["noto"], size=16)
+    assert apple.text == "red apple: fruit"
+    assert emoji._name_of("man’s shoe (1st)") == "mans-shoe-1st"
+
+
 def test_a_picture_that_is_no_square_stands_in_the_middle_of_one(small):
     _, man = emoji.documents(["noto"], size=16)
     rows = np.flatnonzero((man.image != 255).any(axis=(1, 2)))
