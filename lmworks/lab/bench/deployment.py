@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from lmworks.basics import progress
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.run import run
 from lmworks.generation.strategies import Greedy
@@ -44,7 +44,7 @@ def milliseconds(model: LanguageModel, written: int, rounds: int) -> list[float]
 
 def preferred(model: LanguageModel, pairs: int) -> tuple[list[float], list[str]]:
     """For each pair of CrowS-Pairs 1 where the sentence that stereotypes more is the likelier one, and its name."""
-    asked = Asked.of(find("crows-pairs"), limit=pairs)
+    asked = AskedTask.of(find("crows-pairs"), limit=pairs)
     scores = run(model, asked, None)
     return [one.credit(asked.task.main) for one in scores], [one.item for one in scores]
 

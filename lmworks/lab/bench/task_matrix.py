@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lmworks.basics import progress
 from lmworks.evaluation.answer_words import overlap
-from lmworks.evaluation.tasks.asked import Asked
+from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.run import run
 from lmworks.generation.strategies import Greedy
@@ -46,7 +46,7 @@ class TaskMatrix:
 
     def questions(self, name: str) -> Beside:
         """The likeliest choice, compared as the task's main figure does; without a model it is guessed."""
-        asked = Asked.of(find(name), limit=self.items)
+        asked = AskedTask.of(find(name), limit=self.items)
         scores = run(self.model, asked, None)
         figure = asked.task.main
         return Beside(
