@@ -27,10 +27,10 @@ ALONE = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """The browser; skipped where there is none. It lives no longer than a module: meanwhile an event loop runs in this
-    thread, and other tests start their own."""
+    """The browser; skipped where there is none. It lives no longer than tests of pages run: meanwhile an event loop
+    runs in this thread, and other tests start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
     with api.sync_playwright() as playwright:
         path = lighthouse.chromium()
