@@ -17,6 +17,7 @@ import tiny
 import lmworks as lm
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.amounts import size
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
 from lmworks.generation.guessing import Lookup
@@ -574,7 +575,7 @@ def test_export_writes_a_file_that_the_other_verbs_read(run, tmp_path):
     assert facts["file"] == file and facts["type"] == "q8_0" and not facts["merged"] and facts["unquantised"] == []
     assert facts["bytes"] == (tmp_path / "m.gguf").stat().st_size
     shown = run("export", folder, "--type", "q8_0", "--out", file)  # replaces its own
-    assert shown.code == 0 and f"saved   {file} ({facts['bytes'] / 1e6:.1f} MB, q8_0)" in shown.out
+    assert shown.code == 0 and f"saved   {file} ({size(facts['bytes'])}, q8_0)" in shown.out
     assert run("generate", file, "the model", "--max-new-tokens", "4").out
 
 
@@ -583,6 +584,6 @@ def test_compress_as_a_table_and_as_json(run, model_folder, text_folder, tmp_pat
     facts = run(*options, "--json").json
     assert facts["bytes_after"] < facts["bytes_before"] and len(facts["measurements"]) == 3
     shown = run(*options).out
-    assert f"{facts['bytes_after'] / 1e6:.1f} MB" in shown and str(tmp_path / "small") in shown
+    assert size(facts["bytes_after"]) in shown and str(tmp_path / "small") in shown
     assert all(Measurement.from_json(one).figure in shown for one in facts["measurements"])
     assert run("generate", str(tmp_path / "small"), "Once", "--max-new-tokens", "4").code == 0
