@@ -56,6 +56,19 @@ def beside_numba(program: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_helpers_leave_before_python_ends():
+    program = """
+        import atexit
+        atexit.register(lambda: print(any(one.is_alive() for one in made._helpers)))  # called last, as it came first
+        from lmworks.kernels.run.team import team
+        made = team()
+    """
+    settings = os.environ | {"LMWORKS_THREADS": "2"}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def on(threads: int) -> torch.Tensor:
     """Hidden states and logits of two texts and one more token, by a team of so many threads."""
     engine = compiled_for(threads)

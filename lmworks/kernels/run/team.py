@@ -10,6 +10,7 @@ thread then. Results depend neither on the number of threads nor on who did what
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -39,6 +40,7 @@ class Team:
         self._led = False
         """The last run had a leader: helpers may still be at it."""
         self._kept: list[object] = []
+        self._over = False
         self._wake = [threading.Event() for _ in range(threads)]
         self._asleep = [False] * threads
         self._helpers = [
@@ -135,9 +137,17 @@ class Team:
         self.functions.wait_for(self._address(0), 0, looks)
         return (time.perf_counter() - start) / looks
 
+    def end(self) -> None:
+        """Before Python ends: it cuts off a thread that comes back from compiled code later."""
+        self._over = True
+        for wake in self._wake:
+            wake.set()
+        for one in self._helpers:
+            one.join(1.0)
+
     def _work(self, number: int) -> None:
         """A thread's life: jobs as they come, then sleep."""
-        while True:
+        while not self._over:
             self.functions.run(number, self._address(0), SPINS)
             self._drop()
             self._asleep[number] = True
@@ -160,6 +170,12 @@ def team() -> Team:
             # The memory that a child finds was made for its parent's threads.
             _team = Team(cores if _team is None else min(cores, _team.threads), library())
         return _team
+
+
+@atexit.register
+def _end_team() -> None:
+    if _team is not None and _team.process == os.getpid():
+        _team.end()
 
 
 def usable_cores() -> int:
