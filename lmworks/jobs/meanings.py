@@ -39,7 +39,11 @@ def begin_with_meanings(network: Network, tokenizer: Tokenizer, text_model: str)
         main = _main_directions(vectors, weight.shape[1])
         turned[:, : main.shape[1]] = main
         weight[stays] = (turned * usual / turned.square().mean().sqrt()).to(weight)
-    weight.register_hook(lambda gradient: gradient.masked_fill(stays.to(gradient.device)[:, None], 0.0))
+
+    def still(gradient: Tensor) -> Tensor:
+        return gradient.masked_fill(stays.to(gradient.device)[:, None], 0.0)
+
+    weight.register_hook(still)  # type: ignore[no-untyped-call]
     return stays
 
 
