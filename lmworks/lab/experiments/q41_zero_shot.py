@@ -37,8 +37,11 @@ RIGHT = Metric("classes told", margin=0.02, ideal=1.0)
         Part("what it uses comes from pretraining", RIGHT, ASKED - UNREAD, above=0),
     ),
     also=(Part("calibration helps: what the prompt leans to is taken out", RIGHT, CALIBRATED - ASKED, above=0),),
+    headlines={"?n?": "A question does not tell a small model what to do; the text alone does better than chance."},
     picture=Bars(RIGHT, of=(ASKED, CALIBRATED, BARE, UNREAD, COMMONEST), title="Classes told without an example"),
-    not_tested="large models; models that were not trained to follow instructions.",
+    not_true_when="the model is small: asked, this one is right about as often as if it always named one class. After "
+    "the text alone the likeliest word is that of the class for 56 % of the texts (the commonest class: 38 %)",
+    not_tested="large models; models that were not trained to follow instructions; questions as messages of a chat",
     note="SmolLM2-135M-Instruct tells praise from blame, opinion from report, what a question asks for and the topic "
     "of news, by the likeliest of the classes' words. Words and questions were written before any model was asked. "
     "It may have seen such tasks in its training to follow instructions, as every such model has. Intervals are over "
