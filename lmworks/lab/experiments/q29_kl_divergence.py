@@ -13,8 +13,8 @@ import numpy as np
 
 from lmworks.evaluation import statistics
 from lmworks.lab.bench.known_source import Source, cross_entropy, divergence, entropy, predicted
-from lmworks.lab.bench.second_texts import CONTEXT, FULL, TwoTexts, tuned_on
-from lmworks.lab.bench.small_network import held_out_logits, random_windows, small_network, train, windows
+from lmworks.lab.bench.second_texts import CONTEXT, FULL, TwoTexts
+from lmworks.lab.bench.small_network import held_out_logits, small_network, train, windows
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -22,7 +22,6 @@ from lmworks.lab.parts import Part
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
-from lmworks.objectives import CausalLM
 from lmworks.training.settings import TrainingConfig
 
 EQUAL, OTHERS, TURNED = Condition.named("equal distributions", "other distributions", "the two exchanged")
@@ -91,8 +90,7 @@ def kl_divergence(
         before, known = texts.scores(base).means[0], held_out_logits(base, texts.new.held_out, judged)[0]
         moved, forgotten = [], []
         for length in lengths:
-            config = TrainingConfig(context=CONTEXT, steps=length, rows=16, learning_rate=2e-3, seed=seed)
-            tuned = tuned_on(base, FULL, CausalLM(), random_windows(texts.new.train, CONTEXT, config), config)
+            tuned = texts.second(base, length, seed).tuned(FULL)
             logits = held_out_logits(tuned, texts.new.held_out, judged)[0]
             likely = known.double().log_softmax(-1)
             kl = (likely.exp() * (likely - logits.double().log_softmax(-1))).sum(-1).mean()
