@@ -101,7 +101,8 @@ def counted_tokens(
         if budget is not None and budget <= 0:
             break
     if not chosen:
-        raise DataError(f"{what}: no document holds anything that can be scored")
+        read = "" if tokens is None else f" in the {tokens:,} tokens that are read; read more of it"
+        raise DataError(f"{what}: no document holds anything that can be scored{read}")
     return chosen
 
 

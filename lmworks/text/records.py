@@ -66,6 +66,7 @@ def document(record: Any, source: str) -> Document:
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source, metadata=metadata)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
+        _says_something(answer, f"`{used[1]}`")
         turns = [
             {"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
             {"role": "assistant", "content": answer},
@@ -125,8 +126,16 @@ def _turns(messages: Any, name: str = "messages") -> list[dict[str, str]]:
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise UnreadableError(f"{name}[{index}] has no `role` out of {', '.join(ROLES)}")
         content = _string(message.get("content"), f"{name}[{index}].content")
+        if message["role"] == "assistant":
+            _says_something(content, f"{name}[{index}]")
         turns.append({"role": str(message["role"]), "content": content})
     return turns
+
+
+def _says_something(answer: str, name: str) -> None:
+    """An empty answer would teach a model to say nothing."""
+    if not answer.strip():
+        raise UnreadableError(f"{name} is an answer that says nothing")
 
 
 def _string(value: Any, name: str, optional: bool = False) -> str:

@@ -58,6 +58,8 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     ]
     pieces = _unique(cut)  # a text may repeat itself, too
     if len(pieces) < 2:
+        if pieces and pieces[0].messages is not None:
+            raise DataError("there is one conversation, which is never cut to hold some of it out; give at least two")
         raise DataError(
             f"there is too little text to hold some of it out: {total:,} characters in "
             f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents"

@@ -121,6 +121,11 @@ def test_nothing_to_score_is_an_error_that_names_the_text(model: LanguageModel):
     """Pitfall 3."""
     with pytest.raises(DataError, match="held-out text: no document holds anything that can be scored"):
         measure(model, [], "held-out text")
+    asks = Document.conversation(
+        [{"role": "user", "content": "word " * 30}, {"role": "assistant", "content": "yes"}], "chat"
+    )
+    with pytest.raises(DataError, match="in the 8 tokens that are read; read more of it"):
+        measure(model, [asks], "held-out text", tokens=8)
 
 
 def likelihood(bits: list[float]) -> Likelihood:

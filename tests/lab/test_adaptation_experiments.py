@@ -9,9 +9,8 @@ import torch
 from lab.whole import whole
 from lmworks.lab.bench.directions import kept, random_directions
 from lmworks.lab.bench.known_source import Source, cross_entropy, divergence, entropy
-from lmworks.lab.bench.second_texts import FULL, HEARD, Scores, TwoTexts, beside_the_way_back, rehearsed, tuned_on
-from lmworks.lab.bench.small_network import random_windows, small_network
-from lmworks.objectives import CausalLM
+from lmworks.lab.bench.second_texts import FULL, HEARD, Scores, TwoTexts, beside_the_way_back, rehearsed
+from lmworks.lab.bench.small_network import small_network
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
 
@@ -75,9 +74,8 @@ def texts(other):
 
 
 def test_the_way_back_ends_at_both_networks_and_the_router_takes_the_nearer_one(texts):
-    base, config = small_network(0, dim=16, context=64), TrainingConfig(context=64, steps=6, rows=4, learning_rate=1e-2)
-    rows = random_windows(texts.new.train, 64, config)
-    tuned = tuned_on(base, FULL, CausalLM(), rows, config)
+    base = small_network(0, dim=16, context=64)
+    tuned = texts.second(base, 6, seed=0).tuned(FULL)
     back = texts.back(base, tuned)
     assert back[0] == texts.scores(base) and back[-1] == texts.scores(tuned) and back[0] != back[2] != back[-1]
     routed = texts.routed(base, tuned)

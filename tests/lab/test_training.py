@@ -76,6 +76,10 @@ class Interrupting(DrawnRows):
         return super().batch(places)
 
 
+def test_a_row_is_as_wide_as_it_was_drawn(text: torch.Tensor):
+    assert random_windows(text, 24, CONFIG).width(CONFIG.context) == 24
+
+
 def test_ctrl_c_ends_a_training_and_promises_no_resume(text: torch.Tensor):
     rows: Rows = Interrupting(random_windows(text, 24, CONFIG).drawn)
     with pytest.raises(Stopped) as told:

@@ -93,6 +93,8 @@ def test_too_little_text_says_how_much_there_is():
         split(documents("short", "short"))
     with pytest.raises(DataError, match="0 characters in 0 document"):
         split([])
+    with pytest.raises(DataError, match="one conversation, which is never cut"):
+        split([Document.conversation([{"role": "user", "content": "word " * 1000}], "chat")])
     with pytest.raises(DataError, match="too little"):
         split(documents("again and again\n\n"))
     for share in (0, 1, -0.1, float("nan")):

@@ -1,15 +1,15 @@
-"""A small network that learns a second text after a first, by several ways. What claims 14, 29 and 35 compare.
+"""A small network that learns a second text after a first, by several ways. What claims 4, 14, 29 and 35 compare.
 
-texts = TwoTexts.read("tinyshakespeare", "multi30k-de")
-network = texts.first_learnt(steps=400, dim=64, seed=0)
-tuned = tuned_on(network, FULL, CausalLM(), random_windows(texts.new.train, 64, config), config)
+texts = TwoTexts.read("tinyshakespeare", "multi30k-de", windows=200)
+base = texts.first_learnt(steps=400, dim=64, seed=0)
+tuned = texts.second(base, steps=100, seed=0).tuned(lora(8))
 after = texts.scores(tuned)                     # bits per byte of each window of both
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,17 @@ from lmworks.lab.bench.small_network import (
     ByteText,
     byte_text,
     held_out_logits,
+    named,
     random_windows,
     small_network,
     train,
 )
 from lmworks.lab.bench.training import DrawnRows, fit
+from lmworks.lab.contrast import Condition
+from lmworks.lab.metric import Metric
+from lmworks.lab.run import Run
 from lmworks.models.network import Network
-from lmworks.objectives import Objective
+from lmworks.objectives import CausalLM, Objective
 from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
 
@@ -42,6 +46,10 @@ CONTEXT, HEARD = 64, 16
 """Bytes of a window, and its first ones, by which a router tells whose text it is: they count for no way."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the way back to the base keeps."""
+RATE, ADAPTERS_RATE = 2e-3, 2e-2
+"""Adapters want ten times the rate of all weights (Schulman et al. 2025, https://thinkingmachines.ai/blog/lora)."""
+OLD = Metric("first text", "bits/byte", margin=0.02, chance=8, ideal=0)
+NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 Bits = Float[np.ndarray, "windows bytes"]
 FULL = Chosen(METHODS["full"], METHODS["full"].settings())
 
@@ -82,6 +90,11 @@ class TwoTexts:
         network = small_network(seed, dim=dim, context=CONTEXT)
         return train(network, self.old.train, TrainingConfig(steps=steps, rows=16, learning_rate=3e-3, seed=seed))
 
+    def second(self, base: Network, steps: int, seed: int) -> Second:
+        """The new text, for a network to learn in as many steps."""
+        config = TrainingConfig(context=CONTEXT, steps=steps, rows=16, learning_rate=RATE, seed=seed)
+        return Second(base, random_windows(self.new.train, CONTEXT, config), config)
+
     def bits(self, network: Network) -> tuple[Bits, Bits]:
         """Of each byte of the judged windows of the old text, and of the new one."""
         return bits_of(network, self.old.held_out, self.windows), bits_of(network, self.new.held_out, self.windows)
@@ -106,6 +119,13 @@ class TwoTexts:
         return found
 
 
+def log(run: Run, seed: int, found: Mapping[Condition, Scores]) -> None:
+    """Both texts, window by window, under what each condition learnt."""
+    for condition, scores in found.items():
+        run.log(seed, condition, {OLD: scores.old}, items=named(scores.old))
+        run.log(seed, condition, {NEW: scores.new}, items=named(scores.new, "new window"))
+
+
 @torch.no_grad()
 def bits_of(network: Network, text: Int[Tensor, " bytes"], windows: int) -> Bits:
     """Of each byte of windows spread over a text."""
@@ -124,13 +144,24 @@ def _by_router(one: Bits, other: Bits) -> list[float]:
     return after_hearing(np.where(nearer[:, None], other, one))
 
 
-def tuned_on(
-    network: Network, method: Chosen, objective: Objective, rows: DrawnRows, config: TrainingConfig
-) -> Network:
-    """A copy of a network, trained by a method; the network is left as it was."""
-    setup = method.prepare(Setup(copy.deepcopy(network), objective, [], seed=config.seed))
-    fit(setup.network, setup.objective, rows, config)
-    return setup.network
+@dataclass(frozen=True)
+class Second:
+    """The second text, as a network goes on with it that knows the first."""
+
+    base: Network
+    rows: DrawnRows
+    config: TrainingConfig
+
+    def tuned(
+        self, method: Chosen, rows: DrawnRows | None = None, penalty: Callable[[Network], Objective] | None = None
+    ) -> Network:
+        """A copy of the base, trained by a method at the rate that it wants; the base is left as it was. A penalty is
+        made of the copy before it is trained."""
+        setup = method.prepare(Setup(copy.deepcopy(self.base), CausalLM(), [], seed=self.config.seed))
+        objective = setup.objective if penalty is None else setup.objective + penalty(setup.network)
+        rate = RATE if method.method.adapter is None else ADAPTERS_RATE
+        fit(setup.network, objective, rows or self.rows, self.config.but(learning_rate=rate))
+        return setup.network
 
 
 def rehearsed(

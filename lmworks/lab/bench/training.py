@@ -62,6 +62,10 @@ class DrawnRows(Rows):
         """As many as were drawn, whatever their size."""
         return len(self.drawn)
 
+    def width(self, context: int) -> float:
+        """Tokens of a row as it was drawn, whatever the context says."""
+        return self.drawn[0].tokens.shape[1]
+
     def order(self, size: int, epoch: int, seed: int) -> list[list[int]]:
         """One after another."""
         return [[number] for number in range(len(self.drawn))]

@@ -13,8 +13,8 @@ from lmworks.adaptation.methods.qlora import QLoRAConfig
 from lmworks.jobs.planning.memory import Formats, training_memory
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.published import LLAMA_2_70B, LLAMA_7B, LLAMA_65B, ONE_OF_512, QLORA
-from lmworks.lab.bench.second_texts import CONTEXT, FULL, TwoTexts, lora, tuned_on
-from lmworks.lab.bench.small_network import named, random_windows
+from lmworks.lab.bench.second_texts import FULL, NEW, TwoTexts, lora
+from lmworks.lab.bench.small_network import named
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -23,16 +23,11 @@ from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
 from lmworks.models.config import ModelConfig
-from lmworks.objectives import CausalLM
-from lmworks.training.settings import TrainingConfig
 
 BEFORE, ALL, LORA, IN_FOUR_BITS = Condition.named("before the second text", "all weights", "LoRA", "QLoRA")
 LARGE, LARGER = "Llama 65B", "Llama 2 70B"
-NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 SHARE = Metric("share of the parameters of Llama 7B that are trained")
 PEAK = Metric("memory of a step, 1 x 512 tokens", "GB")
-RATE = 2e-3
-"""Of all weights; adapters want ten times as much."""
 
 
 @experiment(
@@ -78,12 +73,9 @@ def lora_and_qlora(
     quantised = Chosen(METHODS["qlora"], QLoRAConfig(rank=rank, alpha=2 * rank))
     for seed in run.seeds:
         base = texts.first_learnt(steps, dim, seed)
-        config = TrainingConfig(context=CONTEXT, steps=later, rows=16, learning_rate=RATE, seed=seed)
-        rows = random_windows(texts.new.train, CONTEXT, config)
-        found = {BEFORE: base}
-        for condition, method, rate in ((ALL, FULL, 1), (LORA, lora(rank), 10), (IN_FOUR_BITS, quantised, 10)):
-            found[condition] = tuned_on(base, method, CausalLM(), rows, config.but(learning_rate=rate * RATE))
-        for condition, network in found.items():
+        second = texts.second(base, later, seed)
+        ways = {ALL: FULL, LORA: lora(rank), IN_FOUR_BITS: quantised}
+        for condition, network in ({BEFORE: base} | {way: second.tuned(by) for way, by in ways.items()}).items():
             bits = texts.scores(network).new
             run.log(seed, condition, {NEW: bits}, items=named(bits))
 

@@ -6,22 +6,20 @@ before and after. Beside them stands what costs nothing: going part of the way b
 
 from __future__ import annotations
 
-import copy
-
 from lmworks.adaptation.elastic import Elastic
 from lmworks.adaptation.springs import springs_of
 from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.second_texts import (
     CONTEXT,
     FULL,
+    NEW,
+    OLD,
     TwoTexts,
     beside_the_way_back,
+    log,
     lora,
     rehearsed,
-    tuned_on,
 )
-from lmworks.lab.bench.small_network import named, random_windows
-from lmworks.lab.bench.training import fit
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -30,14 +28,10 @@ from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
 from lmworks.models.network import Network
-from lmworks.objectives import CausalLM
-from lmworks.training.settings import TrainingConfig
 
 BEFORE, NAIVE = Condition.named("before the second text", "nothing kept")
 REHEARSAL, SPRINGS, MODULE = WAYS = Condition.named("rehearsal", "elastic weights", "a module of its own")
 BACK = Condition("half of the way back")
-OLD = Metric("first text", "bits/byte", margin=0.02, chance=8, ideal=0)
-NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 BESIDE = Metric("forgotten less than on the way back, at equal gain", "bits/byte", margin=0.02)
 RANK = 8
 """Of the module."""
@@ -93,33 +87,25 @@ def forgetting(
     """Both texts before and after, by way; the way back beside them. Elastic weights look at `known` bytes of the first
     text."""
     texts = TwoTexts.read(old, new, windows)
+    heard = byte_rows(texts.old.train[:known], CONTEXT)
     for seed in run.seeds:
         base = texts.first_learnt(steps, dim, seed)
-        config = TrainingConfig(context=CONTEXT, steps=later, rows=16, learning_rate=2e-3, seed=seed)
-        rows = random_windows(texts.new.train, CONTEXT, config)
-        naive = tuned_on(base, FULL, CausalLM(), rows, config)
-        module = tuned_on(base, lora(RANK), CausalLM(), rows, config.but(learning_rate=2e-2))
+        second = texts.second(base, later, seed)
+
+        def springs(network: Network, seed: int = seed) -> Elastic:
+            return Elastic(springs_of(network, heard, seed), strength)
+
+        naive = second.tuned(FULL)
+        mixed = rehearsed(texts.new.train, texts.old.train, share, second.config)
+        back = texts.back(base, naive)
         found = {
             BEFORE: texts.scores(base),
-            NAIVE: texts.scores(naive),
-            REHEARSAL: texts.scores(
-                tuned_on(base, FULL, CausalLM(), rehearsed(texts.new.train, texts.old.train, share, config), config)
-            ),
-            SPRINGS: texts.scores(_on_springs(base, texts, known, strength, config)),
-            MODULE: texts.routed(base, module),
+            NAIVE: back[-1],
+            REHEARSAL: texts.scores(second.tuned(FULL, mixed)),
+            SPRINGS: texts.scores(second.tuned(FULL, penalty=springs)),
+            MODULE: texts.routed(base, second.tuned(lora(RANK))),
+            BACK: back[len(back) // 2],
         }
-        back = texts.back(base, naive)
-        found[BACK] = back[len(back) // 2]
-        for condition, scores in found.items():
-            run.log(seed, condition, {OLD: scores.old}, items=named(scores.old))
-            run.log(seed, condition, {NEW: scores.new}, items=named(scores.new, "new window"))
+        log(run, seed, found)
         for condition in WAYS:
             run.log(seed, condition, {BESIDE: beside_the_way_back(found[BEFORE], found[condition], back)})
-
-
-def _on_springs(base: Network, texts: TwoTexts, known: int, strength: float, config: TrainingConfig) -> Network:
-    old = byte_rows(texts.old.train[:known], CONTEXT)
-    rows = random_windows(texts.new.train, CONTEXT, config)
-    network = copy.deepcopy(base).requires_grad_(True)
-    fit(network, CausalLM() + Elastic(springs_of(network, old, config.seed), strength), rows, config)
-    return network

@@ -10,8 +10,7 @@ import torch
 
 from lmworks.adaptation.declaration import Setup
 from lmworks.jobs.planning.published import LLAMA_7B
-from lmworks.lab.bench.second_texts import CONTEXT, FULL, TwoTexts, beside_the_way_back, lora, tuned_on
-from lmworks.lab.bench.small_network import named, random_windows
+from lmworks.lab.bench.second_texts import FULL, NEW, OLD, TwoTexts, beside_the_way_back, log, lora
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -22,13 +21,10 @@ from lmworks.lab.scale import Several, scaled
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.training.optimiser import trainable
-from lmworks.training.settings import TrainingConfig
 
 BEFORE, ALL, ADAPTERS, BACK = Condition.named(
     "before the second text", "all weights trained", "LoRA", "all weights, half of the way back"
 )
-OLD = Metric("first text", "bits/byte", margin=0.02, chance=8, ideal=0)
-NEW = Metric("second text", "bits/byte", margin=0.02, chance=8, ideal=0)
 BESIDE = Metric("forgotten less than by all weights, part of the way back, at equal gain", "bits/byte", margin=0.02)
 SHARE = Metric("share of parameters that are trained")
 FORGETS = (Requirement("with all weights something is forgotten", OLD, ALL - BEFORE, above=0.02),)
@@ -80,20 +76,15 @@ def few_parameters(
         run.log(fixed, ADAPTERS, {SHARE: trained_share()})
     for seed in run.seeds:
         base = texts.first_learnt(steps, dim, seed)
-        config = TrainingConfig(context=CONTEXT, steps=later, rows=16, learning_rate=2e-3, seed=seed)
-        rows = random_windows(texts.new.train, CONTEXT, config)
-        whole = tuned_on(base, FULL, CausalLM(), rows, config)
-        adapted = tuned_on(base, lora(rank), CausalLM(), rows, config.but(learning_rate=2e-2))
-        back = texts.back(base, whole)
+        second = texts.second(base, later, seed)
+        back = texts.back(base, second.tuned(FULL))
         found = {
             BEFORE: texts.scores(base),
             ALL: back[-1],
-            ADAPTERS: texts.scores(adapted),
+            ADAPTERS: texts.scores(second.tuned(lora(rank))),
             BACK: back[len(back) // 2],
         }
-        for condition, scores in found.items():
-            run.log(seed, condition, {OLD: scores.old}, items=named(scores.old))
-            run.log(seed, condition, {NEW: scores.new}, items=named(scores.new, "new window"))
+        log(run, seed, found)
         run.log(seed, ADAPTERS, {BESIDE: beside_the_way_back(found[BEFORE], found[ADAPTERS], back)})
 
 
