@@ -31,7 +31,6 @@ from lmworks.evaluation.statistics import clustered_mean
 from lmworks.generation.image_spans import code_names
 from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.fusion_recipe import FusionRecipe
-from lmworks.jobs.meanings import begin_with_meanings
 from lmworks.jobs.pictures import hashes, picture_facts, read_pictures, stacked
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import identity, load
@@ -39,7 +38,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, concept_of, style_of
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.captioned import moved
 from lmworks.tokens.fused import FusedImages
 from lmworks.tokens.labels import IGNORE
@@ -81,8 +80,6 @@ def fuse(
     tokenizer = _tokenizer(chosen, images, parts, run, resume)
     config = chosen.model.network(tokenizer.vocab_size)
     network = Network(config).initialise(chosen.training.seed, "zero-output").to(fast_dtype())
-    if chosen.model.text_model is not None:
-        begin_with_meanings(network, tokenizer, chosen.model.text_model)
     model = DrawingModel(network, tokenizer)
     model.take_images(images)
     rows = rows_of(chosen, model, parts.train, changed=True)
@@ -165,10 +162,7 @@ def _tokenizer(recipe: FusionRecipe, images: ImageTokens, parts: ImageSplit, run
     """A new one, of the captions to train on, and the tokens of images after it; a resumed run has it already."""
     folder = run / TOKENIZER
     if not (resume and folder.exists()):
-        texts = {one.text for one in parts.train}
-        if recipe.model.text_model is not None:  # words have their meaning from elsewhere: also those held out
-            texts |= {f"a {one.text}, {style_of(one)}" for one in (*parts.train, *parts.held_out)}
-        tokenizer = train_tokenizer(sorted(texts), recipe.tokenizer)
+        tokenizer = train_tokenizer(sorted({one.text for one in parts.train}), recipe.tokenizer)
         make_special(tokenizer.vocabulary.backend, code_names(images.config_of_images.codes))
         with directory_written_whole(folder) as temporary:
             Tokenizer(tokenizer.vocabulary).save(temporary)

@@ -57,16 +57,10 @@ class FusionSizes(Config):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of activations dropped in training."""
 
-    text_model: str | None = None
-    """A model of sentences, as minilm: the embedding of each word begins and stays as the vector that it gives the
-    word, so that a word which no caption has lies beside those that mean the same. The vocabulary then holds the words
-    of all captions, of those that are held out too. Without one, words are learnt from the captions alone."""
-
     def network(self, vocab_size: int) -> ModelConfig:
         """The config of the network for as many tokens, those of images among them."""
-        sizes: dict[str, Any] = self.model_dump(exclude={"text_model"})
-        tied = self.text_model is None  # what a word means is one thing, and which comes next another
-        return ModelConfig(family="qwen3", vocab_size=vocab_size, qk_norm=True, norm="rms", tied=tied, **sizes)
+        sizes: dict[str, Any] = self.model_dump()
+        return ModelConfig(family="qwen3", vocab_size=vocab_size, qk_norm=True, norm="rms", tied=True, **sizes)
 
 
 class FusionRecipe(RecipeFile):

@@ -114,7 +114,8 @@ def _module(one: Function) -> Any:
 
     context, flags = cpu_target.target_context, compiler.Flags()
     cpu_target.options.parse_as_flags(flags, one.written.targetoptions)
-    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    for name in ("no_compile", "no_cpython_wrapper", "no_cfunc_wrapper"):
+        setattr(flags, name, True)
     taken = tuple(getattr(types, name) for name in one.takes)
     made = compiler.compile_extra(cpu_target.typing_context, context, one.written.py_func, taken, None, flags, {})
     with global_compiler_lock:

@@ -180,7 +180,7 @@ def _linked(code: Sequence[bytes | None]) -> Any:
 
 def _called(one: Function, address: int) -> Any:
     """A function for Python, which does not hold its lock meanwhile."""
-    kinds = {WHOLE: ctypes.c_int64, REAL: ctypes.c_double, None: None}
+    kinds: dict[str | None, Any] = {WHOLE: ctypes.c_int64, REAL: ctypes.c_double, None: None}
     return ctypes.CFUNCTYPE(kinds[one.gives], *(kinds[kind] for kind in one.takes))(address)
 
 

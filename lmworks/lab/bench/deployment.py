@@ -52,7 +52,8 @@ def preferred(model: LanguageModel, pairs: int) -> tuple[list[float], list[str]]
 def disagreeing(model: LanguageModel, prompts: int, text: str = "wikitext2") -> tuple[list[float], list[str]]:
     """For each prompt 1 where two methods name other tokens as the one that supports the next token most, and a name.
     A model in float32."""
-    found, names = [], []
+    found: list[float] = []
+    names: list[str] = []
     with progress.task("explaining", prompts, "prompts") as advance:
         for document in sorted(read(text).documents, key=lambda one: one.hash):
             ids = model.encode_prompt(" ".join(document.text.split()))[:PROMPT]

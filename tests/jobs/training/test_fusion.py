@@ -24,7 +24,6 @@ from lmworks.drawing_model import DrawingModel  # noqa: E402
 from lmworks.generation.drawing import guided  # noqa: E402
 from lmworks.generation.image_spans import ImageSpans, SpanGuide  # noqa: E402
 from lmworks.image_tokens import ImageTokens, preprocessing_for  # noqa: E402
-from lmworks.jobs import meanings  # noqa: E402
 from lmworks.jobs.fusion import fuse, rows_of  # noqa: E402
 from lmworks.jobs.fusion_recipe import FusionRecipe  # noqa: E402
 from lmworks.jobs.image_recipes import image_recipe  # noqa: E402
@@ -134,26 +133,6 @@ def test_an_adapter_of_such_a_model_draws_as_well(made: Any, here: Path, tmp_pat
     assert isinstance(adapted, DrawingModel)
     assert adapted.draw("red 3", seed=5).tobytes() == base.draw("red 3", seed=5).tobytes()
     assert adapted.draw("red 3", seed=5).tobytes() != made.model.draw("red 3", seed=5).tobytes()
-
-
-def test_words_begin_and_stay_as_what_a_model_of_sentences_makes_of_them(here: Path, monkeypatch: pytest.MonkeyPatch):
-    def vectors(texts: list[str], text_model: str) -> torch.Tensor:
-        assert text_model == "small" and "red" in texts and not any("image" in text for text in texts)
-        return torch.stack([torch.eye(40)[0] if text in ("red", "green") else torch.eye(40)[1] for text in texts])
-
-    monkeypatch.setattr(meanings, "_vectors", vectors)
-    words = {
-        "tokenizer": {"kind": "bpe", "vocab_size": 276},
-        "model": {"text_model": "small"},
-        "training": {"steps": 5},
-    }
-    model = fuse(recipe(**words), "meant").model
-    weight = model.network.embedding.weight.float()
-    ids = [model.tokenizer.encode(one, special=False) for one in COLOURS]
-    red, green, blue, _ = (weight[one[0]] for one in ids)
-    assert [len(one) for one in ids] == [1] * 4 and not model.config.tied
-    assert torch.equal(red, green) and torch.cosine_similarity(red, blue, dim=0) < 0
-    assert isinstance(lm.load("meant"), DrawingModel)
 
 
 def test_it_draws_what_the_caption_says_and_the_same_for_the_same_seed(made: Any):
