@@ -78,7 +78,6 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     import."""
     if path.is_file():
         return LanguageModel
-    from lmworks.drawing_model import DrawingModel, draws
     from lmworks.image_tokens import ImageTokens, is_image_tokens
     from lmworks.vision_model import VisionModel, is_vision
 
