@@ -88,6 +88,8 @@ def _kind_of(path: Path) -> type[LanguageModel]:
 
 def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:
     """What stands for a model of text: one that draws too, where its folder holds what images are written by."""
+    from lmworks.drawing_model import DrawingModel, draws
+
     return DrawingModel if draws(resolve(str(reference))) else LanguageModel
 
 

@@ -52,9 +52,12 @@ BITS = Metric("held-out stories", "bits/byte", margin=0.02, ideal=0)
         Part("the bias is gone", LEANS, BALANCED, below=0.1),
     ),
     requires=(Requirement("it leans before", LEANS, BEFORE, above=0.3),),
+    headlines={"???": "Whether a short tuning on balanced stories makes a small model lean less is open."},
     picture=Bars((LEANS, OTHERS), of=(BEFORE, AS_IT_IS, BALANCED), title="How far it leans to he or to she"),
+    not_true_when="one run is taken for a repair: which way it moves the leaning hangs on its seed (in a pilot it fell "
+    "to a third), and sixteen together leave it open",
     not_tested="incorrect answers; adversarial methods; large models. What balanced tuning does to SmolLM2 on WinoBias "
-    "and CrowS-Pairs stands in docs/bias.md, and is less",
+    "and CrowS-Pairs stands in docs/bias.md",
     note="stories260K, a Llama of 260,000 weights trained by others on TinyStories, is tuned on a sample of the same "
     "stories; balanced text has each piece a second time with the words and names of the other gender. Leaning is "
     "the absolute difference of the log-probabilities of he and she after a word, the mean of four beginnings. "
