@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lmworks
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, write_json, written_whole
@@ -231,9 +230,11 @@ def _unknown(reference: str) -> str:
 
 def _made_by(reference: str) -> str:
     """The command that makes a model of this path: a shipped recipe's, if it has its name."""
+    from importlib.resources import files
+
     from lmworks.text.sources import PYTHON_REFERENCE
 
-    name, shipped = Path(reference).name, Path(lmworks.__path__[0]) / "recipes"
+    name, shipped = Path(reference).name, Path(str(files("lmworks") / "recipes"))
     recipes = {path.stem for kind in TRAINED for path in (shipped / kind).glob("*.toml")}
     if reference == f"models/{name}" and name in recipes - {PYTHON_REFERENCE}:  # which is a text to build from, too
         return f"lmworks train {name}"
