@@ -27,7 +27,7 @@ class MergeSettings:
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
-            raise ConfigError(f"{self.way!r} is no way to merge; it can be {', '.join(WAYS)}")
+            raise ConfigError(f"{self.way!r} is not a way to merge; it can be {', '.join(WAYS)}")
         if self.way == "linear" and sum(self.weights) <= 0:
             raise ConfigError(f"the weights add up to {sum(self.weights):g}, and a mean needs more than 0")
         if not 0 <= self.keep <= 1:

@@ -136,7 +136,7 @@ class AnswerOptions(Options):
             return Beam(**beams, **changes)
         if "alpha" in contrast:
             if foreign := [name for name in drawn if name not in contrast]:
-                raise ConfigError(f"--contrastive draws nothing; leave out {_option(foreign[0])}, or it")
+                raise ConfigError(f"--contrastive draws nothing; leave out {_option(foreign[0])}, or --contrastive")
             return Contrastive(**contrast, **changes)
         if drawn:
             return Sample(**drawn, **changes)
@@ -300,7 +300,7 @@ def _bias(said: str) -> tuple[int, float]:
     try:
         return int(token), float(bias)
     except ValueError:
-        raise ConfigError(f"--logit-bias is {said}; write it as TOKEN=BIAS, 198=-100 say") from None
+        raise ConfigError(f"--logit-bias is {said}; write it as TOKEN=BIAS, for example 198=-100") from None
 
 
 def _schema(said: str) -> str:
@@ -330,5 +330,6 @@ def _scaling(said: str | None) -> RopeScaling | None:
     except ValueError:
         value = 0.0
     if kind not in ("linear", "dynamic", "yarn") or not 1 < value < float("inf"):
-        raise ConfigError(f"--rope-scaling is {said}; write it as KIND:FACTOR, yarn:4 say (linear, dynamic or yarn)")
+        how = "KIND:FACTOR (linear, dynamic or yarn), for example yarn:4"
+        raise ConfigError(f"--rope-scaling is {said}; write it as {how}")
     return RopeScaling(kind=kind, factor=value)  # type: ignore[arg-type]

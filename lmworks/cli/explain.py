@@ -55,8 +55,15 @@ def _summaries() -> dict[str, str]:
     """Everything that can be explained, with what it is in a sentence."""
     lines = {name: one.help for name, one in verbs().items()}
     lines |= {name: kind.__doc__ or "" for name, kind in explained().items() if name not in lines}
-    lines |= {name: getattr(part, "summary", part.settings.__doc__ or "") for name, part in parts().items()}
-    return {name: " ".join(text.split()).partition(". ")[0].rstrip(".") for name, text in lines.items()}
+    first = {name: _first_sentence(text) for name, text in lines.items()}
+    for name, part in parts().items():
+        what = _first_sentence(getattr(part, "summary", part.settings.__doc__ or ""))
+        first[name] = f"{first[name]}; also {what}" if name in first else what  # prompt is a verb, and a way to tune
+    return first
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
 
 def _meanings(what: str) -> dict[str, str]:
@@ -66,9 +73,9 @@ def _meanings(what: str) -> dict[str, str]:
     lines = dict(_options(verbs()[what])) if what in verbs() else {}
     if what in explained():
         lines |= explained()[what].explain()
-    elif not lines and what in parts():
+    elif what in parts():
         fields = parts()[what].settings.model_fields
-        lines = {name: " ".join((field.description or "").split()) for name, field in fields.items()}
+        lines |= {name: " ".join((field.description or "").split()) for name, field in fields.items()}
     if not lines:
         import difflib
 

@@ -128,6 +128,7 @@ def show(findings: list[Finding], as_json: bool) -> None:
 
 def _show(finding: Finding) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from lmworks.basics.terminal import console
     from lmworks.lab import page
@@ -137,10 +138,11 @@ def _show(finding: Finding) -> None:
     def line(text: str) -> None:
         screen.print(text, highlight=False, markup=False, soft_wrap=False)
 
-    screen.print(f"[bold]{finding.question}[/bold]  ", end="")
-    line(finding.claim + "\n")
-    screen.print(f"[bold]{finding.count.capitalize()}.[/bold] ", end="", highlight=False)
-    line(finding.headline + "\n")
+    for number_or_count, rest in (
+        (f"{finding.question} ", finding.claim),
+        (f"{finding.count.capitalize()}.", finding.headline),
+    ):
+        screen.print(Text.assemble((number_or_count, "bold"), f" {rest}\n"))
     for part in finding.parts:
         line(f"  {page.part_line(part)}")
     for label, text in (("not true when", page.exceptions(finding)), ("not tested", finding.not_tested)):

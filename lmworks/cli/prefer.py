@@ -62,7 +62,7 @@ def prefer(
     from lmworks.jobs.prefer import preview as examples
 
     if preview:
-        found = examples(model, data, preview)
+        found = examples(model, data, preview, say=say)
         show_examples(found, json_)
         return
     with progress.shown():

@@ -32,7 +32,8 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
         ),
     ] = None,
     names: Annotated[
-        str, typer.Option(metavar="TEXT,LABEL", help="What a text and its class are called: review,sentiment say.")
+        str,
+        typer.Option(metavar="TEXT,LABEL", help="What a text and its class are called, for example review,sentiment."),
     ] = "text,label",
     formats: Annotated[
         Path | None, typer.Option(help="A JSON list of formats with {text} in each; ten that ship unless given.")
@@ -116,7 +117,7 @@ def _names(said: str) -> tuple[str, str]:
 
     text, _, label = (part.strip() for part in said.partition(","))
     if not text or not label or "," in label:
-        raise ConfigError(f"--names is {said}; give two, review,sentiment say")
+        raise ConfigError(f"--names is {said}; give two, for example review,sentiment")
     return text, label
 
 
@@ -125,7 +126,7 @@ def _numbers(said: str) -> list[int]:
 
     parts = [part.strip() for part in said.split(",")]
     if not all(part.isdecimal() and len(part) < 4 for part in parts):
-        raise ConfigError(f"--shots is {said}; give numbers from 0 on, 0,4 say")
+        raise ConfigError(f"--shots is {said}; give numbers from 0 on, for example 0,4")
     return [int(part) for part in parts]
 
 

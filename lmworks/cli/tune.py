@@ -47,7 +47,7 @@ def tune(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     if preview:
         from lmworks.jobs.tune import preview as examples
 
-        found = examples(model, data, preview)
+        found = examples(model, data, preview, say=say)
         show_examples(found, json_)
         return
     changes = [*(set_ or []), *([] if private is None else [f"private.epsilon={private}"])]

@@ -143,7 +143,7 @@ def ask(
     if way not in ("extract", "write"):
         raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
     if way == "write" and model is None:
-        raise ConfigError("writing needs a model; name one (smollm2, say), or extract")
+        raise ConfigError("writing needs a model; name one (--model smollm2), or take the way extract")
     if not question.strip():
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)

@@ -110,7 +110,7 @@ def with_canaries(settings: CanaryConfig, model: LanguageModel, parts: Split, sa
 def length_of(recipe: Reads, rows: int) -> str:
     """How long a run over this many rows is, in words."""
     steps = steps_of(recipe.training, rows)
-    return f"{steps:,} steps" if steps is not None else f"{recipe.training.max_seconds:g} s"
+    return counted(steps, "step") if steps is not None else f"{recipe.training.max_seconds:g} s"
 
 
 def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:

@@ -63,11 +63,13 @@ def prefer(  # noqa: PLR0913 (each is a choice that people know by name)
     return build(data, model, out, recipe=chosen, resume=resume, learning=Preferring(), say=say)
 
 
-def preview(model: str, data: str | os.PathLike[str], count: int = 3) -> list[str]:
-    """The first pairs as the model reads them, each answer under its name, with what is learnt in brackets. DataError
-    where there are none."""
+def preview(model: str, data: str | os.PathLike[str], count: int = 3, say: Say = lambda line: None) -> list[str]:
+    """The first pairs as the model reads them, each answer under its name, with what is learnt in brackets; says what
+    is left out. DataError where there are none."""
     tokenizer = load_tokenizer(model)
-    pairs = [pair_of(one, tokenizer, LONGEST) for one in usable(read(str(data)).documents, str(data))[:count]]
+    reading = read(str(data))
+    say_skipped(reading, say)
+    pairs = [pair_of(one, tokenizer, LONGEST) for one in usable(reading.documents, str(data), say)[:count]]
     return [
         f"chosen: {marked(tokenizer, pair.chosen)}\n\nrejected: {marked(tokenizer, pair.rejected)}" for pair in pairs
     ]

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.build_text import Say, length_of
 from lmworks.jobs.recipe import Recipe
@@ -58,7 +59,7 @@ class Promise:
     def __str__(self) -> str:
         return (
             f"epsilon {self.epsilon:.2f} at delta {self.delta:.1e} for each {self.unit}: noise {self.noise:.2f} x clip "
-            f"{self.clip:g}, {self.steps:,} steps of {self.rate * self.units:g} of {self.units:,} on average"
+            f"{self.clip:g}, {counted(self.steps, 'step')} of {self.rate * self.units:g} of {self.units:,} on average"
         )
 
 

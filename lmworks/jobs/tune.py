@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from lmworks.basics.errors import DataError
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer
 from lmworks.text.sources import read
 from lmworks.tokens.batch import Example, example_of
@@ -40,10 +41,15 @@ def tune(
     return build(data, model, out, recipe=chosen, resume=resume, say=say)
 
 
-def preview(model: str, data: str | os.PathLike[str], count: int = 3) -> list[str]:
-    """The first examples as the model reads them, with what is learnt in brackets. DataError where there are none."""
+def preview(
+    model: str, data: str | os.PathLike[str], count: int = 3, say: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """The first examples as the model reads them, with what is learnt in brackets; says what is left out. DataError
+    where there are none."""
     tokenizer = load_tokenizer(model)
-    documents = read(str(data)).documents[:count]
+    reading = read(str(data))
+    say_skipped(reading, say)
+    documents = reading.documents[:count]
     if not documents:
         raise DataError(f"{data} holds no text and no conversation")
     return [marked(tokenizer, example_of(document, tokenizer)) for document in documents]

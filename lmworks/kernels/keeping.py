@@ -100,7 +100,8 @@ class Keeper:
             return _read(path, identity) if path.exists() else None
         except (_Unusable, OSError) as reason:
             if tells:
-                progress.note(f"the packed weights of {self.source.name} {reason}; they are packed anew")
+                name = "/".join(self.source.parts[-2:])  # of an alias: minilm/model
+                progress.note(f"the packed weights of {name} {reason}; they are packed anew")
             return None
 
     def _identity(self, network: Network, bits: int) -> dict[str, Any]:

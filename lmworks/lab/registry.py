@@ -47,13 +47,17 @@ def experiments() -> dict[int, Listing]:
 
 def load(question: int) -> Experiment:
     """Import the experiment of a question; ConfigError if there is none."""
-    known = experiments()
-    if question not in known:
-        raise ConfigError(f"there is no experiment {question} yet; there are {', '.join(map(str, known))}")
+    must_be_there(question)
     from lmworks.lab.experiment import Experiment
 
-    module = importlib.import_module(known[question].module)
+    module = importlib.import_module(experiments()[question].module)
     return next(value for value in vars(module).values() if isinstance(value, Experiment))
+
+
+def must_be_there(question: int) -> None:
+    """ConfigError if no experiment has this number."""
+    if question not in (known := experiments()):
+        raise ConfigError(f"there is no experiment {question} yet; there are {', '.join(map(str, known))}")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import sha256, write_json
-from lmworks.lab import older
+from lmworks.lab import older, registry
 from lmworks.lab.finding import VERSION, Finding
 from lmworks.lab.scale import Scale
 
@@ -166,9 +166,10 @@ def place_of(question: int, folders: Sequence[Path], scale: Scale | None = None)
 
 
 def required(question: int, folders: Sequence[Path], scale: Scale | None = None) -> tuple[Path, Scale]:
-    """The same; ConfigError where none has one."""
+    """The same; ConfigError where none has one, or where there is no such claim."""
     found = place_of(question, folders, scale)
     if found is None:
+        registry.must_be_there(question)
         of, how = ("", "") if scale is None else (f" of scale {scale}", f" --scale {scale}")
         raise ConfigError(f"claim {question} has no stored result{of}; run it: lmworks lab {question}{how}")
     return found

@@ -103,7 +103,7 @@ def test_two_adapters_are_added(folder: Path):
     "models, settings, words",
     [
         ([], {}, "there is no model to merge"),
-        (["one"], {"way": "soup"}, "'soup' is no way to merge; it can be task, linear, ties, dare"),
+        (["one"], {"way": "soup"}, "'soup' is not a way to merge; it can be task, linear, ties, dare"),
         (["one"], {"weights": [1.0, 2.0]}, "there are 2 weights for 1 models"),
         (["one"], {"keep": 1.5}, "keep is 1.5"),
         (["one"], {"density": 0.0}, "density is 0"),

@@ -84,9 +84,12 @@ MISTAKES = {
     ),
     "a stretch of no kind": (
         ("generate", "MODEL", "Hi", "--rope-scaling", "4"),
-        "write it as KIND:FACTOR, yarn:4 say",
+        "write it as KIND:FACTOR (linear, dynamic or yarn), for example yarn:4",
     ),
-    "a stretch by nothing": (("chat", "MODEL", "--rope-scaling", "yarn:1"), "write it as KIND:FACTOR, yarn:4 say"),
+    "a stretch by nothing": (
+        ("chat", "MODEL", "--rope-scaling", "yarn:1"),
+        "write it as KIND:FACTOR (linear, dynamic or yarn), for example yarn:4",
+    ),
     "a chat with a translator": (
         ("chat", "TRANSLATOR"),
         "makes one target of one source text; it has no conversations",

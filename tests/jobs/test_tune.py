@@ -11,8 +11,8 @@ import tiny
 
 import lmworks as lm
 from jobs import small_builds
-from lmworks.basics.errors import ConfigError, DataError
-from lmworks.jobs.tune import preview
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.jobs.tune import preview, tune
 
 
 @pytest.fixture
@@ -31,6 +31,23 @@ def test_a_preview_shows_what_is_learnt_and_trains_nothing(folder: Path, smollm2
     assert first.count("[") == 1 and "chats.json#2" in second
     with pytest.raises(DataError):
         preview("smollm2", "nothing.json")
+
+
+def test_what_is_left_out_is_told_in_a_preview_and_where_too_little_is_left(folder: Path, smollm2_path: Path):
+    records = [{"prompt": "Who?", "completion": "Ann."}, {"prompt": "When?", "completion": " "}]
+    Path("answers.jsonl").write_text("\n".join(map(json.dumps, records)))
+    said: list[str] = []
+    [only] = preview("smollm2", "answers.jsonl", say=said.append)
+    assert "Ann." in only and len(said) == 1 and "1 of 2 records" in said[0] and "says nothing" in said[0]
+    with pytest.raises(DataError, match=r"one conversation.*; left out: answers\.jsonl: 1 of 2 records.*says nothing"):
+        tune("base", "answers.jsonl", out="out")
+
+
+def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):
+    said: list[str] = []
+    with pytest.raises(ModelError, match="did you mean smollm2"):
+        tune("smolm2", "chats.json", out="out", say=said.append)
+    assert not said and not Path("out.run").exists()
 
 
 def test_plain_text_is_learnt_by_any_method_without_an_index(folder: Path):

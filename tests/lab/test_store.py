@@ -75,7 +75,9 @@ def test_what_is_shipped_of_an_earlier_rule_says_plainly_what_was_found():
 
 def test_the_folder_comes_before_what_is_shipped(tmp_path, monkeypatch, finding):
     monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
-    with pytest.raises(ConfigError, match="claim 99 has no stored result; run it: lmworks lab 99"):
+    with pytest.raises(ConfigError, match="claim 4 has no stored result; run it: lmworks lab 4"):
+        store.required(4, [tmp_path / "mine", store.SHIPPED])
+    with pytest.raises(ConfigError, match="there is no experiment 99 yet"):
         store.required(99, [tmp_path / "mine", store.SHIPPED])
     store.write(finding, store.SHIPPED)
     assert store.required(99, [tmp_path / "mine", store.SHIPPED]) == (store.SHIPPED, "quick")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
@@ -25,7 +26,7 @@ from lmworks.models.files.directory import INDEX, ONNX, read_config, read_json
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
-from lmworks.models.files.references import resolve
+from lmworks.models.files.references import ALIASES, must_be_somewhere, resolve
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.text import hub
 from lmworks.training.settings import TrainingConfig
@@ -67,6 +68,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> PlannedRun:
     if isinstance(recipe, TrainRecipe):
         return _from_nothing(name, recipe)
     if recipe is None:
+        _must_be_there(name)
         recipe = Recipe(**overrides(changes))
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
@@ -116,6 +118,17 @@ def _stored(reference: str, config: ModelConfig) -> StoredInGGUF | None:
     path = _place(reference)
     file = GGUFFile(path) if path.suffix == ".gguf" else None
     return None if file is None or stored_dtype(file) is not None else StoredInGGUF(file, config)
+
+
+def _must_be_there(name: str) -> None:
+    """ModelError for a name that is nearly that of a shipped recipe, or a reference to no model."""
+    if ":" in name or Path(name).exists():
+        return
+    recipes = [*TrainRecipe.shipped(), *Recipe.shipped()]
+    close = get_close_matches(name, [*recipes, *ALIASES], n=1)
+    if close and close[0] in recipes:
+        raise ModelError(f"{name} is neither a recipe nor a model; did you mean {close[0]}?")
+    must_be_somewhere(name)
 
 
 def footprint_of(reference: str) -> Footprint | None:

@@ -32,6 +32,8 @@ from lmworks.text import hub
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
 CONFIGS = ("config.json", "adapter_config.json")
 """One of them is in every model directory."""
+TRAINED = ("train", "classes", "contrast", "fusion", "image-tokens")
+"""Folders of lmworks/recipes whose recipes `lmworks train` takes."""
 _WORK = "fetching-"  # folders of fetches, finished or not, inside an alias's cache folder
 
 
@@ -168,6 +170,12 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     return _checked_path(Path(reference))
 
 
+def must_be_somewhere(reference: str) -> None:
+    """ModelError for a name or a path of nothing; nothing is fetched."""
+    if reference not in ALIASES and not reference.startswith((ollama.PREFIX, hub.PREFIX)):
+        _checked_path(Path(reference))
+
+
 def place(reference: str) -> Path:
     """Where the model of a reference is, or would be: nothing is looked at but what is not on this machine by itself,
     a model of a hub."""
@@ -206,17 +214,31 @@ def _unknown(reference: str) -> str:
     """What to say of a reference to nothing: what was meant, or what to do."""
     beside = Path(reference).parent
     listed = list(beside.iterdir()) if os.access(beside, os.R_OK | os.X_OK) else []
-    close = difflib.get_close_matches(reference, [*ALIASES, *map(str, listed)], n=1)
+    whole = [str(one) for one in listed if one.suffix != ".run"]  # the folder of a run that is not done is no model
+    close = difflib.get_close_matches(reference, [*ALIASES, *whole], n=1)
     is_path = reference.startswith((".", "/", "~", "models/")) or (beside != Path() and beside.is_dir())
     if is_path and not reference.endswith(".gguf") and not close:
         models = sorted(one.name for one in listed if any((one / name).is_file() for name in CONFIGS))
         there = f" ({beside} holds {', '.join(models[:5])}{', ...' if len(models) > 5 else ''})" if models else ""
-        return f"there is no directory {reference}{there}; to make it: lmworks build FOLDER --out {reference}"
+        return f"there is no directory {reference}{there}; to make it: {_made_by(reference)}"
     if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
         close = [hub.PREFIX + reference]
     others = f"give a model directory, a .gguf file, ollama:name, hf:org/name, or {', '.join(ALIASES)}"
     hint = f"did you mean {close[0]}?" if close else others
     return f"{reference} is neither a known model nor a path; {hint}"
+
+
+def _made_by(reference: str) -> str:
+    """The command that makes a model of this path: a shipped recipe's, if it has its name."""
+    from importlib.resources import files
+
+    from lmworks.text.sources import PYTHON_REFERENCE
+
+    name, shipped = Path(reference).name, Path(str(files("lmworks") / "recipes"))
+    recipes = {path.stem for kind in TRAINED for path in (shipped / kind).glob("*.toml")}
+    if reference == f"models/{name}" and name in recipes - {PYTHON_REFERENCE}:  # which is a text to build from, too
+        return f"lmworks train {name}"
+    return f"lmworks build FOLDER --out {reference}"
 
 
 def _file(alias: Alias) -> Path:

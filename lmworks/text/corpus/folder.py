@@ -37,7 +37,13 @@ def read_split(
     folder = corpus_of(reference)
     if folder is None:
         reading = read(reference)
-        return reading, (split if hold_out == "documents" else split_ends)(reading.documents, held_out)
+        try:
+            return reading, (split if hold_out == "documents" else split_ends)(reading.documents, held_out)
+        except DataError as error:
+            if not reading.skipped:
+                raise
+            first = reading.skipped[0]
+            raise DataError(f"{error}; left out: {first.path}: {first.reason}") from None
     train, kept = (_side(folder, name) for name in ("train", "held_out"))
     both = Reading(
         train.documents + kept.documents, train.skipped + kept.skipped, folder.name, train.blank + kept.blank

@@ -310,8 +310,10 @@ def test_paths_are_checked_for_what_they_are(tmp_path, monkeypatch):
         ("smolm2", "did you mean smollm2?"),
         ("org/name", "did you mean hf:org/name?"),
         ("models/notes", "there is no directory models/notes; to make it: lmworks build FOLDER --out models/notes"),
+        ("models/emoji-fusion", "there is no directory models/emoji-fusion; to make it: lmworks train emoji-fusion"),
         ("made/elsewhere", "there is no directory made/elsewhere (made holds chess); to make it: lmworks build FOLDER"),
         ("made/ches", "did you mean made/chess?"),
+        ("made/draft", "there is no directory made/draft (made holds chess)"),  # and not a run that is not done
         ("modle.gguf", "did you mean model.gguf?"),
         ("", "holds no config.json"),
         ("xyz", "give a model directory, a .gguf file, ollama:name, hf:org/name, or smollm2"),
@@ -321,6 +323,7 @@ def test_an_unknown_reference_gets_a_suggestion(tmp_path, monkeypatch, reference
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     (tmp_path / "made" / "chess").mkdir(parents=True)
+    (tmp_path / "made" / "draft.run").mkdir()
     (tmp_path / "made" / "chess" / "config.json").write_text("{}")
     with pytest.raises(ModelError) as caught:
         resolve(reference)
