@@ -10,7 +10,6 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-
 LONGEST = 120
 """Seconds: another thread of this process may have held a lock that its copy waits for."""
 
