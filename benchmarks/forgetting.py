@@ -30,7 +30,10 @@ def run(options: argparse.Namespace, seeds: int) -> dict[str, Any]:
     facts = result.facts()
     del facts["folder"]
     return {
-        "command": "python -m benchmarks.forgetting " + " ".join(sys.argv[1:]),
+        "command": " ".join(
+            ["python -m benchmarks.forgetting", options.recipe, f"--seeds {seeds} --store"]
+            + [f"--set {change}" for change in options.set]
+        ),
         "machine": this_machine().name,
         "CPU s": round(time.process_time()),
         **facts,

@@ -4,10 +4,14 @@ to load. For work that begins no threads; what a user starts is started as a use
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+
+LONGEST = 120
+"""Seconds: another thread of this process may have held a lock that its copy waits for."""
 
 
 def forked(work: Callable[[], object]) -> tuple[int, str]:
@@ -16,6 +20,8 @@ def forked(work: Callable[[], object]) -> tuple[int, str]:
         pid = os.fork()
         if not pid:
             sys.stderr, code = said, 1
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LONGEST)
             try:
                 work()
                 code = 0

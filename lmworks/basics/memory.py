@@ -43,13 +43,35 @@ def peak_megabytes() -> float:
 
 
 def available_bytes() -> int | None:
-    """Memory that can be had without pushing anything out (Linux); None where the system does not say."""
+    """Memory that can be had without pushing anything out (Linux), also under a container's limit; None where the
+    system does not say."""
     try:
         with Path("/proc/meminfo").open(encoding="ascii") as lines:
             sizes = dict(line.split(":", 1) for line in lines)
     except (OSError, ValueError):
         return None
-    return int(sizes["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in sizes else None
+    if "MemAvailable" not in sizes:
+        return None
+    left = left_in_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return min([int(sizes["MemAvailable"].split()[0]) * 1024, *left])
+
+
+def left_in_groups(root: Path, own: Path) -> list[int]:
+    """What each control group (version 2) that this process is in, and that has a limit, leaves: pages of files can be
+    pushed out."""
+    left = []
+    try:
+        group = next(line[4:] for line in own.read_text("utf-8").splitlines() if line.startswith("0::/"))
+        for folder in [root / group, *(root / group).parents]:
+            if folder.is_relative_to(root) and (folder / "memory.max").exists():
+                limit = (folder / "memory.max").read_text("ascii").strip()
+                used = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
+                if limit != "max":
+                    held = int((folder / "memory.current").read_text("ascii"))
+                    left.append(max(0, int(limit) - held + int(used["active_file"]) + int(used["inactive_file"])))
+    except (OSError, StopIteration, ValueError, KeyError):
+        pass
+    return left
 
 
 def must_fit(what: str, needed: int) -> None:

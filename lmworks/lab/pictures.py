@@ -1,7 +1,7 @@
 """What an experiment's chart shows, declared: Lines over a number, or Bars of conditions.
 
     Lines(BLEU, of=(BEAM, SAMPLED), x="beams")          # conditions "beams 1", "beams 2", ... become points of one line
-    Bars(ACCURACY, of=(MASKED, CAUSAL))                 # "masked, trec", "causal, trec", ... side by side
+    Bars(ACCURACY, of=(MASKED, CAUSAL))                 # "masked", "causal"; or "masked, trec", "causal, trec", ...
     Bars((LABELS, TOLD), of=(LABELLER, WRITER))         # one metric a category
 
 Points are found in what was logged, so that other parameters give another chart.
@@ -81,7 +81,11 @@ class Bars:
 
     def _by_condition(self, metric: Metric, table: Table, seeds: Sequence[int]) -> Chart | None:
         logged = [condition for name, condition in table.pairs() if name == metric.name]
-        found = {one.name: [name for name in logged if name.startswith(f"{one.name}, ")] for one in self.of}
+        bars = {one.name for one in self.of}  # of "asked" and "asked, calibrated" neither is a category of the other
+        found = {
+            bar: [name for name in logged if name.startswith(f"{bar}, ") and name not in bars]
+            for bar in (one.name for one in self.of)
+        }
         if not any(found.values()):
             shown = [one for one in self.of if one.name in logged]
             points = [(float(at), *_height(table, metric, one, seeds)) for at, one in enumerate(shown)]

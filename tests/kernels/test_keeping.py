@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ from lmworks.jobs.export import export
 from lmworks.kernels import keeping, unavailable
 from lmworks.kernels.keeping import FIRST
 from lmworks.kernels.run import weights as run_weights
+from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
 from lmworks.models.files.compressed import Compression
@@ -64,7 +66,8 @@ def loaded(request: pytest.FixtureRequest, folder: Path, tmp_path: Path, monkeyp
 
 
 def keep_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep small networks too, in a folder of this test's own."""
+    """Keep small networks too, in a folder of this test's own; the kernels are where they are for all tests."""
+    library()
     monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(keeping, "LEAST", 0)
     monkeypatch.setattr(progress, "_said", set())
@@ -101,6 +104,28 @@ def test_kept_weights_are_those_that_are_packed_afresh(
             other = one.runner.compiled.weights.matrices[name]
             assert (matrix.data == other.data).all() and matrix.address % 64 == other.address % 64 == 0
             assert (matrix.rows, matrix.columns, matrix.outliers) == (other.rows, other.columns, other.outliers)
+
+
+@pytest.mark.parametrize(("free", "is_mapped"), [(200, False), (199, True), (None, True), (1 << 62, False)])
+def test_a_file_is_mapped_where_it_would_take_over_half_of_what_is_free(
+    free: int | None, is_mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_bytes(bytes(range(100)))
+    monkeypatch.setattr(keeping, "available_bytes", lambda: free)
+    for wants, mapped in ((np.empty, is_mapped), (no_memory, True)):
+        monkeypatch.setattr(keeping.np, "empty", wants)
+        with (tmp_path / "file").open("rb") as file:
+            data = keeping._bytes(file)
+        assert data.tobytes() == bytes(range(100))
+        whole = data
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        assert (whole.base is not None) == mapped
+
+
+def no_memory(*_: object) -> Any:
+    """As under a limit of the process."""
+    raise MemoryError
 
 
 def test_no_matrix_is_read_as_floats_until_somebody_asks(loaded: Callable[..., LanguageModel], tmp_path: Path):

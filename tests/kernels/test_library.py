@@ -5,19 +5,25 @@ Each case is a process of its own, as kernels are loaded once; a compilation tak
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("numba")
 
+from lmworks.basics.errors import LmworksError
 from lmworks.kernels import unavailable
 from lmworks.kernels.emit.instructions import available
+from lmworks.kernels.run import compiling, library
 from lmworks.kernels.run.compiling import compile_parts
 
 if unavailable() is not None:
@@ -79,7 +85,7 @@ def test_kernels_are_kept_and_a_damaged_cache_is_made_again(tmp_path: Path):
     whole = norm.read_bytes()
     norm.write_bytes(whole[: len(whole) // 2])  # the power went while it was written
     assert facts(started(tmp_path))["made"]
-    assert norm.read_bytes() == whole
+    assert library._read(folder, "Norm")  # whole, if not the same to the byte: numba numbers what a process compiles
     norm.unlink()
     assert facts(started(tmp_path))["made"]
     assert not facts(started(tmp_path))["made"]
@@ -134,9 +140,87 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_cannot_be_compiled_is_said(tmp_path: Path):
-    with pytest.raises(RuntimeError, match="Nothing: StopIteration"):
+    with pytest.raises(LmworksError, match=r"Nothing: StopIteration.*LMWORKS_INSTRUCTIONS=none"):
         compile_parts(["Nothing"], tmp_path, lambda _: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_is_killed_or_cannot_be_started_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    killed = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(LmworksError, match=r"the process that compiled (Norm|Cap) ended"),
+    ):
+        patch.setattr(compiling, "PROGRAM", killed)
+        compile_parts(["Norm", "Cap"], tmp_path, lambda _: None)
+    for python, said in (("", "this program has none"), (str(tmp_path / "no"), "does not start")):
+        monkeypatch.setattr(sys, "executable", python)  # as in a program that embeds Python
+        with pytest.raises(LmworksError, match=said):
+            compile_parts(["Norm"], tmp_path, lambda _: None)
+
+
+def test_what_is_compiled_does_not_depend_on_numbas_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    compile_parts(["Cap"], tmp_path, lambda _: None)
+    assert (tmp_path / "Cap.o").is_file()
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the kernels, and parts are compiled as quickly as they are copied."""
+    library._folder.cache_clear()  # another test may have had a cache of its own
+    library._Code(["Norm"], "compiling what the tests copy")
+    full, folder = library._folder(), tmp_path / "kernels"
+    assert full is not None
+    folder.mkdir()
+    monkeypatch.setattr(library, "_folder", lambda: folder)
+
+    def copied(names: list[str], into: Path, advance: object) -> None:
+        for name in names:
+            shutil.copyfile(full / f"{name}.o", into / f"{name}.o")
+
+    monkeypatch.setattr(compiling, "compile_parts", copied)
+    return folder
+
+
+def nowhere(**_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_kernels_that_are_kept_are_read_where_nothing_can_be_written(empty: Path, monkeypatch: pytest.MonkeyPatch):
+    assert library._Code(["Norm"], "").made
+    monkeypatch.setattr(library.tempfile, "TemporaryFile", nowhere)
+    code = library._Code(["Norm"], "")
+    assert code.kept and not code.made and code.address("Norm.run")
+
+
+def test_on_a_full_disk_kernels_are_compiled_elsewhere(empty: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(library.tempfile, "TemporaryFile", nowhere)
+    code = library._Code(["Norm"], "")
+    assert code.made and not code.kept and code.address("Norm.run") and not list(empty.iterdir())
+
+
+def test_two_threads_that_ask_at_once_get_the_same_kernels(monkeypatch: pytest.MonkeyPatch):
+    """Else what a quantisation needs would be missing in the table that another's tape reads."""
+
+    @functools.lru_cache(maxsize=1)
+    def slow() -> object:
+        time.sleep(0.05)
+        return object()
+
+    monkeypatch.setattr(library, "_library", slow)
+    both, found = threading.Barrier(2), []
+
+    def ask() -> None:
+        both.wait()
+        found.append(library.library())
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found[0] is found[1]
 
 
 def test_a_processor_without_vectors_is_said():

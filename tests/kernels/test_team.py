@@ -114,6 +114,16 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
     return found
 
 
+@pytest.mark.parametrize("led", [False, True])
+def test_a_tape_runs_after_the_helpers_left(led: bool):
+    """One that a program runs as it ends."""
+    expected, engine = written(compiled_for(1), 20, 1), compiled_for(2, led)
+    written(engine, 20, 1)
+    engine.workspace.team.end()
+    assert not any(one.is_alive() for one in engine.workspace.team._helpers)
+    assert all(map(torch.equal, written(engine, 20, 1), expected))
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped heads": {},
     "windows": {"window": 70},

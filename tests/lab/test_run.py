@@ -91,6 +91,15 @@ def test_the_finding_holds_every_seed_and_the_chart_is_drawn_from_what_was_logge
     assert bars.draw(Table(), ()) is None
 
 
+def test_a_condition_whose_name_begins_with_anothers_has_a_bar_of_its_own():
+    table, of = Table(), Condition.named("asked", "asked, calibrated", "the commonest class")
+    for at, one in enumerate(of):
+        table.add(None, one.name, LOSS.name, float(at))
+    drawn = Bars(LOSS, of=of).draw(table, ())
+    assert drawn is not None and drawn.categories == tuple(one.name for one in of)
+    assert [one.y for one in drawn.series] == [(0.0, 1.0, 2.0)]
+
+
 def write(finding, folder, log):
     return store.write(finding, folder, log)[0]
 

@@ -2,8 +2,8 @@
 
     compile_parts(["Norm", "interpreter"], folder, advance)    # leaves the files Norm.o and interpreter.o
 
-Each of two processes (`python -m lmworks.kernels.run.compiling FOLDER`) reads names of parts, a line each, and answers
-each with a line: empty, or what went wrong.
+Each of two processes reads names of parts, a line each, and answers each with a line: empty, or what went wrong. It
+imports from where this process does, and no setting of numba's reaches it: what it leaves is kept for every process.
 """
 
 from __future__ import annotations
@@ -22,38 +22,46 @@ from typing import Any
 
 from llvmlite import binding, ir
 
+from lmworks.basics.errors import LmworksError
 from lmworks.basics.files import written_whole
 from lmworks.kernels.emit.compiler import COMPILES
 from lmworks.kernels.run.functions import Function, functions
 
 AT_ONCE = 2
 """Processes, with 0.4 GB each."""
-ROOT = Path(__file__).parents[3]
+PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from lmworks.kernels.run.compiling import main; main()"
+WITHOUT = "set LMWORKS_INSTRUCTIONS=none to run without them"
 
 
 def compile_parts(parts: Sequence[str], folder: Path, advance: Callable[[int], None]) -> None:
-    """Leave the object code of each part in a folder. RuntimeError where one cannot be compiled."""
+    """Leave the object code of each part in a folder. LmworksError where one cannot be compiled."""
     left, answers = iter(parts), queue.SimpleQueue[str]()
     with contextlib.ExitStack() as stack:
         for _ in range(min(AT_ONCE, os.cpu_count() or 1, len(parts))):
             stack.enter_context(_compiler(folder, left, answers))
         for _ in parts:
             if wrong := answers.get():
-                raise RuntimeError(wrong)
+                raise LmworksError(f"a kernel cannot be compiled ({wrong}); {WITHOUT}")
             advance(1)
 
 
 @contextlib.contextmanager
 def _compiler(folder: Path, left: Iterator[str], answers: queue.SimpleQueue[str]) -> Iterator[None]:
     """A process that compiles what is left; it ends with the block, and when this process ends."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "lmworks.kernels.run.compiling", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, COMPILES: "1", "PYTHONPATH": path},
-    )
+    if not sys.executable or getattr(sys, "frozen", False):  # embedded: another process would be the whole program
+        raise LmworksError(f"kernels are compiled by another Python, and this program has none; {WITHOUT}")
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, str(folder), *map(str, sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # SVML's functions are there only beside numba.
+            env=settings | {COMPILES: "1", "NUMBA_DISABLE_INTEL_SVML": "1"},
+        )
+    except OSError as error:
+        raise LmworksError(f"{sys.executable}, which compiles kernels, does not start ({error}); {WITHOUT}") from error
     thread = threading.Thread(target=_feed, args=(process, left, answers), daemon=True)
     thread.start()
     try:
@@ -156,7 +164,3 @@ def _drop_unused(module: Any) -> None:
     passes.add_strip_dead_prototype_pass()
     machine = binding.Target.from_default_triple().create_target_machine()
     passes.run(module, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,8 @@
 
 A folder for each set of instructions, processor and version of these sources holds object code, a file for each part
 (functions.py), which begins with its checksum: what is half written or damaged is made again. One process compiles at a
-time (compiling.py); the others wait for it. Where no folder can be written, each process compiles for itself.
+time (compiling.py); the others wait for it. Where nothing can be written, and they are not there yet, each process
+compiles for itself.
 """
 
 from __future__ import annotations
@@ -75,9 +76,18 @@ class Library:
     """They were compiled here, and not found."""
 
 
-@functools.lru_cache(maxsize=1)
+_making = threading.Lock()
+
+
 def library() -> Library:
-    """The kernels of this process. LmworksError without numba, or where the processor has no instructions for them."""
+    """The kernels of this process, made once also where two threads ask. LmworksError without numba, or where the
+    processor has no instructions for them."""
+    with _making:
+        return _library()
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> Library:
     if importlib.util.find_spec("numba") is None:
         require("numba", "fast")
     if (why := problem()) is not None:
@@ -118,7 +128,7 @@ def want(forms: Iterable[int]) -> None:
 
 def loaded() -> Library | None:
     """The kernels, if something in this process has wanted them already."""
-    return library() if library.cache_info().currsize else None
+    return _library() if _library.cache_info().currsize else None
 
 
 class _Code:
@@ -126,20 +136,20 @@ class _Code:
 
     def __init__(self, names: Sequence[str], what: str) -> None:
         """`what` says what is done where they must be compiled."""
-        self.made, folder = False, _folder()
-        self.kept = folder is not None
-        if folder is None:
-            with tempfile.TemporaryDirectory(prefix="lmworks-kernels-") as temporary:
-                self._compile(names, Path(temporary), what)
-                self._engine = _linked([_read(Path(temporary), name) for name in names])
-        else:
-            code = {name: _read(folder, name) for name in names}
-            if None in code.values():
+        self.made, self.kept, folder = False, True, _folder()
+        code = {name: None if folder is None else _read(folder, name) for name in names}
+        if None in code.values():
+            self.kept = folder is not None and _has_room(folder)
+            if folder is not None and self.kept:
                 lock = folder.with_name(f"{folder.name}.lock")
                 with alone(lock, "waiting: another process compiles the kernels"):
                     self._compile([name for name in names if _read(folder, name) is None], folder, what)
                 code = {name: _read(folder, name) for name in names}
-            self._engine = _linked([*code.values()])
+            else:
+                with tempfile.TemporaryDirectory(prefix="lmworks-kernels-") as temporary:
+                    self._compile(names, Path(temporary), what)
+                    code = {name: _read(Path(temporary), name) for name in names}
+        self._engine = _linked([*code.values()])
         _engines.append(self._engine)
 
     def _compile(self, names: Sequence[str], folder: Path, what: str) -> None:
@@ -194,16 +204,28 @@ def _read(folder: Path, part: str) -> bytes | None:
     return code if hashlib.sha256(code).digest() == digest else None
 
 
+ROOM = 1 << 22
+"""More bytes than the object code of all parts."""
+
+
+def _has_room(folder: Path) -> bool:
+    """Can something be written there?"""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as tried:
+            tried.write(bytes(ROOM))
+    except OSError:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=1)
 def _folder() -> Path | None:
-    """The cache folder of these sources, this processor and these versions; None where it cannot be written."""
+    """The cache folder of these sources, this processor and these versions; None where it cannot be made."""
     versions = [*map(importlib.metadata.version, ("numba", "llvmlite")), sys.version]
     digest = hashlib.sha256("\n".join([*versions, *sorted(features()), os.environ.get(FORCED, "")]).encode())
     for file in sorted(file for pattern in COMPILED for file in ROOT.glob(pattern)):
         digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     try:
-        folder = cache_folder("kernels", f"{chosen().name}-{digest.hexdigest()[:16]}")
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (LmworksError, OSError):
+        return cache_folder("kernels", f"{chosen().name}-{digest.hexdigest()[:16]}")
+    except LmworksError:
         return None

@@ -138,12 +138,19 @@ class Team:
         return (time.perf_counter() - start) / looks
 
     def end(self) -> None:
-        """Before Python ends: it cuts off a thread that comes back from compiled code later."""
-        self._over = True
+        """Before Python ends: it cuts off a thread that comes back from compiled code later. What still runs a tape
+        afterwards has one thread."""
+        until = time.monotonic() + 1.0
+        between = self.lock.acquire(timeout=1.0)
+        try:
+            self.threads, self._over = 1, True
+        finally:
+            if between:
+                self.lock.release()
         for wake in self._wake:
             wake.set()
         for one in self._helpers:
-            one.join(1.0)
+            one.join(max(0.0, until - time.monotonic()))
 
     def _work(self, number: int) -> None:
         """A thread's life: jobs as they come, then sleep."""
