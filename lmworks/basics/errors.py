@@ -30,6 +30,10 @@ class EngineClosed(LmworksError):
     """An engine that takes no more requests, or was closed before this one was answered."""
 
 
+class KernelError(LmworksError):
+    """Kernels cannot be compiled here, or not be kept; what PyTorch can run, it runs."""
+
+
 class Stopped(LmworksError):
     """The user stopped the work (Ctrl-C or SIGTERM); what was done so far is saved where the text says."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.basics.errors import ConfigError, KernelError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored
@@ -96,9 +96,12 @@ def embedder_for(network: Network, keeper: Keeper | None = None) -> CompiledRunn
 def _compiled(
     network: Network, bits: int, stored: Stored | None = None, keeper: Keeper | None = None
 ) -> CompiledRunner | None:
-    """None where it fails for a reason that nobody foresaw: kernels that do not compile, threads that do not start."""
+    """None where it fails: kernels that cannot be compiled, threads that do not start, a reason that nobody foresaw."""
     try:
         return CompiledRunner(network, bits, stored, keeper)
+    except KernelError as error:
+        progress.note(f"{error}; PyTorch runs the network")
+        return None
     except (LmworksError, MemoryError):
         raise
     except Exception as error:

@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from lmworks.basics import progress
+from lmworks.basics.errors import KernelError
 from lmworks.generation.decoding import decode, start
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
@@ -122,14 +123,17 @@ def test_a_compiled_path_that_fails_on_the_way_says_so_once_and_goes_on_in_pytor
 
 
 @compiles
-def test_a_compiled_path_that_cannot_be_made_says_so_and_pytorch_runs(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("error", [OSError("no room for a thread"), KernelError("no room for a thread")])
+def test_a_compiled_path_that_cannot_be_made_says_so_and_pytorch_runs(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+):
     def fails(*_: object) -> None:
-        raise OSError("no room for a thread")
+        raise error
 
     monkeypatch.setattr(progress, "_said", set())
     monkeypatch.setattr(choice, "CompiledRunner", fails)
     model = tiny.language_model(seed=4, **SHAPE)
     model.network.requires_grad_(False)
-    with pytest.warns(UserWarning, match="could not be compiled .*no room for a thread.* PyTorch runs it"):
+    with pytest.warns(UserWarning, match="no room for a thread.* PyTorch runs"):
         model.choose_runner("int8")
     assert isinstance(model.runner, TorchRunner) and model.generate("a", max_new_tokens=3).tokens

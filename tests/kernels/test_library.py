@@ -20,7 +20,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from lmworks.basics.errors import LmworksError
+from lmworks.basics.errors import KernelError
 from lmworks.kernels import unavailable
 from lmworks.kernels.emit.instructions import available
 from lmworks.kernels.run import compiling, library
@@ -140,7 +140,7 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_cannot_be_compiled_is_said(tmp_path: Path):
-    with pytest.raises(LmworksError, match=r"Nothing: StopIteration.*LMWORKS_INSTRUCTIONS=none"):
+    with pytest.raises(KernelError, match=r"Nothing: StopIteration.*LMWORKS_INSTRUCTIONS=none"):
         compile_parts(["Nothing"], tmp_path, lambda _: None)
     assert not list(tmp_path.iterdir())
 
@@ -149,13 +149,13 @@ def test_a_compiler_that_is_killed_or_cannot_be_started_is_said(tmp_path: Path, 
     killed = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
     with (
         monkeypatch.context() as patch,
-        pytest.raises(LmworksError, match=r"the process that compiled (Norm|Cap) ended"),
+        pytest.raises(KernelError, match=r"the process that compiled (Norm|Cap) ended"),
     ):
         patch.setattr(compiling, "PROGRAM", killed)
         compile_parts(["Norm", "Cap"], tmp_path, lambda _: None)
     for python, said in (("", "this program has none"), (str(tmp_path / "no"), "does not start")):
         monkeypatch.setattr(sys, "executable", python)  # as in a program that embeds Python
-        with pytest.raises(LmworksError, match=said):
+        with pytest.raises(KernelError, match=said):
             compile_parts(["Norm"], tmp_path, lambda _: None)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
-from lmworks.basics.errors import LmworksError
+from lmworks.basics.errors import KernelError
 from lmworks.basics.files import written_whole
 from lmworks.kernels.emit.compiler import COMPILES
 from lmworks.kernels.run.functions import Function, functions
@@ -30,18 +30,18 @@ from lmworks.kernels.run.functions import Function, functions
 AT_ONCE = 2
 """Processes, with 0.4 GB each."""
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from lmworks.kernels.run.compiling import main; main()"
-WITHOUT = "set LMWORKS_INSTRUCTIONS=none to run without them"
+WITHOUT = "LMWORKS_INSTRUCTIONS=none does not try to"
 
 
 def compile_parts(parts: Sequence[str], folder: Path, advance: Callable[[int], None]) -> None:
-    """Leave the object code of each part in a folder. LmworksError where one cannot be compiled."""
+    """Leave the object code of each part in a folder. KernelError where one cannot be compiled."""
     left, answers = iter(parts), queue.SimpleQueue[str]()
     with contextlib.ExitStack() as stack:
         for _ in range(min(AT_ONCE, os.cpu_count() or 1, len(parts))):
             stack.enter_context(_compiler(folder, left, answers))
         for _ in parts:
             if wrong := answers.get():
-                raise LmworksError(f"a kernel cannot be compiled ({wrong}); {WITHOUT}")
+                raise KernelError(f"a kernel cannot be compiled ({wrong}); {WITHOUT}")
             advance(1)
 
 
@@ -49,7 +49,7 @@ def compile_parts(parts: Sequence[str], folder: Path, advance: Callable[[int], N
 def _compiler(folder: Path, left: Iterator[str], answers: queue.SimpleQueue[str]) -> Iterator[None]:
     """A process that compiles what is left; it ends with the block, and when this process ends."""
     if not sys.executable or getattr(sys, "frozen", False):  # embedded: another process would be the whole program
-        raise LmworksError(f"kernels are compiled by another Python, and this program has none; {WITHOUT}")
+        raise KernelError(f"kernels are compiled by another Python, and this program has none; {WITHOUT}")
     settings = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     try:
         process = subprocess.Popen(
@@ -61,7 +61,7 @@ def _compiler(folder: Path, left: Iterator[str], answers: queue.SimpleQueue[str]
             env=settings | {COMPILES: "1", "NUMBA_DISABLE_INTEL_SVML": "1"},
         )
     except OSError as error:
-        raise LmworksError(f"{sys.executable}, which compiles kernels, does not start ({error}); {WITHOUT}") from error
+        raise KernelError(f"{sys.executable}, which compiles kernels, does not start ({error}); {WITHOUT}") from error
     thread = threading.Thread(target=_feed, args=(process, left, answers), daemon=True)
     thread.start()
     try:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lmworks.basics import progress
-from lmworks.basics.errors import LmworksError
+from lmworks.basics.errors import KernelError, LmworksError
 from lmworks.basics.extras import require
 from lmworks.basics.files import alone, cache_folder
 from lmworks.kernels.emit.instructions import FORCED, chosen, features, problem
@@ -182,7 +182,7 @@ def _linked(code: Sequence[bytes | None]) -> Any:
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     for one in code:
         if one is None:
-            raise LmworksError("compiled kernels are damaged as soon as they are written; is the disk in order?")
+            raise KernelError("compiled kernels are damaged as soon as they are written; is the disk in order?")
         engine.add_object_file(binding.ObjectFileRef.from_data(one))
     engine.finalize_object()
     return engine
