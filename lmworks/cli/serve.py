@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,7 +175,7 @@ def _run(
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
     url = f"http://{shown}:{listener.getsockname()[1]}"
     log.event("serving", model=served.title, address=f"{url}/v1", keys=keys, index=documents)
-    print(f"lmworks: open {url} to talk with it, {url}/lab for the claims; Ctrl-C ends", file=sys.stderr, flush=True)
+    print(f"lmworks: open {url} to talk with it, {url}/lab for the claims; Ctrl-C ends", flush=True)  # the log is JSON
     app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log)
     alone = on_loopback(host)
     runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None

@@ -25,7 +25,7 @@ def story_texts():
 
 def test_a_tiny_run_on_bias_gives_a_whole_finding(story_texts):
     finding = whole(45, ["steps=2"])
-    assert next(one for one in finding.requirements).met
+    assert next(one for one in finding.requirements).passed
 
 
 @pytest.mark.slow

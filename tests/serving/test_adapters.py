@@ -128,7 +128,7 @@ def test_options_say_which_adapters_there_are(tmp_path: Path):
     (tmp_path / "a=b").mkdir()
     assert adapters_of([str(tmp_path / "a=b")]) == (str(tmp_path / "a=b"), {})
     for given, said in (
-        (["a=x", "a=y"], "another one has"),
+        (["a=x", "a=y"], "a name that is already taken"),
         (["=x"], "is not NAME=DIR"),
         (["a="], "is not NAME=DIR"),
         (["x", "a=y"], "x has no name, and there are others"),

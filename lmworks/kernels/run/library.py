@@ -102,11 +102,7 @@ def _library() -> Library:
             entry[Entry.DO] = code.address(f"{one.name}.do")
             entry[Entry.TAKE_OVER] = code.address(f"{one.name}.take_over")
             entry[Entry.READS_TEXTS] = one.chunks.reads_texts
-    called = {
-        one.name.partition(".")[2]: _called(one, code.address(one.name))
-        for part in (INTERPRETER, CHOICE)
-        for one in functions(part)
-    }
+    called = _functions(INTERPRETER, code) | _functions(CHOICE, code)
     numbers = {one.operands: number for number, one in enumerate(operations())}
     forms = np.zeros((len(every_form()), len(FormEntry)), np.int64)
     return Library(chosen().name, numbers, table, forms, kept=code.kept, made=code.made, **called)
@@ -124,6 +120,15 @@ def want(forms: Iterable[int]) -> None:
             code = _Code([*names.values()], "compiling kernels of quantisations")
             for number, name in names.items():
                 made.forms[number] = code.address(f"{name}.multiply"), code.address(f"{name}.embed")
+
+
+def functions_of(part: str) -> dict[str, Callable[..., Any]]:
+    """The functions of one part by their names, for Python to call: `functions_of("Norm")["run"]`."""
+    return _functions(part, _Code([part], f"compiling {part}"))
+
+
+def _functions(part: str, code: _Code) -> dict[str, Callable[..., Any]]:
+    return {one.name.partition(".")[2]: _called(one, code.address(one.name)) for one in functions(part)}
 
 
 def loaded() -> Library | None:

@@ -81,7 +81,7 @@ def made(pictures):
 
 def test_a_run_says_what_it_read_held_out_and_made(made):
     result, said = made
-    assert "26 images, 1 without a caption; 1 skipped (damaged.png: not an image" in said
+    assert "26 images, 1 without a caption; 1 skipped (damaged.png: of none of the kinds that are read" in said
     held = result.facts["data"]["held_out"]["images"]
     assert 0 < held < 25 and result.facts["data"]["train"]["images"] == 25 - held
     assert f"split          train {25 - held} images; unseen concepts {held}" in said

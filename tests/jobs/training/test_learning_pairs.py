@@ -182,7 +182,7 @@ def test_a_recipe_and_its_model_pass_every_check(kind: Any, tmp_path: Path, requ
 @pytest.mark.parametrize(
     ("pairs", "kept", "kind", "said"),
     [
-        ([("one", "")] * 2, numbers(3), translation, "none of 1 pairs can be learnt"),
+        ([("one", "")] * 2, numbers(3), translation, "`response` is an answer that says nothing"),
         ([("one", "eins " * 90)], numbers(3), translation, "a target has more than 31 tokens"),
         (
             [("one", "a"), ("two", "b")],
