@@ -6,6 +6,7 @@ that say the same. Which format is best is chosen on half of the texts and judge
 
 from __future__ import annotations
 
+from itertools import compress
 from statistics import fmean
 
 from lmworks.basics import progress
@@ -59,8 +60,8 @@ OTHER_HALF = Metric("classes told on the other half", margin=0.02, ideal=1.0)
     not_tested="summaries and other free answers; large models.",
     note="SmolLM2-135M tells praise from blame, opinion from report, what a question asks for and the topic of news, "
     "by the likeliest of the classes' words. Words and questions were written before any model was asked. Intervals "
-    "are over texts. The chosen format is the best of ten on the even texts, and judged on the odd ones, as all "
-    "formats are.",
+    "are over texts. The chosen format is the best of ten on the first half of each set's texts, and judged on "
+    "the second, as all formats are.",
 )
 def prompts(
     run: Run,
@@ -80,7 +81,10 @@ def prompts(
             for shape in FORMATS:
                 formats.append(hits(asked, texts, lambda one, shape=shape: one.prompt(shape)))  # type: ignore[misc]
                 advance(1)
-        by_choice = sorted(formats, key=lambda one: fmean(one[::2]))
+        # Of each set, whose beginning and end have the classes in the same proportions; every second text has not.
+        chooses = [2 * at < len(one.judged) for one in texts for at in range(len(one.judged))]
+        others = [not one for one in chooses]
+        by_choice = sorted(formats, key=lambda one: fmean(compress(one, chooses)))
         average = [fmean(each) for each in zip(*formats, strict=True)]
         for condition, found in ((CHOSEN, by_choice[-1]), (WORST, by_choice[0]), (AVERAGE, average)):
-            run.log(fixed, condition, {OTHER_HALF: found[1::2]}, names[1::2])
+            run.log(fixed, condition, {OTHER_HALF: list(compress(found, others))}, list(compress(names, others)))
