@@ -54,6 +54,10 @@ RIGHT = Metric("classes told", margin=0.02, ideal=1.0)
             otherwise="a classifier of the model's own states learns more from the same examples",
         ),
     ),
+    headlines={
+        "??n": "Examples in the prompt do not visibly help a small model; a classifier that learns from the same eight "
+        "does far better."
+    },
     picture=Lines(RIGHT, of=(SHOWN, TRAINED, COMMONEST), x="examples", title="Classes told, by examples"),
     not_tested="large models, which are said to learn from a prompt what small ones do not; cost, as no time is "
     "compared.",
