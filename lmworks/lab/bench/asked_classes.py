@@ -84,6 +84,12 @@ def class_sets(names: Sequence[str], judged: int) -> list[ClassSet]:
     return found
 
 
+def first_halves(sets: Sequence[ClassSet]) -> list[bool]:
+    """For each judged text of all sets whether it is of the first half of its set. Both halves have the classes in the
+    same proportions; every second text has not, since classes take turns."""
+    return [2 * at < len(one.judged) for one in sets for at in range(len(one.judged))]
+
+
 def clear(one: ClassSet) -> Prompt:
     """The text, and then a question that names what can be answered."""
     return one.prompt(f"{{Text}}: {{text}}\n{ASKS[one.name]}\nAnswer:")

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from lmworks.basics import progress
 from lmworks.evaluation.prompts.prompt import FORMATS
-from lmworks.lab.bench.asked_classes import SETS, class_sets, clear, commonest, hits, judged_names, vague
+from lmworks.lab.bench.asked_classes import SETS, class_sets, clear, commonest, first_halves, hits, judged_names, vague
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -85,8 +85,7 @@ def prompts(
             for shape in FORMATS:
                 formats.append(hits(asked, texts, lambda one, shape=shape: one.prompt(shape)))  # type: ignore[misc]
                 advance(1)
-        # Of each set, whose beginning and end have the classes in the same proportions; every second text has not.
-        chooses = [2 * at < len(one.judged) for one in texts for at in range(len(one.judged))]
+        chooses = first_halves(texts)
         others = [not one for one in chooses]
         by_choice = sorted(formats, key=lambda one: fmean(compress(one, chooses)))
         average = [fmean(each) for each in zip(*formats, strict=True)]
