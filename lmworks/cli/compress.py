@@ -13,7 +13,12 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.jobs.compress import Compressed
 
-VERDICTS = {"better": "better", "tie": "a tie: no loss seen", "worse": "some quality lost"}
+VERDICTS = {
+    "better": "better",
+    "tie": "a tie: no loss seen",
+    "worse": "some quality lost",
+    "open": "open: too little text for an interval",
+}
 
 
 @verb("Use it", place=5)

@@ -21,7 +21,7 @@ from lmworks.tokens.chat.conversation import encode_conversation
 SEGMENT = 256
 """Tokens of a segment, the unit of the interval: a long document is many segments, a short one is one."""
 
-Change = Literal["better", "tie", "worse"]
+Change = Literal["better", "tie", "worse", "open"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def counted_tokens(
 
 
 def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:
-    """The change in bits per byte, each segment paired with itself; a tie where the interval holds zero."""
+    """The change in bits per byte, each segment paired with itself; a tie where the interval holds zero,
+    open where one segment alone gives no interval."""
     estimate = statistics.difference_of_ratios(before.bits, after.bits, before.bytes)
     measurement = Measurement(
         name=name,
@@ -118,7 +119,9 @@ def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measuremen
         seeds=(0,),
         difference=True,
     )
-    if measurement.interval is None or measurement.tie:
+    if measurement.interval is None:
+        return measurement, "open"
+    if measurement.tie:
         return measurement, "tie"
     return measurement, "better" if estimate.value < 0 else "worse"
 

@@ -11,9 +11,10 @@ from lmworks.evaluation.leaks import TOLERATED, WORDS, Leak
 from lmworks.evaluation.likelihood import Change
 from lmworks.jobs.comparing import GENERAL, HELD_OUT
 
+OPEN = "open: too little text for an interval"
 VERDICTS: dict[str, dict[Change, str]] = {
-    HELD_OUT: {"better": "learnt", "tie": "a tie: no change seen", "worse": "worse than before"},
-    GENERAL: {"better": "better too", "tie": "a tie: no forgetting seen", "worse": "some forgotten"},
+    HELD_OUT: {"better": "learnt", "tie": "a tie: no change seen", "worse": "worse than before", "open": OPEN},
+    GENERAL: {"better": "better too", "tie": "a tie: no forgetting seen", "worse": "some forgotten", "open": OPEN},
 }
 FEW_STEPS = 10
 """A run of fewer steps is a trial of the machinery: the warm-up alone may take as many."""

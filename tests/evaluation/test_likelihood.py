@@ -139,7 +139,7 @@ def likelihood(bits: list[float]) -> Likelihood:
         ([9, 10, 11, 10], "worse"),
         ([-10, 10, -9, 9], "tie"),
         ([0, 0, 0, 0], "tie"),
-        ([-50], "tie"),  # one segment has no interval, so nothing can be said
+        ([-50], "open"),  # one segment has no interval, so nothing can be said
     ],
 )
 def test_a_change_is_better_worse_or_a_tie(moves: list[float], verdict: str):
