@@ -51,9 +51,8 @@ def test_leaning_is_he_less_she():
 
 @pytest.mark.parametrize(("places", "found"), [((3, 3), 0.0), ((3, 4), 1.0)])
 def test_two_methods_disagree_where_they_name_other_tokens(monkeypatch, places, found):
-    monkeypatch.setattr(
-        "lmworks.lab.bench.deployment.read", lambda name: SimpleNamespace(documents=[Document("a", "x")])
-    )
+    article = [Document("a", "x"), Document("a second part", "x")]  # one prompt of each source
+    monkeypatch.setattr("lmworks.lab.bench.deployment.read", lambda name: SimpleNamespace(documents=article))
     first = dict(zip(("occlusion", "gradient-x-input"), places, strict=True))
     model = SimpleNamespace(
         encode_prompt=lambda text: list(range(20)),
@@ -61,4 +60,4 @@ def test_two_methods_disagree_where_they_name_other_tokens(monkeypatch, places, 
         generate=lambda *_, **__: SimpleNamespace(text=" b"),
         attribute=lambda prompt, answer, method: SimpleNamespace(ranking=lambda: [first[method]]),
     )
-    assert disagreeing(model, 1, "any") == ([found], ["x"])
+    assert disagreeing(model, 2, "any") == ([found], ["x"])

@@ -51,13 +51,13 @@ def preferred(model: LanguageModel, pairs: int) -> tuple[list[float], list[str]]
 
 def disagreeing(model: LanguageModel, prompts: int, text: str = "wikitext2") -> tuple[list[float], list[str]]:
     """For each prompt 1 where two methods name other tokens as the one that supports the next token most, and a name.
-    A model in float32."""
+    A model in float32; one prompt of each source, as those of one article are not independent."""
     found: list[float] = []
     names: list[str] = []
     with progress.task("explaining", prompts, "prompts") as advance:
         for document in sorted(read(text).documents, key=lambda one: one.hash):
             ids = model.encode_prompt(" ".join(document.text.split()))[:PROMPT]
-            if len(ids) < PROMPT or len(found) == prompts:
+            if len(ids) < PROMPT or document.source in names or len(found) == prompts:
                 continue
             prompt = model.tokenizer.decode(ids)
             first = [model.attribute(prompt, _next(model, prompt), method=one).ranking()[0] for one in METHODS]
