@@ -1,7 +1,7 @@
 """Emoji in several styles, each with its name and tags: 1,914 concepts that are drawn the same and yet differ.
 
     for document in documents(size=32):
-        document.image, document.text, document.metadata["style"], document.metadata["concept"]
+        document.image, document.text, document.metadata["style"], document.metadata["group"]
 
 The drawings are SVG files of npm's packages, drawn once by resvg (extra `vision`) and kept in the cache. Apple's and
 Facebook's are left out: nobody may pass them on.
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 SIZE = 32
 """Pixels of a side, where nothing else is said."""
 LARGEST = 512
-COMPONENTS = 2
-"""emojibase's group of parts of emoji, such as a tone of skin by itself."""
+GROUPS = (
+    *("faces", "people", "parts", "animals and plants", "food and drink", "travel and places", "activities"),
+    *("objects", "symbols", "flags"),
+)
+"""Unicode's groups by emojibase's numbers; parts are a tone of skin by itself and the like."""
+COMPONENTS = GROUPS.index("parts")
 
 
 def _package(name: str, version: str, sha256: str, size: int, licence: str, what: str) -> Entry:
@@ -136,6 +140,8 @@ class Concept:
     """Words that it is found by."""
     family: str
     """The code of the first of its siblings, its own where there is none."""
+    group: str
+    """What kind of thing it is, of GROUPS."""
 
     @property
     def caption(self) -> str:
@@ -154,11 +160,14 @@ def concepts() -> dict[str, Concept]:
         if one.get("group", COMPONENTS) != COMPONENTS
     ]
     families = siblings({code: one["label"] for code, one in found})
-    return {code: Concept(code, one["label"], tuple(one.get("tags", ())), families[code]) for code, one in found}
+    return {
+        code: Concept(code, one["label"], tuple(one.get("tags", ())), families[code], GROUPS[one["group"]])
+        for code, one in found
+    }
 
 
 def documents(styles: Sequence[str] = USUAL, size: int = SIZE) -> Iterator[Document]:
-    """Each emoji in each style, `size` pixels a side: its caption, and as metadata concept, family and style.
+    """Each emoji in each style, `size` pixels a side: its caption, and as metadata concept, family, group and style.
 
     DataError for a style that does not exist, where neither the packages nor a network are here.
     """
@@ -167,8 +176,8 @@ def documents(styles: Sequence[str] = USUAL, size: int = SIZE) -> Iterator[Docum
         codes, images = drawn(style, size)
         for code, image in zip(codes, images, strict=True):
             one = known[code]
-            facts = {"style": (style,), "concept": (one.label,), "family": (one.family,), "tags": one.tags}
-            yield Document(one.caption, f"emoji:{style}#{one.label}", metadata=facts, image=image)
+            facts = {"style": (style,), "concept": (one.label,), "family": (one.family,), "group": (one.group,)}
+            yield Document(one.caption, f"emoji:{style}#{one.label}", metadata=facts | {"tags": one.tags}, image=image)
 
 
 def drawn(style: str, size: int = SIZE) -> tuple[list[str], UInt8[np.ndarray, "emoji size size 3"]]:

@@ -69,7 +69,7 @@ def test_each_emoji_comes_with_its_caption_and_its_family(small):
     apple, man = emoji.documents(["noto"], size=16)
     assert apple.text == "red apple: fruit" and man.text == "man astronaut: rocket, space"
     assert apple.source == "emoji:noto#red apple"
-    facts = {"style": ("noto",), "concept": ("red apple",), "family": ("1f34e",)}
+    facts = {"style": ("noto",), "concept": ("red apple",), "family": ("1f34e",), "group": ("food and drink",)}
     assert apple.metadata == facts | {"tags": ("apple", "fruit", "red")}
     assert apple.image.shape == (16, 16, 3)
     assert tuple(apple.image[8, 8]) == (255, 0, 0) and tuple(apple.image[0, 0]) == (255, 255, 255)
