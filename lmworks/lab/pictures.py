@@ -114,7 +114,9 @@ def _along(table: Table, metric: Metric, condition: Condition, seeds: Sequence[i
     """The points of a condition by the number after its name, in its order."""
     points = []
     for name, logged in table.pairs():
-        number = _number(logged.removeprefix(f"{condition.name} ")) if logged.startswith(f"{condition.name} ") else None
+        number = (
+            _number(logged.removeprefix(condition.name).lstrip(", ")) if logged.startswith(condition.name) else None
+        )
         if name == metric.name and number is not None:
             points.append((number, *_height(table, metric, Condition(logged), seeds)))
     return sorted(points)

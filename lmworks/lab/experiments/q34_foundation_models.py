@@ -70,9 +70,9 @@ def kinds_of_models(
     photos: str = "cifar10:train",
     judged: str = "cifar10:test",
     pictures: str = "emoji",
-    steps: Count = scaled(100, 1000),
-    photo_steps: Count = scaled(60, 1500),
-    picture_steps: Count = scaled(40, 1200),
+    steps: Count = scaled(100, 600),
+    photo_steps: Count = scaled(60, 700),
+    picture_steps: Count = scaled(40, 500),
     vocabulary: Count = 2048,
     asked: Count = scaled(200, 2000),
 ) -> None:
