@@ -1,16 +1,20 @@
-"""Claim 34 on drawn images: every kind of model, its floor, and the rules of its parts."""
+"""Claims 20, 33 and 34 on drawn images: rows of captions and images, floors, and what their findings hold."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.kinds_of_models import found_by_words, read_photos
+from lmworks.lab.bench.words_and_images import Pictured, WordsAndImages
 from lmworks.text import registry
+from lmworks.text.document import Document
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
@@ -60,15 +64,79 @@ def test_photos_of_several_sizes_are_refused(drawn: Path, tmp_path: Path):
 
 
 def test_an_image_is_found_where_its_caption_is_nearest():
-    from types import SimpleNamespace
-
-    import torch
-
-    from lmworks.text.document import Document
-
     part = [Document(text, text, image=np.zeros((1, 1, 3), np.uint8)) for text in ("one", "two", "three")]
     images, texts = torch.eye(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]])
     model = SimpleNamespace(embed=lambda given=None, images=None, cut=False: images_ if images is not None else texts)
     images_ = images
     hits = found_by_words(model, SimpleNamespace(unseen={"unseen concepts": [part]}))  # type: ignore[arg-type]
     assert list(hits.values()) == [1.0, 0.0, 1.0]
+
+
+@pytest.fixture(scope="module")
+def kinds(drawn: Path) -> Path:
+    """The drawn pictures, each colour in a folder of its name."""
+    for one in (drawn / "pictures").iterdir():
+        folder = drawn / "kinds" / one.name.partition("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / one.name).write_bytes(one.read_bytes())
+    return drawn / "kinds"
+
+
+def test_one_network_and_two_learn_the_same_captions_and_images(kinds: Path):
+    steps = ["tokenizer_steps=2", "steps=2", "fast_steps=2", "label_steps=2"]
+    found = whole(33, [f"pictures='{kinds}'", "vocabulary=280", "dim=32", *steps]).by_seed
+    assert set(found["held-out captions"]) == {
+        "one network, after the other kind",
+        "one network, after nothing",
+        "a network for each kind",
+    }
+    assert len(found["kinds of things told"]) == 5  # two ways at two numbers of labels, and the commonest
+
+
+def test_images_of_one_folder_are_no_several_kinds(drawn: Path):
+    with pytest.raises(DataError, match="show one kind of thing; give some of several groups or folders"):
+        WordsAndImages.read(str(drawn / "pictures"), 280, 1)
+
+
+def few() -> WordsAndImages:
+    """Words are 0 to 9, marks 10 and 11, codes 12 to 15, labels 16 and 17."""
+    one, two = Pictured([10, 1, 2], [11, 12, 13], 16, "a"), Pictured([10, 3], [11, 14, 15], 17, "b")
+    return WordsAndImages([one, one, two], [one, two, two], 18, [16, 17])
+
+
+def test_marks_are_given_and_never_predicted():
+    rows = few().pairs()
+    assert len(rows) == 2 * len(few().train)
+    for (example,) in rows:
+        assert [token in (10, 11) for token in example.tokens] == [not carries for carries in example.supervised]
+
+
+def test_labels_are_drawn_evenly_and_alone_are_predicted():
+    rows = few().labelled(2, seed=0)
+    assert sorted(row[0].tokens[-1] for row in rows) == [16, 17]
+    assert all(row[0].supervised == [False] * 3 + [True] for row in rows)
+    assert len(few().labelled(100, seed=0)) == 3  # all that there are
+
+
+def test_nats_are_those_of_one_kind_alone():
+    data = few()
+
+    def network(tokens: torch.Tensor) -> torch.Tensor:
+        """Certain of the codes of images, and of nothing else."""
+        logits = torch.zeros(*tokens.shape, 18)
+        logits[:, :-1].scatter_(2, tokens[:, 1:, None], torch.where(tokens[:, 1:, None] > 11, 100.0, 0.0))
+        return logits
+
+    for given in (True, False):
+        captions, images = (np.array(data.nats(network, kind, given)) for kind in ("captions", "images"))
+        assert captions[:, 1].tolist() == images[:, 1].tolist() == [1, 2]  # families a and b
+        assert captions[:, 0] == pytest.approx([np.log(18), 2 * np.log(18)])
+        assert images[:, 0] == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.skipif(not registry.available("world-countries"), reason="world-countries is not here")
+@pytest.mark.skipif(not registry.available("wikitext2"), reason="WikiText-2 is not here: set LMWORKS_DATA")
+def test_images_windows_and_texts_are_switched_on_and_off(kinds: Path):
+    sizes = ["tokenizer_steps=2", "steps=2", "vocabulary=280", "window=128", "texts=2", "asked=2"]
+    found = whole(20, [f"pictures='{kinds}'", *sizes]).by_seed
+    assert set(found) == {"held-out captions"}  # the others are the same for every seed

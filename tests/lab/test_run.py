@@ -91,6 +91,15 @@ def test_the_finding_holds_every_seed_and_the_chart_is_drawn_from_what_was_logge
     assert bars.draw(Table(), ()) is None
 
 
+def test_a_line_goes_through_numbers_after_a_space_or_a_comma():
+    table, of = Table(), Condition.named("graph", "graph and texts")
+    for one in of:
+        for number in (1, 3):
+            table.add(None, one[str(number)].name, LOSS.name, float(number))
+    drawn = Lines(LOSS, of=of, x="steps").draw(table, ())
+    assert drawn is not None and [one.x for one in drawn.series] == [(1.0, 3.0)] * 2
+
+
 def test_a_condition_whose_name_begins_with_anothers_has_a_bar_of_its_own():
     table, of = Table(), Condition.named("asked", "asked, calibrated", "the commonest class")
     for at, one in enumerate(of):

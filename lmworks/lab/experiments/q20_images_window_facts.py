@@ -68,7 +68,7 @@ def gains(
     pictures: str = "emoji",
     tokenizer_steps: Count = scaled(100, 300),
     steps: Count = scaled(60, 900),
-    dim: Count = scaled(64, 96),
+    vocabulary: Count = 512,
     text: str = "wikitext2",
     window: Several = scaled(1024, 4096),
     texts: Several = scaled(6, 24),
@@ -83,9 +83,9 @@ def gains(
             run.log(fixed, condition, {BITS: list(found[size].values())}, list(found[size]))
         for condition, values in wrong(real, asked).items():
             run.log(fixed, condition, {WRONG: values}, [f"question {at}" for at in range(len(values))])
-    data = WordsAndImages.read(pictures, 512, tokenizer_steps)
+    data = WordsAndImages.read(pictures, vocabulary, tokenizer_steps)
     for seed in run.seeds:
-        network = learnt(data.network(seed, dim), data.pairs(), steps, 0.02, seed)
+        network = learnt(data.network(seed, dim=96), data.pairs(), steps, 0.02, seed)
         for condition, given in ((SEEN, True), (UNSEEN, False)):
             run.log(seed, condition, {CAPTIONS: data.nats(network, "captions", given)}, items=data.families)
 
