@@ -86,10 +86,10 @@ class Bars:
             bar: [name for name in logged if name.startswith(f"{bar}, ") and name not in bars]
             for bar in (one.name for one in self.of)
         }
-        if not any(found.values()):
-            shown = [one for one in self.of if one.name in logged]
-            points = [(float(at), *_height(table, metric, one, seeds)) for at, one in enumerate(shown)]
-            return self._drawn([metric], {metric.name: points}, [one.name for one in shown])
+        if bars & set(logged):  # one bar after the other, what stands after a condition next to it
+            shown = [name for bar, more in found.items() for name in (bar, *more) if name in logged]
+            points = [(float(at), *_height(table, metric, Condition(one), seeds)) for at, one in enumerate(shown)]
+            return self._drawn([metric], {metric.name: points}, shown)
         endings = {one: [name.removeprefix(f"{one}, ") for name in names] for one, names in found.items()}
         categories = list(dict.fromkeys(ending for each in endings.values() for ending in each))
         series = {

@@ -109,6 +109,15 @@ def test_a_condition_whose_name_begins_with_anothers_has_a_bar_of_its_own():
     assert [one.y for one in drawn.series] == [(0.0, 1.0, 2.0)]
 
 
+def test_a_condition_has_its_bar_beside_those_of_what_stands_after_it():
+    table, plan = Table(), Condition("planned")
+    for at, one in enumerate((plan, plan["70B"], Condition("measured"))):
+        table.add(None, one.name, LOSS.name, float(at))
+    drawn = Bars(LOSS, of=(plan, Condition("measured"))).draw(table, ())
+    assert drawn is not None and drawn.categories == ("planned", "planned, 70B", "measured")
+    assert [one.y for one in drawn.series] == [(0.0, 1.0, 2.0)]
+
+
 def write(finding, folder, log):
     return store.write(finding, folder, log)[0]
 

@@ -50,6 +50,10 @@ FORGETS = (Requirement("with all weights something is forgotten", OLD, ALL - BEF
             otherwise="it forgets less because it learns less: going part of the way back does the same",
         ),
     ),
+    headlines={
+        "yyny": "LoRA trains a small share and learns the new text; the first text it forgets nearly as much "
+        "as full training does."
+    },
     picture=Bars((OLD, NEW), of=(BEFORE, ALL, ADAPTERS, BACK), title="Both texts after the second was learnt"),
     not_true_when="freezing is taken for keeping: frozen weights stay, but what the network says is the sum of them "
     "and the adapters",

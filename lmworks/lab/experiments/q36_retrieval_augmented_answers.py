@@ -85,6 +85,10 @@ TOKENS = 24
         Part("a gate leaves nine of ten answers that are there", GIVEN, GATED, above=0.9),
     ),
     requires=(Requirement("retrieval finds something at all", FIRST, KEYWORDS, above=0.3),),
+    headlines={
+        "yyy": "All three steps help: embeddings find the paragraph, ranking brings it further up, and "
+        "answers come nearer to the right one."
+    },
     picture=Bars((FIRST, RIGHT), of=(KEYWORDS, VECTORS, HYBRID, RERANKED, ALONE, FOUND, READ)),
     not_true_when="retrieval means embeddings alone: keywords find what they miss.",
     not_tested="large models, documents that contradict each other, questions that need several paragraphs.",

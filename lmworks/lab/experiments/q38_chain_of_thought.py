@@ -60,6 +60,10 @@ WAYS: tuple[tuple[Condition, Way, int], ...] = ((AT_ONCE, "answer", 2), (IN_STEP
         Part("it is what the steps say, and not their number", RIGHT, IN_STEPS[LARGE] - DOTS[LARGE], above=0),
     ),
     requires=(Requirement("the task can be learnt in steps", RIGHT, IN_STEPS[LARGE], above=0.5),),
+    headlines={
+        "yy?": "Small networks add up rightly only when they write the steps; told to think step by step, "
+        "SmolLM2 solves next to nothing either way."
+    },
     picture=Bars(RIGHT, of=(AT_ONCE, IN_STEPS, DOTS), title="Sums of eight digits, last digit kept"),
     not_tested="large models, which gain most from it (Wei et al. 2022); logic; steps that a person judges.",
     note="Networks of two layers, 32 and 96 wide, learn from new rows at each step; the one that answers at once "

@@ -76,6 +76,10 @@ Answers = Callable[[str], str | None]
         ),
     ),
     requires=(Requirement("the model alone answers some questions of one fact", ACCURACY, CLOSED["1"], above=0.02),),
+    headlines={
+        "yyyy": "A graph keeps a model from inventing, and answers what takes several facts better than texts "
+        "that hold the same."
+    },
     picture=Lines(ACCURACY, of=WAYS, x="steps", title="Questions answered rightly, by the facts that they take"),
     not_true_when="the question asks for what the graph does not hold: then it refuses, and knows nothing more",
     not_tested="facts that contradict each other or are out of date; a large model, which knows most capitals; graphs "

@@ -54,6 +54,10 @@ BITS = Metric("held-out messages", "bits/byte", margin=0.02, ideal=0)
         Part("noise in training hides them", EXPOSED, NOISY - PLAIN, below=0),
         Part("and costs quality", BITS, NOISY - PLAIN, above=0),
     ),
+    headlines={
+        "yyyy": "All four are real, even here: time grows with size, stereotypes are likelier, explanations "
+        "disagree, secrets can be read off."
+    },
     picture=Bars(EXPOSED, of=(PLAIN, NOISY), title="Secrets that can be read off a model; chance is 1.44 bits"),
     not_tested="models that need more than a laptop; what a stereotype does to people; explanations that a person "
     "judges; attacks on chats and on what is sent to a server",
