@@ -142,12 +142,12 @@ def counted(verdicts: Sequence[Verdict]) -> str:
     """How many parts hold, and what is said of the others."""
     n, holds = len(verdicts), sum(one == HOLDS for one in verdicts)
     if holds == n:
-        return {1: "holds", 2: "both parts hold"}.get(n, f"all {n} parts hold")
+        return "holds" if n == 1 else f"all {n} parts hold"
     if n == 1:
         return WORDS[verdicts[0]][0]
     others = Counter(one for one in verdicts if one != HOLDS)
     rest = ", ".join(f"{others[one]} {WORDS[one][others[one] > 1]}" for one in WORDS if one in others)
-    of = f"{holds} of {n} parts" if holds else f"neither of the {n} parts" if n == 2 else f"none of the {n} parts"
+    of = f"{holds} of {n} parts" if holds else f"none of the {n} parts"
     return f"{of} {'hold' if holds > 1 else 'holds'}, {rest}"
 
 
