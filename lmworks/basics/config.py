@@ -203,7 +203,20 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
         return UnknownSettingError(f"{{at}}{name} is not a setting; {hint}", at)
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")
-    if detail["type"] == "int_parsing_size":
-        message = "should be a smaller number"
+    kinds = [words for begins, words in _KINDS.items() if detail["type"].startswith(begins)]
+    message = kinds[0] if kinds else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return ConfigError(f"{{at}}{name} is {shortened(detail['input'])}; it {message}", at)
+
+
+_KINDS = {
+    "int_parsing_size": "should be a smaller number",
+    "int": "should be a whole number",
+    "float": "should be a number",
+    "bool": "should be true or false",
+    "string_type": "should be a text",
+    "tuple": "should be a list",
+    "list_type": "should be a list",
+    "model": "should be a table of settings",
+    "dict": "should be a table of settings",
+}
+"""What a setting should be, by how pydantic's name for the complaint begins."""

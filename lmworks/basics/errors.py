@@ -5,6 +5,9 @@ The command line prints the sentence and exits with 1; nobody sees a traceback f
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LmworksError(Exception):
     """Anything that the user can put right; its text is one complete sentence."""
@@ -59,3 +62,9 @@ class ConfigError(LmworksError, ValueError):
 
 class UnknownSettingError(ConfigError):
     """Settings that nobody knows: several of them are told together."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'dora'? ", for the middle of an error; empty where no known name is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

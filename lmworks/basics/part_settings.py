@@ -16,7 +16,6 @@ so that what is dumped is the child.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -24,7 +23,7 @@ from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from lmworks.basics.config import Config, shortened
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, did_you_mean
 
 
 class DeclaredPart(Protocol):
@@ -120,8 +119,7 @@ class PartSettings(_Callable):
         named = values.get(cls.named_by, default)
         if isinstance(named, str) and named in parts:
             return parts[named]
-        close = difflib.get_close_matches(str(named), parts, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(str(named), parts)
         raise ConfigError(f"{{at}}{cls.named_by} is {shortened(named)}; {hint}it can be {', '.join(parts)}")
 
     @classmethod

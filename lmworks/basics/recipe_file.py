@@ -20,13 +20,23 @@ class RecipeFile(Config):
     def read(cls, name: str | Path | None = None, changes: Sequence[str] | None = None) -> Self:
         """A shipped recipe by name, or a TOML file by path; `changes` are `section.key=value`.
 
-        ConfigError, with the file's name, for unknown keys and values that make no sense.
+        ConfigError for unknown keys and values that make no sense, with the file's name where it is to blame.
         """
         path = None if name is None else cls.path_of(name)
         try:
             return cls(**merge({} if path is None else cls.tables(path), overrides(changes or [])))
         except ConfigError as error:
-            raise ConfigError(str(error) if path is None else f"{path.name}: {error}") from None
+            if path is None or (changes and cls._is_valid(path)):  # the mistake is among the changes
+                raise
+            raise ConfigError(f"{path.name}: {error}") from None
+
+    @classmethod
+    def _is_valid(cls, path: Path) -> bool:
+        try:
+            cls(**cls.tables(path))
+        except ConfigError:
+            return False
+        return True
 
     @classmethod
     def tables(cls, path: Path) -> dict[str, Any]:

@@ -130,6 +130,11 @@ class AnswerOptions(Options):
             raise ConfigError(f"{_option(next(iter(beams)))} is about beams; give --beams too")
         if "width" in beams and "alpha" in contrast:
             raise ConfigError("--beams and --contrastive are two ways to write an answer; leave out one of them")
+        if ("groups" in beams) != ("diversity_penalty" in beams):
+            raise ConfigError(
+                "--beam-groups and --diversity-penalty go together: the penalty keeps groups apart, which would all "
+                "write the same without it; give both, or neither"
+            )
         if beams:
             if drawn:
                 raise ConfigError(f"--beams draws nothing; leave out {_option(next(iter(drawn)))}, or --beams")

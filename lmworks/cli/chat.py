@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answer_options import AnswerOptions
-from lmworks.cli.documents import FromIndex, How, NoIndex, index_for, way_of
+from lmworks.cli.documents import FromIndex, How, NoIndex, check_index, index_for, way_of
 from lmworks.cli.options import Adapter, Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from lmworks.grounding.index import Index
     from lmworks.language_model import LanguageModel
 
-HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
+HELP = (
+    "/reset forgets the conversation, /system TEXT sets the instructions, /help says this, /exit ends. "
+    "Ctrl-C stops an answer."
+)
 DOCUMENTS = "Answers come from {place}; /model lets the model answer by itself, /documents the documents again."
 
 
@@ -40,6 +43,7 @@ def chat(
 
     progress.at_once(f"loading {model}")
     chosen, from_documents = how.strategy(), way_of(way)
+    check_index(index, no_index)
     said = how.said(max_new_tokens)
     language_model = how.loaded(model, base, compress, adapter)
     language_model.must_converse()
@@ -54,6 +58,10 @@ def chat(
         if command == "/reset":
             messages, before = _opening(system), None
             typer.echo("(forgotten)")
+        elif command == "/help":
+            typer.echo(HELP)
+        elif command == "/model" and rest:
+            typer.echo(f"(/model takes no name; `lmworks chat {rest}` talks with another model)")
         elif command in ("/model", "/documents"):
             if documents is None:
                 typer.echo("(there are no documents here; --index DIR names an index)")

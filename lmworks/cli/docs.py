@@ -15,21 +15,21 @@ def docs(
     print_: Annotated[bool, typer.Option("--print", help="Print where it is, and open nothing.")] = False,
 ) -> None:
     """Open the handbook. It lies on this machine and needs no network."""
-    import difflib
     import webbrowser
 
     from lmworks.basics import progress
-    from lmworks.basics.errors import ConfigError
-    from lmworks.jobs.handbook import handbook
+    from lmworks.basics.errors import ConfigError, did_you_mean
+    from lmworks.cli.verb import verbs
+    from lmworks.jobs.handbook import handbook, written
 
+    known = {*written(), *verbs()}
+    if page is not None and page not in known:  # said before pages are made, which takes a minute
+        hint = did_you_mean(page, known)
+        raise ConfigError(f"the handbook has no page {page!r}; {hint}`lmworks docs` opens its front")
     with progress.shown():
         front = handbook()
     folders = (front.parent / "reference" / "rooms", front.parent, front.parent / "reference" / "verbs")
     pages = {path.stem: path for folder in folders for path in folder.glob("*.html") if path != front}
-    if page is not None and page not in pages:
-        close = difflib.get_close_matches(page, pages, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"the handbook has no page {page!r}; {hint}`lmworks docs` opens its front")
     address = (front if page is None else pages[page]).resolve().as_uri()
     typer.echo(address)
     if not print_ and not webbrowser.open(address):

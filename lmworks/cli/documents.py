@@ -31,17 +31,27 @@ def way_of(said: str) -> Way:
     return "write" if said == "write" else "extract"
 
 
+def check_index(named: str | None, without: bool) -> None:
+    """ConfigError for both options, DataError for a folder without an index: told before a model is loaded."""
+    from lmworks.basics.errors import ConfigError
+
+    if named is None:
+        return
+    if without:
+        raise ConfigError("--index and --no-index say opposite things; leave out one of them")
+    from lmworks.grounding.index import open_index
+
+    open_index(named)
+
+
 def index_for(model: Path | None, named: str | None, without: bool) -> Index | None:
     """The index to answer from; None for none. Says on standard error where a model has lost the one it was built with.
 
-    ConfigError for both options, DataError for a folder without an index.
+    DataError for a folder without an index.
     """
-    from lmworks.basics.errors import ConfigError
     from lmworks.grounding.beside import index_beside
     from lmworks.grounding.index import open_index
 
-    if without and named is not None:
-        raise ConfigError("--index and --no-index say opposite things; leave out one of them")
     if without or named is not None:
         return None if named is None else open_index(named)
     index, remark = index_beside(model)

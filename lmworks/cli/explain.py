@@ -68,7 +68,7 @@ def _first_sentence(text: str) -> str:
 
 def _meanings(what: str) -> dict[str, str]:
     """The options of a verb, then the settings of that name."""
-    from lmworks.basics.errors import ConfigError
+    from lmworks.basics.errors import ConfigError, did_you_mean
 
     lines = dict(_options(verbs()[what])) if what in verbs() else {}
     if what in explained():
@@ -77,11 +77,8 @@ def _meanings(what: str) -> dict[str, str]:
         fields = parts()[what].settings.model_fields
         lines |= {name: " ".join((field.description or "").split()) for name, field in fields.items()}
     if not lines:
-        import difflib
-
         known = [*verbs(), *explained(), *parts()]
-        close = difflib.get_close_matches(what, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(what, known)
         raise ConfigError(f"explain does not know {what!r}; {hint}it knows {', '.join(dict.fromkeys(known))}")
     return lines
 

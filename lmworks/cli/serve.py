@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.documents import FromIndex, NoIndex, index_for
+from lmworks.cli.documents import FromIndex, NoIndex, check_index, index_for
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Base, Compress
 from lmworks.cli.verb import verb
@@ -120,6 +120,7 @@ def serve(
     from lmworks.serving.run import listening, must_be_safe
 
     must_be_safe(address.host, address.keys, address.without_key)
+    check_index(offer.index, offer.no_index)
     bounds = limits.limits()
     listener = listening(address.host, address.port)
 

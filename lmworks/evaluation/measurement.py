@@ -9,6 +9,7 @@ ideal is a half (pitfall 36): both are fields here, and the text form says when 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -91,6 +92,12 @@ class Measurement(Config):
         """The value with its unit, as precise as its interval allows: "0.781 bits/byte"."""
         text = written(self.value, self._precision, signed=self.difference)
         return f"{text} {self.unit}".rstrip()
+
+    @property
+    def of(self) -> str:
+        """What the figure is of, to stand behind it: its name, without the unit where the name begins with that."""
+        rest = self.name.removeprefix(self.unit) if self.unit else self.name
+        return rest.lstrip(" ,") if re.match(r"[ ,]", rest) else self.name
 
     @property
     def certainty(self) -> str:

@@ -123,7 +123,7 @@ class Sample(Strategy):
     """Divides the logits: below 1 sharper, above 1 flatter; 0 for the most probable token."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """Same seed, same text, whatever else runs; None for a fresh one each time."""
+    """Same seed, same text, whatever else runs; another one each time unless given."""
 
     if TYPE_CHECKING:  # the filters' settings are known when they are declared
 
@@ -207,8 +207,8 @@ class Beam(Strategy):
     longer answers."""
 
     early_stopping: Literal[True, False, "never"] = False
-    """Once all beams are finished: True (yes) stops, False (no) stops unless one in progress is better at its present
-    length, "never" goes on as long as one could become better."""
+    """Once all beams are finished: yes (true) stops, no (false) stops unless one in progress is better at its present
+    length, never goes on as long as one could become better."""
 
     groups: int = Field(default=1, gt=0)
     """The beams form this many groups, which `diversity_penalty` keeps apart."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lmworks.basics import progress
 from lmworks.basics.config import Config
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, did_you_mean
 from lmworks.grounding import postings
 from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.changes import Changes, changes_of
@@ -89,7 +89,7 @@ class Index:
                 raise DataError(f"{where} holds vectors, of images say, and no passages; ask lmworks search {where}")
             documents = Path(where).is_dir() and not Path(where, "vectors.i8").exists()  # else one that was damaged
             make = where if documents else f"FOLDER --out {where}"
-            raise DataError(f"{where} holds no index; make one: lmworks index {make}")
+            raise DataError(f"{where} holds no index; {_near(where)}make one: lmworks index {make}")
         with storage.reading() as reading:
             held = reading.settings()
             if int(held.get("version", 0)) != VERSION:
@@ -298,6 +298,15 @@ def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel
 
 def _tested(reading: Snapshot) -> dict[str, Any]:
     return dict(json.loads(reading.settings().get("tested", "{}")))
+
+
+def _near(place: str) -> str:
+    """Which index beside a folder without one may have been meant."""
+    try:
+        beside = [str(one) for one in Path(place).parent.iterdir() if SqliteStorage(one).exists()]
+    except OSError:  # no folder, or one that may not be read
+        return ""
+    return did_you_mean(place, beside)
 
 
 def storage_of(place: str | Path) -> Storage:

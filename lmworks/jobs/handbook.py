@@ -40,6 +40,13 @@ def handbook(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> P
     return front
 
 
+def written(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> set[str]:
+    """The names of pages that are written by hand, of rooms, and of what was made before."""
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    pages = [*docs.glob("*.md"), *carried.rglob("*.html"), *(docs / "_build" / "html").rglob("*.html")]
+    return rooms | {path.stem for path in pages} - {"index"}
+
+
 def build(docs: Path, out: Path) -> None:
     """Make the pages with Sphinx; LmworksError with its words where a link leads nowhere or a page is not well formed.
 

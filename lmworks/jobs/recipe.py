@@ -6,7 +6,6 @@ recipe = Recipe(method="full", training={"learning_rate": 5e-5})
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, ClassVar, Self
 
 from pydantic import (
@@ -22,7 +21,7 @@ from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.config import Config
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, did_you_mean
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.training.private.settings import PrivateConfig
@@ -141,8 +140,7 @@ class Recipe(_Tables):  # type: ignore[misc]
         for key, parts in self.choices.items():
             chosen = getattr(self, key)
             if chosen not in parts:
-                close = difflib.get_close_matches(chosen, parts, n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
+                hint = did_you_mean(chosen, parts)
                 raise ConfigError(f"{{at}}{key} is {chosen!r}; {hint}it can be {', '.join(parts)}")
             for name, part in parts.items():
                 if name != chosen and getattr(self, name) != part.settings():

@@ -147,7 +147,8 @@ def counted(verdicts: Sequence[Verdict]) -> str:
         return WORDS[verdicts[0]][0]
     others = Counter(one for one in verdicts if one != HOLDS)
     rest = ", ".join(f"{others[one]} {WORDS[one][others[one] > 1]}" for one in WORDS if one in others)
-    return f"{holds or 'none'} of {n} parts {'holds' if holds == 1 else 'hold'}, {rest}"
+    of = f"{holds} of {n} parts" if holds else f"none of the {n} parts"
+    return f"{of} {'hold' if holds > 1 else 'holds'}, {rest}"
 
 
 def sentence(parts: Sequence[PartResult]) -> str:

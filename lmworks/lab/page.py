@@ -75,7 +75,7 @@ def _section(finding: Finding, names: Mapping[int, str], pictures: str) -> str:
         f"## {_title(finding, names)}",
         _wrapped(finding.claim, "> ", "> "),
         _wrapped(f"**{finding.headline}** {finding.count.capitalize()}."),
-        _wrapped(f"**{key.figure}** {key.name}" + (f" ({sureness(key)})" if sureness(key) else "")) if key else "",
+        _wrapped(f"**{key.figure}** {key.of}" + (f" ({sureness(key)})" if sureness(key) else "")) if key else "",
         "\n".join(_wrapped(part_line(one), "- ", "  ") for one in finding.parts),
         _wrapped(_labelled("Not true when", exceptions(finding))),
         _wrapped(_labelled("Not tested:", finding.not_tested)),

@@ -46,9 +46,18 @@ class WritingModel(ModelParts):
         faster and changes nothing (`guessing.py`); at the end of the context it ends, or the `window` slides. An
         `adapter` that was put beside the model (`lm.add_adapter`) is chosen by its name. `images` stand before the
         prompt, where the model reads some (DrawingModel)."""
-        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "tools": tools}
-        said |= {"guess": guess, "window": window, "adapter": adapter}
-        return self.generate_batch([self.with_images(prompt, images)], strategy, **said)[0]  # type: ignore[arg-type]
+        [answer] = self.generate_batch(
+            [self.with_images(prompt, images)],
+            strategy,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            constraint=constraint,
+            tools=tools,
+            guess=guess,
+            window=window,
+            adapter=adapter,
+        )
+        return answer
 
     def stream(
         self,
@@ -65,9 +74,17 @@ class WritingModel(ModelParts):
         adapter: str | None = None,
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window, "adapter": adapter}
-        asked = self.with_images(prompt, images)
-        request = self.request(asked, strategy, max_new_tokens, stop, **said)  # type: ignore[arg-type]
+        request = self.request(
+            self.with_images(prompt, images),
+            strategy,
+            max_new_tokens,
+            stop,
+            constraint=constraint,
+            tools=tools,
+            guess=guess,
+            window=window,
+            adapter=adapter,
+        )
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
@@ -93,9 +110,18 @@ class WritingModel(ModelParts):
                 raise ConfigError(
                     f"there are {len(prompts)} prompts and {len(given)} {what}; give one for all, or one for each"
                 )
-        said = {"constraint": constraint, "tools": tools, "guess": guess, "window": window}
         requests = [
-            self.request(prompt, one, max_new_tokens, stop, adapter=name, **said)  # type: ignore[arg-type]
+            self.request(
+                prompt,
+                one,
+                max_new_tokens,
+                stop,
+                constraint=constraint,
+                tools=tools,
+                guess=guess,
+                window=window,
+                adapter=name,
+            )
             for prompt, one, name in zip(prompts, strategies, adapters, strict=True)
         ]
         sequences = [start(request, self.runner) for request in requests]

@@ -66,8 +66,8 @@ class Document:
         turns = [] if self.messages is None else [turn["role"] for turn in self.messages]
         if self.messages is None or turns != ["user", "assistant"]:
             raise DataError(
-                f"{self.source} is no pair: give records with `prompt` and `response` (a source and its target, a text "
-                "and its label), or a set of pairs of the data registry"
+                f"{self.source} has no answer or label; give records with `prompt` and `response` (a source and its "
+                "target, a text and its label), or a set of pairs of the data registry"
             )
         return self.messages[0]["content"], self.messages[1]["content"]
 

@@ -22,7 +22,7 @@ def test_what_pythons_parser_gives_up_on_is_no_toml(text, reason, tmp_path):
     (tmp_path / "recipe.toml").write_text(f"depth = {text}\n")
     with pytest.raises(ConfigError, match=rf"recipe\.toml is not a TOML file: {reason}$"):
         read_toml(tmp_path / "recipe.toml")
-    with pytest.raises(ConfigError, match=r"depth is '.{79}… \(5,002 characters\); it should be a (valid|smaller)"):
+    with pytest.raises(ConfigError, match=r"depth is '.{79}… \(5,002 characters\); it should be a (whole|smaller)"):
         Shape(**overrides([f"depth={text}"]))
 
 

@@ -114,8 +114,8 @@ def test_what_another_part_has_by_default_is_left_out():
 @pytest.mark.parametrize(
     ("minutes", "sentence"),
     [
-        ("long", "drink.minutes is 'long'; it should be a valid integer, unable to parse string as an integer"),
-        ([3], "drink.minutes is [3]; it should be a valid integer"),
+        ("long", "drink.minutes is 'long'; it should be a whole number"),
+        ([3], "drink.minutes is [3]; it should be a whole number"),
     ],
 )
 def test_an_idle_setting_has_to_be_one_that_its_part_takes(minutes: object, sentence: str):

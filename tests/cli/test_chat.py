@@ -56,6 +56,8 @@ def test_a_conversation_remembers_forgets_and_takes_instructions(model_folder):
         assert said(terminal, "five").startswith("[user: five]\n")
         assert "/dance is not known" in said(terminal, "/dance")
         assert "there are no documents here" in said(terminal, "/documents")
+        assert "/system TEXT" in said(terminal, "/help")
+        assert "`lmworks chat smolm` talks with another model" in said(terminal, "/model smolm")
         terminal.type("/exit\n")
         assert terminal.end() == 0
 

@@ -46,4 +46,4 @@ def test_mistakes_are_one_sentence(run, tmp_path):
     ran = run("corpus", "manuel", "--out", str(tmp_path / "a"))
     assert ran.code == 1 and ran.err.startswith("lmworks: manuel is not a shipped recipe")
     ran = run("corpus", "manual", "--out", str(tmp_path / "a"), "--set", "tasks=0")
-    assert ran.code == 1 and ran.err.startswith("lmworks: manual.toml: tasks is 0") and ran.err.count("\n") == 1
+    assert ran.code == 1 and ran.err.startswith("lmworks: tasks is 0") and ran.err.count("\n") == 1

@@ -36,7 +36,7 @@ MISTAKES = {
     ),
     "groups that would write the same": (
         ("generate", "MODEL", "Hi", "--beams", "4", "--beam-groups", "2"),
-        "groups without a penalty would all write the same",
+        "--beam-groups and --diversity-penalty go together",
     ),
     "an early stopping that is none": (
         ("generate", "MODEL", "Hi", "--beams", "2", "--early-stopping", "maybe"),
@@ -116,7 +116,7 @@ MISTAKES = {
     ),
     "a text that is not there": (("evaluate", "MODEL", "wikitxt2"), "did you mean wikitext2?"),
     "a text to check that is not there": (("check", "MODEL", "--data", "wikitxt2"), "did you mean wikitext2?"),
-    "plain text for a translator": (("evaluate", "TRANSLATOR", "TEXT"), "is no pair: give records with `prompt`"),
+    "plain text for a translator": (("evaluate", "TRANSLATOR", "TEXT"), "has no answer or label; give records with"),
     "a window for a translator": (("evaluate", "TRANSLATOR", "TEXT", "--window", "9"), "--window does not go with"),
     "BLEU of what continues a text": (("evaluate", "MODEL", "TEXT", "--figure", "bleu"), "--figure does not go with"),
     "a window of 1": (("evaluate", "MODEL", "TEXT", "--window", "1"), "the window is 1 tokens"),
@@ -183,6 +183,27 @@ MISTAKES = {
     ),
     "a recipe that is a pipe": (("train", "PIPE.toml"), "cannot be read (not a file of data (a pipe, socket or dev"),
     "a template that is a pipe": (("tokens", "train", "TEXT", "--chat-template", "PIPE"), "cannot be read"),
+    "a misspelt page": (("docs", "tun"), "lmworks: the handbook has no page 'tun'; did you mean 'tune'?"),
+    "a misspelt method": (
+        ("tune", "MODEL", "TEXT", "--method", "dorra"),
+        "lmworks: method is 'dorra'; did you mean 'dora'?",
+    ),
+    "a number in words": (
+        ("tune", "MODEL", "TEXT", "--set", "training.steps=two"),
+        "lmworks: training.steps is 'two'; it should be a whole number",
+    ),
+    "a penalty without groups": (
+        ("generate", "MODEL", "Hi", "--beams", "4", "--diversity-penalty", "1"),
+        "--beam-groups and --diversity-penalty go together",
+    ),
+    "an index that is not there, before the model is looked for": (
+        ("serve", "no-model", "--port", "0", "--index", "nowhere"),
+        "nowhere holds no index; make one",
+    ),
+    "an index and none, before the model is looked for": (
+        ("serve", "no-model", "--port", "0", "--index", "nowhere", "--no-index"),
+        "--index and --no-index say opposite things",
+    ),
     "an unknown claim": (("lab", "999"), "999"),
     "the page of an unknown claim": (("lab", "999", "--open", "--export", "site"), "there is no claim 999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),

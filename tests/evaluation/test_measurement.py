@@ -85,3 +85,17 @@ def test_digits_follow_the_precision():
     assert [written(1234.5678, step) for step in (10, 1, 0.1, 0.01)] == ["1,235", "1,235", "1,234.6", "1,234.57"]
     assert written(2.2e-7, 1e-9) == "2.20e-07"
     assert written(0.0, 0.0) == "0"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "of"),
+    [
+        ("bits/byte, the longest window minus the smallest", "bits/byte", "the longest window minus the smallest"),
+        ("nats at a gap, masked", "nats", "at a gap, masked"),
+        ("bits/byte", "bits/byte", "bits/byte"),
+        ("bitstreams read", "bits", "bitstreams read"),
+        ("held-out text", "", "held-out text"),
+    ],
+)
+def test_a_name_that_begins_with_its_unit_does_not_say_it_twice_behind_the_figure(name, unit, of):
+    assert Measurement(name=name, value=1.0, unit=unit).of == of

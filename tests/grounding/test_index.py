@@ -23,7 +23,7 @@ import lmworks as lm
 from grounding.small_index import WORDS, everything, write_notes
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
-from lmworks.grounding.index import IndexSettings, build, storage_of
+from lmworks.grounding.index import IndexSettings, build, open_index, storage_of
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
 
@@ -214,6 +214,14 @@ def test_records_are_documents_of_their_own(settings: IndexSettings, places: Pla
     records.write_text('{"text": "The red lamp."}\n{"text": "A green boat."}\n')
     assert index.update().changed == ["records.jsonl#2"]
     assert index.search("green", 1, "keywords")[0].text == "A green boat."
+
+
+def test_a_misspelt_index_is_told_which_one_was_meant(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "index.sqlite").touch()
+    (tmp_path / "nota").mkdir()  # no index
+    with pytest.raises(DataError, match=r"nots holds no index; did you mean '.*notes'\? make one"):
+        open_index(tmp_path / "nots")
 
 
 def test_what_cannot_be_indexed_or_searched_is_a_sentence(

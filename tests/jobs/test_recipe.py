@@ -65,7 +65,7 @@ def test_every_setting_is_explained():
             "method = 'full'\n[lora]\nrank = 3",
             "mine.toml: the table lora is for method = 'lora', and method is 'full'; leave out one of the two",
         ),
-        ("training = 3", "mine.toml: training is 3; it should be a valid dictionary or instance of TrainingConfig"),
+        ("training = 3", "mine.toml: training is 3; it should be a table of settings"),
         (
             "[training]\nsteps = 4\nwarmup = 0.9",
             "mine.toml: training.warmup (0.9) leaves no step of training.steps (4) to train at full rate",
@@ -110,9 +110,7 @@ def test_changes_count_above_the_recipe():
     )
     assert (chosen.training.steps, chosen.lora.targets, chosen.data.text) == (7, ("q_proj",), "my notes")
     assert chosen.training.context == Recipe.read("quick").training.context and chosen.model.dtype == "float32"
-    with pytest.raises(
-        ConfigError, match=r"^quick.toml: training.stebs is not a setting; did you mean training.steps\?$"
-    ):
+    with pytest.raises(ConfigError, match=r"^training.stebs is not a setting; did you mean training.steps\?$"):
         Recipe.read("quick", ["training.stebs=7"])
 
 

@@ -132,5 +132,5 @@ def test_the_count_and_the_sentence_say_what_was_found():
     assert counted([one.verdict for one in parts]) == "2 of 4 parts hold, 1 fails, 1 open"
     assert sentence(parts) == "Yes: a; b. No: c. Open: d."
     assert counted([HOLDS, HOLDS]) == "all 2 parts hold" and counted([HOLDS]) == "holds"
-    assert counted([UNTESTED, SAME, SAME]) == "none of 3 parts hold, 2 show no difference, 1 not tested"
+    assert counted([UNTESTED, SAME, SAME]) == "none of the 3 parts holds, 2 show no difference, 1 not tested"
     assert counted([OPEN]) == "open" and counted([HOLDS, OPEN]) == "1 of 2 parts holds, 1 open"

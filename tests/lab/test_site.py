@@ -433,3 +433,8 @@ def test_chance_and_the_ideal_at_one_place_are_written_once(ideal, said):
     row = Number("gap", "gap", 0.0, 0.1, None, None, chance=0.0, ideal=ideal)
     levels = drawing._named_levels([row], Axis.over([0.0, 0.1, 0.3]), Words.of("en"))
     assert [one for *_, one in levels] == said
+
+
+@pytest.mark.parametrize(("level", "place"), [(0.0, "start"), (0.5, "x"), (1.0, "end")])
+def test_what_is_written_at_a_level_stays_in_the_frame(level, place):
+    assert f'class="level {place}"' in drawing._upright("ideal", level, "ideal", Axis(0.0, 1.0), 100)

@@ -93,7 +93,7 @@ def test_pairs_are_written_and_read_with_the_end_of_the_source(tmp_path: Path):
 
 
 def test_what_is_no_pair_is_an_error_that_names_it(tmp_path: Path):
-    with pytest.raises(DataError, match=r"notes#3 is no pair: give records with `prompt` and `response`"):
+    with pytest.raises(DataError, match=r"notes#3 has no answer or label; give records with `prompt` and `response`"):
         write_pairs([pair("one", "eins"), Document("text", "notes#3")], TOKENIZER, tmp_path / "pairs.safetensors")
 
 

@@ -43,13 +43,14 @@ def call_take_over(e: Emitter, function: Value, chunk: Value, helper: Value, fra
     _call(e, function, chunk, helper, frame, step, result=ir.VoidType())
 
 
-@emitted(None, *[Int] * 9)
+@emitted(None, *[Int] * 10)
 def call_multiply(
     e: Emitter,
     function: Value,
     frame: Value,
     step: Value,
-    block: Value,
+    first: Value,
+    last: Value,
     begin: Value,
     end: Value,
     output: Value,
@@ -57,7 +58,7 @@ def call_multiply(
     adds: Value,
 ) -> None:
     """Call a quantisation's `FormEntry.MULTIPLY`."""
-    _call(e, function, frame, step, block, begin, end, output, stride, adds, result=ir.VoidType())
+    _call(e, function, frame, step, first, last, begin, end, output, stride, adds, result=ir.VoidType())
 
 
 @emitted(None, *[Int] * 4)

@@ -83,9 +83,15 @@ def product(
             place = e.plus(e.times(given.scales_stride, token), offset)
             e.b.store(e.fma(weight, e.load_splat(given.scales, place), e.b.load(total)), total)
     with e.b.if_then(e.b.icmp_signed("!=", given.adapters, e.constant(0))):
+        # In memory: a loop for each token, with the totals in registers, would cost registers where nothing is adapted.
+        room = e.memory(tokens)
         for token, total in enumerate(totals):
-            with _each_up(e, given, token) as (up, place):
-                e.b.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.b.load(total)), total)
+            e.store(e.b.load(total), room, 64 * token)
+        with e.loop(0, tokens) as token, _each_up(e, given, token) as (up, place):
+            at = e.plus(room, e.times(token, 64))
+            e.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.load(FLOATS, at)), at)
+        for token, total in enumerate(totals):
+            e.b.store(e.load(FLOATS, room, 64 * token), total)
     return [e.b.load(total) for total in totals]
 
 

@@ -63,6 +63,21 @@ def first_part(chunk, frame, step):
 
 
 @inlined
+def scratch_of(thread, frame, group, width):
+    """Where a thread works (`scratch_bytes`): queries, where they begin and end to see, weights, results, slopes.
+
+    With up to 12 queries weights and results begin at multiples of 64: vectors that lie across two lines of the cache
+    are slow."""
+    most, size = -(-max(group, TILE_VECTORS) // MOST_VECTORS) * MOST_VECTORS, width * 4
+    query = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
+    begins = query + most * size
+    ends = begins + most * 8
+    weights = ends + most * 8
+    result = weights + TILE_VECTORS * 256
+    return query, begins, ends, weights, result, result + most * (size + 64)
+
+
+@inlined
 def attend(chunk, thread, frame, step, mixed):
     """A chunk's queries over its pages, into `mixed`."""
     x, stride, width = field(step, Attend.QKV), field(step, Attend.QKV_STRIDE), field(step, Attend.HEAD_DIM)
@@ -70,22 +85,14 @@ def attend(chunk, thread, frame, step, mixed):
     layer_bytes, parts = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.PARTS)
     positions, ends, pages = field(frame, Field.POSITIONS), field(frame, Field.ENDS), field(frame, Field.PAGES)
     group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
-    # Scratch (`scratch_bytes`): queries, where they begin and end to see, their slopes, weights, results.
-    most = -(-max(group, TILE_VECTORS) // MOST_VECTORS) * MOST_VECTORS
-    query = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
-    begins_at = query + most * width * 4
-    ends_at = begins_at + most * 8
-    slopes_at = ends_at + most * 8
-    weights = slopes_at + most * 8
-    result = weights + TILE_VECTORS * 256
+    query, begins_at, ends_at, weights, result, slopes_at = scratch_of(thread, frame, group, width)
     cap, slopes = float_field(step, Attend.CAP), field(step, Attend.SLOPES)
     falls = slopes_at if slopes != 0 else 0
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64
     end = long_at(ends + 8 * (token + count - 1))
-    final = (end - 1) // 64
-    last = final
+    last = final = (end - 1) // 64
     if parts > 1:
         first += share
         last = min(first, last)

@@ -62,8 +62,8 @@ def do(begin, end, thread, outbox, frame, step):
             token += 1
         own = field(step, Bottleneck.TABLE) + number * STEP_BYTES
         function = function_of(frame, field(own, Matrix.FORM), FormEntry.MULTIPLY)
-        for block in range(begin, min(end, field(own, Matrix.BLOCKS))):
-            call_multiply(function, frame, own, block, first, token, output, stride, 0)
+        last = min(end, field(own, Matrix.BLOCKS))
+        call_multiply(function, frame, own, begin, last, first, token, output, stride, 0)
 
 
 @compiled

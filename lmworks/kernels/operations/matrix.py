@@ -166,37 +166,38 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
     return e.b.select(e.b.icmp_signed("==", address, zero), zero, e.plus(address, offset))
 
 
-def _multiply_tokens(frame, step, block, begin, end, output, stride, adds):
-    """A block of rows times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
-    token = begin
-    while token < end:
-        left = end - token
-        if left >= 16:
-            most(frame, step, block, token, output, stride, adds)  # noqa: F821 (multiply_of names these)
-            token += 16
-        elif left >= 8:
-            eight(frame, step, block, token, output, stride, adds)  # noqa: F821
-            token += 8
-        elif left >= 4:
-            four(frame, step, block, token, output, stride, adds)  # noqa: F821
-            token += 4
-        elif left == 3:
-            three(frame, step, block, token, output, stride, adds)  # noqa: F821
-            token += 3
-        elif left == 2:
-            two(frame, step, block, token, output, stride, adds)  # noqa: F821
-            token += 2
-        else:
-            one(frame, step, block, token, output, stride, adds)  # noqa: F821
-            token += 1
+def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds):
+    """Blocks of rows, each times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
+    for block in range(first, last):
+        token = begin
+        while token < end:
+            left = end - token
+            if left >= 16:
+                most(frame, step, block, token, output, stride, adds)  # noqa: F821 (multiply_of names these)
+                token += 16
+            elif left >= 8:
+                eight(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += 8
+            elif left >= 4:
+                four(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += 4
+            elif left == 3:
+                three(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += 3
+            elif left == 2:
+                two(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += 2
+            else:
+                one(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += 1
 
 
 def multiply_of(kind: Quantisation) -> Any:
-    """What multiplies a matrix of this quantisation, to be compiled: (frame, step, block, begin, end, output,
-    stride, adds)."""
+    """What multiplies a matrix of this quantisation, to be compiled: (frame, step, first block, last, first
+    token, last, output, stride, adds). It is called once for many blocks: a call takes 2 % of a block of 16 tokens."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
-    return compiled_as(_multiply_tokens, f"multiply_{kind.name}", **kernels)
+    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels)
 
 
 @compiled
@@ -214,8 +215,7 @@ def do(begin, end, thread, outbox, frame, step):
         output = field(frame, Field.OUTBOX) + (outbox - 1) * field(frame, Field.OUTBOX_STRIDE)
         stride, adds = field(step, Matrix.BLOCKS) * 64, 0
     tokens, function = field(frame, Field.TOKENS), function_of(frame, field(step, Matrix.FORM), FormEntry.MULTIPLY)
-    for block in range(begin, end):
-        call_multiply(function, frame, step, block, 0, tokens, output, stride, adds)
+    call_multiply(function, frame, step, begin, end, 0, tokens, output, stride, adds)
 
 
 @emitted(None, Int, Int, Int)

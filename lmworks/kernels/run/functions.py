@@ -44,7 +44,7 @@ def functions(part: str) -> list[Function]:
         embed, matrix = (importlib.import_module(f"lmworks.kernels.operations.{one}") for one in ("embed", "matrix"))
         kind = forms()[part]
         return [
-            _of(part, "multiply", 8, None, matrix.multiply_of(kind)),
+            _of(part, "multiply", 9, None, matrix.multiply_of(kind)),
             _of(part, "embed", 3, None, embed.embed_of(kind)),
         ]
     if part == INTERPRETER:

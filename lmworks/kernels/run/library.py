@@ -33,6 +33,7 @@ from lmworks.kernels.frame import Entry, FormEntry
 from lmworks.kernels.operation import Operands
 from lmworks.kernels.quantisation import forms as every_form
 from lmworks.kernels.run.functions import CHOICE, INTERPRETER, REAL, WHOLE, Function, functions, operations, parts
+from lmworks.kernels.run.old_folders import hold, remove_old
 
 ROOT = Path(__file__).parents[2]
 COMPILED = (
@@ -165,6 +166,8 @@ class _Code:
             self.made = True
             with progress.task(f"{what} (once)", len(names)) as advance:
                 compile_parts(names, folder, advance)
+            if self.kept:
+                remove_old(folder.parent)
 
     def address(self, name: str) -> int:
         """Of a function."""
@@ -231,6 +234,8 @@ def _folder() -> Path | None:
     for file in sorted(file for pattern in COMPILED for file in ROOT.glob(pattern)):
         digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     try:
-        return cache_folder("kernels", f"{chosen().name}-{digest.hexdigest()[:16]}")
+        folder = cache_folder("kernels", f"{chosen().name}-{digest.hexdigest()[:16]}")
     except LmworksError:
         return None
+    hold(folder)
+    return folder

@@ -29,7 +29,7 @@ WRITTEN = 40
 
 
 @dataclass(frozen=True)
-class Beside:
+class Compared:
     """For each item the model's figure, that of what needs no model, and a name."""
 
     model: list[float]
@@ -44,29 +44,29 @@ class TaskMatrix:
     model: LanguageModel
     items: int
 
-    def questions(self, name: str) -> Beside:
+    def questions(self, name: str) -> Compared:
         """The likeliest choice, compared as the task's main figure does; without a model it is guessed."""
         asked = AskedTask.of(find(name), limit=self.items)
         scores = run(self.model, asked, None)
         figure = asked.task.main
-        return Beside(
+        return Compared(
             [one.credit(figure) for one in scores],
             [1 / len(one.scores[figure]) for one in scores],
             [one.item for one in scores],
         )
 
-    def translations(self) -> Beside:
+    def translations(self) -> Compared:
         """German captions into English; without a model they are copied."""
         pairs = pairs_of("multi30k-validation-de-en", self.items)
         return self._written("translation", TRANSLATE, pairs, [source for source, _ in pairs])
 
-    def headlines(self) -> Beside:
+    def headlines(self) -> Compared:
         """News as a headline; without a model it is the first words, as many as headlines have on average."""
         pairs = pairs_of("ag-news-headlines", self.items)
         words = round(sum(len(headline.split()) for _, headline in pairs) / len(pairs))
         return self._written("headline", SUMMARIZE, pairs, [" ".join(text.split()[:words]) for text, _ in pairs])
 
-    def _written(self, what: str, asks: str, pairs: Sequence[tuple[str, str]], without: Sequence[str]) -> Beside:
+    def _written(self, what: str, asks: str, pairs: Sequence[tuple[str, str]], without: Sequence[str]) -> Compared:
         prompts = [[{"role": "user", "content": asks.format(source)}] for source, _ in pairs]
         with progress.task(f"{what}s", stays=False):
             texts = self.model.generate_batch(prompts, Greedy(), max_new_tokens=WRITTEN)
@@ -75,4 +75,4 @@ class TaskMatrix:
             [overlap(one, reference) for one, (_, reference) in zip(said, pairs, strict=True)]
             for said in (answers, without)
         )
-        return Beside(alike, copied, [f"{what} {number}" for number in range(len(pairs))])
+        return Compared(alike, copied, [f"{what} {number}" for number in range(len(pairs))])

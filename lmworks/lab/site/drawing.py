@@ -31,6 +31,8 @@ SYMBOLS = "".join(
 )
 """The marks, which every page holds once."""
 TITLES = re.compile(r' data-y="[^"]*"|<title>.*?</title>')
+EDGE = 0.15
+"""As near to an end of the axis, what is written at a level begins or ends there, so that it stays in the frame."""
 FEW = 48
 """Up to this many points get whiskers; where there are more, the band shows it."""
 
@@ -193,10 +195,11 @@ def _bar(one: Number, number: int, axis: Axis, y: int) -> str:
 
 
 def _upright(name: str, level: float, said: str, axis: Axis, height: int) -> str:
-    x = _far(axis, level)
+    x, share = _far(axis, level), axis.share(level)
+    place = "start" if share < EDGE else "end" if share > 1 - EDGE else "x"
     return (
         f'<line class="{name}" x1="{x}" x2="{x}" y1="0" y2="{height}"/>'
-        f'<text class="level x" x="{x}" y="{height + 32}">{escape(said)}</text>'
+        f'<text class="level {place}" x="{x}" y="{height + 32}">{escape(said)}</text>'
     )
 
 

@@ -237,7 +237,7 @@ def test_a_run_is_not_resumed_with_another_text_to_be_measured_on(side: str, tmp
 def test_text_without_pairs_and_a_test_text_that_is_not_there_are_told_before_training(tmp_path: Path):
     made = translation(tmp_path)
     (tmp_path / "plain.txt").write_text("no pair")
-    with pytest.raises(DataError, match=r"plain.txt.* is no pair"):
+    with pytest.raises(DataError, match=r"plain.txt.* has no answer or label"):
         pretrain(made.but(data=made.data.but(text=str(tmp_path / "plain.txt"))), tmp_path / "out")
     with pytest.raises(DataError, match="nowhere"):
         pretrain(made.but(data=made.data.but(test=str(tmp_path / "nowhere.jsonl"))), tmp_path / "out")

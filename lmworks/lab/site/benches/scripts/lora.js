@@ -15,6 +15,8 @@ benches.lora = {
       h("figure", { class: "frontier" }, h("figcaption", {}, say.picture), h("p", { class: "axis" }, say.forgotten_axis),
         s("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": fill(say.picture_says, { list: all.map(each => `${each.name}: ${Math.abs(each.gained[0]).toFixed(2)}, ${each.forgotten[0].toFixed(2)}`).join("; ") }) },
           s("line", { x1: 50, x2: wide - 20, y1: y(0), y2: y(0), class: "axis-line" }), s("line", { x1: x(0), x2: x(0), y1: 10, y2: tall - 40, class: "axis-line" }),
+          s("text", { x: 44, y: y(0) + 5, class: "end" }, "0"), s("text", { x: 44, y: y(high / 1.05) + 5, class: "end" }, (high / 1.05).toFixed(2)),
+          s("text", { x: x(0), y: tall - 18, class: "middle" }, "0"), s("text", { x: x(right / 1.05), y: tall - 18, class: "middle" }, (right / 1.05).toFixed(2)),
           s("path", { class: "way", d: "M" + ranks.map(each => place(each).join(" ")).join("L") }),
           all.map((each, at) => { const [px, py] = place(each), mine = each === one; return s("g", { class: mine ? "chosen" : "point" },
             s("line", { x1: x(-each.gained[1]), x2: x(-each.gained[2]), y1: py, y2: py }), s("line", { x1: px, x2: px, y1: y(each.forgotten[1]), y2: y(each.forgotten[2]) }),
