@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from lmworks.grounding.chunks import Chunk, chunks_of
 from lmworks.grounding.storage import Snapshot, Transaction
 from lmworks.grounding.terms import languages_of, terms
 from lmworks.text.document import Document
+from lmworks.tokens.chunks import BulkEncoder
 
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
@@ -28,6 +30,7 @@ AT_ONCE = 512
 """Chunks that are embedded together."""
 BATCH = postings.SEGMENT
 """Chunks that are written together; while an index is made, what is kept when it is stopped."""
+TOKEN = np.dtype(np.uint32)
 LANGUAGES = "languages"
 """The setting that counts the chunks of each language, as JSON."""
 
@@ -98,12 +101,15 @@ class Indexer:
         return [_New(*one, share=file.bytes / len(found)) for one in found]
 
     def _chunks(self, document: Document) -> list[Chunk]:
-        tokenizer = self.embedder().tokenizer
-
         def count(texts: Sequence[str]) -> list[int]:
-            return [len(ids) for ids in tokenizer.encode_batch(list(texts), special=False)] if texts else []
+            return [len(ids) // TOKEN.itemsize for ids in self._encoder.encode(texts)]
 
         return chunks_of(document, count, self.longest)
+
+    @cached_property
+    def _encoder(self) -> BulkEncoder:
+        """What counts tokens; it looks words that come again up."""
+        return BulkEncoder(self.embedder().tokenizer, TOKEN)
 
     def _change(
         self,

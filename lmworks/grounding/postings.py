@@ -50,7 +50,10 @@ def change(index: Transaction, added: Mapping[int, Sequence[str]], removed: Mapp
     keys = sorted(new.keys() | old.keys())
     held, changed = index.rows(keys), {}
     for key in keys:
-        rows = np.frombuffer(held.get(key, b""), ROW)
+        if key not in held:  # most are new where an index is made
+            changed[key] = new[key].tobytes() if key in new else b""
+            continue
+        rows = np.frombuffer(held[key], ROW)
         if key in old:
             rows = rows[~np.isin(rows["chunk"], old[key]["chunk"])]
         if key in new:

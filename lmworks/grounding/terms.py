@@ -14,8 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
@@ -28,6 +27,8 @@ _UNSPACED = re.compile(
 )
 LONGEST = 64
 """Characters of a term; longer ones are cut."""
+MOST_KNOWN = 200_000
+"""Words of a language whose stems are kept."""
 
 FREQUENT = {
     "english": "the of and to in is that for it with as was",
@@ -55,7 +56,9 @@ _ASKS_IN_ENGLISH = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|wh
 
 def language_of(text: str, least: float = 0.1) -> str:
     """The language whose commonest words make up most of a text, if they are `least` of its words; else "none"."""
-    words = Counter(one.casefold() for one in _WORD.findall(text))
+    words: Counter[str] = Counter()
+    for word, count in Counter(_WORD.findall(text)).items():
+        words[word.casefold()] += count
     counts = {name: sum(words[word] for word in known) for name, known in _frequent().items()}
     best = max(counts, key=lambda name: counts[name])
     return best if words and counts[best] >= least * words.total() else "none"
@@ -107,7 +110,7 @@ def terms(text: str, language: str = "none") -> list[str]:
     text = unicodedata.normalize("NFKC", text).casefold()
     words = _WORD.findall(text)
     if not _UNSPACED.search(text):
-        return [_stem(word[:LONGEST], language) for word in words]
+        return list(map(_stems(language).__getitem__, words))
     for word in words:
         start = 0
         for run in _UNSPACED.finditer(word):
@@ -121,7 +124,7 @@ def terms(text: str, language: str = "none") -> list[str]:
 
 def _spaced(word: str, language: str, found: list[str]) -> None:
     if word:
-        found.append(_stem(word[:LONGEST], language))
+        found.append(_stems(language)[word])
 
 
 def check_language(language: str) -> None:
@@ -133,11 +136,18 @@ def check_language(language: str) -> None:
         raise ConfigError(f"there are no stems for the language {language!r}; {hint}it can be {', '.join(known)}")
 
 
-@lru_cache(maxsize=200_000)
-def _stem(word: str, language: str) -> str:
-    return word if language == "none" else str(_stemmer(language).stemWord(word)) or word
+class _Stems(dict[str, str]):
+    """The stems of words in a language, looked up where a word comes again."""
+
+    def __init__(self, language: str) -> None:
+        self._stemmed = require("snowballstemmer", "ground").stemmer(language).stemWord if language != "none" else str
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= MOST_KNOWN:
+            self.clear()
+        cut = word[:LONGEST]
+        self[word] = stem = str(self._stemmed(cut)) or cut
+        return stem
 
 
-@cache
-def _stemmer(language: str) -> Any:
-    return require("snowballstemmer", "ground").stemmer(language)
+_stems = cache(_Stems)

@@ -23,9 +23,11 @@ import lmworks as lm
 from grounding.small_index import WORDS, everything, write_notes
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
+from lmworks.grounding.chunks import chunks_of
 from lmworks.grounding.index import IndexSettings, build, open_index, storage_of
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
+from lmworks.text.document import Document
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,23 @@ def test_it_finds_the_passage_verbatim_and_says_where(notes: Path, settings: Ind
     assert first.text == (notes / first.file).read_text()[first.start : first.end]
     assert index.search("zebra", by="keywords") == []
     assert len(lm.open_index(places("index"))) == len(index) > 14
+
+
+def test_chunks_are_cut_by_the_counts_of_the_tokenizer(notes: Path, settings: IndexSettings, tmp_path: Path):
+    tokenizer = lm.load(settings.embedder).tokenizer
+    (notes / "other.md").write_text("# Café\n\n" + "Zürich  東京, it\u00a0rained!\tOr not? " * 9)
+    index = lm.index(notes, tmp_path / "index", settings)
+    passages = [one for one in map(index.passage, range(len(index))) if one]
+    expected = {
+        (path.name, one.start, one.end)
+        for path in notes.iterdir()
+        for one in chunks_of(
+            Document(path.read_text(), path.name),
+            lambda texts: [len(tokenizer.encode(text, special=False)) for text in texts],
+            settings.longest,
+        )
+    }
+    assert {(one.file, one.start, one.end) for one in passages} == expected and len(passages) == len(expected)
 
 
 def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, places: Places):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lmworks.grounding import terms as module
 from lmworks.grounding.terms import language_of, terms
 
 
@@ -38,3 +39,11 @@ def test_the_terms_of_a_text(text: str, language: str, expected: list[str]):
 )
 def test_a_text_tells_its_language(text: str, language: str):
     assert language_of(text) == language
+
+
+def test_stems_are_kept_up_to_a_bound_and_are_the_same_when_they_were_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MOST_KNOWN", 2)
+    stems = module._Stems("english")
+    words = ["houses", "building", "houses", "running", "building"]
+    assert [stems[word] for word in words] == ["hous", "build", "hous", "run", "build"]
+    assert len(stems) <= 2
