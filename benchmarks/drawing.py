@@ -34,7 +34,7 @@ from lmworks.generation.strategies import Greedy
 from lmworks.jobs.fusion_recipe import FusionRecipe
 from lmworks.jobs.pictures import read_pictures, stacked
 from lmworks.loading import load
-from lmworks.models.files.directory import read_facts
+from lmworks.models.files.model_folder import read_facts
 from lmworks.text.document import Document
 from lmworks.text.images.splits import ImageSplit, concept_of
 

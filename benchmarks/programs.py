@@ -41,7 +41,7 @@ class Compiled:
             *parts, last = torch.tensor(tokens).split(512, dim=1)
             for part in parts:
                 self.runner.read(part, self.cache)
-            return self.runner.next_logits(last, self.cache).numpy().argmax(-1).tolist()
+            return self.runner.next_logits(last, self.cache).argmax(-1).tolist()
 
     def never_stop(self) -> None:
         """Write as many tokens as are asked for, whatever they are."""

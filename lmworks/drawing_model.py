@@ -17,14 +17,15 @@ from lmworks.generation.drawing import draw
 from lmworks.generation.image_spans import OPENS, ImageSpans
 from lmworks.generation.request import Prompt, Request
 from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
-from lmworks.image_tokens import ImageTokens
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.directory import IMAGES_FOLDER, read_facts
+from lmworks.models.files.model_folder import IMAGES_FOLDER, read_facts
 from lmworks.models.files.references import resolve
-from lmworks.models.network import Network
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a server asks whether its model draws, and waits for no PyTorch
     from PIL.Image import Image as Picture
+
+    from lmworks.image_tokens import ImageTokens
+    from lmworks.models.network import Network
 
 GUIDANCE = 3.0
 """How far a drawing follows its caption where nothing else is said."""
@@ -45,6 +46,8 @@ class DrawingModel(LanguageModel):
     def load(cls, reference: str | os.PathLike[str], **how: Any) -> Self:
         """As LanguageModel.load, with the tokenizer of images in the directory's folder `image_tokens`. ModelError
         where it is not there; ConfigError where the vocabulary is not made for it."""
+        from lmworks.image_tokens import ImageTokens
+
         model = super().load(reference, **how)
         model.take_images(ImageTokens.load(resolve(str(reference)) / IMAGES_FOLDER))
         return model
@@ -113,7 +116,7 @@ class DrawingModel(LanguageModel):
             part = slice(begin, begin + MOST_AT_ONCE)
             blank = [*self.start, self.spans.opens]
             codes = draw(self.runner, rows[part], blank, self.spans, chosen, seeds[part], guidance)
-            pictures += self.images.decode(codes)
+            pictures += self.images.decode(codes.tolist())
         return pictures
 
     def _opened(self, caption: str) -> list[int]:

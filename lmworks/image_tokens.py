@@ -20,7 +20,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.encoding.seeing import AT_ONCE, Image, as_list, prepared
 from lmworks.models.families import family_of
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import evaluating
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.models.vision.preprocessing import Preprocessing

@@ -22,11 +22,10 @@ from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
 from lmworks.models.files import references
-from lmworks.models.files.directory import parameters, read_config, read_facts, read_json
-from lmworks.models.files.gguf import gguf_config, stored_dtype
+from lmworks.models.files.gguf_config import gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.other_methods import runs_as_stored
+from lmworks.models.files.model_folder import read_config, read_facts, read_json
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -124,10 +123,14 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
     path = network_path(str(reference))
     if path.suffix == ".gguf":
         file = GGUFFile(path)
-        config, few_bits = gguf_config(file), stored_dtype(file) is None
+        config, few_bits = gguf_config(file), stored_kind(file) is None
     else:
+        from lmworks.models.files.other_methods import runs_as_stored
+
         config = read_config(path)
         few_bits = runs_as_stored(read_json(path / "config.json").get("quantization_config"))
+    from lmworks.models.files.directory import parameters
+
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
 

@@ -25,7 +25,8 @@ from lmworks.encoding.embedding import Pooling
 from lmworks.encoding.seeing import TEMPLATE, Image, as_list, embed_images, embed_texts, tell_classes, zero_shot
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.directory import read_config, read_network, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import read_config, refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network
 from lmworks.models.network_class import reads_images

@@ -12,7 +12,7 @@ from torch import Tensor
 from lmworks.kernels.frame import Field, barrier_bytes
 from lmworks.kernels.operation import Step
 from lmworks.kernels.outliers import MOST, table_for_values
-from lmworks.kernels.packing import aligned
+from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.team import team
 
 

@@ -18,11 +18,11 @@ from tiny import language_model
 import lmworks as lm
 from lmworks import language_model as language_model_
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.generation.chooser import Chooser
-from lmworks.generation.strategies import Beam
+from lmworks.generation.strategies import Beam, Contrastive
 from lmworks.kernels import unavailable
 from lmworks.kernels.packing import pack, unpacked
 from lmworks.models.families import FAMILIES
+from lmworks.models.files import directory
 from lmworks.models.files.compressed import Compression
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import write_network
@@ -66,18 +66,18 @@ def test_answers_do_not_depend_on_their_neighbours(folder: Path):
     ]
 
 
-@pytest.mark.parametrize(("compress", "while_choosing"), [("int8", 1), ("none", 2)])
-def test_pytorch_has_one_thread_while_an_engine_decodes_and_all_of_them_again_behind_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str, while_choosing: int
+@pytest.mark.parametrize(("compress", "threads"), [("int8", 1), ("none", 2)])
+def test_pytorch_has_one_thread_beside_the_compiled_path_and_all_of_them_again_behind_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str, threads: int
 ):
-    seen, choose, before = set(), Chooser.choose, torch.get_num_threads()
-    monkeypatch.setattr(
-        Chooser, "choose", lambda self, *given: (seen.add(torch.get_num_threads()), choose(self, *given))[1]
-    )
+    """Where a strategy looks at states, which are PyTorch's."""
+    runner = (model := lm.load(folder, compress=compress)).runner
+    seen, logits, before = set(), runner.logits, torch.get_num_threads()
+    monkeypatch.setattr(runner, "logits", lambda *given: (seen.add(torch.get_num_threads()), logits(*given))[1])
     torch.set_num_threads(2)
     try:
-        lm.load(folder, compress=compress).generate("the model", max_new_tokens=4)
-        assert seen == {while_choosing}
+        model.generate("the model", Contrastive(top_k=2), max_new_tokens=4)
+        assert seen == {threads}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -88,13 +88,13 @@ def test_models_are_read_and_packed_with_one_thread_and_run_with_all(
     folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str
 ):
     seen, before = [], torch.get_num_threads()
-    for name in ("read_network", "runner_for"):
+    for module, name in ((directory, "read_network"), (language_model_, "runner_for")):
 
-        def watched(*given: object, does: Callable[..., object] = getattr(language_model_, name)) -> object:
+        def watched(*given: object, does: Callable[..., object] = getattr(module, name)) -> object:
             seen.append(torch.get_num_threads())
             return does(*given)
 
-        monkeypatch.setattr(language_model_, name, watched)
+        monkeypatch.setattr(module, name, watched)
     torch.set_num_threads(2)
     try:
         lm.load(folder, compress=compress)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
-from lmworks.models.files.directory import write_safetensors
+
+if TYPE_CHECKING:  # whether a folder is an adapter's is asked before PyTorch is needed
+    from torch import Tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TYPE = "peft_type"
@@ -25,6 +24,8 @@ def is_adapter(folder: Path) -> bool:
 
 def write_files(folder: Path, kind: str, base: str, settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write an adapter into an existing folder; `base` is the reference of the model that it belongs to."""
+    from lmworks.models.files.directory import write_safetensors
+
     with says_why(folder):
         write_safetensors(folder / WEIGHTS, tensors)
     said = {TYPE: kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True}
@@ -34,6 +35,8 @@ def write_files(folder: Path, kind: str, base: str, settings: Mapping[str, Any],
 def fill(folder: Path, places: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     """Copy the file's tensors into their places, all of them checked first. ModelError for missing or unexpected ones,
     other shapes, and values that are not finite."""
+    import torch
+
     missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
     if missing or unexpected:
         what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"

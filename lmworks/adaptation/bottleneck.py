@@ -24,7 +24,8 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, DERIVATIVES
-from lmworks.models.files.directory import read_json, read_safetensors
+from lmworks.models.files.directory import read_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
 TYPE = "LMWORKS_BOTTLENECK"

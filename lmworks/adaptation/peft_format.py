@@ -15,7 +15,8 @@ from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families import family_of
 from lmworks.models.families.sources import ByHead, NeighbourRows, Ordered, Transposed
-from lmworks.models.files.directory import read_json, read_safetensors
+from lmworks.models.files.directory import read_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
 PREFIX = "base_model.model."

@@ -17,7 +17,8 @@ from lmworks.adaptation.lora import must_be_bare, remove_adapters
 from lmworks.adaptation.prompt_config import PromptConfig
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import read_json, read_safetensors
+from lmworks.models.files.directory import read_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 from lmworks.models.prompt import TrainedPrompt
 

@@ -14,7 +14,7 @@ from lmworks.adaptation.adapter_files import CONFIG, TYPE
 from lmworks.adaptation.declaration import Adapter
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import ModelError
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
 

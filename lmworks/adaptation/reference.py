@@ -17,7 +17,7 @@ from pathlib import Path
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives.preference import sums_by_document
 from lmworks.tokens.batch import Row

@@ -16,7 +16,7 @@ from lmworks.adaptation.lora import lora_layers, remove_adapters
 from lmworks.adaptation.peft_format import BASE_VALUES, read_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import LinearWithAdapters, NamedAdapter, RowChoice, adapted_layers, adapter_names
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
 

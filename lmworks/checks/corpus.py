@@ -9,7 +9,7 @@ from typing import Any
 
 from lmworks.basics.errors import DataError
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.text.corpus.folder import REPORT, corpus_of, read_split
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading

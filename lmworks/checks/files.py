@@ -13,8 +13,9 @@ from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
-from lmworks.models.files.directory import FACTS, read_facts, read_json, read_safetensors, weight_files
+from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.model_folder import FACTS, read_facts, read_json, weight_files
 from lmworks.models.files.references import ALIASES, checksum, resolve
 from lmworks.models.network import evaluating
 

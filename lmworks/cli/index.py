@@ -128,7 +128,7 @@ def _vectors_of(target: str) -> dict[str, Any] | None:
     """What a folder of vectors, which is made anew, says of itself; None for anything else."""
     if not (Path(target) / "vectors.json").is_file():
         return None
-    from lmworks.models.files.directory import read_json
+    from lmworks.models.files.model_folder import read_json
 
     return read_json(Path(target) / "vectors.json")
 

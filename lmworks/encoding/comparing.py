@@ -20,7 +20,7 @@ from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import read_facts, read_json
+from lmworks.models.files.model_folder import read_facts, read_json
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner

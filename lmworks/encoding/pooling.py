@@ -21,7 +21,8 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.models.families.gguf import POOLING
-from lmworks.models.files.directory import FACTS, MODULES, read_facts, read_json, read_safetensors, write_safetensors
+from lmworks.models.files.directory import read_safetensors, write_safetensors
+from lmworks.models.files.model_folder import FACTS, MODULES, read_facts, read_json
 
 MODES = {"cls": "first", "mean": "mean", "max": "max", "lasttoken": "last"}
 """Theirs -> ours."""

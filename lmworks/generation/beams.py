@@ -17,11 +17,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from lmworks.generation.distribution import largest
+from lmworks.generation.distribution import largest, log_softmax
 from lmworks.generation.limits import Finish, Limits
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput, Sequence
@@ -62,7 +61,7 @@ class BeamSequence(Sequence):
         """The beams without their last tokens."""
         return [[*self.request.prompt, *one.tokens[:-1]] for group in self._groups for one in group.running]
 
-    def observe(self, logits: Float[Tensor, "rows vocab"]) -> str:
+    def observe(self, logits: Float[np.ndarray, "rows vocab"]) -> str:
         """One more token for every beam; the text when no beam goes on."""
         # Before the first token there is one row, and every group begins with it.
         starts = [0] * len(self._groups)
@@ -104,7 +103,7 @@ class _Group:
         self.running, self.finished = [Hypothesis()], list[Hypothesis]()
         self.begun = False
 
-    def step(self, logits: Float[Tensor, "rows vocab"], taken: Mapping[int, int]) -> list[tuple[int, int]]:
+    def step(self, logits: Float[np.ndarray, "rows vocab"], taken: Mapping[int, int]) -> list[tuple[int, int]]:
         """Continue every beam by every token; return the row and the token of each that was kept.
 
         `taken` counts the tokens that earlier groups took at this step. Afterwards `running` is empty if none goes on.
@@ -113,15 +112,16 @@ class _Group:
         if not self.running:
             return []
         strategy, limits = self.sequence.strategy, self.sequence.limits
-        logprobs = logits.log_softmax(dim=1)
-        totals = self._adjusted(logprobs, taken) + torch.tensor([[one.total] for one in self.running])
+        logprobs = log_softmax(logits)
+        sums = np.array([[one.total] for one in self.running], logprobs.dtype)
+        totals = self._adjusted(logprobs, taken) + sums
         # As many that a full beam is left even if all the ends come first.
-        best, places = largest(totals.flatten(), max(2, 1 + len(limits.ends)) * self.width)
+        best, places = largest(totals.ravel(), max(2, 1 + len(limits.ends)) * self.width)
         rows, tokens = places // totals.shape[1], places % totals.shape[1]
         found = zip(best.tolist(), rows.tolist(), tokens.tolist(), logprobs[rows, tokens].tolist(), strict=True)
         going: list[tuple[int, Hypothesis]] = []
         for rank, (total, row, token, logprob) in enumerate(found):
-            if total == -torch.inf:
+            if total == -np.inf:
                 break
             before = self.running[row]
             written = (*before.tokens, token)
@@ -142,20 +142,21 @@ class _Group:
             self.running = []
         return [(row, one.tokens[-1]) for row, one in going]
 
-    def _adjusted(self, logprobs: Float[Tensor, "rows vocab"], taken: Mapping[int, int]) -> Float[Tensor, "rows vocab"]:
+    def _adjusted(
+        self, logprobs: Float[np.ndarray, "rows vocab"], taken: Mapping[int, int]
+    ) -> Float[np.ndarray, "rows vocab"]:
         """Log-probabilities after the penalty between groups and the strategy's own steps."""
         sequence, strategy = self.sequence, self.sequence.strategy
         if taken:
-            tokens = torch.tensor(list(taken))
-            counts = torch.tensor(list(taken.values())) * strategy.diversity_penalty
-            logprobs = logprobs.index_add(1, tokens, -counts.expand(len(logprobs), -1))
+            logprobs = logprobs.copy()
+            logprobs[:, list(taken)] -= np.array(list(taken.values()), logprobs.dtype) * strategy.diversity_penalty
         rows = list(logprobs)
         adjusted = [
             strategy.adjusted(row, [*sequence.request.prompt, *one.tokens], len(one.tokens), sequence.limits)
             for row, one in zip(rows, self.running, strict=True)
         ]
         same = all(new is old for new, old in zip(adjusted, rows, strict=True))
-        return logprobs if same else torch.stack(adjusted)
+        return logprobs if same else np.stack(adjusted)
 
     def _is_done(self, limits: Limits) -> bool:
         """Whether no beam goes on, or none of them is worth it."""

@@ -28,7 +28,7 @@ class Chooser:
         guide: Guide | None = None,
         sampler: Sampler | None = None,
     ) -> None:
-        """Without a `seed` the strategy's, or a fresh one. A `sampler` does what it can faster than PyTorch.
+        """Without a `seed` the strategy's, or a fresh one. A `sampler` does what it can faster than NumPy.
         ConfigError for beams."""
         if isinstance(strategy, Beam):
             raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
@@ -64,7 +64,7 @@ class Chooser:
         that the token has the strategy's distribution all the same (`guessing.py`)."""
         adjusted = self.adjusted(logits)
         if self.random is None:
-            token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
+            token = int(adjusted.argmax())
         elif guess is not None and drawn_from is not None:
             token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.random)
         else:

@@ -21,7 +21,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
@@ -167,10 +166,9 @@ class Guide:
 
     def allowed(self, logits: Logits) -> Logits:
         """Minus infinity for what leads out of the form."""
-        mask = torch.from_numpy(self.look()[: len(logits)])
-        if len(mask) < len(logits):
-            mask = torch.cat([mask, torch.zeros(len(logits) - len(mask), dtype=torch.bool)])
-        return logits.masked_fill(~mask, -torch.inf)
+        mask, allowed = self.look()[: len(logits)], np.full_like(logits, -np.inf)
+        allowed[: len(mask)][mask] = logits[: len(mask)][mask]
+        return allowed
 
     def accept(self, token: int) -> None:
         """The next token of the answer. ConfigError where the form's own limits are passed."""

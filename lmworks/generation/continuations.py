@@ -16,9 +16,9 @@ from torch import Tensor
 from lmworks.basics.errors import DataError
 from lmworks.generation.prefill import padded
 from lmworks.generation.scoring import READ, ROWS, refuse_unless_causal
-from lmworks.models.cache import Cache
+from lmworks.generation.states import tensors
 from lmworks.models.network import evaluating
-from lmworks.models.runner import Runner
+from lmworks.models.runner import KVCache, Runner
 
 Pair = tuple[list[int], list[int]]
 CACHED = 2**28
@@ -148,7 +148,7 @@ class _Walk:
         self.reading.tokens += len(tokens)
         yield from self._score([branch], self.runner.hidden(self._ids([tokens])))
 
-    def below(self, branch: _Branch, cache: Cache | None) -> Iterator[tuple[int, Continuation]]:
+    def below(self, branch: _Branch, cache: KVCache | None) -> Iterator[tuple[int, Continuation]]:
         """A branch and all below; `cache` holds in its one row what stands before it."""
         if branch.start < branch.end and self._fits([branch]):
             yield from self._levels([branch], self.runner.new_cache(1) if cache is None else cache)
@@ -159,21 +159,20 @@ class _Walk:
                 part = _part(branch, start, min(start + READ, branch.end))
                 yield from self._score([part], self._read([part], cache))
         for together in self._together(branch.children):
-            rows = torch.zeros(len(together), dtype=torch.long, device=self.runner.network.device)
-            fresh = self.runner.new_cache(len(together)) if cache is None else cache.fork(rows)
+            fresh = self.runner.new_cache(len(together)) if cache is None else cache.fork([0] * len(together))
             if len(together) == 1 and not self._fits(together):
                 yield from self.below(together[0], fresh)
             else:
                 yield from self._levels(together, fresh)
 
-    def _levels(self, branches: list[_Branch], cache: Cache) -> Iterator[tuple[int, Continuation]]:
+    def _levels(self, branches: list[_Branch], cache: KVCache) -> Iterator[tuple[int, Continuation]]:
         """Branches side by side, a row each, then those below them."""
         while True:
             yield from self._score(branches, self._read(branches, cache))
             below = [(child, row) for row, branch in enumerate(branches) for child in branch.children]
             if not below:
                 return
-            cache.keep(torch.tensor([row for _, row in below], device=self.runner.network.device))
+            cache.keep([row for _, row in below])
             branches = [child for child, _ in below]
 
     def _together(self, branches: list[_Branch]) -> Iterator[list[_Branch]]:
@@ -191,11 +190,10 @@ class _Walk:
         new = sum(branch.size for branch in branches)
         return new <= TOKENS and new + sum(branch.rows * branch.start for branch in branches) <= self.cached
 
-    def _read(self, branches: list[_Branch], cache: Cache) -> Tensor:
+    def _read(self, branches: list[_Branch], cache: KVCache) -> Tensor:
         rows = [self.texts[one.low].tokens[one.start : one.end] for one in branches]
         self.reading.tokens += sum(map(len, rows))
-        tokens, mask = padded([list(row) for row in rows], self.runner.network.device, left=False)
-        return self.runner.hidden(tokens, mask, cache)
+        return self.runner.hidden(*tensors(self.runner, *padded([list(row) for row in rows], left=False)), cache)
 
     def _ids(self, rows: list[tuple[int, ...]]) -> Tensor:
         return torch.tensor(rows, device=self.runner.network.device)

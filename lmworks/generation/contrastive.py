@@ -12,18 +12,20 @@ Source: Su et al. 2022, https://arxiv.org/abs/2202.06417, section 3.2.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
+from lmworks.generation.distribution import largest, probabilities
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput
 from lmworks.generation.strategies import Contrastive
 from lmworks.generation.token_sequence import TokenSequence
 from lmworks.models.runner import Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ContrastiveSequence(TokenSequence):
@@ -33,11 +35,11 @@ class ContrastiveSequence(TokenSequence):
 
     def __init__(self, request: Request, sampler: Sampler | None = None) -> None:
         super().__init__(request, sampler)
-        self._seen: list[Float[Tensor, "read dim"]] = []
+        self._seen: list[Float[np.ndarray, "read dim"]] = []
         """Of length one: the states of the text so far."""
         self._candidates: list[int] = []
-        self._chances: Float[Tensor, " candidates"] = torch.empty(0)
-        self._before: Float[Tensor, " vocab"] = torch.empty(0)
+        self._chances: Float[np.ndarray, " candidates"] = np.empty(0, np.float32)
+        self._before: Float[np.ndarray, " vocab"] = np.empty(0, np.float32)
         """The logits that the candidates are from."""
 
     @property
@@ -53,20 +55,20 @@ class ContrastiveSequence(TokenSequence):
 
     def observe_prompt(self, states: Float[Tensor, "read dim"]) -> None:
         """States of the prompt's next tokens."""
-        self._seen.append(F.normalize(states.float().cpu(), dim=-1))
+        self._seen.append(_of_length_one(states))
 
     def forget_prompt(self) -> None:
         """States that were seen, too."""
         super().forget_prompt()
         self._seen.clear()
 
-    def observe(self, logits: Float[Tensor, "rows vocab"]) -> str:
+    def observe(self, logits: Float[np.ndarray, "rows vocab"]) -> str:
         """Take one of the candidates that were read, and find the next ones."""
         row, shown = 0, ""
         if self._candidates:
             assert self.states is not None
-            states = F.normalize(self.states.float().cpu(), dim=-1)
-            alike = (states @ torch.cat(self._seen).T).amax(dim=1)
+            states = _of_length_one(self.states)
+            alike = (states @ np.concatenate(self._seen).T).max(axis=1)
             row = int(((1 - self.strategy.alpha) * self._chances - self.strategy.alpha * alike).argmax())
             shown = self._write(self._candidates[row], self._before)
             self.chooser.append(self._candidates[row])
@@ -74,8 +76,12 @@ class ContrastiveSequence(TokenSequence):
         self.rows = []
         if self.finish is None:
             self._before = logits[row]
-            best = self.chooser.adjusted(self._before).softmax(0).topk(min(self.strategy.top_k, logits.shape[1]))
-            possible = best.values > 0
-            self._candidates, self._chances = best.indices[possible].tolist(), best.values[possible]
+            chances, tokens = largest(probabilities(self.chooser.adjusted(self._before), 1.0), self.strategy.top_k)
+            self._candidates, self._chances = tokens[chances > 0].tolist(), chances[chances > 0]
             self.rows = [RowInput(row, (token,)) for token in self._candidates]
         return shown
+
+
+def _of_length_one(states: Float[Tensor, "read dim"]) -> Float[np.ndarray, "read dim"]:
+    found = states.float().cpu().numpy()
+    return found / np.linalg.norm(found, axis=-1, keepdims=True).clip(min=1e-12)

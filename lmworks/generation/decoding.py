@@ -17,7 +17,6 @@ from lmworks.generation.scheduler import PREFILL, Scheduler
 from lmworks.generation.sequence import Sequence
 from lmworks.generation.strategies import Beam, Contrastive
 from lmworks.generation.token_sequence import TokenSequence
-from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 
 NO_BOUND = 2**62
@@ -35,9 +34,8 @@ def decode(runner: Runner, sequences: List[Sequence]) -> Iterator[tuple[Sequence
     """Run sequences to their end; yield each with its new text, step by step. All prompts are read first."""
     scheduler = Scheduler(runner, chunk=PREFILL * max(len(sequences), 1), between=NO_BOUND)
     scheduler.add(sequences)
-    with evaluating(runner.network):
-        while scheduler.busy:
-            for sequence, text in scheduler.step():
-                if sequence.error is not None:
-                    raise sequence.error
-                yield sequence, text
+    while scheduler.busy:
+        for sequence, text in scheduler.step():
+            if sequence.error is not None:
+                raise sequence.error
+            yield sequence, text

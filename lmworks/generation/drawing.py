@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.generation.chooser import Chooser
 from lmworks.generation.image_spans import ImageSpans, SpanGuide
+from lmworks.generation.prefill import padded
 from lmworks.generation.strategies import Strategy
-from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 
 
-@torch.inference_mode()
 def draw(
     runner: Runner,
     prompts: Sequence[Sequence[int]],
@@ -35,33 +33,25 @@ def draw(
     strategy: Strategy,
     seeds: Sequence[int],
     guidance: float,
-) -> Int[Tensor, "images places"]:
+) -> Int[np.ndarray, "images places"]:
     """The codes of an image for each prompt, which ends with the mark that opens one, as does the `blank` one without a
     caption. Each image has the seed of its own."""
-    count, vocabulary = len(prompts), runner.network.config.vocab_size
-    tokens, mask = _padded([*prompts, *([blank] * count if guidance != 1 else [])])
-    cache = runner.new_cache(len(tokens), tokens.shape[1] + spans.places)
+    count, vocabulary = len(prompts), runner.config.vocab_size
+    rows = [*prompts, *([blank] * count if guidance != 1 else [])]
+    tokens, mask = padded([list(row) for row in rows], left=True)
     choosers = [Chooser(strategy, seed, guide=SpanGuide(spans, vocabulary, written=0)) for seed in seeds]
-    written = list[Tensor]()
-    with evaluating(runner.network), progress.task("drawing", spans.places, "tokens", stays=False) as advance:
+    written = list[np.ndarray]()
+    with runner.evaluating(), progress.task("drawing", spans.places, "tokens", stays=False) as advance:
+        cache = runner.new_cache(len(tokens), tokens.shape[1] + spans.places)
         for _ in range(spans.places):
-            led = guided(runner.next_logits(tokens, cache, mask).float().cpu(), count, guidance)
-            written.append(torch.tensor([one.choose(row) for one, row in zip(choosers, led, strict=True)]))
-            tokens, mask = written[-1][:, None].repeat(len(tokens) // count, 1), None
+            led = guided(runner.next_logits(tokens, cache, mask), count, guidance)
+            written.append(np.array([one.choose(row) for one, row in zip(choosers, led, strict=True)]))
+            tokens, mask = np.tile(written[-1][:, None], (len(tokens) // count, 1)), None
             advance(1)
-    return torch.stack(written, dim=1) - spans.first
+    return np.stack(written, axis=1) - spans.first
 
 
-def guided(logits: Float[Tensor, "rows vocab"], count: int, guidance: float) -> Float[Tensor, "images vocab"]:
+def guided(logits: Float[np.ndarray, "rows vocab"], count: int, guidance: float) -> Float[np.ndarray, "images vocab"]:
     """The logits to choose from: the first `count` rows have captions, and those after them, if any, none."""
     with_captions, without = logits[:count], logits[count:]
     return with_captions if not len(without) else without + guidance * (with_captions - without)
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
-    """Rows of one width, padded on the left; no mask where nothing is."""
-    longest = max(map(len, rows))
-    tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows])
-    if all(len(row) == longest for row in rows):
-        return tokens, None
-    return tokens, torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])

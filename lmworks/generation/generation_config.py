@@ -14,7 +14,7 @@ from typing import Any, Self
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.limits import ForcedTokens
 from lmworks.generation.strategies import Beam, Greedy, Strategy
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 
 STRATEGY = {  # ours             <- theirs
     "repetition_penalty": "repetition_penalty",

@@ -18,17 +18,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import torch
+import numpy as np
+from jaxtyping import Float
 from pydantic import Field
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.distribution import Probabilities, RandomStream, draw
 from lmworks.generation.strategies import Strategy
-from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.lookup import PromptLookup
-from lmworks.models.runner import Runner
+from lmworks.models.runner import KVCache, Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
 
@@ -130,7 +130,7 @@ class _Drafting(Guesser):
         self.settings, self.strategy = settings, strategy
         # Numbers of its own: with those of the answer, what is guessed and whether it is kept would hang together.
         self._random = None if seed is None else RandomStream((seed * 0x9E3779B97F4A7C15 + 1) % 2**63)
-        self._cache: Cache | None = None
+        self._cache: KVCache | None = None
         self._version: tuple[Runner, int] | None = None
         self._held: list[int] = []
         """What the cache holds."""
@@ -145,13 +145,13 @@ class _Drafting(Guesser):
             logits = self._read(text)
             adjusted = self.strategy.adjusted(logits, text, written + place)
             if self._random is None:
-                text.append(int(adjusted.numpy().argmax()))
+                text.append(int(adjusted.argmax()))
             else:
                 drawn_from.append(self.strategy.distribution(adjusted))
                 text.append(draw(drawn_from[-1], self._random))
         return Guessed(tuple(text[len(read) :]), tuple(drawn_from))
 
-    def _read(self, text: list[int]) -> torch.Tensor:
+    def _read(self, text: list[int]) -> Float[np.ndarray, " vocab"]:
         """Logits after a text; only what is new is read."""
         runner = self.settings.model.runner
         if self._cache is None or self._version != (runner, runner.weights_version):
@@ -162,7 +162,9 @@ class _Drafting(Guesser):
             min(len(self._held), len(text) - 1),
         )
         self._cache.cut([len(self._held) - shared])
-        for part in torch.tensor([text[shared:]], device=runner.network.device).split(512, dim=1):
-            logits = runner.next_logits(part, self._cache)
+        new = np.array([text[shared:]])
+        with runner.evaluating():
+            for start in range(0, new.shape[1], 512):
+                logits = runner.next_logits(new[:, start : start + 512], self._cache)
         self._held = text.copy()
-        return logits[0].cpu()
+        return logits[0]

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Constraint, Guide
@@ -112,7 +111,7 @@ class SpanGuide(Guide):
 
     def allowed(self, logits: Logits) -> Logits:
         """Minus infinity for what cannot come next."""
-        return logits.masked_fill(~torch.from_numpy(self.look()[: len(logits)]), -torch.inf)
+        return np.where(self.look()[: len(logits)], logits, np.array(-np.inf, logits.dtype))
 
     def accept(self, token: int) -> None:
         """The next token of the answer."""

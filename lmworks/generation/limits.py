@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from lmworks.basics.config import Config
@@ -71,6 +72,6 @@ class Limits:
 
 def force(logits: Logits, token: int) -> Logits:
     """All on one token: 0, and minus infinity for the others."""
-    forced = logits.new_full((len(logits),), -float("inf"))
+    forced = np.full_like(logits, -np.inf)
     forced[token] = 0.0
     return forced

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
+import numpy as np
 
 from lmworks.generation.sequence import Sequence
-from lmworks.models.cache import Cache
-from lmworks.models.runner import Prefixes
+from lmworks.models.runner import KVCache, Prefixes, RealTokens, TokenRows
 
 
 @dataclass(eq=False)
@@ -21,10 +18,10 @@ class Group:
     sequences: list[Sequence]
     due: int
     """It is read before those of larger numbers: tokens that had been read when it came, and its own."""
-    cache: Cache | None = None
-    tokens: Int[Tensor, "batch seq"] = field(default_factory=lambda: torch.empty(0, 0))
+    cache: KVCache | None = None
+    tokens: TokenRows = field(default_factory=lambda: np.empty((0, 0), np.int64))
     """What is still to be read, padded on the left; unless nothing was begun yet."""
-    mask: Bool[Tensor, "batch seq"] | None = None
+    mask: RealTokens | None = None
 
     def size(self, chunk: int) -> int:
         """Tokens of its next part, where at most `chunk` are read at once."""
@@ -32,7 +29,7 @@ class Group:
         left = self.tokens.shape[1] if self.cache is not None else max(len(one.opening) for one in self.sequences)
         return rows * min(left, max(1, chunk // rows))
 
-    def take(self, chunk: int) -> tuple[Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"] | None]:
+    def take(self, chunk: int) -> tuple[TokenRows, RealTokens | None]:
         """Its next part, which is no longer to be read."""
         columns = max(1, chunk // len(self.sequences))
         part, mask = self.tokens[:, :columns], None if self.mask is None else self.mask[:, :columns]
@@ -44,9 +41,8 @@ class Group:
         kept = [at for at, one in enumerate(self.sequences) if one is not sequence]
         self.sequences = [self.sequences[at] for at in kept]
         if self.cache is not None:
-            rows = torch.tensor(kept, dtype=torch.long, device=self.tokens.device)
-            self.cache.keep(rows)
-            self.tokens, self.mask = self.tokens[rows], None if self.mask is None else self.mask[rows]
+            self.cache.keep(kept)
+            self.tokens, self.mask = self.tokens[kept], None if self.mask is None else self.mask[kept]
 
     def restart(self) -> None:
         """Nothing of it was read."""
@@ -75,16 +71,13 @@ def _is_read_by_another(group: Group, groups: List[Group], prefixes: Prefixes | 
     )
 
 
-def padded(
-    rows: List[List[int]], device: torch.device, *, left: bool
-) -> tuple[Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"] | None]:
-    """Rows of ids as a tensor, and which of them are real; None where all are."""
+def padded(rows: List[List[int]], *, left: bool) -> tuple[TokenRows, RealTokens | None]:
+    """Rows of ids side by side, and which of them are real; None where all are."""
     longest = max(map(len, rows))
     blank = [longest - len(row) for row in rows]
     tokens = [[0] * size + [*row] if left else [*row] + [0] * size for size, row in zip(blank, rows, strict=True)]
     mask = None
     if any(blank):
-        at = torch.arange(longest, device=device)
-        sizes = torch.tensor(blank, device=device)[:, None]
+        at, sizes = np.arange(longest), np.array(blank)[:, None]
         mask = at >= sizes if left else at < longest - sizes
-    return torch.tensor(tokens, device=device), mask
+    return np.array(tokens, np.int64), mask

@@ -22,20 +22,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as List
-from contextlib import nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from lmworks.basics.threads import one_thread
+from lmworks.generation.distribution import log_softmax
 from lmworks.generation.prefill import Group, next_group, padded
 from lmworks.generation.sequence import RowInput, Sequence, Token, top_of
-from lmworks.models.cache import Cache
-from lmworks.models.network import evaluating
-from lmworks.models.runner import Prefixes, Row, Runner
+from lmworks.models.runner import KVCache, Prefixes, RealTokens, Row, Runner, TokenRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
@@ -67,7 +66,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self._sizes: list[int] = []
         """Rows that each running sequence has in the cache."""
-        self._cache: Cache | None = None
+        self._cache: KVCache | None = None
         self._rounds = 1
         """Tokens that are written ahead."""
         self._interrupt = np.zeros(1, np.int64)
@@ -103,11 +102,9 @@ class Scheduler:
         """Somebody waits for the end of the step that runs."""
         self._interrupt[0] = 1
 
-    @torch.inference_mode()
     def step(self) -> Shown:
         """One token for all that run, or a part of the prompts of a group."""
-        # Telling each part of a network that nobody trains takes 2 ms.
-        with evaluating(self.runner.network) if self.runner.network.training else nullcontext():
+        with self.runner.evaluating():
             try:
                 self._follow_weights()
                 return self._read_prompts() if self._reads_next() else self._go_on()
@@ -142,21 +139,21 @@ class Scheduler:
         if (rows := self._ahead(self._cache)) is not None:
             return self._write(self._cache, rows)
         texts = [read.tokens for sequence in self.running for read in sequence.rows]
-        tokens, mask = padded(texts, self.runner.network.device, left=True)
-        with one_thread(self.runner.own_threads(self._cache)):
-            states = None
-            if tokens.shape[1] == 1 and not any(sequence.wants_states for sequence in self.running):
-                logits = self.runner.next_logits(tokens, self._cache).cpu()
-            else:
-                hidden = self.runner.hidden(tokens, mask, self._cache)
-                states = hidden.flatten(0, 1) if mask is None else hidden[mask]
-                logits = self.runner.logits(states).cpu()
-            shown, first = [], 0
-            for one in self.running:
-                size, one.beside = sum(len(read.tokens) for read in one.rows), len(texts)
-                one.states = states[first : first + size] if states is not None and one.wants_states else None
-                shown.append((one, self._take(one, partial(one.observe, logits[first : first + size]))))
-                first += size
+        tokens, mask = padded(texts, left=True)
+        states = None
+        if tokens.shape[1] == 1 and not any(sequence.wants_states for sequence in self.running):
+            logits = self.runner.next_logits(tokens, self._cache)
+        else:
+            from lmworks.generation.states import hidden_of, logits_of, without_padding
+
+            states = without_padding(hidden_of(self.runner, tokens, mask, self._cache), mask)
+            logits = logits_of(self.runner, states, self._cache)
+        shown, first = [], 0
+        for one in self.running:
+            size, one.beside = sum(len(read.tokens) for read in one.rows), len(texts)
+            one.states = states[first : first + size] if states is not None and one.wants_states else None
+            shown.append((one, self._take(one, partial(one.observe, logits[first : first + size]))))
+            first += size
         return shown
 
     def _rounds_ahead(self) -> int:
@@ -167,11 +164,11 @@ class Scheduler:
             return min(self._rounds, WITH_GUESSES)
         return self._rounds
 
-    def _ahead(self, cache: Cache) -> list[Row] | None:
+    def _ahead(self, cache: KVCache) -> list[Row] | None:
         """How all that run go on by themselves, where the runner can do that."""
         if not self.runner.can_write(cache):
             return None
-        rounds, vocabulary, rows = self._rounds_ahead(), self.runner.network.config.vocab_size, []
+        rounds, vocabulary, rows = self._rounds_ahead(), self.runner.config.vocab_size, []
         for sequence in self.running:
             row = sequence.ahead(rounds, vocabulary)
             if row is None:
@@ -179,17 +176,16 @@ class Scheduler:
             rows.append(row)
         return rows
 
-    def _write(self, cache: Cache, rows: list[Row]) -> Shown:
+    def _write(self, cache: KVCache, rows: list[Row]) -> Shown:
         """Some tokens of all that run: as many as take SECONDS_AHEAD, each read as soon as it is chosen."""
         start = time.perf_counter()
         written = self.runner.write(rows, cache, self._rounds_ahead(), self._interrupt)
         self._interrupt[0] = 0  # whoever came or left since is seen before the next step
         self._rounds = min(max(int(SECONDS_AHEAD * written.rounds / (time.perf_counter() - start)), 1), MOST_AHEAD)
         shown: Shown = []
-        with one_thread(any(one.logits is not None for one in written.rows)):
-            for sequence, one in zip(self.running, written.rows, strict=True):
-                sequence.beside = len(rows)
-                shown.append((sequence, self._take(sequence, partial(sequence.append, one))))
+        for sequence, one in zip(self.running, written.rows, strict=True):
+            sequence.beside = len(rows)
+            shown.append((sequence, self._take(sequence, partial(sequence.append, one))))
         return shown
 
     def _take(self, sequence: Sequence, take: Callable[[], str]) -> str:
@@ -221,7 +217,7 @@ class Scheduler:
         self.running = [sequence for sequence in self.running if sequence.rows]
         self._sizes = [len(sequence.rows) for sequence in self.running]
         if kept != list(range(first)):
-            self._cache.keep(torch.tensor(kept, dtype=torch.long, device=self.runner.network.device))
+            self._cache.keep(kept)
         if not kept:
             self._cache = None
         elif len(kept) != first or any(cuts):
@@ -254,13 +250,11 @@ class Scheduler:
             self._cache.close_up()
         self.running += group.sequences
         self._sizes += [1] * len(group.sequences)
-        with one_thread(self.runner.own_threads(cache)):
-            return [
-                (one, self._take(one, partial(one.observe, logits[at : at + 1])))
-                for at, one in enumerate(group.sequences)
-            ]
+        return [
+            (one, self._take(one, partial(one.observe, logits[at : at + 1]))) for at, one in enumerate(group.sequences)
+        ]
 
-    def _begin(self, group: Group) -> Cache:
+    def _begin(self, group: Group) -> KVCache:
         """A cache for the prompts, with what is made of their sources and what is kept of their beginnings."""
         sequences = group.sequences
         for one in sequences:
@@ -275,35 +269,42 @@ class Scheduler:
                 # The last token is always read: the next one comes of it.
                 known = one.reused = self._prefixes.begin(cache, row, one.opening[:-1])
             rest.append(one.opening[known:])
-        group.tokens, group.mask = padded(rest, self.runner.network.device, left=True)
+        group.tokens, group.mask = padded(rest, left=True)
         group.cache = cache
         return cache
 
-    def _new_cache(self, rows: List[Sequence], room: int) -> Cache:
+    def _new_cache(self, rows: List[Sequence], room: int) -> KVCache:
         """An empty cache with a row for each of these sequences, which its adapter reads."""
-        network, sources = self.runner.network, [one.request.source for one in rows if one.request.source is not None]
-        memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
+        sources = [one.request.source for one in rows if one.request.source is not None]
+        memory = None
+        if sources:
+            from lmworks.generation.states import encoded
+
+            memory = encoded(self.runner, *padded(sources, left=False))
         return self.runner.new_cache(len(rows), room, memory, [one.request.adapter for one in rows])
 
     def _logits_of(
-        self, part: Tensor, mask: Tensor | None, cache: Cache, sequences: List[Sequence], is_last: bool
-    ) -> Float[Tensor, "batch vocab"] | None:
+        self, part: TokenRows, mask: RealTokens | None, cache: KVCache, sequences: List[Sequence], is_last: bool
+    ) -> Float[np.ndarray, "batch vocab"] | None:
         """Read a part of prompts; the logits after the last one. The states of all tokens only where somebody wants
         them."""
         runner = self.runner
         if not any(one.request.logprobs.prompt or one.wants_states for one in sequences):
             if is_last:
-                return runner.next_logits(part, cache, mask).cpu()
+                return runner.next_logits(part, cache, mask)
             runner.read(part, cache, mask)
             return None
-        hidden = runner.hidden(part, mask, cache)
+        from lmworks.generation.states import hidden_of, logits_of, without_padding
+
+        hidden = hidden_of(runner, part, mask, cache)
         for row, one in enumerate(sequences):
             if one.request.logprobs.prompt or one.wants_states:
-                states = hidden[row] if mask is None else hidden[row][mask[row]]
+                at = slice(row, row + 1)
+                states = without_padding(hidden[at], None if mask is None else mask[at])
                 one.observe_prompt(states)
                 if one.request.logprobs.prompt:
                     self._predict(one, states)
-        return runner.logits(hidden[:, -1]).cpu() if is_last else None
+        return logits_of(runner, hidden[:, -1], cache) if is_last else None
 
     def _predict(self, sequence: Sequence, states: Float[Tensor, "read dim"]) -> None:
         """The log-probabilities of the prompt's own tokens that follow those with these states."""
@@ -312,13 +313,13 @@ class Scheduler:
             known.append(Token(prompt[0], None))
         wanted = prompt[len(known) :][: len(states)]
         if wanted:
-            logprobs = self.runner.logits(states[: len(wanted)]).log_softmax(-1).cpu()
+            logprobs = log_softmax(self.runner.logits(states[: len(wanted)]).cpu().numpy())
             for one, token in zip(logprobs, wanted, strict=True):
                 known.append(Token(token, float(one[token]), top_of(one, sequence.request.logprobs.top)))
 
     # What is kept
 
-    def _remember(self, cache: Cache, row: int, text: list[int]) -> None:
+    def _remember(self, cache: KVCache, row: int, text: list[int]) -> None:
         """Keep the beginning of a row that holds this text, or more, or less."""
         if self._prefixes is not None:
             self._prefixes.keep(cache, row, text)
@@ -341,7 +342,7 @@ class Scheduler:
             return
         texts = [text for one in self.running for text in one.held]
         cache = self._new_cache([one for one in self.running for _ in one.rows], max(map(len, texts)) + 256)
-        tokens, mask = padded(texts, self.runner.network.device, left=True)
+        tokens, mask = padded(texts, left=True)
         columns = max(1, self.chunk // len(texts))
         for start in range(0, tokens.shape[1], columns):
             part = None if mask is None else mask[:, start : start + columns]

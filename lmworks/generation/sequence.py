@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
+from lmworks.generation.distribution import largest
 from lmworks.generation.limits import Finish
 from lmworks.generation.request import Request
 from lmworks.models.runner import Row, RowWritten
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RowInput(NamedTuple):
@@ -87,7 +91,7 @@ class Sequence(ABC):
         """The text that each of its `rows` holds before what it reads next."""
 
     @abstractmethod
-    def observe(self, logits: Float[Tensor, "read vocab"]) -> str:
+    def observe(self, logits: Float[np.ndarray, "read vocab"]) -> str:
         """Go on, given the logits after each token that its rows read; returns the text that can be shown now."""
 
     def ahead(self, rounds: int, vocabulary: int) -> Row | None:
@@ -111,7 +115,7 @@ class Sequence(ABC):
         self.rows, self.finish = [], "cancelled"
 
 
-def top_of(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
+def top_of(logprobs: Float[np.ndarray, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
     """The most probable tokens and their log-probabilities."""
-    best = logprobs.topk(min(count, len(logprobs)))
-    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    values, tokens = largest(logprobs, count)
+    return tuple(zip(tokens.tolist(), values.tolist(), strict=True))

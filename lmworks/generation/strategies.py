@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
@@ -18,7 +19,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters.step import Adjustment, Filter, History, adjustments, filters, forbid, with_settings
 from lmworks.generation.limits import Limits
 
-if TYPE_CHECKING:  # settings are listed by the command line, which should not wait for torch
+if TYPE_CHECKING:
     from lmworks.generation.distribution import Kept, Logits, Probabilities
     from lmworks.models.runner import TokenChoice
 
@@ -145,7 +146,7 @@ class Sample(Strategy):
         p, tokens = self._shortlist(logits)
         if tokens is None:
             return p
-        whole = logits.new_zeros(len(logits))
+        whole = np.zeros_like(logits)
         whole[tokens] = p
         return whole
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from lmworks.generation.chooser import Chooser
+from lmworks.generation.distribution import log_softmax
 from lmworks.generation.guessing import ByLookup, Guessed
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput, Sequence, top_of
@@ -44,7 +45,7 @@ class TokenSequence(Sequence):
         """Without the token that was chosen last."""
         return [self.written[:-1]]
 
-    def observe(self, logits: Float[Tensor, "read vocab"]) -> str:
+    def observe(self, logits: Float[np.ndarray, "read vocab"]) -> str:
         """Choose the next token; as long as it is the one that was guessed, the one after it too."""
         shown, guess = "", self.guessed
         for place, row in enumerate(logits):
@@ -124,15 +125,17 @@ class TokenSequence(Sequence):
             most = min(most, self.window - len(self.written))
         return self.guesser.guess(self.chooser.read, len(self.tokens), most, self.beside)
 
-    def _write(self, token: int, judged: Float[Tensor, " vocab"] | float) -> str:
+    def _write(self, token: int, judged: Float[np.ndarray, " vocab"] | float) -> str:
         """One more token, given its logits or its log-probability; the text that can be shown now."""
         options = self.request.logprobs
-        if isinstance(judged, Tensor) and options.top:
-            logprobs = judged.log_softmax(0)
+        if isinstance(judged, np.ndarray) and options.top:
+            logprobs = log_softmax(judged)
             self.alternatives.append(top_of(logprobs, options.top))
             self.logprobs.append(float(logprobs[token]))
         elif options.written:
-            self.logprobs.append(self.chooser.log_probability(judged, token) if isinstance(judged, Tensor) else judged)
+            self.logprobs.append(
+                self.chooser.log_probability(judged, token) if isinstance(judged, np.ndarray) else judged
+            )
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"

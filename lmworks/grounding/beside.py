@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.grounding.index import Index, open_index
-from lmworks.models.files.directory import INDEX_FOLDER, read_facts
+from lmworks.models.files.model_folder import INDEX_FOLDER, read_facts
 
 
 def index_facts(index: Index) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, FeedForward
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions.rotation import Rotation, rotate, rotate_back
+from lmworks.models.rotation import Rotation, rotate, rotate_back
 from lmworks.models.stack import Hidden
 
 Gradients = dict[str, Tensor]

@@ -47,7 +47,8 @@ from lmworks.jobs.runs import (
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint, text_kind
-from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.directory import write_network
+from lmworks.models.files.model_folder import INDEX_FOLDER, refuse_foreign_files, write_facts
 from lmworks.models.files.references import must_be_somewhere
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype

@@ -20,7 +20,7 @@ from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.text.document import Document
 
 HELD_OUT, GENERAL = "held-out text", "general text"

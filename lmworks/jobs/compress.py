@@ -27,7 +27,8 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.adapted import has_adapters
 from lmworks.models.files.compressed import Compression, check_bits
-from lmworks.models.files.directory import read_json, refuse_foreign_files, weight_files, write_facts, write_network
+from lmworks.models.files.directory import write_network
+from lmworks.models.files.model_folder import read_json, refuse_foreign_files, weight_files, write_facts
 from lmworks.models.files.references import resolve
 from lmworks.text.sources import read
 

@@ -24,7 +24,8 @@ from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
-from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.files.directory import read_safetensors, write_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.text.document import Document
 from lmworks.text.images.decoding import SUFFIXES
 from lmworks.text.images.reading import Images

@@ -22,7 +22,7 @@ from lmworks.jobs.importance import importance
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.adapted import has_adapters
-from lmworks.models.files.gguf import gguf_config
+from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries

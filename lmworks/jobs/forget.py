@@ -38,7 +38,7 @@ from lmworks.jobs.merge import with_weights
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load_tokenizer
-from lmworks.models.files.directory import FACTS, read_facts, read_json
+from lmworks.models.files.model_folder import FACTS, read_facts, read_json
 from lmworks.text.sources import read
 from lmworks.tokens.batch import example_of
 from lmworks.training.checkpoint import diverged

@@ -17,7 +17,7 @@ from lmworks.evaluation import forgetting
 from lmworks.evaluation.forgetting import CountedText, Resampled, at_equal_gain, estimate
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.forget_recipe import GENERAL, JOINT, NAIVE, SLIDER, ForgetRecipe
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 
 KEPT, GAIN = 0.8, 0.8
 """A way is worth its trouble where it keeps at least this share of what naive training forgets, at at least this share

@@ -20,7 +20,7 @@ from lmworks.grounding.self_test.outcome import SelfTestOutcome
 from lmworks.grounding.self_test.run import self_test
 from lmworks.grounding.telling import facts_of, lines_of
 from lmworks.jobs.recipe import Recipe
-from lmworks.models.files.directory import INDEX_FOLDER
+from lmworks.models.files.model_folder import INDEX_FOLDER
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.text.corpus.folder import corpus_of
 

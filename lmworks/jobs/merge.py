@@ -26,7 +26,8 @@ from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
-from lmworks.models.files.directory import read_facts, read_json, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.directory import write_network
+from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read

@@ -22,7 +22,7 @@ from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.shadows import Shadows
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, network_path
-from lmworks.models.files.directory import read_facts
+from lmworks.models.files.model_folder import read_facts
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
 from lmworks.text.sources import read

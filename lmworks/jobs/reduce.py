@@ -25,7 +25,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.chunks import chunks_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
-from lmworks.models.files.directory import refuse_foreign_files
+from lmworks.models.files.model_folder import refuse_foreign_files
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 

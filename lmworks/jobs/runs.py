@@ -24,7 +24,7 @@ from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.measurement import Measurement
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.directory import read_json, refuse_foreign_files
+from lmworks.models.files.model_folder import read_json, refuse_foreign_files
 from lmworks.models.network import Network
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged

@@ -170,9 +170,9 @@ class TrainRecipe(RecipeFile):
     def _upcycled(self, reference: str) -> ModelConfig:
         """The config of a dense model with the recipe's experts in it."""
         # What reads models loads torch, for which other recipes need not wait.
-        from lmworks.models.files.directory import read_config
-        from lmworks.models.files.gguf import gguf_config
+        from lmworks.models.files.gguf_config import gguf_config
         from lmworks.models.files.gguf_file import GGUFFile
+        from lmworks.models.files.model_folder import read_config
         from lmworks.models.upcycling import upcycled_config
 
         if set(self.model) != {"experts"}:

@@ -16,16 +16,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import WORDS
 from lmworks.kernels.outliers import MOST
-from lmworks.kernels.packing import ROWS, Packed, aligned, pack, quantised
-from lmworks.models.adapted import AdaptedLinear, Update
+from lmworks.kernels.packed import ROWS, Packed, aligned
+
+if TYPE_CHECKING:
+    from lmworks.models.adapted import AdaptedLinear, Update
 
 ADAPTER_FORM = "int8"
 """How D is packed."""
@@ -109,6 +111,10 @@ def pack_adapters(
 
 def _packed(name: str, updates: Iterable[Update], of_matrix: int, outliers: tuple[int, ...]) -> PackedAdapter:
     """`of_matrix` is the number of its blocks."""
+    import torch
+
+    from lmworks.kernels.packing import pack, quantised
+
     downs, ups, done = [], [], 0
     counts, begins = ([0] * of_matrix for _ in range(2))
     for rows, down, up in updates:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, KernelError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
-from lmworks.kernels.keeping import Keeper
-from lmworks.kernels.packing import Stored
+from lmworks.kernels.keeping import Keeper, Kept
+from lmworks.kernels.packed import Stored
 from lmworks.kernels.quantisation import quantisations
 from lmworks.kernels.run.weights import is_multiplied
 from lmworks.kernels.runner import CompiledRunner
-from lmworks.models.network import Network
+from lmworks.models.later_network import LaterNetwork
 from lmworks.models.runner import Runner
-from lmworks.models.torch_runner import TorchRunner
-from lmworks.models.unread import Later, at_once, nothing
+
+if TYPE_CHECKING:
+    from lmworks.models.network import Network
+    from lmworks.models.unread import Later
 
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
@@ -55,6 +58,8 @@ def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
 def packed_later(compress: str | None, few_bits: bool, device: str = "cpu") -> Later:
     """Which matrices of a network nobody needs as floats, since `runner_for` will pack them; `few_bits` says that its
     file holds 4 or 8 bits."""
+    from lmworks.models.unread import at_once, nothing
+
     asked = compress not in (None, "none") or (compress is None and few_bits)
     if not asked or device != "cpu":
         return nothing
@@ -71,10 +76,12 @@ def runner_for(
     """What runs a network: the compiled path, or PyTorch. Unless `compress` says more, weights that a file holds in
     few bits run in these, and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is
     not asked for, and a compiled path that fails while it is made, is only said."""
+    from lmworks.models.torch_runner import TorchRunner
+
     check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return TorchRunner(network)
-    bits = 8 if compress is None else int(compress[3:])
+    bits = _bits(compress)
     reason = uncovered(network) or unavailable() or too_large(network, bits)
     if reason is None:
         return _compiled(network, bits, stored, keeper) or TorchRunner(network)
@@ -82,6 +89,22 @@ def runner_for(
         progress.note(f"{reason}; PyTorch runs the network")
         return TorchRunner(network)
     raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")
+
+
+def runner_of_kept(
+    later: LaterNetwork, compress: str | None, few_bits: bool, keeper: Keeper | None
+) -> CompiledRunner | None:
+    """What `runner_for` would choose, of the packed weights that are kept; None where none are, or where something else
+    may run the network. `few_bits` says that its file holds 4 or 8 bits."""
+    if compress == "none" or (compress is None and not few_bits) or unknown(later.config) or unavailable():
+        return None
+    kept = None if keeper is None else keeper.opened(later.config, _bits(compress))
+    return None if kept is None else _compiled(later, _bits(compress), kept=kept)
+
+
+def _bits(compress: str | None) -> int:
+    """Of matrices, at most; those of a file's weights are its own."""
+    return 8 if compress is None else int(compress[3:])
 
 
 def embedder_for(network: Network, keeper: Keeper | None = None) -> CompiledRunner | None:
@@ -94,11 +117,15 @@ def embedder_for(network: Network, keeper: Keeper | None = None) -> CompiledRunn
 
 
 def _compiled(
-    network: Network, bits: int, stored: Stored | None = None, keeper: Keeper | None = None
+    network: Network | LaterNetwork,
+    bits: int,
+    stored: Stored | None = None,
+    keeper: Keeper | None = None,
+    kept: Kept | None = None,
 ) -> CompiledRunner | None:
     """None where it fails: kernels that cannot be compiled, threads that do not start, a reason that nobody foresaw."""
     try:
-        return CompiledRunner(network, bits, stored, keeper)
+        return CompiledRunner(network, bits, stored, keeper, kept)
     except KernelError as error:
         progress.note(f"{error}; PyTorch runs the network")
         return None

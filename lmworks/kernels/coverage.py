@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import problem
-from lmworks.models.adapted import AdaptedLinear, adapted_layers
-from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+from lmworks.kernels.frame import GROUP
 from lmworks.models.config import ModelConfig
-from lmworks.models.linear import Linear
-from lmworks.models.network import Network
-from lmworks.models.unread import peeked
 
-GROUP = 32
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lmworks.models.network import Network
 
 
 def uncovered(network: nn.Module) -> str | None:
     """What the tape has no operation for, as one sentence; None where it covers the network."""
+    from lmworks.models.network import Network
+
     if (reason := unknown(network.config)) is not None:
         return reason
     reason = (
@@ -46,6 +46,8 @@ def unavailable() -> str | None:
 def too_large(network: Network, bits: int) -> str | None:
     """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they
     do."""
+    from lmworks.models.unread import peeked
+
     return too_many(sum(one.numel() for one in peeked(network).values() if one.ndim == 2), bits)
 
 
@@ -102,6 +104,11 @@ def _parts(config: ModelConfig) -> str | None:
 
 
 def _state(network: Network) -> str | None:
+    from lmworks.models.adapted import AdaptedLinear, adapted_layers
+    from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+    from lmworks.models.linear import Linear
+    from lmworks.models.unread import peeked
+
     matrices = [
         matrix
         for block in network.blocks

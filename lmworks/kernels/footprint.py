@@ -11,23 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Self
-
-import torch
+from typing import TYPE_CHECKING, Self
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.choice import EMBEDDING_BITS
 from lmworks.kernels.coverage import unavailable, unknown
-from lmworks.kernels.packing import ROWS, packed_bytes
+from lmworks.kernels.frame import GROUP
+from lmworks.kernels.packed import ROWS, packed_bytes
 from lmworks.kernels.quantisation import quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import ONNX, parameters, read_config, read_json, weight_files
-from lmworks.models.files.gguf import gguf_config, stored_dtype
+from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.other_methods import runs_as_stored
-from lmworks.models.files.quantise import GROUP
-from lmworks.models.precision import fast_dtype
+from lmworks.models.files.model_folder import ONNX, read_config, read_json, weight_files
+
+if TYPE_CHECKING:
+    import torch
 
 VOCABULARY_BITS = 8
 """Of embedding and head, whatever the other matrices have (run/weights.py)."""
@@ -45,21 +44,25 @@ class Footprint:
     """Bytes of the weights in the file."""
     few_bits: int | None
     """Bytes of the weights in the bits of the file, packed for the compiled path; None where the file holds floats."""
-    width: int
-    """Bytes of a weight where PyTorch runs the network."""
+    stored_width: int | None
+    """Bytes of a weight where PyTorch runs the network, as the file says; None for those of the processor's fast
+    type."""
 
     @classmethod
     def of(cls, path: Path, file: GGUFFile | None = None) -> Self:
         """Of a directory, or of a GGUF file (which may be open already). ModelError for what is no model."""
         if path.suffix == ".gguf":
             file = file or GGUFFile(path)
-            size, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_dtype(file)
+            size, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_kind(file)
             held = sum(one.bytes for one in file.tensors.values())
             packed = None if stored is not None else round(OVERHEAD * held)
             try:
-                return cls(gguf_config(file), size, held, packed, (stored or fast_dtype()).itemsize)
+                return cls(gguf_config(file), size, held, packed, None if stored is None else FLOAT_BYTES[stored])
             except ModelError as error:
                 raise ModelError(f"{path}: {error}") from None
+        from lmworks.models.files.directory import parameters
+        from lmworks.models.files.other_methods import runs_as_stored
+
         config, files = read_config(path), weight_files(path)
         size, held = parameters(config), sum(one.stat().st_size for one in files if one.is_file())
         if (said := read_json(path / "config.json").get("quantization_config")) is not None:
@@ -70,11 +73,11 @@ class Footprint:
         """What the weights take, loaded with these settings (`LanguageModel.load`)."""
         if compress not in (None, "none"):
             return self._in(int(compress[3:]))
+        if compress is None and dtype is None and self.few_bits is not None and self._covered:
+            return self.few_bits
         plain = self.parameters * (self.width if dtype is None else dtype.itemsize)
         if compress == "none" or dtype is not None or not self._covered:
             return plain
-        if self.few_bits is not None:
-            return self.few_bits
         embeds = self.config.arrangement == "encoder"  # in PyTorch, and packed where it embeds
         return plain + (self._in(EMBEDDING_BITS) if embeds else 0)
 
@@ -103,6 +106,15 @@ class Footprint:
         most = free / least
         size = f"{most / 1e9:,.1f} billion" if most >= 1e9 else f"{most / 1e6:,.2f} million"
         return f"take a model of at most {size} weights, which would fit in {form}"
+
+    @property
+    def width(self) -> int:
+        """Bytes of a weight where PyTorch runs the network."""
+        if self.stored_width is not None:
+            return self.stored_width
+        from lmworks.models.precision import fast_dtype
+
+        return fast_dtype().itemsize
 
     @property
     def _covered(self) -> bool:

@@ -107,6 +107,8 @@ class Field(Table):
     """For a row that guesses, int64 [lookup.WORDS]; otherwise 0."""
 
 
+GROUP = 32
+"""Inputs of a matrix that share a scale."""
 WORDS = 14
 """Of a step: the number of its operation, then its operands."""
 STEP_BYTES = 8 * WORDS

@@ -1,12 +1,14 @@
 """Packed weights on the disk: written once, read by every process that runs the model.
 
-    Keeper(path, files).kept(network, bits, each)     # each: the matrices, packed one after another, if they must be
-    forget(path)                                      # what is kept for a model
+    keeper = Keeper(path, files)
+    keeper.opened(config, bits)            # what is kept, or None: without PyTorch
+    keeper.kept(packer)                    # packed first, where it is not
+    forget(path)                           # what is kept for a model
 
 A file lies in the cache folder, one for each model and way to pack it. It begins with a page that says where its table
-is; then come the matrices, at multiples of 64 bytes; then the table, in JSON: what they were made of, and where each
-is. A file that was cut off or changed, that was made of another state of the model, by other sources of ours or on
-another processor (which rounds PyTorch's choice of outliers differently) is made anew, and a line says why.
+is; then come the matrices and the vectors, at multiples of 64 bytes; then the table, in JSON: what they were made of,
+and where each is. A file that was cut off or changed, that was made of another state of the model, by other sources of
+ours or on another processor (which rounds PyTorch's choice of outliers differently) is made anew, and a line says why.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,19 +34,25 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import alone, cache_folder, written_whole
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import features
-from lmworks.kernels.packing import Packed
-from lmworks.models.network import Network
-from lmworks.models.unread import peeked
+from lmworks.kernels.packed import Packed
+from lmworks.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from lmworks.kernels.packer import Packer
 
 Each = Generator[tuple[str, Iterator[Packed]]]
 """Matrices by name, each in parts of some rows."""
 MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
 SOURCES = (
     "kernels/keeping.py",
+    "kernels/outlier_search.py",
     "kernels/outliers.py",
+    "kernels/packed.py",
+    "kernels/packer.py",
     "kernels/packing.py",
     "kernels/quantisation.py",
     "kernels/quantisations/*.py",
+    "kernels/run/turns.py",
     "kernels/run/weights.py",
     "models/files/*.py",
 )
@@ -56,6 +64,14 @@ LARGE_PAGE = 1 << 21
 """Bytes of a page that NumPy asks for."""
 LEAST = 1 << 24
 """Weights from which on they are kept: fewer are packed as quickly as a file is found."""
+
+
+class Kept(NamedTuple):
+    """What a file holds."""
+
+    matrices: dict[str, Packed]
+    vectors: dict[str, np.ndarray]
+    """float32."""
 
 
 class _Unusable(Exception):
@@ -71,14 +87,21 @@ class Keeper:
     files: Sequence[Path]
     """What its weights are read from."""
 
-    def kept(self, network: Network, bits: int, each: Callable[[], Each]) -> dict[str, Packed] | None:
-        """The matrices of a network whose weights are those of the files; packed first where they are not kept.
-        None where nothing can be kept, or it is not worth it."""
-        if sum(one.numel() for one in peeked(network).values()) < LEAST:
-            return None
+    def opened(self, config: ModelConfig, bits: int) -> Kept | None:
+        """What is kept of a network with this config; None where nothing is that can be used, or that can be read."""
         try:
-            identity = self._identity(network, bits)
-            path = _folder() / f"{_of_source(self.source)}-{_digest(network.config.model_dump_json(), bits)[:8]}.packed"
+            return self._opened(self._path(config, bits), self._identity(config, bits))
+        except (LmworksError, OSError):
+            return None
+
+    def kept(self, packer: Packer) -> Kept | None:
+        """The weights of a network, which are those of the files; packed first where they are not kept. None where
+        nothing can be kept, or it is not worth it."""
+        if packer.weights < LEAST:
+            return None
+        config, bits = packer.network.config, packer.bits
+        try:
+            identity, path = self._identity(config, bits), self._path(config, bits)
             if (found := self._opened(path, identity)) is not None:
                 return found
             with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
@@ -87,7 +110,7 @@ class Keeper:
                     return found
                 for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
                     left.unlink(missing_ok=True)
-                _write(path, identity, each())
+                _write(path, identity, packer)
                 return _read(path, identity)
         except ModelError:
             raise
@@ -95,7 +118,10 @@ class Keeper:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
             return None
 
-    def _opened(self, path: Path, identity: dict[str, Any], tells: bool = False) -> dict[str, Packed] | None:
+    def _path(self, config: ModelConfig, bits: int) -> Path:
+        return _folder() / f"{_of_source(self.source)}-{_digest(config.model_dump_json(), bits)[:8]}.packed"
+
+    def _opened(self, path: Path, identity: dict[str, Any], tells: bool = False) -> Kept | None:
         try:
             return _read(path, identity) if path.exists() else None
         except (_Unusable, OSError) as reason:
@@ -104,12 +130,11 @@ class Keeper:
                 progress.note(f"the packed weights of {name} {reason}; they are packed anew")
             return None
 
-    def _identity(self, network: Network, bits: int) -> dict[str, Any]:
+    def _identity(self, config: ModelConfig, bits: int) -> dict[str, Any]:
         """What the packed weights depend on."""
         return {
             "model": [[file.name, *_state(file)] for file in self.files],
-            "config": network.config.model_dump_json(),
-            "type": str(network.dtype),
+            "config": config.model_dump_json(),
             "bits": bits,
             "layout": _layout(),
             "processor": _digest(*sorted(features())),
@@ -119,7 +144,6 @@ class Keeper:
 REASONS = {
     "layout": "were made by another version of lmworks",
     "processor": "were made on another processor",
-    "type": "were made on another processor",
 }
 
 
@@ -168,8 +192,9 @@ def _layout() -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
+def _write(path: Path, identity: dict[str, Any], packer: Packer) -> None:
     table: dict[str, Any] = {}
+    each = packer.each()
     with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
         file.seek(FIRST)
         for name, parts in each:
@@ -182,14 +207,20 @@ def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})
-        said, begin = json.dumps({"identity": identity, "matrices": table}).encode(), file.tell()
+        vectors = {}
+        for name, numbers in packer.vectors().items():
+            file.write(bytes(-file.tell() % 64))
+            vectors[name] = [file.tell(), numbers.nbytes]
+            file.write(numbers.data)
+        said = json.dumps({"identity": identity, "matrices": table, "vectors": vectors}).encode()
+        begin = file.tell()
         file.write(said)
         file.seek(0)
         file.write(HEAD.pack(MAGIC, begin, len(said), hashlib.sha256(said).digest()))
 
 
-def _read(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
-    """The matrices of a file that was made for `identity`."""
+def _read(path: Path, identity: dict[str, Any]) -> Kept:
+    """What a file holds that was made for `identity`."""
     with path.open("rb") as file:
         head = file.read(HEAD.size)
         magic, begin, size, digest = HEAD.unpack(head) if len(head) == HEAD.size else (b"", 0, 0, b"")
@@ -203,11 +234,12 @@ def _read(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
             if table["identity"].get(key) != value:
                 raise _Unusable(REASONS.get(key, "were made before its files changed"))
         data = _bytes(file)
-    found = {}
+    matrices = {}
     for name, parts in table["matrices"].items():
         first, *more = (_part(data, **about) for about in parts)
-        found[name] = replace(first, more=tuple(more))
-    return found
+        matrices[name] = replace(first, more=tuple(more))
+    vectors: Mapping[str, tuple[int, int]] = table["vectors"]
+    return Kept(matrices, {name: data[at : at + size].view(np.float32) for name, (at, size) in vectors.items()})
 
 
 def _bytes(file: BufferedReader) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The next token and its log-probability from a row of logits, by the kernels and without a probability written down.
 
-    drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
+    drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: NumPy has to do it
     log_total(logits)                                        # log of the sum of e^logit; None likewise
     table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a tape that chooses by itself (run/network.py)
 
@@ -15,8 +15,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
+from jaxtyping import Float
 
 from lmworks.kernels.frame import CHUNK, Choosing, room_numbers
 from lmworks.kernels.run.library import loaded
@@ -41,29 +40,34 @@ def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
 
 
 def drawn(
-    logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
+    logits: Float[np.ndarray, " vocab"],
+    factor: float,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    at: float = 0.0,
 ) -> int | None:
     """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no
-    kernels are loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1
+    kernels are loaded, where the logits are not float32 numbers side by side or no numbers at all, and where top_p is 1
     but for rounding."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None
     size = len(logits)
-    token = kernels.choose(logits.data_ptr(), size, factor, top_k, top_p, min_p, at, _room(size))
+    token = kernels.choose(logits.ctypes.data, size, factor, top_k, top_p, min_p, at, _room(size))
     return None if token < 0 else token
 
 
-def log_total(logits: Tensor) -> float | None:
+def log_total(logits: Float[np.ndarray, " vocab"]) -> float | None:
     """What is taken off a logit for its log-probability."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None
-    return kernels.log_total(logits.data_ptr(), len(logits), _room(len(logits)))
+    return kernels.log_total(logits.ctypes.data, len(logits), _room(len(logits)))
 
 
-def _is_plain(logits: Tensor) -> bool:
-    return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
+def _is_plain(logits: np.ndarray) -> bool:
+    return logits.dtype == np.float32 and logits.strides == (4,)
 
 
 def _room(logits: int) -> int:

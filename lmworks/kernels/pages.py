@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
-from lmworks.kernels.packing import aligned
-from lmworks.models.cache import Cache, KeysOrValues
+from lmworks.kernels.packed import aligned
+from lmworks.models.runner import KVCache
 
 PAGE = 64
 
@@ -32,19 +30,20 @@ class Page:
         self.address, self.users = int(self.data.ctypes.data), 1
 
 
-class PagedCache(Cache):
-    """What a row holds is `sizes[row]` tokens in `pages[row]`; the rest of a Cache counts padding too."""
+class PagedCache(KVCache):
+    """What a row holds is `sizes[row]` tokens in `pages[row]`; `length` and `real` count padding too."""
+
+    memory = None
+    """It is for decoders."""
 
     def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
         self.length = 0
-        self.adapters = [None] * batch
-        self.memory = None
-        self._read = [torch.empty(batch, 0, dtype=torch.long)]
-        self.real: Bool[Tensor, "batch seq"] | None = None
+        self.adapters: list[str | None] = [None] * batch
+        self.real: Bool[np.ndarray, "batch seq"] | None = None
         self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
         self.sizes = [0] * batch
         self.aligned = True
-        """Columns are shared by all rows, as in a Cache; no longer when rows were joined."""
+        """Columns are shared by all rows; no longer when rows were joined."""
         self.pages: list[list[Page]] = [[] for _ in range(batch)]
         self._keep_addresses(np.zeros((batch, 8), np.int64))
 
@@ -75,12 +74,16 @@ class PagedCache(Cache):
         """Where the addresses of a row's pages stand; another place after `reserve`."""
         return self._first + row * self.addresses.shape[1] * 8
 
-    def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
+    def advance(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> None:
         """Count columns. Rows that were joined have none in common: each knows its own size."""
-        if self.aligned:
-            super().advance(tokens, real)
+        if not self.aligned:
+            return
+        if real is not None or self.real is not None:
+            before = np.ones((len(tokens), self.length), bool) if self.real is None else self.real
+            self.real = np.concatenate([before, np.ones(tokens.shape, bool) if real is None else real], axis=1)
+        self.length += tokens.shape[1]
 
-    def join(self, other: Cache) -> None:
+    def join(self, other: KVCache) -> None:
         """Take another cache's rows after these; nothing is copied. From then on `cut` forgets, `truncate` cannot."""
         assert isinstance(other, PagedCache)
         self._unalign()
@@ -89,7 +92,6 @@ class PagedCache(Cache):
         width = max(self.addresses.shape[1], other.addresses.shape[1])
         both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
         self._keep_addresses(np.concatenate(both))
-        self.tokens = torch.empty(len(self.sizes), 0, dtype=torch.long)
 
     def begin(self, row: int, pages: list[Page]) -> None:
         """Begin an empty row with pages that hold its first tokens already."""
@@ -119,11 +121,10 @@ class PagedCache(Cache):
 
     def release(self) -> None:
         """All rows leave."""
-        self.keep(torch.empty(0, dtype=torch.long))
+        self.keep([])
 
     def _unalign(self) -> None:
         self.aligned, self.real, self.length = False, None, 1
-        self.tokens = self.tokens[:, :0]
 
     def _forget(self, row: int, count: int) -> None:
         self.sizes[row] -= count
@@ -138,11 +139,13 @@ class PagedCache(Cache):
         length = min(length, self.length)
         for row in range(len(self.pages)):
             self._forget(row, self.length - length if self.real is None else int(self.real[row, length:].sum()))
-        super().truncate(length)
+        self.length = length
+        if self.real is not None:
+            self.real = self.real[:, :length]
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Sequence[int]) -> None:
         """These rows, in this order; one that is named twice shares its pages."""
-        chosen = rows.tolist()
+        chosen = list(map(int, rows))
         pages = [list(self.pages[row]) for row in chosen]
         for row in self.pages:
             for page in row:
@@ -153,11 +156,10 @@ class PagedCache(Cache):
         self.pages, self.sizes = pages, [self.sizes[row] for row in chosen]
         self.adapters = [self.adapters[row] for row in chosen]
         self._keep_addresses(self.addresses[chosen])
-        self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:
-            self.real = self.real.index_select(0, rows)
+            self.real = self.real[chosen]
 
-    def fork(self, rows: Tensor) -> Self:
+    def fork(self, rows: Sequence[int]) -> Self:
         """A cache with these rows, which shares their pages with this one."""
         forked = copy.copy(self)
         forked.pages = [list(row) for row in self.pages]
@@ -167,8 +169,12 @@ class PagedCache(Cache):
         forked.keep(rows)
         return forked
 
-    def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
-        """Not for PyTorch, whose layers want keys and values side by side."""
+    def append(self, layer: int, keys: Any, values: Any) -> NoReturn:
+        """Not for PyTorch."""
+        self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """ConfigError: PyTorch's layers want keys and values side by side."""
         raise ConfigError(
             "this cache was made for the compiled path, and the network no longer runs on it (hooks, training, an "
             "adapter, a failure); make a new cache"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmworks.kernels.pages import PAGE, Page, PagedCache, bytes_of
-from lmworks.models.cache import Cache
+from lmworks.models.runner import KVCache
 
 Key = tuple[int | str, tuple[int, ...]]
 """Number of the page before it, and its tokens; of a text's first page 0, or the name of the adapter that read it."""
@@ -34,7 +34,7 @@ class Prefixes:
         """The least wanted first."""
         self._made = 0
 
-    def begin(self, cache: Cache, row: int, tokens: Sequence[int]) -> int:
+    def begin(self, cache: KVCache, row: int, tokens: Sequence[int]) -> int:
         """Begin an empty row with the pages that hold the beginning of these tokens; returns how many of them it
         then holds."""
         assert isinstance(cache, PagedCache)
@@ -43,7 +43,7 @@ class Prefixes:
         self._want(keys)
         return cache.sizes[row]
 
-    def keep(self, cache: Cache, row: int, tokens: Sequence[int]) -> None:
+    def keep(self, cache: KVCache, row: int, tokens: Sequence[int]) -> None:
         """Keep the full pages of a row that holds these tokens, or more, or fewer."""
         assert isinstance(cache, PagedCache)
         tokens, pages = tokens[: cache.sizes[row]], cache.pages[row]
@@ -65,7 +65,7 @@ class Prefixes:
         """The tokens up to the end of the first page that is not kept, as this adapter reads them."""
         return tokens[: (len(self._known(tokens[:-1], adapter)) + 1) * PAGE]
 
-    def bytes_with(self, caches: Sequence[Cache]) -> int:
+    def bytes_with(self, caches: Sequence[KVCache]) -> int:
         """Memory of the pages that are kept and of those in these caches, each counted once."""
         paged = [cache for cache in caches if isinstance(cache, PagedCache)]
         others = sum(cache.bytes for cache in caches if not isinstance(cache, PagedCache))

@@ -25,14 +25,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
-from lmworks.models.files.quantise import GROUP, Groups
+from lmworks.kernels.frame import GROUP
+
+if TYPE_CHECKING:  # kernels run without PyTorch, which only packs for them
+    from jaxtyping import Float, UInt8
+    from torch import Tensor
+
+    from lmworks.models.files.quantise import Groups
 
 QUADS = 8
 """Of four inputs, in a group of 32."""
@@ -146,6 +149,8 @@ class Quantisation:
 
     def pack(self, quads: UInt8[Tensor, "*groups 8 64"]) -> UInt8[Tensor, "*groups vectors 64"]:
         """Codes in the order of quads into planes."""
+        import torch
+
         planes = []
         for plane in self.places:
             fields = (quads >> plane.up & plane.mask).unflatten(-2, (-1, plane.bits)).unbind(-3)
@@ -154,6 +159,8 @@ class Quantisation:
 
     def unpack(self, vectors: UInt8[Tensor, "*groups vectors 64"]) -> UInt8[Tensor, "*groups 8 64"]:
         """The codes again."""
+        import torch
+
         found = torch.zeros(*vectors.shape[:-2], QUADS, 64, dtype=torch.uint8)
         for plane in self.places:
             for quad in range(QUADS):
@@ -164,6 +171,10 @@ class Quantisation:
 
 def between_extremes(weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
     """The nearest of 2^bits codes between each group's least and largest weight."""
+    import torch
+
+    from lmworks.models.files.quantise import Groups
+
     grouped = weight.reshape(len(weight), -1, GROUP)
     least, most = grouped.amin(-1), grouped.amax(-1)
     scale = ((most - least) / ((1 << bits) - 1)).half()

@@ -10,32 +10,44 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.keeping import Keeper
+from lmworks.kernels.keeping import Keeper, Kept
 from lmworks.kernels.next_token import drawn, log_total
-from lmworks.kernels.packing import Stored
+from lmworks.kernels.packed import Stored
 from lmworks.kernels.pages import PagedCache
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
-from lmworks.models.adapted import AdaptedLinear, Adapters, adapted_layers
-from lmworks.models.cache import Cache
-from lmworks.models.hooks import hook_points
-from lmworks.models.memory import Memory
-from lmworks.models.network import Network, real_tokens
-from lmworks.models.runner import Interrupt, Mask, Row, TokenChoice, Tokens, Written, must_end_with_tokens
-from lmworks.models.torch_runner import TorchRunner
-from lmworks.models.unread import mark, peeked
+from lmworks.models.config import ModelConfig
+from lmworks.models.later_network import LaterNetwork
+from lmworks.models.runner import (
+    Adapters,
+    Interrupt,
+    KVCache,
+    RealTokens,
+    Row,
+    TokenChoice,
+    TokenRows,
+    Written,
+    a_value_each,
+    must_end_with_tokens,
+)
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lmworks.kernels.run.network import CompiledNetwork
+    from lmworks.models.memory import Memory
+    from lmworks.models.network import Network
+    from lmworks.models.runner import Mask, Tokens
+    from lmworks.models.torch_runner import TorchRunner
 
 MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
@@ -49,9 +61,24 @@ def compiled(
     quantisation_of(bits)
     if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
         raise ConfigError(reason)
-    from lmworks.kernels.run.network import CompiledNetwork
+    from lmworks.kernels.packer import Packer
+    from lmworks.kernels.run.library import library
 
-    return CompiledNetwork(network, bits, stored, keeper)
+    library()  # compiled before the weights are packed, for the order in which progress is shown
+    packer = Packer(network, bits, stored)
+    kept = None if keeper is None else keeper.kept(packer)
+    return on_tape(network.config, Kept(packer.matrices(), packer.vectors()) if kept is None else kept, network)
+
+
+def on_tape(config: ModelConfig, kept: Kept, network: Network | None = None) -> CompiledNetwork:
+    """Packed weights on their tape, with the adapters that a network has."""
+    from lmworks.kernels.run.network import CompiledNetwork
+    from lmworks.kernels.run.weights import Weights
+
+    weights = Weights(config, *kept)
+    if network is not None:
+        weights.take_adapters(network)
+    return CompiledNetwork(weights)
 
 
 class CompiledRunner:
@@ -61,25 +88,66 @@ class CompiledRunner:
     name = "compiled"
 
     def __init__(
-        self, network: Network, bits: int = 4, stored: Stored | None = None, keeper: Keeper | None = None
+        self,
+        network: Network | LaterNetwork,
+        bits: int = 4,
+        stored: Stored | None = None,
+        keeper: Keeper | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        """ConfigError where the compiled path does not cover the network."""
-        self.network, self.plain = network, TorchRunner(network)
-        self.compiled = compiled(network, bits, stored, keeper)
+        """ConfigError where the compiled path does not cover the network. Of packed weights that were `kept`, the
+        network itself is not built before somebody asks for it."""
+        self._later = network if isinstance(network, LaterNetwork) else LaterNetwork.built(network)
+        if kept is None:
+            self.compiled = compiled(self.network, bits, stored, keeper)
+        else:
+            self.compiled = on_tape(self._later.config, kept)
+        self._same, self._failed, self._stood = True, False, True
+        self._version = 0
+        self._later.when_built(self._look_at)
+
+    def _look_at(self, network: Network) -> None:
+        """The network as it is now is what the tape was made of."""
+        from lmworks.models.adapted import adapted_layers
+        from lmworks.models.hooks import hook_points
+
         self._made_of = _Look(network)
         self._hooks = [point.functions for point in hook_points(network).values()]
         self._adapted = list(adapted_layers(network).values())
         self._trainings = network.trainings
-        self._same, self._failed, self._stood = True, False, True
-        self._version = 0
 
     def __deepcopy__(self, memo: Any) -> TorchRunner:
         """A copy of a network is made to be changed; it runs in PyTorch until it is compiled."""
+        from lmworks.models.torch_runner import TorchRunner
+
         return TorchRunner(copy.deepcopy(self.network, memo))
+
+    @property
+    def network(self) -> Network:
+        """The PyTorch definition of what it runs."""
+        return self._later.network
+
+    @property
+    def config(self) -> ModelConfig:
+        """What shapes the network."""
+        return self._later.config
+
+    @cached_property
+    def plain(self) -> TorchRunner:
+        """What computes where the tape does not stand for the network."""
+        from lmworks.models.torch_runner import TorchRunner
+
+        return TorchRunner(self.network)
+
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
+        """Without dropout and gradients, where there is a network that PyTorch might run."""
+        return self.plain.evaluating() if self._later.is_built else contextlib.nullcontext()
 
     def stands(self, fresh: bool = True) -> bool:
         """Does the tape compute what the network computes? Weights and parts are compared for each `fresh` text;
         training, hooks, and adapters that are switched, at each step."""
+        if not self._later.is_built:  # nobody can have changed it
+            return not self._failed
         if fresh:
             self._same = _Look(self.network) == self._made_of
         stands = self._same and not self._failed and self.network.trainings == self._trainings
@@ -98,7 +166,7 @@ class CompiledRunner:
             self._version += 1
         return len(states) <= 1
 
-    def _runs(self, cache: Cache | None) -> bool:
+    def _runs(self, cache: KVCache | None) -> bool:
         """Does the tape run texts in this cache (None: texts without one)?"""
         if cache is None:
             return self.stands()
@@ -127,10 +195,10 @@ class CompiledRunner:
     @property
     def token_bytes(self) -> int:
         """Keys and values of one token, in 16 bits."""
-        config = self.network.config
+        config = self.config
         return 2 * config.layers * config.kv_heads * config.head_dim * 2
 
-    def own_threads(self, cache: Cache | None = None) -> bool:
+    def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether the tape runs texts in this cache."""
         return self._stood and (cache is None or isinstance(cache, PagedCache))
 
@@ -138,19 +206,21 @@ class CompiledRunner:
         self,
         tokens: Tokens,
         mask: Mask | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         segments: Tokens | None = None,
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding."""
+        from lmworks.models.network import real_tokens
+
         if self._runs(cache) and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
                 real = real_tokens(tokens, mask)
                 hidden = self.compiled.hidden(tokens, real, cache, segments, adapter)
-                if cache is not None:
-                    cache.advance(tokens, real)
+                if isinstance(cache, PagedCache):
+                    cache.advance(tokens.numpy(), None if real is None else real.numpy())
                 return hidden
-        return self.plain.hidden(tokens, mask, cache, segments, adapter)
+        return self.plain.hidden(tokens, mask, _for_pytorch(cache), segments, adapter)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -159,34 +229,46 @@ class CompiledRunner:
                 return self.compiled.logits(hidden)
         return self.plain.logits(hidden.to(self.network.dtype))
 
-    def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
+    def next_logits(
+        self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None
+    ) -> Float[np.ndarray, "batch vocab"]:
         """Logits after the last token of each row, network and head in one run."""
         must_end_with_tokens(mask)
-        if not self.compiled.has_head:
-            return self.logits(self.hidden(tokens, mask, cache)[:, -1])
-        if self._runs(cache):
+        if self._runs(cache) and isinstance(cache, PagedCache):
             with self._or_pytorch():
-                real = real_tokens(tokens, mask)
+                tokens, real = _rows(tokens, mask)
+                if not self.compiled.has_head:
+                    return self._logits_of_states(tokens, real, cache)
                 logits = self.compiled.next_logits(tokens, real, cache)
                 cache.advance(tokens, real)
                 return logits
-        return self.plain.next_logits(tokens, cache, mask)
+        return self.plain.next_logits(tokens, _for_pytorch(cache), mask)
 
-    def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:
+    def _logits_of_states(
+        self, tokens: TokenRows, real: RealTokens | None, cache: PagedCache
+    ) -> Float[np.ndarray, "batch vocab"]:
+        """The network's own head, after the tape."""
+        import torch
+
+        mask = None if real is None else torch.from_numpy(real)
+        states = self.hidden(torch.from_numpy(tokens), mask, cache)[:, -1]
+        return self.logits(states).detach().numpy()
+
+    def read(self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None) -> None:
         """Put keys and values of more tokens into the cache; the last block ends with these."""
-        if self._runs(cache):
+        if self._runs(cache) and isinstance(cache, PagedCache):
             with self._or_pytorch():
-                real = real_tokens(tokens, mask)
+                tokens, real = _rows(tokens, mask)
                 self.compiled.take_in(tokens, real, cache)
                 cache.advance(tokens, real)
                 return
-        self.plain.read(tokens, cache, mask)
+        self.plain.read(tokens, _for_pytorch(cache), mask)
 
-    def can_write(self, cache: Cache) -> bool:
+    def can_write(self, cache: KVCache) -> bool:
         """Whether nothing in the network is left to Python between two tokens."""
         return isinstance(cache, PagedCache) and self.compiled.writes(cache) and self.stands(fresh=False)
 
-    def write(self, rows: Sequence[Row], cache: Cache, rounds: int, interrupt: Interrupt) -> Written:
+    def write(self, rows: Sequence[Row], cache: KVCache, rounds: int, interrupt: Interrupt) -> Written:
         """Write several tokens of each row; what passes in Python between two tokens passes once for all of them."""
         with self._or_pytorch():
             sizes = [len(row.tokens) for row in rows]
@@ -211,7 +293,7 @@ class CompiledRunner:
 
     def new_cache(
         self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
-    ) -> Cache:
+    ) -> KVCache:
         """An empty cache: pages, as long as the tape stands for the network."""
         if memory is None and self.stands():
             return self.compiled.new_cache(rows, adapters)
@@ -219,31 +301,49 @@ class CompiledRunner:
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Pack the adapters that are put beside the weights, which stay packed as they are."""
-        stands = self.stands()
+        network, stands = self.network, self.stands()
         put()
         if stands:
-            self.compiled.take_adapters()
-            self._adapted = list(adapted_layers(self.network).values())
-            self._made_of = _Look(self.network)
-            self._hooks = [point.functions for point in hook_points(self.network).values()]
+            self.compiled.take_adapters(network)
+            self._look_at(network)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts; None where a token's keys depend on what follows it."""
         return self.compiled.new_prefixes(limit) if self.stands(fresh=False) else None
 
-    def draw(self, logits: Float[Tensor, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
+    def draw(self, logits: Float[np.ndarray, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
         """The token at a place of the probabilities that the choice leaves."""
         return drawn(logits, choice.factor, choice.top_k, choice.top_p, choice.min_p, uniform)
 
-    def log_total(self, logits: Float[Tensor, " vocab"]) -> float | None:
+    def log_total(self, logits: Float[np.ndarray, " vocab"]) -> float | None:
         """log of the sum of e^logit."""
         return log_total(logits)
+
+
+Held = TypeVar("Held", bound=KVCache | None)
+
+
+def _for_pytorch(cache: Held) -> Held:
+    """ConfigError for a cache of pages."""
+    if isinstance(cache, PagedCache):
+        cache.refuse()
+    return cache
+
+
+def _rows(tokens: TokenRows, mask: RealTokens | None) -> tuple[TokenRows, RealTokens | None]:
+    """Both as arrays. ConfigError for a mask of another shape."""
+    tokens = np.asarray(tokens)
+    a_value_each(tokens.shape, mask=mask)
+    return tokens, None if mask is None else np.asarray(mask, bool)
 
 
 class _Look:
     """A network as it was at one moment: which parts and weights it has, and how often each was written to."""
 
     def __init__(self, network: Network) -> None:
+        from lmworks.models.adapted import AdaptedLinear
+        from lmworks.models.unread import mark, peeked
+
         modules, parameters = list(network.modules()), list(peeked(network).values())
         self.kept = modules, parameters  # what lives has its id to itself
         self.marks = (

@@ -11,36 +11,35 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
-
-import torch
+from typing import TYPE_CHECKING, Any, Self
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
-from lmworks.basics.threads import one_thread
 from lmworks.generation.request import Message, Prompt
-from lmworks.kernels.choice import check_compress, packed_later, runner_for
+from lmworks.kernels.choice import check_compress, packed_later, runner_for, runner_of_kept
 from lmworks.kernels.footprint import Footprint
-from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.language_model.encoding import EncodingModel
 from lmworks.language_model.scoring import LN_2, Score, ScoringModel
-from lmworks.models.adapted import own_parameters
 from lmworks.models.config import RopeScaling, stretched
-from lmworks.models.files.compressed_groups import StoredInDirectory
-from lmworks.models.files.directory import read_network, refuse_foreign_files, write_facts, write_network
-from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_config import stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
-from lmworks.models.network_class import reads_images
-from lmworks.models.precision import dtype_of, fast_dtype
-from lmworks.models.torch_runner import TorchRunner
-from lmworks.models.unread import read_all, state_of
+from lmworks.models.later_network import LaterNetwork
 from lmworks.tokens.source import target_start
 from lmworks.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
+    import torch
+
+    from lmworks.kernels.packed import Stored
+    from lmworks.models.files.compressed_groups import StoredInDirectory
+    from lmworks.models.files.gguf_groups import StoredInGGUF
+    from lmworks.models.network import Network
+    from lmworks.models.unread import Later
 
 __all__ = ["LN_2", "LanguageModel", "Message", "Prompt", "Score"]
 
@@ -68,29 +67,32 @@ class LanguageModel(ScoringModel, EncodingModel):
         without training for it. Raises ModelError with one sentence for whatever is wrong with the files.
         """
         check_compress(compress, dtype)
-        path, wanted = resolve(str(reference)), dtype_of(dtype)
+        path, wanted = resolve(str(reference)), None if dtype is None else _dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         footprint = Footprint.of(path, file)
-        if reads_images(footprint.config):
+        if file is None and _reads_images(footprint.config):
             raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
         footprint.must_fit(str(reference), compress, wanted)
+        few_bits = footprint.few_bits is not None
+        config = footprint.config if rope_scaling is None else stretched(footprint.config, rope_scaling)
+
+        def build() -> Network:
+            packed = packed_later(compress if wanted is None else "none", few_bits, device)
+            network = _read_network(path, file, wanted, device, packed)
+            network.config = config
+            return network if device == "cpu" else network.to(device)
+
         with progress.reading(f"loading {reference}", footprint.stored):
-            with one_thread():
-                if file is not None:
-                    held = stored_dtype(file)
-                    later = packed_later(compress if wanted is None else "none", held is None, device)
-                    network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
-                    tokenizer = gguf_tokenizer(file)
-                else:
-                    few_bits = footprint.few_bits is not None
-                    later = packed_later(compress if wanted is None else "none", few_bits, device)
-                    network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
-            if rope_scaling is not None:
-                network.config = stretched(network.config, rope_scaling)
-            network = network if device == "cpu" else network.to(device)
-            model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
+            tokenizer = Tokenizer.load(path) if file is None else gguf_tokenizer(file)
+            later = LaterNetwork(config, build, footprint.parameters)
+            model = cls(later, tokenizer, path, str(reference), exact=wanted is not None)
             model._weights = path if file is None else file
-            if wanted is None:
+            if wanted is not None:
+                model.runner = model._by_pytorch()
+            elif device == "cpu" and (kept := runner_of_kept(later, compress, few_bits, model._keeper(True))):
+                model.runner = kept
+                model._chose(compress, as_read=True)
+            else:
                 model.choose_runner(compress, as_read=True)
         return model
 
@@ -98,6 +100,12 @@ class LanguageModel(ScoringModel, EncodingModel):
         """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
         says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
         saves looking."""
+        from lmworks.basics.threads import one_thread
+        from lmworks.kernels.packing import Unchanged
+        from lmworks.models.adapted import own_parameters
+        from lmworks.models.torch_runner import TorchRunner
+        from lmworks.models.unread import read_all
+
         stored: Stored | None = self.stored
         if stored is not None and not as_read:
             stored = Unchanged(stored, own_parameters(self.network))
@@ -107,11 +115,22 @@ class LanguageModel(ScoringModel, EncodingModel):
             self.runner = runner_for(self.network, compress, stored, self.network.device.type, self._keeper(as_read))
             if isinstance(self.runner, TorchRunner):
                 read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
-        self._read = state_of(self.network) if as_read else self._read
+        self._chose(compress, as_read)
+
+    def _chose(self, compress: str | None, as_read: bool) -> None:
+        if as_read:
+            self._later.when_built(self._is_as_read)
         self.embeds_compiled, self._embedder = compress is None, None
+
+    def _is_as_read(self, network: Network) -> None:
+        from lmworks.models.unread import state_of
+
+        self._read = state_of(network)
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Have adapters put beside the network, whose weights stay as they are."""
+        from lmworks.models.unread import state_of
+
         as_read = state_of(self.network) == self._read
         self.runner.take_adapters(put)
         self._read, self._embedder = state_of(self.network) if as_read else self._read, None
@@ -119,9 +138,12 @@ class LanguageModel(ScoringModel, EncodingModel):
     @property
     def stored(self) -> StoredInGGUF | StoredInDirectory | None:
         """What the model's files hold in few bits; None where they hold floats, or there are none."""
+        from lmworks.models.files.compressed_groups import StoredInDirectory
+        from lmworks.models.files.gguf_groups import StoredInGGUF
+
         weights = self._weights
         if isinstance(weights, GGUFFile):
-            return StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+            return StoredInGGUF(weights, self.config) if stored_kind(weights) is None else None
         return None if weights is None else StoredInDirectory.of(weights, self.config)
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
@@ -129,6 +151,8 @@ class LanguageModel(ScoringModel, EncodingModel):
 
         The directory is complete or not there; one that holds anything else than a model is refused.
         """
+        from lmworks.models.files.directory import write_network
+
         folder = Path(folder)
         refuse_foreign_files(folder)
         with directory_written_whole(folder) as temporary:
@@ -154,3 +178,31 @@ class LanguageModel(ScoringModel, EncodingModel):
         if self.translates:
             facts |= {"decoder_start_token_id": target_start(self.tokenizer), **self.generation_config.said}
         write_json(folder / "generation_config.json", facts)
+
+
+def _read_network(path: Path, file: GGUFFile | None, dtype: torch.dtype | None, device: str, packed: Later) -> Network:
+    """The network of a directory or of a GGUF file, in `dtype` or what the file holds; what will be `packed` stays
+    unread."""
+    import torch
+
+    from lmworks.basics.threads import one_thread
+    from lmworks.models.files.directory import read_network
+    from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+    from lmworks.models.precision import fast_dtype
+
+    with one_thread(), torch.inference_mode(False):  # whoever asks may be in it, and weights must tell of changes
+        if file is None:
+            return read_network(path, dtype, packed)
+        return read_gguf_network(file, dtype or stored_dtype(file) or fast_dtype(device), packed)
+
+
+def _dtype_of(name: str | torch.dtype) -> torch.dtype | None:
+    from lmworks.models.precision import dtype_of
+
+    return dtype_of(name)
+
+
+def _reads_images(config: object) -> bool:
+    from lmworks.models.network_class import reads_images
+
+    return reads_images(config)

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError
-from lmworks.encoding.classifying import Told, classifies, classify
-from lmworks.encoding.comparing import Pair, compare
-from lmworks.encoding.embedding import Pooling, embed
-from lmworks.encoding.filling import Filled, fill
-from lmworks.encoding.principal import principal_components
 from lmworks.kernels.choice import embedder_for
 from lmworks.language_model.parts import ModelParts
-from lmworks.models.precision import fast_dtype
 from lmworks.models.runner import Runner
-from lmworks.models.unread import state_of
+
+if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
+    import torch
+    from torch import Tensor
+
+    from lmworks.encoding.classifying import Told
+    from lmworks.encoding.comparing import Pair
+    from lmworks.encoding.embedding import Pooling
+    from lmworks.encoding.filling import Filled
 
 
 class EncodingModel(ModelParts):
@@ -49,8 +48,10 @@ class EncodingModel(ModelParts):
         latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
         `cut`. An `adapter` beside the model is chosen by its name.
         """
+        from lmworks.encoding.embedding import embed
+
         self._no_images(texts, images)
-        if self.network.encoder is not None:
+        if self.translates:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
         said = pooling or self.pooling
@@ -65,12 +66,16 @@ class EncodingModel(ModelParts):
         It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
         without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
         """
+        from lmworks.encoding.comparing import compare
+
         runner, dtype = self._embeds_with(), self._embeds_in()
         return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, dtype=dtype)
 
     def classify(self, texts: Sequence[str], labels: Sequence[str] | None = None, *, cut: bool = False) -> list[Told]:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
         reads, unless it may be `cut`. `labels` are for two towers of images and texts alone (VisionModel)."""
+        from lmworks.encoding.classifying import classifies, classify
+
         self._no_images(texts)
         if labels is not None and classifies(self.config):
             raise ConfigError("a classifier of texts tells its own classes apart; leave labels out")
@@ -84,6 +89,8 @@ class EncodingModel(ModelParts):
     def fill(self, text: str, *, top: int = 5) -> list[list[Filled]]:
         """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their
         probabilities."""
+        from lmworks.encoding.filling import fill
+
         return fill(self.runner, self.tokenizer, text, top)
 
     def reduce(self, texts: Sequence[str], dimensions: int, *, whiten: bool = False) -> float:
@@ -91,6 +98,8 @@ class EncodingModel(ModelParts):
         before they are brought to length 1; with `whiten` each divided by its standard deviation. `save` keeps it.
         Returns the share of the texts' variance that is kept. ConfigError for more dimensions than the vectors have or
         differ in."""
+        from lmworks.encoding.principal import principal_components
+
         plain = self.pooling.but(normalise=False)
         found = principal_components(self.embed(texts, prompt="passage", pooling=plain, cut=True), dimensions)
         name = next(one for number in itertools.count(2) if (one := f"{number}_Dense") not in self.pooling.dense)
@@ -113,6 +122,10 @@ class EncodingModel(ModelParts):
 
     def _embeds_in(self) -> torch.dtype:
         """The format in which PyTorch multiplies where it embeds or compares."""
+        import torch
+
+        from lmworks.models.precision import fast_dtype
+
         return torch.float32 if self.exact else fast_dtype(self.network.device)
 
     def _embeds_with(self) -> Runner:
@@ -123,6 +136,8 @@ class EncodingModel(ModelParts):
         if self._embedder is not None and self._embedder[0].weights_version != self._embedder[1]:
             self._embedder = None
         if self._embedder is None:
+            from lmworks.models.unread import state_of
+
             runner = embedder_for(self.network, self._keeper(state_of(self.network) == self._read))
             if runner is None:
                 return self.runner

@@ -5,30 +5,35 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.encoding.comparing import Scale, scale_of
-from lmworks.encoding.embedding import Pooling
-from lmworks.encoding.pooling import Dense, read_dense
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.kernels.keeping import Keeper
-from lmworks.models.adapted import adapter_names, no_adapter
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import weight_files
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.network import Network
-from lmworks.models.runner import Runner
-from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.files.model_folder import weight_files
+from lmworks.models.later_network import LaterNetwork
+from lmworks.models.runner import Runner, no_adapter
 from lmworks.tokens.source import target_start
 from lmworks.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
+    from lmworks.encoding.comparing import Scale
+    from lmworks.encoding.embedding import Pooling
+    from lmworks.encoding.pooling import Dense
+    from lmworks.models.network import Network
 
 
 class ModelParts:
     """A network, its tokenizer, what runs it, and where they came from."""
 
+    runner: Runner
+    """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path."""
+
     def __init__(
         self,
-        network: Network,
+        network: Network | LaterNetwork,
         tokenizer: Tokenizer,
         source: Path | None = None,
         reference: str | None = None,
@@ -39,9 +44,10 @@ class ModelParts:
                 f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,} and the network's vocabulary has "
                 f"{network.config.vocab_size:,}; they do not belong together"
             )
-        self.network, self.tokenizer, self.source = network, tokenizer, source
-        self.runner: Runner = TorchRunner(network)
-        """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path."""
+        self._later = network if isinstance(network, LaterNetwork) else LaterNetwork.built(network)
+        self.tokenizer, self.source = tokenizer, source
+        if self._later.is_built:
+            self.runner = self._by_pytorch()
         self.reference = reference or (str(source) if source else None)
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
@@ -54,16 +60,35 @@ class ModelParts:
         """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
 
+    def _by_pytorch(self) -> Runner:
+        from lmworks.models.torch_runner import TorchRunner
+
+        return TorchRunner(self.network)
+
+    @property
+    def network(self) -> Network:
+        """The PyTorch network; built when somebody asks, where packed weights alone were read."""
+        return self._later.network
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._later = LaterNetwork.built(network)
+
     @property
     def config(self) -> ModelConfig:
         """What shapes the network."""
-        return self.network.config
+        return self._later.config
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the network has."""
+        return self._later.parameters
 
     @property
     def longest(self) -> int:
         """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
         its context, and a trained prompt takes its own tokens."""
-        longest = self.network.longest
+        longest = self.network.longest if self._later.is_built else self.config.context
         return self.pooling.within(longest) if self.config.arrangement == "encoder" else longest
 
     @property
@@ -91,6 +116,10 @@ class ModelParts:
     @property
     def adapters(self) -> list[str]:
         """The adapters beside the model that `adapter=` can name (`lm.add_adapter`)."""
+        if not self._later.is_built:  # nobody can have put any there
+            return []
+        from lmworks.models.adapted import adapter_names
+
         return adapter_names(self.network)
 
     def known_adapter(self, name: str | None) -> str | None:
@@ -116,6 +145,8 @@ class ModelParts:
     def pooling(self) -> Pooling:
         """How states become one vector, as the folder or file that the model came from says, or of an adapter its
         base's; who knows better sets it."""
+        from lmworks.encoding.embedding import Pooling
+
         if isinstance(self._weights, GGUFFile):
             return Pooling.of_gguf(self._weights.metadata) or Pooling()
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
@@ -123,6 +154,9 @@ class ModelParts:
     @cached_property
     def dense(self) -> list[Dense]:
         """The dense layers that a pooled state goes through, as that folder has them."""
+        from lmworks.encoding.embedding import Pooling
+        from lmworks.encoding.pooling import read_dense
+
         found = next((one for one in self._folders if Pooling.read(one) is not None), None)
         return [] if found is None else read_dense(found, self.pooling, self.config.dim)
 
@@ -130,6 +164,8 @@ class ModelParts:
     def score_scale(self) -> Scale:
         """What is done with the scores of pairs, as the folder that the model came from says, or of an adapter its
         base's."""
+        from lmworks.encoding.comparing import scale_of
+
         folder = next((one for one in self._folders if (one / "config.json").is_file()), None)
         return "none" if folder is None else scale_of(folder)
 

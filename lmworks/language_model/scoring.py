@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.continuations import Continuation, Reading, continuations
 from lmworks.generation.request import Prompt
-from lmworks.generation.scoring import target_logprobs, token_logprobs
-from lmworks.inside.attribution import STEPS, Attribution, attribute
-from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.language_model.writing import WritingModel
-from lmworks.models.network import evaluating
 from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.source import target_ids, target_start
+
+if TYPE_CHECKING:  # what only writes waits for none of this, nor for PyTorch
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from lmworks.generation.continuations import Continuation, Reading
+    from lmworks.inside.attribution import Attribution
+    from lmworks.inside.patching import Metric, Place
 
 LN_2 = math.log(2)
 
@@ -76,6 +76,8 @@ class ScoringModel(WritingModel):
         adapter: str | None = None,
     ) -> Score:
         """As `score`, for ids that are at hand; `size` is their text's length in bytes. Not for an encoder-decoder."""
+        from lmworks.generation.scoring import token_logprobs
+
         self.must_write()
         if not tokens:
             raise ConfigError("the text is empty; there is nothing to score")
@@ -88,6 +90,8 @@ class ScoringModel(WritingModel):
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""
+        from lmworks.generation.scoring import target_logprobs
+
         if source is None:
             raise ConfigError("an encoder-decoder scores a target by its source; give score(target, prompt=source)")
         if window is not None:
@@ -115,14 +119,17 @@ class ScoringModel(WritingModel):
         self, pairs: Sequence[tuple[list[int], list[int]]], reading: Reading | None = None
     ) -> Iterator[tuple[int, Continuation]]:
         """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
+        from lmworks.generation.continuations import continuations
+
         self.must_converse()
         return continuations(self.runner, pairs, self.longest, reading)
 
-    @torch.inference_mode()
     def logits(
         self, ids: Int[Tensor, "batch seq"] | Sequence[Sequence[int]], mask: Bool[Tensor, "batch seq"] | None = None
     ) -> Float[Tensor, "batch seq vocab"]:
         """Logits in float32; `mask` is False on padding, left or right."""
+        import torch
+
         try:
             tokens = torch.as_tensor(ids, device=self.network.device)
         except (TypeError, ValueError):
@@ -144,7 +151,7 @@ class ScoringModel(WritingModel):
                 raise ConfigError(
                     f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal"
                 )
-        with evaluating(self.network):
+        with self.runner.evaluating():
             return self.runner.logits(self.runner.hidden(tokens, mask))
 
     def attribute(
@@ -154,10 +161,12 @@ class ScoringModel(WritingModel):
         *,
         instead: str | None = None,
         method: str = "occlusion",
-        steps: int = STEPS,
+        steps: int | None = None,
     ) -> Attribution:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
         how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
+        from lmworks.inside.attribution import STEPS, attribute
+
         self.must_write()
         ids = self.encode_prompt(prompt, self.longest) if prompt else []
         if answer is None and ids:
@@ -167,7 +176,13 @@ class ScoringModel(WritingModel):
             written = self.tokenizer.encode(answer or "", special=False, continues=True)
         other = None if instead is None else self.tokenizer.encode(instead, special=False, continues=True)
         found = attribute(
-            self.network, ids, written, instead=other, away=self.tokenizer.document_end, method=method, steps=steps
+            self.network,
+            ids,
+            written,
+            instead=other,
+            away=self.tokenizer.document_end,
+            method=method,
+            steps=steps or STEPS,
         )
         pieces = tuple(self.tokenizer.decode([one], skip_special=False) for one in ids)
         return replace(found, pieces=pieces, answer=answer or "")
@@ -177,6 +192,8 @@ class ScoringModel(WritingModel):
     ) -> Float[Tensor, "layers places"]:
         """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
         each head (`inside.patching`). `metric` is two answers, by their first tokens, or a function of the logits."""
+        from lmworks.inside.patching import difference, patch
+
         self.must_write()
         if isinstance(metric, tuple):
             first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]

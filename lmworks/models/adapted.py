@@ -18,12 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.runner import no_adapter
 from lmworks.models.unread import peeked
 
 Update = tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]
 """Some rows, D and U."""
-Adapters = Sequence[str | None] | None
-"""The adapter of each row by its name, None for the base; None where no row has one."""
 
 
 class RowGradients:
@@ -211,21 +210,6 @@ def adapter_names(network: nn.Module) -> list[str]:
     """The adapters that rows can name."""
     every = (one.adapters() for one in adapted_layers(network).values())
     return list(dict.fromkeys(name for one in every for name in one if name is not None))
-
-
-def no_adapter(name: str, known: Sequence[str]) -> ConfigError:
-    """What is said of a name that is none: the base's output would be wrong, and nobody would see it."""
-    there = f"there is {' and '.join(known)}" if known else "there is none; add_adapter puts one beside the model"
-    return ConfigError(f"there is no adapter {name!r}; {there}")
-
-
-def of_each_row(adapters: Adapters, rows: int) -> list[str | None]:
-    """The name of each row's adapter; ConfigError unless there is one for each row."""
-    if adapters is None:
-        return [None] * rows
-    if len(adapters) != rows:
-        raise ConfigError(f"there are {len(adapters)} adapters for {rows} rows; name one for each row, or None")
-    return list(adapters)
 
 
 @contextlib.contextmanager

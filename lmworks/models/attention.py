@@ -24,8 +24,8 @@ from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
 from lmworks.models.norm import make_head_norm
 from lmworks.models.positions.encoding import encoding_of
-from lmworks.models.positions.rotation import Rotation, rotate
 from lmworks.models.precision import quicker_in_float32
+from lmworks.models.rotation import Rotation, rotate
 
 Kernel = Literal["fused", "explicit"]
 """explicit: the formula, step by step; fused: the fastest way that there is for the case (see `kernel_of`)."""

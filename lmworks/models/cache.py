@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.memory import Memory
+from lmworks.models.runner import KVCache
 
 KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
 
@@ -22,7 +23,7 @@ WASTE = 64
 """Columns of padding that are not worth moving the text for."""
 
 
-class Cache:
+class Cache(KVCache):
     """Keys and values of every layer, in buffers that double when they are full.
 
     `length` counts the tokens that every layer holds, `tokens` are these. `real` marks which of them are text and not
@@ -43,7 +44,6 @@ class Cache:
     ) -> None:
         self.length = 0
         self.adapters: list[str | None] = [None] * batch
-        """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
         self.memory = memory
         """What an encoder-decoder attends to, a source for each row."""
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
@@ -92,28 +92,33 @@ class Cache:
         if self.real is not None:
             self.real = self.real[:, : self.length]
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Sequence[int]) -> None:
         """These rows of the batch, in this order (finished requests leave, beams are reordered or become more)."""
-        self._keys = [self._kept(store, rows) for store in self._keys]
-        self._values = [self._kept(store, rows) for store in self._values]
-        self.tokens = self.tokens.index_select(0, rows)
-        self.adapters = [self.adapters[row] for row in rows.tolist()]
+        chosen = self._rows(rows)
+        self._keys = [self._kept(store, chosen) for store in self._keys]
+        self._values = [self._kept(store, chosen) for store in self._values]
+        self.tokens = self.tokens.index_select(0, chosen)
+        self.adapters = [self.adapters[row] for row in chosen.tolist()]
         if self.memory is not None:
-            self.memory = self.memory.keep(rows)
+            self.memory = self.memory.keep(chosen)
         if self.real is not None:
-            self.real = self.real.index_select(0, rows)
+            self.real = self.real.index_select(0, chosen)
 
-    def fork(self, rows: Tensor) -> Self:
+    def _rows(self, rows: Sequence[int] | Tensor) -> Int[Tensor, " rows"]:
+        return torch.as_tensor(rows, dtype=torch.long, device=self._read[0].device)
+
+    def fork(self, rows: Sequence[int]) -> Self:
         """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
+        chosen = self._rows(rows)
         forked = copy.copy(self)
         forked._keys, forked._values = (
-            [store[:, :, : self.length].index_select(0, rows) for store in stores]
+            [store[:, :, : self.length].index_select(0, chosen) for store in stores]
             for stores in (self._keys, self._values)
         )
-        forked.tokens = self.tokens.index_select(0, rows)
-        forked.memory = None if self.memory is None else self.memory.keep(rows)
-        forked.real = None if self.real is None else self.real.index_select(0, rows)
-        forked.adapters = [self.adapters[row] for row in rows.tolist()]
+        forked.tokens = self.tokens.index_select(0, chosen)
+        forked.memory = None if self.memory is None else self.memory.keep(chosen)
+        forked.real = None if self.real is None else self.real.index_select(0, chosen)
+        forked.adapters = [self.adapters[row] for row in chosen.tolist()]
         return forked
 
     def join(self, other: Cache) -> None:

@@ -17,7 +17,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions.encoding import encoding_of
-from lmworks.models.positions.rotation import rotate
+from lmworks.models.rotation import rotate
 
 INNER_EPS = 1e-6
 """Of the norms inside, whatever the network's others have."""

@@ -29,6 +29,7 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.prompt import TrainedPrompt
+from lmworks.models.runner import a_value_each
 from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens
 from lmworks.models.unread import leave_unread, peek
@@ -156,7 +157,7 @@ class Network(Stack):
         not fit one another.
         """
         real = real_tokens(tokens, mask)
-        _a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)
+        a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         led = None
@@ -195,7 +196,7 @@ class Network(Stack):
 
     def pooled(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch dim"]:
         """One state for each text: as `text_state` says, after the pooler where there is one."""
-        _a_value_each(hidden.shape[:2], mask=mask)
+        a_value_each(hidden.shape[:2], mask=mask)
         return self._after_pooler(self._text_state(hidden, mask))
 
     def _text_state(self, hidden: Hidden, mask: Real | None) -> Float[Tensor, "batch dim"]:
@@ -333,18 +334,8 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
 
 def real_tokens(tokens: Tokens, mask: Real | None) -> Real | None:
     """The mask as truth values; ConfigError unless it is as large as the tokens."""
-    _a_value_each(tokens.shape, mask=mask)
+    a_value_each(tokens.shape, mask=mask)
     return None if mask is None else mask.bool()
-
-
-def _a_value_each(tokens: torch.Size, **given: Tensor | None) -> None:
-    """ConfigError unless what is given by name has a value for each token."""
-    for name, values in given.items():
-        if values is not None and values.shape != tokens:
-            raise ConfigError(
-                f"the {name} {'have' if name[-1] == 's' else 'has'} the shape {list(values.shape)} and the tokens "
-                f"{list(tokens)}; give a value for each token"
-            )
 
 
 def _a(arrangement: str) -> str:

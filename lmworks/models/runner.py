@@ -5,29 +5,39 @@
     runner.read(prompts, cache)                     # keys and values alone
     logits = runner.next_logits(tokens, cache)      # [rows, vocab]
 
-A runner gives no gradients and expects the network in evaluation mode. Whoever calls `network(...)` itself gets
-PyTorch.
+What writes hands arrays of NumPy to a runner and gets some, as the compiled path needs no PyTorch; states (`hidden`)
+and their `logits` are tensors. A runner gives no gradients and expects the network in evaluation mode. Whoever calls
+`network(...)` itself gets PyTorch.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.adapted import Adapters
-from lmworks.models.cache import Cache
+from lmworks.models.config import ModelConfig
 from lmworks.models.lookup import PromptLookup
-from lmworks.models.memory import Memory
-from lmworks.models.network import Network
 
-Tokens = Int[Tensor, "batch seq"]
-Mask = Bool[Tensor, "batch seq"]
+if TYPE_CHECKING:  # the compiled path runs without PyTorch
+    from torch import Tensor
+
+    from lmworks.models.memory import Memory
+    from lmworks.models.network import Network
+
+    Tokens = Int[Tensor, "batch seq"]
+    Mask = Bool[Tensor, "batch seq"]
+    """True on tokens, False on padding."""
+TokenRows = Int[np.ndarray, "batch seq"]
+RealTokens = Bool[np.ndarray, "batch seq"]
 """True on tokens, False on padding."""
+Adapters = Sequence[str | None] | None
+"""The adapter of each row by its name, None for the base; None where no row has one."""
 Interrupt = Int[np.ndarray, "one"]
 """Any thread may set it to 1, and the runner stops writing ahead with the token that it is writing."""
 
@@ -74,7 +84,7 @@ class RowWritten(NamedTuple):
     logprobs: list[float]
     """Of each, where they were asked for; in place of -1, what is added to the logit of the token that is
     chosen."""
-    logits: Float[Tensor, " vocab"] | None = None
+    logits: Float[np.ndarray, " vocab"] | None = None
     """Those to choose from in place of -1; minus infinity for ends that are forbidden."""
     guessed: int = 0
     """Guesses that were read."""
@@ -90,31 +100,69 @@ class Written(NamedTuple):
     """How often the network was run."""
 
 
+class KVCache(ABC):
+    """Keys and values of the tokens that rows of texts hold."""
+
+    length: int
+    """Tokens that every layer holds, padding counted."""
+    adapters: list[str | None]
+    """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
+
+    @abstractmethod
+    def truncate(self, length: int) -> None:
+        """Forget everything after the first `length` tokens of the text."""
+
+    @abstractmethod
+    def keep(self, rows: Sequence[int]) -> None:
+        """These rows, in this order (finished requests leave, beams are reordered or become more)."""
+
+    @abstractmethod
+    def fork(self, rows: Sequence[int]) -> Self:
+        """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
+
+    @abstractmethod
+    def join(self, other: Any) -> None:
+        """Take the rows of another cache of this kind after these."""
+
+    @abstractmethod
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last tokens of each row, as many as `counts` says."""
+
+    @abstractmethod
+    def close_up(self) -> None:
+        """Give back room that padding takes."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory that it holds."""
+
+
 class Prefixes(Protocol):
     """Beginnings of texts, kept so that a text which begins alike need not read them again."""
 
-    def begin(self, cache: Cache, row: int, tokens: Sequence[int]) -> int:
+    def begin(self, cache: KVCache, row: int, tokens: Sequence[int]) -> int:
         """Begin an empty row with what is kept of these tokens' beginning, read by the row's adapter; returns how many
         of them it then holds."""
 
-    def keep(self, cache: Cache, row: int, tokens: Sequence[int]) -> None:
+    def keep(self, cache: KVCache, row: int, tokens: Sequence[int]) -> None:
         """Keep the beginning of a row that holds these tokens (or more, or fewer)."""
 
     def next_missing(self, tokens: Sequence[int], adapter: str | None = None) -> Sequence[int]:
         """The tokens up to the end of the first part that is not kept, as this adapter reads them."""
 
-    def bytes_with(self, caches: Sequence[Cache]) -> int:
+    def bytes_with(self, caches: Sequence[KVCache]) -> int:
         """Memory of what is kept and of these caches; what they share counts once."""
 
 
 class Sampler(Protocol):
     """Chooses from one row of logits."""
 
-    def draw(self, logits: Float[Tensor, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
+    def draw(self, logits: Float[np.ndarray, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
         """The token at the place `uniform` (0 to 1) of the probabilities that the choice leaves, laid end to end.
         None where the caller has to do it."""
 
-    def log_total(self, logits: Float[Tensor, " vocab"]) -> float | None:
+    def log_total(self, logits: Float[np.ndarray, " vocab"]) -> float | None:
         """log of the sum of e^logit; None likewise."""
 
 
@@ -123,7 +171,14 @@ class Runner(Sampler, Protocol):
 
     @property
     def network(self) -> Network:
-        """The PyTorch definition of what it runs."""
+        """The PyTorch definition of what it runs; built when somebody asks, where only packed weights were read."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """What shapes the network."""
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """No dropout inside the block and no gradients, where PyTorch may compute."""
 
     @property
     def name(self) -> str:
@@ -137,7 +192,7 @@ class Runner(Sampler, Protocol):
     def token_bytes(self) -> int:
         """Keys and values of one token, in bytes."""
 
-    def own_threads(self, cache: Cache | None = None) -> bool:
+    def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether texts in this cache (None: texts without one) run on threads of its own; then PyTorch takes one
         beside them."""
 
@@ -145,7 +200,7 @@ class Runner(Sampler, Protocol):
         self,
         tokens: Tokens,
         mask: Mask | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         segments: Tokens | None = None,
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
@@ -155,24 +210,26 @@ class Runner(Sampler, Protocol):
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
 
-    def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
+    def next_logits(
+        self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None
+    ) -> Float[np.ndarray, "batch vocab"]:
         """Logits after the last token of each row, in float32; the cache holds what comes before. ConfigError for
         padding on the right: the last column would be none of the text."""
 
-    def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:
+    def read(self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None) -> None:
         """Put keys and values of more tokens into the cache, and nothing else."""
 
-    def can_write(self, cache: Cache) -> bool:
+    def can_write(self, cache: KVCache) -> bool:
         """Whether `write` works on this cache."""
 
-    def write(self, rows: Sequence[Row], cache: Cache, rounds: int, interrupt: Interrupt) -> Written:
+    def write(self, rows: Sequence[Row], cache: KVCache, rounds: int, interrupt: Interrupt) -> Written:
         """Read what each row begins with, choose the next token of each, read that, and so on: as many as `rounds`
         times, until a row comes to its end, to a token that the caller has to choose, or to its last random number,
         or `interrupt` is 1. Rows with guesses keep those that are right. Several rows with guesses take one round."""
 
     def new_cache(
         self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
-    ) -> Cache:
+    ) -> KVCache:
         """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what
         `network.encode` made of the sources. `adapters` names the adapter that reads each row; ConfigError for one
         that does not exist."""
@@ -185,7 +242,32 @@ class Runner(Sampler, Protocol):
         for one `weights_version`."""
 
 
-def must_end_with_tokens(mask: Mask | None) -> None:
+def must_end_with_tokens(mask: RealTokens | None) -> None:
     """ConfigError where a row ends with padding."""
     if mask is not None and not bool(mask[:, -1].all()):
         raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
+
+
+def a_value_each(tokens: Sequence[int], **given: Any) -> None:
+    """ConfigError unless what is given by name has a value for each token; `tokens` is the shape of these."""
+    for name, values in given.items():
+        if values is not None and values.shape != tokens:
+            raise ConfigError(
+                f"the {name} {'have' if name[-1] == 's' else 'has'} the shape {list(values.shape)} and the tokens "
+                f"{list(tokens)}; give a value for each token"
+            )
+
+
+def no_adapter(name: str, known: Sequence[str]) -> ConfigError:
+    """What is said of a name that is none: the base's output would be wrong, and nobody would see it."""
+    there = f"there is {' and '.join(known)}" if known else "there is none; add_adapter puts one beside the model"
+    return ConfigError(f"there is no adapter {name!r}; {there}")
+
+
+def of_each_row(adapters: Adapters, rows: int) -> list[str | None]:
+    """The name of each row's adapter; ConfigError unless there is one for each row."""
+    if adapters is None:
+        return [None] * rows
+    if len(adapters) != rows:
+        raise ConfigError(f"there are {len(adapters)} adapters for {rows} rows; name one for each row, or None")
+    return list(adapters)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.models.adapted import Adapters, of_each_row, rows_adapted
+from lmworks.models.adapted import rows_adapted
 from lmworks.models.cache import Cache
+from lmworks.models.config import ModelConfig
 from lmworks.models.memory import Memory
-from lmworks.models.network import Network
-from lmworks.models.runner import Interrupt, Mask, Row, TokenChoice, Tokens, must_end_with_tokens
+from lmworks.models.network import Network, evaluating
+from lmworks.models.runner import (
+    Adapters,
+    Interrupt,
+    KVCache,
+    RealTokens,
+    Row,
+    TokenChoice,
+    TokenRows,
+    must_end_with_tokens,
+    of_each_row,
+)
+
+if TYPE_CHECKING:
+    from lmworks.models.runner import Mask, Tokens
 
 
 class TorchRunner:
@@ -26,12 +43,22 @@ class TorchRunner:
         self.network = network
 
     @property
+    def config(self) -> ModelConfig:
+        """The network's."""
+        return self.network.config
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Without dropout and gradients; telling each part of a network that nobody trains would take 2 ms."""
+        with torch.inference_mode(), evaluating(self.network) if self.network.training else nullcontext():
+            yield
+
+    @property
     def token_bytes(self) -> int:
         """Keys and values of one token, in the type of the weights."""
-        config = self.network.config
-        return config.cached_numbers * self.network.dtype.itemsize
+        return self.config.cached_numbers * self.network.dtype.itemsize
 
-    def own_threads(self, cache: Cache | None = None) -> bool:
+    def own_threads(self, cache: KVCache | None = None) -> bool:
         """It runs on PyTorch's own."""
         return False
 
@@ -39,11 +66,12 @@ class TorchRunner:
         self,
         tokens: Tokens,
         mask: Mask | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         segments: Tokens | None = None,
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in the type of the weights."""
+        assert cache is None or isinstance(cache, Cache)
         adapters = [adapter] * len(tokens) if cache is None else cache.adapters
         with rows_adapted(self.network, adapters):
             return self.network.hidden(tokens, mask, cache=cache, segments=segments)
@@ -52,20 +80,27 @@ class TorchRunner:
         """Logits of hidden states, in float32."""
         return self.network.logits(hidden)
 
-    def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
+    def next_logits(
+        self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None
+    ) -> Float[np.ndarray, "batch vocab"]:
         """Logits after the last token of each row."""
         must_end_with_tokens(mask)
-        return self.network.logits(self.hidden(tokens, mask, cache)[:, -1])
+        states = self.hidden(*self._tensors(tokens, mask), cache)[:, -1]
+        return self.network.logits(states).float().detach().cpu().numpy()
 
-    def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:
+    def read(self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None) -> None:
         """Put keys and values of more tokens into the cache."""
-        self.hidden(tokens, mask, cache)
+        self.hidden(*self._tensors(tokens, mask), cache)
 
-    def can_write(self, cache: Cache) -> bool:
+    def _tensors(self, tokens: TokenRows, mask: RealTokens | None) -> tuple[Tensor, Tensor | None]:
+        device = self.network.device
+        return torch.as_tensor(tokens, device=device), None if mask is None else torch.as_tensor(mask, device=device)
+
+    def can_write(self, cache: KVCache) -> bool:
         """Whoever calls it chooses each token."""
         return False
 
-    def write(self, rows: Sequence[Row], cache: Cache, rounds: int, interrupt: Interrupt) -> NoReturn:
+    def write(self, rows: Sequence[Row], cache: KVCache, rounds: int, interrupt: Interrupt) -> NoReturn:
         """Never: `can_write` says so."""
         raise AssertionError("PyTorch writes nothing ahead; ask can_write first")
 
@@ -85,10 +120,10 @@ class TorchRunner:
         """None: keys and values of several texts stand in one buffer, which they cannot share."""
         return
 
-    def draw(self, logits: Float[Tensor, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
+    def draw(self, logits: Float[np.ndarray, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
         """None: the strategy does it."""
         return None
 
-    def log_total(self, logits: Float[Tensor, " vocab"]) -> float | None:
+    def log_total(self, logits: Float[np.ndarray, " vocab"]) -> float | None:
         """None likewise."""
         return None

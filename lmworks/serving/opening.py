@@ -17,7 +17,6 @@ from lmworks.adaptation.adapter_files import WEIGHTS
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
-from lmworks.encoding.embedding import Pooling
 from lmworks.generation.engine import PREFIX_BYTES
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.index import Index
@@ -69,6 +68,8 @@ class Foretold:
         found = Footprint.of(path)
         config, weights = found.config, found.bytes(compress)
         if config.arrangement == "encoder":
+            from lmworks.encoding.embedding import Pooling
+
             return cls(found, (Pooling.read(path) or Pooling()).within(config.context), weights, 0)
         text = 2 * config.layers * config.kv_heads * config.head_dim * 2 * config.context
         return cls(found, config.context, weights, text)

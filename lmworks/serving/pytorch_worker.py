@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from lmworks.basics.errors import QueueFull
 from lmworks.language_model import LanguageModel
-from lmworks.models.stack import run_plainly
 
 Result = TypeVar("Result")
 
@@ -43,6 +42,8 @@ class PyTorchWorker:
 
 def twin(model: LanguageModel) -> LanguageModel:
     """The model once more, run by PyTorch: its weights are the same memory, everything else is its own."""
+    from lmworks.models.block import run_plainly
+
     network = model.network
     shared: dict[int, Any] = {id(one): one for one in (*network.parameters(), *network.buffers())}
     made = copy.deepcopy(network, shared)

@@ -17,7 +17,6 @@ from lmworks.generation.guessing import Lookup
 from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
-from lmworks.models.unread import peeked
 from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
@@ -78,7 +77,7 @@ class Service:
             "draws": isinstance(self.model, DrawingModel),
             "layers": config.layers,
             "heads": config.heads,
-            "parameters": sum(one.numel() for one in peeked(self.model.network).values()),  # unread ones stay so
+            "parameters": self.model.parameters,
             "runner": self.model.runner.name if self.writes else None,
         }
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, restore_directory, says_why, write_json
-from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.files.directory import read_safetensors, write_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.training.optimiser import Named
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.sharding import has_parts, read_parts, rows_here, sharded, write_parts

@@ -21,10 +21,10 @@ from lmworks.adaptation.methods.lora import LORA
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.peft_format import BASE_VALUES, read_adapter
 from lmworks.basics.errors import ConfigError
-from lmworks.models.files.directory import read_json
 from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.files.quantise import Kind
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -18,8 +19,8 @@ def by_formula(model, prompt: list[int], strategy: Contrastive, size: int) -> li
     text, written = list(prompt), []
     for _ in range(size):
         hidden = model.network.hidden(torch.tensor([text]))[0]
-        logits = strategy.adjusted(model.network.logits(hidden[-1]), text, len(written))
-        best = logits.softmax(0).topk(strategy.top_k)
+        logits = strategy.adjusted(model.network.logits(hidden[-1]).numpy(), text, len(written))
+        best = torch.from_numpy(logits).softmax(0).topk(strategy.top_k)
         scores = []
         for p, token in zip(best.values, best.indices.tolist(), strict=True):
             states = F.normalize(model.network.hidden(torch.tensor([[*text, token]]))[0], dim=-1)
@@ -70,4 +71,4 @@ def test_contrastive_search_has_neither_guesses_nor_a_distribution():
     with pytest.raises(ConfigError, match="leave one of the two out"):
         model.generate("a", Contrastive(), guess=Lookup())
     with pytest.raises(ConfigError, match="has no distribution"):
-        Contrastive().distribution(torch.zeros(3))
+        Contrastive().distribution(np.zeros(3, np.float32))

@@ -151,15 +151,23 @@ def chi_square(counts: Counter, expected: dict, n: int) -> float:
     return (sum((found - wanted) ** 2 / max(wanted, 1e-9) for found, wanted in cells) - degrees) / (2 * degrees) ** 0.5
 
 
+@pytest.mark.parametrize("seed", [0, 7, 2**31 - 1, 2**40 + 5])
+def test_a_seeds_random_numbers_are_those_that_pytorch_makes_of_it(seed: int):
+    stream, generator = RandomStream(seed), torch.Generator().manual_seed(seed)
+    ahead = stream.ahead(40)
+    wanted = torch.cat([torch.rand(32, generator=generator, dtype=torch.float64) for _ in range(2)])[:40].tolist()
+    assert ahead == wanted == [stream.next() for _ in range(40)]
+
+
 def test_a_guess_that_is_kept_as_often_as_it_may_be_leaves_the_distribution():
     """40,000 draws of one token, at a fixed seed, from distributions that differ much; chi-square within 4 deviations.
     Keeping every guess, or drawing again from p itself, is far outside."""
     generator, stream = torch.Generator().manual_seed(0), RandomStream(0)
-    p, q = (torch.softmax(2 * torch.randn(12, generator=generator), 0) for _ in range(2))
+    p, q = (torch.softmax(2 * torch.randn(12, generator=generator), 0).numpy() for _ in range(2))
     q[3] = 0
     q /= q.sum()
     n, expected = 40_000, dict(enumerate(p.tolist()))
-    guesses = torch.multinomial(q, n, replacement=True, generator=generator).tolist()
+    guesses = torch.multinomial(torch.from_numpy(q), n, replacement=True, generator=generator).tolist()
     kept = Counter(keep_or_draw(p, guess, q, stream) for guess in guesses)
     assert chi_square(kept, expected, n) < 4
     assert chi_square(Counter(guesses), expected, n) > 1000
@@ -178,7 +186,7 @@ def test_drafts_leave_the_distribution_of_whole_answers():
         for _ in range(3):
             longer = {}
             for tokens, probability in expected.items():
-                p = strategy.distribution(target.network(torch.tensor([[1, 2, *tokens]]))[0, -1])
+                p = strategy.distribution(target.network(torch.tensor([[1, 2, *tokens]]))[0, -1].numpy())
                 longer |= {(*tokens, t): probability * float(p[t]) for t in range(8) if p[t] > 0}
             expected = longer
     n, found, drafts = 2000, Counter(), Draft(draft, most=2)

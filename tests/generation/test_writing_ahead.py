@@ -122,7 +122,7 @@ def written(
     with torch.no_grad():
         cache = runner.new_cache(1)
         *before, last = model.tokenizer.encode(text)
-        runner.read(torch.tensor([before]), cache)
+        runner.read(np.array([before]), cache)
     found = runner.write([Row([last], choice, [0.0] * rounds)], cache, rounds, np.array([int(waits)]))
     assert len(cache.pages[0]) == -(-cache.sizes[0] // PAGE), "what was reserved for more is given back"
     return found.rows[0].tokens, cache.sizes[0]
@@ -152,7 +152,7 @@ def test_among_guesses_an_end_is_forbidden_exactly_as_long_as_without(model: Lan
             *before, last = model.tokenizer.encode("ab")
             with torch.no_grad():
                 cache = model.runner.new_cache(rows)
-                model.runner.read(torch.tensor([before] * rows), cache)
+                model.runner.read(np.array([before] * rows), cache)
             asked = [Row([last, *tokens[:-1]], choice, [0.0] * len(tokens))] * rows
             for row in model.runner.write(asked, cache, 1, np.zeros(1, np.int64)).rows:
                 assert (row.tokens[place] == tokens[place]) == (forbidden <= place)
@@ -188,9 +188,10 @@ def test_where_rotations_depend_on_the_length_of_the_text_a_network_goes_step_by
 
 def test_a_strategy_of_another_kind_is_asked_for_each_token(model: LanguageModel):
     class Never(Greedy):
-        def adjusted(self, logits: torch.Tensor, *said: object) -> torch.Tensor:
+        def adjusted(self, logits: np.ndarray, *said: object) -> np.ndarray:
             adjusted = super().adjusted(logits, *said)  # type: ignore[arg-type]
-            return adjusted.index_fill(0, torch.arange(100), -torch.inf)
+            adjusted[:100] = -np.inf
+            return adjusted
 
     assert (
         min(model.generate("a", Never(), max_new_tokens=20).tokens)

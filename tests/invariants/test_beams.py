@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -144,7 +145,7 @@ def read_again(network: Network, sequence: Sequence) -> None:
                     for at, row in enumerate(rows)
                 ]
             )
-        sequence.observe(logits)
+        sequence.observe(logits.numpy())
         rows = [[*rows[read.row], *read.tokens] for read in sequence.rows]
 
 
@@ -224,9 +225,9 @@ def test_no_filter_leaves_nothing_to_write():
 @settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(1, 60), st.integers(0, 100))
 def test_the_largest_are_found_without_sorting_all(size: int, count: int, seed: int):
-    values = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+    values = np.random.default_rng(seed).standard_normal(size).astype(np.float32)
     if seed % 3 == 0:
         values = values.round()  # many ties
     found, places = largest(values, count)
-    assert torch.equal(found, values.topk(min(count, size)).values) and torch.equal(values[places], found)
-    assert len(places.unique()) == len(places)
+    first = np.argsort(-values, kind="stable")[:count]
+    assert np.array_equal(places, first) and np.array_equal(values[places], found)

@@ -175,7 +175,7 @@ def test_rows_that_leave_the_cache_don_t_change_the_others(kind: str):
     tokens, mask = padded(rows, "left")
     cache = network.new_cache(3)
     in_chunks(network, tokens, 4, mask, cache)
-    cache.keep(torch.tensor([2, 0]))
+    cache.keep([2, 0])
     continued = in_chunks(network, more, 2, cache=cache)
     for place, row in enumerate((2, 0)):
         alone = network(torch.cat([rows[row], more[place]])[None])[0, len(rows[row]) :]

@@ -54,8 +54,7 @@ def test_a_file_in_few_bits_takes_these(model: LanguageModel, tmp_path: Path, ki
 
 def without_reading(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(footprint, "available_bytes", lambda: free)
-    for name in ("read_network", "read_gguf_network"):
-        monkeypatch.setattr(f"lmworks.language_model.{name}", None)
+    monkeypatch.setattr("lmworks.language_model._read_network", None)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,9 @@ from lmworks.kernels.frame import Field
 from lmworks.kernels.operations.embed import embed_step
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import bits_of, pack, unpacked
-from lmworks.models.files.gguf import gguf_config, read_gguf_network
+from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_blocks import stored_groups
+from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.quantise import Groups

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +25,10 @@ from jobs.small_files import tokenizer
 import lmworks as lm
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
+from lmworks.basics.files import cache_folder
 from lmworks.jobs.export import export
-from lmworks.kernels import keeping, unavailable
+from lmworks.kernels import keeping, packer, unavailable
 from lmworks.kernels.keeping import FIRST
-from lmworks.kernels.run import weights as run_weights
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
@@ -91,8 +93,8 @@ def test_kept_weights_are_those_that_are_packed_afresh(
         fresh = loaded()
     first = loaded()
     assert len(kept(tmp_path)) == 1
-    monkeypatch.setattr(run_weights, "outliers", never)
-    monkeypatch.setattr(run_weights, "pack", never)
+    monkeypatch.setattr(packer, "outliers", never)
+    monkeypatch.setattr(packer, "pack", never)
     second = loaded()
     monkeypatch.setattr(keeping, "available_bytes", lambda: 1000)
     mapped = loaded()
@@ -186,7 +188,7 @@ def test_an_encoder_that_embeds_is_kept_while_its_weights_are_those_of_its_folde
     assert len(kept(tmp_path)) == 1
     model = lm.load(folder)
     with monkeypatch.context() as packed:
-        packed.setattr(run_weights, "pack", never)
+        packed.setattr(packer, "pack", never)
         assert torch.equal(model.embed(["the model"]), first)
     with torch.no_grad():
         model.network.blocks[0].feed_forward.up.weight.mul_(-1)
@@ -329,3 +331,44 @@ def test_a_matrix_that_is_not_finite_is_refused_whatever_runs_it(
         with pytest.raises(ModelError, match=rf"{name} holds values that are not finite"):
             lm.load(tmp_path / "broken", compress=compress)
     assert kept(tmp_path) == []
+
+
+WRITES = """
+import sys
+
+from fastapi.testclient import TestClient
+
+import lmworks as lm
+from lmworks.serving.app import create_app
+from lmworks.serving.models import ServedModels
+from lmworks.serving.service import Service
+
+model = lm.load(sys.argv[1])
+odd = lm.Sample(seed=1, typical_p=0.9, repetition_penalty=1.1)
+choices = [lm.Greedy(), lm.Sample(seed=1, top_p=0.9), odd, lm.Beam(width=2)]
+texts = [model.generate("the model", one, max_new_tokens=5).text for one in choices]
+assert "".join(model.stream("the model", max_new_tokens=5)) == texts[0]
+with TestClient(create_app(ServedModels.of(Service(model, name="small")))) as client:
+    said = client.post("/v1/completions", json={"prompt": "the model", "max_tokens": 5, "temperature": 0})
+    about = client.get("/v1/models").json()["data"][0]["about"]
+assert said.json()["choices"][0]["text"] == texts[0], said.text
+assert about["parameters"] == int(sys.argv[2])
+print(*[name for name in ("torch", "numba", "transformers") if name in sys.modules])
+model.score("the model")
+print("torch" in sys.modules, *map(repr, texts), sep="\\n")
+"""
+
+
+def test_what_is_kept_writes_and_serves_without_pytorch(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kernels = cache_folder("kernels")
+    pytest.importorskip("fastapi")
+    keep_small(tmp_path, monkeypatch)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    model = LanguageModel.load(path)
+    given = [str(path), str(model.parameters)]
+    ran = subprocess.run([sys.executable, "-c", WRITES, *given], capture_output=True, text=True, check=True)
+    loaded_too, later, *texts = ran.stdout.splitlines()
+    assert (loaded_too, later) == ("", "True") and texts[0] == repr(model.generate("the model", max_new_tokens=5).text)

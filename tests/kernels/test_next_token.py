@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from frames import Bench
-from torch import Tensor
 
 pytest.importorskip("numba")
 
@@ -28,7 +27,7 @@ from lmworks.kernels.operation import Step
 from lmworks.kernels.operations.choose import Choose
 from lmworks.kernels.operations.follow import Follow
 from lmworks.kernels.operations.follow_guesses import FollowGuesses
-from lmworks.kernels.packing import aligned
+from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.tape import table
 from lmworks.kernels.run.team import Team
@@ -61,14 +60,14 @@ class Kernels(CompiledRunner):
         pass
 
 
-def through_a_chooser(strategy: Strategy, logits: Tensor, at: float) -> int:
+def through_a_chooser(strategy: Strategy, logits: np.ndarray, at: float) -> int:
     """By the kernels, and by the strategy where they leave it to it."""
     return Chooser(strategy, 0, sampler=Kernels())._draw(logits, at)
 
 
-def like_words(count: int, seed: int = 0) -> Tensor:
+def like_words(count: int, seed: int = 0) -> np.ndarray:
     """Logits of which few are far above the others, as a network's are."""
-    logits = 2 * torch.randn(count, generator=torch.Generator().manual_seed(seed)) - 3
+    logits = (2 * torch.randn(count, generator=torch.Generator().manual_seed(seed)) - 3).numpy()
     logits[:: max(count // 40, 1)] += 9
     return logits
 
@@ -110,7 +109,7 @@ def test_the_same_token_where_what_reaches_the_edge_is_not_enough(filters: str, 
 
 def test_many_weights_that_are_next_to_nothing_are_drawn_too():
     """49,151 tokens that together have the share 0.0029 beside one, but for those few that float32 loses beside a 1."""
-    logits = torch.full((49_152,), -16.65)
+    logits = np.full(49_152, -16.65, np.float32)
     logits[0] = 0
     for said in ({}, {"min_p": 1e-9}, {"top_k": 49_151}):
         assert drawn(logits, 1.0, **said, at=1 - 1e-9) > 49_130
@@ -119,7 +118,7 @@ def test_many_weights_that_are_next_to_nothing_are_drawn_too():
 
 
 def test_all_may_be_alike():
-    flat = torch.zeros(10_000)
+    flat = np.zeros(10_000, np.float32)
     assert drawn(flat, 1.0, at=0.5) == drawn(flat, 1.0, min_p=0.5, at=0.5) == 5_000
     assert drawn(flat, 1.0, top_p=0.5, at=0.5) == 2_500
     assert drawn(flat, 1.0, top_k=9, at=0.5) == 5_000  # as likely as the ninth
@@ -128,8 +127,8 @@ def test_all_may_be_alike():
 @pytest.mark.parametrize("filters", [{"top_p": 0.5}, {"top_k": 3}, {"top_p": 0.5, "top_k": 7}])
 def test_equals_are_kept_as_the_filters_keep_them(filters: dict):
     """Of ten equals the first five are the nucleus of a half, and all stay among the three likeliest."""
-    logits = torch.full((300,), -40.0)
-    logits[torch.arange(10) * 29] = 2.0
+    logits = np.full(300, -40.0, np.float32)
+    logits[np.arange(10) * 29] = 2.0
     strategy = Sample(temperature=1.0, **filters)
     ours = [through_a_chooser(strategy, logits, at) for at in SHARES]
     assert ours == [strategy.at_share(logits, at) for at in SHARES]
@@ -137,7 +136,7 @@ def test_equals_are_kept_as_the_filters_keep_them(filters: dict):
 
 
 def test_forbidden_tokens_are_never_drawn():
-    logits = torch.full((1000,), -math.inf)
+    logits = np.full(1000, -math.inf, np.float32)
     logits[300:307] = 1.0
     assert {drawn(logits, 1.0, at=at) for at in (*SHARES, 1.0)} == set(range(300, 307))
     assert {drawn(logits, 1.0, top_p=0.99, at=at) for at in (*SHARES, 1.0)} <= set(range(300, 307))
@@ -145,9 +144,9 @@ def test_forbidden_tokens_are_never_drawn():
     assert drawn(logits, 3e38, at=0.1) == 304  # a temperature next to zero
 
 
-def test_what_the_kernels_do_not_look_at_is_left_to_pytorch():
+def test_what_the_kernels_do_not_look_at_is_left_to_numpy():
     assert drawn(like_words(1000), 1.0, top_p=0.9999999, at=0.5) is None
-    assert drawn(like_words(1000).double(), 1.0, at=0.5) is None
+    assert drawn(like_words(1000).astype(np.float64), 1.0, at=0.5) is None
     assert drawn(like_words(2000)[::2], 1.0, at=0.5) is None
     for broken in (math.nan, math.inf):
         logits = like_words(1000)
@@ -158,10 +157,10 @@ def test_what_the_kernels_do_not_look_at_is_left_to_pytorch():
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 49_152])
 def test_log_probabilities(count: int):
     logits = like_words(count)
-    expected = logits.double().log_softmax(0)
-    assert log_total(logits) == pytest.approx(float(logits.double().logsumexp(0)), abs=1e-5)
+    total = float(np.log(np.exp(logits.astype(np.float64)).sum()))
+    assert log_total(logits) == pytest.approx(total, abs=1e-5)
     assert Chooser(Greedy(), None, sampler=Kernels()).log_probability(logits, count // 2) == pytest.approx(
-        float(expected[count // 2]), abs=1e-5
+        float(logits[count // 2]) - total, abs=1e-5
     )
 
 
@@ -174,7 +173,7 @@ def test_each_thread_has_its_own_room():
 
 
 def choosing(
-    logits: Tensor,
+    logits: np.ndarray,
     choices: list[TokenChoice],
     at: float = 0.0,
     rounds: int = 1,
@@ -194,9 +193,9 @@ def choosing(
     bench.frame[Field.ROUNDS] = rounds
     bench.put(Field.INTERRUPT, np.zeros(1, np.int64))
     bench.kept[Field.STOP] = [logits, room, choices]
-    stride = logits.stride(0) * 4
+    stride = logits.strides[0]
     step = Choose.step(
-        logits=logits.data_ptr(),
+        logits=logits.ctypes.data,
         logits_stride=stride,
         vocabulary=count,
         room=room.ctypes.data,
@@ -207,9 +206,9 @@ def choosing(
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 5000])
 def test_each_row_is_chosen_for_in_its_own_way(count: int):
-    """Of 8 rows at once, in any form, what PyTorch chooses and judges for each; forbidden ends are judged and not
+    """Of 8 rows at once, in any form, what NumPy chooses and judges for each; forbidden ends are judged and not
     chosen."""
-    logits = torch.stack([like_words(count, seed) for seed in range(8)])
+    logits = np.stack([like_words(count, seed) for seed in range(8)])
     logits[:, count // 3] = 7.0  # the likeliest, twice
     logits[:, count // 2] = 7.0
     strategies_ = [
@@ -219,7 +218,7 @@ def test_each_row_is_chosen_for_in_its_own_way(count: int):
     ]
     end = np.array([count // 3])
     choices = [one.token_choice(count)._replace(logprobs=row % 2 == 0) for row, one in enumerate(strategies_)]
-    raw = logits.clone()
+    raw = logits.copy()
     expected = [through_a_chooser(one, row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
     bench, steps, chosen, logprobs = choosing(logits, choices, at=0.4, rounds=2)
     bench.run(*steps)
@@ -242,7 +241,7 @@ def test_each_row_is_chosen_for_in_its_own_way(count: int):
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_what_is_no_number_is_left_to_python(broken: float):
-    logits = torch.stack([like_words(1000), like_words(1000)])
+    logits = np.stack([like_words(1000), like_words(1000)])
     logits[0] = broken
     bench, steps, chosen, _ = choosing(logits, [TokenChoice(), TokenChoice()], rounds=3)
     bench.run(*steps)
@@ -250,7 +249,7 @@ def test_what_is_no_number_is_left_to_python(broken: float):
 
 
 def test_a_row_that_guesses_leaves_to_python_what_is_no_number_behind_a_guess_that_was_right():
-    logits = torch.stack([like_words(1000, seed) for seed in range(4)])
+    logits = np.stack([like_words(1000, seed) for seed in range(4)])
     logits[1], logits[2] = math.nan, math.inf
     right = int(logits[0].argmax())
     bench, steps, chosen, _ = choosing(logits, [TokenChoice()], follow=FollowGuesses.step())
@@ -269,7 +268,7 @@ def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatc
     yet."""
     two = Team(2, library())
     monkeypatch.setattr(two.leading, "judge", lambda *_: None)  # both, always
-    logits = torch.stack([like_words(300), like_words(300)])
+    logits = np.stack([like_words(300), like_words(300)])
     end = np.array([int(logits[0].argmax())])
     bench, steps, chosen, _ = choosing(logits, [TokenChoice(), TokenChoice(ends=end)], rounds=3, threads=2)
     barrier = aligned(barrier_bytes(2)).view(np.int64)

@@ -29,11 +29,12 @@ from lmworks.kernels.operations.mix import Mix
 from lmworks.kernels.operations.norm import Norm
 from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import Quantise
-from lmworks.kernels.packing import aligned, pack, quantised, unpacked
+from lmworks.kernels.packed import aligned
+from lmworks.kernels.packing import pack, quantised, unpacked
 from lmworks.models.attention import attend
 from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
 from lmworks.models.masks import visibility
-from lmworks.models.positions.rotation import rotate
+from lmworks.models.rotation import rotate
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -102,7 +102,7 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
         engine.take_in(text(1, past), None, cache)
         for number in range(3):
             found.append(engine.hidden(text(1, tokens, seed=number), None, cache)[0])
-            found.append(engine.next_logits(text(1, tokens, seed=9 + number), None, cache)[0])
+            found.append(torch.from_numpy(engine.next_logits(text(1, tokens, seed=9 + number), None, cache)[0]))
             more = text(1, tokens, seed=20 + number).tolist()
             one = engine.write(more, cache, [TokenChoice(logprobs=True)] * tokens, np.zeros((1, tokens)), nobody)
             many = engine.write([[5]], cache, [TokenChoice(1.0, logprobs=True)], np.full((8, 1), 0.7), nobody)

@@ -246,7 +246,7 @@ def test_counts_are_summed_by_document():
 
 
 def test_the_matched_p_leaves_the_entropy_of_top_k():
-    rows = list(torch.randn(20, 500, generator=torch.Generator().manual_seed(0)).mul(3).softmax(dim=-1))
+    rows = list(torch.randn(20, 500, generator=torch.Generator().manual_seed(0)).mul(3).softmax(dim=-1).numpy())
     p = step_distributions.matching_p([rows[:7], rows[7:]], 40)
     by_p, by_k = (
         sum(step_distributions.entropy(keep / keep.sum()) for keep in kept) / 20

@@ -19,8 +19,8 @@ from lmworks.models.hooks import hook_points
 from lmworks.models.masks import visibility
 from lmworks.models.network import Network
 from lmworks.models.positions.alibi import alibi_bias, alibi_slopes
-from lmworks.models.positions.relative import relative_buckets
 from lmworks.models.positions.sinusoidal import sinusoids
+from lmworks.models.relative_bias import relative_buckets
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 
@@ -156,8 +156,8 @@ def test_gradients_through_a_learned_bias_are_those_of_the_formula():
 
 
 def test_slopes_are_those_of_the_paper():
-    torch.testing.assert_close(alibi_slopes(8), torch.tensor([2.0**-n for n in range(1, 9)]))
-    torch.testing.assert_close(alibi_slopes(3), torch.tensor([2.0**-4, 2.0**-8, 2.0**-2]))
+    torch.testing.assert_close(torch.from_numpy(alibi_slopes(8)), torch.tensor([2.0**-n for n in range(1, 9)]))
+    torch.testing.assert_close(torch.from_numpy(alibi_slopes(3)), torch.tensor([2.0**-4, 2.0**-8, 2.0**-2]))
     bias = alibi_bias(torch.tensor([[[-2, -1, 0]]]), alibi_slopes(2))
     torch.testing.assert_close(bias[0, :, 0], torch.tensor([[-0.125, -0.0625, 0.0], [-2 / 256, -1 / 256, 0.0]]))
 

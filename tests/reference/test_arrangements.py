@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.files.directory import read_config, read_json, read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import read_config, read_json
 from lmworks.models.network import Network
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
@@ -423,7 +424,7 @@ def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tm
         cache = network.new_cache(2, memory=memory)
         parts = [network(TARGET[:, at : at + 1], cache=cache) for at in range(TARGET.shape[1])]
         torch.testing.assert_close(torch.cat(parts, dim=1), whole, **CLOSE)
-        cache.keep(torch.tensor([1, 1, 0]))
+        cache.keep([1, 1, 0])
         cache.truncate(10)
         again = network(TARGET[[1, 1, 0], 10:12], cache=cache)
         torch.testing.assert_close(again, whole[[1, 1, 0], 10:12], **CLOSE)

@@ -11,7 +11,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.masks import Visibility, visibility
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions.rope import rotation
-from lmworks.models.positions.rotation import rotate
+from lmworks.models.rotation import rotate
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 HEADS = {"a key for each head": 4, "grouped": 2, "one key for all": 1}

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ConvolutionSettings, ExpertSettings, LatentSettings, RopeScaling
 from lmworks.models.families import family_of
-from lmworks.models.files.directory import read_config, read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import read_config
 from lmworks.models.network import Network
 from reference.test_families import (
     CLOSE,

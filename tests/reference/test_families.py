@@ -11,7 +11,8 @@ import tiny
 import torch
 
 from lmworks.models.config import ExpertSettings, ModelConfig, RopeScaling
-from lmworks.models.files.directory import INDEX, read_json, read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import INDEX, read_json
 from lmworks.models.network import Network
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
@@ -409,7 +410,7 @@ def test_a_model_that_transformers_saved_gives_equal_logits(variant: Variant, tm
 @each_variant
 def test_transformers_loads_what_we_write_with_equal_logits(variant: Variant, tmp_path: Path):
     variant.config().save_pretrained(tmp_path / "theirs")
-    from lmworks.models.files.directory import read_config
+    from lmworks.models.files.model_folder import read_config
 
     network = Network(read_config(tmp_path / "theirs")).initialise().eval()
     tiny.randomise(network, seed=1)

@@ -13,7 +13,8 @@ import torch
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.families import family_of
-from lmworks.models.files.directory import read_config, read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import read_config
 from lmworks.models.network import Network
 from lmworks.models.positions.alibi import ALiBiSettings
 from lmworks.models.positions.encoding import encoding_of

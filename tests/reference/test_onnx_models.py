@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lmworks.basics.errors import LmworksError
-from lmworks.models.files.directory import read_json, read_network
+from lmworks.models.files.directory import read_network
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.files.references import resolve
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from lmworks.basics.config import Config
@@ -32,9 +33,9 @@ def change(logits: Logits, history: History, frequency_penalty: float, presence_
     if not history.written:
         return logits
     counts = Counter(history.answer)
-    changed = logits.clone()
-    changed[list(counts)] -= logits.new_tensor(
-        [frequency_penalty * count + presence_penalty for count in counts.values()]
+    changed = logits.copy()
+    changed[list(counts)] -= np.array(
+        [frequency_penalty * count + presence_penalty for count in counts.values()], logits.dtype
     )
     return changed
 

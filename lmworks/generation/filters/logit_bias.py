@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 
 from lmworks.basics.config import Config
@@ -26,8 +27,8 @@ class LogitBias(Config):
 
 def change(logits: Logits, history: History, logit_bias: Mapping[int, float]) -> Logits:
     """Add to the logits of these tokens."""
-    changed = logits.clone()
-    changed[list(logit_bias)] += logits.new_tensor(list(logit_bias.values()))
+    changed = logits.copy()
+    changed[list(logit_bias)] += np.array(list(logit_bias.values()), logits.dtype)
     return changed
 
 

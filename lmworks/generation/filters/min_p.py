@@ -26,7 +26,7 @@ class MinP(Config):
 
 def keep(p: Probabilities, min_p: float) -> Kept:
     """The tokens at least `min_p` times as probable as the most probable one."""
-    return np.flatnonzero(p.numpy() >= min_p * float(p.max()))
+    return np.flatnonzero(p >= min_p * float(p.max()))
 
 
 MIN_P = Filter("min_p", place=30, settings=MinP, keep=keep)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from lmworks.basics.config import Config
@@ -29,10 +30,11 @@ def change(logits: Logits, history: History, repetition_penalty: float) -> Logit
         return logits
     seen = sorted(set(history.tokens))
     values = logits[seen]
-    penalised = (values / repetition_penalty).where(values > 0, values * repetition_penalty)
     # Of a tiny or a huge penalty come infinities, and of these (less the largest, times 0) what is no number.
-    changed = logits.clone()
-    changed[seen] = penalised.nan_to_num(0.0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        penalised = np.where(values > 0, values / repetition_penalty, values * repetition_penalty)
+    changed = logits.copy()
+    changed[seen] = np.nan_to_num(penalised.astype(logits.dtype), nan=0.0)
     return changed
 
 

@@ -2,8 +2,8 @@
 
     MIN_P = Filter("min_p", place=30, settings=MinP, keep=keep)
 
-Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads
-torch, so that the command line can list the settings quickly.
+Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Logits and
+probabilities are arrays of NumPy, whoever computed them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
+
 from lmworks.basics.config import Config
 from lmworks.basics.declared import declared
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lmworks.generation.distribution import Kept, Logits, Probabilities
 
     Scores = Logits | Probabilities
@@ -100,7 +100,7 @@ class Filter(SamplingStep):
 
 def only(p: Probabilities, kept: np.ndarray) -> Probabilities:
     """The probabilities with zero for all tokens but those that are kept."""
-    left = p.new_zeros(len(p))
+    left = np.zeros_like(p)
     left[kept] = p[kept]
     return left
 
@@ -109,7 +109,7 @@ def forbid(logits: Logits, tokens: Collection[int]) -> Logits:
     """Minus infinity for these tokens; the logits as they are where nothing else would be left."""
     if not tokens:
         return logits
-    left = logits.clone()
+    left = logits.copy()
     left[list(tokens)] = -float("inf")
     return left if left.max() > -float("inf") else logits
 

@@ -26,15 +26,14 @@ class TopK(Config):
 
 def keep(scores: Scores, top_k: int) -> Kept | None:
     """The k most probable tokens, and those as probable as the last of them."""
-    values = scores.numpy()
-    if top_k >= len(values):
+    if top_k >= len(scores):
         return None
     # The k-th largest of the chunks' maxima is at most the k-th largest of all: what is not below it holds the k.
-    whole = len(values) // CHUNK * CHUNK
-    maxima = scores[:whole].view(-1, CHUNK).amax(1).numpy()
+    whole = len(scores) // CHUNK * CHUNK
+    maxima = scores[:whole].reshape(-1, CHUNK).max(axis=1)
     lowest = np.partition(maxima, -top_k)[-top_k] if len(maxima) > top_k else -np.inf
-    found = np.flatnonzero(values >= lowest)
-    best = values[found]
+    found = np.flatnonzero(scores >= lowest)
+    best = scores[found]
     return found[best >= np.partition(best, -top_k)[-top_k]]
 
 

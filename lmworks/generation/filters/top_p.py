@@ -28,7 +28,7 @@ def keep(p: Probabilities, top_p: float) -> Kept | None:
     """The fewest most probable tokens whose probabilities reach `top_p` together."""
     if top_p >= 1:  # rounding must not cut the tail
         return None
-    values = p.numpy()
+    values = p
     # Where the tokens above some probability reach the mass, the nucleus is among them, and only they are sorted.
     # Those below the third edge add up to less than 1 - top_p.
     for edge in (1e-4, 1e-5, 0.999 * (1 - top_p) / len(values), 0.0):

@@ -32,15 +32,17 @@ def keep(p: Probabilities, typical_p: float) -> Kept | None:
     """
     if typical_p >= 1:  # rounding must not cut the tail
         return None
-    surprise = -p.log()
-    away = (surprise - (p * surprise).nansum()).abs().nan_to_num(float("inf"))
-    for count in (1024, len(p)):
-        nearest = away.topk(min(count, len(p)), largest=False, sorted=True)
-        total = p[nearest.indices].cumsum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = -np.log(p)
+        away = np.nan_to_num(np.abs(surprise - np.nansum(p * surprise)), nan=np.inf, posinf=np.inf)
+    for count in (min(1024, len(p)), len(p)):
+        nearest = np.argpartition(away, count - 1)[:count]
+        nearest = nearest[np.argsort(away[nearest], kind="stable")]
+        total = p[nearest].cumsum()
         if total[-1] >= typical_p:
             break
     last = min(int((total < typical_p).sum()), len(total) - 1)
-    return np.flatnonzero(away.numpy() <= float(nearest.values[last]))
+    return np.flatnonzero(away <= away[nearest[last]])
 
 
 TYPICAL_P = Filter("typical_p", place=40, settings=TypicalP, keep=keep)

@@ -28,7 +28,7 @@ from lmworks.grounding.graph.semeval import RELATIONS, Span
 from lmworks.grounding.heads.files import base_of, filled
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives.loss import Loss, OfStates
 from lmworks.tokens.batch import Batch

@@ -15,7 +15,8 @@ from lmworks.grounding.heads.reading import SpanReader
 from lmworks.grounding.heads.recipe import Card, ReaderBase
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
-from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.files.directory import read_safetensors, write_safetensors
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
 

@@ -22,10 +22,11 @@ from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.kernels.footprint import Footprint
 from lmworks.loading import load_tokenizer, network_path
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import INDEX, ONNX, read_config, read_json
-from lmworks.models.files.gguf import gguf_config, stored_dtype
+from lmworks.models.files.gguf import stored_dtype
+from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.files.model_folder import INDEX, ONNX, read_config, read_json
 from lmworks.models.files.references import ALIASES, must_be_somewhere, resolve
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.text import hub

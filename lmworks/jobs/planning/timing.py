@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
@@ -162,7 +163,7 @@ def rates(config: ModelConfig, dtype: str, bits: int | None = None) -> Rates | N
 
 def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> Rates:
     counted = count_parameters(small)
-    ids = torch.randint(small.vocab_size, (1, longer))
+    ids = np.random.default_rng(0).integers(small.vocab_size, size=(1, longer))
     cache = runner.new_cache(1, size + 64)
 
     def read(tokens: int) -> Callable[[], object]:
@@ -183,14 +184,15 @@ def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> R
         products, attention = two_rates(flops, short, further, long)
     runner.next_logits(ids[:, : size // 2], cache)
     beside = runner.new_cache(AT_ONCE, size)
-    runner.next_logits(ids[:, :16].expand(AT_ONCE, -1), beside)
+    runner.next_logits(ids[:, :16].repeat(AT_ONCE, axis=0), beside)
     begun = ids[:, :1]
     written = decoding_flops(small, counted, size // 2).all / 2
     token = fastest(lambda: runner.next_logits(begun, cache), size // 4) / written
-    tokens = fastest(lambda: runner.next_logits(begun.expand(AT_ONCE, -1), beside), 20) / written
+    tokens = fastest(lambda: runner.next_logits(begun.repeat(AT_ONCE, axis=0), beside), 20) / written
     head = forward_flops(small, counted, size, FullRow(size, 0, size)).head
-    hidden = runner.hidden(ids[:, :size])[0]
-    return Rates(products, attention, token, tokens, fastest(lambda: logprobs_of(runner, hidden, ids[0, :size])) / head)
+    read_ids = torch.from_numpy(ids)[:, :size]
+    hidden = runner.hidden(read_ids)[0]
+    return Rates(products, attention, token, tokens, fastest(lambda: logprobs_of(runner, hidden, read_ids[0])) / head)
 
 
 def two_rates(short: Flops, seconds: float, long: Flops, longer: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from lmworks.kernels.emit.vectors import FLOATS, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.operations.quantise import Place, put_group
-from lmworks.kernels.packing import Packed
+from lmworks.kernels.packed import Packed
 
 
 class Activate(Operands):

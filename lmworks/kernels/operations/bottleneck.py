@@ -13,7 +13,7 @@ from lmworks.kernels.emit.scalars import compiled, field, long_at
 from lmworks.kernels.frame import STEP_BYTES, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
 from lmworks.kernels.operations.matrix import Matrix, multiply, put_outputs
-from lmworks.kernels.packing import ROWS
+from lmworks.kernels.packed import ROWS
 
 
 class Bottleneck(Operands):

@@ -11,7 +11,7 @@ from lmworks.kernels.emit.scalars import compiled, compiled_as, field, float_fie
 from lmworks.kernels.emit.vectors import BYTE, HALF, LONG, SINGLE, Emitter, Float, Int, Value, emitted
 from lmworks.kernels.frame import Field, FormEntry
 from lmworks.kernels.operation import Operands, Operation, Step
-from lmworks.kernels.packing import Packed
+from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
 
 

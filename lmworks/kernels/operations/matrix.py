@@ -26,7 +26,7 @@ from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, fiel
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
-from lmworks.kernels.packing import Packed
+from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
 
 MOST_TOKENS = 16

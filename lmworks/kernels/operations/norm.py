@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from enum import auto
 
-import torch
-from torch import nn
+import numpy as np
 
 from lmworks.kernels.emit.scalars import compiled, field, float_field
 from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Float, Int, Value, emitted
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.operations.quantise import Place, put_group
-from lmworks.kernels.packing import Packed
+from lmworks.kernels.packed import Packed
 from lmworks.kernels.run.weights import Weights
-from lmworks.models.norm import RMSNorm
 
 
 class Norm(Operands):
@@ -43,24 +41,24 @@ class Norm(Operands):
 def norm_step(
     weights: Weights,
     path: str,
-    norm: nn.Module,
     source: int,
     *,
+    centred: bool | None = None,
     kept: int = 0,
     adds: bool = False,
     read_by: Packed | None = None,
     unit: float = 1.0,
 ) -> Step:
-    """A norm with the weight it multiplies by, and the matrix that reads its result. `unit` is what 1 in
-    the source stands for: a norm takes out any factor, and its eps is to be as large beside the numbers."""
-    assert isinstance(norm, RMSNorm | nn.LayerNorm)
-    dim = weights.network.config.dim
+    """A norm with the weight it multiplies by, and the matrix that reads its result: `centred` for a layer norm, unless
+    it is the network's own kind. `unit` is what 1 in the source stands for: a norm takes out any factor, and its eps is
+    to be as large beside the numbers."""
+    config, dim = weights.config, weights.config.dim
     return Norm.step(
-        weight=norm_weight(weights, path, norm, dim),
+        weight=norm_weight(weights, path, dim),
         bias=weights.vector(f"{path}.bias"),
         dim=dim,
-        eps=float(norm.eps) / unit**2,
-        centred=isinstance(norm, nn.LayerNorm),
+        eps=config.norm_eps / unit**2,
+        centred=config.norm == "layer" if centred is None else centred,
         source=source,
         kept=kept,
         stride=dim * 4,
@@ -69,10 +67,9 @@ def norm_step(
     )
 
 
-def norm_weight(weights: Weights, path: str, norm: nn.Module, width: int) -> int:
-    """The address of what a norm multiplies by: 1 where it has no weight, 1 + weight for Gemma's."""
-    make = (lambda weight: 1 + weight.float()) if getattr(norm, "unit_offset", False) else None
-    return weights.vector(f"{path}.weight", make) or weights.keep(f"{path}.weight", torch.ones(width))
+def norm_weight(weights: Weights, path: str, width: int) -> int:
+    """The address of what a norm multiplies by: 1 where it has no weight."""
+    return weights.vector(f"{path}.weight") or weights.keep(f"{path}.weight", np.ones(width, np.float32))
 
 
 @compiled

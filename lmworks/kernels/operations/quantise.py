@@ -15,7 +15,7 @@ from lmworks.kernels.emit.scalars import compiled, field, float_field
 from lmworks.kernels.emit.vectors import BYTE, FLOATS, LONG, SINGLE, WORDS, Emitter, Float, Int, Value, emitted, ir
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
-from lmworks.kernels.packing import Packed
+from lmworks.kernels.packed import Packed
 
 
 class Quantise(Operands):

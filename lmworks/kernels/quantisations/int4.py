@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TYPE_CHECKING
 
 from lmworks.kernels.quantisation import Quantisation
-from lmworks.models.files.quantise import Kind, ggml
 
-INT4 = Quantisation(planes=(4,), rounded=partial(ggml, kind=Kind.Q4_1))
+if TYPE_CHECKING:
+    from lmworks.models.files.quantise import Groups, Weight
+
+
+def rounded(weight: Weight) -> Groups:
+    """As ggml rounds to Q4_1."""
+    from lmworks.models.files.quantise import Kind, ggml
+
+    return ggml(weight, Kind.Q4_1)
+
+
+INT4 = Quantisation(planes=(4,), rounded=rounded)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TYPE_CHECKING
 
 from lmworks.kernels.quantisation import Quantisation
-from lmworks.models.files.quantise import Kind, ggml
 
-INT8 = Quantisation(planes=(8,), rounded=partial(ggml, kind=Kind.Q8_0))
+if TYPE_CHECKING:
+    from lmworks.models.files.quantise import Groups, Weight
+
+
+def rounded(weight: Weight) -> Groups:
+    """As ggml rounds to Q8_0."""
+    from lmworks.models.files.quantise import Kind, ggml
+
+    return ggml(weight, Kind.Q8_0)
+
+
+INT8 = Quantisation(planes=(8,), rounded=rounded)

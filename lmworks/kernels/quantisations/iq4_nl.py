@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lmworks.kernels.quantisation import Quantisation
-from lmworks.models.files.gguf_blocks import IQ4
+from lmworks.models.files.code_tables import IQ4
 
 IQ4_NL = Quantisation(planes=(4,), form="iq4_nl", of_files=True, centre=128, table=IQ4)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lmworks.kernels.quantisation import Quantisation
-from lmworks.models.files.gguf_blocks import IQ4
+from lmworks.models.files.code_tables import IQ4
 
 IQ4_XS = Quantisation(planes=(4,), form="iq4_xs", of_files=True, run=8, centre=128, table=IQ4)

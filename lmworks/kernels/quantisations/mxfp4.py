@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lmworks.kernels.quantisation import Quantisation
-from lmworks.models.files.gguf_blocks import FP4
+from lmworks.models.files.code_tables import FP4
 
 MXFP4 = Quantisation(planes=(4,), form="mxfp4", of_files=True, centre=16, table=FP4)

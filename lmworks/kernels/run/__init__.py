@@ -3,7 +3,7 @@
 network.py          one network: hidden states, logits, tokens written ahead
 placing.py          which tokens run, where they are, what they see; spans.py cuts texts for it
 workspace.py        the frame of a network, and all that stays from run to run
-weights.py          a network's packed weights
+weights.py          a network's packed weights; turns.py: what heads are rotated by
 buffers.py          the memory that a run works in
 tape.py             a network as steps
 interpreter.py      one step after another, with a barrier after each

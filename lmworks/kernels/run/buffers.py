@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmworks.kernels.frame import GROUP
 from lmworks.kernels.outliers import MOST
-from lmworks.kernels.packing import aligned
+from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.weights import Weights
-from lmworks.models.files.quantise import GROUP
 
 
 class Buffers:
     """The memory that a run of up to `tokens` tokens works in."""
 
     def __init__(self, weights: Weights, tokens: int) -> None:
-        config = weights.network.config
+        config = weights.config
         self.tokens = tokens
         self.stream = np.zeros((tokens, config.dim), np.float32)
         widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)

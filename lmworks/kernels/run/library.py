@@ -42,7 +42,7 @@ COMPILED = (
     "kernels/operation.py",
     "kernels/quantisation.py",
     "kernels/quantisations/*.py",
-    "models/files/gguf_blocks.py",
+    "models/files/code_tables.py",
     "kernels/frame.py",
     "kernels/run/compiling.py",
     "kernels/run/functions.py",

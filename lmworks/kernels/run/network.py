@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from lmworks.kernels.frame import Field
-from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.next_token import table_of
-from lmworks.kernels.packing import Stored
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.run.library import library
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
-from lmworks.kernels.run.tape import SEGMENTS
-from lmworks.kernels.run.weights import Weights
+from lmworks.kernels.run.weights import SEGMENTS, Weights
 from lmworks.kernels.run.workspace import Workspace
-from lmworks.models.adapted import Adapters, of_each_row
-from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
-from lmworks.models.network import Network
-from lmworks.models.runner import RowWritten, TokenChoice, Written
+from lmworks.models.runner import Adapters, KVCache, RowWritten, TokenChoice, Written, of_each_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lmworks.models.network import Network
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
@@ -37,12 +34,10 @@ MOST_AHEAD = 256
 class CompiledNetwork:
     """A network as its weights were when it was made; it does not notice when they change (runner.py does)."""
 
-    def __init__(self, network: Network, bits: int, stored: Stored | None = None, keeper: Keeper | None = None) -> None:
-        library()  # compiled before the weights are packed, for the order in which progress is shown
-        config = network.config
-        self.network, self.bits = network, bits
+    def __init__(self, weights: Weights) -> None:
+        self.weights, self.config = weights, weights.config
+        config = weights.config
         self.lock = threading.Lock()
-        self.weights = Weights(network, bits, stored, keeper)
         self.workspace = Workspace(self.weights)
         self._placing = Placing(self.workspace)
         self._head = self.weights.head
@@ -69,7 +64,7 @@ class CompiledNetwork:
         """Whether the tape has these segments; PyTorch runs others, or says what is wrong with them."""
         if segments is None:
             return True
-        known = min(self.network.config.segments, SEGMENTS)
+        known = min(self.config.segments, SEGMENTS)
         return segments.shape == tokens.shape and bool(((segments >= 0) & (segments < known)).all())
 
     def use_adapters(self, on: bool) -> None:
@@ -77,17 +72,17 @@ class CompiledNetwork:
         with self.lock:
             self.weights.adapted = on
 
-    def take_adapters(self) -> None:
+    def take_adapters(self, network: Network) -> None:
         """Run with the adapters that the network has now, too."""
         with self.lock:
             before = self.weights.adapters
-            self.weights.take_adapters()
+            self.weights.take_adapters(network)
             self.workspace.team.keep(before)
             self.workspace.take_adapters()
 
     def new_cache(self, batch: int, adapters: Adapters = None) -> PagedCache:
         """An empty cache for `batch` rows, each with its adapter."""
-        return self._cache(batch, self.network.config.layers, adapters)
+        return self._cache(batch, self.config.layers, adapters)
 
     def _cache(self, batch: int, layers: int, adapters: Adapters) -> PagedCache:
         cache = PagedCache(batch, self._layer_bytes, layers)
@@ -99,32 +94,34 @@ class CompiledNetwork:
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
         follows it."""
-        if self._placing.turns_with_length or not self.network.config.causal:
+        if self._placing.turns_with_length or not self.config.causal:
             return None
-        return Prefixes(limit, self._layer_bytes * self.network.config.layers)
+        return Prefixes(limit, self._layer_bytes * self.config.layers)
 
     def hidden(
         self,
         tokens: Int[Tensor, "batch seq"],
         real: Bool[Tensor, "batch seq"] | None,
-        cache: Cache | None,
+        cache: KVCache | None,
         segments: Int[Tensor, "batch seq"] | None = None,
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows;
         the `adapter` is that of texts without a cache."""
+        import torch
+
         assert cache is None or isinstance(cache, PagedCache)
         if tokens.numel():
             self._placing.check(int(tokens.min()), int(tokens.max()))
         with self.lock:
-            at = real_places(tokens, real)
+            at = real_places(tokens.numpy(), None if real is None else real.numpy())
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
             parts = None
             if segments is not None:
                 parts = [row[places] for row, places in zip(segments.numpy(), at, strict=True)]
-            result = torch.zeros(*tokens.shape, self.network.config.dim)
+            result = torch.zeros(*tokens.shape, self.config.dim)
             out, held = result.numpy(), cache
-            cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
+            cut = list(runs([len(row) for row in ids], self.config.causal, AT_ONCE))
             if held is None:
                 held = self._temporary(ids, cut, [adapter] * len(ids))
             for spans in cut:
@@ -141,6 +138,8 @@ class CompiledNetwork:
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states."""
+        import torch
+
         rows = hidden.detach().float().reshape(-1, hidden.shape[-1]).contiguous()
         result = torch.empty(len(rows), self._head.blocks * 16)
         with self.lock:
@@ -150,20 +149,26 @@ class CompiledNetwork:
         return result[:, : self._head.rows].view(*hidden.shape[:-1], -1)
 
     def next_logits(
-        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
-    ) -> Float[Tensor, "batch vocab"]:
+        self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None, cache: KVCache
+    ) -> Float[np.ndarray, "batch vocab"]:
         """Logits after the last real token of each row: network and head in one run. Only these tokens go through the
         rest of the last block after its keys and values."""
-        result = torch.empty(len(tokens), self._head.blocks * 16)
+        result = np.empty((len(tokens), self._head.blocks * 16), np.float32)
         self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]
 
-    def take_in(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache) -> None:
+    def take_in(
+        self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None, cache: KVCache
+    ) -> None:
         """Keys and values of more tokens of each row into the cache, and nothing else."""
         self._take_in(tokens, real, cache, None)
 
     def _take_in(
-        self, tokens: Tensor, real: Tensor | None, cache: Cache, result: Float[Tensor, "batch padded"] | None
+        self,
+        tokens: np.ndarray,
+        real: np.ndarray | None,
+        cache: KVCache,
+        result: Float[np.ndarray, "batch padded"] | None,
     ) -> None:
         assert isinstance(cache, PagedCache)
         self._placing.check(int(tokens.min()), int(tokens.max()))
@@ -174,8 +179,8 @@ class CompiledNetwork:
                 workspace.run_to_logits(workspace.tapes.whole, result)
                 return
             at = real_places(tokens, real)
-            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
-            for spans in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
+            ids = [row[places] for row, places in zip(tokens, at, strict=True)]
+            for spans in runs([len(row) for row in ids], self.config.causal, AT_ONCE):
                 self._placing.place_spans(spans, ids, cache)
                 ends = np.cumsum([span.count for span in spans])
                 last = [number for number, one in enumerate(spans) if one.start + one.count == len(ids[one.row])]
@@ -189,7 +194,7 @@ class CompiledNetwork:
     def write(
         self,
         rows: Sequence[Sequence[int]],
-        cache: Cache,
+        cache: KVCache,
         choices: Sequence[TokenChoice],
         uniforms: Float[np.ndarray, "rounds tokens"],
         interrupt: np.ndarray,
@@ -229,7 +234,7 @@ class CompiledNetwork:
     def follow(
         self,
         tokens: Sequence[int],
-        cache: Cache,
+        cache: KVCache,
         choice: TokenChoice,
         uniforms: Float[np.ndarray, " tokens"],
         rounds: int,
@@ -280,9 +285,9 @@ class CompiledNetwork:
         workspace.run_rounds(workspace.tapes.guessing if lookup else workspace.tapes.writing, rows, rounds)
         return chosen, logprobs
 
-    def _logits_of(self, row: int) -> Float[Tensor, " vocab"]:
-        """Logits for Python, copied by NumPy, which wakes no threads."""
-        return torch.from_numpy(self.workspace.logits.numpy()[row, : self._head.rows].copy())
+    def _logits_of(self, row: int) -> Float[np.ndarray, " vocab"]:
+        """Logits for Python, where the next run does not change them."""
+        return self.workspace.logits[row, : self._head.rows].copy()
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]], adapters: Adapters) -> PagedCache:
         """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
@@ -299,5 +304,5 @@ class CompiledNetwork:
         return cache
 
     def _give_back(self, cache: PagedCache) -> None:
-        if cache.page_bytes == self._layer_bytes and self.network.config.layers > 1:
+        if cache.page_bytes == self._layer_bytes and self.config.layers > 1:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])

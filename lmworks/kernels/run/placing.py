@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from lmworks.basics.errors import ConfigError
@@ -16,6 +15,7 @@ from lmworks.kernels.emit.attention_page import TILE_VECTORS
 from lmworks.kernels.frame import Field
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.run.spans import Span
+from lmworks.kernels.run.turns import alike_to, turned
 from lmworks.kernels.run.workspace import MOST_PARTS, Workspace
 
 SPLIT = 4
@@ -44,15 +44,13 @@ class Placing:
     """Fills in the frame of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        network = workspace.weights.network
-        self.workspace, self.config, self._encoding = workspace, network.config, network.encoding
-        config = self.config
+        config = workspace.weights.config
+        self.workspace, self.config = workspace, config
         self._tile = max(1, TILE_VECTORS // (config.heads // config.kv_heads))
         self._rotates = config.rotates
         scaling = config.rope_scaling
         self.turns_with_length = scaling is not None and scaling.turns_with_length
-        self.turns_alike_to = config.context if scaling is None else scaling.original_context or config.context
-        """Texts up to this length are turned alike, also where longer ones are turned by their length."""
+        self.turns_alike_to = alike_to(config)
         self._rotation = np.zeros(0, np.float32), np.zeros(0, np.float32)
         rotations = 1 if config.window_theta is None else 2
         workspace.frame[Field.TURN_BYTES] = rotations * (config.rotary_dim or config.head_dim) // 2 * 4
@@ -204,7 +202,7 @@ class Placing:
         if self.turns_with_length and longest > self.turns_alike_to:  # each row by its own length, which changes
             starts = itertools.accumulate(counts, initial=0)
             rows = [
-                self._turned(torch.tensor(positions[start : start + count])[None])
+                turned(self.config, positions[start : start + count])
                 for start, count in zip(starts, counts, strict=False)
             ]
             self._rotate_by(*(np.concatenate(one) for one in zip(*rows, strict=True)))
@@ -212,7 +210,8 @@ class Placing:
         if longest > len(self._rotation[0]):
             size = max(longest, 2 * len(self._rotation[0]), 512)
             size = min(size, self.turns_alike_to) if self.turns_with_length else size
-            self._rotation = self._turned(torch.arange(size)[None])
+            kept = self.workspace.weights.turns
+            self._rotation = kept if kept and len(kept[0]) >= longest else turned(self.config, range(size))
         if self.workspace.kept.get(Field.COSINES) is not self._rotation[0]:
             self._rotate_by(*self._rotation)
         return None
@@ -220,15 +219,6 @@ class Placing:
     def _rotate_by(self, cosines: np.ndarray, sines: np.ndarray) -> None:
         self.workspace.put(Field.COSINES, cosines)
         self.workspace.put(Field.SINES, sines)
-
-    def _turned(self, positions: Int[torch.Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines and sines, and after them in each row those of layers with a window, where they are others."""
-        ways = (
-            self._encoding.rotation(self.config, positions, torch.float32),
-            self._encoding.window_rotation(self.config, positions, torch.float32),
-        )
-        cos, sin = (torch.cat([one[0, 0] for one in each], dim=1) for each in zip(*filter(None, ways), strict=True))
-        return cos.contiguous().numpy(), sin.contiguous().numpy()
 
 
 def tiles_of(counts: Sequence[int], most: int) -> list[tuple[int, int]]:

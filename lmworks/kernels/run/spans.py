@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
-from torch import Tensor
 
 
 @dataclass
@@ -19,12 +18,12 @@ class Span:
     count: int
 
 
-def real_places(tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> list[np.ndarray]:
+def real_places(tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> list[np.ndarray]:
     """Where each row's real tokens stand."""
     if real is None:
         every = np.arange(tokens.shape[1])
         return [every] * len(tokens)
-    return [row.nonzero()[0] for row in real.numpy()]
+    return [row.nonzero()[0] for row in real]
 
 
 def runs(sizes: list[int], causal: bool, at_once: int) -> Iterator[list[Span]]:

@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
 
 from lmworks.kernels.adapters import ADAPTER_FORM
 from lmworks.kernels.frame import WORDS
@@ -43,14 +41,10 @@ from lmworks.kernels.quantisation import number_of
 from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import Weights
-from lmworks.models.attention import Attention
-from lmworks.models.block import Block
 from lmworks.models.config import ModelConfig
-from lmworks.models.network import Network
 from lmworks.models.positions.alibi import ALIBI
+from lmworks.models.positions.encoding import encoding_of
 
-SEGMENTS = 2
-"""Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
 Table = Int[np.ndarray, "steps words"]
 """Steps as the interpreter reads them, [steps, WORDS]."""
 
@@ -134,21 +128,21 @@ def choose_from(tape: Table, address: int, stride: int) -> None:
 
 def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
     """The steps that leave the hidden states in the stream."""
-    network, stream = weights.network, buffers.stream.ctypes.data
+    config, stream = weights.config, buffers.stream.ctypes.data
     steps = _embedding(weights, stream)
-    if network.config.norm_place == "after":
+    if config.norm_place == "after":
         first = weights.matrix("blocks.0.attention.qkv.weight")
-        steps.append(quantise_step(first, stream, network.config.dim * 4))
-    for layer, block in enumerate(network.blocks):
-        steps += _block(weights, buffers, block, layer)
-    if not isinstance(network.norm, nn.Identity):
-        steps.append(norm_step(weights, "norm", network.norm, stream, kept=stream, unit=_unit(network.config)))
+        steps.append(quantise_step(first, stream, config.dim * 4))
+    for layer in range(config.layers):
+        steps += _block(weights, buffers, layer)
+    if config.norm_place != "after":  # such blocks end with a norm of their own
+        steps.append(norm_step(weights, "norm", stream, kept=stream, unit=_unit(config)))
     return steps
 
 
 def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:
     """Logits of hidden states, kept below the cap."""
-    config, head = weights.network.config, weights.head
+    config, head = weights.config, weights.head
     steps = [
         quantise_step(head, rows.ctypes.data, rows.strides[0], config.head_scale or 1.0),
         multiply(head, output, stride, weights.vector("head_bias")),
@@ -165,18 +159,17 @@ def _unit(config: ModelConfig) -> float:
 
 def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
     """What each token has when the last block's keys and values are there, and goes on with."""
-    return [buffers.stream, buffers.qkv, *([buffers.up] if weights.network.config.parallel else [])]
+    return [buffers.stream, buffers.qkv, *([buffers.up] if weights.config.parallel else [])]
 
 
 def _embedding(weights: Weights, stream: int) -> list[Step]:
     """Tokens' embeddings, scaled, normed and with positions added as the config says."""
-    network, config = weights.network, weights.network.config
+    config = weights.config
     scale = config.embedding_scale or (config.dim**0.5 if config.scale_embedding else 1.0)
     scale /= _unit(config)
     steps = [embed_step(weights.matrix("embedding.weight"), 1.0 if config.embedding_norm == "rms" else scale)]
     if config.embedding_norm == "rms":
-        ones = torch.full((config.dim,), scale)
-        weight = weights.keep("embedding_norm.ones", ones)
+        weight = weights.keep("embedding_norm.ones", np.full(config.dim, scale))
         steps.append(
             Norm.step(
                 weight=weight,
@@ -191,31 +184,18 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
                 outliers=0,
             )
         )
-    if (places := _places(network)) is not None:
-        address, weights.places = weights.keep("places", places / _unit(config)), config.context
-        steps.append(Position.step(table=address, dim=config.dim))
-    if network.embedding_norm is not None:
-        steps.append(norm_step(weights, "embedding_norm", network.embedding_norm, stream, kept=stream))
+    if weights.places:
+        steps.append(Position.step(table=weights.vector("places"), dim=config.dim))
+    if config.embedding_norm == "layer":
+        steps.append(norm_step(weights, "embedding_norm", stream, centred=True, kept=stream))
     return steps
 
 
-def _places(network: Network) -> Float[Tensor, "segments context dim"] | None:
-    """What is added to the embedding at each position, in each segment that the tape knows; one where there is none."""
-    config, places = network.config, None
-    if network.encoding.acts_on == "embedding":
-        every = torch.arange(config.context)[None]
-        places = network.encoding.added(config, network.position_part, every)[0].float()
-    if network.segment is None:
-        return None if places is None else places[None]
-    segments = network.segment.weight[:SEGMENTS, None].float()
-    return segments + (torch.zeros(config.context, config.dim) if places is None else places)
-
-
-def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list[Step]:
-    config, path, stream = weights.network.config, f"blocks.{layer}", buffers.stream.ctypes.data
-    attention_norm = (weights, f"{path}.attention_norm", block.attention_norm)
-    feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm)
-    attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
+def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
+    config, path, stream = weights.config, f"blocks.{layer}", buffers.stream.ctypes.data
+    attention_norm = (weights, f"{path}.attention_norm")
+    feed_forward_norm = (weights, f"{path}.feed_forward_norm")
+    attend = _attention(weights, buffers, f"{path}.attention", layer)
     up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
     qkv, inner = (weights.matrix(f"{path}.{one}.weight") for one in ("attention.qkv", "feed_forward.up"))
     if config.norm_place == "after":
@@ -234,9 +214,7 @@ def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list
     if config.norm_place == "both":
         part = buffers.part.ctypes.data
         names = ("attention_result_norm", "feed_forward_result_norm")
-        added, added_too = (
-            norm_step(weights, f"{path}.{name}", getattr(block, name), part, kept=stream, adds=True) for name in names
-        )
+        added, added_too = (norm_step(weights, f"{path}.{name}", part, kept=stream, adds=True) for name in names)
         return [first, *attend, added, second, *up, *down, added_too]
     return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
 
@@ -260,14 +238,12 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
     ]
 
 
-def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
-    config, (end, adds) = weights.network.config, _after_part(weights.network.config, buffers)
-    width, window = config.head_dim, attention.window or 0
+def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    width, window = config.head_dim, config.window_of(layer) or 0
     query_norm = key_norm = 0
     if config.qk_norm and config.qk_norm_over == "head":
-        query_norm, key_norm = (
-            norm_weight(weights, f"{path}.{one}", getattr(attention, one), width) for one in ("query_norm", "key_norm")
-        )
+        query_norm, key_norm = (norm_weight(weights, f"{path}.{one}", width) for one in ("query_norm", "key_norm"))
     heads = {
         "qkv": buffers.qkv.ctypes.data,
         "qkv_stride": buffers.qkv_rows * 4,
@@ -276,10 +252,10 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
         "head_dim": width,
         "layer": layer,
     }
-    half = (config.rotary_dim or width) // 2 if attention.rotates else 0
+    half = (config.rotary_dim or width) // 2 if config.rotates and encoding_of(config).rotates_in(config, layer) else 0
     return [
         *_linear(weights, buffers, f"{path}.qkv", heads["qkv"], heads["qkv_stride"]),
-        *_row_norms(weights, buffers, attention, path),
+        *_row_norms(weights, buffers, path),
         Heads.step(
             **heads,
             half=half,
@@ -298,26 +274,26 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
 
 def _slopes(weights: Weights) -> int:
     """The address of what each head's scores fall by with the distance, each before a 0; 0 where nothing falls."""
-    if weights.network.config.positions != ALIBI.name:
+    if weights.config.positions != ALIBI.name:
         return 0
-    slopes = ALIBI.slopes(weights.network.config)
-    return weights.vector("slopes") or weights.keep("slopes", torch.stack([slopes, torch.zeros_like(slopes)], dim=1))
+    slopes = ALIBI.slopes(weights.config)
+    return weights.vector("slopes") or weights.keep("slopes", np.stack([slopes, np.zeros_like(slopes)], axis=1))
 
 
-def _row_norms(weights: Weights, buffers: Buffers, attention: Attention, path: str) -> list[Step]:
+def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:
     """Norms of all heads of query at once, and of key, where the network has these."""
-    config = weights.network.config
+    config = weights.config
     if not config.qk_norm or config.qk_norm_over != "row":
         return []
     steps, at = [], buffers.qkv.ctypes.data
     for name, heads in (("query_norm", config.heads), ("key_norm", config.kv_heads)):
-        norm, width = getattr(attention, name), heads * config.head_dim
+        width = heads * config.head_dim
         steps.append(
             Norm.step(
-                weight=norm_weight(weights, f"{path}.{name}", norm, width),
+                weight=norm_weight(weights, f"{path}.{name}", width),
                 bias=0,
                 dim=width,
-                eps=float(norm.eps),
+                eps=config.norm_eps,
                 centred=0,
                 source=at,
                 kept=at,
@@ -332,7 +308,7 @@ def _row_norms(weights: Weights, buffers: Buffers, attention: Attention, path: s
 
 def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
     """The steps that go up, and those that come down again."""
-    config, (end, adds) = weights.network.config, _after_part(weights.network.config, buffers)
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [

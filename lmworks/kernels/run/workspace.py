@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
 from lmworks.kernels.frame import (
     MOST_CHUNKS,
@@ -18,7 +18,7 @@ from lmworks.kernels.frame import (
     room_numbers,
 )
 from lmworks.kernels.operations.attend import scratch_bytes
-from lmworks.kernels.packing import aligned
+from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.tape import Room, Table, choose_from, head_steps, send_logits, table, tapes
 from lmworks.kernels.run.team import Team
@@ -35,14 +35,14 @@ class Workspace:
     buffers: Buffers
 
     def __init__(self, weights: Weights) -> None:
-        config = weights.network.config
+        config = weights.config
         self.weights = weights
         self.has_head = config.adaptive_cutoffs is None and not config.head_transform
         self.frame = np.zeros(len(Field), np.int64)
         self.frame[Field.ROUNDS] = 1
         self.kept: dict[Field, np.ndarray] = {}
         """The arrays that the frame names, by its entries."""
-        self.logits = torch.empty(0, 0)
+        self.logits = np.empty((0, 0), np.float32)
         self.use_team(this_team())
 
     def __del__(self, is_over: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -57,7 +57,7 @@ class Workspace:
     def use_team(self, team: Team) -> None:
         """Run by these threads, with memory for each."""
         self.team = team
-        config, matrices = self.weights.network.config, self.weights.matrices
+        config, matrices = self.weights.config, self.weights.matrices
         stride = scratch_bytes(config.heads // config.kv_heads, config.head_dim)
         self.put(Field.SCRATCH, aligned(stride * team.threads))
         self.frame[Field.SCRATCH_STRIDE] = stride
@@ -137,10 +137,10 @@ class Workspace:
             self.barrier[:], self.kept[Field.DONE][:] = 0, 0  # as they left them
         self.team.run(self.frame, self.barrier, stays)
 
-    def run_to_logits(self, tape: Table | None, result: torch.Tensor) -> None:
-        """Run a tape that ends with the head; the logits go to `result`, float32 [rows, 16 blocks]."""
+    def run_to_logits(self, tape: Table | None, result: Float[np.ndarray, "rows padded"]) -> None:
+        """Run a tape that ends with the head; the logits go to `result`, [rows, 16 blocks]."""
         assert tape is not None
-        send_logits(tape, result.data_ptr(), 4 * result.shape[1])
+        send_logits(tape, result.ctypes.data, result.strides[0])
         self.run(tape)
 
     def run_head(self, rows: np.ndarray, output: np.ndarray) -> None:
@@ -153,8 +153,8 @@ class Workspace:
         """Run a tape that chooses tokens, with room for the logits of this many rows, for up to `rounds` rounds."""
         assert tape is not None
         if len(self.logits) < rows:
-            self.logits = torch.empty(rows, self.weights.head.blocks * 16)
-        choose_from(tape, self.logits.data_ptr(), 4 * self.logits.shape[1])
+            self.logits = np.empty((rows, self.weights.head.blocks * 16), np.float32)
+        choose_from(tape, self.logits.ctypes.data, self.logits.strides[0])
         self.frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
         try:
             self.run(tape)

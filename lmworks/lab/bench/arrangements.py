@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.generation.prefill import padded as padded_left
+from lmworks.generation.states import tensors
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import CONTEXT, kept, prepared, text_of
@@ -122,7 +123,8 @@ def continue_sources(model: LanguageModel, texts: Sequence[str]) -> list[str]:
     start, end, written = target_start(tokenizer), tokenizer.document_end, [""] * len(texts)
     with progress.task("translating", len(texts), "texts") as advance:
         for places in _by_length(sources):
-            tokens, mask = padded_left([[*sources[place], start] for place in places], network.device, left=True)
+            rows = padded_left([[*sources[place], start] for place in places], left=True)
+            tokens, mask = tensors(model.runner, *rows)
             prefix = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.clone()
             prefix[:, -1] = False
             cache = network.new_cache(len(places), tokens.shape[1] + CONTEXT)

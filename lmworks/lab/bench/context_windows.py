@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from lmworks.basics import progress
@@ -93,6 +94,6 @@ def cost(model: LanguageModel, ids: Sequence[int]) -> tuple[float, float, float]
     held = float(cache.bytes)
     for _ in range(DECODED):
         start = time.perf_counter()
-        runner.next_logits(torch.tensor([[ids[0]]]), cache)
+        runner.next_logits(np.array([[ids[0]]]), cache)
         quickest = min(quickest, time.perf_counter() - start)
     return seconds, quickest, held

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.generation.filters.min_p import MIN_P
@@ -41,7 +40,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 
-Filter = Callable[[Float[Tensor, " vocab"]], Float[Tensor, " vocab"]]
+Filter = Callable[[Float[np.ndarray, " vocab"]], Float[np.ndarray, " vocab"]]
 
 K, P, MIN, P_MATCHED, WHOLE = Condition.named(
     "top-k", "top-p", "min-p", "top-p at equal entropy", "the whole distribution"
@@ -129,7 +128,7 @@ def _log_kept(
     places |= {int(bits): np.floor(entropies) == bits for bits in sorted(set(np.floor(entropies)))}
     with progress.task("filtering", len(filters), "filters") as advance:
         for condition, keep in filters.items():
-            kept = np.array([float(keep(p).count_nonzero()) for p in spread])
+            kept = np.array([float(np.count_nonzero(keep(p))) for p in spread])
             for ending, here in places.items():
                 counts = summed([[one, 1.0] for one in kept[here]], names[here])
                 run.log(fixed, condition[ending], {KEPT: counts}, list(dict.fromkeys(names[here])))

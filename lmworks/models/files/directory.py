@@ -10,7 +10,6 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular, says_why, sha256, write_json
+from lmworks.basics.files import regular, says_why, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.models.adapted import has_adapters
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
@@ -27,6 +26,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.model_folder import INDEX, ONNX, read_config, read_json, weight_files
 from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
@@ -34,66 +34,9 @@ from lmworks.models.network_class import network_class
 from lmworks.models.precision import DTYPES
 from lmworks.models.unread import NOT_FINITE, Later, at_once, in_type, nothing, unread_of
 
-INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
-MODULES = "modules.json"
-"""Of sentence-transformers: what is done with the states of the network."""
 SHARD_BYTES = 5_000_000_000
-MOST_JSON = 100_000_000
 MOST_TENSORS = 50_000
 """Tensors of one file; the largest public models have some hundreds in each."""
-OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
-"""What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
-INDEX_FOLDER = "index"
-"""A folder in a model directory: the index of the documents that it answers from."""
-IMAGES_FOLDER = "image_tokens"
-"""Of a model whose vocabulary holds images: the tokenizer that they are written by, a model directory itself."""
-DENSE_FILES = {"config.json", "model.safetensors"}
-"""Of a folder beside the weights that holds a layer of sentence-transformers."""
-INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
-    try:
-        if path.stat().st_size > MOST_JSON:
-            raise ModelError(
-                f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again"
-            )
-        value = json.loads(regular(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON ({error}); fetch or copy it again") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a {type(value).__name__} and not an object; fetch or copy it again")
-    return value
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a model directory. ModelError for that of an adapter."""
-    if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
-        raise ModelError(
-            f"{folder} holds an adapter, and a whole model is needed here; give its base, or what "
-            f"`lmworks merge {folder}` writes"
-        )
-    theirs = read_json(folder / "config.json")
-    try:
-        family = family_of(theirs.get("model_type"))
-        if _pools(folder):  # it runs the body, whatever class its config.json was copied with
-            if str(theirs.get("architectures")).endswith("Model']"):
-                theirs["tie_word_embeddings"] = True  # there is no head
-            theirs["architectures"] = [family.architecture]
-        return family.config_from(theirs)
-    except ModelError as error:
-        raise ModelError(f"{folder}: {error}") from None
-
-
-def _pools(folder: Path) -> bool:
-    """Is it a folder of sentence-transformers that makes vectors of texts?"""
-    path = folder / MODULES
-    return path.is_file() and '.Pooling"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = nothing) -> Network:
@@ -172,29 +115,6 @@ def network_of(
     return network
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a directory, as its index lists them; its ONNX file where it has none."""
-    single = folder / "model.safetensors"
-    if single.exists():
-        return [single]
-    if (folder / INDEX).exists():
-        weight_map = read_json(folder / INDEX).get("weight_map")
-        listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
-        names = sorted({name for name in listed if isinstance(name, str) and Path(name).name == name})
-        if not names or not all(name in names for name in listed):
-            raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
-        return [folder / name for name in names]
-    if (folder / ONNX).exists():
-        return [folder / ONNX]
-    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
-    if pickles:
-        raise ModelError(
-            f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
-            "convert it to safetensors first"
-        )
-    raise ModelError(f"{folder} holds no model.safetensors; is the download complete?")
-
-
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, mapped into memory; ModelError where it is damaged, or cut off."""
     _check_header(path)
@@ -253,35 +173,6 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise OSError(code, str(error), str(path)) from error
 
 
-def refuse_foreign_files(folder: Path) -> None:
-    """ModelError if a folder that is about to be replaced holds anything but a model."""
-    if folder.is_file():
-        raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
-    if not folder.is_dir():
-        return
-    names = sorted(path.name for path in folder.iterdir())
-    foreign = [name for name in names if not _is_ours(folder / name)]
-    if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
-        raise ModelError(
-            f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
-            "it would be replaced, so give a folder that does not exist yet"
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether it is part of a model directory: a file of a known kind, a dense layer, a tokenizer of images, or an
-    index and nothing besides."""
-    if not path.is_dir():
-        return any(path.match(kind) for kind in OWN_FILES)
-    if {one.name for one in path.iterdir()} == DENSE_FILES:
-        return True
-    if path.name == IMAGES_FOLDER:
-        return all(one.is_file() and _is_ours(one) for one in path.iterdir())
-    return path.name == INDEX_FOLDER and all(
-        one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
-    )
-
-
 def write_network(
     folder: Path, network: Network, shard_bytes: int = SHARD_BYTES, compression: Compression | None = None
 ) -> None:
@@ -316,18 +207,6 @@ def write_network(
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     write_json(folder / "config.json", theirs | {"torch_dtype": name})
-
-
-def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write lmworks.json into a folder that holds its weights already: the facts, and the SHA-256 of each file of
-    weights by its name."""
-    hashes = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
-    write_json(folder / FACTS, {**facts, "sha256": hashes})
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What lmworks.json says; nothing where there is none, as beside what others wrote."""
-    return read_json(folder / FACTS) if (folder / FACTS).is_file() else {}
 
 
 def _shards(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:

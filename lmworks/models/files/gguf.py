@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ModelError
 from lmworks.basics.memory import must_fit
-from lmworks.models.config import ModelConfig, RopeScaling
-from lmworks.models.families import FAMILIES, not_known
-from lmworks.models.families.gguf import (
-    ACTIVATIONS,
-    ARCHITECTURES,
-    FACTORS,
-    IMPLIED,
-    NEIGHBOURS,
-    NORM_EPS,
-    NOT_READ,
-    SCALARS,
-    SETTINGS,
-    TENSORS_OF,
-    family_in,
-    more_from,
-)
+from lmworks.models.config import ModelConfig
+from lmworks.models.families.gguf import FACTORS, NEIGHBOURS, NOT_READ, TENSORS_OF
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows as Joined
 from lmworks.models.families.sources import Source, below_one_another, halves_of_neighbours, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
+from lmworks.models.files.gguf_config import gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile, Rows
 from lmworks.models.network import Network
-from lmworks.models.positions.rope import frequencies
 from lmworks.models.unread import Later, Unread, at_once, nothing
 
 
@@ -126,105 +111,9 @@ def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slic
 
 
 def stored_dtype(file: GGUFFile) -> torch.dtype | None:
-    """The type of the matrices where they are floats; None where they are quantised. llama.cpp keeps what is only added
-    to the stream in float32 whatever the others are."""
-    added = {"position_embd.weight", "token_types.weight"}
-    kinds = {info.kind for name, info in file.tensors.items() if len(info.shape) > 1 and name not in added}
-    return FLOATS.get(kinds.pop()) if len(kinds) == 1 else None
-
-
-def gguf_config(file: GGUFFile) -> ModelConfig:
-    """Our config from a GGUF file's metadata."""
-    theirs = file.metadata
-    architecture = theirs.get("general.architecture", "")
-    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise not_known(architecture, ARCHITECTURES)
-    family = FAMILIES[family_in(architecture, theirs)]
-    ours: dict[str, Any] = dict(family.fixed)
-    named = SETTINGS | SCALARS.get(family.name, {})
-    ours |= {key: theirs[f"{architecture}.{name}"] for key, name in named.items() if f"{architecture}.{name}" in theirs}
-    ours["norm_eps"] = next(
-        (theirs[f"{architecture}.{name}"] for name in NORM_EPS if f"{architecture}.{name}" in theirs), 1e-5
-    )
-    ours["vocab_size"] = file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0
-    ours["tied"] = "output.weight" not in file.tensors
-    if "token_types.weight" in file.tensors:
-        ours["segments"] = file.tensors["token_types.weight"].shape[0]
-    has_bias = any(f"blk.0.{name}.bias" in file.tensors for name in ("attn_q", "attn_qkv"))
-    ours["qkv_bias"] = ours.get("qkv_bias", False) or has_bias
-    ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors
-    ours["feed_forward_bias"] = ours.get("feed_forward_bias", False) or "blk.0.ffn_down.bias" in file.tensors
-    ours["activation"] = ACTIVATIONS.get(family.name, "silu")
-    ours["window"] = ours.get("window") or None  # some converters write 0 for none
-    turned = theirs.get(f"{architecture}.rope.dimension_count")
-    if family.partly_rotary and turned != ours.get("head_dim"):
-        ours["rotary_dim"] = turned
-    ours |= more_from(architecture, theirs, file.tensors)
-    ours = {key: as_written(value) if isinstance(value, float) else value for key, value in ours.items()}
-    try:
-        if family.name in IMPLIED:
-            known = ModelConfig(family=family.name, **ours)
-            ours |= IMPLIED[family.name](known.model_dump())
-            _check_windows(ours, theirs.get(f"{architecture}.attention.sliding_window_pattern"))
-        config = ModelConfig(family=family.name, **ours)
-        if turned not in (None, config.rotary_dim or config.head_dim):
-            raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
-        if config.rotary_dim == config.head_dim:
-            config = config.but(rotary_dim=None)
-        return _with_scaling(config, file, architecture)
-    except ConfigError as error:
-        raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
-
-
-def _check_windows(ours: Mapping[str, Any], said: object) -> None:
-    """ModelError where the file names other layers with a window than llama.cpp knows of the family."""
-    chosen, layers = ours.get("window_layers"), range(ours["layers"])
-    if chosen is None or said is None:
-        return
-    marks = said if isinstance(said, list) else [isinstance(said, int) and (one + 1) % max(said, 1) for one in layers]
-    if [layer for layer, mark in enumerate(marks) if mark] != list(chosen):
-        raise ModelError("its windows are on other layers than those of its family, which is not supported")
-
-
-def as_written(value: float) -> float:
-    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05."""
-    return float(str(np.float32(value)))
-
-
-def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:
-    """Rotary scaling, as metadata names it or as a table of frequencies (Llama 3) or of factors (Phi-3) implies it."""
-    kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
-    if all(name in file.tensors for name in FACTORS.values()):
-        original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
-        factors: dict[str, Any] = {
-            key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()
-        }
-        scaling = RopeScaling(
-            kind="longrope",
-            factor=config.context / max(original, 1),
-            original_context=original,
-            attention_factor=as_written(file.metadata.get(f"{architecture}.rope.scaling.attn_factor", 1.0)),
-            **factors,
-        )
-        return config.but(rope_scaling=scaling)
-    if "rope_freqs.weight" in file.tensors:
-        divisors = torch.from_numpy(file.read("rope_freqs.weight").copy())
-        for factor in (8.0, 32.0):
-            scaled = config.but(rope_scaling=RopeScaling(kind="llama3", factor=factor, original_context=8192))
-            if torch.allclose(frequencies(scaled)[0] * divisors, frequencies(config)[0], rtol=1e-3):
-                return scaled
-        raise ModelError("its rotary frequencies (rope_freqs.weight) follow no scaling that is known here")
-    if kind == "none":
-        return config
-    if kind not in ("linear", "yarn"):
-        raise ModelError(f"its rotary scaling {kind!r} is not known; known are linear and yarn")
-    return config.but(
-        rope_scaling=RopeScaling(
-            kind=kind,
-            factor=file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0),
-            original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length"),
-        )
-    )
+    """The type of the matrices where they are floats; None where they are quantised."""
+    kind = stored_kind(file)
+    return None if kind is None else FLOATS[kind]
 
 
 def source_parts(source: Source) -> tuple[str, ...]:

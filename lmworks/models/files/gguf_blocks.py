@@ -16,14 +16,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from lmworks.models.files.code_tables import FP4, IQ4
 from lmworks.models.files.quantise import BLOCK_BYTES, Groups, Kind, from_blocks
 
 Blocks = UInt8[Tensor, "blocks bytes"]
-
-IQ4 = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
-"""What the 16 codes of IQ4_NL and IQ4_XS stand for."""
-FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-"""What those of MXFP4 stand for, twice over: the scale is half of the exponent's."""
 
 
 def stored_groups(rows: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups | None:

@@ -37,7 +37,7 @@ from lmworks.models.families.gguf import (
 )
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows, halves_of_neighbours, rows_of
-from lmworks.models.files.gguf import as_written
+from lmworks.models.files.gguf_config import as_written
 from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
 from lmworks.models.files.quantise import Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
@@ -175,7 +175,8 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
     if config.rope_scaling is not None and config.rope_scaling.kind == "longrope":
         theirs |= {name: torch.tensor(getattr(config.rope_scaling, key)) for key, name in FACTORS.items()}
     if config.rope_scaling is not None and config.rope_scaling.kind == "llama3":
-        theirs["rope_freqs.weight"] = frequencies(config.but(rope_scaling=None))[0] / frequencies(config)[0]
+        plain, scaled = frequencies(config.but(rope_scaling=None))[0], frequencies(config)[0]
+        theirs["rope_freqs.weight"] = plain / scaled
     return theirs
 
 

@@ -79,7 +79,7 @@ def _manifest(reference: str) -> dict[str, Any]:
         raise ModelError(
             f"{reference} is not in Ollama's store at {_root()} ({holds}); run: ollama pull {_name(reference)}"
         )
-    from lmworks.models.files.directory import read_json  # loads torch
+    from lmworks.models.files.model_folder import read_json  # loads torch
 
     return read_json(file)
 

@@ -6,15 +6,20 @@ Source: Press et al. 2022, https://arxiv.org/abs/2108.12409.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
+import numpy as np
 from pydantic import Field
-from torch import Tensor, nn
 
 from lmworks.basics.config import Config
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.encoding import Distances, PositionalEncoding
+from lmworks.models.positions.encoding import PositionalEncoding
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from lmworks.models.positions.encoding import Distances
 
 
 class ALiBiSettings(Config):
@@ -40,7 +45,7 @@ class ALiBi(PositionalEncoding):
         """Minus a head's slope times the distance."""
         return alibi_bias(distances, self.slopes(config))
 
-    def slopes(self, config: ModelConfig) -> Float[Tensor, " heads"]:
+    def slopes(self, config: ModelConfig) -> Float[np.ndarray, " heads"]:
         """What each head's scores fall by."""
         settings = config.position_settings
         assert isinstance(settings, ALiBiSettings)
@@ -50,15 +55,17 @@ class ALiBi(PositionalEncoding):
 ALIBI = ALiBi()
 
 
-def alibi_bias(distances: Distances, slopes: Float[Tensor, " heads"]) -> Float[Tensor, "batch heads seq keys"]:
+def alibi_bias(distances: Distances, slopes: Float[np.ndarray, " heads"]) -> Float[Tensor, "batch heads seq keys"]:
     """Minus a head's slope times the distance, in float32."""
-    return slopes.to(distances.device)[None, :, None, None] * -distances.abs()[:, None].float()
+    import torch
+
+    return torch.from_numpy(slopes).to(distances.device)[None, :, None, None] * -distances.abs()[:, None].float()
 
 
-def alibi_slopes(heads: int, flattest: float = 8.0) -> Float[Tensor, " heads"]:
+def alibi_slopes(heads: int, flattest: float = 8.0) -> Float[np.ndarray, " heads"]:
     """2^(-8/n), 2^(-16/n), ... for n heads; where n is no power of two, those of the power below and every second of
     the power above (as in the paper's code)."""
     power = 2 ** math.floor(math.log2(heads))
     below = [2 ** (-flattest * (at + 1) / power) for at in range(power)]
     above = [2 ** (-flattest * (at + 1) / (2 * power)) for at in range(0, 2 * (heads - power), 2)]
-    return torch.tensor(below + above)
+    return np.array(below + above, np.float32)

@@ -16,19 +16,22 @@ runs in PyTorch, but for ALiBi's in decoders, which the kernels know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from lmworks.basics.declared import declared
 from lmworks.models.config import ModelConfig, PositionDeclaration
-from lmworks.models.positions.rotation import Rotation
 
-Positions = Int[Tensor, "batch seq"]
-"""Each token's place in its own text, from 0: padding is not counted, packed documents start again."""
-Distances = Int[Tensor, "batch seq keys"]
-"""The key's place minus the query's: negative for what comes before."""
+if TYPE_CHECKING:  # a config asks for the encodings, and whoever only reads one should not wait for torch
+    import torch
+    from jaxtyping import Float, Int
+    from torch import Tensor, nn
+
+    from lmworks.models.rotation import Rotation
+
+    Positions = Int[Tensor, "batch seq"]
+    """Each token's place in its own text, from 0: padding is not counted, packed documents start again."""
+    Distances = Int[Tensor, "batch seq keys"]
+    """The key's place minus the query's: negative for what comes before."""
 
 
 class PositionalEncoding(PositionDeclaration):

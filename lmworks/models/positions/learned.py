@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.embedding_table import blank_embedding
-from lmworks.models.positions.encoding import PositionalEncoding, Positions
+from lmworks.models.positions.encoding import PositionalEncoding
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from lmworks.models.positions.encoding import Positions
 
 
 class LearnedPositions(PositionalEncoding):
@@ -20,6 +24,8 @@ class LearnedPositions(PositionalEncoding):
 
     def part(self, config: ModelConfig) -> nn.Module:
         """The embedding."""
+        from lmworks.models.embedding_table import blank_embedding
+
         return blank_embedding(config.context + config.position_offset, config.embedding_width)
 
     def longest(self, config: ModelConfig) -> int:

@@ -5,21 +5,18 @@ Source: Song et al. 2020, https://arxiv.org/abs/2004.09297.
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, cast
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.encoding import Distances, Positions
 from lmworks.models.positions.learned import LearnedPositions
-from lmworks.models.positions.relative import RelativeBias, RelativePositions
+from lmworks.models.positions.relative import RelativePositions
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
 
-class Both(nn.Module):
-    """A table of places and one of distances."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.learned, self.relative = LearnedPositions().part(config), RelativeBias(config)
+    from lmworks.models.positions.encoding import Distances, Positions
+    from lmworks.models.relative_bias import LearnedAndRelative
 
 
 class LearnedRelativePositions(RelativePositions):
@@ -33,7 +30,9 @@ class LearnedRelativePositions(RelativePositions):
 
     def part(self, config: ModelConfig) -> nn.Module:
         """Both tables."""
-        return Both(config)
+        from lmworks.models.relative_bias import LearnedAndRelative
+
+        return LearnedAndRelative(config)
 
     def longest(self, config: ModelConfig) -> int:
         """The context: no place after it was learned."""
@@ -43,15 +42,13 @@ class LearnedRelativePositions(RelativePositions):
         self, config: ModelConfig, part: nn.Module | None, positions: Positions
     ) -> Float[Tensor, "batch seq dim"]:
         """Each position's row."""
-        assert isinstance(part, Both)
-        return LearnedPositions().added(config, part.learned, positions)
+        return LearnedPositions().added(config, cast("LearnedAndRelative", part).learned, positions)
 
     def bias(
         self, config: ModelConfig, part: nn.Module | None, distances: Distances
     ) -> Float[Tensor, "batch heads seq keys"]:
         """The number of each distance's bucket."""
-        assert isinstance(part, Both)
-        return part.relative(distances)
+        return cast("LearnedAndRelative", part).relative(distances)
 
 
 LEARNED_RELATIVE = LearnedRelativePositions()

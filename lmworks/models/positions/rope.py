@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig, RopeScaling
-from lmworks.models.positions.encoding import PositionalEncoding, Positions
-from lmworks.models.positions.rotation import Rotation
+from lmworks.models.positions.encoding import PositionalEncoding
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lmworks.models.positions.encoding import Positions
+    from lmworks.models.rotation import Rotation
+
+Numbers = TypeVar("Numbers", "np.ndarray", "Tensor")
 
 
 class RotaryPositions(PositionalEncoding):
@@ -65,6 +73,8 @@ def _in_windows(config: ModelConfig) -> ModelConfig:
 
 def rotation(config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
     """Cosine and sine of every position's angles, computed in float32 and then cast to `dtype`."""
+    import torch
+
     per_position, amplitude = frequencies(config)
     if _depends_on_length(config):  # each row by its own length, not by the longest beside it
         rows = [frequencies(config, int(row.max()) + 1)[0] for row in positions]
@@ -83,6 +93,8 @@ def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[
 
     `longest` is the length of the text, which only dynamic scaling and longrope look at.
     """
+    import torch
+
     dims, base, scaling = config.rotary_dim or config.head_dim, config.rope_theta, config.rope_scaling
     exponents = torch.arange(0, dims, 2, dtype=torch.float32) / dims
     plain = base**-exponents
@@ -95,23 +107,24 @@ def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[
         stretch = scaling.factor * max(longest or 0, original) / original - (scaling.factor - 1)
         return (base * stretch ** (dims / (dims - 2))) ** -exponents, 1.0
     if scaling.kind == "llama3":
-        return _llama3(plain, scaling, original), 1.0
+        return llama3(plain, scaling, original), 1.0
     if scaling.kind == "longrope":
         chosen = scaling.long_factors if (longest or 0) > original else scaling.short_factors
         return plain / torch.tensor(chosen), _amplitude(scaling, math.sqrt(1 + _growth(scaling) / math.log(original)))
     return _yarn(plain, scaling, original, dims, base)
 
 
-def _llama3(plain: Tensor, scaling: RopeScaling, original: int) -> Tensor:
+def llama3(plain: Numbers, scaling: RopeScaling, original: int) -> Numbers:
     """Keep short wavelengths, divide long ones, and blend in between."""
     turns = original * plain / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    keep = ((turns - low) / (high - low)).clip(0, 1)
     return plain * (keep + (1 - keep) / scaling.factor)
 
 
 def _yarn(plain: Tensor, scaling: RopeScaling, original: int, dims: int, base: float) -> tuple[Tensor, float]:
     """Keep dimensions that turn often within the original context, divide those that turn rarely."""
+    import torch
 
     def dimension_with(turns: float) -> float:
         return dims * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))

@@ -6,13 +6,17 @@ tensor2tensor, spaces wavelengths a little wider than its text (`waves_include_e
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.encoding import PositionalEncoding, Positions
+from lmworks.models.positions.encoding import PositionalEncoding
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from lmworks.models.positions.encoding import Positions
 
 
 class SinusoidalPositions(PositionalEncoding):
@@ -42,6 +46,8 @@ SINUSOIDAL = SinusoidalPositions()
 def sinusoids(positions: Positions, dim: int, end: bool = False) -> Float[Tensor, "batch seq dim"]:
     """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000
     pi, with the `end` or without it."""
+    import torch
+
     steps = max(dim // 2 - end, 1)
     per_position = 10_000 ** -(torch.arange(dim // 2, dtype=torch.float32, device=positions.device) / steps)
     angles = positions[..., None].float() * per_position

@@ -20,7 +20,6 @@ from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64
-from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.models.relatives.ngram import Ids, Level, Ngram
@@ -91,7 +90,7 @@ class GenerativeClassifier:
         self,
         label: str,
         tokens: int,
-        choose: Callable[[Float[Tensor, " vocab"]], int],
+        choose: Callable[[Float[np.ndarray, " vocab"]], int],
         stop: Container[int] = (),
     ) -> list[int]:
         """A new text of a class: up to `tokens` ids, each by `choose`; a token of `stop` is the last one."""

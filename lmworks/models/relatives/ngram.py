@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
-from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, ModelError
@@ -138,7 +137,7 @@ class Ngram:
             raise DataError("the text has no bytes; bits per byte needs at least one")
         return -sum(float(self.score(ids).sum()) for ids in documents) / math.log(2) / size
 
-    def logits(self, context: Ids) -> Float[Tensor, " vocab"]:
+    def logits(self, context: Ids) -> Float[np.ndarray, " vocab"]:
         """log p of every token after a document's first tokens: what a decoding strategy chooses from."""
         probability = self.levels[0].probability[: self.vocab_size].astype(np.float64)
         recent = _checked(context[max(len(context) - self.order + 1, 0) :], self.vocab_size, "the context")
@@ -152,10 +151,11 @@ class Ngram:
             start, end = np.searchsorted(level.keys, [gram * base, (gram + 1) * base])
             probability *= self.levels[length - 1].backoff[gram]
             probability[level.keys[start:end] - gram * base] = level.probability[start:end]
-        return torch.from_numpy(probability).log().float()
+        with np.errstate(divide="ignore"):
+            return np.log(probability).astype(np.float32)
 
     def generate(
-        self, prompt: Ids, tokens: int, choose: Callable[[Float[Tensor, " vocab"]], int], stop: Container[int] = ()
+        self, prompt: Ids, tokens: int, choose: Callable[[Float[np.ndarray, " vocab"]], int], stop: Container[int] = ()
     ) -> list[int]:
         """Up to `tokens` ids after `prompt`, each by `choose`; a token of `stop` is the last one."""
         text = [int(token) for token in _checked(prompt, self.vocab_size, "the prompt")]

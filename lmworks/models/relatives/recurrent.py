@@ -97,11 +97,12 @@ class RecurrentCache(Cache):
         self.state = None if states[0] is None or states[1] is None else torch.cat([states[0], states[1]], 2)
         self.fed = None if self.state is None or fed[0] is None or fed[1] is None else torch.cat([fed[0], fed[1]])
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows of the batch, in this order."""
         super().keep(rows)
-        self.state = None if self.state is None else self.state.index_select(2, rows)
-        self.fed = None if self.fed is None else self.fed.index_select(0, rows)
+        chosen = self._rows(rows)
+        self.state = None if self.state is None else self.state.index_select(2, chosen)
+        self.fed = None if self.fed is None else self.fed.index_select(0, chosen)
 
     @property
     def bytes(self) -> int:

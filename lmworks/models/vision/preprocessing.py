@@ -21,7 +21,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.extras import require
 from lmworks.basics.files import write_json
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.vision.config import MOST_PIXELS
 from lmworks.text.images.decoding import in_colour
 

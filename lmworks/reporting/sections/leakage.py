@@ -12,7 +12,7 @@ from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks
 from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
 from lmworks.jobs.privacy import privacy
-from lmworks.models.files.directory import read_facts
+from lmworks.models.files.model_folder import read_facts
 from lmworks.reporting.section import Found, Section
 from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from lmworks.evaluation import statistics
@@ -29,8 +30,8 @@ def tokens_of(model: LanguageModel, count: int) -> list[int]:
 
 def read(model: LanguageModel, count: int) -> int:
     """Read a prompt of this many tokens, which the model has not seen."""
-    tokens = torch.tensor([tokens_of(model, count)], device=model.network.device)
-    with torch.inference_mode():
+    tokens = np.array([tokens_of(model, count)])
+    with model.runner.evaluating():
         model.runner.next_logits(tokens, model.runner.new_cache(1, count))
     return count
 

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import torch
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
-from lmworks.models.adapted import rows_adapted
-from lmworks.models.hooks import hooked
-from lmworks.models.network import Network
 from lmworks.serving.api.answering import adapter_of
 from lmworks.serving.api.chat_requests import Message
 from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
+
+if TYPE_CHECKING:  # a server that only writes waits for no PyTorch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lmworks.models.network import Network
 
 MOST_PLACES = 4096
 """Layers times tokens that are read out as tokens: a second or two on two cores for a vocabulary of 49,152."""
@@ -84,9 +84,17 @@ def routes(models: ServedModels) -> APIRouter:
     return router
 
 
-@torch.inference_mode()
 def inspected(service: Service, asked: InspectRequest, adapter: str | None = None) -> bytes:
     """The answer's body; the text is read by the adapter of this name."""
+    import torch
+
+    with torch.inference_mode():
+        return _inspected(service, asked, adapter)
+
+
+def _inspected(service: Service, asked: InspectRequest, adapter: str | None) -> bytes:
+    from lmworks.models.adapted import rows_adapted
+
     model = service.model
     if model.translates:
         raise ConfigError("an encoder-decoder has two stacks and is not looked into here; use Python (docs/inside.md)")
@@ -110,6 +118,10 @@ class _Look:
     """A network at a text."""
 
     def __init__(self, service: Service, network: Network, ids: list[int], chosen: _Chosen) -> None:
+        import torch
+
+        from lmworks.models.hooks import hooked
+
         self._named, self._network, self._ids, self._chosen = service.texts.named, network, ids, chosen
         self._writes = service.writes
         self._seen: dict[str, Tensor] = {}
@@ -156,6 +168,8 @@ class _Look:
 
     def _own(self) -> list[float]:
         """The log-probability of each token but the first."""
+        import torch
+
         own: list[float] = []
         for part in self.hidden[:-1].split(AT_ONCE) if len(self._ids) > 1 else ():
             wanted = torch.tensor(self._ids[len(own) + 1 : len(own) + 1 + len(part)])

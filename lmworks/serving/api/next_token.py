@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
 
-import torch
+import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.distribution import Logits, Probabilities
-from lmworks.models.adapted import rows_adapted
+from lmworks.generation.distribution import Logits, Probabilities, largest, probabilities
 from lmworks.serving.api.answering import adapter_of
 from lmworks.serving.api.requests import SampledRequest, Text
 from lmworks.serving.models import ServedModels
@@ -68,16 +67,20 @@ class Recent:
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[Service, tuple[object, list[int], Logits]] = WeakKeyDictionary()
 
-    @torch.inference_mode()
     def read(self, service: Service, text: str, adapter: str | None) -> tuple[list[int], Logits]:
         """The tokens of a text and the logits after it, [vocab]; ConfigError for one that is too long."""
+        import torch
+
+        from lmworks.models.adapted import rows_adapted
+
         key = (text, adapter)
         if service not in self._last or self._last[service][0] != key:
             ids = _ids(service, text)
             network = twin(service.model).network
-            with rows_adapted(network, [adapter]):
+            with torch.inference_mode(), rows_adapted(network, [adapter]):
                 hidden = network.hidden(torch.tensor([ids], device=network.device))
-            self._last[service] = key, ids, network.logits(hidden[0, -1]).float().cpu()
+                logits = network.logits(hidden[0, -1]).float().cpu().numpy()
+            self._last[service] = key, ids, logits
         return self._last[service][1:]
 
 
@@ -97,10 +100,10 @@ def routes(models: ServedModels) -> APIRouter:
 def _answer(service: Service, recent: Recent, asked: NextTokenRequest, adapter: str | None) -> NextTokenAnswer:
     strategy = asked.strategy()
     ids, logits = recent.read(service, asked.prompt, adapter)
-    before = torch.softmax(logits, 0)
+    before = probabilities(logits, 1.0)
     after = strategy.distribution(strategy.adjusted(logits, ids))
     after = after / after.sum()
-    best = before.topk(min(asked.top or TOP, len(before))).indices.tolist()
+    best = largest(before, asked.top or TOP)[1].tolist()
     named = service.texts.named
     return NextTokenAnswer(
         model=adapter or service.name,
@@ -124,4 +127,4 @@ def _ids(service: Service, text: str) -> list[int]:
 
 
 def _bits(p: Probabilities) -> float:
-    return abs(float((p * p.clamp(min=1e-30).log2()).sum()))
+    return abs(float((p * np.log2(p.clip(min=1e-30))).sum()))

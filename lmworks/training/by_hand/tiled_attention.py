@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.rotation import Rotation, rotate, rotate_back
+from lmworks.models.rotation import Rotation, rotate, rotate_back
 
 LARGEST_TILE, SMALLEST_TILE = 64, 16
 

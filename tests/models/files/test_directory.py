@@ -26,7 +26,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import FAMILIES
 from lmworks.models.files import directory
 from lmworks.models.files.compressed import Compression
-from lmworks.models.files.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import INDEX, read_config, refuse_foreign_files
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
 from lmworks.models.vision.config import ImageConfig, as_model_config

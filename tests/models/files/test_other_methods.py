@@ -19,7 +19,8 @@ from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import pack, unpacked
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.compressed_groups import StoredInDirectory
-from lmworks.models.files.directory import read_config, read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.model_folder import read_config
 from lmworks.models.files.other_methods import other_method
 
 WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}

@@ -32,7 +32,8 @@ def needs(name):
 @settings(max_examples=60)
 @given(documents, st.integers(1, 5), contexts)
 def test_probabilities_are_above_zero_and_sum_to_one_after_every_context(texts, order, context):
-    p = Ngram.train(texts, VOCABULARY, order).logits(context).double().exp()
+    p = Ngram.train(texts, VOCABULARY, order).logits(context)
+    p = torch.from_numpy(p).double().exp()
     assert p.sum() == pytest.approx(1, abs=1e-6) and bool((p > 0).all())
 
 
@@ -48,7 +49,7 @@ def test_a_text_scored_at_once_equals_its_tokens_one_by_one(texts, order, others
 def test_no_gram_reaches_from_one_document_into_the_next():
     apart, together = Ngram.train([[0, 1], [2, 3]], 4, 3), Ngram.train([[0, 1, 2, 3]], 4, 3)
     assert apart.grams == (5, 4, 2) and together.grams == (5, 4, 3)
-    assert apart.logits([0, 1]).exp()[2] < together.logits([0, 1]).exp()[2]
+    assert apart.logits([0, 1])[2] < together.logits([0, 1])[2]
 
 
 def test_the_start_of_a_document_is_a_context_of_its_own():
@@ -92,7 +93,7 @@ def test_a_saved_model_is_the_same_to_the_bit(tmp_path):
     loaded = Ngram.load(tmp_path / "model.safetensors")
     assert (loaded.order, loaded.vocab_size, loaded.discounts) == (4, VOCABULARY, model.discounts)
     assert loaded.score([0, 1, 2, 4, 4, 0]).tolist() == model.score([0, 1, 2, 4, 4, 0]).tolist()
-    assert torch.equal(loaded.logits([0, 1]), model.logits([0, 1]))
+    assert (loaded.logits([0, 1]) == model.logits([0, 1])).all()
 
 
 DAMAGE = {

@@ -208,7 +208,7 @@ def test_rows_that_share_a_source_are_rows_with_a_copy_of_it_each(shape):
     torch.testing.assert_close(made(tokens, memory=shared), made(tokens, memory=copies), **CLOSE)
     cache = made.new_cache(6, 4, shared)
     made(tokens[:, :2], cache=cache)
-    cache.keep(torch.tensor([1, 5, 4]))
+    cache.keep([1, 5, 4])
     expected = made(tokens[[1, 5, 4]], memory=memory.keep(torch.tensor([0, 1, 1])))[:, 2:]
     torch.testing.assert_close(made(tokens[[1, 5, 4], 2:], cache=cache), expected, **CLOSE)
 

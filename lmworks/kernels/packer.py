@@ -1,0 +1,146 @@
+"""Packs a PyTorch network for the compiled path: its matrices in few bits, its vectors in float32.
+
+packer = Packer(network, bits=4)
+packer.matrices(), packer.vectors()          # or packer.each(), to write them one after another
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.kernels.keeping import Each
+from lmworks.kernels.outlier_search import outliers
+from lmworks.kernels.packed import ROWS, Arena, Packed, Stored, packed_bytes
+from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
+from lmworks.kernels.run.turns import kept_turns
+from lmworks.kernels.run.weights import SEGMENTS, is_multiplied, is_vocabulary
+from lmworks.models.adapted import own_parameters
+from lmworks.models.files.quantise import Groups
+from lmworks.models.network import Network
+from lmworks.models.unread import pieces
+
+
+class Packer:
+    """Reads out a network; what a file holds of it in few bits (`stored`) is packed as it is."""
+
+    def __init__(self, network: Network, bits: int, stored: Stored | None = None) -> None:
+        self.network, self.bits, self.stored = network, bits, stored
+        self._parameters = own_parameters(network)
+
+    @property
+    def weights(self) -> int:
+        """How many the network has."""
+        return sum(one.numel() for one in self._parameters.values())
+
+    def matrices(self) -> dict[str, Packed]:
+        """All matrices, in memory."""
+        widths, found = self._widths(), {}
+        arena = Arena(sum(packed_bytes(self._parameters[name].shape, bits) for name, bits in widths.items()))
+        for name, parts in self.each():
+            whole = list(parts)
+            data = arena.take(sum(len(part.data) for part in whole))
+            np.concatenate([part.data for part in whole], out=data)
+            found[name] = joined(whole, data)
+        return found
+
+    def each(self) -> Each:
+        """Each matrix in parts of some rows, packed one after another; progress hears of each weight twice."""
+        widths = self._widths()
+        size = 2 * sum(self._parameters[name].numel() for name in widths)
+        with progress.task("packing weights", size) as advance:
+            apart = outliers(self.network, advance)
+            if self.stored is not None:
+                self.stored.let_go()
+            for name, bits in widths.items():
+                yield name, self._parts(name, bits, apart.get(name, ()))
+                advance(self._parameters[name].numel())
+                if self.stored is not None:
+                    self.stored.let_go()
+
+    def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
+        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, and what is added by
+        position and segment; what heads are rotated by."""
+        offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
+        found = {}
+        for name, parameter in self._parameters.items():
+            if parameter.ndim == 1:
+                numbers = self._floats(name, parameter).detach().float()
+                found[name] = (1 + numbers if name in offset else numbers).numpy()
+        if (places := _places(self.network)) is not None:
+            found["places"] = places.detach().flatten().numpy()
+        return found | kept_turns(self.network.config)
+
+    def _floats(self, name: str, parameter: Tensor) -> Tensor:
+        stored = None if self.stored is None else self.stored.floats(name)
+        return parameter if stored is None else stored
+
+    def _widths(self) -> dict[str, int]:
+        """The bits of each packed matrix, at most."""
+        return {name: 8 if is_vocabulary(name) else self.bits for name in self._parameters if is_multiplied(name)}
+
+    def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
+        weight = self._parameters[name]
+        rows = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
+        held = self._held(name, rows)
+        if held is None or any(of_file > bits for _, of_file in held):
+            held = None
+        parts = (
+            self._as_held(name, held) if held else ((quantised(name, one, bits), bits) for one in pieces(weight, rows))
+        )
+        for groups, packed_in in parts:
+            yield pack(groups, packed_in, apart)
+
+    def _held(self, name: str, most: int) -> list[tuple[slice, int]] | None:
+        """Rows of a matrix as the file holds them, and their bits; None where it holds it in another way."""
+        alike, found = None if self.stored is None else self.stored.alike(name), []
+        if self.stored is None or alike is None:
+            return None
+        for all_ in alike:
+            rows = [slice(begin, min(begin + most, all_.stop)) for begin in range(all_.start, all_.stop, most)]
+            first = self.stored.groups(name, slice(all_.start, min(all_.start + ROWS, all_.stop)))
+            bits = bits_of(first)
+            for one in () if first.form else rows:
+                if bits == self.stored.bits(name):
+                    break
+                bits = max(bits, bits_of(self.stored.groups(name, one)))
+            found += [(one, bits) for one in rows]
+        return found
+
+    def _as_held(self, name: str, held: Sequence[tuple[slice, int]]) -> Iterator[tuple[Groups, int]]:
+        assert self.stored is not None
+        for rows, bits in held:
+            yield self.stored.groups(name, rows), bits
+
+
+def _places(network: Network) -> Float[Tensor, "segments context dim"] | None:
+    """What is added to the embedding at each position, in each segment that the tape knows, for a stream that is kept
+    divided by `residual_scale`; one where there is none."""
+    config, places = network.config, None
+    if network.encoding.acts_on == "embedding":
+        every = torch.arange(config.context)[None]
+        places = network.encoding.added(config, network.position_part, every)[0].float()
+    if network.segment is None:
+        found = None if places is None else places[None]
+    else:
+        segments = network.segment.weight[:SEGMENTS, None].float()
+        found = segments + (torch.zeros(config.context, config.dim) if places is None else places)
+    return None if found is None else found / (config.residual_scale or 1.0)
+
+
+def joined(parts: Sequence[Packed], data: np.ndarray) -> Packed:
+    """A matrix packed in parts of some rows, whose bytes lie one after another."""
+    alike, begin = [], 0
+    for _, group in itertools.groupby(parts, key=lambda part: part.form):
+        whole = list(group)
+        size = sum(len(part.data) for part in whole)
+        alike.append(replace(whole[0], data=data[begin : begin + size], rows=sum(part.rows for part in whole)))
+        begin += size
+    return replace(alike[0], more=tuple(alike[1:]))

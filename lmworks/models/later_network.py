@@ -1,0 +1,73 @@
+"""A network that is built when somebody first asks for it: what runs compiled needs its config alone, and no PyTorch.
+
+later = LaterNetwork(config, build)
+later.network                          # built now, and kept
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lmworks.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from lmworks.models.network import Network
+
+
+class LaterNetwork:
+    """A network that may not be there yet."""
+
+    def __init__(self, config: ModelConfig, build: Callable[[], Network], parameters: int = 0) -> None:
+        """`parameters` is how many weights it will have."""
+        self._config, self._build, self._parameters = config, build, parameters
+        self._network: Network | None = None
+        self._wait: list[Callable[[Network], None]] = []
+        self._lock = threading.RLock()
+
+    @classmethod
+    def built(cls, network: Network) -> LaterNetwork:
+        """One that is there."""
+        later = cls(network.config, lambda: network)
+        later._network = network
+        return later
+
+    @property
+    def is_built(self) -> bool:
+        """Whether somebody asked for it."""
+        return self._network is not None
+
+    @property
+    def config(self) -> ModelConfig:
+        """What shapes it."""
+        return self._config if self._network is None else self._network.config
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        if self._network is None:
+            return self._parameters
+        from lmworks.models.unread import peeked
+
+        return sum(one.numel() for one in peeked(self._network).values())  # unread ones stay so
+
+    @property
+    def network(self) -> Network:
+        """The network itself."""
+        if self._network is None:
+            with self._lock:
+                if self._network is None:
+                    network = self._build()
+                    for call in self._wait:
+                        call(network)
+                    self._network = network
+        return self._network
+
+    def when_built(self, call: Callable[[Network], None]) -> None:
+        """Tell of the network before anybody else has it: now, where it is there."""
+        with self._lock:
+            if self._network is None:
+                self._wait.append(call)
+            else:
+                call(self._network)
