@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.kinds_of_models import found_by_words, read_photos
 from lmworks.lab.bench.words_and_images import Pictured, WordsAndImages
+from lmworks.models.network import Network
 from lmworks.text import registry
 from lmworks.text.document import Document
 
@@ -65,9 +67,8 @@ def test_photos_of_several_sizes_are_refused(drawn: Path, tmp_path: Path):
 
 def test_an_image_is_found_where_its_caption_is_nearest():
     part = [Document(text, text, image=np.zeros((1, 1, 3), np.uint8)) for text in ("one", "two", "three")]
-    images, texts = torch.eye(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]])
-    model = SimpleNamespace(embed=lambda given=None, images=None, cut=False: images_ if images is not None else texts)
-    images_ = images
+    pictures, texts = torch.eye(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]])
+    model = SimpleNamespace(embed=lambda given=None, images=None, cut=False: texts if images is None else pictures)
     hits = found_by_words(model, SimpleNamespace(unseen={"unseen concepts": [part]}))  # type: ignore[arg-type]
     assert list(hits.values()) == [1.0, 0.0, 1.0]
 
@@ -128,7 +129,8 @@ def test_nats_are_those_of_one_kind_alone():
         return logits
 
     for given in (True, False):
-        captions, images = (np.array(data.nats(network, kind, given)) for kind in ("captions", "images"))
+        found = [data.nats(cast(Network, network), kind, given) for kind in ("captions", "images")]
+        captions, images = np.array(found[0]), np.array(found[1])
         assert captions[:, 1].tolist() == images[:, 1].tolist() == [1, 2]  # families a and b
         assert captions[:, 0] == pytest.approx([np.log(18), 2 * np.log(18)])
         assert images[:, 0] == pytest.approx([0, 0], abs=1e-6)

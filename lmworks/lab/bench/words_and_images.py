@@ -85,7 +85,7 @@ class WordsAndImages:
             raise DataError(f"the images of {pictures} show one kind of thing; give some of several groups or folders")
         first_label = codes + images.config_of_images.codes
         numbers = {label: first_label + at for at, label in enumerate(labels)}
-        sides = [
+        train, held_out = (
             [
                 Pictured(
                     [marks[0], *tokenizer.encode(one.text, special=False)[:WORDS]],
@@ -97,8 +97,8 @@ class WordsAndImages:
                 if label_of(one) in numbers
             ]
             for side in (parts.train, parts.held_out)
-        ]
-        return cls(*sides, first_label + len(labels), sorted(numbers.values()))
+        )
+        return cls(train, held_out, first_label + len(labels), sorted(numbers.values()))
 
     def network(self, seed: int, dim: int, normed: bool = True) -> Network:
         """A decoder of three blocks with fresh weights, queries and keys normed or as they are."""
