@@ -17,8 +17,9 @@ from lmworks.basics.errors import DataError
 from lmworks.generation.prefill import padded
 from lmworks.generation.scoring import READ, ROWS, refuse_unless_causal
 from lmworks.generation.states import tensors
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.network import evaluating
-from lmworks.models.runner import KVCache, Runner
+from lmworks.models.runner import Runner
 
 Pair = tuple[list[int], list[int]]
 CACHED = 2**28

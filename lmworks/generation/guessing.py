@@ -27,8 +27,9 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.distribution import Probabilities, RandomStream, draw
 from lmworks.generation.strategies import Strategy
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
-from lmworks.models.runner import KVCache, Runner
+from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lmworks.generation.sequence import Sequence
-from lmworks.models.runner import KVCache, Prefixes, RealTokens, TokenRows
+from lmworks.models.kv_cache import KVCache
+from lmworks.models.runner import Prefixes, RealTokens, TokenRows
 
 
 @dataclass(eq=False)

@@ -31,7 +31,8 @@ from jaxtyping import Float
 from lmworks.generation.distribution import log_softmax
 from lmworks.generation.prefill import Group, next_group, padded
 from lmworks.generation.sequence import RowInput, Sequence, Token, top_of
-from lmworks.models.runner import KVCache, Prefixes, RealTokens, Row, Runner, TokenRows
+from lmworks.models.kv_cache import KVCache
+from lmworks.models.runner import Prefixes, RealTokens, Row, Runner, TokenRows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics.threads import one_thread
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.memory import Memory
-from lmworks.models.runner import KVCache, RealTokens, Runner, TokenRows
+from lmworks.models.runner import RealTokens, Runner, TokenRows
 
 
 def tensors(runner: Runner, tokens: TokenRows, mask: RealTokens | None) -> tuple[Tensor, Tensor | None]:

@@ -21,7 +21,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
@@ -40,8 +40,6 @@ from lmworks.models.config import ModelConfig
 if TYPE_CHECKING:
     from lmworks.kernels.packer import Packer
 
-Each = Generator[tuple[str, Iterator[Packed]]]
-"""Matrices by name, each in parts of some rows."""
 MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
 SOURCES = (
     "kernels/keeping.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,6 +94,10 @@ class Packed:
     def groups(self) -> int:
         """Of 32 columns."""
         return self.columns // GROUP
+
+
+Each = Generator[tuple[str, Iterator[Packed]]]
+"""Matrices by name, each in parts of some rows."""
 
 
 def aligned(size: int) -> np.ndarray:

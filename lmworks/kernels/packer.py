@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.kernels.keeping import Each
 from lmworks.kernels.outlier_search import outliers
-from lmworks.kernels.packed import ROWS, Arena, Packed, Stored, packed_bytes
+from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_bytes
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
 from lmworks.kernels.run.turns import kept_turns
 from lmworks.kernels.run.weights import SEGMENTS, is_multiplied, is_vocabulary

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.packed import aligned
-from lmworks.models.runner import KVCache
+from lmworks.models.kv_cache import KVCache
 
 PAGE = 64
 

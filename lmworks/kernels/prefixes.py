@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmworks.kernels.pages import PAGE, Page, PagedCache, bytes_of
-from lmworks.models.runner import KVCache
+from lmworks.models.kv_cache import KVCache
 
 Key = tuple[int | str, tuple[int, ...]]
 """Number of the page before it, and its tokens; of a text's first page 0, or the name of the adapter that read it."""

@@ -26,19 +26,19 @@ from lmworks.kernels.pages import PagedCache
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.later_network import LaterNetwork
 from lmworks.models.runner import (
     Adapters,
     Interrupt,
-    KVCache,
     RealTokens,
     Row,
     TokenChoice,
     TokenRows,
     Written,
-    a_value_each,
     must_end_with_tokens,
 )
+from lmworks.models.value_each import a_value_each
 
 if TYPE_CHECKING:
     from torch import Tensor

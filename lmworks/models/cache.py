@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.memory import Memory
-from lmworks.models.runner import KVCache
 
 KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
 

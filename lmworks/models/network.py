@@ -29,10 +29,10 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.prompt import TrainedPrompt
-from lmworks.models.runner import a_value_each
 from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens
 from lmworks.models.unread import leave_unread, peek
+from lmworks.models.value_each import a_value_each
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 

@@ -12,16 +12,16 @@ and their `logits` are tensors. A runner gives no gradients and expects the netw
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
 
 if TYPE_CHECKING:  # the compiled path runs without PyTorch
@@ -98,44 +98,6 @@ class Written(NamedTuple):
     rows: list[RowWritten]
     rounds: int
     """How often the network was run."""
-
-
-class KVCache(ABC):
-    """Keys and values of the tokens that rows of texts hold."""
-
-    length: int
-    """Tokens that every layer holds, padding counted."""
-    adapters: list[str | None]
-    """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
-
-    @abstractmethod
-    def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` tokens of the text."""
-
-    @abstractmethod
-    def keep(self, rows: Sequence[int]) -> None:
-        """These rows, in this order (finished requests leave, beams are reordered or become more)."""
-
-    @abstractmethod
-    def fork(self, rows: Sequence[int]) -> Self:
-        """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
-
-    @abstractmethod
-    def join(self, other: Any) -> None:
-        """Take the rows of another cache of this kind after these."""
-
-    @abstractmethod
-    def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last tokens of each row, as many as `counts` says."""
-
-    @abstractmethod
-    def close_up(self) -> None:
-        """Give back room that padding takes."""
-
-    @property
-    @abstractmethod
-    def bytes(self) -> int:
-        """Memory that it holds."""
 
 
 class Prefixes(Protocol):
@@ -246,16 +208,6 @@ def must_end_with_tokens(mask: RealTokens | None) -> None:
     """ConfigError where a row ends with padding."""
     if mask is not None and not bool(mask[:, -1].all()):
         raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
-
-
-def a_value_each(tokens: Sequence[int], **given: Any) -> None:
-    """ConfigError unless what is given by name has a value for each token; `tokens` is the shape of these."""
-    for name, values in given.items():
-        if values is not None and values.shape != tokens:
-            raise ConfigError(
-                f"the {name} {'have' if name[-1] == 's' else 'has'} the shape {list(values.shape)} and the tokens "
-                f"{list(tokens)}; give a value for each token"
-            )
 
 
 def no_adapter(name: str, known: Sequence[str]) -> ConfigError:

@@ -14,12 +14,12 @@ from torch import Tensor
 from lmworks.models.adapted import rows_adapted
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network, evaluating
 from lmworks.models.runner import (
     Adapters,
     Interrupt,
-    KVCache,
     RealTokens,
     Row,
     TokenChoice,

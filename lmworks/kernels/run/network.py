@@ -17,8 +17,9 @@ from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
 from lmworks.kernels.run.weights import SEGMENTS, Weights
 from lmworks.kernels.run.workspace import Workspace
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
-from lmworks.models.runner import Adapters, KVCache, RowWritten, TokenChoice, Written, of_each_row
+from lmworks.models.runner import Adapters, RowWritten, TokenChoice, Written, of_each_row
 
 if TYPE_CHECKING:
     from torch import Tensor

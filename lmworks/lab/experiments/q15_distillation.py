@@ -65,7 +65,7 @@ CONTEXT = 64
         Requirement("the teacher beats byte frequencies", BITS, TEACHER - FREQUENCIES, below=-0.5),
     ),
     headlines={
-        "yyyy": "A student a sixth as large keeps 98 % of what its teacher gains; from the text alone it would keep 95 %."
+        "yyyy": "A student a sixth as large keeps 98 % of what its teacher gains; alone with the text it keeps 95 %."
     },
     picture=Bars(BITS, of=(TEACHER, TEXT, SOFT, SOFTER), title="Held-out text, by who taught"),
     not_true_when="the text is endless and steps are cheap: then the text alone teaches it as much as it can hold",
