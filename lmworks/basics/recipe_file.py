@@ -26,17 +26,9 @@ class RecipeFile(Config):
         try:
             return cls(**merge({} if path is None else cls.tables(path), overrides(changes or [])))
         except ConfigError as error:
-            if path is None or (changes and cls._is_valid(path)):  # the mistake is among the changes
-                raise
+            if path is None or (changes and path in cls.shipped().values()):  # the mistake is among the changes
+                raise ConfigError(str(error)) from None
             raise ConfigError(f"{path.name}: {error}") from None
-
-    @classmethod
-    def _is_valid(cls, path: Path) -> bool:
-        try:
-            cls(**cls.tables(path))
-        except ConfigError:
-            return False
-        return True
 
     @classmethod
     def tables(cls, path: Path) -> dict[str, Any]:

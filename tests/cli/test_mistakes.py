@@ -185,11 +185,11 @@ MISTAKES = {
     "a template that is a pipe": (("tokens", "train", "TEXT", "--chat-template", "PIPE"), "cannot be read"),
     "a misspelt page": (("docs", "tun"), "lmworks: the handbook has no page 'tun'; did you mean 'tune'?"),
     "a misspelt method": (
-        ("tune", "MODEL", "TEXT", "--method", "dorra"),
+        ("tune", "MODEL", "--data", "TEXT", "--method", "dorra"),
         "lmworks: method is 'dorra'; did you mean 'dora'?",
     ),
     "a number in words": (
-        ("tune", "MODEL", "TEXT", "--set", "training.steps=two"),
+        ("build", "TEXT", "--set", "training.steps=two"),
         "lmworks: training.steps is 'two'; it should be a whole number",
     ),
     "a penalty without groups": (

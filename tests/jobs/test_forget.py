@@ -179,7 +179,9 @@ def test_the_verb_prints_what_json_says_and_draws_the_frontier(there: Forgetting
     assert all(f"slider {share}" in shown.out for share in ("0%", "50%", "100%")) and "backward transfer" in shown.out
     assert facts["pictures"] == ["out/frontier.png", "out/frontier.svg"] and "2 seeds, n 3" in shown.out
     assert all(Path(picture).stat().st_size > 1000 for picture in facts["pictures"])
-    assert run("forget", "r.toml", "--set", "sped=1").err == ("lmworks: sped is not a setting; did you mean seeds?\n")
+    assert run("forget", "r.toml", "--set", "sped=1").err == (
+        "lmworks: r.toml: sped is not a setting; did you mean seeds?\n"
+    )
 
 
 def test_a_run_that_was_stopped_in_the_middle_goes_on_to_the_same_figures(here: Path, monkeypatch: pytest.MonkeyPatch):

@@ -287,7 +287,7 @@ def test_without_ray_no_run_is_begun_on_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("gopher_quality.min_words=3", "gopher_quality.min_words is not a setting; did you mean"),
+        ("gopher_quality.min_words=3", "recipe.toml: gopher_quality.min_words is not a setting; did you mean"),
         ("clean.longest=3", "clean.longest is 3"),
         ("split.held_out=1", "split.held_out is 1"),
         ("sources=[]", "sources is"),
