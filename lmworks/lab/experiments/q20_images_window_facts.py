@@ -52,8 +52,8 @@ WRONG = Metric("questions on facts answered wrongly", margin=0.05, ideal=0)
         Part("with it most facts are right", WRONG, BESIDE, below=0.5),
     ),
     headlines={
-        "yyy": "Each of the three helps a small model: a large window, a text with the fact in front, and, a little, the "
-        "image."
+        "yyy": "Each of the three helps a small model: a large window, a text with the fact in front, and, a little, "
+        "the image."
     },
     picture=Bars((CAPTIONS, BITS, WRONG), of=(SEEN, UNSEEN, LONG, SHORT, BESIDE, ALONE)),
     not_true_when="the image, the far text or what was found say nothing of what is asked: then they are only paid for",
