@@ -65,6 +65,8 @@ def take_step(
     else:
         loss, count = gradients(network, objective, micro)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        _lay_out_gradient(parameter)
     given = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length = whole(torch.nn.utils.get_total_norm(given))
     torch.nn.utils.clip_grads_with_norm_(parameters, clip, length)
@@ -80,6 +82,14 @@ def take_step(
     if not finite:
         raise DivergedError(f"the loss is {loss:g} and the gradient's norm {norm:g}")
     return Step(loss, count, norm, taken, load.facts())
+
+
+def _lay_out_gradient(parameter: torch.Tensor) -> None:
+    """Give the gradient the parameter's strides: PyTorch's fused optimisers read both in the order of their memory, and
+    would step each number by another's gradient. `backward` takes care of it, `autograd.grad` does not."""
+    gradient = parameter.grad
+    if gradient is not None and gradient.stride() != parameter.stride():
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 def accumulate(

@@ -16,8 +16,9 @@ from lmworks.models.hooks import hooked
 from lmworks.objectives import L2, CausalLM, Objective
 from lmworks.training import rows_apart
 from lmworks.training.by_hand.fused_block import use_fused_blocks
-from lmworks.training.optimiser import trainable
-from lmworks.training.step import accumulate
+from lmworks.training.optimiser import make_optimiser, trainable
+from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import accumulate, take_step
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,39 @@ def test_gradients_are_those_of_one_pass_and_the_same_bits_each_time():
             torch.testing.assert_close(gradient, whole[name], rtol=1e-4, atol=1e-6)
             assert torch.equal(gradient, again[0][2][name])
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_adapters_step_to_where_one_pass_over_all_rows_takes_them(kind: Any):
+    """Fused AdamW reads gradients in the order of its parameters in memory: those of other strides would be shuffled,
+    and training would go on, only worse."""
+    micro = [packed((40,), (9, 20))]
+    after = []
+    for gradients in (None, rows_apart.gradients):
+        model = network()
+        optimiser = make_optimiser(model, TrainingConfig.model_validate({"optimiser": kind, "learning_rate": 0.01}))
+        for _ in range(4):
+            take_step(model, CausalLM(), micro, optimiser, 1.0, 1.0, gradients=gradients)
+        after.append(trainable(model))
+    for name, parameter in after[0].items():
+        torch.testing.assert_close(after[1][name], parameter, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_of_any_strides_are_stepped_alike():
+    def turned(model: Any, objective: Objective, given: Any) -> tuple[float, int]:
+        """The same gradients, column after column in memory."""
+        mean, counted = accumulate(model, objective, given)
+        for one in trainable(model).values():
+            if one.grad is not None and one.ndim == 2:
+                one.grad = one.grad.T.contiguous().T
+        return mean, counted
+
+    micro, after = [packed((40,), (9, 20))], []
+    for gradients in (None, turned):
+        model = network()
+        take_step(model, CausalLM(), micro, make_optimiser(model, TrainingConfig()), 1.0, 1.0, gradients=gradients)
+        after.append(trainable(model))
+    assert all(torch.equal(after[1][name], one) for name, one in after[0].items())
 
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
