@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.meanings import meanings
 from lmworks.cli.explain import explained, parts
 from lmworks.cli.verb import HEADINGS, Verb, verbs
 
@@ -105,13 +106,14 @@ def settings_page() -> str:
             text.append(f"Its settings are those of [{shown[kind]}](#{shown[kind]}).")
         else:
             shown[kind] = name
-            text.append("\n".join(_setting(key, field) for key, field in kind.model_fields.items()))
+            said = meanings(kind)
+            text.append("\n".join(_setting(key, field, said[key]) for key, field in kind.model_fields.items()))
     return "\n\n".join(text) + "\n"
 
 
-def _setting(name: str, field: Any) -> str:
+def _setting(name: str, field: Any, meaning: str) -> str:
     simple = isinstance(field.default, (str, int, float)) and field.default != ""
-    return _item(f"{name} = {json.dumps(field.default)}" if simple else name, field.description or "")
+    return _item(f"{name} = {json.dumps(field.default)}" if simple else name, meaning)
 
 
 def recipes_page() -> str:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from lmworks.basics.errors import ConfigError, UnknownSettingError
 from lmworks.basics.files import regular
+from lmworks.basics.meanings import meanings
 
 _LARGEST = 2.0**127
 """What single precision and a whole number of 64 bits hold, with room to spare: larger numbers are typing errors."""
@@ -36,7 +37,6 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         protected_namespaces=(),
         allow_inf_nan=False,
     )
@@ -67,12 +67,13 @@ class Config(BaseModel):
     def explain(cls) -> dict[str, str]:
         """Each setting's path and its meaning, sections opened up: what help and handbook print."""
         lines: dict[str, str] = {}
+        said = meanings(cls)
         for name, field in cls.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, Config):
                 lines |= {f"{name}.{inner}": text for inner, text in kind.explain().items()}
             else:
-                lines[name] = " ".join((field.description or "").split())
+                lines[name] = said[name]
         return lines
 
     @classmethod

@@ -22,9 +22,9 @@ from lmworks.basics.errors import LmworksError
 
 def cache_folder(*parts: str) -> Path:
     """Where downloads are kept: `LMWORKS_CACHE`, or the user's cache folder. Made when missing."""
-    import pooch
+    import platformdirs
 
-    folder = Path(os.environ.get("LMWORKS_CACHE") or pooch.os_cache("lmworks")).joinpath(*parts)
+    folder = Path(os.environ.get("LMWORKS_CACHE") or platformdirs.user_cache_dir("lmworks")).joinpath(*parts)
     with says_why(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 
 from lmworks.basics.config import Config, shortened
 from lmworks.basics.errors import ConfigError, did_you_mean
+from lmworks.basics.meanings import meanings
 
 
 class DeclaredPart(Protocol):
@@ -92,19 +93,19 @@ class PartSettings(_Callable):
     @classmethod
     def explain(cls) -> dict[str, str]:
         """Each setting and its meaning: those of all parts first, then those of some, with the names of these."""
-        parts, common = cls.parts(), {name: _text(field) for name, field in cls.model_fields.items()}
+        parts, common = cls.parts(), meanings(cls)
         common[cls.named_by] += " " + "; ".join(f"{name}: {part.summary}" for name, part in parts.items()) + "."
-        meanings: dict[str, dict[str, list[str]]] = {}
+        by_name: dict[str, dict[str, list[str]]] = {}
         for part in parts.values():
-            for name, field in part.settings.model_fields.items():
+            for name, text in meanings(part.settings).items():
                 if name not in common:
-                    meanings.setdefault(name, {}).setdefault(_text(field), []).append(part.name)
+                    by_name.setdefault(name, {}).setdefault(text, []).append(part.name)
         own = {
             name: " ".join(
                 text if len(of) == len(parts) else f"{', '.join(_families(of))}: {text}"
                 for text, of in by_meaning.items()
             )
-            for name, by_meaning in meanings.items()
+            for name, by_meaning in by_name.items()
         }
         return common | own
 
@@ -161,7 +162,3 @@ def _taken(name: str, value: Any, fields: Mapping[str, FieldInfo]) -> None:
 def _families(names: Iterable[str]) -> list[str]:
     """The names without those that only add something to another: "masked" for "masked" and "masked+next-sentence"."""
     return list(dict.fromkeys(name.partition("+")[0] for name in names))
-
-
-def _text(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())

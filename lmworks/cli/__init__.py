@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -9,6 +10,8 @@ def main() -> None:
     """Run a verb; an error of the user's is one sentence on standard error and exit code 1."""
     from lmworks.basics.terminal import guarded
 
+    # pydantic would look for plugins among all installed packages at each start; verbs use none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with guarded():
         _run()
 

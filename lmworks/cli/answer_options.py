@@ -239,17 +239,19 @@ class AnswerOptions(Options):
 
 def _strategy_options() -> list[inspect.Parameter]:
     """An option for each setting of each strategy; one that two of them have is an option of the first."""
+    from lmworks.basics.meanings import meanings
     from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
 
     found: dict[str, inspect.Parameter] = {}
     for kind, heading in ((Sample, DRAWN), (Beam, BEAMS), (Contrastive, CONTRAST), (Strategy, CHANGES)):
+        said_of = meanings(kind)
         for name, info in kind.model_fields.items():
             if name in found or (kind is not Strategy and name in Strategy.model_fields):
                 continue
             said, metavar = _as_typed(info.annotation)
             option = typer.Option(
                 _option(name),
-                help=" ".join((info.description or "").split()),
+                help=said_of[name],
                 metavar=metavar,
                 rich_help_panel=heading,
             )

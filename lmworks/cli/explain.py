@@ -69,13 +69,13 @@ def _first_sentence(text: str) -> str:
 def _meanings(what: str) -> dict[str, str]:
     """The options of a verb, then the settings of that name."""
     from lmworks.basics.errors import ConfigError, did_you_mean
+    from lmworks.basics.meanings import meanings
 
     lines = dict(_options(verbs()[what])) if what in verbs() else {}
     if what in explained():
         lines |= explained()[what].explain()
     elif what in parts():
-        fields = parts()[what].settings.model_fields
-        lines |= {name: " ".join((field.description or "").split()) for name, field in fields.items()}
+        lines |= meanings(parts()[what].settings)
     if not lines:
         known = [*verbs(), *explained(), *parts()]
         hint = did_you_mean(what, known)

@@ -18,6 +18,7 @@ import lmworks as lm
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.amounts import size
+from lmworks.basics.meanings import meanings
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
 from lmworks.generation.guessing import Lookup
@@ -343,9 +344,9 @@ def test_every_setting_of_a_strategy_is_an_option(run):
     """Declared once: what a filter's file declares is an option without another line."""
     shown, names = run("generate", "--help").out, {"width": "beams", "groups": "beam-groups", "alpha": "contrastive"}
     for kind in (Sample, Beam, Contrastive):
-        for name, field in kind.model_fields.items():
+        for name, meaning in meanings(kind).items():
             assert f"--{names.get(name, name).replace('_', '-')} " in shown
-            assert kind is Contrastive or " ".join(field.description.split())[:30] in " ".join(shown.split())
+            assert meaning and (kind is Contrastive or meaning[:30] in " ".join(shown.split()))
 
 
 def test_explain_knows_every_verb_setting_and_part(run):

@@ -8,6 +8,7 @@ import re
 import openai
 import pytest
 
+from lmworks.basics.meanings import meanings
 from lmworks.generation.strategies import Sample
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.embeddings import EmbeddingRequest
@@ -97,12 +98,12 @@ WRONG = {
 def test_every_setting_of_sample_is_a_field_with_its_bounds():
     """Declared once: a new filter needs no line here."""
     described = CompletionRequest.model_json_schema()["properties"]
-    for name, field in Sample.model_fields.items():
+    for name in Sample.model_fields:
         told = described["min_tokens" if name == "min_new_tokens" else name]
         assert told["description"]
         bounds = Sample.model_json_schema()["properties"][name]
         if name not in ("seed", "top_k", "logit_bias"):  # OpenAI's API has these in its own way
-            assert told["description"] == field.description
+            assert told["description"] == meanings(Sample)[name]
             numbers = next((one for one in bounds.get("anyOf", [bounds]) if one["type"] != "null"), {})
             assert {key: value for key, value in numbers.items() if "imum" in key or "inimum" in key}.items() <= (
                 told["anyOf"][0].items()

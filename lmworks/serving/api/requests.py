@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from lmworks.basics.errors import ConfigError
+from lmworks.basics.meanings import meanings
 from lmworks.generation.constraints import Choice, Constraint, JsonSchema, Regex
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 
@@ -125,11 +126,12 @@ NAMES = {"min_new_tokens": "min_tokens"}
 def with_sampling(kind: type[Asked]) -> type[Asked]:
     """Add a field for each setting of `Sample` that the class does not say itself, as `Sample` declares it."""
     added: dict[str, Any] = {}
+    said = meanings(Sample)
     for ours, field in Sample.model_fields.items():
         if (name := NAMES.get(ours, ours)) not in kind.model_fields:
             whole = [Field(le=LONGEST)] if field.annotation in (int, int | None) else []
             bounded: Any = Annotated[field.annotation, *whole, *field.metadata, Field()]
-            added[name] = (bounded | None, Field(default=None, description=field.description))
+            added[name] = (bounded | None, Field(default=None, description=said[ours]))
     return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **added)
 
 

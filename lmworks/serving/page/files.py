@@ -17,6 +17,7 @@ from typing import get_args
 import jinja2
 from markupsafe import Markup
 
+from lmworks.basics.meanings import meanings
 from lmworks.generation.strategies import Sample
 from lmworks.lab.site.words import Words, languages
 from lmworks.serving.api.requests import NAMES
@@ -70,12 +71,12 @@ def policy() -> str:
 def more() -> list[tuple[str, str, str, str]]:
     """The other settings that are numbers, those of any filter that is declared among them: name in requests, label,
     what it does, step."""
-    found = []
+    found, said = [], meanings(Sample)
     for name, field in Sample.model_fields.items():
         kinds = {field.annotation, *get_args(field.annotation)}
         if name not in SHOWN and kinds & {int, float}:
             label, step = name.replace("_", " ").capitalize(), "1" if int in kinds else "any"
-            found.append((NAMES.get(name, name), label, field.description or "", step))
+            found.append((NAMES.get(name, name), label, said[name], step))
     return found
 
 
