@@ -42,7 +42,7 @@ class Facts:
     def entries(self, key: str, kind: type) -> list[Any]:
         """A list of this kind, empty where there is none."""
         values = self.file.metadata.get(f"tokenizer.ggml.{key}", [])
-        if not isinstance(values, list) or (values and not all(type(value) is kind for value in values)):
+        if not isinstance(values, list) or not set(map(type, values)) <= {kind}:
             raise self.wrong(f"has a tokenizer.ggml.{key} that is not a list of {kind.__name__}")
         return values
 

@@ -137,7 +137,7 @@ def read_vocabulary(file: Described) -> Vocabulary:
 
 def _byte_level(facts: Facts) -> tuple[tokenizers.Tokenizer, bool]:
     rule = facts.text("pre", "default")
-    merges = [_pair(facts, merge) for merge in facts.entries("merges", str)]
+    merges = _pairs(facts, facts.entries("merges", str))
     backend = _by_merges(facts, merges, ignore_merges=whole_words_first(rule))
     backend.pre_tokenizer = splitter(rule)
     if backend.pre_tokenizer is None:
@@ -182,11 +182,12 @@ def _by_merges(facts: Facts, merges: list[tuple[str, str]], **options: Any) -> t
         return tokenizers.Tokenizer(models.BPE(vocab=facts.ids, merges=merges, **options))
 
 
-def _pair(facts: Facts, merge: str) -> tuple[str, str]:
-    left, _, right = merge.partition(" ")
-    if not left or not right:
-        raise facts.wrong(f"holds the merge {merge!r}, which is not a pair")
-    return left, right
+def _pairs(facts: Facts, merges: list[str]) -> list[tuple[str, str]]:
+    pairs: list[Any] = [merge.partition(" ")[::2] for merge in merges]  # a vocabulary has a hundred thousand
+    for merge, pair in zip(merges, pairs, strict=True):
+        if "" in pair:
+            raise facts.wrong(f"holds the merge {merge!r}, which is not a pair")
+    return pairs
 
 
 def _sentencepiece(facts: Facts) -> tokenizers.Tokenizer:
