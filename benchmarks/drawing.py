@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 
 from benchmarks.machine import this_machine
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.cli.draw import arranged
 from lmworks.drawing_model import GUIDANCE, USUAL, DrawingModel
 from lmworks.evaluation.measurement import Measurement

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int, UInt8
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.encoding.seeing import AT_ONCE, Image, as_list, prepared

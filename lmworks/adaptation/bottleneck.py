@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, fill, write_files
 from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import must_be_bare, remove_adapters
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.block import Block

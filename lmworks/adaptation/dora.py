@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import LoRALinear, Projection
+from lmworks.basics.arrays import Float
 
 
 class DoRALinear(LoRALinear):

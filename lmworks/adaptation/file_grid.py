@@ -10,15 +10,15 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lmworks.adaptation.frozen import freeze_in_few_bits
 from lmworks.adaptation.lora import adaptable
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ConfigError
 from lmworks.models.files.dequantise import put_values
 from lmworks.models.files.gguf_groups import StoredInGGUF
-from lmworks.models.files.quantise import Kind
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.network import Network
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adapted import AdaptedLinear, RowGradients, adapted_layers, has_adapters
 from lmworks.models.families import family_of

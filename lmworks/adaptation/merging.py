@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.adaptation.merge_settings import MergeSettings
+from lmworks.basics.arrays import Float
 
 Weight = Float[Tensor, "..."]
 

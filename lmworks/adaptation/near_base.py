@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.models.network import Network
 from lmworks.objectives.divergence import divergence
 from lmworks.objectives.kinds.causal import CausalLM

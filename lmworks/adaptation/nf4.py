@@ -14,11 +14,11 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lmworks.adaptation.frozen import freeze_in_few_bits, thaw
 from lmworks.adaptation.lora import adaptable, lora_layers
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 

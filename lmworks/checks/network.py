@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, own_source, probe_ids, read
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart, type_name
 from lmworks.language_model import LanguageModel

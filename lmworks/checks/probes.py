@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.adaptation.lora import merge_adapters, remove_adapters
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.checks.result import NotApplicableError
 from lmworks.language_model import LanguageModel

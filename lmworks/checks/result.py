@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import LmworksError
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length

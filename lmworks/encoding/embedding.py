@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.pooling import Dense, Pooling

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json

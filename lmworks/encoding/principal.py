@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.encoding.pooling import Dense
 

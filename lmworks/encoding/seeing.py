@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import regular
 from lmworks.encoding.classifying import Told

@@ -15,10 +15,10 @@ from statistics import median
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.drift import kl

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import SEGMENT, counted_tokens
 from lmworks.evaluation.measurement import Measurement

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.extras import require
 from lmworks.evaluation.statistics import LEVEL, RESAMPLES, Estimate, Z
 

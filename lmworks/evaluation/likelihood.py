@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement

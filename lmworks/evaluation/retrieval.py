@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
 
+from lmworks.basics.arrays import Bool, Float
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 

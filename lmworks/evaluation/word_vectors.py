@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 
+from lmworks.basics.arrays import Float32
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement

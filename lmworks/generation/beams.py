@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.generation.distribution import largest, log_softmax
 from lmworks.generation.limits import Finish, Limits
 from lmworks.generation.request import Request

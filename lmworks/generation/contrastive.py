@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.generation.distribution import largest, probabilities
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput

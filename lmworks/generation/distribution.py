@@ -6,7 +6,8 @@ The steps between logits and distribution are declared in `filters/`; here is wh
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+
+from lmworks.basics.arrays import Float, Int
 
 CHUNK = 128
 """Logits or probabilities that are looked at together, as the kernels do."""

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.generation.chooser import Chooser
 from lmworks.generation.image_spans import ImageSpans, SpanGuide
 from lmworks.generation.prefill import padded

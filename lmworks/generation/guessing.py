@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import Field
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.distribution import Probabilities, RandomStream, draw

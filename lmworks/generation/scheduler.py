@@ -26,8 +26,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.generation.distribution import log_softmax
 from lmworks.generation.prefill import Group, next_group, padded
 from lmworks.generation.sequence import RowInput, Sequence, Token, top_of

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.generation.distribution import largest
 from lmworks.generation.limits import Finish
 from lmworks.generation.request import Request

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.threads import one_thread
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.memory import Memory

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.generation.chooser import Chooser
 from lmworks.generation.distribution import log_softmax
 from lmworks.generation.guessing import ByLookup, Guessed

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network, evaluating

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookFunction, hooked

@@ -10,9 +10,9 @@ lens shows is a lower bound of what is there.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.hooks import HookFunction, hooked
 from lmworks.models.network import Network, evaluating

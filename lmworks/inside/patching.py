@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.hooks import HookFunction, hooked
 from lmworks.models.network import Network, evaluating

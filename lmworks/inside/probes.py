@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.hooks import HookFunction, hooked
 from lmworks.models.network import Network, evaluating

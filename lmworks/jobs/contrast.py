@@ -18,10 +18,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.encoding.seeing import text_rows

@@ -24,6 +24,7 @@ from lmworks.loading import load
 from lmworks.models.adapted import has_adapters
 from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 from lmworks.models.files.gguf_writing import (
@@ -35,7 +36,6 @@ from lmworks.models.files.gguf_writing import (
     network_tensors,
     write_gguf,
 )
-from lmworks.models.files.quantise import Kind
 from lmworks.text.sources import read
 from lmworks.text.splits import split
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.evaluation import forgetting

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch.nn.functional import cross_entropy
 
 from lmworks.basics import progress
 from lmworks.basics.amounts import counted
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.drawing_model import DrawingModel

@@ -20,9 +20,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int64, UInt8
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import proportion

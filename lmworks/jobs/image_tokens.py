@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import clustered_mean
 from lmworks.image_tokens import DEVIATION, MEAN, ImageTokens, preprocessing_for

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import UInt8
 from lmworks.basics.errors import DataError
 from lmworks.jobs.picture_settings import PictureSettings
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of

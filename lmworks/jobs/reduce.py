@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import WORDS
 from lmworks.kernels.outliers import MOST

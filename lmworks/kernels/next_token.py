@@ -15,8 +15,8 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.kernels.frame import CHUNK, Choosing, room_numbers
 from lmworks.kernels.run.library import loaded
 from lmworks.models.runner import TokenChoice

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.threads import one_thread
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.outliers import MOST

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_bytes
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import ROWS, Packed, Stored, aligned

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from jaxtyping import Bool, Int
 
+from lmworks.basics.arrays import Bool, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.packed import aligned
 from lmworks.models.kv_cache import KVCache

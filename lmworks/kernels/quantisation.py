@@ -32,9 +32,9 @@ from lmworks.basics.errors import ConfigError
 from lmworks.kernels.frame import GROUP
 
 if TYPE_CHECKING:  # kernels run without PyTorch, which only packs for them
-    from jaxtyping import Float, UInt8
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float, UInt8
     from lmworks.models.files.quantise import Groups
 
 QUADS = 8

@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.keeping import Keeper, Kept

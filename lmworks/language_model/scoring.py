@@ -18,9 +18,9 @@ from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.source import target_ids, target_start
 
 if TYPE_CHECKING:  # what only writes waits for none of this, nor for PyTorch
-    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Bool, Float, Int
     from lmworks.generation.continuations import Continuation, Reading
     from lmworks.inside.attribution import Attribution
     from lmworks.inside.patching import Metric, Place

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.runner import no_adapter
 from lmworks.models.unread import peeked

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.tokens.batch import IGNORE

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lmworks.basics.arrays import Float
 from lmworks.models.attention import Attention, CrossAttention, Pass
 from lmworks.models.config import ModelConfig
 from lmworks.models.dropout import Dropout

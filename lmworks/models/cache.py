@@ -8,9 +8,9 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.memory import Memory

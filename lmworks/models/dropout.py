@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from lmworks.basics.arrays import Float
 
 STEPS = 2**16
 """Shares are multiples of 1 / this: 0.3 becomes 0.300003."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
 
 IDS = "ids lie between {} and {}, and the vocabulary has {:,}; encode the text with this model's tokenizer"

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint

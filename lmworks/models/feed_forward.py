@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Linear

@@ -5,9 +5,9 @@ Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, as in its code.
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.norm import make_norm

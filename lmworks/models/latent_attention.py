@@ -9,9 +9,9 @@ Source: DeepSeek-AI 2024 (DeepSeek-V2), https://arxiv.org/abs/2405.04434, sectio
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.models.attention import Heads, Keys, Pass, Queries, attend
 from lmworks.models.config import ModelConfig
 from lmworks.models.linear import Linear

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.models.precision import multiplied, quicker_in_float32
 
 _float32_as: ContextVar[torch.dtype | None] = ContextVar("the format of packed copies of float32 weights", default=None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from lmworks.basics.arrays import Bool, Float, Int
 
 Keys = Float[Tensor, "sources kv_heads source head_dim"]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing

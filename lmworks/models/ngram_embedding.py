@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from lmworks.basics.arrays import Bool, Float, Int
 
 Tokens = Int[Tensor, "batch seq"]
 

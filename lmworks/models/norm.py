@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.models.config import ModelConfig
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.models.cache import Cache
 
 WIDTH = 32

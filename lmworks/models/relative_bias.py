@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.models.config import ModelConfig
 from lmworks.models.positions.learned import LearnedPositions
 

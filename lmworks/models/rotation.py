@@ -6,8 +6,9 @@ Half-split layout (Llama, GPT-NeoX, Qwen): dimension i pairs with i + head_dim /
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
+
+from lmworks.basics.arrays import Float
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and sine, each [batch, 1, seq, half_dim]: broadcast over the heads."""

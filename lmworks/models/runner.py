@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.models.attention import Pass
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.attention import Kernel, Pass
 from lmworks.models.block import Block, BlockRunner, run_plainly

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.models.adapted import rows_adapted
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig

@@ -17,9 +17,9 @@ from lmworks.basics.errors import ConfigError
 from lmworks.objectives.loss import Loss, Objective
 
 if TYPE_CHECKING:  # recipes are read without torch
-    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Bool, Float, Int
     from lmworks.tokens.batch import Batch
 
 LARGEST_SCALE = math.log(100)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.tokens.batch import IGNORE
 
 ROWS = 256

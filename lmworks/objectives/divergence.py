@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
+
+from lmworks.basics.arrays import Bool, Float
 
 ROWS = 256
 

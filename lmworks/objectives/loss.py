@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from lmworks.basics.errors import ConfigError
 
 if TYPE_CHECKING:  # recipes are read without torch
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.network import Network
     from lmworks.objectives.labels import WrongLabels
     from lmworks.tokens.batch import Batch

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from lmworks.objectives.loss import Loss, Objective, check_strength
 
 if TYPE_CHECKING:  # recipes are read without torch
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.network import Network
     from lmworks.tokens.batch import Batch
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives.divergence import Predictions

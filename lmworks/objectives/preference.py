@@ -20,9 +20,9 @@ from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float, Int
     from lmworks.models.network import Network
     from lmworks.objectives.labels import WrongLabels
     from lmworks.tokens.batch import Batch

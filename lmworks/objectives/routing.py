@@ -18,9 +18,9 @@ from lmworks.objectives.loss import Loss, Objective, check_strength
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:  # recipes are read without torch
-    from jaxtyping import Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float, Int
     from lmworks.models.network import Network
     from lmworks.tokens.batch import Batch
 

@@ -10,9 +10,9 @@ from lmworks.objectives.loss import Objective, check_strength
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:  # recipes are read without torch
-    from jaxtyping import Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float, Int
     from lmworks.models.network import Network
     from lmworks.objectives.labels import WrongLabels
     from lmworks.tokens.batch import Batch

@@ -12,8 +12,9 @@ from lmworks.basics.errors import DataError
 from lmworks.text.metadata import Metadata
 
 if TYPE_CHECKING:  # texts are read without numpy
-    from jaxtyping import UInt8
     from numpy import ndarray
+
+    from lmworks.basics.arrays import UInt8
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_conversation

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int64
+
+from lmworks.basics.arrays import Float, Int64
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SPACE = b" \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0"

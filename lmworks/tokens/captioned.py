@@ -15,9 +15,9 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int, UInt8
 from lmworks.text.document import Document
 from lmworks.text.images.splits import concept_of
 from lmworks.tokens.batch import Batch

@@ -12,8 +12,8 @@ from copy import copy
 from typing import Self
 
 import numpy as np
-from jaxtyping import Int
 
+from lmworks.basics.arrays import Int
 from lmworks.text.document import Document
 from lmworks.text.images.splits import style_of
 from lmworks.tokens.batch import Batch, Example, stack

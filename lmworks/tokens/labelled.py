@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int64, UInt8
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.rows import Rows

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import says_why
 from lmworks.text.document import Document

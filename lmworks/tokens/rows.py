@@ -19,8 +19,8 @@ from typing import Self, overload
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 
+from lmworks.basics.arrays import Int64
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.tokens.batch import Batch, Example, Row, fill, stack
 from lmworks.tokens.shards import Shards

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
-from jaxtyping import UInt, UInt64
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import UInt, UInt64
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole, restore_directory, sha256_once, write_json

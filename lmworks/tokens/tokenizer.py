@@ -21,8 +21,8 @@ from typing import TypeVar
 
 import numpy as np
 import tokenizers
-from jaxtyping import Int64
 
+from lmworks.basics.arrays import Int64
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.tokens.bounds import TokenBound
 from lmworks.tokens.chat.template import PLAIN, ChatTemplate

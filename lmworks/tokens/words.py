@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool
 
+from lmworks.basics.arrays import Bool
 from lmworks.basics.errors import ConfigError
 from lmworks.tokens.tokenizer import Tokenizer
 

@@ -24,8 +24,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.model_folder import read_json
-from lmworks.models.files.quantise import Kind
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Batch

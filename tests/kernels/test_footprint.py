@@ -14,8 +14,8 @@ from lmworks.basics.errors import ModelError
 from lmworks.kernels import footprint
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.gguf_writing import network_entries, network_tensors, write_gguf
-from lmworks.models.files.quantise import Kind
 
 WIDE = {"dim": 128, "hidden_dim": 512, "heads": 4, "kv_heads": 4, "layers": 4}
 

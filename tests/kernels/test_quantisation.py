@@ -9,7 +9,8 @@ from frames import numbers
 
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.quantisation import Quantisation, quantisation_of, quantisations
-from lmworks.models.files.quantise import GROUP, Kind, ggml
+from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.quantise import GROUP, ggml
 
 PLANES = [(1,), (2,), (2, 1), (4,), (4, 1), (4, 2), (4, 2, 1), (8,)]
 

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import alone, cache_folder, says_why, write_json, written_whole
 from lmworks.language_model import LanguageModel

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.tasks.declaration import Association

@@ -28,10 +28,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import counted_tokens

@@ -18,10 +18,10 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ModelError
 from lmworks.grounding.graph.semeval import RELATIONS, Span

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.grounding.answer import BestSpan

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import auto
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.kernels.emit.scalars import compiled, copy, field, inlined, long_at, put_field, put_long
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step

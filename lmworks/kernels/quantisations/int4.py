@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def rounded(weight: Weight) -> Groups:
     """As ggml rounds to Q4_1."""
-    from lmworks.models.files.quantise import Kind, ggml
+    from lmworks.models.files.gguf_kinds import Kind
+    from lmworks.models.files.quantise import ggml
 
     return ggml(weight, Kind.Q4_1)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import table_of
 from lmworks.kernels.pages import PAGE, PagedCache

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.emit.attention_page import TILE_VECTORS
 from lmworks.kernels.frame import Field

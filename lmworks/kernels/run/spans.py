@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+
+from lmworks.basics.arrays import Bool, Int
 
 
 @dataclass

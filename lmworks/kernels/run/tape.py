@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.kernels.adapters import ADAPTER_FORM
 from lmworks.kernels.frame import WORDS
 from lmworks.kernels.operation import Step

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters
 from lmworks.kernels.packed import Packed
 from lmworks.models.config import ModelConfig

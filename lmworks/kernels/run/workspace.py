@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.kernels.frame import (
     MOST_CHUNKS,
     MOST_LED,

@@ -13,9 +13,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.inside.backward import SLOPES
 from lmworks.lab.bench.costs import alternately
 from lmworks.lab.bench.small_network import windows

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.network import Network

@@ -19,10 +19,10 @@ from statistics import fmean
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.generation.prefill import padded as padded_left
 from lmworks.generation.states import tensors
 from lmworks.jobs.training_recipe import TrainRecipe

@@ -6,9 +6,9 @@ import contextlib
 import math
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.small_network import window_bits
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.network import Network

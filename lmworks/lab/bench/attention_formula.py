@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lmworks.basics.arrays import Bool, Float
 from lmworks.models.attention import attend
 from lmworks.models.masks import Visibility, visibility
 

@@ -11,9 +11,9 @@ import time
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.inside.jacobians import Span, blocks_at
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network

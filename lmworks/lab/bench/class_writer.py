@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 
+from lmworks.basics.arrays import Float64
 from lmworks.lab.bench.classes import Classed, Ids, LabelledTexts, Probabilities
 from lmworks.lab.bench.encoders import CONTEXT
 from lmworks.lab.bench.training import fit

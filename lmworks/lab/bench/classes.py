@@ -19,9 +19,9 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Float64
 from lmworks.basics.errors import DataError
 from lmworks.inside.probes import logistic_regression
 from lmworks.lab.bench.encoders import CONTEXT, prose

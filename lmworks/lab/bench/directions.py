@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.encoding.pooling import Dense
 from lmworks.grounding.heads.questions import questions
 from lmworks.language_model import LanguageModel

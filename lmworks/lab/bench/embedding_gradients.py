@@ -12,10 +12,10 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.lab.bench.word_network import WordText, word_network
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network

@@ -19,9 +19,9 @@ from statistics import fmean
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.evaluation.held_out import classified
 from lmworks.inside.probes import logistic_regression

@@ -14,9 +14,9 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.inside.heads import Head, attention_patterns, without_heads
 from lmworks.lab.bench.verb_objects import Clause

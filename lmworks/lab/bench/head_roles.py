@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.inside.heads import Head, attention_patterns, without_heads
 from lmworks.lab.bench.small_network import small_network

@@ -16,9 +16,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int64, UInt8
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.retrieval import found
 from lmworks.jobs.contrast import contrast

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.models.network import Network
 
 Probabilities = Float[np.ndarray, "*places symbols"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.lab.bench.small_network import small_network, windows
 from lmworks.models.network import Network
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.jobs.planning.parameters import Parameters, count_parameters
 from lmworks.lab.bench.costs import operations
 from lmworks.lab.bench.small_network import BYTES, random_windows, windows

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.small_network import WARMUP
 from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.models.config import ModelConfig

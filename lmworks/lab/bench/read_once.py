@@ -6,9 +6,9 @@ parameters(network)
 
 from __future__ import annotations
 
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.small_network import small_network
 from lmworks.lab.bench.training import fit

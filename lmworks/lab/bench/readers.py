@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import DataError
 from lmworks.generation.scoring import logprobs_of, token_logprobs
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte

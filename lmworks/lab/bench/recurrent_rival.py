@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.threads import one_thread
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import WARMUP, ByteText, small_network
 from lmworks.lab.bench.training import fit

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Chosen, Setup
@@ -23,6 +22,7 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
 from lmworks.adaptation.methods import METHODS
+from lmworks.basics.arrays import Float, Int
 from lmworks.evaluation.forgetting import at_equal_gain
 from lmworks.lab.bench.small_network import (
     ByteText,

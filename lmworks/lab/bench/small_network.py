@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.models.config import ModelConfig

@@ -6,9 +6,9 @@ calibration_error(logits.softmax(-1), targets)
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import DataError
 from lmworks.generation.distribution import renormalise
 from lmworks.generation.filters.top_k import TOP_K

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.deep_network import deep_network
 from lmworks.lab.bench.rates import SWEEP, best_rate
 from lmworks.lab.bench.small_network import (

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.lab.bench.encoders import CONTEXT, Prose, lowered, prose_of, regression_hits, small_network
 from lmworks.lab.bench.training import fit

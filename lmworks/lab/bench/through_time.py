@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.lab.bench.deep_network import deep_network, logarithm
 from lmworks.lab.bench.rates import SWEEP, best_rate
 from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, held_out_logits, train

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.encoding.embedding import batches_by_length, pooled
 from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.strategies import Greedy

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from numpy import ndarray
 
+from lmworks.basics.arrays import Float64
 from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder
 from lmworks.evaluation.answers import likeness

@@ -17,9 +17,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.lab.bench.costs import alternately, peak_memory
 from lmworks.lab.bench.word_network import WordText, word_network
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.lab.bench.gaps import Gap
 from lmworks.models.network import Network, evaluating
 from lmworks.models.relatives.ngram import Ngram

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM

@@ -19,9 +19,9 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.lost_text import END, LostText
 from lmworks.generation.scoring import token_logprobs

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float
 from lmworks.generation.filters.min_p import MIN_P
 from lmworks.generation.filters.top_k import TOP_K
 from lmworks.generation.filters.top_p import TOP_P

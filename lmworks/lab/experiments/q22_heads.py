@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.inside.heads import Head, attention_patterns
 from lmworks.lab.bench.continuations import summed
 from lmworks.lab.bench.head_links import Halves, beside, look, ranked

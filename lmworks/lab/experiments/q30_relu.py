@@ -87,8 +87,8 @@ LEARNT = Requirement("the network learns more than byte frequencies", BITS, USUA
     ),
     not_true_when="weights have one small deviation whatever their width: ReLU then loses a gradient as fast as others",
     headlines={
-        "yn=yn": "ReLU lets gradients through a plain stack where sigmoid does not, and is cheap. Its zeros are not why, a "
-        "transformer does not need it, and at a high learning rate more of its units fall asleep for good."
+        "yn=yn": "ReLU lets gradients through a plain stack where sigmoid does not, and is cheap. Its zeros are not "
+        "why, a transformer does not need it, and at a high learning rate more of its units fall asleep for good."
     },
     not_tested="large networks, of which many take gated SiLU or squared ReLU today (Shazeer 2020, "
     "https://arxiv.org/abs/2002.05202; So et al. 2021, https://arxiv.org/abs/2109.08668)",

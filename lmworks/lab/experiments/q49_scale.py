@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
+from lmworks.basics.arrays import Float64
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw, fit_scaling_law
 from lmworks.lab.bench.read_once import parameters, piece, trained

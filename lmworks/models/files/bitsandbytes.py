@@ -19,9 +19,9 @@ from math import prod
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.models.precision import DTYPES
 

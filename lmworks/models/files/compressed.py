@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.names import each_name

@@ -7,15 +7,15 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c.
 
 from __future__ import annotations
 
-import gguf
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import ALL, GGUFFile, Rows
-from lmworks.models.files.quantise import GROUP, Kind
+from lmworks.models.files.gguf_kinds import BLOCKS, Kind
+from lmworks.models.files.quantise import GROUP
 
 FLOATS = {Kind.F32: torch.float32, Kind.F16: torch.float16, Kind.BF16: torch.bfloat16}
 AT_ONCE = 1 << 12
@@ -41,7 +41,7 @@ def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL)
 def put_values(stored: UInt8[np.ndarray, "*rows bytes"], kind: Kind, weights: Float[Tensor, "*rows columns"]) -> bool:
     """Put the values of rows as a file stores them into a contiguous tensor, a few blocks at a time. False for a scale
     of MXFP4 that float16 does not hold: what is in the tensor then means nothing."""
-    in_block, size = gguf.GGML_QUANT_SIZES[kind]
+    in_block, size = BLOCKS[kind]
     blocks, places, at_once = stored.reshape(-1, size), weights.view(-1, in_block), AT_ONCE * GROUP // in_block
     for start in range(0, len(blocks), at_once):
         groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), kind)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import gguf
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import UInt8
 from lmworks.models.files.code_tables import FP4, IQ4
-from lmworks.models.files.quantise import BLOCK_BYTES, Groups, Kind, from_blocks
+from lmworks.models.files.gguf_kinds import BLOCKS, Kind
+from lmworks.models.files.quantise import BLOCK_BYTES, Groups, from_blocks
 
 Blocks = UInt8[Tensor, "blocks bytes"]
 
@@ -29,7 +29,7 @@ def stored_groups(rows: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups | Non
         return from_blocks(rows, kind)
     if kind not in READERS:
         return None
-    blocks = rows.reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])
+    blocks = rows.reshape(-1, BLOCKS[kind][1])
     found = READERS[kind](blocks)
     return None if found is None else found.map(lambda part: part.reshape(len(rows), -1))
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import gguf
 import numpy as np
 
 from lmworks.basics.errors import ConfigError, ModelError
@@ -24,9 +23,9 @@ from lmworks.models.families.gguf import (
     more_from,
 )
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.positions.rope import llama3
 
-Kind = gguf.GGMLQuantizationType
 FLOAT_BYTES = {Kind.F32: 4, Kind.F16: 2, Kind.BF16: 2}
 """Of a number, in the kinds that are floats."""
 

@@ -16,13 +16,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float32, Int64, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular
+from lmworks.models.files.gguf_kinds import BLOCKS, Kind
 
 _SCALARS = {
     0: "<u1",
@@ -50,7 +50,7 @@ class TensorInfo:
     """Where a tensor lies: shape in PyTorch's order (rows, columns), kind, place, size in bytes."""
 
     shape: tuple[int, ...]
-    kind: gguf.GGMLQuantizationType
+    kind: Kind
     offset: int
     bytes: int
     part: int = 0
@@ -102,9 +102,11 @@ class GGUFFile:
         info = self.info(name)
         blocks = self.rows(name, rows)
         shape = info.shape if rows is ALL else (len(blocks), *info.shape[1:])
+        import gguf
+
         try:
-            return gguf.dequantize(blocks, info.kind).reshape(shape)
-        except NotImplementedError:
+            return gguf.dequantize(blocks, gguf.GGMLQuantizationType(info.kind)).reshape(shape)
+        except (NotImplementedError, ValueError):  # a kind that the package cannot read, or does not know
             raise ModelError(
                 f"{self.path.name}: tensor {name} is stored as {info.kind.name}, which cannot "
                 "be dequantised; take a file in another quantisation (Q8_0, Q4_K_M)"
@@ -251,13 +253,13 @@ class _Header:
         shape = tuple(self.number("<Q", 8) for _ in range(dimensions))[::-1]
         number, offset = self.number("<I", 4), self.number("<Q", 8)
         try:
-            kind = gguf.GGMLQuantizationType(number)
+            kind = Kind(number)
         except ValueError:
             raise ModelError(
-                f"{self.path.name}: tensor {name} has the kind {number}, which the installed "
-                "gguf package does not know; upgrade it, or take another file"
+                f"{self.path.name}: tensor {name} has the kind {number}, which is not known here; "
+                "take a file in another quantisation (Q8_0, Q4_K_M)"
             ) from None
-        block, size = gguf.GGML_QUANT_SIZES[kind]
+        block, size = BLOCKS[kind]
         if 0 in shape or shape[-1] % block:
             raise self.damaged(f"gives the tensor {name} the shape {shape}, which {kind.name} cannot have")
         if offset % alignment:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.gguf import TENSORS_OF
@@ -16,7 +16,8 @@ from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import GGUFFile, Rows
-from lmworks.models.files.quantise import Groups, Kind, below_one_another
+from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.quantise import Groups, below_one_another
 from lmworks.models.unread import NOT_FINITE
 
 

@@ -38,8 +38,9 @@ from lmworks.models.families.gguf import (
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows, halves_of_neighbours, rows_of
 from lmworks.models.files.gguf_config import as_written
+from lmworks.models.files.gguf_kinds import BLOCKS, Kind
 from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
-from lmworks.models.files.quantise import Kind, fits, ggml, require_finite, to_blocks
+from lmworks.models.files.quantise import fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
 
@@ -227,7 +228,7 @@ def write_gguf(
         shape = weight.shape if is_float else [*weight.shape[:-1], _row_bytes(weight.shape[-1], stored)]
         number = np.dtype(np.uint8 if not is_float else np.float16 if stored == Kind.F16 else np.float32)
         size = weight.shape.numel() // weight.shape[-1] * _row_bytes(weight.shape[-1], stored)
-        writer.add_tensor_info(name, list(shape), number, size, raw_dtype=stored)
+        writer.add_tensor_info(name, list(shape), number, size, raw_dtype=gguf.GGMLQuantizationType(stored))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -252,7 +253,8 @@ def _bytes_of(name: str, weight: Tensor, kind: Kind, importance: Tensor | None) 
         assert groups.factor is not None
         halves, stored = groups.factor, to_k_blocks(groups, kind)
     elif kind in (Kind.Q5_0, Kind.Q5_1):
-        halves, stored = weight.half(), torch.from_numpy(gguf.quantize(weight.numpy(), kind))
+        theirs = gguf.quantize(weight.numpy(), gguf.GGMLQuantizationType(kind))
+        halves, stored = weight.half(), torch.from_numpy(theirs)
     else:
         groups = ggml(weight, kind)
         halves, stored = groups.scale, to_blocks(groups, kind)
@@ -265,7 +267,7 @@ def _bytes_of(name: str, weight: Tensor, kind: Kind, importance: Tensor | None) 
 
 
 def _row_bytes(columns: int, kind: Kind) -> int:
-    block, size = gguf.GGML_QUANT_SIZES[kind]
+    block, size = BLOCKS[kind]
     return columns // block * size
 
 

@@ -11,10 +11,11 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c, make_qkx3_quants
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lmworks.models.files.quantise import Groups, Kind, Weight
+from lmworks.basics.arrays import Float, UInt8
+from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.quantise import Groups, Weight
 
 BLOCK = 256
 """Weights of a block."""

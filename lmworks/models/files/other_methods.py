@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.mxfp4 import is_mxfp4

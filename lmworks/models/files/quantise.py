@@ -18,14 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gguf
 import torch
-from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int, UInt8
 from lmworks.basics.errors import ModelError
+from lmworks.models.files.gguf_kinds import Kind
 
-Kind = gguf.GGMLQuantizationType
 Weight = Float[Tensor, "rows columns"]
 
 GROUP = 32

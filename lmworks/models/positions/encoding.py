@@ -23,9 +23,9 @@ from lmworks.models.config import ModelConfig, PositionDeclaration
 
 if TYPE_CHECKING:  # a config asks for the encodings, and whoever only reads one should not wait for torch
     import torch
-    from jaxtyping import Float, Int
     from torch import Tensor, nn
 
+    from lmworks.basics.arrays import Float, Int
     from lmworks.models.rotation import Rotation
 
     Positions = Int[Tensor, "batch seq"]

@@ -8,9 +8,9 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.positions.encoding import PositionalEncoding
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.positions.encoding import Positions
 
 

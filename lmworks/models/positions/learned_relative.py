@@ -12,9 +12,9 @@ from lmworks.models.positions.learned import LearnedPositions
 from lmworks.models.positions.relative import RelativePositions
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.positions.encoding import Distances, Positions
     from lmworks.models.relative_bias import LearnedAndRelative
 

@@ -19,9 +19,9 @@ from lmworks.models.positions.encoding import PositionalEncoding
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.positions.encoding import Positions
     from lmworks.models.rotation import Rotation
 

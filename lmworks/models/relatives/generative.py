@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float64
 
+from lmworks.basics.arrays import Float, Float64
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.models.relatives.ngram import Ids, Level, Ngram
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float, Float64, Int, Int64
 from lmworks.basics.errors import DataError
 from lmworks.models.relatives.glove_config import GloveConfig
 from lmworks.models.relatives.vectors import Vectors

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Bool, Float, Float32, Float64, Int64
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import written_whole
 from lmworks.models.files.directory import read_safetensors, write_safetensors

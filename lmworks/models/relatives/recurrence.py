@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.models.hooks import HookPoint
 
 Hidden = Float[Tensor, "batch seq hidden"]

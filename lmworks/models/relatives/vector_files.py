@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import Float32
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arrays import Float32
 from lmworks.basics.errors import DataError
 from lmworks.basics.files import cache_folder, regular, sha256
 from lmworks.models.files.directory import read_safetensors

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
+from lmworks.basics.arrays import Float32
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import written_whole
 from lmworks.models.files.directory import write_safetensors

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.precision import fast_dtype
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig

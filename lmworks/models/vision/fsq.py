@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
 
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import DataError
 
 SLACK = 1e-3

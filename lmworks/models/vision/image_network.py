@@ -9,9 +9,9 @@ vectors = network.pooled(states)            # [batch, dim]
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.attention import attend
 from lmworks.models.feed_forward import ACTIVATIONS, FeedForward

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.models.precision import fast_dtype
 from lmworks.models.vision.fsq import FSQ

@@ -6,9 +6,9 @@ Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.linear import Linear
 from lmworks.models.vision.config import ImageConfig

@@ -13,10 +13,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.extras import require

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.models.initialisation import initialise
 from lmworks.models.network import Network, evaluating

@@ -12,9 +12,9 @@ from lmworks.objectives.loss import Loss, OfStates, check_strength
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.network import Network
     from lmworks.tokens.batch import Batch
 

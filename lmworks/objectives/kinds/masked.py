@@ -23,9 +23,9 @@ from lmworks.objectives.token_objective import TokenObjective, require_arrangeme
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from lmworks.basics.arrays import Bool, Float, Int
     from lmworks.models.network import Network
     from lmworks.objectives.labels import WrongLabels
     from lmworks.tokens.batch import Batch

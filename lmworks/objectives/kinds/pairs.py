@@ -19,9 +19,9 @@ from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.pair_labels import NEXT_SENTENCE, SENTENCE_ORDER
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.network import Network
     from lmworks.tokens.batch import Batch
 

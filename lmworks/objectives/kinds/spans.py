@@ -23,8 +23,7 @@ from lmworks.objectives.kinds.seq2seq import SequenceToSequence
 from lmworks.tokens.labels import IGNORE
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
-
+    from lmworks.basics.arrays import Bool
     from lmworks.objectives.labels import WrongLabels
     from lmworks.tokens.batch import Batch
     from lmworks.tokens.tokenizer import Tokenizer

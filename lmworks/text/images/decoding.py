@@ -17,8 +17,9 @@ from lmworks.text.plain import MEBIBYTE, UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import UInt8
     from PIL.Image import Image
+
+    from lmworks.basics.arrays import UInt8
 
 KINDS = {
     "PNG": (".png",),

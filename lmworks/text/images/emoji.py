@@ -31,7 +31,8 @@ from lmworks.text.registry import content_of
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import UInt8
+
+    from lmworks.basics.arrays import UInt8
 
 SIZE = 32
 """Pixels of a side, where nothing else is said."""

@@ -19,7 +19,8 @@ from lmworks.text.plain import UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import UInt8
+
+    from lmworks.basics.arrays import UInt8
 
 ACROSS, DOWN = 1.0, 0.6
 """The least gap between columns, and between paragraphs, in heights of a line."""

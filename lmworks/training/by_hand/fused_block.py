@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.basics.arrays import Float
 from lmworks.models.attention import Attention, Pass
 from lmworks.models.block import Block, run_plainly, run_recomputing
 from lmworks.models.config import ModelConfig

@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.basics.arrays import Float, Int
 from lmworks.models.config import ModelConfig
 from lmworks.models.rotation import Rotation, rotate, rotate_back
 

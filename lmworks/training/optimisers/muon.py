@@ -21,9 +21,9 @@ from lmworks.training.optimisers import adamw
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from lmworks.basics.arrays import Float
     from lmworks.models.config import ModelConfig
     from lmworks.models.network import Network
 

@@ -9,8 +9,8 @@ import torch
 from frames import numbers
 
 from lmworks.models.files.gguf_blocks import stored_groups
+from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.k_quants import rounded, to_k_blocks
-from lmworks.models.files.quantise import Kind
 
 ERRORS = {Kind.Q4_K: 0.08, Kind.Q5_K: 0.04, Kind.Q6_K: 0.02}
 """Of normal numbers, as a share of them; ggml's own Q4_K errs by 0.07."""
