@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -67,12 +68,13 @@ def measure(work: Work, side: Side) -> Facts | None:
 
 
 def one(work: str, side: str) -> None:
-    """What the process of a side does: run it, and print its facts with the most memory that it held."""
+    """What the process of a side does: run it, and print its facts, the most memory that it held, and the processor
+    time that it and the children that it waited for took since its start."""
     from lmworks.basics.memory import peak_megabytes
 
     (chosen,) = (other for other in works()[work].sides if other.name == side)
     facts = chosen.run()
-    print(json.dumps(facts | {"peak_mb": round(peak_megabytes())}))
+    print(json.dumps(facts | {"peak_mb": round(peak_megabytes()), "cpu_s": round(sum(os.times()[:4]), 2)}))
 
 
 def alternate(chosen: Iterable[Work], rounds: int) -> dict[Side, list[Facts]]:

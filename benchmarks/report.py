@@ -1,6 +1,6 @@
-"""Write the README's table and docs/benchmarks.md from the stored runs: `python -m benchmarks.report`.
+"""Write the README's table, docs/benchmarks.md and a paragraph of docs/fast.md: `python -m benchmarks.report`.
 
-Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds both pages
+Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds the pages
 beside what this would write.
 """
 
@@ -24,6 +24,16 @@ README = {
     "16 requests through the server, 128 + 128 tokens": "16 requests at once",
 }
 """The README's four rows: works, and what they are called there."""
+
+START = "start, first token"
+STARTS = {
+    "lmworks 4 bits": "from the second start on",
+    "lmworks 4 bits, packed first": "at the first, which packs the file,",
+    "lmworks bf16": "in PyTorch in 16 bits",
+    "transformers bf16": "transformers in 16 bits",
+    "llama.cpp Q4_1": "llama.cpp",
+}
+"""What docs/fast.md says of a start: sides of that work, and what they are called there."""
 
 SECTIONS = {
     "Beside llama.cpp": (
@@ -64,7 +74,7 @@ SECTIONS = {
             "prefill, PyTorch": "prompt of 512 tokens, PyTorch",
             "prefill, compiled": "the same, compiled in 4 bits",
             "train step": "training step from nothing, 6 x 384, 16 x 256 tokens",
-            "start, first token": "cold process to the first token",
+            START: "cold process to the first token",
             "start, 1 B": "the same, 1.07 billion weights in Q4_0",
             "start, import lmworks": "`import lmworks`",
             "embed, compiled": "64 paragraphs as vectors, MiniLM, compiled in 8 bits",
@@ -129,14 +139,19 @@ same hour.
 
 
 def pages(runs: Sequence[Run]) -> dict[Path, str]:
-    """The two pages as they should be."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """The pages as they should be."""
+    readme, fast = ROOT / "README.md", ROOT / "docs" / "fast.md"
     return {
-        readme: before + BEGIN + readme_table(runs) + END + after,
+        readme: filled(readme.read_text(encoding="utf-8"), readme_table(runs)),
+        fast: filled(fast.read_text(encoding="utf-8"), starts(runs)),
         ROOT / "docs" / "benchmarks.md": handbook_page(runs),
     }
+
+
+def filled(page: str, figures: str) -> str:
+    """The page with other figures between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + figures + END + rest.partition(END)[2]
 
 
 def newest(runs: Iterable[Run]) -> dict[tuple[Machine, str], Run]:
@@ -175,6 +190,24 @@ def readme_table(runs: Sequence[Run]) -> str:
     earlier = f" ({', '.join(carried)}: of earlier sessions)" if carried else ""
     said = f"SmolLM2-135M, tokens a second, {here.told}, {', '.join(dates)}{earlier}; medians. {by_bf16(found)}"
     return "\n" + wrapped(said) + "\n\n" + "\n".join(rows) + "\n\n"
+
+
+def starts(runs: Sequence[Run]) -> str:
+    """What a start costs, in processor time, which neighbours change little: so any run counts that stored it."""
+    run = max((one for one in runs if one.work == START and one.facts), key=lambda one: one.date, default=None)
+    if run is None:
+        return "\n"
+    costs = {
+        name: f"{facts['cpu_s']:.1f} s of processor time at a peak of {facts['peak_mb']:,.0f} MB"
+        for name, facts in run.facts.items()
+    }
+    second, *others = (f"{title} {costs[name]}" for name, title in STARTS.items() if name in costs)
+    rounds = len(next(iter(run.rounds.values())))
+    said = (
+        f"A whole process, SmolLM2-135M, to its first token: {second}; {', '.join(others)} ({rounds} rounds in turn, "
+        f"{run.machine.told}, {run.date[:10]}, `{run.command}`)."
+    )
+    return "\n" + wrapped(said) + "\n\n"
 
 
 def by_bf16(found: dict[tuple[Machine, str], Run]) -> str:
