@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -68,13 +67,12 @@ def measure(work: Work, side: Side) -> Facts | None:
 
 
 def one(work: str, side: str) -> None:
-    """What the process of a side does: run it, and print its facts, the most memory that it held, and the processor
-    time that it and the children that it waited for took since its start."""
+    """What the process of a side does: run it, and print its facts with the most memory that it held."""
     from lmworks.basics.memory import peak_megabytes
 
     (chosen,) = (other for other in works()[work].sides if other.name == side)
     facts = chosen.run()
-    print(json.dumps(facts | {"peak_mb": round(peak_megabytes()), "cpu_s": round(sum(os.times()[:4]), 2)}))
+    print(json.dumps(facts | {"peak_mb": round(peak_megabytes())}))
 
 
 def alternate(chosen: Iterable[Work], rounds: int) -> dict[Side, list[Facts]]:

@@ -25,15 +25,14 @@ README = {
 }
 """The README's four rows: works, and what they are called there."""
 
-START = "start, first token"
+START = "start, processor time"
 STARTS = {
-    "lmworks 4 bits": "from the second start on",
-    "lmworks 4 bits, packed first": "at the first, which packs the file,",
-    "lmworks bf16": "in PyTorch in 16 bits",
+    "lmworks at its first start 4 bits": "the first time, when the file is packed,",
+    "lmworks in PyTorch bf16": "in PyTorch in 16 bits",
     "transformers bf16": "transformers in 16 bits",
     "llama.cpp Q4_1": "llama.cpp",
 }
-"""What docs/fast.md says of a start: sides of that work, and what they are called there."""
+"""What docs/fast.md says of a start: peers in that work."""
 
 SECTIONS = {
     "Beside llama.cpp": (
@@ -74,7 +73,8 @@ SECTIONS = {
             "prefill, PyTorch": "prompt of 512 tokens, PyTorch",
             "prefill, compiled": "the same, compiled in 4 bits",
             "train step": "training step from nothing, 6 x 384, 16 x 256 tokens",
-            START: "cold process to the first token",
+            "start, first token": "cold process to the first token",
+            START: "the same, processor time",
             "start, 1 B": "the same, 1.07 billion weights in Q4_0",
             "start, import lmworks": "`import lmworks`",
             "embed, compiled": "64 paragraphs as vectors, MiniLM, compiled in 8 bits",
@@ -194,17 +194,14 @@ def readme_table(runs: Sequence[Run]) -> str:
 
 def starts(runs: Sequence[Run]) -> str:
     """What a start costs, in processor time, which neighbours change little: so any run counts that stored it."""
-    run = max((one for one in runs if one.work == START and one.facts), key=lambda one: one.date, default=None)
+    run = max((one for one in runs if one.work == START), key=lambda one: one.date, default=None)
     if run is None:
         return "\n"
-    costs = {
-        name: f"{facts['cpu_s']:.1f} s of processor time at a peak of {facts['peak_mb']:,.0f} MB"
-        for name, facts in run.facts.items()
-    }
-    second, *others = (f"{title} {costs[name]}" for name, title in STARTS.items() if name in costs)
-    rounds = len(next(iter(run.rounds.values())))
+    costs = {one.name: f"{one.value:.1f} s and {one.peak_mb:,.0f} MB" for one in (run.ours, *run.peers)}
+    others = (f"{title} {costs[name]}" for name, title in STARTS.items() if name in costs)
     said = (
-        f"A whole process, SmolLM2-135M, to its first token: {second}; {', '.join(others)} ({rounds} rounds in turn, "
+        f"From its start to SmolLM2's first token a process takes {costs[run.ours.name]} (processor time, and the most "
+        f"memory that it holds); {', '.join(others)} (medians of {len(run.rounds[run.ours.name])} in turn, "
         f"{run.machine.told}, {run.date[:10]}, `{run.command}`)."
     )
     return "\n" + wrapped(said) + "\n\n"

@@ -32,7 +32,7 @@ class Timed:
     format: str = ""
     """Of numbers, and what else may be chosen: "bf16", "fp32 sdpa"."""
     facts: dict[str, float] = field(default_factory=dict)
-    """What else it said, medians: `peak_mb`, `cpu_s`, `perplexity`, `cosine`, ..."""
+    """What else it said, medians: `peak_mb`, `perplexity`, `cosine`, ..."""
 
     @property
     def name(self) -> str:
