@@ -1,6 +1,6 @@
-"""Write the README's table and docs/benchmarks.md from the stored runs: `python -m benchmarks.report`.
+"""Write the README's table, docs/benchmarks.md and a paragraph of docs/fast.md: `python -m benchmarks.report`.
 
-Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds both pages
+Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds the pages
 beside what this would write.
 """
 
@@ -24,6 +24,15 @@ README = {
     "16 requests through the server, 128 + 128 tokens": "16 requests at once",
 }
 """The README's four rows: works, and what they are called there."""
+
+START = "start, processor time"
+STARTS = {
+    "lmworks at its first start 4 bits": "the first time, when the file is packed,",
+    "lmworks in PyTorch bf16": "in PyTorch in 16 bits",
+    "transformers bf16": "transformers in 16 bits",
+    "llama.cpp Q4_1": "llama.cpp",
+}
+"""What docs/fast.md says of a start: peers in that work."""
 
 SECTIONS = {
     "Beside llama.cpp": (
@@ -65,6 +74,7 @@ SECTIONS = {
             "prefill, compiled": "the same, compiled in 4 bits",
             "train step": "training step from nothing, 6 x 384, 16 x 256 tokens",
             "start, first token": "cold process to the first token",
+            START: "the same, processor time",
             "start, 1 B": "the same, 1.07 billion weights in Q4_0",
             "start, import lmworks": "`import lmworks`",
             "embed, compiled": "64 paragraphs as vectors, MiniLM, compiled in 8 bits",
@@ -129,14 +139,19 @@ same hour.
 
 
 def pages(runs: Sequence[Run]) -> dict[Path, str]:
-    """The two pages as they should be."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """The pages as they should be."""
+    readme, fast = ROOT / "README.md", ROOT / "docs" / "fast.md"
     return {
-        readme: before + BEGIN + readme_table(runs) + END + after,
+        readme: filled(readme.read_text(encoding="utf-8"), readme_table(runs)),
+        fast: filled(fast.read_text(encoding="utf-8"), starts(runs)),
         ROOT / "docs" / "benchmarks.md": handbook_page(runs),
     }
+
+
+def filled(page: str, figures: str) -> str:
+    """The page with other figures between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + figures + END + rest.partition(END)[2]
 
 
 def newest(runs: Iterable[Run]) -> dict[tuple[Machine, str], Run]:
@@ -175,6 +190,21 @@ def readme_table(runs: Sequence[Run]) -> str:
     earlier = f" ({', '.join(carried)}: of earlier sessions)" if carried else ""
     said = f"SmolLM2-135M, tokens a second, {here.told}, {', '.join(dates)}{earlier}; medians. {by_bf16(found)}"
     return "\n" + wrapped(said) + "\n\n" + "\n".join(rows) + "\n\n"
+
+
+def starts(runs: Sequence[Run]) -> str:
+    """What a start costs, in processor time, which neighbours change little: so any run counts that stored it."""
+    run = max((one for one in runs if one.work == START), key=lambda one: one.date, default=None)
+    if run is None:
+        return "\n"
+    costs = {one.name: f"{one.value:.1f} s and {one.peak_mb:,.0f} MB" for one in (run.ours, *run.peers)}
+    others = (f"{title} {costs[name]}" for name, title in STARTS.items() if name in costs)
+    said = (
+        f"From its start to SmolLM2's first token a process takes {costs[run.ours.name]} (processor time, and the most "
+        f"memory that it holds); {', '.join(others)} (medians of {len(run.rounds[run.ours.name])} in turn, "
+        f"{run.machine.told}, {run.date[:10]}, `{run.command}`)."
+    )
+    return "\n" + wrapped(said) + "\n\n"
 
 
 def by_bf16(found: dict[tuple[Machine, str], Run]) -> str:

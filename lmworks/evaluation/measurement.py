@@ -95,7 +95,7 @@ class Measurement(Config):
 
     @property
     def of(self) -> str:
-        """What the figure is of, to stand behind it: its name, without the unit where the name begins with that."""
+        """What the figure is of, printed after it: the name, without the unit where it begins with that."""
         rest = self.name.removeprefix(self.unit) if self.unit else self.name
         return rest.lstrip(" ,") if re.match(r"[ ,]", rest) else self.name
 

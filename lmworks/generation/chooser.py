@@ -34,7 +34,7 @@ class Chooser:
             raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
         seed = strategy.new_seed() if seed is None else seed
         self.strategy, self.seed, self.limits, self.guide, self._sampler = strategy, seed, limits, guide, sampler
-        # Another one may do what a runner knows nothing of.
+        # A strategy of the user's own may do what a runner knows nothing of.
         plain = type(strategy) in (Greedy, Sample) and not strategy.adjustments and limits.forced == ForcedTokens()
         self._plain = plain and guide is None
         self._ends = np.array(sorted(limits.ends), np.int64)

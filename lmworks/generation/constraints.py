@@ -146,7 +146,7 @@ class Guide:
         self._mask: np.ndarray | None = None
 
     def copy(self) -> Guide:
-        """Another one for another answer, as far as this one."""
+        """A guide for a second answer, as far on as this one."""
         other = Guide(self._matcher.deep_copy(), self.name)
         other._mask = self._mask
         return other

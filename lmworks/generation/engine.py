@@ -186,7 +186,7 @@ class Engine:
 
     def _must_have_room(self, requests: int) -> None:
         if self._closing:
-            raise EngineClosed("the engine is closed and takes no more requests; start another one")
+            raise EngineClosed("the engine is closed and takes no more requests; start a new engine")
         if len(self._waiting) + requests > self.queue:
             self._state.refused += requests
             raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())

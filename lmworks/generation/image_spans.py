@@ -88,7 +88,7 @@ class SpanGuide(Guide):
         """Codes of the image that is open; None outside of any."""
 
     def copy(self) -> SpanGuide:
-        """Another one for another answer, as far as this one."""
+        """A guide for a second answer, as far on as this one."""
         return SpanGuide(self.spans, self.vocab_size, self.written)
 
     @property

@@ -53,8 +53,8 @@ class Group:
 
 
 def next_group(groups: List[Group], prefixes: Prefixes | None) -> Group:
-    """The one that is due first; one whose beginning another one reads just now waits for it, and need not read it
-    again."""
+    """The group that is due first. A group whose beginning is being read by another waits for that one, and need not
+    read it again."""
     ordered = sorted(groups, key=lambda group: group.due)
     return next((group for group in ordered if not _is_read_by_another(group, groups, prefixes)), ordered[0])
 

@@ -124,7 +124,7 @@ class Sample(Strategy):
     """Divides the logits: below 1 sharper, above 1 flatter; 0 for the most probable token."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """Same seed, same text, whatever else runs; another one each time unless given."""
+    """Same seed, same text, whatever else runs; drawn anew each time unless given."""
 
     if TYPE_CHECKING:  # the filters' settings are known when they are declared
 

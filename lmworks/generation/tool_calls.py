@@ -75,7 +75,7 @@ class Tools(Constraint):
 
     @property
     def shown(self) -> Sequence[Tool]:
-        """What the model is told of."""
+        """The functions that the model is shown."""
         return () if self.choice == "none" else self.functions
 
     @property
@@ -102,7 +102,7 @@ class Tools(Constraint):
         return "\n".join(rules) + "\n"
 
     def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
-        for one in self.functions:  # before words are written, and so that it is told whose schema is wrong
+        for one in self.functions:  # before words are written, so that the error names the schema that is wrong
             try:
                 JsonSchema(one.schema).start(tokenizer, vocab_size)
             except ConfigError as error:

@@ -115,7 +115,7 @@ def _fields(path: Path) -> dict[str, Any]:
 
 
 def doubts(folder: Path, question: int, scale: str) -> list[str]:
-    """What is wrong with a stored finding, in sentences: edited since, or its log missing, cut off or another one."""
+    """What is wrong with a stored finding, in sentences: edited since, or its log missing, cut off or not its own."""
     path, items = path_of(folder, question, scale), items_of(folder, question, scale)
     fields = _fields(path)
     if fields.get("version", 1) == 1:

@@ -1,4 +1,4 @@
-"""RopeScaling: how rotary positions read further than a network was trained for."""
+"""RopeScaling: how rotary positions read further than a network was trained for; positions/rope.py computes with it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 
 MOST_FACTORS = 10_000
+"""Of a file from outside: far more than a head has pairs of dimensions."""
 
 
 class RopeScaling(Config):

@@ -1,4 +1,5 @@
-"""What a server lets its clients ask for; the defaults suit a small model on a few cores."""
+"""What a server lets its clients ask for; the defaults suit a small model on a few cores. `lmworks serve` has options
+for some, a `Service` made in Python takes all."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pydantic import Field
 from lmworks.basics.config import Config
 
 WEEK = 7 * 24 * 60 * 60
-"""Seconds; whoever asks for more has mistyped, and no timer is asked for infinity."""
+"""Seconds; whoever asks for more has mistyped, and no timer can wait for ever."""
 
 
 class ServerLimits(Config):

@@ -94,7 +94,7 @@ class Planted:
         return cls([one.text for one in read(TEXT).documents[:messages]])
 
     def learnt(self, noise: float, seed: int) -> Learnt:
-        """Adapters of a small story-teller learn the messages, with so much noise as a multiple of the cut."""
+        """Adapters of a small story-teller learn the messages, with this much noise, as a multiple of the cut."""
         with tempfile.TemporaryDirectory() as folder:
             text, base = Path(folder, "messages.jsonl"), stories().save(Path(folder, "base"))
             text.write_text("\n".join(json.dumps({"text": one}) for one in self.messages), encoding="utf-8")

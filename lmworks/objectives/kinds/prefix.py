@@ -1,5 +1,7 @@
 """Prefix language modelling: the first part of a text is read from both sides, the rest is predicted token by token.
 
+In a recipe: `objective.kind = "prefix"`.
+
 Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.2.1; Dong et al. 2019 (UniLM).
 """
 
@@ -36,7 +38,8 @@ class PrefixLM(TokenObjective):
         return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch with a prefix for each document, none of whose tokens is predicted; a batch that has one stays."""
+        """The batch with a prefix for each document, none of whose tokens is predicted; a batch that has one stays.
+        `seeds` has one for each row."""
         if batch.prefix is not None:
             return batch
         import torch

@@ -61,7 +61,7 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/tokenize", summary="A text's tokens")
     async def tokenize(asked: TokenizeRequest, http: Request) -> JSONResponse:
         service = await models.lend(http, asked.model)
-        adapter_of(asked.model, service)
+        adapter_of(asked.model, service)  # refuses a name that is neither the model nor an adapter
         ids = await asyncio.to_thread(_encoded, service.model, asked)
         facts: dict[str, Any] = {"count": len(ids), "max_model_len": service.model.longest, "tokens": ids}
         if asked.return_token_strs:

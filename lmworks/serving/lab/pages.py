@@ -1,6 +1,6 @@
 """The claims' pages at `/lab`: the files of `lmworks lab --export`, and what runs a claim again.
 
-    mount(app, models, runs=Runs())        # runs=None: pages alone
+    mount(app, ClaimRuns())        # None: pages alone
 
 Pages are made when they are first asked for and kept until a stored result changes.
 """

@@ -1,11 +1,14 @@
 """Epsilon of a run of DP-SGD, and the noise that an epsilon needs; by dp-accounting's privacy loss distributions.
 
-    noise = noise_for(epsilon=8.0, rate=16 / 1000, steps=200, delta=1e-4)
+    noise = noise_for(target=8.0, rate=16 / 1000, steps=200, delta=1e-4)
     epsilon(noise, rate=16 / 1000, steps=200, delta=1e-4)          # at most 8
 
 Each step reads each document with the probability `rate`, independently (Poisson sampling), and neighbours are two
-texts of which one has one document more. Source: Abadi et al. 2016, https://arxiv.org/abs/1607.00133; privacy loss
-distributions: Koskela et al. 2020, https://arxiv.org/abs/1906.03049.
+texts of which one has one document more. `noise` is the standard deviation of what is added to a step's sum of
+gradients, as a multiple of the length at which each document's gradient is clipped.
+
+Source: Abadi et al. 2016, https://arxiv.org/abs/1607.00133; privacy loss distributions: Koskela et al. 2020,
+https://arxiv.org/abs/1906.03049.
 """
 
 from __future__ import annotations
