@@ -93,7 +93,7 @@ LEARNT = Requirement("a network of one head beats byte frequencies", TEXT, HEADS
     ),
     picture=Lines(TEXT, of=(HEADS,), x="heads", title="Held-out text by heads, equal parameters", log_x=True),
     headlines={
-        "yyyy": "Heads do different work: some copy, one follows syntax, and a width in four heads learns more than in one."
+        "yyyy": "Heads do different work: some copy, one follows syntax, and four heads learn more than one."
     },
     not_tested="a head for semantics; several runs of the real decoder",
     note="A head is taken away by setting what it mixes to zero. Heads are chosen on other texts than they are judged "
