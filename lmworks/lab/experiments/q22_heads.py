@@ -92,9 +92,7 @@ LEARNT = Requirement("a network of one head beats byte frequencies", TEXT, HEADS
         Part("training makes heads different", UNLIKE, TRAINED - FRESH, above=0),
     ),
     picture=Lines(TEXT, of=(HEADS,), x="heads", title="Held-out text by heads, equal parameters", log_x=True),
-    headlines={
-        "yyyy": "Heads do different work: some copy, one follows syntax, and four heads learn more than one."
-    },
+    headlines={"yyyy": "Heads do different work: some copy, one follows syntax, and four heads learn more than one."},
     not_tested="a head for semantics; several runs of the real decoder",
     note="A head is taken away by setting what it mixes to zero. Heads are chosen on other texts than they are judged "
     "on; intervals are over documents, random texts or seeds. Small networks have as many parameters whatever their "
