@@ -74,8 +74,8 @@ def _mitigates(says: str, remedy: Condition, otherwise: str) -> Part:
     not_true_when="text is read once, as large models read most of theirs: they underfit rather "
     "(https://arxiv.org/abs/2203.15556).",
     headlines={
-        "yy???": "A small text is learnt by heart, and early stopping ends that; whether penalties or dropout do better is "
-        "open."
+        "yy???": "A small text is learnt by heart, and early stopping ends that; whether penalties or dropout do better "
+        "is open."
     },
     not_tested="remedies in large models; rates chosen anew for each remedy.",
     note="Each run's best checkpoint is that of the lowest loss on the text for choosing, the baseline's included: a "
