@@ -74,7 +74,7 @@ def _mitigates(says: str, remedy: Condition, otherwise: str) -> Part:
     not_true_when="text is read once, as large models read most of theirs: they underfit rather "
     "(https://arxiv.org/abs/2203.15556).",
     headlines={
-        "yy???": "A small text is learnt by heart, and early stopping ends that; whether penalties or dropout do better "
+        "yy???": "A small text is learnt by heart, and early stopping ends that; whether penalties or dropout do more "
         "is open."
     },
     not_tested="remedies in large models; rates chosen anew for each remedy.",
