@@ -13,11 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import postgresql
 import psycopg
 import pytest
 import tiny
+from forked import forked
 
 import lmworks as lm
 from grounding.small_index import WORDS, everything, write_notes
@@ -143,18 +145,17 @@ def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, p
     assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
 
 
-KILLED = """
-import os, signal, sys
-import lmworks as lm
-from lmworks.grounding import postings
-change = postings.change
-def dying(*given):
-    if sys.argv[2] == "after":
-        change(*given)
-    os.kill(os.getpid(), signal.SIGKILL)
-postings.change = dying
-lm.open_index(sys.argv[1]).update()
-"""
+def killed_while_updating(place: str, at: str) -> None:
+    """Update an index in a copy of this process, which dies before its postings are changed, or after."""
+    change = postings.change
+
+    def dying(*given: Any) -> None:
+        if at == "after":
+            change(*given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    postings.change = dying
+    lm.open_index(place).update()
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
@@ -164,8 +165,8 @@ def test_an_update_that_is_killed_leaves_the_index_as_it_was(
     index = build(notes, places("index"), settings)
     before = everything(index)
     (notes / "note1.txt").write_text("A new lamp by the garden pier.")
-    died = subprocess.run([sys.executable, "-c", KILLED, places("index"), at], check=False)
-    assert died.returncode == -signal.SIGKILL and everything(index) == before
+    ended, said = forked(lambda: killed_while_updating(places("index"), at))
+    assert ended == -signal.SIGKILL and everything(index) == before, said
     assert index.update().changed == ["note1.txt"]
     assert everything(index) == everything(build(notes, places("fresh"), settings))
 
