@@ -157,6 +157,29 @@ lm.open_index(sys.argv[1]).update()
 """
 
 
+def test_documents_are_indexed_and_updated_as_files_are(settings: IndexSettings, places: Places):
+    ferry, bus = Document("The ferry leaves at noon.", "ferry"), Document("The bus leaves at nine.", "bus")
+    index = build([ferry, bus], places("given"), settings)
+    assert index.search("ferry", 1, "keywords")[0].text == ferry.text and index.document("bus") == bus.text
+    later = Document("The ferry leaves at one.", "ferry")
+    changes = index.update(iter([later, Document("The tram is late.", "tram")]))
+    assert (changes.added, changes.changed, changes.deleted) == (["tram"], ["ferry"], ["bus"])
+    anew = build([later, Document("The tram is late.", "tram")], places("anew"), settings)
+    assert everything(index) == everything(anew) and index.digest == anew.digest
+    assert not index.update([later, Document("The tram is late.", "tram")])
+    with pytest.raises(ConfigError, match="give update all of them again"):
+        index.update()
+    with pytest.raises(DataError, match="2 documents have the source 'bus'"):
+        index.update([bus, bus])
+    with pytest.raises(DataError, match="no text"):
+        build([], places("none"), settings)
+
+
+def test_an_index_of_files_reads_them_itself(notes: Path, settings: IndexSettings, places: Places):
+    with pytest.raises(ConfigError, match="reads its files itself"):
+        build(notes, places("files"), settings).update([Document("The bus.", "bus")])
+
+
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_an_update_that_is_killed_leaves_the_index_as_it_was(
     notes: Path, settings: IndexSettings, places: Places, at: str

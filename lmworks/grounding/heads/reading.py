@@ -108,17 +108,23 @@ class SpanReader:
 
 
 def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> WindowAnswer:
-    """The likeliest span of a window, and how likely any is.
+    """What a window says by the scores of its row, in which its tokens begin at `first`."""
+    begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
+    start, end, value = best_span(begins, ends)
+    span = value - float(scores[0, 0] + scores[0, 1])
+    return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))
+
+
+def best_span(begins: Float[Tensor, " seq"], ends: Float[Tensor, " seq"]) -> tuple[int, int, float]:
+    """The first and the last token of the answer, and the log score of the likeliest span.
 
     Where it begins and where it ends are scored apart, so that the beginning of one answer and the end of another make
-    a long span that is neither: a span's score is divided by its length in tokens.
+    a long span that is neither: among spans, a score is divided by its length in tokens.
     """
-    begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
     both = begins[:, None] + ends[None, :]
     allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
     both = both.masked_fill(~allowed, -torch.inf)
     places = torch.arange(len(both))
     lengths = (places - places[:, None]).clamp(min=0) + 1
     start, end = divmod(int((both - lengths.log()).argmax()), len(both))
-    span = float(both.max() - scores[0, 0] - scores[0, 1])
-    return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))
+    return start, end, float(both.max())
