@@ -25,8 +25,8 @@ def chromium() -> str | None:
 
 
 def scores(address: str, folder: Path) -> dict[str, float] | None:
-    """Performance and accessibility of an address on the simulated phone, 0 to 1; None without Lighthouse, node or an
-    installed Chromium."""
+    """Performance and accessibility of an address on the simulated phone, 0 to 1, and `speed`, Lighthouse's own benchmark
+    of the machine while it looked; None without Lighthouse, node or an installed Chromium."""
     script, browser, said = package("lighthouse/cli/index.js"), chromium(), folder / "said.json"
     if script is None or browser is None or shutil.which("node") is None:
         return None
@@ -36,4 +36,7 @@ def scores(address: str, folder: Path) -> dict[str, float] | None:
         "--only-categories=performance,accessibility",
     ]
     subprocess.run(command, check=True, timeout=300, env=os.environ | {"CHROME_PATH": browser})
-    return {key: one["score"] for key, one in json.loads(said.read_text())["categories"].items()}
+    told = json.loads(said.read_text())
+    return {"speed": told["environment"]["benchmarkIndex"]} | {
+        key: one["score"] for key, one in told["categories"].items()
+    }

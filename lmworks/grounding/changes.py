@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,11 +116,19 @@ def _whole_reference(reference: str, known: Mapping[str, State]) -> FoundChanges
     """A file or a named text, whose documents are its files; each has the file's date."""
     reading = read(reference, look_up=True)
     date = max(date for _, _, date in listing(reference))
-    now = {document.source: document for document in reading.documents}
+    return changes_of_documents(reading.documents, known, date, reading.skipped)
+
+
+def changes_of_documents(
+    documents: Sequence[Document], known: Mapping[str, State], date: int = 0, skipped: Sequence[Skipped] = ()
+) -> FoundChanges:
+    """Compare documents, by their sources, with those that an index knows; each gets the date, and what was skipped
+    beside them is told."""
+    now = {document.source: document for document in documents}
     states = {name: _state(document) for name, document in now.items()}
     added = [name for name in now if name not in known]
     changed = [name for name, state in states.items() if name in known and known[name][2] != state]
-    changes = Changes(added, changed, [name for name in known if name not in now], list(reading.skipped))
+    changes = Changes(added, changed, [name for name in known if name not in now], list(skipped))
     differ, gone = {*added, *changed}, {*changed}
     files = (
         Read((name, len(one.text), date, states[name]), [one] if name in differ else [], name in gone, len(one.text))

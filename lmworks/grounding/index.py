@@ -3,6 +3,7 @@
     index = build("notes/", out="indexes/notes")
     for passage in index.search("when is rent due?", k=3): print(passage.file, passage.text)
     index.update()                                    # what was added, changed or deleted since
+    index = build([Document("The rent is due.", "rent")], out="indexes/mine")
 
 After an update it scores and ranks exactly as an index that is built anew from the same files.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, did_you_mean
 from lmworks.grounding import postings
 from lmworks.grounding.answer import GroundedAnswer, Way
-from lmworks.grounding.changes import Changes, changes_of
+from lmworks.grounding.changes import Changes, FoundChanges, State, changes_of, changes_of_documents
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.indexing import Indexer, languages_in
 from lmworks.grounding.passage import Passage, best_first
@@ -35,6 +37,7 @@ from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Snapshot, Storage, make_again
 from lmworks.grounding.terms import check_language, query_terms
+from lmworks.text.document import Document
 from lmworks.text.sources import Skipped
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 VERSION = 4
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
+GIVEN = "documents given in Python"
+"""The reference of an index of no file."""
 BLOCK = 256
 """Scores of which the highest is found first."""
 
@@ -281,10 +286,18 @@ class Index:
         with self.storage.writing() as writing:
             writing.set("tested", json.dumps(dict(figures)))
 
-    def update(self) -> Changes:
-        """Bring in what was added, changed or deleted since; returns what that was. Nothing is lost where it fails."""
+    def update(self, documents: Iterable[Document] | None = None) -> Changes:
+        """Bring in what was added, changed or deleted since; returns what that was. Nothing is lost where it fails.
+
+        `documents` are all that there are now, of an index that was made of Documents; ConfigError where they are
+        missing, or given to an index of files.
+        """
+        if (documents is None) is (self.reference == GIVEN):
+            what = "all of them again" if documents is None else "none; it reads its files itself"
+            raise ConfigError(f"{self.place} is an index of {self.reference}; give update {what}")
+        reference = self.reference if documents is None else tuple(documents)
         with self.storage.writing() as writing:
-            found = changes_of(self.reference, writing.files())
+            found = _changes(reference, writing.files())
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
         self.changes = found.changes
         return found.changes
@@ -320,20 +333,20 @@ def open_index(place: str | Path) -> Index:
     return Index(storage_of(place))
 
 
-def build(reference: str | Path, out: str | Path, settings: IndexSettings | None = None) -> Index:
-    """Index a folder, a file or a named text into the folder or PostgreSQL address `out`.
+def build(reference: str | Path | Iterable[Document], out: str | Path, settings: IndexSettings | None = None) -> Index:
+    """Index a folder, a file, a named text or some Documents into the folder or PostgreSQL address `out`.
 
-    DataError if there is nothing to read, ConfigError for an index that is there already, a language without stems or
-    chunks that are longer than the embedder reads.
+    DataError if there is nothing to read or two Documents have one source, ConfigError for an index that is there
+    already, a language without stems or chunks that are longer than the embedder reads.
     """
     chosen, storage = settings or IndexSettings(), storage_of(out)
-    reference = located(reference)
+    given = located(reference) if isinstance(reference, str | Path) else tuple(reference)
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":
         check_language(chosen.language)
-    if not Path(reference).exists():
-        changes_of(reference, {})  # what does not exist is said before a model is fetched
+    if not isinstance(given, str) or not Path(given).exists():
+        _changes(given, {})  # what does not exist is said before a model is fetched
     from lmworks.loading import identity, load  # not before: what is wrong with the paths is said without torch
 
     embedder = load(chosen.embedder)
@@ -347,23 +360,33 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
     held: dict[str, Any] = {
         "version": VERSION,
         "settings": json.dumps(chosen.model_dump(mode="json")),
-        "reference": reference,
+        "reference": given if isinstance(given, str) else GIVEN,
         "made_with": identity(chosen.embedder),
         "dim": embedder.vector_dim,
         "prompts": json.dumps(prompts),
     }
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
         begun = writing.files()  # by a build that was stopped
-        found = changes_of(reference, begun)
+        found = _changes(given, begun)
         Indexer(lambda: embedder, chosen.longest, chosen.language).take_over(found, writing, keep=True)
         if not languages_in(writing):
-            raise DataError(f"{reference} holds no text to index{_named(found.changes.skipped)}")
+            raise DataError(f"{held['reference']} holds no text to index{_named(found.changes.skipped)}")
         added = {*begun, *found.changes.added} - {*found.changes.deleted}
         changes = replace(found.changes, added=sorted(added), changed=[], deleted=[])
     index = Index(storage)
     index.__dict__["embedder"] = embedder
     index.changes = changes
     return index
+
+
+def _changes(reference: str | Sequence[Document], known: Mapping[str, State]) -> FoundChanges:
+    """What differs from what is known; DataError where two Documents have one source, by which they are told apart."""
+    if isinstance(reference, str):
+        return changes_of(reference, known)
+    sources = Counter(one.source for one in reference)
+    if sources and max(sources.values()) > 1:
+        raise DataError(f"{sources.most_common(1)[0][1]} documents have the source {sources.most_common(1)[0][0]!r}")
+    return changes_of_documents(reference, known)
 
 
 def _named(skipped: Sequence[Skipped]) -> str:

@@ -35,14 +35,18 @@ class Matrix:
         """Rows that the file has room for."""
         return self.path.stat().st_size // self.row.itemsize if self.path.is_file() else 0
 
-    def write(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Write rows at their places, flushed to the disk; rows between, if any, are zeros."""
+    def write(self, vectors: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
+        """Write rows at their places, flushed to the disk; rows between, if any, are zeros. Their CRC-32 by place."""
+        checks = {}
         with says_why(self.path), self.path.open("r+b" if self.path.is_file() else "w+b") as file:
             for place, vector in sorted(vectors.items()):
+                row = packed(vector).tobytes()
                 file.seek(place * self.row.itemsize)
-                file.write(packed(vector).tobytes())
+                file.write(row)
+                checks[place] = zlib.crc32(row)
             file.flush()
             os.fsync(file.fileno())
+        return checks
 
     def checks(self, places: Sequence[int]) -> list[int]:
         """The CRC-32 of the rows at these places; -1 where the file ends before."""

@@ -9,7 +9,6 @@ import contextlib
 import json
 import shutil
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.basics.files import FULL, says_why
 from lmworks.grounding.changes import FileState
 from lmworks.grounding.chunks import Chunk
-from lmworks.grounding.matrix import Matrix, packed
+from lmworks.grounding.matrix import Matrix
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.storage import Key, Snapshot, Transaction, make_again
 from lmworks.grounding.tables import Tables
@@ -228,9 +227,8 @@ class _Tables(Tables):
 
     def add_vectors(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         # Before the commit: a row that nobody refers to harms nobody.
-        self._matrix().write(vectors)
-        checks = [(zlib.crc32(packed(vector).tobytes()), number) for number, vector in vectors.items()]
-        self._connection.executemany("UPDATE chunks SET vector = ? WHERE id = ?", checks)
+        checks = self._matrix().write(vectors)
+        self._connection.executemany("UPDATE chunks SET vector = ? WHERE id = ?", [one[::-1] for one in checks.items()])
 
     def remove(self, file: str) -> None:
         chunks = "DELETE FROM chunks WHERE document IN (SELECT id FROM documents WHERE file = ?)"

@@ -109,7 +109,7 @@ def terms(text: str, language: str = "none") -> list[str]:
     found: list[str] = []
     text = unicodedata.normalize("NFKC", text).casefold()
     words = _WORD.findall(text)
-    if not _UNSPACED.search(text):
+    if text.isascii() or not _UNSPACED.search(text):
         return list(map(_stems(language).__getitem__, words))
     for word in words:
         start = 0

@@ -46,6 +46,16 @@ _GPT2 = "|".join(
     )
 )
 
+# BERT's own cuts on ASCII: words, and each mark by itself. White space, which leaves no token, is in none.
+_BEFORE_PRINTED = r"(?![^\t\n\r -~])"
+_BERT = "|".join(
+    (
+        r"[A-Za-z0-9]++" + _BEFORE_PRINTED,
+        r"[!-/:-@\[-`{-~]" + _BEFORE_PRINTED,
+        r"[^ \t\n\r]\S*(?:[^\S \n]\s*\S*)*",
+    )
+)
+
 
 class BulkEncoder:
     """Encodes many texts fast: the same ids as `Tokenizer.encode_batch(texts, special=False)`, as bytes.
@@ -106,8 +116,10 @@ def segments(text: str, ends: str = " \n", longest: int = SEGMENT) -> Iterator[s
 
 def chunker(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
     """What splits a text into small parts that can be encoded by themselves."""
-    if _parts(tokenizer.vocabulary.backend.pre_tokenizer, "pretokenizers") == ["ByteLevel"]:
-        return re.compile(_GPT2).findall
+    patterns = {"ByteLevel": _GPT2, "BertPreTokenizer": _BERT}
+    names = _parts(tokenizer.vocabulary.backend.pre_tokenizer, "pretokenizers")
+    if len(names) == 1 and names[0] in patterns:
+        return re.compile(patterns[names[0]]).findall
     return re.compile(_CHUNK.format(ends=boundaries(tokenizer))).findall
 
 

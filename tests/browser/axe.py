@@ -27,11 +27,14 @@ def judged(page: Any, script: str) -> list[str]:
 
 
 ENOUGH, TRIES = 0.98, 3
+AT_WORK = 500
+"""Below this Lighthouse finds the machine too busy to be a phone's measure: an idle one has over 1,000."""
 
 
 def scores(address: str, folder: Path) -> dict[str, float]:
     """Lighthouse's scores of an address on its simulated phone: performance and accessibility, 0 to 1. A crowded
-    machine only makes a page slower: below ENOUGH it is looked at again, and the best is taken."""
+    machine only makes a page slower: below ENOUGH it is looked at again, and the best is taken. Where the machine is
+    AT_WORK each time, accessibility alone is judged, and the rest is skipped."""
     best: dict[str, float] = {}
     for _ in range(TRIES):
         found = lighthouse.scores(address, folder)
@@ -42,4 +45,7 @@ def scores(address: str, folder: Path) -> dict[str, float]:
         best = max(best or found, found, key=lambda one: one["performance"])
         if best["performance"] >= ENOUGH:
             break
+    assert best["accessibility"] == 1.0, best
+    if best["performance"] < ENOUGH and best["speed"] < AT_WORK:
+        pytest.skip(f"the machine is at work with other things (Lighthouse's benchmark: {best['speed']:.0f})")
     return best

@@ -13,11 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import postgresql
 import psycopg
 import pytest
 import tiny
+from forked import forked
 
 import lmworks as lm
 from grounding.small_index import WORDS, everything, write_notes
@@ -143,18 +145,40 @@ def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, p
     assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
 
 
-KILLED = """
-import os, signal, sys
-import lmworks as lm
-from lmworks.grounding import postings
-change = postings.change
-def dying(*given):
-    if sys.argv[2] == "after":
-        change(*given)
-    os.kill(os.getpid(), signal.SIGKILL)
-postings.change = dying
-lm.open_index(sys.argv[1]).update()
-"""
+def killed_while_updating(place: str, at: str) -> None:
+    """Update an index in a copy of this process, which dies before its postings are changed, or after."""
+    change = postings.change
+
+    def dying(*given: Any) -> None:
+        if at == "after":
+            change(*given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    postings.change = dying
+    lm.open_index(place).update()
+
+
+def test_documents_are_indexed_and_updated_as_files_are(settings: IndexSettings, places: Places):
+    ferry, bus = Document("The ferry leaves at noon.", "ferry"), Document("The bus leaves at nine.", "bus")
+    index = build([ferry, bus], places("given"), settings)
+    assert index.search("ferry", 1, "keywords")[0].text == ferry.text and index.document("bus") == bus.text
+    later = Document("The ferry leaves at one.", "ferry")
+    changes = index.update(iter([later, Document("The tram is late.", "tram")]))
+    assert (changes.added, changes.changed, changes.deleted) == (["tram"], ["ferry"], ["bus"])
+    anew = build([later, Document("The tram is late.", "tram")], places("anew"), settings)
+    assert everything(index) == everything(anew) and index.digest == anew.digest
+    assert not index.update([later, Document("The tram is late.", "tram")])
+    with pytest.raises(ConfigError, match="give update all of them again"):
+        index.update()
+    with pytest.raises(DataError, match="2 documents have the source 'bus'"):
+        index.update([bus, bus])
+    with pytest.raises(DataError, match="no text"):
+        build([], places("none"), settings)
+
+
+def test_an_index_of_files_reads_them_itself(notes: Path, settings: IndexSettings, places: Places):
+    with pytest.raises(ConfigError, match="reads its files itself"):
+        build(notes, places("files"), settings).update([Document("The bus.", "bus")])
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
@@ -164,8 +188,8 @@ def test_an_update_that_is_killed_leaves_the_index_as_it_was(
     index = build(notes, places("index"), settings)
     before = everything(index)
     (notes / "note1.txt").write_text("A new lamp by the garden pier.")
-    died = subprocess.run([sys.executable, "-c", KILLED, places("index"), at], check=False)
-    assert died.returncode == -signal.SIGKILL and everything(index) == before
+    ended, said = forked(lambda: killed_while_updating(places("index"), at))
+    assert ended == -signal.SIGKILL and everything(index) == before, said
     assert index.update().changed == ["note1.txt"]
     assert everything(index) == everything(build(notes, places("fresh"), settings))
 

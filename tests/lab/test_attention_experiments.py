@@ -6,7 +6,6 @@ import pytest
 import tiny
 import torch
 
-import lmworks as lm
 from lab.whole import whole
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.jobs.planning.parameters import count_parameters
@@ -28,21 +27,32 @@ TINY = {
         "held_out_windows=4",
     ],
 }
-NEEDS = {2: ("brown-tagged",), 22: ("brown-tagged", "wikitext2")}
+MODELS = {2: {"decoder": "small_decoder", "encoder": "small_encoder"}, 22: {"model": "many_tokens"}}
+"""Random models in the place of the real ones."""
 
 
-@pytest.mark.parametrize("question", TINY)
-def test_a_tiny_run_gives_a_whole_finding(question: int, request: pytest.FixtureRequest):
-    if question in NEEDS:
-        request.getfixturevalue("smollm2_path")
-        try:
-            for text in NEEDS[question]:
-                read(text)
-            lm.load("minilm")
-        except LmworksError as error:
-            pytest.skip(
-                f"{NEEDS[question]} or minilm are not here ({error}); connect once and run: lmworks lab {question}"
-            )
+@pytest.fixture
+def texts():
+    try:
+        for text in ("brown-tagged", "wikitext2"):
+            read(text)
+    except LmworksError as error:
+        pytest.skip(f"{text} is not here ({error}); connect once and run: lmworks lab 22")
+
+
+def test_a_tiny_run_gives_a_whole_finding():
+    whole(21, TINY[21])
+
+
+@pytest.mark.parametrize("question", MODELS)
+def test_a_tiny_run_on_small_models_gives_a_whole_finding(question: int, texts, request: pytest.FixtureRequest):
+    small = [f"{name}={request.getfixturevalue(model)}" for name, model in MODELS[question].items()]
+    whole(question, [*small, *TINY[question]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", MODELS)
+def test_a_tiny_run_on_the_real_models_gives_a_whole_finding(question: int, texts, smollm2_path, minilm):
     whole(question, TINY[question])
 
 

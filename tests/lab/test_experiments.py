@@ -56,8 +56,8 @@ REAL = {
     41: ["sets=['sst2-test']", "judged=4"],
     44: ["sets=['sst2-test']", "judged=4", "shots=[2]", "handful=2"],
 }
-SLOW = {13, 38, 44}
-"""Of these, what takes some CPU seconds."""
+SMALL = (6, 12, 41)
+"""Of these, what is run with a small model, too."""
 TINY = {
     1: [
         "texts={en='python-reference', de='python-reference', ru='python-reference', zh='python-reference'}",
@@ -82,9 +82,13 @@ def test_a_tiny_run_gives_a_whole_finding(question):
     whole(question, TINY[question])
 
 
-@pytest.mark.parametrize(
-    "question", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in REAL]
-)
+@pytest.mark.parametrize("question", SMALL)
+def test_a_tiny_run_on_a_small_model_gives_a_whole_finding(question, small_decoder, real_text):
+    whole(question, [f"model={small_decoder}", *REAL[question]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", REAL)
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_path, real_text):
     whole(question, REAL[question])
 

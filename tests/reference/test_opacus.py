@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from later import Later
 
 from lmworks.adaptation.lora import lora_layers
 from lmworks.adaptation.peft_format import read_adapter
@@ -16,9 +17,8 @@ from lmworks.tokens.batch import Example, stack
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.private.clipping import Clipping
 
-transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
-peft = pytest.importorskip("peft", reason="pip install 'lmworks[dev]'")
-opacus = pytest.importorskip("opacus", reason="pip install opacus")
+opacus = pytest.importorskip("opacus", reason="pip install opacus")  # first: where it is missing nothing is loaded
+transformers, peft = Later("transformers"), Later("peft")
 
 BOUND = 0.5
 ROWS = tiny.text(3, 32)

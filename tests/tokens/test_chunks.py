@@ -136,6 +136,12 @@ def test_a_long_text_is_cut_into_bounded_segments():
     assert list(segments("x" * 100, longest=50)) == ["x" * 100]
 
 
+def test_words_of_bert_come_again_whatever_mark_follows_them():
+    encoder = BulkEncoder(ALL["wordpiece"], DTYPE)
+    encoder.encode(["the king, (the king) and\tthe king's caf\u00e9!"])
+    assert {*encoder.known} == {"the", "king", ",", "(", ")", "and", "'", "s", "caf\u00e9!"}
+
+
 def test_what_was_learnt_is_bounded():
     encoder = BulkEncoder(ALL["bpe"], DTYPE, most_known=50)
     for start in range(0, 400, 20):

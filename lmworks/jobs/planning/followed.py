@@ -213,6 +213,7 @@ class _Alive(TorchDispatchMode):
         return {kind: float(size) for kind, size in self.now.items() if kind != "resident"}
 
     def _add(self, results: Iterable[Any]) -> None:
+        before = len(self._storages)
         for tensor in results:
             if not isinstance(tensor, Tensor):
                 continue
@@ -222,6 +223,8 @@ class _Alive(TorchDispatchMode):
                 reference = weakref.ref(storage, functools.partial(self._gone, key))
                 self._storages[key] = reference, self._kind, storage.nbytes()
                 self.now[self._kind] += storage.nbytes()
+        if len(self._storages) == before:  # a view, or written in place: nothing is fuller than it was
+            return
         self.most = {kind: max(size, self.now[kind]) for kind, size in self.most.items()}
         if (all_ := sum(self.now.values())) > self._highest:
             self._highest, self.at_peak = all_, self._parts()

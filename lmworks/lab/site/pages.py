@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 
 from lmworks.basics.errors import LmworksError
 from lmworks.lab import page as handbook
+from lmworks.lab.chart import Chart
 from lmworks.lab.finding import Finding
 from lmworks.lab.site import controls, drawing, numbers, strip
 from lmworks.lab.site.benches import stories
@@ -33,7 +34,10 @@ from lmworks.lab.verdict import PartResult
 HERE = Path(__file__).parent
 SYMBOLS = {"holds": "✓", "fails": "✗", "same": "=", "open": "?", "untested": "–", "missing": "·"}
 """A verdict's symbol, beside its colour and its word."""
-ADDRESS = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:)]")
+MARKED = re.compile(
+    r"(?P<address>https?://[^\s<>\"']+[^\s<>\"'.,;:)])|`(?P<code>[^`]+)`|(?P<hyphened>\b(?:\w-\w+|\w+-\w{1,2}\b(?!-)))"
+)
+"""What is more than its letters in a text: an address, `code`, and "top-k" or "n-grams", which are not to break."""
 
 
 @functools.cache
@@ -59,6 +63,7 @@ def templates(*folders: Path) -> jinja2.Environment:
         "rows": table,
         "sureness": sureness,
         "sentence": sentence,
+        "sparse": sparse,
         "exceptions": handbook.exceptions,
         "took": handbook.took,
         "example": _example,
@@ -69,13 +74,21 @@ def templates(*folders: Path) -> jinja2.Environment:
 
 
 def linked(text: str) -> Markup:
-    """A text whose web addresses are links."""
+    """A text with its web addresses as links, its `code` as code, and short words with a hyphen kept on a line."""
     parts, last = [], 0
-    for found in ADDRESS.finditer(text):
-        shown = found[0].removeprefix("https://").removeprefix("http://")
-        parts += [escape(text[last : found.start()]), Markup('<a href="{}">{}</a>').format(found[0], shown)]
+    for found in MARKED.finditer(text):
+        parts += [escape(text[last : found.start()]), _marked(found)]
         last = found.end()
     return Markup("").join([*parts, escape(text[last:])])
+
+
+def _marked(found: re.Match[str]) -> Markup:
+    address, code, hyphened = found["address"], found["code"], found["hyphened"]
+    if address:
+        return Markup('<a href="{}">{}</a>').format(address, re.sub("^https?://", "", address))
+    if code:
+        return Markup("<code>{}</code>").format(code)
+    return Markup('<span class="kept-whole">{}</span>').format(hyphened)
 
 
 def table(rows: Sequence[numbers.Number]) -> dict[str, dict[str, numbers.Number]]:
@@ -84,6 +97,12 @@ def table(rows: Sequence[numbers.Number]) -> dict[str, dict[str, numbers.Number]
     for one in sorted(rows, key=lambda one: one.x):
         found.setdefault(one.at, {}).setdefault(one.series, one)
     return found
+
+
+def sparse(chart: Chart) -> bool:
+    """Whether most places of a table with a column a series would be empty."""
+    filled, names = sum(len(one.x) for one in chart.series), len(chart.series)
+    return chart.kind == "bars" and 2 * filled <= names * len(chart.categories)
 
 
 def sureness(part: PartResult, words: Words) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import tiny
-from scipy.stats import gamma
+from later import Later
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.privacy import canaries
@@ -15,6 +15,8 @@ from lmworks.evaluation.privacy.canaries import Canary, Exposure, by_chance, exp
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.text.document import Document
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+
+stats = Later("scipy.stats")
 
 TEXTS = [Document(f"Line one of {number}.\nLine two of {number}.", f"{number}.txt") for number in range(20)]
 
@@ -53,7 +55,7 @@ def test_exposure_and_rank_by_hand():
 def test_the_test_of_chance_is_the_gamma_distributions_tail():
     ranks = [3.0, 700.0, 2048.0, 90.0]
     total = sum(-math.log(rank / 4096) for rank in ranks)
-    assert by_chance(ranks, 4096) == pytest.approx(gamma(4).sf(total), rel=1e-9)
+    assert by_chance(ranks, 4096) == pytest.approx(stats.gamma(4).sf(total), rel=1e-9)
     assert by_chance([4096.0] * 3, 4096) == 1.0 and by_chance([1.0] * 8, 4096) < 1e-19
 
 

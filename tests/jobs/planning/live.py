@@ -38,13 +38,16 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak, self.at_peak = 0, ""
+        self._most = 0  # that may be alive now; counting all after every operation would take most of the time
         self._add(tensors)
 
     def _add(self, tensors: Iterable[Any]) -> None:
         for tensor in tensors:
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
-                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                if storage._cdata not in self._alive or self._alive[storage._cdata][0].expired():
+                    self._most += storage.nbytes()
+                    self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
 
     @property
     def now(self) -> int:
@@ -55,7 +58,8 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         result = function(*arguments, **(keywords or {}))
         self._add(tree_leaves(result))
-        now = self.now
-        if now > self.peak:
-            self.peak, self.at_peak = now, str(function)
+        if self._most > self.peak:
+            self._most = self.now
+            if self._most > self.peak:
+                self.peak, self.at_peak = self._most, str(function)
         return result

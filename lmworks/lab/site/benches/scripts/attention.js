@@ -57,7 +57,7 @@ benches.attention = {
       formula.textContent = "";
       formula.append(h("b", {}, `${names[row]} → ${names[key]}: ${percent(share)}`), " ", fill(say.expected, { p: percent(expected) }), h("br", {}),
         found ? fill(say.formula, { d: root, dot: signed(found.scores[key] * Math.sqrt(root)), root: Math.sqrt(root).toFixed(2), score: signed(found.scores[key]),
-          most: signed(most), power: Math.exp(found.scores[key] - most).toFixed(2), sum: found.scores.reduce((sum, one) => sum + Math.exp(one - most), 0).toFixed(2), p: percent(share) }) : say.formula_later,
+          most: most < 0 ? `(${signed(most)})` : signed(most), power: Math.exp(found.scores[key] - most).toFixed(2), sum: found.scores.reduce((sum, one) => sum + Math.exp(one - most), 0).toFixed(2), p: percent(share) }) : say.formula_later,
         found ? h("br", {}) : "", found ? h("small", {}, `q = (${found.query.map(one => signed(one)).join(", ")})`, h("br", {}), `k = (${found.key.map(one => signed(one)).join(", ")})`) : "");
     };
     chips.forEach((chip, at) => {

@@ -53,7 +53,7 @@ benches.quantisation = {
     const filled = one.histogram.filter(Boolean).length, first = [...text].findIndex((letter, at) => letter !== one.text[at]);
     const shared = first < 0 ? text.length : first;
     put(out,
-      h("p", { class: "said" }, fill(say.summary, { bits: state.bits, size: Math.round(one.bytes / 1000), whole: 1040, error: percent(one.error), apart: one.apart.toFixed(3) })),
+      h("p", { class: "said" }, fill(say.summary, { bits: state.bits, size: Math.round(one.bytes / 1000), whole: "1,040", error: percent(one.error), apart: one.apart.toFixed(3) })),
       h("figure", { class: "histogram" }, h("figcaption", {}, say.histogram),
         s("svg", { viewBox: `-2 -6 ${before.length * wide + 4} ${tall + 32}`, role: "img", "aria-label": fill(say.histogram_says, { bits: state.bits, bins: filled, all: before.filter(Boolean).length }) },
           bars(before, "before", high), bars(one.histogram, "after", high),

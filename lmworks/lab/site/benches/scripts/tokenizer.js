@@ -24,6 +24,6 @@ benches.tokenizer = {
       cuts.served ? null : [h("p", { class: "hint" }, say.aligned),
       table(say.cost, [say.text, ...rows.map(([name]) => say[name])], Object.keys(texts).map(code => [say["choice_" + code],
         ...rows.map(([, by]) => `${by[code].tokens} (${(by[code].tokens / [...texts[code]].length).toFixed(2)})`)]), true),
-      h("p", { class: "said" }, fill(say.compared, { tokens: cuts.smollm2[state.text].tokens, characters, times: (cuts.smollm2[state.text].tokens / cuts.smollm2.en.tokens).toFixed(1) }))]);
+      state.text === "en" ? null : h("p", { class: "said" }, fill(say.compared, { tokens: cuts.smollm2[state.text].tokens, characters, times: (cuts.smollm2[state.text].tokens / cuts.smollm2.en.tokens).toFixed(1) }))]);
   },
 };
