@@ -67,7 +67,10 @@ LABELS = Metric("labels right", margin=0.02, ideal=1.0)
     ),
     picture=Bars((LABELS, TOLD, AWAY, DISORDER), of=(LABELLER, WRITER), title="One network, two trainings"),
     not_true_when="labels are wanted of a model that writes: Bayes' rule gives them",
-    earlier={"yyyyyy": "Training to label labels better; training to write writes better, and notices foreign text."},
+    headlines={
+        "y?yy": "A network trained to label does that, and one trained to write knows how texts are spread; whether it "
+        "writes new ones of a class that is asked for is open."
+    },
     not_tested="large or pretrained models; whether what is written makes sense.",
     note="Means over five collections (questions, sentiment, opinion, spam, news). Both trainings begin with the same "
     "decoder of two layers and read the same texts as often. The writer predicts each token after one for the class. A "
