@@ -25,7 +25,7 @@ def chromium() -> str | None:
 
 
 def scores(address: str, folder: Path) -> dict[str, float] | None:
-    """Performance and accessibility of an address on the simulated phone, 0 to 1, and `speed`, Lighthouse's own figure
+    """Performance and accessibility of an address on the simulated phone, 0 to 1, and `speed`, its own benchmark
     of the machine while it looked; None without Lighthouse, node or an installed Chromium."""
     script, browser, said = package("lighthouse/cli/index.js"), chromium(), folder / "said.json"
     if script is None or browser is None or shutil.which("node") is None:
