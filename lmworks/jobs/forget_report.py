@@ -154,6 +154,7 @@ class _Report:
     found: dict[int, SeedFigures]
 
     def made(self) -> Forgetting:
+        """Means over the seeds, with intervals, of every way and task."""
         points = [self._point(way, None, self._rows(way)[:, :, -1]) for way in self._ways]
         points += [self._point(SLIDER, share, self._slid(share)) for share in sorted(self.recipe.slider)]
         columns = [*self.recipe.order, GENERAL]

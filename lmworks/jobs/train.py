@@ -144,6 +144,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
 
     def finish() -> tuple[float, list[Measurement], dict[str, Any], str]:
+        """Measure and save, in one process: the loss and figures on held-out text, the facts, and an example."""
         assert parts is not None
         loss = held_out_loss(training, validate, network)
         figures = task.measure(model, text.held_out, parts.held_out)

@@ -203,6 +203,7 @@ class _Header:
         return values
 
     def value(self, kind: int, key: str, depth: int = 0) -> Any:
+        """The value of a key: of `kind`, the file's number for its type."""
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
@@ -212,6 +213,7 @@ class _Header:
         return self.scalars(kind, 1, key)[0]
 
     def array(self, key: str, depth: int) -> list[Any]:
+        """An array, whose elements' type and number stand first; `depth` arrays are around them."""
         kind = self.number("<I", 4)
         if kind == _STRING:
             return self.strings(self.count(least=8, what=f"strings of {key!r}"))
@@ -221,6 +223,7 @@ class _Header:
         return self.scalars(kind, self.count(least=1, what=f"numbers of {key!r}"), key)
 
     def scalars(self, kind: int, count: int, key: str) -> list[Any]:
+        """Numbers one after another."""
         if kind not in _SCALARS:
             raise self.damaged(f"gives {key!r} the unknown type {kind}")
         dtype = np.dtype(_SCALARS[kind])
@@ -247,6 +250,7 @@ class _Header:
         return placed
 
     def tensor(self, name: str, alignment: int) -> TensorInfo:
+        """An entry of the table of tensors, with its offset from the end of the table."""
         dimensions = self.number("<I", 4)
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise self.damaged(f"gives the tensor {name} {dimensions} dimensions")
@@ -267,6 +271,7 @@ class _Header:
         return TensorInfo(shape, kind, offset, prod(shape) // block * size)
 
     def check_places(self, table: dict[str, TensorInfo]) -> None:
+        """ModelError where tensors overlap, or the file ends before the last of them."""
         end, before = 0, ""
         for name, info in sorted(table.items(), key=lambda item: item[1].offset):
             if info.offset < end:

@@ -66,6 +66,7 @@ class _Table:
         self._all_th, self._any_th = True, False
 
     def row(self) -> None:
+        """Begin a row, unless the last one is empty."""
         if self.rows and self.rows[-1] and self._all_th and self.headers == len(self.rows) - 1:
             self.headers += 1
         if not self.rows or self.rows[-1]:
@@ -73,6 +74,7 @@ class _Table:
         self._all_th = True
 
     def add(self, text: str) -> None:
+        """End the open cell with its text."""
         if self.cell is None:
             return
         if not self.rows:
