@@ -98,7 +98,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def overrides(assignments: Iterable[str]) -> dict[str, Any]:
-    """`["training.steps=40", "data.text=notes"]` as nested tables; values read as TOML, none as None, else as text."""
+    """`["training.steps=40", "data.text=notes"]` as nested tables; values read as TOML, none as None, `[a,b]` as a list
+    of words (a shell takes the quotes away that TOML wants), else as text."""
     tree: dict[str, Any] = {}
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
@@ -107,7 +108,7 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
         try:
             value = _parsed(f"value = {text}")["value"] if "\n" not in text else text  # one value, not a file of them
         except tomllib.TOMLDecodeError:
-            value = None if text == "none" else text
+            value = None if text == "none" else _words(text)
         *sections, name = path.strip().split(".")
         table = tree
         for section in sections:
@@ -116,6 +117,11 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set {assignment}: {section} already has a value of its own")
         table[name] = value
     return tree
+
+
+def _words(text: str) -> str | list[str]:
+    listed = re.fullmatch(r"\[([\w.-]+(?:, *[\w.-]+)*)\]", text)
+    return re.split(", *", listed[1]) if listed else text
 
 
 def _parsed(text: str) -> dict[str, Any]:

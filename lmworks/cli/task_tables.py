@@ -126,10 +126,10 @@ def _power(asked: AskedTask) -> str:
         return (
             f"{asked.what}: {n:,} {'item is' if n == 1 else 'items are'} too few to see a difference between two models"
         )
-    shown = f"{points:.{0 if points >= 2 else 1}f}"
+    shown, disagree = f"{points:.{0 if points >= 2 else 1}f}", max(100 * DISAGREE, points)
     return (
         f"{asked.what}: with {n:,} items a difference of {shown} points between two models can be seen (in 4 of 5 "
-        f"cases, where they disagree on {100 * DISAGREE:.0f} % of the items)"
+        f"cases, where they disagree on {disagree:.0f} % of the items)"
     )
 
 

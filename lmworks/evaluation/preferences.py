@@ -76,7 +76,7 @@ def figures(judged: Judged) -> list[Measurement]:
         found = statistics.ratio_of_sums(rewards[:, side], judged.tokens[:, side])
         return figure(name, found, "nats/token", seeds=(0,), difference=True)
 
-    learnt = statistics.mean(preferred[1].astype(float) - preferred[0].astype(float))
+    learnt = statistics.within(statistics.mean(preferred[1].astype(float) - preferred[0].astype(float)), (-1, 1), n)
     moved = statistics.ratio_of_sums(judged.moved.sum(1) / LN_2, judged.tokens.sum(1))
     lengths = [statistics.mean(judged.tokens[:, side]) for side in (BETTER, WORSE)]
     return [

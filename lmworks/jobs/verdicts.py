@@ -1,6 +1,6 @@
 """What a build says of its own result: a verdict for each text, and what makes the figures mean less than they seem.
 
-A figure that improves on a leaking text shows memory; a run of a few steps changes next to nothing.
+A figure that improves on a leaking text shows memory; a run of a few steps is only a trial.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
 
 
 def training_remark(losses: Sequence[float], private: bool = False) -> str:
-    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something. For a
+    """Why a run may have taught nothing, by the loss of each of its steps; "" where it did teach something. For a
     private run only the number of steps counts."""
     steps = len(losses)
     if steps < FEW_STEPS:
-        told = "1 step of training changes" if steps == 1 else f"{steps} steps of training change"
-        return f"{told} next to nothing; give more (--set training.steps=100) before you judge the result"
+        told = "1 step of training is" if steps == 1 else f"{steps} steps of training are"
+        return f"{told} only a trial; give more (--set training.steps=100) before you judge the result"
     if private:
         return ""
     quarter = max(1, steps // 4)

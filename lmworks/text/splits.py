@@ -60,6 +60,11 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     if len(pieces) < 2:
         if pieces and pieces[0].messages is not None:
             raise DataError("there is one conversation, which is never cut to hold some of it out; give at least two")
+        if total >= 2 * SHORTEST:
+            raise DataError(
+                f"the text says the same over and over in its {total:,} characters, so that nothing can be held out "
+                "which is not trained on; give another one, or two documents"
+            )
         raise DataError(
             f"there is too little text to hold some of it out: {total:,} characters in "
             f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents"

@@ -49,3 +49,15 @@ def test_a_learning_rate_that_no_training_survives_is_refused():
         TrainingConfig(learning_rate=1e39)
     with pytest.raises(ConfigError, match=r"learning_rate is inf"):
         TrainingConfig(learning_rate=float("inf"))
+
+
+def test_a_list_of_words_needs_no_quotes_which_a_shell_takes_away():
+    given = ["kinds=[email, ip]", "one=[a.b-c]", 'quoted=["a b", "c"]', "numbers=[1,2]", "name=[a b]", "open=[a,"]
+    assert overrides(given) == {
+        "kinds": ["email", "ip"],
+        "one": ["a.b-c"],
+        "quoted": ["a b", "c"],
+        "numbers": [1, 2],
+        "name": "[a b]",
+        "open": "[a,",
+    }

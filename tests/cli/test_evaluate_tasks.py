@@ -37,6 +37,9 @@ def other_folder(tmp_path_factory) -> str:
 def test_a_table_with_n_interval_and_chance_and_the_power_before(run, model_folder, questions):
     ran = run("evaluate", model_folder, "--task", questions, "--limit", "32")
     assert ran.err.startswith("mine.jsonl: with 32 items a difference of 25 points between two models can be seen")
+    assert "they disagree on 25 %" in ran.err
+    few = run("evaluate", model_folder, "--task", questions, "--limit", "20").err
+    assert "a difference of 39 points" in few and "they disagree on 39 %" in few  # no less than they differ
     assert "measuring mine.jsonl  100 %" in ran.err
     read, whole = re.search(r"mine.jsonl: ([\d,]+) tokens read for texts of ([\d,]+)\n", ran.err).groups()
     assert int(read.replace(",", "")) < 0.7 * int(whole.replace(",", ""))

@@ -150,7 +150,7 @@ def test_a_leak_is_a_share_of_runs_of_thirteen_words():
 def test_a_run_of_one_step_is_no_training(here: Path):
     result = build(out="out", recipe=recipe(steps=1))
     [remark] = result.remarks
-    assert remark.startswith("1 step of training changes next to nothing; ") and facts_of("out")["remarks"] == [remark]
+    assert remark.startswith("1 step of training is only a trial; ") and facts_of("out")["remarks"] == [remark]
 
 
 def test_steps_that_were_made_before_a_resume_count(here: Path, monkeypatch: pytest.MonkeyPatch):
@@ -162,8 +162,8 @@ def test_steps_that_were_made_before_a_resume_count(here: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        ([], "0 steps of training change next to nothing"),
-        ([3.0] * 9, "9 steps of training change next to nothing"),
+        ([], "0 steps of training are only a trial"),
+        ([3.0] * 9, "9 steps of training are only a trial"),
         ([3.0 - 0.1 * step for step in range(10)], ""),
         ([3.0] * 20, "the training loss did not fall (3.000 in the first quarter of the steps, 3.000 in the last one)"),
         ([3.0, 3.2] * 16 + [3.5] * 32, "the training loss did not fall (3.100 in"),

@@ -120,7 +120,8 @@ def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequen
     by = main(task, first)
     before, after = ([one.credit(by) for one in items] for items in (first, second))
     groups = [one.group for one in first] if task.clustered else None
-    value, interval = statistics.paired_difference(before, after, groups)
+    paired = statistics.paired_difference(before, after, groups)
+    value, interval = statistics.within(paired, (-1, 1), len(set(groups or range(len(before)))))
     losses = sum(one > other for one, other in zip(before, after, strict=True))
     wins = sum(one < other for one, other in zip(before, after, strict=True))
     difference = Measurement(
