@@ -82,7 +82,10 @@ FEWEST, MOST = "fewest labels", "most labels"
     picture=Lines(ACCURACY, of=(*LEARNERS, CHANCE), x="labels", title="Classes told, by labels", log_x=True),
     not_true_when="it is read as a division of labour: by Bayes' rule generative models tell classes too, from few "
     "labels often better (Ng and Jordan 2002)",
-    earlier={"yynnn": "A model of whole texts writes, notices foreign ones, and classified slightly better here, too."},
+    headlines={
+        "yyyyy": "What models whole texts writes new ones of a class and notices foreign ones; what models labels tells "
+        "classes apart."
+    },
     not_tested="GPT and BERT themselves: all models here are small and learn from these labels alone.",
     note="Means over five collections (questions, sentiment, opinion, spam, news). Settings are chosen by four-fold "
     "cross-validation among the labels that are learnt from. New texts are judged by logistic regression that learnt "
