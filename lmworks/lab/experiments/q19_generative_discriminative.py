@@ -83,8 +83,8 @@ FEWEST, MOST = "fewest labels", "most labels"
     not_true_when="it is read as a division of labour: by Bayes' rule generative models tell classes too, from few "
     "labels often better (Ng and Jordan 2002)",
     headlines={
-        "yyyyy": "What models whole texts writes new ones of a class and notices foreign ones; what models labels tells "
-        "classes apart."
+        "yyyyy": "What models whole texts writes new ones of a class and notices foreign ones; what models labels "
+        "tells classes apart."
     },
     not_tested="GPT and BERT themselves: all models here are small and learn from these labels alone.",
     note="Means over five collections (questions, sentiment, opinion, spam, news). Settings are chosen by four-fold "
