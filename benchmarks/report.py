@@ -205,6 +205,8 @@ def starts(runs: Sequence[Run]) -> str:
         f"memory that it holds); {', '.join(others)} (medians of {len(run.rounds[run.ours.name])} in turn, "
         f"{run.machine.told}, {run.date[:10]}, `{run.command}`)."
     )
+    if not run.quiet:
+        said += f" Other programs took {run.others or 0:.0%} of the machine meanwhile: alone all are shorter."
     return "\n" + wrapped(said) + "\n\n"
 
 

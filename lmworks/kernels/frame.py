@@ -1,4 +1,4 @@
-"""The frame: what a run is told, a table of 64-bit integers. The layouts of what it points to. Imports no numba.
+"""The frame: the arguments of a run, a table of 64-bit integers. The layouts of what it points to. Imports no numba.
 
 Entries are counts, strides in bytes, addresses, and float32 numbers by their bits. Python fills it in, every step of a
 tape reads it; compiled code names an entry as Python does, `field(frame, Field.TOKENS)`.

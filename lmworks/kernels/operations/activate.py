@@ -15,7 +15,7 @@ from lmworks.kernels.packed import Packed
 
 
 class Activate(Operands):
-    """What ACTIVATE is told."""
+    """Operands of ACTIVATE."""
 
     INPUT = auto()
     """Address of float32 [tokens, width], or [tokens, 2 width] where it is gated: the gate first."""

@@ -16,7 +16,7 @@ from lmworks.kernels.operation import Chunks, Operands, Operation
 
 
 class Attend(Operands):
-    """What ATTEND is told."""
+    """Operands of ATTEND."""
 
     QKV = auto()
     """Address of float32 [tokens, heads + 2 kv_heads, head_dim], as HEADS left it."""

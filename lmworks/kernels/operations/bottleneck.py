@@ -17,7 +17,7 @@ from lmworks.kernels.packed import ROWS
 
 
 class Bottleneck(Operands):
-    """What BOTTLENECK is told."""
+    """Operands of BOTTLENECK."""
 
     TABLE = auto()
     """Address of a MATRIX step for each adapter by its number, [adapters, WORDS]; of no blocks for none."""
@@ -43,7 +43,7 @@ def bottleneck_step(adapters: PackedAdapters, scales: int, stride: int) -> Step:
 
 @compiled
 def count(frame, step):
-    """Blocks of 16 rows; 0 where a helper's outbox has no room for the outputs of so many tokens."""
+    """Blocks of 16 rows; 0 where a helper's outbox has no room for the outputs of all tokens."""
     blocks = field(step, Bottleneck.BLOCKS)
     return blocks if blocks * field(frame, Field.TOKENS) * 64 <= field(frame, Field.OUTBOX_STRIDE) else 0
 

@@ -11,7 +11,7 @@ from lmworks.kernels.operation import Operands, Operation
 
 
 class Cap(Operands):
-    """What CAP is told."""
+    """Operands of CAP."""
 
     NUMBERS = auto()
     """Address of float32 [tokens, width], changed in place."""

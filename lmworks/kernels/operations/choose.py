@@ -26,10 +26,10 @@ CHOICE_BYTES = 8 * len(Choosing)
 
 
 class Choose(Operands):
-    """What CHOOSE is told."""
+    """Operands of CHOOSE."""
 
     LOGITS = auto()
-    """Address of float32 [tokens, vocabulary]; another one in each run (tape.py)."""
+    """Address of float32 [tokens, vocabulary]; a new address in each run (tape.py)."""
     LOGITS_STRIDE = auto()
     VOCABULARY = auto()
     ROOM = auto()

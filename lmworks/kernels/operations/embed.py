@@ -16,7 +16,7 @@ from lmworks.kernels.quantisation import Quantisation, number_of
 
 
 class Embed(Operands):
-    """What EMBED is told."""
+    """Operands of EMBED."""
 
     TABLE = auto()
     """Address of a packed matrix (its layout: matrix.py)."""

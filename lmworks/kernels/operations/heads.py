@@ -20,7 +20,7 @@ from lmworks.kernels.operations.norm import head_norm
 
 
 class Heads(Operands):
-    """What HEADS is told."""
+    """Operands of HEADS."""
 
     QKV = auto()
     """Address of float32 [tokens, heads + 2 kv_heads, head_dim]: queries, keys, values."""

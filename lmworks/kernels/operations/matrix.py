@@ -40,7 +40,7 @@ brought 10 to 15 % and 4,096 nothing."""
 
 
 class Matrix(Operands):
-    """What MATRIX is told."""
+    """Operands of MATRIX."""
 
     WEIGHTS = auto()
     """Address of the packed matrix, at a multiple of 64."""
@@ -51,7 +51,7 @@ class Matrix(Operands):
     GROUPS = auto()
     """Groups of 32 inputs."""
     OUTPUT = auto()
-    """Address of float32 [tokens, 16 blocks]; of logits, another one in each run (tape.py)."""
+    """Address of float32 [tokens, 16 blocks]; of logits, a new address in each run (tape.py)."""
     OUTPUT_STRIDE = auto()
     ADDS = auto()
     """1: the result is added to what stands there."""
@@ -202,7 +202,7 @@ def multiply_of(kind: Quantisation) -> Any:
 
 @compiled
 def count(frame, step):
-    """Blocks of 16 rows; 0 where a helper's outbox has no room for the outputs of so many tokens."""
+    """Blocks of 16 rows; 0 where a helper's outbox has no room for the outputs of all tokens."""
     blocks = field(step, Matrix.BLOCKS)
     return blocks if blocks * field(frame, Field.TOKENS) * 64 <= field(frame, Field.OUTBOX_STRIDE) else 0
 

@@ -14,7 +14,7 @@ from lmworks.kernels.operations.quantise import put_groups
 
 
 class Mix(Operands):
-    """What MIX is told."""
+    """Operands of MIX."""
 
     HEADS = auto()
     HEAD_DIM = auto()

@@ -16,7 +16,7 @@ from lmworks.kernels.run.weights import Weights
 
 
 class Norm(Operands):
-    """What NORM is told."""
+    """Operands of NORM."""
 
     WEIGHT = auto()
     """Address of float32 [dim]."""

@@ -10,7 +10,7 @@ from lmworks.kernels.operation import Operands, Operation
 
 
 class Position(Operands):
-    """What POSITION is told."""
+    """Operands of POSITION."""
 
     TABLE = auto()
     """Address of float32 [segments * positions, dim]."""

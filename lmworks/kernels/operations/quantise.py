@@ -19,7 +19,7 @@ from lmworks.kernels.packed import Packed
 
 
 class Quantise(Operands):
-    """What QUANTISE is told."""
+    """Operands of QUANTISE."""
 
     SOURCE = auto()
     """Address of float32 [tokens, width]."""

@@ -71,5 +71,5 @@ def functions(part: str) -> list[Function]:
 
 
 def _of(part: str, name: str, takes: int, gives: str | None, written: Any) -> Function:
-    """A function of so many integers."""
+    """A function of `takes` integers."""
     return Function(f"{part}.{name}", (WHOLE,) * takes, gives, written)
