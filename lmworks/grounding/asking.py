@@ -178,11 +178,20 @@ def look(
     how = among if rerank is None else among | {"rerank": rerank}
     language = language_of_question(question, index.languages)
     wanted = Wanted.of(question, language, index.document)
-    found = index.search(question, max(k, SEEN) if wanted.term else k, **how)
+    found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     evidence = read_passages(reader, question, passages, wanted.definition)
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
+
+
+def _different(index: Searchable, question: str, k: int, count: int, how: Mapping[str, Any]) -> list[Passage]:
+    """The best passages, a text once: `count` are searched, and more where copies leave fewer than k."""
+    found = index.search(question, count, **how)
+    different = list(distinct(found))
+    if len(different) >= k or len(found) < count or count >= SEEN:
+        return different
+    return _different(index, question, k, SEEN, how)
 
 
 def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> Features:

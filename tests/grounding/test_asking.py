@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL
+from lmworks.grounding.answer import REFUSAL, BestSpan
 from lmworks.grounding.asking import Asked, asks_for_a_sentence, chosen, extracted, look, written
 from lmworks.grounding.evidence import read_passages
 from lmworks.grounding.filters import Filter
@@ -92,6 +94,28 @@ def test_what_is_not_in_the_documents_is_refused_with_the_reason(index, question
     assert reason in answer.reason and answer.confidence < 0.5 and answer.passages
     nearest = answer.nearest
     assert index.document(nearest.file)[nearest.start : nearest.end] == nearest.text
+
+
+def test_copies_take_no_place_of_other_passages():
+    class Copies:
+        @property
+        def languages(self) -> dict[str, int]:
+            return {"english": 10}
+
+        def document(self, file: str) -> None:
+            return None
+
+        def search(self, query: str, k: int = 10) -> list[Passage]:
+            texts = ["The rent is due."] * 9 + ["The boat is red."]
+            found = [Passage(text, 1.0, "notes", "", f"{at}.txt", 0, 16, at) for at, text in enumerate(texts)]
+            return found[:k]
+
+    class Whole:
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(0, len(text), 1.0, 0.5) for text in texts]
+
+    asked = look(Copies(), "Which colour has the boat?", 6, Whole(), GATE)
+    assert [one.text for one in asked.passages] == ["The rent is due.", "The boat is red."]
 
 
 def test_an_answer_is_from_the_documents_that_are_meant(index):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-import torch
 
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.evaluation.answer_words import overlap, words
@@ -18,7 +17,7 @@ from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, read_reader, write_reader
 from lmworks.grounding.heads.measure import answers_measured, refusals_measured
 from lmworks.grounding.heads.questions import ParagraphQuestion, read_questions
-from lmworks.grounding.heads.reading import LONGEST_ANSWER, OVERLAP, WINDOW, SpanReader, WindowAnswer, best_span
+from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader, WindowAnswer
 from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
 from lmworks.grounding.heads.train import train_reader, training_rows
@@ -92,20 +91,6 @@ def test_a_batch_keeps_question_text_and_padding_apart():
         assert batch.segments[number, :size].tolist() == [0] * row.first + [1] * (size - row.first)
         assert row.codes[0] != IGNORE and set(row.codes[1 : row.first]) == {IGNORE}
         assert sum(code & BEGINS for code in row.codes if code > 0) == BEGINS
-
-
-def test_of_spans_that_score_alike_the_short_one_answers():
-    begins, ends = torch.full((50,), -9.0), torch.full((50,), -9.0)
-    begins[[3, 20]], ends[[5, 24]] = torch.tensor([4.0, 3.5]), torch.tensor([3.5, 4.0])  # 3 ... 24 scores most
-    assert best_span(begins, ends) == (3, 5, 8.0)
-    ends[24] += 3  # e^2.5 is more than 5 tokens to 3
-    assert best_span(begins, ends) == (20, 24, 11.0)
-    begins[:], ends[:] = 0, 0
-    ends[49] = 9
-    start, end, value = best_span(begins, ends)
-    assert (start, end, value) == (49, 49, 9.0)
-    begins[0] = 99
-    assert best_span(begins, ends)[1] < LONGEST_ANSWER
 
 
 def test_squads_form_is_read_with_all_answers():

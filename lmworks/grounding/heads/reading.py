@@ -44,7 +44,7 @@ class WindowAnswer(NamedTuple):
     """Where the likeliest answer begins in the text, in characters."""
     end: int
     span: float
-    """Log-odds of the likeliest span against there being none, as where it begins and ends says."""
+    """Log-odds of that span against there being none, as where it begins and ends says."""
     answers: float
     """Log-odds of there being an answer, as the first token says."""
 
@@ -108,23 +108,11 @@ class SpanReader:
 
 
 def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> WindowAnswer:
-    """What a window says by the scores of its row, in which its tokens begin at `first`."""
+    """The likeliest span of a window."""
     begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
-    start, end, value = best_span(begins, ends)
-    span = value - float(scores[0, 0] + scores[0, 1])
-    return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))
-
-
-def best_span(begins: Float[Tensor, " seq"], ends: Float[Tensor, " seq"]) -> tuple[int, int, float]:
-    """The first and the last token of the answer, and the log score of the likeliest span.
-
-    Where it begins and where it ends are scored apart, so that the beginning of one answer and the end of another make
-    a long span that is neither: among spans, a score is divided by its length in tokens.
-    """
     both = begins[:, None] + ends[None, :]
     allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-    both = both.masked_fill(~allowed, -torch.inf)
-    places = torch.arange(len(both))
-    lengths = (places - places[:, None]).clamp(min=0) + 1
-    start, end = divmod(int((both - lengths.log()).argmax()), len(both))
-    return start, end, float(both.max())
+    value, at = both.masked_fill(~allowed, -torch.inf).flatten().max(0)
+    start, end = divmod(int(at), len(both))
+    span = float(value - scores[0, 0] - scores[0, 1])
+    return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))
