@@ -90,7 +90,10 @@ def main() -> None:
     given = parser.parse_args()
     stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else {"tasks": [], "costs": []}
     found = [measured(name, given.limit, given.out) for name in given.tasks]
-    fresh = {"tasks": found, "costs": [] if given.out else [one | {"n": _n(one)} for one in found]}
+    fresh = {"tasks": [_of(one, "task", "measurements") for one in found], "costs": []}
+    if not given.out:
+        costs_of = ("task", "n", "read", "apart", "cpu_seconds")
+        fresh["costs"] = [_of(one | {"n": _n(one)}, *costs_of) for one in found]
     print(table(fresh), costs(fresh), sep="\n\n")
     if given.store:
         facts = {"model": "smollm2", "machine": this_machine().told}
@@ -98,8 +101,12 @@ def main() -> None:
         STORED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
+def _of(one: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: one[key] for key in keys}
+
+
 def _n(one: dict[str, Any]) -> int:
-    return one["measurements"][0]["n"]
+    return one["n"] if "n" in one else one["measurements"][0]["n"]
 
 
 def _newer(stored: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
