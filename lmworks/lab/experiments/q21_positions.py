@@ -64,8 +64,8 @@ LEARNT = Requirement("the decoder beats byte frequencies", TEXT, SINES - FREQUEN
     picture=Lines(LONG, of=KINDS, x="place in the window, bytes", title="Loss by place, beyond the learnt length"),
     not_true_when="attention is causal: the mask tells two layers the order without any positions; and beyond the "
     "length that was learnt, positions of both kinds mislead",
-    earlier={
-        "yyyyyynnn": "Positions give an encoder order; two causal layers know it without; neither kind goes further."
+    headlines={
+        "yyyyy": "An encoder has no order without positions; sinusoidal and learned ones give it one, and help a decoder."
     },
     note="An encoder's outputs follow its tokens wherever they are put; that is exact. A causal token sees only those "
     "before it, which is an order: one layer still reads them as a set, two do not (Haviv et al. 2022, "
