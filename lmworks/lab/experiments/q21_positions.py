@@ -65,7 +65,7 @@ LEARNT = Requirement("the decoder beats byte frequencies", TEXT, SINES - FREQUEN
     not_true_when="attention is causal: the mask tells two layers the order without any positions; and beyond the "
     "length that was learnt, positions of both kinds mislead",
     headlines={
-        "yyyyy": "An encoder has no order without positions; sinusoidal and learned ones give it one, and help a decoder."
+        "yyyyy": "An encoder has no order without positions; sinusoidal and learned ones give it, and help a decoder."
     },
     note="An encoder's outputs follow its tokens wherever they are put; that is exact. A causal token sees only those "
     "before it, which is an order: one layer still reads them as a set, two do not (Haviv et al. 2022, "
