@@ -96,7 +96,7 @@ def main() -> None:
         fresh["costs"] = [_of(one | {"n": _n(one)}, *costs_of) for one in found]
     print(table(fresh), costs(fresh), sep="\n\n")
     if given.store:
-        facts = {"model": "smollm2", "machine": this_machine().told}
+        facts: dict[str, Any] = {"model": "smollm2", "machine": this_machine().told}
         facts |= {key: _newer(stored[key], fresh[key]) for key in ("tasks", "costs")}
         STORED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
