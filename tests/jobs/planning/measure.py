@@ -104,6 +104,8 @@ def main() -> None:
     small = {"layers": 1, "dim": 64, "heads": 2, "kv_heads": 1, "hidden_dim": 64, "head_dim": 32, "vocab_size": 259}
     if "encoder_layers" in task["model"]:
         small["encoder_layers"] = 1
+    if task["way"] == "last_layers":
+        small["layers"] = 2  # as many as are trained
     if task["model"].get("norm") == "layer":
         small["kv_heads"] = 2
     model = {key: value for key, value in task["model"].items() if key not in ("window_layers", "ngrams")}
