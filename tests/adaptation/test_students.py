@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from full_disk import full_disk
 
 from lmworks.adaptation.distillation import cache
 from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
@@ -122,15 +121,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_parts(
     every = rows()[::-1]  # the last part is the largest
     lessons = Lessons(tmp_path / "kept", every, teacher.config.vocab_size, samples=64)
     most = max(lessons._sizes[:1]) * lessons.dtype.itemsize + 200
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead of killing
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        with pytest.raises(LmworksError, match=r"\.npy: the disk is full") as caught:
-            lessons.complete(teacher, 1.0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(most), pytest.raises(LmworksError, match=r"\.npy: the disk is full") as caught:
+        lessons.complete(teacher, 1.0)
     assert "\n" not in str(caught.value)
     kept = contents(lessons.folder)
     assert 0 < len(kept) < len(lessons._sizes) and len(list(lessons.folder.iterdir())) == len(kept)

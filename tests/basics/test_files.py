@@ -64,7 +64,7 @@ def lmworks(*arguments: str, most_bytes: int | None = None, **settings) -> subpr
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=limited,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"},  # as in full_disk.py
         **settings,
     )
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from full_disk import full_disk
 from small_files import line, pdf
 
 import lmworks as lm
@@ -163,17 +162,11 @@ def test_a_full_disk_is_a_sentence_and_the_old_index_is_whole(
     for number in range(20):
         (notes / f"more{number}.txt").write_text(f"A new lamp number{number} by the garden pier. " * 5)
     largest = max(path.stat().st_size for path in (tmp_path / "index").iterdir())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    earlier = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + room, hard))
-    try:
+    with full_disk(largest + room):
         with pytest.raises(LmworksError, match=r"the index is as it was before|what was there before is untouched"):
             index.update()
         with pytest.raises(LmworksError, match="disk is full"):
             build(notes, tmp_path / "second", settings)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, earlier)
     assert everything(index) == before and not (tmp_path / "second").exists()
     index.update()
     assert everything(index) == everything(build(notes, tmp_path / "second", settings))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from full_disk import full_disk
 from training.runs import Interfering
 
 from jobs.small_builds import TOKENS, contents, logits, recipe, stopped
@@ -211,15 +210,9 @@ def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.
 def test_a_full_disk_leaves_the_earlier_model_and_the_run(here: Path):
     build(out="out", recipe=recipe())
     before = contents(Path("out"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead of killing
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # room for a checkpoint, not for the merged model
-    try:
-        with pytest.raises(LmworksError, match=r"File too large|disk is full") as caught:
-            build(out="out", recipe=recipe(seed=6), merge=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+    room = 60_000  # for a checkpoint, not for the merged model
+    with full_disk(room), pytest.raises(LmworksError, match=r"File too large|disk is full") as caught:
+        build(out="out", recipe=recipe(seed=6), merge=True)
     assert "\n" not in str(caught.value) and contents(Path("out")) == before
     assert sorted(path.name for path in here.iterdir()) == ["base", "general", "notes", "out", "out.run"]
     finished = build(out="out", recipe=recipe(seed=6), merge=True, resume=True)

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import string
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from forked import forked
+from full_disk import full_disk
 
 from lab.test_run import NORMAL, TOY
 from lmworks.basics.config import read_toml
@@ -349,9 +349,9 @@ def test_an_export_that_finds_no_room_leaves_the_earlier_one(tmp_path, toy):
 
     def exporting() -> None:
         os.chdir(tmp_path)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         sys.argv = ["lmworks", "lab", "--export", "site", "--out", "results"]
-        main()
+        with full_disk(30_000):
+            main()
 
     export(tmp_path / "site", [tmp_path / "results"])
     before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import struct
 import sys
@@ -15,6 +14,7 @@ import pytest
 import tiny
 import torch
 from forked import forked
+from full_disk import full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -356,16 +356,9 @@ def test_a_model_directory_is_replaced_as_a_whole(tmp_path: Path):
 def test_a_full_disk_while_saving_leaves_the_earlier_model(tmp_path: Path):
     tiny.language_model(seed=1).save(tmp_path / "model")
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     larger = tiny.language_model(seed=2, dim=128, hidden_dim=256)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead of killing
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-    try:
-        with pytest.raises(LmworksError, match=r"File too large|disk is full") as caught:
-            larger.save(tmp_path / "model")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(200_000), pytest.raises(LmworksError, match=r"File too large|disk is full") as caught:
+        larger.save(tmp_path / "model")
     assert "model" in str(caught.value) and "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
