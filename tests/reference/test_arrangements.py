@@ -361,7 +361,14 @@ def without_padding(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(without_padding(ours), without_padding(theirs), **CLOSE)
+    """To 1e-5 of the largest number of each output: products are summed in another order on another processor."""
+    ours, theirs = without_padding(ours), without_padding(theirs)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        largest = float(value.abs().max().clamp_min(1.0))
+        torch.testing.assert_close(
+            ours[name] / largest, value / largest, **CLOSE, msg=lambda said, name=name: name + said
+        )
 
 
 @each_variant

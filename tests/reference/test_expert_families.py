@@ -180,7 +180,9 @@ def test_mxfp4_is_read_as_the_values_that_it_stands_for(tmp_path: Path):
     config.quantization_config = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
     config.save_pretrained(tmp_path)
     network, tokens = read_network(tmp_path, torch.float32), tiny.text(2, LENGTH)
-    torch.testing.assert_close(our_logits(network, tokens), their_logits(model.float(), tokens), **CLOSE)
+    theirs = their_logits(model.float(), tokens)
+    largest = float(theirs.abs().max())
+    torch.testing.assert_close(our_logits(network, tokens) / largest, theirs / largest, **CLOSE)
     assert read_network(tmp_path).dtype == torch.bfloat16
     for name, changed in damaged(tensors):
         save_file(changed, file, metadata={"format": "pt"})

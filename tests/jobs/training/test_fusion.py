@@ -214,7 +214,7 @@ def test_guidance_leads_from_no_caption_to_the_caption_and_beyond():
 def test_without_guidance_the_caption_decides_nothing(made: Any):
     drawn = [made.model.draw(caption, seed=4, guidance=0.0).tobytes() for caption in ("red 3", "blue 1")]
     assert drawn[0] == drawn[1]
-    assert made.model.draw("red 3", seed=4, guidance=9.0).tobytes() != drawn[0]
+    assert made.model.draw("red 3", seed=4, guidance=100.0).tobytes() != drawn[0]
 
 
 def test_captions_are_dropped_and_images_come_first_as_often_as_said(made: Any, here: Path):
