@@ -194,7 +194,8 @@ def readme_table(runs: Sequence[Run]) -> str:
 
 
 def starts(runs: Sequence[Run]) -> str:
-    """What a start costs, in processor time, which neighbours change little: so any run counts that stored it."""
+    """What a start costs in processor time, which neighbours change less than the clock's: the newest run counts, quiet
+    or not."""
     run = max((one for one in runs if one.work == START), key=lambda one: one.date, default=None)
     if run is None:
         return "\n"

@@ -77,7 +77,8 @@ def import_ours() -> Facts:
 
 
 def by_processor(first_token: Callable[[], Facts]) -> Callable[[], Facts]:
-    """The seconds of processor time that the process and its children took, which neighbours change little."""
+    """The seconds of processor time that the process and its children took, which neighbours change less than those of
+    the clock."""
 
     def run() -> Facts:
         first_token()

@@ -244,14 +244,14 @@ def _strategy_options() -> list[inspect.Parameter]:
 
     found: dict[str, inspect.Parameter] = {}
     for kind, heading in ((Sample, DRAWN), (Beam, BEAMS), (Contrastive, CONTRAST), (Strategy, CHANGES)):
-        said_of = meanings(kind)
+        meaning = meanings(kind)
         for name, info in kind.model_fields.items():
             if name in found or (kind is not Strategy and name in Strategy.model_fields):
                 continue
             said, metavar = _as_typed(info.annotation)
             option = typer.Option(
                 _option(name),
-                help=said_of[name],
+                help=meaning[name],
                 metavar=metavar,
                 rich_help_panel=heading,
             )

@@ -385,7 +385,8 @@ def _changes(reference: str | Sequence[Document], known: Mapping[str, State]) ->
         return changes_of(reference, known)
     sources = Counter(one.source for one in reference)
     if sources and max(sources.values()) > 1:
-        raise DataError(f"{sources.most_common(1)[0][1]} documents have the source {sources.most_common(1)[0][0]!r}")
+        [(source, count)] = sources.most_common(1)
+        raise DataError(f"{count} documents have the source {source!r}; give each its own, by which it is updated")
     return changes_of_documents(reference, known)
 
 

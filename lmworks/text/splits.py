@@ -62,8 +62,8 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
             raise DataError("there is one conversation, which is never cut to hold some of it out; give at least two")
         if total >= 2 * SHORTEST:
             raise DataError(
-                f"the text says the same over and over in its {total:,} characters, so that nothing can be held out "
-                "which is not trained on; give another one, or two documents"
+                f"the text repeats itself: in its {total:,} characters nothing can be held out that is not trained "
+                "on as well; give another text, or two documents"
             )
         raise DataError(
             f"there is too little text to hold some of it out: {total:,} characters in "

@@ -353,7 +353,7 @@ with TestClient(create_app(ServedModels.of(Service(model, name="small")))) as cl
     about = client.get("/v1/models").json()["data"][0]["about"]
 assert said.json()["choices"][0]["text"] == texts[0], said.text
 assert about["parameters"] == int(sys.argv[2])
-print(*[name for name in ("torch", "numba", "transformers") if name in sys.modules])
+print(*[name for name in ("torch", "numba", "transformers", "gguf", "jaxtyping", "pooch") if name in sys.modules])
 model.score("the model")
 print("torch" in sys.modules, *map(repr, texts), sep="\\n")
 """

@@ -97,7 +97,7 @@ def test_too_little_text_says_how_much_there_is():
         split([Document.conversation([{"role": "user", "content": "word " * 1000}], "chat")])
     with pytest.raises(DataError, match="too little"):
         split(documents("again and again\n\n"))
-    with pytest.raises(DataError, match="the same over and over in its 800 characters"):
+    with pytest.raises(DataError, match="the text repeats itself: in its 800 characters"):
         split(documents("word " * 160))
     for share in (0, 1, -0.1, float("nan")):
         with pytest.raises(ConfigError, match="held_out is"):

@@ -99,14 +99,17 @@ class GGUFFile:
     def read(self, name: str, rows: Rows = ALL) -> Float32[np.ndarray, ...]:
         """A tensor, or some of its rows, as float32 in its PyTorch shape; ModelError if its kind cannot be
         dequantised."""
+        import gguf  # not before: who runs weights as they are stored needs none of it
+
         info = self.info(name)
         blocks = self.rows(name, rows)
         shape = info.shape if rows is ALL else (len(blocks), *info.shape[1:])
-        import gguf
-
         try:
-            return gguf.dequantize(blocks, gguf.GGMLQuantizationType(info.kind)).reshape(shape)
-        except (NotImplementedError, ValueError):  # a kind that the package cannot read, or does not know
+            theirs = next((one for one in gguf.GGMLQuantizationType if one == info.kind), None)
+            if theirs is None:
+                raise NotImplementedError
+            return gguf.dequantize(blocks, theirs).reshape(shape)
+        except NotImplementedError:
             raise ModelError(
                 f"{self.path.name}: tensor {name} is stored as {info.kind.name}, which cannot "
                 "be dequantised; take a file in another quantisation (Q8_0, Q4_K_M)"

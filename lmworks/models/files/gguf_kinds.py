@@ -1,7 +1,8 @@
 """How a tensor of a GGUF file may be stored: the numbers of ggml's kinds, and the size of their blocks.
 
-The `gguf` package has the same tables, and they are compared in the tests; importing it for them takes a tenth of the
-time until a small model's first token. Source: `ggml_type` in https://github.com/ggml-org/ggml/blob/master/include/ggml.h.
+The `gguf` package has the same tables, and they are compared in the tests; importing it for them takes a twentieth of
+the time until a small model's first token.
+Source: `ggml_type` in https://github.com/ggml-org/ggml/blob/master/include/ggml.h.
 """
 
 from __future__ import annotations
