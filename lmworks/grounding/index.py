@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 VERSION = 4
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
-GIVEN = "documents given in Python"
+GIVEN = "a list of Documents"
 """The reference of an index of no file."""
 BLOCK = 256
 """Scores of which the highest is found first."""
