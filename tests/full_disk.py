@@ -1,4 +1,4 @@
-"""A disk that takes no more than so many bytes a file, as for a user whose disk is full."""
+"""A limit on the size of files, which stands for a full disk."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 @contextlib.contextmanager
 def full_disk(most_bytes: int) -> Iterator[None]:
-    """Writes past this size fail, and do not end the process. Nothing that is imported meanwhile is kept compiled:
-    Python 3.11 does not look whether all of it was written, and whoever imports it next would read half a file."""
+    """Writing more than this into a file fails, and does not end the process. No bytecode is kept meanwhile: Python 3.11
+    does not check that all of it was written, and the next import would read half a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with pytest.MonkeyPatch.context() as patch:

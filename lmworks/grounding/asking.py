@@ -186,7 +186,7 @@ def look(
 
 
 def _different(index: Searchable, question: str, k: int, count: int, how: Mapping[str, Any]) -> list[Passage]:
-    """The best passages, a text once: `count` are searched, and more where copies leave fewer than k."""
+    """The best passages, each text once: `count` are searched, or more where copies leave fewer than k."""
     found = index.search(question, count, **how)
     different = list(distinct(found))
     if len(different) >= k or len(found) < count or count >= SEEN:

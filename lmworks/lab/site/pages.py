@@ -100,7 +100,7 @@ def table(rows: Sequence[numbers.Number]) -> dict[str, dict[str, numbers.Number]
 
 
 def sparse(chart: Chart) -> bool:
-    """Whether most places of a table with a column a series would be empty."""
+    """Would most cells be empty in a table with a column for each series?"""
     filled, names = sum(len(one.x) for one in chart.series), len(chart.series)
     return chart.kind == "bars" and 2 * filled <= names * len(chart.categories)
 
