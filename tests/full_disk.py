@@ -13,8 +13,8 @@ import pytest
 
 @contextlib.contextmanager
 def full_disk(most_bytes: int) -> Iterator[None]:
-    """Writing more than this into a file fails, and does not end the process. No bytecode is kept meanwhile: Python 3.11
-    does not check that all of it was written, and the next import would read half a file."""
+    """Writing more than this into a file fails, and does not end the process. No bytecode is kept meanwhile: Python
+    3.11 does not check that all of it was written, and the next import would read half a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with pytest.MonkeyPatch.context() as patch:

@@ -32,7 +32,7 @@ from lmworks.lab.site.benches import stories
 from lmworks.lab.site.claims import claims
 from lmworks.lab.site.export import export
 from lmworks.lab.site.numbers import Number
-from lmworks.lab.site.pages import linked, site, table
+from lmworks.lab.site.pages import site, table, typeset
 from lmworks.lab.site.strip import Bounds
 from lmworks.lab.site.words import Words, languages
 
@@ -193,7 +193,7 @@ def test_every_link_leads_somewhere_and_every_id_is_one(shipped, read):
 
 
 def test_a_text_shows_its_addresses_and_code_and_keeps_short_words_together():
-    shown = linked("GPT-3 <b> by `lmworks lab`, state-of-the-art top-k: https://a.b/c.")
+    shown = typeset("GPT-3 <b> by `lmworks lab`, state-of-the-art top-k: https://a.b/c.")
     assert shown == (
         '<span class="kept-whole">GPT-3</span> &lt;b&gt; by <code>lmworks lab</code>, state-of-the-art '
         '<span class="kept-whole">top-k</span>: <a href="https://a.b/c">a.b/c</a>.'

@@ -50,7 +50,7 @@ def templates(*folders: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"linked": linked, "options": _options}
+    made.filters |= {"typeset": typeset, "options": _options}
     made.globals |= {
         "symbols": SYMBOLS,
         "keys": KEYS,
@@ -73,7 +73,7 @@ def templates(*folders: Path) -> jinja2.Environment:
     return made
 
 
-def linked(text: str) -> Markup:
+def typeset(text: str) -> Markup:
     """A text with its web addresses as links, its `code` as code, and short words with a hyphen kept on a line."""
     parts, last = [], 0
     for found in MARKED.finditer(text):
