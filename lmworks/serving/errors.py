@@ -6,6 +6,7 @@ settings are repeated.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,17 @@ NOWHERE = {
 
 TOO_LONG = "context_length_exceeded"
 """OpenAI's code for a text of more tokens than the model reads."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>lmworks: {what}</title>
+<main><h1>Not shown: {what}</h1><p>{message}</p></main>
+</html>
+"""
+"""What a browser shows of an error before there is a page."""
 
 
 class ErrorFacts(BaseModel):
@@ -99,6 +111,13 @@ def late(seconds: float, instead: str) -> Refused:
 def as_response(refused: Refused) -> Response:
     """The answer. ASCII alone, so that whatever is quoted can be written."""
     return Response(json.dumps(refused.facts), refused.status, refused.headers, "application/json")
+
+
+def as_page(refused: Refused) -> Response:
+    """The answer for people: the same sentence on a page of its own."""
+    facts = refused.facts["error"]
+    what, message = html.escape(facts["type"].replace("_", " ")), html.escape(facts["message"])
+    return Response(PAGE.format(what=what, message=message), refused.status, refused.headers, "text/html")
 
 
 def tell_errors(app: FastAPI) -> None:

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.errors import Refused, as_response, refusal
+from lmworks.serving.errors import Refused, as_page, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
 from lmworks.serving.models import ServedModels
@@ -94,7 +94,8 @@ class Guard:
         fault: Exception | None = None
         try:
             if (refused := self._refused(scope)) is not None:
-                await as_response(refused)(scope, receive, sent)
+                answer = as_page if _wants_page(scope) else as_response
+                await answer(refused)(scope, receive, sent)
             else:
                 await self._app(scope, self._bounded(scope, receive), sent)
         except Exception as error:
@@ -112,9 +113,12 @@ class Guard:
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
             return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
         if scope["path"] not in OPEN and not self._keys.open(headers.get("authorization", "")):
-            wants_page = "text/html" in headers.get("accept", "")
-            offered = {"WWW-Authenticate": 'Basic realm="lmworks"' if wants_page else "Bearer"}
-            return Refused(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key", headers=offered)
+            offered, way = "Bearer", "Authorization: Bearer KEY"
+            if _wants_page(scope):
+                offered = 'Basic realm="lmworks"'
+                way = "load this page again, and give the key as the password, with any name"
+            said = {"WWW-Authenticate": offered}
+            return Refused(401, f"a key is needed: {way}", code="invalid_api_key", headers=said)
         if headers.get("content-length", "0").isdecimal() and (
             int(headers.get("content-length", "0")) > self._models.limits.body_bytes
         ):
@@ -156,6 +160,10 @@ class Guard:
         if record.cited is not None:
             self._metrics.cited(record.model, record.cited.way, record.cited.answer.refused)
         self._log.request(scope, record, seconds, fault)
+
+
+def _wants_page(scope: Scope) -> bool:
+    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _host(header: str) -> str:

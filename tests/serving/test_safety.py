@@ -63,6 +63,9 @@ def test_each_key_opens(locked: Live, key: str):
 def test_a_browser_is_asked_for_the_key_by_its_own_dialogue(locked: Live):
     response = locked.http.get("/", headers={"Accept": "text/html"})
     assert response.headers["www-authenticate"].startswith("Basic")
+    # What is seen by those who close the dialogue.
+    assert response.headers["content-type"].startswith("text/html")
+    assert "give the key as the password" in response.text
 
 
 def test_pages_elsewhere_may_ask_only_where_they_are_named(locked: Live, live: Live):
