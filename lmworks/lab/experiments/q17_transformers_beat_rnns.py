@@ -92,7 +92,10 @@ LEARNT = (
     ),
     picture=Lines(SPEED, of=(TRANSFORMER, LSTM), x="tokens in a row", log_x=True, log_y=True),
     not_true_when="a recurrent network is one that trains in parallel over a row (Gu & Dao 2023)",
-    earlier={"yyyyyyy": "A transformer trains faster than an LSTM, recalls further back and translates better."},
+    headlines={
+        "y??yy": "The longer the rows, the greater a transformer's lead over an LSTM in speed; it recalls from further "
+        "back, and needs positions. Whether it predicts text better after equal time is open."
+    },
     not_tested="thousands of cores, which a row at once can use and steps cannot; texts and networks larger than "
     "these; translators (claim 8 has both kinds).",
     note="Operations a token are equal. Rates were chosen among five, for text and for recall, by short runs of seed 0 "
