@@ -128,6 +128,11 @@ def test_the_readme_says_on_which_processors_which_ratio_was_seen():
     assert "| LoRA step | bf16 400, 1.00 GB | PEFT bf16 200, 2.00 GB | 2.0 | Old Lake 1.1 |" in table
 
 
+def test_a_newer_run_of_another_work_takes_no_rows_from_the_readme():
+    newer = a_run(work="start", machine=Machine("New", 2, (), "New Lake"), date="2026-11-28T12:00")
+    assert readme_table([a_run(), newer]) == readme_table([a_run()])
+
+
 def test_other_programs_are_seen_and_our_children_are_not():
     load = Load()
     subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
