@@ -111,8 +111,9 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
     ),
     not_true_when="runs are short: a masked network learns from 30 % of the tokens and needs longer; claim 7 has 3.3 "
     "times the masked tokens that this claim once had, which is why it found the opposite at a gap",
-    earlier={
-        "yy?nnn": "Next-token training writes better; whether masked training makes the better classifier is open."
+    headlines={
+        "?yy??": "A network that predicts the next token writes likelier texts, and a masked one fills gaps better. "
+        "Which of them completes texts and which classifies better is open."
     },
     not_tested="networks of the size of BERT or GPT: these are a thousand times smaller.",
     note="Parts compare equal steps on the same batches of TREC's questions, without their classes. New questions are "
