@@ -51,7 +51,8 @@ class Chunk:
 
 def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     """The document's chunks, in order; a heading begins a new one. A sentence that is longer is cut between words."""
-    text, title, is_code = document.text, _name(document.source), _code(document)
+    text, is_code, own = document.text, _code(document), _own_title(document)
+    title = own or _name(document.source)
     above: dict[int, str] = {}
     spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span, is_code)]
     tokens = count([text[start:end] for start, end in spans])
@@ -72,7 +73,7 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
         if heading is not None:
             close()
             level, words = heading
-            if level == 1 and not found:
+            if level == 1 and not found and own in ("", words):
                 title = words
             else:
                 above = {at: name for at, name in above.items() if at < level} | {level: words}
@@ -86,6 +87,11 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
             size += here
     close()
     return found
+
+
+def _own_title(document: Document) -> str:
+    """The title that a record or a front matter says; empty without one."""
+    return " ".join(" ".join(document.metadata.get("title", ())[:1]).split())[:LONGEST_TITLE]
 
 
 def _name(source: str) -> str:

@@ -21,8 +21,12 @@ Span = tuple[int, int]
 
 # Where a list, a table, code or a line of a record begins: sentences there end with their line.
 _LINE = re.compile(r"\n(?=[ \t]*(?:[-*+•>|]|\d+[.)]|```)|    |\t)")
-_LEANS = re.compile(r"(?:It|Its|This|That|These|Those|They|Their|He|She|His|Her|Such|Both|There)\b")
-"""A sentence that begins so says of what only together with the one before it."""
+_LEANS = re.compile(
+    r"(?:[A-Z][\w' -]{0,30},\s+|(?:And|But|So|Or|Yet|Then|In|At|On|From|By|For|Of|After|Before|Since|With|As|Like|"
+    r"Under|During)\s+)?"
+    r"(?:[Ii]ts?|[Tt]his|[Tt]hat|[Tt]hese|[Tt]hose|[Tt]hey|[Tt]heir|[Hh]e|[Ss]he|[Hh]is|[Hh]er|[Ss]uch|[Bb]oth|[Tt]here)\b"
+)
+"""A sentence that begins so ("This is", "Today, this is", "In these") says of what only with the one before it."""
 _BOUND = re.compile(
     r"\b(?:at (?:most|least)|up to|(?:no )?(?:more|less|fewer|earlier|later) than|under|over|below|above|before|after|"
     r"until|only|except|without|not|never|no|about|around|nearly|almost)\s+(?:(?:the|an?)\s+)?$",
@@ -113,12 +117,12 @@ class Evidence:
         return (bound.start(), end) if bound else (start, end)
 
     def citation(self, number: int, whole: bool = False) -> Citation:
-        """The sentence as a citation, with the one before it where it leans on that; `whole`: the paragraph, all of
-        which is the answer."""
+        """The sentence as a citation; `whole`: the paragraph, all of which is the answer. With the sentence before it
+        where it leans on that."""
         one = self.passage
         start, end = self.paragraph if whole else self.sentence
         span = (start, end) if whole else (self.reading.start, self.reading.end)
-        if not whole and _LEANS.match(self.quote):
+        if _LEANS.match(one.text, start):
             start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
         place = (one.start + start, one.start + end)
         answer = (one.start + span[0], one.start + span[1])

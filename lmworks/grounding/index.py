@@ -43,7 +43,7 @@ from lmworks.text.sources import Skipped
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
 
-VERSION = 4
+VERSION = 5
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
 GIVEN = "a list of Documents"

@@ -7,6 +7,8 @@ from collections import Counter
 
 from lmworks.grounding.chunks import chunks_of
 from lmworks.text.document import Document
+from lmworks.text.metadata import of_front_matter
+from lmworks.text.records import document
 
 TEXT = """# Renting a flat
 ## Payment
@@ -72,6 +74,18 @@ def test_a_document_without_a_heading_is_called_by_its_file_or_record():
     (one,) = chunks_of(Document("It rained.", "chats.jsonl#Weather"), words, longest=8)
     assert one.title == "Weather"
     assert chunks_of(Document("# Only a heading", "a.md"), words, longest=8) == []
+
+
+def test_a_title_of_a_record_or_of_front_matter_stands_in_front():
+    (one,) = chunks_of(document({"id": 1, "title": " The\nBoat ", "text": "It leaks."}, "a.jsonl#1"), words, longest=8)
+    assert (one.whole, one.text, one.start) == ("The Boat\nIt leaks.", "It leaks.", 0)
+    heading = document({"title": "The Boat", "text": "# Repairs\n\nIt leaks."}, "a.jsonl#1")
+    assert [one.whole for one in chunks_of(heading, words, longest=8)] == ["The Boat\nRepairs\nIt leaks."]
+    same = document({"title": "The Boat", "text": "# The Boat\n\nIt leaks."}, "a.jsonl#1")
+    assert [one.whole for one in chunks_of(same, words, longest=8)] == ["The Boat\nIt leaks."]
+    text = "---\ntitle: The Boat\n---\n\nIt leaks."
+    (note,) = chunks_of(Document(text, "notes/b7.md", metadata=of_front_matter(text)), words, longest=20)
+    assert (note.title, note.text) == ("The Boat", text)
 
 
 def test_a_comment_in_code_is_no_heading():

@@ -116,8 +116,14 @@ def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
         def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
             return [BestSpan(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
 
-    answer = extracted(asked("How much is it?", ["No pets. The rent is monthly. It is 740 euros."], Last()))
-    assert answer.citations[0].text == "The rent is monthly. It is 740 euros."
+    for leans in ("It is 740 euros.", "Today, it is 740 euros.", "But this is 740 euros.", "In these it is 740 euros."):
+        for question in ("How much is it?", "Why so much?"):  # a few words are asked for, or all that is said
+            text = f"No pets. The rent is monthly. {leans}{' And so on and on.' * 30}"
+            answer = extracted(asked(question, [text], Last()))
+            assert answer.citations[0].text == f"The rent is monthly. {leans}"
+            assert "monthly" not in answer.text
+    alone = extracted(asked("How much?", ["The rent is monthly. In theory the rent is 740 euros."], Last()))
+    assert alone.citations[0].text == "In theory the rent is 740 euros."
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import random
@@ -257,6 +258,28 @@ def test_records_are_documents_of_their_own(settings: IndexSettings, places: Pla
     records.write_text('{"text": "The red lamp."}\n{"text": "A green boat."}\n')
     assert index.update().changed == ["records.jsonl#2"]
     assert index.search("green", 1, "keywords")[0].text == "A green boat."
+
+
+def test_a_record_is_found_by_its_title_and_cited_within_its_text(
+    settings: IndexSettings, places: Places, tmp_path: Path
+):
+    records = tmp_path / "records.jsonl"
+
+    def write(title: str) -> None:
+        boat = {"id": "b", "title": title, "text": "It leaves at noon from the old pier."}
+        lamp = {"id": "l", "title": "Lamp", "text": "It hangs in the cellar."}
+        records.write_text(json.dumps(lamp) + "\n" + json.dumps(boat) + "\n")
+
+    write("Ferry to Heligoland")
+    index = build(records, places("index"), settings)
+    (found,) = index.search("Heligoland", by="keywords")
+    assert (found.document, found.text) == ("Ferry to Heligoland", "It leaves at noon from the old pier.")
+    cited = index.ask("When does the ferry to Heligoland leave?").citations
+    assert [(index.document(one.file) or "")[one.start : one.end] for one in cited] == [found.text]
+    write("Boat to Norderney")
+    assert index.update().changed == ["records.jsonl#2"]
+    assert index.search("Heligoland", by="keywords") == []
+    assert [one.document for one in index.search("Norderney", by="keywords")] == ["Boat to Norderney"]
 
 
 def test_a_misspelt_index_is_told_which_one_was_meant(tmp_path):

@@ -191,6 +191,19 @@ def shipped() -> SpanReader:
         pytest.skip(f"the reader's base is not here ({error}); fetch it with: lmworks models fetch reranker")
 
 
+def test_a_sentence_with_the_questions_words_counts_more_and_odds_stay(shipped: SpanReader):
+    question = "Who designed the piston of the pump?"
+    text = (
+        "Thomas Newcomen built a pump in 1712. It was an improvement over Savery's pump, using a piston as designed "
+        "by Papin."
+    )
+    (reading,) = shipped.read(question, [text])
+    assert text[reading.start : reading.end] == "Papin"
+    ((_, likeliest),) = shipped.found([(question, text)])
+    assert text[likeliest.start : likeliest.end] == "Thomas Newcomen"
+    assert reading.score == shipped.calibration.score(likeliest.span, likeliest.answers)
+
+
 LEASE = "The deposit is two months' rent. Rent is due on the third day of each month. Dogs need the landlord's consent."
 
 

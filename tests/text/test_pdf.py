@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_files import line, pdf
 
+from lmworks.basics import progress
 from lmworks.text.formats import pdf as pdf_format
 from lmworks.text.sources import read, read_file
 
@@ -39,6 +40,19 @@ def test_rows_of_a_drawn_table_say_their_headers(tmp_path):
         "One page.\n\f\nBefore the tables.\n\n- Flat: 1; Rent: 740; Deposit: 1,480\n"
         "- Flat: 3; Rent: 800; Deposit: 1,600\n\nBetween.\n\n- Cats: yes\n- Dogs: no\n\nAfter them."
     )
+
+
+def test_a_damaged_pdf_is_named_in_one_sentence(tmp_path, capfd):
+    (tmp_path / "cut.pdf").write_bytes(pdf(line("Hello."))[:-4])
+    with progress.shown():
+        assert read(tmp_path / "cut.pdf").documents[0].text == "Hello."
+    (said,) = capfd.readouterr().err.splitlines()
+    faulty = "cut.pdf is no sound PDF (EOF marker seems truncated); what could be read of it was taken"
+    assert said == f"lmworks: {faulty}"
+    (tmp_path / "half.pdf").write_bytes(pdf(line("Hello."))[:300])
+    _, skipped, _ = read_file(tmp_path / "half.pdf", "half.pdf")
+    assert skipped is not None and skipped.reason.startswith("not a PDF that can be read")
+    assert capfd.readouterr().err == ""
 
 
 def test_an_empty_page_counts(tmp_path):

@@ -9,6 +9,7 @@ Source: Devlin et al. 2018, section 4.3, https://arxiv.org/abs/1810.04805.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from lmworks.basics.arrays import Float
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.grounding.answer import BestSpan
+from lmworks.grounding.evidence import units
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.heads.rows import segments
+from lmworks.grounding.words import content, coverage
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.precision import fast_dtype
@@ -35,6 +38,12 @@ LONGEST_QUESTION = 64
 """Tokens of a question; what follows them is left out."""
 LONGEST_ANSWER = 30
 """Tokens of an answer."""
+ASKED_FOR = 5.0
+"""What a sentence with all of the question's words weighs beside a span's score. Chosen on SQuAD 2's held-out articles,
+where anything from 1 to 15 finds more answers than 0."""
+
+
+_Share = tuple[int, float]
 
 
 class WindowAnswer(NamedTuple):
@@ -44,7 +53,7 @@ class WindowAnswer(NamedTuple):
     """Where the likeliest answer begins in the text, in characters."""
     end: int
     span: float
-    """Log-odds of that span against there being none, as where it begins and ends says."""
+    """Log-odds of the likeliest span against there being none, as where it begins and ends says."""
     answers: float
     """Log-odds of there being an answer, as the first token says."""
 
@@ -65,16 +74,21 @@ class SpanReader:
         self.runner, self.tokenizer, self.calibration = runner, tokenizer, calibration
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
-        """A reading for each text; an empty text answers nothing."""
+        """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
+        words; whether the text answers is judged by the likeliest span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
-        for place, found in self.found([(question, text) for text in texts]):
+        shares = [_shares(question, text) for text in texts]
+        for place, found in self.found([(question, text) for text in texts], shares):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
                 best[place] = BestSpan(found.start, found.end, score, float(probabilities(score)))
         return best
 
-    def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, WindowAnswer]]:
-        """What each window of each pair of a question and a text says, with the number of the pair."""
+    def found(
+        self, pairs: Sequence[tuple[str, str]], shares: Sequence[Sequence[_Share]] = ()
+    ) -> list[tuple[int, WindowAnswer]]:
+        """What each window of each pair of a question and a text says, with the number of the pair; `shares` of each
+        pair's text say which of its sentences count more."""
         opening, closing = around_a_text(self.tokenizer)
         windows, rows, firsts = [], [], []
         for place, (question, text) in enumerate(pairs):
@@ -97,7 +111,8 @@ class SpanReader:
                 with packed_products(torch.float32, network.device):  # in 16 bits neighbouring places would tie
                     scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
-                    found.append((windows[place].text, _best(row, firsts[place], windows[place])))
+                    window = windows[place]
+                    found.append((window.text, _best(row, firsts[place], window, shares and shares[window.text])))
         return found
 
     def _windows(self, place: int, text: str) -> Iterator[_Window]:
@@ -107,12 +122,24 @@ class SpanReader:
                 yield _Window(place, part, offsets[start : start + WINDOW])
 
 
-def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> WindowAnswer:
-    """The likeliest span of a window."""
+def _shares(question: str, text: str) -> list[_Share]:
+    """Where each sentence of an English text ends, and the share of the question's words that it holds."""
+    asked = content(question, "english")
+    return [(end, coverage(asked, content(text[start:end], "english"))) for start, end in units(text)]
+
+
+def _best(
+    scores: Float[Tensor, "seq labels"], first: int, window: _Window, shares: Sequence[_Share] = ()
+) -> WindowAnswer:
+    """The best span of a window."""
     begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
     both = begins[:, None] + ends[None, :]
     allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-    value, at = both.masked_fill(~allowed, -torch.inf).flatten().max(0)
-    start, end = divmod(int(at), len(both))
-    span = float(value - scores[0, 0] - scores[0, 1])
+    both = both.masked_fill(~allowed, -torch.inf)
+    span = float(both.max() - scores[0, 0] - scores[0, 1])
+    if shares:
+        ends_at = [end for end, _ in shares]
+        of = [min(bisect_right(ends_at, start), len(shares) - 1) for start, _ in window.offsets]
+        both = both + ASKED_FOR * torch.tensor([shares[at][1] for at in of])[:, None]
+    start, end = divmod(int(both.argmax()), len(both))
     return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))

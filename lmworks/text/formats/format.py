@@ -75,6 +75,6 @@ def package(module: str) -> Any:
         raise UnreadableError(str(error)) from None
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of a package says, short."""
+def first_line(error: BaseException | str) -> str:
+    """What an error or a warning of a package says, short."""
     return str(error).partition("\n")[0][:200]

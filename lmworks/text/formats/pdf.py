@@ -7,11 +7,14 @@ those that draw as many lines as a table. Pages without text, which are scanned,
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics import progress
 from lmworks.text.document import Document
 from lmworks.text.formats import rows
 from lmworks.text.formats.format import Format, Found, first_line, package
@@ -23,6 +26,8 @@ FEWEST_LINES, MOST_LINES = 6, 5000
 """Lines and boxes that a page with a table draws; with more it is a picture, and looking for tables takes minutes."""
 DOTS, MOST_DOTS = 200, 16_000_000
 """Dots an inch at which a scanned page is drawn, and the most of one page."""
+READERS = ("pypdf", "pdfminer", "pdfplumber")
+"""Loggers of the packages that read PDFs."""
 LEAST_FILLED = 0.5
 """The share of a table's cells that hold text; grids with less are forms and charts."""
 
@@ -32,23 +37,48 @@ _DRAWN = re.compile(rb"(?<=[\s\d])(?:re|l)(?=\s)")
 def read(path: Path, name: str) -> Found:
     """The pages, parted by a form feed on a line of its own."""
     check_size(path)
+    with _heard() as faults:
+        pages = _pages(path)
+    if not any(pages):
+        raise UnreadableError(f"a PDF without text on its {len(pages)} pages (scanned?)")
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        progress.note(f"{name} is no sound PDF ({first_line(faults[0])}{more}); what could be read of it was taken")
+    text = f"\n{PAGE_BREAK}\n".join(pages)
+    yield Document(newlines(text).encode("utf-8", "replace").decode(), name)
+
+
+def _pages(path: Path) -> list[str]:
+    """The text of each page; UnreadableError with the reason where there is none to be had."""
     pypdf = package("pypdf")
     try:
         reader = pypdf.PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
             raise UnreadableError("protected by a password; save it without")
         pages = [_page(path, number, page) for number, page in enumerate(reader.pages)]
+        missing = [at for at, page in enumerate(pages) if not page and _shows_a_picture(reader.pages[at])]
     except UnreadableError:
         raise
     except Exception as error:  # a malformed PDF makes pypdf raise anything; the reason is reported
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UnreadableError(f"not a PDF that can be read ({reason})") from None
-    if missing := [number for number, page in enumerate(pages) if not page and _shows_a_picture(reader.pages[number])]:
-        pages = _recognised(path, pages, missing)
-    if not any(pages):
-        raise UnreadableError(f"a PDF without text on its {len(pages)} pages (scanned?)")
-    text = f"\n{PAGE_BREAK}\n".join(pages)
-    yield Document(newlines(text).encode("utf-8", "replace").decode(), name)
+    return _recognised(path, pages, missing) if missing else pages
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the packages that read PDFs warn of meanwhile; without a listener it goes to the terminal."""
+    faults: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: faults.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in READERS]
+    for one in loggers:
+        one.addHandler(listener)
+    try:
+        yield faults
+    finally:
+        for one in loggers:
+            one.removeHandler(listener)
 
 
 def _page(path: Path, number: int, page: Any) -> str:
