@@ -12,7 +12,7 @@ import functools
 import warnings
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -29,14 +29,16 @@ from torch.utils._pytree import tree_leaves
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.basics.errors import ConfigError
+from lmworks.jobs.planning.allocator import Event, Stepping, holes
 from lmworks.jobs.planning.workload import made_up
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 
-MOST = 16
-"""Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one."""
+MOST = 32
+"""Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one, and
+holes are as large a share of what is kept."""
 
 Kind = Literal["resident", "activations", "working", "gradients"]
 Sizes = dict[str, float]
@@ -52,8 +54,8 @@ class Followed:
     """At that of the backward: activations that are still there, gradients, and what came and goes on the way back."""
     kept: float
     """Activations when the forward is done."""
-    turnover: float
-    """The most that comes and goes in the backward."""
+    holes: float
+    """What the heap takes beyond what is alive, in steps of such micro-batches."""
 
     def __add__(self, other: Followed) -> Followed:
         return self._with(other, 1.0)
@@ -64,12 +66,13 @@ class Followed:
             {name: mine.get(name, 0.0) + times * theirs.get(name, 0.0) for name in mine | theirs}
             for mine, theirs in ((self.forward, other.forward), (self.backward, other.backward))
         )
-        return Followed(forward, backward, self.kept + times * other.kept, self.turnover + times * other.turnover)
+        kept = self.kept + times * other.kept
+        return Followed(forward, backward, kept, self.holes * (kept / self.kept if self.kept else 1.0))
 
     def times(self, factor: float) -> Followed:
         """Each part, multiplied."""
         nothing = Followed({}, {}, 0.0, 0.0)
-        return nothing._with(self, factor)
+        return replace(nothing._with(self, factor), holes=self.holes * factor)
 
 
 @functools.cache
@@ -83,6 +86,7 @@ def follow(
     chosen: Chosen | None = None,
     recompute: bool = False,
     accumulates: bool = False,
+    stepping: Stepping = Stepping(),
 ) -> Followed:
     """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
 
@@ -92,7 +96,7 @@ def follow(
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates, stepping)
 
     two_sides = config.arrangement == "encoder-decoder"
     whole = config.encoder().layers if two_sides else None
@@ -121,6 +125,7 @@ def _follow(
     chosen: Chosen | None,
     recompute: bool,
     accumulates: bool,
+    stepping: Stepping,
 ) -> Followed:
     with torch.random.fork_rng(devices=[]):
         objective, batch = made_up(config, settings, rows, context)
@@ -153,7 +158,8 @@ def _follow(
         finally:
             for hook in hooks:
                 hook.remove()
-    return Followed(forward, alive.at_peak, kept, alive.most["working"])
+    numbers = [parameter.numel() for parameter in trained]
+    return Followed(forward, alive.at_peak, kept, holes(alive.events, numbers, stepping))
 
 
 def _fake(network: Network) -> None:
@@ -190,6 +196,9 @@ class _Alive(TorchDispatchMode):
     def __init__(self, resident: Iterable[Tensor]) -> None:
         super().__init__()
         self._storages: dict[int, tuple[weakref.ref[Any], Kind, int]] = {}
+        self.events: list[Event] = []
+        self._number = 0
+        self._numbers: dict[int, int] = {}
         self.now: dict[Kind, int] = {"resident": 0, "activations": 0, "working": 0, "gradients": 0}
         self.begin("resident")
         self._add(resident)
@@ -217,23 +226,38 @@ class _Alive(TorchDispatchMode):
         for tensor in results:
             if not isinstance(tensor, Tensor):
                 continue
-            storage = tensor.untyped_storage()
-            key = storage._cdata
-            if key not in self._storages:
-                reference = weakref.ref(storage, functools.partial(self._gone, key))
-                self._storages[key] = reference, self._kind, storage.nbytes()
-                self.now[self._kind] += storage.nbytes()
+            if tensor.untyped_storage()._cdata not in self._storages:
+                self._add_as(self._kind, tensor)
         if len(self._storages) == before:  # a view, or written in place: nothing is fuller than it was
             return
         self.most = {kind: max(size, self.now[kind]) for kind, size in self.most.items()}
-        if (all_ := sum(self.now.values())) > self._highest:
+        if (all_ := sum(self._parts().values())) > self._highest:
             self._highest, self.at_peak = all_, self._parts()
+
+    def _add_as(self, kind: Kind, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        self._storages[key] = weakref.ref(storage, functools.partial(self._gone, key)), kind, storage.nbytes()
+        self.now[kind] += storage.nbytes()
+        if kind != "resident":
+            self._number += 1
+            self._numbers[key] = self._number
+            self.events.append((self._number, storage.nbytes()))
+
+    def _was_there(self, arguments: Iterable[Any]) -> None:
+        """What an operation reads and none has made, such as a copy of the base, is resident: its views are no news."""
+        for tensor in arguments:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self._storages:
+                self._add_as("resident", tensor)
 
     def _gone(self, key: int, _: object) -> None:
         _, kind, size = self._storages.pop(key)
         self.now[kind] -= size
+        if kind != "resident":
+            self.events.append((-self._numbers.pop(key), 0))
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        self._was_there(tree_leaves((arguments, keywords)))
         result = function(*arguments, **(keywords or {}))
         self._add(tree_leaves(result) if isinstance(result, tuple | list) else (result,))
         return result

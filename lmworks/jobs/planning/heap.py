@@ -27,6 +27,9 @@ PROCESS = 350e6
 
 def in_a_process(memory: DeviceMemory) -> DeviceMemory:
     """Tensors, heap and process: what the operating system counts as this process's memory."""
-    holes = OF_ACTIVATIONS * memory.sizes.get("activations", 0.0) + OF_TURNOVER * memory.turnover
+    holes = memory.holes
+    if holes is None:
+        holes = OF_ACTIVATIONS * memory.sizes.get("activations", 0.0)
+    holes += OF_TURNOVER * memory.turnover
     more = {"holes in the heap": TABLES + holes, "the process": PROCESS}
     return replace(memory, sizes=memory.sizes | more, at_peak=memory.at_peak | more)
