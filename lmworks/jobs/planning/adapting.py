@@ -9,7 +9,7 @@ import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import bytes_in_few_bits
-from lmworks.jobs.planning.memory import DeviceMemory, Formats, at_its_peak, followed_in, stepping_of
+from lmworks.jobs.planning.memory import DeviceMemory, Formats, at_its_peak, followed_in
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
@@ -47,7 +47,7 @@ def adapted_memory(
     }
     always["retention"] = chosen.kept(network)
     always = {name: size / devices for name, size in always.items() if size}
-    followed = followed_in(config, training, formats, objective, chosen, cuda, stepping_of(training, counted))
+    followed = followed_in(config, training, formats, objective, chosen, cuda)
     gradients = sum(one.nbytes for one in trained) / devices
     stepping = training.part.working(counted) / devices
     moments = {"in the forward": followed.forward, "going back": followed.backward}
@@ -55,7 +55,7 @@ def adapted_memory(
         parts["gradients"] = parts.get("gradients", 0.0) / devices
     moments["in the optimiser"] = {"gradients": gradients, "working": stepping}
     found = {name: {**always, **parts} for name, parts in moments.items()}
-    return at_its_peak(found, stepping if training.part.leaves_holes else 0.0, followed.holes)
+    return at_its_peak(found, followed.turnover + (stepping if training.part.leaves_holes else 0))
 
 
 def _prepared(config: ModelConfig, chosen: Chosen, dtype: str, context: int = 0) -> Network:

@@ -12,7 +12,7 @@ import functools
 import warnings
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -29,16 +29,14 @@ from torch.utils._pytree import tree_leaves
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.basics.errors import ConfigError
-from lmworks.jobs.planning.allocator import Event, Stepping, holes
 from lmworks.jobs.planning.workload import made_up
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 
-MOST = 32
-"""Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one, and
-holes are as large a share of what is kept."""
+MOST = 16
+"""Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one."""
 
 Kind = Literal["resident", "activations", "working", "gradients"]
 Sizes = dict[str, float]
@@ -54,8 +52,8 @@ class Followed:
     """At that of the backward: activations that are still there, gradients, and what came and goes on the way back."""
     kept: float
     """Activations when the forward is done."""
-    holes: float
-    """What the heap takes beyond what is alive, in steps of such micro-batches."""
+    turnover: float
+    """The most that comes and goes in the backward of a block."""
 
     def __add__(self, other: Followed) -> Followed:
         return self._with(other, 1.0)
@@ -66,13 +64,12 @@ class Followed:
             {name: mine.get(name, 0.0) + times * theirs.get(name, 0.0) for name in mine | theirs}
             for mine, theirs in ((self.forward, other.forward), (self.backward, other.backward))
         )
-        kept = self.kept + times * other.kept
-        return Followed(forward, backward, kept, self.holes * (kept / self.kept if self.kept else 1.0))
+        return Followed(forward, backward, self.kept + times * other.kept, self.turnover + times * other.turnover)
 
     def times(self, factor: float) -> Followed:
         """Each part, multiplied."""
         nothing = Followed({}, {}, 0.0, 0.0)
-        return replace(nothing._with(self, factor), holes=self.holes * factor)
+        return nothing._with(self, factor)
 
 
 @functools.cache
@@ -86,7 +83,6 @@ def follow(
     chosen: Chosen | None = None,
     recompute: bool = False,
     accumulates: bool = False,
-    stepping: Stepping = Stepping(),
 ) -> Followed:
     """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
 
@@ -96,7 +92,7 @@ def follow(
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates, stepping)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
 
     two_sides = config.arrangement == "encoder-decoder"
     whole = config.encoder().layers if two_sides else None
@@ -125,7 +121,6 @@ def _follow(
     chosen: Chosen | None,
     recompute: bool,
     accumulates: bool,
-    stepping: Stepping,
 ) -> Followed:
     with torch.random.fork_rng(devices=[]):
         objective, batch = made_up(config, settings, rows, context)
@@ -140,8 +135,9 @@ def _follow(
             warnings.simplefilter("ignore")
             objective = chosen.retain(Setup(network, objective, [])).objective
     choose_blocks(network.train(), recompute)
+    _watch_blocks(network, alive := _Alive(network.parameters()))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with _Alive(network.parameters()) as alive:
+    with alive:
         hooks = [parameter.register_post_accumulate_grad_hook(alive.has_gradient) for parameter in trained]
         try:
             for _ in range(2 if accumulates else 1):
@@ -150,6 +146,7 @@ def _follow(
                 forward, kept = alive.at_peak, alive.now["activations"]
                 alive.begin("working")
                 mean.backward()  # type: ignore[no-untyped-call]
+                alive.leave_block()
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
             raise ConfigError(
                 f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few "
@@ -158,8 +155,22 @@ def _follow(
         finally:
             for hook in hooks:
                 hook.remove()
-    numbers = [parameter.numel() for parameter in trained]
-    return Followed(forward, alive.at_peak, kept, holes(alive.events, numbers, stepping))
+    return Followed(forward, alive.at_peak, kept, alive.turnover)
+
+
+def _watch_blocks(network: Network, alive: _Alive) -> None:
+    """Tell `alive` when a block's backward begins, with the gradient of its result, and ends, with that of its input."""
+    run_block = network.run_block
+
+    def watched(block: Any, x: Tensor, *more: Any) -> Tensor:
+        if x.requires_grad:
+            x.register_hook(lambda gradient: alive.leave_block())
+        found = run_block(block, x, *more)
+        if found.requires_grad:
+            found.register_hook(lambda gradient: alive.enter_block())
+        return found
+
+    network.run_block = watched
 
 
 def _fake(network: Network) -> None:
@@ -196,10 +207,10 @@ class _Alive(TorchDispatchMode):
     def __init__(self, resident: Iterable[Tensor]) -> None:
         super().__init__()
         self._storages: dict[int, tuple[weakref.ref[Any], Kind, int]] = {}
-        self.events: list[Event] = []
-        self._number = 0
-        self._numbers: dict[int, int] = {}
         self.now: dict[Kind, int] = {"resident": 0, "activations": 0, "working": 0, "gradients": 0}
+        self.turnover: float = 0.0
+        self._at_entry: int | None = None
+        self._most_working = 0
         self.begin("resident")
         self._add(resident)
         self.begin("activations")
@@ -207,7 +218,19 @@ class _Alive(TorchDispatchMode):
     def begin(self, kind: Kind) -> None:
         """What comes from here on is of this kind; the peak is looked for anew."""
         self._kind: Kind = kind
-        self._highest, self.at_peak, self.most = 0, self._parts(), dict(self.now)
+        self._highest, self.at_peak = 0, self._parts()
+
+    def enter_block(self) -> None:
+        """A block's backward begins."""
+        self.leave_block()
+        self._at_entry = self.now["working"]
+        self._most_working = self.now["working"]
+
+    def leave_block(self) -> None:
+        """It ends."""
+        if self._at_entry is not None:
+            self.turnover = max(self.turnover, float(self._most_working - self._at_entry))
+        self._at_entry = None
 
     def has_gradient(self, parameter: Tensor) -> None:
         """A parameter's gradient is there: it stays."""
@@ -230,7 +253,7 @@ class _Alive(TorchDispatchMode):
                 self._add_as(self._kind, tensor)
         if len(self._storages) == before:  # a view, or written in place: nothing is fuller than it was
             return
-        self.most = {kind: max(size, self.now[kind]) for kind, size in self.most.items()}
+        self._most_working = max(self._most_working, self.now["working"])
         if (all_ := sum(self._parts().values())) > self._highest:
             self._highest, self.at_peak = all_, self._parts()
 
@@ -239,10 +262,6 @@ class _Alive(TorchDispatchMode):
         key = storage._cdata
         self._storages[key] = weakref.ref(storage, functools.partial(self._gone, key)), kind, storage.nbytes()
         self.now[kind] += storage.nbytes()
-        if kind != "resident":
-            self._number += 1
-            self._numbers[key] = self._number
-            self.events.append((self._number, storage.nbytes()))
 
     def _was_there(self, arguments: Iterable[Any]) -> None:
         """What an operation reads and none has made, such as a copy of the base, is resident: its views are no news."""
@@ -253,8 +272,6 @@ class _Alive(TorchDispatchMode):
     def _gone(self, key: int, _: object) -> None:
         _, kind, size = self._storages.pop(key)
         self.now[kind] -= size
-        if kind != "resident":
-            self.events.append((-self._numbers.pop(key), 0))
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         self._was_there(tree_leaves((arguments, keywords)))

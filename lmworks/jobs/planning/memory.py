@@ -27,7 +27,6 @@ from lmworks.jobs.planning.activations import (
     kept_once,
     last_norm,
 )
-from lmworks.jobs.planning.allocator import Stepping
 from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.jobs.planning.working import backward_working, shared_by_blocks
@@ -82,8 +81,6 @@ class DeviceMemory:
     """When that is."""
     turnover: float = 0.0
     """The most that comes and goes within a block's backward, in reading a prompt, or where Muon stacks matrices."""
-    holes: float | None = None
-    """What the heap takes beyond what is alive, where the blocks that come and go were followed one by one."""
 
     @property
     def peak(self) -> float:
@@ -113,8 +110,7 @@ def training_memory(
     gathered = _gathered(parameters, formats) if devices > 1 else 0.0
     moments: dict[str, dict[str, float]]
     seq = padded(objective, training.context)
-    shape, holes = None, None
-    counted = _counted(parameters, formats, lora)
+    shape = None
     if added_up(config):
         shape = BatchShape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
         if lora is not None and shape.recomputes and not cuda and not shape.routed:
@@ -126,36 +122,27 @@ def training_memory(
         within = backward_working(shape)
     else:
         chosen = None if lora is None else Chosen(METHODS["lora"], lora)
-        followed = followed_in(config, training, formats, objective, chosen, cuda, stepping_of(training, counted))
+        followed = followed_in(config, training, formats, objective, chosen, cuda)
         moments = {"in the forward": followed.forward, "going back": followed.backward}
         for parts in moments.values():
             parts["gradients"] = parts.get("gradients", 0.0) / devices
-        within, holes = 0.0, followed.holes
-    stepping = training.part.working(counted) / devices
+        within = followed.turnover
+    stepping = training.part.working(_counted(parameters, formats, lora)) / devices
     moments["in the optimiser"] = {"gradients": gradients / devices, "working": stepping}
     found: dict[str, dict[str, float]] = {name: {**always, **parts} for name, parts in moments.items()}
     if formats.quantised or gathered:
         for parts in found.values():
             parts["working"] = parts.get("working", 0) + gathered
             parts["working"] += parameters.largest * formats.weights if formats.quantised else 0
-    return at_its_peak(found, within + (stepping if training.part.leaves_holes else 0), holes)
+    return at_its_peak(found, within + (stepping if training.part.leaves_holes else 0))
 
 
-def at_its_peak(
-    moments: dict[str, dict[str, float]], turnover: float, holes: float | None = None
-) -> DeviceMemory:
+def at_its_peak(moments: dict[str, dict[str, float]], turnover: float) -> DeviceMemory:
     """The memory of a step from the parts of each moment that can be the peak."""
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     names = dict.fromkeys(name for one in moments.values() for name in one)
     sizes = {name: max(one.get(name, 0) for one in moments.values()) for name in names}
-    return DeviceMemory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover, holes)
-
-
-def stepping_of(training: TrainingConfig, counted: CountedParameters) -> Stepping:
-    """What an optimiser takes for each number that it trains. What it makes of many sizes is not followed."""
-    masters = SINGLE if counted.value < SINGLE else 0.0
-    working = 0.0 if training.part.leaves_holes else training.part.working(counted) / counted.every
-    return Stepping(masters + SINGLE * training.part.keeps(counted) / counted.every, working)
+    return DeviceMemory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover)
 
 
 def added_up(config: ModelConfig) -> bool:
@@ -170,7 +157,6 @@ def followed_in(
     objective: ObjectiveSettings,
     chosen: Chosen | None,
     cuda: bool,
-    stepping: Stepping,
 ) -> Followed:
     """A micro-batch, operation by operation.
 
@@ -187,7 +173,6 @@ def followed_in(
         chosen=chosen,
         recompute=training.recompute,
         accumulates=training.accumulate > 1,
-        stepping=stepping,
     )
     return found.times(formats.weights / value)
 

@@ -1,7 +1,7 @@
 """Planned memory beside that of real processes, as the operating system counts it, with glibc's heap: within a tenth.
 
-What the process holds before (Python, PyTorch, the libraries' tables) is subtracted on both sides. Where blocks are
-added up, the holes of the heap were fitted to the runs of FAST and SLOW; OTHER are shapes that the fit has not seen.
+What the process holds before (Python, PyTorch, the libraries' tables) is subtracted on both sides. The holes of the
+heap were fitted to the runs of FAST and SLOW; OTHER are shapes that the fit has not seen.
 """
 
 from __future__ import annotations
