@@ -159,15 +159,17 @@ def _follow(
 
 
 def _watch_blocks(network: Network, alive: _Alive) -> None:
-    """Tell `alive` when a block's backward begins, with the gradient of its result, and ends, with that of its input."""
-    run_block = network.run_block
+    """Tell `alive` when the gradient of a block's result is there, and that of what goes into the first block."""
+    run_block, made = network.run_block, 0
 
     def watched(block: Any, x: Tensor, *more: Any) -> Tensor:
-        if x.requires_grad:
+        nonlocal made
+        if x.requires_grad and id(x) != made:
             x.register_hook(lambda gradient: alive.leave_block())
         found = run_block(block, x, *more)
         if found.requires_grad:
             found.register_hook(lambda gradient: alive.enter_block())
+        made = id(found)
         return found
 
     network.run_block = watched
@@ -221,7 +223,7 @@ class _Alive(TorchDispatchMode):
         self._highest, self.at_peak = 0, self._parts()
 
     def enter_block(self) -> None:
-        """A block's backward begins."""
+        """A block's backward begins, and that of the one after it has ended."""
         self.leave_block()
         self._at_entry = self.now["working"]
         self._most_working = self.now["working"]
