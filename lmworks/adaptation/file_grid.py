@@ -70,6 +70,7 @@ def freeze_as_stored(network: Network, stored: object) -> None:
         assert sum(len(rows) for _, rows in runs) == packed.shape[0]
         freeze_in_few_bits(network, [path], functools.partial(_kept, packed))
         kept += 1
+    stored.let_go()  # of the file's pages: what is needed of them is copied
     if not kept:
         raise ConfigError(
             "{at}grid = 'file' leaves the base as its file stores it, and this one holds no matrix of a block in few "

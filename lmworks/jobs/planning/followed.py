@@ -53,7 +53,7 @@ class Followed:
     kept: float
     """Activations when the forward is done."""
     turnover: float
-    """The most that comes and goes in the backward."""
+    """The most that comes and goes in the backward of a block."""
 
     def __add__(self, other: Followed) -> Followed:
         return self._with(other, 1.0)
@@ -135,8 +135,9 @@ def _follow(
             warnings.simplefilter("ignore")
             objective = chosen.retain(Setup(network, objective, [])).objective
     choose_blocks(network.train(), recompute)
+    _watch_blocks(network, alive := _Alive(network.parameters()))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with _Alive(network.parameters()) as alive:
+    with alive:
         hooks = [parameter.register_post_accumulate_grad_hook(alive.has_gradient) for parameter in trained]
         try:
             for _ in range(2 if accumulates else 1):
@@ -145,6 +146,7 @@ def _follow(
                 forward, kept = alive.at_peak, alive.now["activations"]
                 alive.begin("working")
                 mean.backward()  # type: ignore[no-untyped-call]
+                alive.leave_block()
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
             raise ConfigError(
                 f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few "
@@ -153,7 +155,24 @@ def _follow(
         finally:
             for hook in hooks:
                 hook.remove()
-    return Followed(forward, alive.at_peak, kept, alive.most["working"])
+    return Followed(forward, alive.at_peak, kept, alive.turnover)
+
+
+def _watch_blocks(network: Network, alive: _Alive) -> None:
+    """Tell `alive` when the gradient of a block's result is there, and that of what goes into the first block."""
+    run_block, made = network.run_block, 0
+
+    def watched(block: Any, x: Tensor, *more: Any) -> Tensor:
+        nonlocal made
+        if x.requires_grad and id(x) != made:
+            x.register_hook(lambda gradient: alive.leave_block())
+        found = run_block(block, x, *more)
+        if found.requires_grad:
+            found.register_hook(lambda gradient: alive.enter_block())
+        made = id(found)
+        return found
+
+    network.run_block = watched
 
 
 def _fake(network: Network) -> None:
@@ -191,6 +210,9 @@ class _Alive(TorchDispatchMode):
         super().__init__()
         self._storages: dict[int, tuple[weakref.ref[Any], Kind, int]] = {}
         self.now: dict[Kind, int] = {"resident": 0, "activations": 0, "working": 0, "gradients": 0}
+        self.turnover: float = 0.0
+        self._at_entry: int | None = None
+        self._most_working = 0
         self.begin("resident")
         self._add(resident)
         self.begin("activations")
@@ -198,7 +220,19 @@ class _Alive(TorchDispatchMode):
     def begin(self, kind: Kind) -> None:
         """What comes from here on is of this kind; the peak is looked for anew."""
         self._kind: Kind = kind
-        self._highest, self.at_peak, self.most = 0, self._parts(), dict(self.now)
+        self._highest, self.at_peak = 0, self._parts()
+
+    def enter_block(self) -> None:
+        """A block's backward begins, and that of the one after it has ended."""
+        self.leave_block()
+        self._at_entry = self.now["working"]
+        self._most_working = self.now["working"]
+
+    def leave_block(self) -> None:
+        """It ends."""
+        if self._at_entry is not None:
+            self.turnover = max(self.turnover, float(self._most_working - self._at_entry))
+        self._at_entry = None
 
     def has_gradient(self, parameter: Tensor) -> None:
         """A parameter's gradient is there: it stays."""
@@ -217,23 +251,32 @@ class _Alive(TorchDispatchMode):
         for tensor in results:
             if not isinstance(tensor, Tensor):
                 continue
-            storage = tensor.untyped_storage()
-            key = storage._cdata
-            if key not in self._storages:
-                reference = weakref.ref(storage, functools.partial(self._gone, key))
-                self._storages[key] = reference, self._kind, storage.nbytes()
-                self.now[self._kind] += storage.nbytes()
+            if tensor.untyped_storage()._cdata not in self._storages:
+                self._add_as(self._kind, tensor)
         if len(self._storages) == before:  # a view, or written in place: nothing is fuller than it was
             return
-        self.most = {kind: max(size, self.now[kind]) for kind, size in self.most.items()}
-        if (all_ := sum(self.now.values())) > self._highest:
+        self._most_working = max(self._most_working, self.now["working"])
+        if (all_ := sum(self._parts().values())) > self._highest:
             self._highest, self.at_peak = all_, self._parts()
+
+    def _add_as(self, kind: Kind, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        self._storages[key] = weakref.ref(storage, functools.partial(self._gone, key)), kind, storage.nbytes()
+        self.now[kind] += storage.nbytes()
+
+    def _was_there(self, arguments: Iterable[Any]) -> None:
+        """What an operation reads and none has made, such as a copy of the base, is resident: its views are no news."""
+        for tensor in arguments:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self._storages:
+                self._add_as("resident", tensor)
 
     def _gone(self, key: int, _: object) -> None:
         _, kind, size = self._storages.pop(key)
         self.now[kind] -= size
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        self._was_there(tree_leaves((arguments, keywords)))
         result = function(*arguments, **(keywords or {}))
         self._add(tree_leaves(result) if isinstance(result, tuple | list) else (result,))
         return result

@@ -20,7 +20,8 @@ TABLES = 24e6
 OF_ACTIVATIONS = 0.15
 """Holes beside what is kept from forward to backward, as a share of it."""
 OF_TURNOVER = 0.52
-"""Holes beside what comes and goes within a block, or when Muon stacks matrices."""
+"""Holes beside what comes and goes within a block, or when Muon stacks matrices. What comes and goes once, such as a
+head's gradient in float32, leaves none: it takes the room of the activations that are free by then."""
 PROCESS = 350e6
 """Python, PyTorch and the libraries, loaded and used once: 268 MB in generation, 348 to 369 in training."""
 

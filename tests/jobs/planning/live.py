@@ -32,7 +32,8 @@ def kept(forward: Callable[[], Tensor], besides: Iterable[Tensor]) -> int:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside this block: the bytes of all storages that an operation made and that are still alive."""
+    """Inside this block: the bytes of all storages that an operation made and that are still alive, and of `tensors`.
+    A view of what was there before is nothing new."""
 
     def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
         super().__init__()
@@ -41,13 +42,14 @@ class LiveBytes(TorchDispatchMode):
         self._most = 0  # that may be alive now; counting all after every operation would take most of the time
         self._add(tensors)
 
-    def _add(self, tensors: Iterable[Any]) -> None:
+    def _add(self, tensors: Iterable[Any], made: bool = True) -> None:
         for tensor in tensors:
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._alive or self._alive[storage._cdata][0].expired():
-                    self._most += storage.nbytes()
-                    self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                    size = storage.nbytes() if made else 0
+                    self._most += size
+                    self._alive[storage._cdata] = (StorageWeakRef(storage), size)
 
     @property
     def now(self) -> int:
@@ -56,6 +58,7 @@ class LiveBytes(TorchDispatchMode):
         return sum(size for _, size in self._alive.values())
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        self._add(tree_leaves((arguments, keywords)), made=False)
         result = function(*arguments, **(keywords or {}))
         self._add(tree_leaves(result))
         if self._most > self.peak:

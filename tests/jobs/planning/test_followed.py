@@ -95,6 +95,13 @@ def test_so_it_is_with_adapters_and_after_another_micro_batch(name: str):
     assert found.forward["gradients"] == sum(one.nbytes for one in gradients)
 
 
+@each
+def test_what_comes_and_goes_within_a_block_is_none_of_the_head_s(name: str):
+    config, settings = CASES[name]
+    few, many = (follow(config.but(vocab_size=size), settings, 3, 64, torch.float32).turnover for size in (300, 3000))
+    assert 0 < few == many
+
+
 @pytest.mark.parametrize("name", ["masked", "translation"])
 def test_many_blocks_are_continued_from_some(name: str, monkeypatch: pytest.MonkeyPatch):
     config, settings = CASES[name]
