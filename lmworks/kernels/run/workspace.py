@@ -23,7 +23,7 @@ from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.tape import Room, Table, choose_from, head_steps, send_logits, table, tapes
 from lmworks.kernels.run.team import Team
 from lmworks.kernels.run.team import team as this_team
-from lmworks.kernels.run.weights import Weights, is_vocabulary
+from lmworks.kernels.run.weights import Weights, is_expert, is_vocabulary
 
 MOST_PARTS = 2**26
 """Bytes of the parts of attention, with those of helpers, from which on nobody leads."""
@@ -58,7 +58,8 @@ class Workspace:
         """Run by these threads, with memory for each."""
         self.team = team
         config, matrices = self.weights.config, self.weights.matrices
-        stride = scratch_bytes(config.heads // config.kv_heads, config.head_dim)
+        experts = 0 if config.experts is None else config.experts.count
+        stride = max(scratch_bytes(config.heads // config.kv_heads, config.head_dim), -(-8 * experts // 64) * 64)
         self.put(Field.SCRATCH, aligned(stride * team.threads))
         self.frame[Field.SCRATCH_STRIDE] = stride
         self._room_bytes = -(-4 * room_numbers(config.vocab_size) // 64) * 64
@@ -68,11 +69,17 @@ class Workspace:
         # What helpers need; the system gives memory when it is written to.
         adapters = [one.down for each in self.weights.adapters.values() for one in each.numbered.values()]
         blocks = max(part.blocks for one in (*matrices.values(), *adapters) for part in one.every)
-        inner = max(part.blocks for name, one in matrices.items() if not is_vocabulary(name) for part in one.every)
+        of_token = 1 if config.experts is None else config.experts.top_k
+        inner = max(
+            part.blocks * (of_token if is_expert(name) else 1)
+            for name, one in matrices.items()
+            if not is_vocabulary(name)
+            for part in one.every
+        )
         stride = 64 * max(inner * MOST_LED, blocks * OF_VOCABULARY)
         self.put(Field.OUTBOX, aligned(stride * (team.threads - 1)))
         self.frame[Field.OUTBOX_STRIDE] = stride
-        self._make_done(blocks)
+        self._make_done(blocks * max(experts, 1))
         if hasattr(self, "buffers"):
             self.write_tapes()
         else:
