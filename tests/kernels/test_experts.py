@@ -1,5 +1,6 @@
-"""Networks with experts on their tape beside PyTorch: which experts are chosen, and what comes of it. What holds of every
-network (caches, batches, adapters, helpers) is in test_engine.py and test_team.py, with experts among their kinds."""
+"""Networks with experts on their tape beside PyTorch: which experts are chosen, and what comes of it. What holds of
+every network (caches, batches, adapters, helpers) is in test_engine.py and test_team.py, with experts among their
+kinds."""
 
 from __future__ import annotations
 

@@ -88,9 +88,7 @@ ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
 """By the names of configs; a step says which by its place here."""
 
 
-def activate_step(
-    name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed, rows: int = 0
-) -> Step:
+def activate_step(name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed, rows: int = 0) -> Step:
     """An activation of `width` numbers a token, or of each of `rows`, and the matrix that reads its result."""
     return Activate.step(
         input=source,

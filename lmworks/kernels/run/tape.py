@@ -361,7 +361,13 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         weights=shares,
     )
     gather = Gather.step(
-        chosen=chosen, top_k=settings.top_k, experts=settings.count, width=config.dim, rows=rows, places=places, runs=runs
+        chosen=chosen,
+        top_k=settings.top_k,
+        experts=settings.count,
+        width=config.dim,
+        rows=rows,
+        places=places,
+        runs=runs,
     )
     up, down = (_of_experts(weights, path, name, rows, runs, (made, stride)) for name in ("up", "down"))
     read_by = weights.matrix(f"{path}.experts.0.down.weight")
@@ -379,9 +385,7 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
     return [score, route, gather, *up, activate, *down, blend]
 
 
-def _of_experts(
-    weights: Weights, path: str, name: str, rows: int, runs: int, output: tuple[int, int]
-) -> list[Step]:
+def _of_experts(weights: Weights, path: str, name: str, rows: int, runs: int, output: tuple[int, int]) -> list[Step]:
     """Each row times the matrix of its own expert, to an address with a stride; a step for each part of the matrices
     that is stored in a way of its own."""
     settings, key = weights.config.experts, f"{path}.{name}"
