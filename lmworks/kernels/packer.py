@@ -65,8 +65,8 @@ class Packer:
                     self.stored.let_go()
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
-        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, routers, what is added at
-        a position, for a segment, and what heads are rotated by."""
+        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, routers, what is added
+        at a position, for a segment, and what heads are rotated by."""
         offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
         found = {}
         for name, parameter in self._parameters.items():
