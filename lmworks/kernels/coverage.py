@@ -69,7 +69,7 @@ def _shape(config: ModelConfig) -> str | None:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
     widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
     if config.experts is not None:
-        widths["the experts' hidden_dim"] = config.expert_dim
+        widths |= {"the experts' hidden_dim": config.expert_dim, "shared_dim": config.experts.shared_dim}
     if config.qk_norm_over == "row":
         widths["kv_heads x head_dim"] = config.kv_heads * config.head_dim
     for name, width in widths.items():
@@ -118,7 +118,7 @@ def _of_experts(config: ModelConfig) -> dict[str, bool]:
         "chooses experts by their scores alone, and a bias has a say here": settings.choice_bias
         or settings.bias_rate > 0,
         "chooses among all experts, and these are in groups": settings.top_groups is not None,
-        "has no shared expert": settings.shared_dim > 0,
+        "has no gate on a shared expert": settings.shared_gate,
     }
 
 
@@ -154,8 +154,10 @@ def _state(network: Network) -> str | None:
 
 
 def _of_feed_forward(block: Block) -> list[nn.Module]:
-    """The matrices of a block's feed-forward, or of all its experts."""
+    """The matrices of a block's feed-forward, or of all its experts and the shared one."""
     from lmworks.models.experts import Experts
 
-    every = block.feed_forward.experts if isinstance(block.feed_forward, Experts) else [block.dense]
-    return [matrix for one in every for matrix in (one.up, one.down)]
+    feed_forward, every = block.feed_forward, []
+    if isinstance(feed_forward, Experts):
+        every = [*feed_forward.experts, *([] if feed_forward.shared is None else [feed_forward.shared])]
+    return [matrix for one in every or [block.dense] for matrix in (one.up, one.down)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from collections.abc import Callable
 
@@ -36,17 +37,17 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     network on random tokens, in the format of its weights, which has a small part in the choice. Weights that are
     unread are read layer by layer, and forgotten again."""
     private, found = _private(network), {}
-    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
+    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down", "shared.down")
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
     unseen, of_experts = dict(linear), dict[str, Tensor]()
 
     def look(name: str, matrix: Linear) -> None:
-        layer, _, expert = name.partition(".experts.")
+        layer = re.sub(r"\.(experts\.\d+|shared)\.up$", "", name)
 
         def after(_: nn.Module, given: tuple[Tensor], __: Tensor) -> None:
             if name.endswith(ends):
                 found[f"{name}.weight"] = chosen(given[0].flatten(0, -2).float(), column_norms(matrix.weight))
-            elif expert.endswith(".up"):
+            elif layer != name:
                 of_experts[layer] = of_experts.get(layer, 0) + column_norms(matrix.weight)
             matrix.product.drop()  # a copy as large as the weight
             advance(unseen.pop(name).weight.numel())
@@ -57,7 +58,9 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     def look_at_all(name: str, layer: Experts) -> None:
         def after(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
             together = chosen(given[0].flatten(0, -2).float(), of_experts.pop(name))
-            found.update({f"{name}.experts.{one}.up.weight": together for one in range(len(layer.experts))})
+            reading = [f"experts.{one}" for one in range(len(layer.experts))]
+            reading += [] if layer.shared is None else ["shared"]
+            found.update({f"{name}.{one}.up.weight": together for one in reading})
 
         layer.register_forward_hook(after)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+import re
 
 import numpy as np
 import pytest
@@ -107,10 +108,10 @@ def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen = {}
         for name, weight in network.named_parameters():
             if weight.ndim == 2 and not name.endswith(("attention.output.weight", "router.weight")):
-                layer, of_experts, expert = name.partition(".experts.")
-                if expert.endswith("down.weight"):
+                if ".experts." in name and name.endswith("down.weight"):
                     continue
-                draws = random.Random(layer if of_experts else name)  # those of a layer round its input together
+                layer = re.sub(r"\.(experts\.\d+|shared)\.up\.", ".", name)  # these read what was rounded once
+                draws = random.Random(layer)
                 chosen[name] = tuple(sorted(draws.sample(range(weight.shape[1]), draws.randint(0, MOST))))
         return chosen
 

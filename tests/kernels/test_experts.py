@@ -15,6 +15,7 @@ from torch import Tensor
 
 pytest.importorskip("numba")
 
+from kernels.test_engine import scattered_outliers  # noqa: F401 (used for every test)
 from kernels.test_forms import mixed_file
 from tiny import network, text
 
@@ -47,7 +48,7 @@ KINDS: dict[str, dict[str, object]] = {
         "vocab_size": 101,
     },
     "granitemoe": {
-        "experts": ExpertSettings(count=5, top_k=2),
+        "experts": ExpertSettings(count=5, top_k=2, shared_dim=128),
         "embedding_scale": 3.0,
         "residual_scale": 0.22,
         "head_scale": 0.2,
@@ -175,7 +176,8 @@ def test_a_fault_of_the_router_shows():
         ({"bias_rate": 0.1}, {}, "bias"),
         ({"choice_bias": True}, {}, "bias"),
         ({"groups": 2, "top_groups": 1}, {}, "groups"),
-        ({"shared_dim": 32}, {}, "shared expert"),
+        ({"shared_dim": 32, "shared_gate": True}, {}, "gate on a shared expert"),
+        ({"shared_dim": 40}, {}, "shared_dim is 40"),
         ({"hidden_dim": 40}, {}, "hidden_dim is 40"),
         ({}, {"norm_place": "result"}, "pre-norm"),
         ({}, {"parallel": True}, "pre-norm"),

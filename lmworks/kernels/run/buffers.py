@@ -19,12 +19,13 @@ class Buffers:
         config = weights.config
         self.tokens = tokens
         self.stream = np.zeros((tokens, config.dim), np.float32)
-        widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
+        hidden = max(config.hidden_dim, 0 if config.experts is None else config.experts.shared_dim)
+        widest = max(config.dim, hidden, config.heads * config.head_dim)
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
         # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
         self.values, self.scales, self.sums = _values(tokens, widest, after)
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
-        inner = config.hidden_dim * (2 if config.gated else 1)
+        inner = hidden * (2 if config.gated else 1)
         # A parallel block holds both at once.
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
         self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)

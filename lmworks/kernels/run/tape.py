@@ -16,6 +16,7 @@ parts are added as they are, and a norm takes out any factor.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -321,20 +322,23 @@ def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:
     return steps
 
 
-def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
-    """The steps that go up, and those that come down again."""
+def _feed_forward(
+    weights: Weights, buffers: Buffers, path: str, width: int | None = None
+) -> tuple[list[Step], list[Step]]:
+    """The steps that go up, and those that come down again; of a width inside that is the config's unless given."""
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    width = config.hidden_dim if width is None else width
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [
-        activate_step(config.activation, inner, stride, config.hidden_dim, config.gated, read_by),
+        activate_step(config.activation, inner, stride, width, config.gated, read_by),
         *_linear(weights, buffers, f"{path}.down", end, config.dim * 4, adds),
     ]
 
 
 def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> list[Step]:
-    """The steps of a feed-forward of many experts, each for the tokens that are sent to it. `normed` and the values
-    are there."""
+    """The steps of a feed-forward of many experts, each for the tokens that are sent to it, and of one for all tokens
+    where there is one. `normed` and the values are there."""
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
     settings = config.experts
     assert settings is not None
@@ -369,6 +373,9 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         places=places,
         runs=runs,
     )
+    shared: list[Step] = []
+    if settings.shared_dim:
+        shared = list(itertools.chain(*_feed_forward(weights, buffers, f"{path}.shared", settings.shared_dim)))
     up, down = (_of_experts(weights, path, name, rows, runs, (made, stride)) for name in ("up", "down"))
     read_by = weights.matrix(f"{path}.experts.0.down.weight")
     activate = activate_step(config.activation, made, stride, config.expert_dim, config.gated, read_by, rows)
@@ -380,9 +387,9 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         top_k=settings.top_k,
         width=config.dim,
         output=end,
-        adds=adds,
+        adds=adds or bool(shared),
     )
-    return [score, route, gather, *up, activate, *down, blend]
+    return [score, route, gather, *shared, *up, activate, *down, blend]
 
 
 def _of_experts(weights: Weights, path: str, name: str, rows: int, runs: int, output: tuple[int, int]) -> list[Step]:

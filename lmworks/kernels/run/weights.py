@@ -104,8 +104,8 @@ class Weights:
 
 def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
-    ends = ("attention.qkv.weight", "attention.output.weight", "feed_forward.up.weight", "feed_forward.down.weight")
-    return is_vocabulary(name) or is_expert(name) or name.endswith(ends)
+    ends = ("attention.qkv", "attention.output", "feed_forward.up", "feed_forward.down", "shared.up", "shared.down")
+    return is_vocabulary(name) or is_expert(name) or name.endswith(tuple(f"{end}.weight" for end in ends))
 
 
 def is_expert(name: str) -> bool:
