@@ -150,9 +150,11 @@ class Run(Table):
     """The first of its rows."""
     END = auto()
     """The one after its last."""
+    FRAME = auto()
+    """From here on a frame in which its rows are the tokens."""
 
 
-RUN_BYTES = 8 * len(Run)
+RUN_BYTES = 8 * (Run.FRAME + len(Field))
 
 
 class Choosing(Table):

@@ -64,7 +64,7 @@ def run_of(step, number):
 @compiled
 def do(begin, end, thread, outbox, frame, step):
     """Chunks, to where they belong or to the outbox of a helper, one row after another."""
-    blocks, rows = field(step, Expert.BLOCKS), field(step, Expert.ROWS)
+    blocks = field(step, Expert.BLOCKS)
     while begin < end:
         number, first = begin // blocks, begin % blocks
         last = min(blocks, first + end - begin)
@@ -80,7 +80,9 @@ def do(begin, end, thread, outbox, frame, step):
         last = min(last, field(own, Matrix.BLOCKS))
         if first < last:
             function = function_of(frame, field(own, Matrix.FORM), FormEntry.MULTIPLY)
-            call_multiply(function, rows, own, first, last, first_row, last_row, output, stride, 0)
+            output += first_row * stride
+            rows = of_expert + 8 * Run.FRAME  # in a frame of their own the first is prefetched for (matrix.py)
+            call_multiply(function, rows, own, first, last, 0, last_row - first_row, output, stride, 0)
 
 
 @compiled

@@ -52,6 +52,20 @@ def copy_row(frame, token, rows, row, width):
     copy_bytes(field(frame, Field.SUMS) + 2 * token * scale, 8 * groups, sums)
 
 
+@inlined
+def begin_run(of_expert, expert, begin, end, rows):
+    """Say of an expert which rows it has, and where their values are."""
+    put_field(of_expert, Run.EXPERT, expert)
+    put_field(of_expert, Run.BEGIN, begin)
+    put_field(of_expert, Run.END, end)
+    own, stride, scales = of_expert + 8 * Run.FRAME, field(rows, Field.VALUES_STRIDE), field(rows, Field.SCALES_STRIDE)
+    put_field(own, Field.VALUES, field(rows, Field.VALUES) + begin * stride)
+    put_field(own, Field.VALUES_STRIDE, stride)
+    put_field(own, Field.SCALES, field(rows, Field.SCALES) + begin * scales)
+    put_field(own, Field.SUMS, field(rows, Field.SUMS) + 2 * begin * scales)
+    put_field(own, Field.SCALES_STRIDE, scales)
+
+
 @compiled
 def run(thread, threads, frame, step):
     """The rows that are this thread's share. Every thread counts the rows of all experts for itself."""
@@ -69,10 +83,7 @@ def run(thread, threads, frame, step):
         size = field(following, expert)
         put_field(following, expert, row)
         if size != 0 and thread == 0:
-            of_expert = runs + 8 + RUN_BYTES * used
-            put_field(of_expert, Run.EXPERT, expert)
-            put_field(of_expert, Run.BEGIN, row)
-            put_field(of_expert, Run.END, row + size)
+            begin_run(runs + 8 + RUN_BYTES * used, expert, row, row + size, rows)
         used += size != 0
         row += size
     if thread == 0:
