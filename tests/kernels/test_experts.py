@@ -15,9 +15,10 @@ from torch import Tensor
 
 pytest.importorskip("numba")
 
+from frames import Bench, address, numbers
 from kernels.test_engine import scattered_outliers  # noqa: F401 (used for every test)
 from kernels.test_forms import mixed_file
-from tiny import network, text
+from tiny import network, randomise, text
 
 from lmworks.kernels import compiled, unavailable, uncovered
 from lmworks.kernels.packing import unpacked
@@ -35,6 +36,7 @@ if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
 from lmworks.kernels.operations.route import Route
+from lmworks.kernels.operations.score import Score
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
 
@@ -141,6 +143,25 @@ def test_the_experts_are_those_that_pytorch_chooses_where_scores_differ_by_more_
     assert clear.float().mean() > 0.2
     assert torch.equal(chosen.sort(-1).values[clear], order[:, : settings.top_k].sort(-1).values[clear])
     assert len(chosen.unique()) > settings.count / 2
+
+
+@pytest.mark.parametrize("count", [5, 64, 100])
+@pytest.mark.parametrize("normalised", [False, True])
+@torch.no_grad()
+def test_a_router_chooses_and_weighs_as_pytorchs_does(count: int, normalised: bool):
+    settings = ExpertSettings(count=count, top_k=4, normalised=normalised, router_bias=True, scale=2.5)
+    router, x, tokens = Router(96, settings), numbers(37, 96), 37
+    randomise(router)
+    weights, chosen = router.choose(router(x))
+    padded = -(-count // 16) * 16
+    logits, bias = numbers(tokens, padded, seed=1), torch.cat([router.bias, torch.zeros(padded - count)])
+    found, shares = torch.zeros(tokens, 4, dtype=torch.long), torch.zeros(tokens, 4)
+    rows = {"logits": address(logits), "logits_stride": 4 * padded, "experts": count}
+    score = Score.step(source=address(x), width=96, weights=address(router.weight), **rows)
+    choice = {"top_k": 4, "normalised": normalised, "scale": 2.5, "chosen": address(found), "weights": address(shares)}
+    Bench(tokens, 96).run(score, Route.step(bias=address(bias), **rows, **choice))
+    assert torch.equal(found, chosen)
+    torch.testing.assert_close(shares, weights, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
