@@ -30,7 +30,7 @@ from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.network import Network
-from lmworks.models.unread import peek, unread_of
+from lmworks.models.unread import peek, peeked, unread_of
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -169,7 +169,9 @@ def test_a_file_with_experts_runs_as_it_is_stored(tmp_path: Path, monkeypatch: p
     """Gate and up in Q4_K, down in Q6_K, all experts in one tensor; read when they are packed, and not before."""
     path = mixed_file(tmp_path / "m.gguf", family="mixtral", experts=ExpertSettings(count=5, top_k=2))
     file = GGUFFile(path)
-    network = read_gguf_network(file, torch.float32, lambda config: is_multiplied).requires_grad_(False)
+    network = read_gguf_network(file, torch.float32, lambda config: is_multiplied).eval()
+    for parameter in peeked(network).values():
+        parameter.requires_grad_(False)
     assert unread_of(peek(network.blocks[1].feed_forward.experts[4].down, "weight")) is not None
     engine = compiled(network, 8, StoredInGGUF(file, network.config))
     forms = {"up": "q4_k", "down": "q6_k"}
