@@ -139,7 +139,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with torch.inference_mode(False), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         made = network(options.layers)
-        write_network(made, Path(folder))
+        write_network(Path(folder), made)
         programs = [Ours(made), Transformers(Path(folder))]
     recorder = Recorder()
     for name, test in TESTS.items():
