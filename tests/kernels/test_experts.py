@@ -182,7 +182,9 @@ def test_a_file_with_experts_runs_as_it_is_stored(tmp_path: Path, monkeypatch: p
             assert [part.form for part in matrix.every] == [forms[name.split(".")[-2]]]
     tokens = text(2, 20)
     choosing(monkeypatch, list(choices(engine, tokens)))
-    assert apart(engine.hidden(tokens, None, None), network.hidden(tokens)) < 0.02
+    hidden, expected = engine.hidden(tokens, None, None), network.hidden(tokens)
+    each = (hidden - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert each.median() < 0.02, "single tokens stray, also without experts: the file's weights are anything"
 
 
 @torch.no_grad()
