@@ -24,18 +24,18 @@ from benchmarks.work import token_ids
 BEFORE, NEW, PROMPT = 64, 32, 256
 SHAPE: dict[str, Any] = {"family": "olmoe", "vocab_size": 50_304, "dim": 1024, "heads": 16, "hidden_dim": 512}
 SHAPE |= {"context": 4096, "tied": False, "qk_norm": True, "qk_norm_over": "row"}
-EXPERTS = {"count": 64, "top_k": 8, "normalised": False}
+EXPERTS: dict[str, Any] = {"count": 64, "top_k": 8, "normalised": False}
 
 
 def network(layers: int) -> Any:
     """Random weights in bfloat16."""
     import torch
 
-    from lmworks.models.config import ModelConfig
+    from lmworks.models.config import ExpertSettings, ModelConfig
     from lmworks.models.network import Network
 
     with torch.device("meta"):
-        made = Network(ModelConfig(**SHAPE, layers=layers, experts=EXPERTS)).to(torch.bfloat16)
+        made = Network(ModelConfig(**SHAPE, layers=layers, experts=ExpertSettings(**EXPERTS))).to(torch.bfloat16)
     made = made.to_empty(device="cpu").requires_grad_(False).eval()
     draws = (0.02 * torch.randn(1 << 26, generator=torch.Generator().manual_seed(0))).to(torch.bfloat16)
     for number, (name, weight) in enumerate(made.named_parameters()):
