@@ -108,6 +108,14 @@ SECTIONS = {
             "grounding, one of 1,000 files changed": "one of 1,000 files changed: found, embedded, taken over",
         },
     ),
+    "Experts": (
+        "A network of random weights in OLMoE's proportions, 8 layers of 64 experts, compiled in 4 bits; one thread "
+        "each, by processor time. `python -m benchmarks.experts`.",
+        {
+            "experts, 8 layers of 1,024, one stream, processor time": "one stream, the network alone",
+            "experts, 8 layers of 1,024, prompt of 256, processor time": "prompt of 256 tokens",
+        },
+    ),
     "Parts of the compiled path": (
         "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; "
         "memory `benchmarks.serving`.",

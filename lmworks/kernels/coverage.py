@@ -13,6 +13,7 @@ from lmworks.models.config import ModelConfig
 if TYPE_CHECKING:
     from torch import nn
 
+    from lmworks.models.block import Block
     from lmworks.models.network import Network
 
 
@@ -67,6 +68,8 @@ def _shape(config: ModelConfig) -> str | None:
     if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
     widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
+    if config.experts is not None:
+        widths |= {"the experts' hidden_dim": config.expert_dim, "shared_dim": config.experts.shared_dim}
     if config.qk_norm_over == "row":
         widths["kv_heads x head_dim"] = config.kv_heads * config.head_dim
     for name, width in widths.items():
@@ -81,7 +84,7 @@ def _parts(config: ModelConfig) -> str | None:
         "has no sinks": config.sinks,
         "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
-        "has no experts": config.experts is not None,
+        **_of_experts(config),
         "has embeddings as wide as the stream, and embedding_dim is another": config.embedding_dim is not None,
         "has no quick_gelu": config.activation == "quick_gelu",
         "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
@@ -103,6 +106,22 @@ def _parts(config: ModelConfig) -> str | None:
     return next((sentence for sentence, is_so in missing.items() if is_so), None)
 
 
+def _of_experts(config: ModelConfig) -> dict[str, bool]:
+    """What the tape has not of a mixture of experts."""
+    settings = config.experts
+    if settings is None:
+        return {}
+    return {
+        "has experts in pre-norm blocks alone, one part after the other": config.norm_place not in ("before", "both")
+        or config.parallel,
+        "chooses experts by a softmax, and this router by sigmoids": settings.scores != "softmax",
+        "chooses experts by their scores alone, and a bias has a say here": settings.choice_bias
+        or settings.bias_rate > 0,
+        "chooses among all experts, and these are in groups": settings.top_groups is not None,
+        "has no gate on a shared expert": settings.shared_gate,
+    }
+
+
 def _state(network: Network) -> str | None:
     from lmworks.models.adapted import AdaptedLinear, adapted_layers
     from lmworks.models.adaptive_softmax import AdaptiveSoftmax
@@ -112,7 +131,7 @@ def _state(network: Network) -> str | None:
     matrices = [
         matrix
         for block in network.blocks
-        for matrix in (block.attention.qkv, block.attention.output, block.dense.up, block.dense.down)
+        for matrix in (block.attention.qkv, block.attention.output, *_of_feed_forward(block))
     ]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
@@ -132,3 +151,13 @@ def _state(network: Network) -> str | None:
         ),
     }
     return next((sentence for sentence, is_so in against.items() if is_so), None)
+
+
+def _of_feed_forward(block: Block) -> list[nn.Module]:
+    """The matrices of a block's feed-forward, or of all its experts and the shared one."""
+    from lmworks.models.experts import Experts
+
+    feed_forward, every = block.feed_forward, []
+    if isinstance(feed_forward, Experts):
+        every = [*feed_forward.experts, *([] if feed_forward.shared is None else [feed_forward.shared])]
+    return [matrix for one in every or [block.dense] for matrix in (one.up, one.down)]

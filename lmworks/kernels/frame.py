@@ -141,6 +141,22 @@ class FormEntry(Table):
 FORM_BYTES = 8 * len(FormEntry)
 
 
+class Run(Table):
+    """An expert that has rows (operations/gather.py)."""
+
+    EXPERT = auto()
+    """Its number."""
+    BEGIN = auto()
+    """The first of its rows."""
+    END = auto()
+    """The one after its last."""
+    FRAME = auto()
+    """From here on a frame in which its rows are the tokens."""
+
+
+RUN_BYTES = 8 * (Run.FRAME + len(Field))
+
+
 class Choosing(Table):
     """How a row's next token is chosen (next_token.py): float64 numbers first, then integers."""
 

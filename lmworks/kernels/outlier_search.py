@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from lmworks.basics.threads import one_thread
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.outliers import MOST
 from lmworks.models.adapted import adapted_layers
+from lmworks.models.experts import Experts, expert_layers
 from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
@@ -31,29 +33,47 @@ _alone = threading.Lock()
 @torch.no_grad()
 def outliers(network: Network, advance: Callable[[int], None] = lambda weights: None) -> dict[str, tuple[int, ...]]:
     """The outliers among the inputs of each packed matrix, rising, by its name; none for attention's output, whose
-    inputs have hardly any. Runs PyTorch's network on random tokens, in the format of its weights, which has a small
-    part in the choice. Weights that are unread are read layer by layer, and forgotten again."""
+    inputs have hardly any, nor for what comes down from experts, each of which sees a few of the tokens. Runs PyTorch's
+    network on random tokens, in the format of its weights, which has a small part in the choice. Weights that are
+    unread are read layer by layer, and forgotten again."""
     private, found = _private(network), {}
-    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
+    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down", "shared.down")
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
+    unseen, of_experts = dict(linear), dict[str, Tensor]()
 
     def look(name: str, matrix: Linear) -> None:
+        layer = re.sub(r"\.(experts\.\d+|shared)\.up$", "", name)
+
         def after(_: nn.Module, given: tuple[Tensor], __: Tensor) -> None:
             if name.endswith(ends):
                 found[f"{name}.weight"] = chosen(given[0].flatten(0, -2).float(), column_norms(matrix.weight))
+            elif layer != name:
+                of_experts[layer] = of_experts.get(layer, 0) + column_norms(matrix.weight)
             matrix.product.drop()  # a copy as large as the weight
-            advance(matrix.weight.numel())
+            advance(unseen.pop(name).weight.numel())
             let_go(matrix)
 
         matrix.register_forward_hook(after)
 
+    def look_at_all(name: str, layer: Experts) -> None:
+        def after(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
+            together = chosen(given[0].flatten(0, -2).float(), of_experts.pop(name))
+            reading = [f"experts.{one}" for one in range(len(layer.experts))]
+            reading += [] if layer.shared is None else ["shared"]
+            found.update({f"{name}.{one}.up.weight": together for one in reading})
+
+        layer.register_forward_hook(after)
+
     for name, matrix in linear.items():
         look(name, matrix)
+    for name, layer in expert_layers(private):  # a token's values are rounded once, for whichever experts it goes to
+        look_at_all(name, layer)
     draws = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.longest)), generator=draws)
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
         hidden = private.hidden(_renumbered(private, tokens))
+    advance(sum(peek(matrix, "weight").numel() for matrix in unseen.values()))  # experts without a token
     head, weight = _head(network)
     found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(weight))
     advance(weight.numel())

@@ -65,14 +65,14 @@ class Packer:
                     self.stored.let_go()
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
-        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, and what is added by
-        position and segment; what heads are rotated by."""
+        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, routers, what is added
+        at a position, for a segment, and what heads are rotated by."""
         offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
         found = {}
         for name, parameter in self._parameters.items():
-            if parameter.ndim == 1:
+            if parameter.ndim == 1 or name.endswith(".router.weight"):
                 numbers = self._floats(name, parameter).detach().float()
-                found[name] = (1 + numbers if name in offset else numbers).numpy()
+                found[name] = (1 + numbers if name in offset else numbers).flatten().numpy()
         if (places := _places(self.network)) is not None:
             found["places"] = places.detach().flatten().numpy()
         return found | kept_turns(self.network.config)

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 import tiny
 from adaptation.adapted import randomise_adapters
 from frames import Bench, address, numbers
-from kernels.test_engine import KINDS, SHAPE, apart
+from kernels.test_engine import ALIKE, KINDS, SHAPE, apart
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
@@ -104,7 +104,7 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
 
 
 @pytest.mark.parametrize("targets", ["all", "some"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALIKE)
 @torch.no_grad()
 def test_hidden_states_are_those_of_the_network(kind: str, targets: str):
     network = adapted(kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -22,7 +23,7 @@ if unavailable() is not None:
 import tiny
 from blocks import HALVES, Kind, random_blocks
 from frames import Bench, address, numbers
-from models.files.test_gguf import llama_cpp_tensors
+from models.files.test_gguf import llama_cpp_tensors, said_of_experts
 
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import Field
@@ -107,25 +108,28 @@ def test_the_largest_numbers_do_not_overflow(kind: Kind):
             torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-4)
 
 
-def mixed_file(path: Path) -> Path:
-    """A llama file with kinds mixed as llama-quantize does."""
-    settings = {"dim": 256, "hidden_dim": 512, "heads": 4, "kv_heads": 2, "layers": 2, "vocab_size": 96}
+def mixed_file(path: Path, **settings: Any) -> Path:
+    """A llama file with kinds mixed as llama-quantize does, or with these settings one of Mixtral."""
+    small = {"dim": 256, "hidden_dim": 512, "heads": 4, "kv_heads": 2, "layers": 2, "vocab_size": 96}
+    network = tiny.network(**(small | settings))
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in (("block_count", 2), ("context_length", 64), ("embedding_length", 256)):
         writer.add_uint32(f"llama.{key}", value)
     for key, value in (("feed_forward_length", 512), ("attention.head_count", 4), ("attention.head_count_kv", 2)):
         writer.add_uint32(f"llama.{key}", value)
+    for key, value in said_of_experts(network.config).items():
+        writer.add_uint32(f"llama.{key}", value)
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    for number, (name, weight) in enumerate(llama_cpp_tensors(tiny.network(**settings)).items()):
-        if weight.ndim == 1:
-            writer.add_tensor(name, np.ones_like(weight))
+    for number, (name, weight) in enumerate(llama_cpp_tensors(network).items()):
+        if weight.ndim == 1 or "gate_inp" in name:
+            writer.add_tensor(name, np.ones_like(weight) if weight.ndim == 1 else weight)
             continue
         kind = Kind.Q6_K if "attn_v" in name or "ffn_down" in name or "embd" in name else Kind.Q4_K
-        data = random_blocks(kind, *weight.shape, seed=number)
+        data = random_blocks(kind, weight.size // weight.shape[-1], weight.shape[-1], seed=number)
         size = gguf.GGML_QUANT_SIZES[kind][1]
         for place in HALVES[kind]:  # small enough for a network
             data.reshape(-1, size)[:, place : place + 2] = np.array([2e-4], np.float16).view(np.uint8)
-        writer.add_tensor(name, data, raw_dtype=kind)
+        writer.add_tensor(name, data.reshape(*weight.shape[:-1], -1), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

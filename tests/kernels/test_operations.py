@@ -128,7 +128,7 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
     operands, expected = {
         Quantise: ({"source": address(large), "source_stride": 384, "width": 96, "factor": 1.0}, x * weight),
         Activate: (
-            {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1},
+            {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1, "rows": 0},
             x.relu() * weight,
         ),
         Norm: (
@@ -157,7 +157,7 @@ def activated(bench: Bench, name: str, x: torch.Tensor, width: int, gated: bool 
     kind = list(ACTIVATIONS).index(name)
     stride = 4 * x.shape[1]
     return Activate.step(
-        input=address(x), input_stride=stride, width=width, kind=kind, gated=gated, outliers=bench.table()
+        input=address(x), input_stride=stride, width=width, kind=kind, gated=gated, outliers=bench.table(), rows=0
     )
 
 

@@ -16,6 +16,7 @@ import lmworks as lm
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.outlier_search import LEAST, chosen, column_norms, outliers
 from lmworks.kernels.outliers import MOST
+from lmworks.kernels.run.weights import is_multiplied
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import hooked
 from lmworks.models.linear import Linear
@@ -102,6 +103,21 @@ def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(
         torch.set_num_threads(threads)
     assert network.training
     assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
+
+
+def test_experts_have_those_of_their_layer_together():
+    """Which of them a token goes to is not known when its values are rounded."""
+    mixture = {"experts": {"count": 9, "top_k": 2, "shared_dim": 64}, "layers": 1}
+    made = tiny.network(dim=64, hidden_dim=96, **mixture).requires_grad_(False)
+    made.blocks[0].feed_forward_norm.weight[[5, 40]] = 60.0
+    told: list[int] = []
+    found = outliers(made, told.append)
+    reading = [
+        f"blocks.0.feed_forward.{one}.up.weight" for one in (*(f"experts.{number}" for number in range(9)), "shared")
+    ]
+    assert all(found[name] == found[reading[0]] for name in reading) and {5, 40} <= set(found[reading[0]])
+    assert not any(".experts." in name and "down" in name for name in found)
+    assert sum(told) == sum(weight.numel() for name, weight in made.named_parameters() if is_multiplied(name))
 
 
 def test_the_network_itself_is_not_run():

@@ -32,6 +32,7 @@ from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
 from lmworks.kernels.run.team import Team, usable_cores
+from lmworks.models.config import ExpertSettings
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import TokenChoice
 
@@ -69,9 +70,9 @@ def test_helpers_leave_before_python_ends():
     assert done.stdout.strip() == "False", done.stderr
 
 
-def on(threads: int) -> torch.Tensor:
+def on(threads: int, **shape: Any) -> torch.Tensor:
     """Hidden states and logits of two texts and one more token, by a team of so many threads."""
-    engine = compiled_for(threads)
+    engine = compiled_for(threads, **shape)
     with torch.no_grad():
         cache = engine.new_cache(1)
         first = engine.hidden(text(1, 140), None, cache)
@@ -81,10 +82,11 @@ def on(threads: int) -> torch.Tensor:
 
 
 def test_the_number_of_threads_changes_nothing_to_the_bit():
-    alone = on(1)
-    assert torch.isfinite(alone).all()
-    assert torch.equal(on(2), alone)
-    assert torch.equal(on(3), alone)
+    for shape in ({}, SHAPES["experts"]):
+        alone = on(1, **shape)
+        assert torch.isfinite(alone).all()
+        assert torch.equal(on(2, **shape), alone)
+        assert torch.equal(on(3, **shape), alone)
 
 
 pins = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system keeps no thread on a core")
@@ -130,6 +132,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "a wide vocabulary": {"vocab_size": 5000},
     "learned positions, biases": {"positions": "learned", "qkv_bias": True, "output_bias": True, "norm": "layer"},
     "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
+    "experts": {"experts": ExpertSettings(count=9, top_k=3)},
 }
 
 

@@ -57,7 +57,8 @@ def path_of(subject: PlannedRun, dtype: str) -> ComputePath:
         idle = (parameters.idle + untied) * formats.weights
         return ComputePath(way.how, None, weights, weights - idle, cache_bytes(config, formats.weights))
     bits = min(quantisations(), key=lambda one: abs(held.bytes(f"int{one}") - few))
-    return ComputePath(way.how, bits, few, few - untied * bytes_a_weight(8), cache_bytes(config, 2))
+    read = few - untied * bytes_a_weight(8) - parameters.idle * bytes_a_weight(bits)
+    return ComputePath(way.how, bits, few, read, cache_bytes(config, 2))
 
 
 @dataclass(frozen=True)

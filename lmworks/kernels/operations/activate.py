@@ -27,6 +27,8 @@ class Activate(Operands):
     """1: multiply with the second half."""
     OUTLIERS = auto()
     """Address of the table of outliers of the matrix that reads the result (outliers.py)."""
+    ROWS = auto()
+    """Address of the frame of experts' rows, which then stand in the place of tokens (operations/gather.py), or 0."""
 
 
 def _sigmoid(e: Emitter, x: Value) -> Value:
@@ -86,8 +88,8 @@ ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
 """By the names of configs; a step says which by its place here."""
 
 
-def activate_step(name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed) -> Step:
-    """An activation of `width` numbers a token, and the matrix that reads its result."""
+def activate_step(name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed, rows: int = 0) -> Step:
+    """An activation of `width` numbers a token, or of each of `rows`, and the matrix that reads its result."""
     return Activate.step(
         input=source,
         input_stride=stride,
@@ -95,6 +97,7 @@ def activate_step(name: str, source: int, stride: int, width: int, gated: bool, 
         kind=list(ACTIVATIONS).index(name),
         gated=gated,
         outliers=read_by.for_values.ctypes.data,
+        rows=rows,
     )
 
 
@@ -123,6 +126,7 @@ silu, gelu, gelu_tanh, relu, relu_squared, sigmoid, tanh = (_activation(name) fo
 @compiled
 def run(thread, threads, frame, step):
     """The groups of 32 numbers, of whatever token, that are this thread's share."""
+    frame = field(step, Activate.ROWS) if field(step, Activate.ROWS) != 0 else frame
     x, stride, width = field(step, Activate.INPUT), field(step, Activate.INPUT_STRIDE), field(step, Activate.WIDTH)
     kind, gated, outliers = field(step, Activate.KIND), field(step, Activate.GATED), field(step, Activate.OUTLIERS)
     groups = width // 32

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmworks.kernels.frame import GROUP
+from lmworks.basics.arrays import Float, Int
+from lmworks.kernels.frame import GROUP, RUN_BYTES, Field
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.weights import Weights
+from lmworks.models.config import ModelConfig
 
 
 class Buffers:
@@ -17,16 +19,13 @@ class Buffers:
         config = weights.config
         self.tokens = tokens
         self.stream = np.zeros((tokens, config.dim), np.float32)
-        widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
+        hidden = max(config.hidden_dim, 0 if config.experts is None else config.experts.shared_dim)
+        widest = max(config.dim, hidden, config.heads * config.head_dim)
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
-        self.values = aligned(tokens * widest).view(np.int8).reshape(tokens, widest)
         # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
-        self.scales, self.sums = (
-            aligned(4 * size * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1)
-            for size in (1, 2)
-        )
+        self.values, self.scales, self.sums = _values(tokens, widest, after)
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
-        inner = config.hidden_dim * (2 if config.gated else 1)
+        inner = hidden * (2 if config.gated else 1)
         # A parallel block holds both at once.
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
         self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)
@@ -36,3 +35,42 @@ class Buffers:
         self.adapters = np.zeros(tokens, np.int64)
         """The number of each token's adapter; here, as a late helper may still read it (run/work_stealing.py)."""
         self.part = np.zeros((tokens if made else 0, config.dim), np.float32)
+        self.routed = None if config.experts is None else Routed(config, tokens)
+
+
+class Routed:
+    """What layers with experts need beside: a row for each expert of each of up to `tokens` tokens."""
+
+    def __init__(self, config: ModelConfig, tokens: int) -> None:
+        settings = config.experts
+        assert settings is not None
+        rows = tokens * settings.top_k
+        self.normed = np.zeros((tokens, config.dim), np.float32)
+        """What routers read."""
+        self.logits = np.zeros((tokens, -(-settings.count // 16) * 16), np.float32)
+        self.chosen, self.places = np.zeros((2, tokens, settings.top_k), np.int64)
+        self.weights = np.zeros((tokens, settings.top_k), np.float32)
+        self.runs = np.zeros(8 + RUN_BYTES * settings.count, np.uint8).view(np.int64)
+        inner = config.expert_dim * (2 if config.gated else 1)
+        self.made = np.zeros((rows, -(-max(inner, config.dim) // 16) * 16), np.float32)
+        """What experts made on the way up, and then what comes out of them."""
+        self.values, self.scales, self.sums = _values(rows, max(config.dim, config.expert_dim), MOST)
+        self.frame = np.zeros(len(Field), np.int64)
+        """A frame in which the rows stand in the place of tokens."""
+        arrays = {Field.VALUES: self.values, Field.SCALES: self.scales, Field.SUMS: self.sums}
+        for field, array in arrays.items():
+            self.frame[field] = array.ctypes.data
+        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE]] = self.values.strides[0], self.scales.strides[0]
+
+
+def _values(
+    tokens: int, width: int, after: int
+) -> tuple[
+    Int[np.ndarray, "tokens width"], Float[np.ndarray, "tokens groups_and_after"], Float[np.ndarray, "tokens twice"]
+]:
+    """Values, scales with room for `after` numbers of each token after them, and sums (operations/quantise.py)."""
+    values = aligned(tokens * width).view(np.int8).reshape(tokens, width)
+    scales, sums = (
+        aligned(4 * size * tokens * (width // GROUP + after)).view(np.float32).reshape(tokens, -1) for size in (1, 2)
+    )
+    return values, scales, sums

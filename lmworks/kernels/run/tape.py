@@ -4,6 +4,9 @@ Residual stream, pre-norm                             post-norm
     NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
     NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
 
+With experts in the place of a feed-forward
+    NORM  SCORE ROUTE GATHER  EXPERT up  ACTIVATE  EXPERT down  BLEND
+
 A MATRIX that ends a part adds to the stream; where the part's result is normed first, a NORM adds it. Each MATRIX reads
 the 8-bit values that the step before it left.
 
@@ -13,6 +16,7 @@ parts are added as they are, and a norm takes out any factor.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +28,15 @@ from lmworks.kernels.frame import WORDS
 from lmworks.kernels.operation import Step
 from lmworks.kernels.operations.activate import activate_step
 from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.blend import Blend
 from lmworks.kernels.operations.bottleneck import Bottleneck, bottleneck_step
 from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
 from lmworks.kernels.operations.embed import Embed, embed_step
+from lmworks.kernels.operations.expert import Expert, expert_tables
 from lmworks.kernels.operations.follow import Follow
 from lmworks.kernels.operations.follow_guesses import FollowGuesses
+from lmworks.kernels.operations.gather import Gather
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.keep import keep_step
 from lmworks.kernels.operations.matrix import Matrix, multiply, multiply_all
@@ -37,8 +44,10 @@ from lmworks.kernels.operations.mix import Mix
 from lmworks.kernels.operations.norm import Norm, norm_step, norm_weight
 from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
+from lmworks.kernels.operations.route import Route
+from lmworks.kernels.operations.score import Score
 from lmworks.kernels.quantisation import number_of
-from lmworks.kernels.run.buffers import Buffers
+from lmworks.kernels.run.buffers import Buffers, Routed
 from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.config import ModelConfig
@@ -196,8 +205,13 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     attention_norm = (weights, f"{path}.attention_norm")
     feed_forward_norm = (weights, f"{path}.feed_forward_norm")
     attend = _attention(weights, buffers, f"{path}.attention", layer)
-    up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
-    qkv, inner = (weights.matrix(f"{path}.{one}.weight") for one in ("attention.qkv", "feed_forward.up"))
+    routed = buffers.routed if config.has_experts(layer) else None
+    if routed is None:
+        up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
+    else:
+        up, down = [], _experts(weights, buffers, routed, f"{path}.feed_forward")
+    first_up = "feed_forward.up" if routed is None else "feed_forward.experts.0.up"
+    qkv, inner = (weights.matrix(f"{path}.{one}.weight") for one in ("attention.qkv", first_up))
     if config.norm_place == "after":
         following = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
         last = norm_step(*feed_forward_norm, stream, kept=stream, read_by=following)
@@ -210,7 +224,9 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
         added_too = norm_step(*feed_forward_norm, part, kept=stream, adds=True)
         return [read, *attend, added, read_too, *up, *down, added_too]
     first = norm_step(*attention_norm, stream, read_by=qkv, unit=unit)
-    second = norm_step(*(attention_norm if config.shared_norm else feed_forward_norm), stream, read_by=inner, unit=unit)
+    normed = 0 if routed is None else routed.normed.ctypes.data
+    own = attention_norm if config.shared_norm else feed_forward_norm
+    second = norm_step(*own, stream, kept=normed, read_by=inner, unit=unit)
     if config.norm_place == "both":
         part = buffers.part.ctypes.data
         names = ("attention_result_norm", "feed_forward_result_norm")
@@ -306,12 +322,96 @@ def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:
     return steps
 
 
-def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
-    """The steps that go up, and those that come down again."""
+def _feed_forward(
+    weights: Weights, buffers: Buffers, path: str, width: int | None = None
+) -> tuple[list[Step], list[Step]]:
+    """The steps that go up, and those that come down again; of a width inside that is the config's unless given."""
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    width = config.hidden_dim if width is None else width
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [
-        activate_step(config.activation, inner, stride, config.hidden_dim, config.gated, read_by),
+        activate_step(config.activation, inner, stride, width, config.gated, read_by),
         *_linear(weights, buffers, f"{path}.down", end, config.dim * 4, adds),
+    ]
+
+
+def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> list[Step]:
+    """The steps of a feed-forward of many experts, each for the tokens that are sent to it, and of one for all tokens
+    where there is one. `normed` and the values are there."""
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    settings = config.experts
+    assert settings is not None
+    logits, chosen, shares = (one.ctypes.data for one in (routed.logits, routed.chosen, routed.weights))
+    rows, runs, places, made = (one.ctypes.data for one in (routed.frame, routed.runs, routed.places, routed.made))
+    stride = routed.made.strides[0]
+    score = Score.step(
+        source=routed.normed.ctypes.data,
+        width=config.dim,
+        weights=weights.vector(f"{path}.router.weight"),
+        experts=settings.count,
+        logits=logits,
+        logits_stride=routed.logits.strides[0],
+    )
+    route = Route.step(
+        logits=logits,
+        logits_stride=routed.logits.strides[0],
+        bias=weights.vector(f"{path}.router.bias"),
+        experts=settings.count,
+        top_k=settings.top_k,
+        normalised=settings.normalised,
+        scale=settings.scale,
+        chosen=chosen,
+        weights=shares,
+    )
+    gather = Gather.step(
+        chosen=chosen,
+        top_k=settings.top_k,
+        experts=settings.count,
+        width=config.dim,
+        rows=rows,
+        places=places,
+        runs=runs,
+    )
+    shared: list[Step] = []
+    if settings.shared_dim:
+        shared = list(itertools.chain(*_feed_forward(weights, buffers, f"{path}.shared", settings.shared_dim)))
+    up, down = (_of_experts(weights, path, name, rows, runs, (made, stride)) for name in ("up", "down"))
+    read_by = weights.matrix(f"{path}.experts.0.down.weight")
+    activate = activate_step(config.activation, made, stride, config.expert_dim, config.gated, read_by, rows)
+    blend = Blend.step(
+        made=made,
+        made_stride=stride,
+        places=places,
+        weights=shares,
+        top_k=settings.top_k,
+        width=config.dim,
+        output=end,
+        adds=adds or bool(shared),
+    )
+    return [score, route, gather, *shared, *up, activate, *down, blend]
+
+
+def _of_experts(weights: Weights, path: str, name: str, rows: int, runs: int, output: tuple[int, int]) -> list[Step]:
+    """Each row times the matrix of its own expert, to an address with a stride; a step for each part of the matrices
+    that is stored in a way of its own."""
+    settings, key = weights.config.experts, f"{path}.{name}"
+    assert settings is not None
+    if key not in weights.expert_tables:
+        paths = [f"{path}.experts.{expert}.{name}" for expert in range(settings.count)]
+        matrices = [weights.matrix(f"{one}.weight") for one in paths]
+        weights.expert_tables[key] = expert_tables(matrices, [weights.vector(f"{one}.bias") for one in paths])
+    tables = weights.expert_tables[key]
+    for one in tables:
+        want(np.unique(one[one[:, Matrix.BLOCKS] > 0, Matrix.FORM]).tolist())
+    return [
+        Expert.step(
+            table=one.ctypes.data,
+            blocks=one[:, Matrix.BLOCKS].max(),
+            rows=rows,
+            runs=runs,
+            output=output[0],
+            output_stride=output[1],
+        )
+        for one in tables
     ]

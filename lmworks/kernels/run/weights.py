@@ -38,6 +38,8 @@ class Weights:
         self.adapted = True
         """Are adapters used, or is each row the base's?"""
         self.adapters: dict[str, PackedAdapters] = {}
+        self.expert_tables: dict[str, list[np.ndarray]] = {}
+        """Of the matrices of a layer's experts (operations/expert.py), made by the first tape."""
         self._each_adapter: dict[str, dict[str | None, PackedAdapter]] = {}
         self._numbers: dict[str | None, int] = {}
 
@@ -102,8 +104,13 @@ class Weights:
 
 def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
-    ends = ("attention.qkv.weight", "attention.output.weight", "feed_forward.up.weight", "feed_forward.down.weight")
-    return is_vocabulary(name) or name.endswith(ends)
+    ends = ("attention.qkv", "attention.output", "feed_forward.up", "feed_forward.down", "shared.up", "shared.down")
+    return is_vocabulary(name) or is_expert(name) or name.endswith(tuple(f"{end}.weight" for end in ends))
+
+
+def is_expert(name: str) -> bool:
+    """Is it a matrix of one of many experts?"""
+    return ".feed_forward.experts." in name and name.endswith(".weight")
 
 
 def is_vocabulary(name: str) -> bool:

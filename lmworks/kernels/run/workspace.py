@@ -23,7 +23,8 @@ from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.tape import Room, Table, choose_from, head_steps, send_logits, table, tapes
 from lmworks.kernels.run.team import Team
 from lmworks.kernels.run.team import team as this_team
-from lmworks.kernels.run.weights import Weights, is_vocabulary
+from lmworks.kernels.run.weights import Weights, is_expert, is_vocabulary
+from lmworks.models.config import ExpertSettings
 
 MOST_PARTS = 2**26
 """Bytes of the parts of attention, with those of helpers, from which on nobody leads."""
@@ -57,26 +58,33 @@ class Workspace:
     def use_team(self, team: Team) -> None:
         """Run by these threads, with memory for each."""
         self.team = team
-        config, matrices = self.weights.config, self.weights.matrices
-        stride = scratch_bytes(config.heads // config.kv_heads, config.head_dim)
+        config = self.weights.config
+        experts = 0 if config.experts is None else config.experts.count
+        stride = max(scratch_bytes(config.heads // config.kv_heads, config.head_dim), -(-8 * experts // 64) * 64)
         self.put(Field.SCRATCH, aligned(stride * team.threads))
         self.frame[Field.SCRATCH_STRIDE] = stride
         self._room_bytes = -(-4 * room_numbers(config.vocab_size) // 64) * 64
         self._rooms = aligned(self._room_bytes * team.threads)
         self.barrier = aligned(barrier_bytes(team.threads)).view(np.int64)
         self.put(Field.BARRIER, self.barrier)
-        # What helpers need; the system gives memory when it is written to.
-        adapters = [one.down for each in self.weights.adapters.values() for one in each.numbered.values()]
-        blocks = max(part.blocks for one in (*matrices.values(), *adapters) for part in one.every)
-        inner = max(part.blocks for name, one in matrices.items() if not is_vocabulary(name) for part in one.every)
-        stride = 64 * max(inner * MOST_LED, blocks * OF_VOCABULARY)
-        self.put(Field.OUTBOX, aligned(stride * (team.threads - 1)))
-        self.frame[Field.OUTBOX_STRIDE] = stride
-        self._make_done(blocks)
+        self._make_outboxes(config.experts)
         if hasattr(self, "buffers"):
             self.write_tapes()
         else:
             self.make_room(1)
+
+    def _make_outboxes(self, settings: ExpertSettings | None) -> None:
+        """What helpers need; the system gives memory when it is written to."""
+        blocks = {name: max(part.blocks for part in one.every) for name, one in self.weights.matrices.items()}
+        adapters = [one.down for each in self.weights.adapters.values() for one in each.numbered.values()]
+        widest = max([*blocks.values(), *(part.blocks for one in adapters for part in one.every)])
+        inner = max(size for name, size in blocks.items() if not is_vocabulary(name))
+        of_expert = max((size for name, size in blocks.items() if is_expert(name)), default=0)
+        count, top_k = (0, 0) if settings is None else (settings.count, settings.top_k)
+        stride = 64 * max(max(inner, top_k * of_expert) * MOST_LED, widest * OF_VOCABULARY)
+        self.put(Field.OUTBOX, aligned(stride * (self.team.threads - 1)))
+        self.frame[Field.OUTBOX_STRIDE] = stride
+        self._make_done(max(widest, count * of_expert))
 
     def take_adapters(self) -> None:
         """The adapters that the weights have now: with room for what they make, and in the tapes."""

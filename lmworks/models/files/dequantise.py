@@ -25,8 +25,8 @@ AT_ONCE = 1 << 12
 def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL) -> Tensor:
     """The tensor `name`, or some of its rows, in `dtype` and its PyTorch shape; ModelError where its kind cannot be
     dequantised."""
-    info = file.tensors.get(name)
-    if info is None or (info.kind not in FLOATS and not is_stored_in_groups(info.kind)):
+    info = file.info(name)
+    if info.kind not in FLOATS and not is_stored_in_groups(info.kind):
         return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
     raw = file.rows(name, rows)
     shape = info.shape if rows is ALL else (len(raw), *info.shape[1:])

@@ -21,7 +21,7 @@ from lmworks.models.families.sources import Source, below_one_another, halves_of
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_config import gguf_config, stored_kind
-from lmworks.models.files.gguf_file import GGUFFile, Rows
+from lmworks.models.files.gguf_file import GGUFFile, Rows, matrix_of
 from lmworks.models.network import Network
 from lmworks.models.unread import Later, Unread, at_once, nothing
 
@@ -37,7 +37,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
         must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
     with _named(file):
         names = dict(each_name(TENSORS_OF[config.family], config))
-        expected = {tensor_of(part)[0] for source in names.values() for part in source_parts(source)}
+        expected = {matrix_of(part)[0] for source in names.values() for part in source_parts(source)}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
@@ -59,7 +59,9 @@ def _named(file: GGUFFile) -> Iterator[None]:
 def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
     unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
     read_as = torch.float32 if unit_offset else dtype
-    parts = [turned_back(part, _dequantised(file, part, read_as, config), config) for part in source_parts(source)]
+    for part in source_parts(source):
+        _must_have_all(file, part, config)
+    parts = [turned_back(part, dequantised(file, part, read_as), config) for part in source_parts(source)]
     if name.endswith(".shared_gate.weight"):  # one row, which the format drops
         parts = [part.reshape(1, -1) for part in parts]
     if unit_offset:
@@ -67,26 +69,19 @@ def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype:
     return below_one_another(source_parts(source), parts)
 
 
-def _dequantised(file: GGUFFile, part: str, dtype: torch.dtype, config: ModelConfig) -> Tensor:
-    """A tensor, or one expert's share of it; ModelError where it is not of as many experts as there are."""
-    name, expert = tensor_of(part)
-    if expert is None:
-        return dequantised(file, name, dtype)
+def _must_have_all(file: GGUFFile, part: str, config: ModelConfig) -> None:
+    """ModelError where a part is one expert's share of a tensor that is not of as many experts as there are."""
+    name, expert = matrix_of(part)
     shape, count = file.info(name).shape, 0 if config.experts is None else config.experts.count
-    if len(shape) != 3 or shape[0] != count:
+    if expert is not None and (len(shape) != 3 or shape[0] != count):
         raise ModelError(f"{name} has the shape {list(shape)}, and there are {count} experts")
-    return dequantised(file, name, dtype, slice(expert, expert + 1))[0]
-
-
-def tensor_of(part: str) -> tuple[str, int | None]:
-    """The file's tensor that a part is, or that it is one expert's share of."""
-    name, _, number = part.rstrip("]").partition("[")
-    return name, int(number) if number else None
 
 
 def _unread(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
     """A matrix that stays in the file."""
     parts = source_parts(source)
+    for part in parts:
+        _must_have_all(file, part, config)
     shape = joined_shape(parts, [file.info(part).shape for part in parts])
     if len(shape) != 2:
         return _read(file, name, source, config, dtype)

@@ -116,14 +116,28 @@ class GGUFFile:
             ) from None
 
     def info(self, name: str) -> TensorInfo:
-        """Where a tensor lies; ModelError where there is none of this name."""
+        """Where a tensor lies; of "name[3]" one matrix of a tensor of several (of experts). ModelError where there is
+        none of this name."""
+        whole, number = matrix_of(name)
         try:
-            return self.tensors[name]
+            found = self.tensors[whole]
         except KeyError:
             raise ModelError(
-                f"{self.path.name} has no tensor {name}; it is not a model of the kind "
+                f"{self.path.name} has no tensor {whole}; it is not a model of the kind "
                 "that was expected, or it is not complete"
             ) from None
+        if number is None:
+            return found
+        if len(found.shape) != 3 or number >= found.shape[0]:
+            raise ModelError(f"{whole} has the shape {list(found.shape)}, and no matrix {number}")
+        size = found.bytes // found.shape[0]
+        return replace(found, shape=found.shape[1:], offset=found.offset + number * size, bytes=size)
+
+
+def matrix_of(name: str) -> tuple[str, int | None]:
+    """The tensor of "name[3]", and the number of the matrix; None where the whole tensor is meant."""
+    whole, _, number = name.rstrip("]").partition("[")
+    return whole, int(number) if number else None
 
 
 class _Part:

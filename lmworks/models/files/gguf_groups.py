@@ -76,7 +76,7 @@ class StoredInGGUF:
     def floats(self, name: str) -> Tensor | None:
         """A vector in the file's own precision, which the network may have rounded to its own; None for matrices."""
         parts = source_parts(self._sources[name]) if name in self._sources else ()
-        if not parts or any(self.file.tensors[part].kind not in FLOATS for part in parts):
+        if not parts or any(self.file.info(part).kind not in FLOATS for part in parts):
             return None
         vector = torch.cat(
             [turned_back(part, dequantised(self.file, part, torch.float32), self.config) for part in parts]

@@ -14,6 +14,7 @@ from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.planning.running import PYTHON, path_of, running
 from lmworks.jobs.planning.timing import AT_ONCE, Rates, narrowed, shrunk, two_rates
+from lmworks.kernels.run.weights import is_expert
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import write_network
@@ -89,6 +90,17 @@ def test_a_model_in_few_bits_runs_compiled_and_reads_its_packed_weights(tmp_path
     loaded = lm.load(tmp_path)
     assert path.bits == bits and path.how.startswith("compiled")
     assert path.read == pytest.approx(loaded.runner.compiled.weights.bytes, rel=0.1)  # type: ignore[attr-defined]
+
+
+def test_of_experts_a_token_reads_those_that_it_is_sent_to(tmp_path: Path):
+    mixture = {"family": "mixtral", "experts": {"count": 8, "top_k": 2}}
+    model = tiny.language_model(dim=128, hidden_dim=256, layers=4, **mixture)
+    model.save(tmp_path)
+    write_network(tmp_path, model.network, compression=Compression(4, 8))
+    path, weights = path_of(read_subject(str(tmp_path)), "bfloat16"), lm.load(tmp_path).runner.compiled.weights  # type: ignore[attr-defined]
+    of_experts = sum(one.data.nbytes for name, one in weights.matrices.items() if is_expert(name))
+    assert path.bits == 4 and path.how.startswith("compiled")
+    assert path.read == pytest.approx(weights.bytes - 6 / 8 * of_experts, rel=0.1)
 
 
 def test_this_machine_runs_what_is_planned_and_others_are_assumed(tmp_path: Path):

@@ -23,8 +23,8 @@ from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENS
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.files import gguf as reading
-from lmworks.models.files.gguf import read_gguf_network, stored_dtype, tensor_of
-from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile, matrix_of
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
 
@@ -180,7 +180,7 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
         for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
             heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
             weight = part.numpy()
-            tensor_name, expert = tensor_of(part_name)
+            tensor_name, expert = matrix_of(part_name)
             turns = heads and config.family in ("llama", "arcee", "mixtral", "granitemoe", "granitemoeshared")
             weight = permuted(weight, heads) if turns else weight
             if expert is not None:
@@ -251,7 +251,7 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
             # llama.cpp's converter takes the prefix off BLOOM's and BERT's names before it looks them up.
             base = re.sub(r"\.experts\.\d+\.", ".experts.", base)
             found = public.get_name(base) or public.get_name(re.sub(r"^(transformer|bert)\.", "", base))
-            assert tensor_of(part)[0] == f"{found}.{kind}"
+            assert matrix_of(part)[0] == f"{found}.{kind}"
 
 
 @pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)

@@ -1,0 +1,213 @@
+"""Networks with experts on their tape beside PyTorch: which experts are chosen, and what comes of it. What holds of
+every network (caches, batches, adapters, helpers) is in test_engine.py and test_team.py, with experts among their
+kinds."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("numba")
+
+from frames import Bench, address, numbers
+from kernels.test_engine import scattered_outliers  # noqa: F401 (used for every test)
+from kernels.test_forms import mixed_file
+from tiny import network, randomise, text
+
+from lmworks.kernels import compiled, unavailable, uncovered
+from lmworks.kernels.packing import unpacked
+from lmworks.kernels.run.weights import is_multiplied
+from lmworks.models.config import ExpertSettings
+from lmworks.models.experts import Router, expert_layers
+from lmworks.models.files.gguf import read_gguf_network
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.hooks import hook_points, hooked
+from lmworks.models.network import Network
+from lmworks.models.unread import peek, peeked, unread_of
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+from lmworks.kernels.operations.route import Route
+from lmworks.kernels.operations.score import Score
+from lmworks.kernels.run.library import library
+from lmworks.kernels.run.network import CompiledNetwork
+
+SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256, "tied": False}
+KINDS: dict[str, dict[str, object]] = {
+    "mixtral": {"experts": ExpertSettings(count=6, top_k=2)},
+    "olmoe": {"experts": ExpertSettings(count=16, top_k=4, normalised=False), "qk_norm": True, "qk_norm_over": "row"},
+    "qwen3_moe": {
+        "experts": ExpertSettings(count=20, top_k=5, hidden_dim=32, layers=(1,)),
+        "qk_norm": True,
+        "vocab_size": 101,
+    },
+    "granitemoe": {
+        "experts": ExpertSettings(count=5, top_k=2, shared_dim=128),
+        "embedding_scale": 3.0,
+        "residual_scale": 0.22,
+        "head_scale": 0.2,
+        "attention_scale": 0.1,
+    },
+    "biases": {
+        "experts": ExpertSettings(count=7, top_k=3, router_bias=True, scale=2.5),
+        "feed_forward_bias": True,
+        "gated": False,
+        "activation": "gelu",
+        "norm_place": "both",
+    },
+    "all of them": {"experts": ExpertSettings(count=3, top_k=3, normalised=False)},
+    "one of them": {"experts": ExpertSettings(count=18, top_k=1, normalised=False)},
+}
+ERROR = 0.06
+"""Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.044 are seen."""
+
+
+def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
+    """A network that holds in float32 exactly the weights that its tape holds, and the tape."""
+    plain = network(**(SHAPE | KINDS[kind])).requires_grad_(False)
+    engine = compiled(plain, bits)
+    same = copy.deepcopy(plain)
+    for name, weight in same.named_parameters():
+        if name in engine.weights.matrices:
+            weight.copy_(unpacked(engine.weights.matrices[name]))
+    return same, engine
+
+
+def choices(engine: CompiledNetwork, tokens: Tensor) -> Iterator[Tensor]:
+    """The experts that the tape chooses in each layer that has some, [tokens, top_k]."""
+    engine.hidden(tokens, None, None)  # so that there is room for the tokens, and tapes stay
+    whole, number = engine.workspace.tapes, library().numbers[Route]
+    for place in (whole.hidden[:, 0] == number).nonzero()[0]:
+        engine.workspace.tapes = dataclasses.replace(whole, hidden=whole.hidden[: place + 1].copy())
+        engine.hidden(tokens, None, None)
+        assert engine.workspace.buffers.routed is not None
+        yield torch.from_numpy(engine.workspace.buffers.routed.chosen[: tokens.numel()].copy())
+    engine.workspace.tapes = whole
+
+
+def choosing(monkeypatch: pytest.MonkeyPatch, chosen: Sequence[Tensor]) -> None:
+    """Let PyTorch's routers choose these, layer after layer."""
+    left = iter(chosen)
+
+    def preferred(_: Router, scores: Tensor) -> Tensor:
+        return torch.zeros_like(scores).scatter(1, next(left), 1.0)
+
+    monkeypatch.setattr(Router, "_preferred", preferred)
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """Relative to the other's size."""
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(2, 90), (1, 1), (3, 1)])
+@torch.no_grad()
+def test_hidden_states_and_logits_are_those_of_the_same_experts(
+    kind: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    same, engine = both(kind)
+    tokens = text(*shape, seed=3)
+    choosing(monkeypatch, list(choices(engine, tokens)))
+    hidden, expected = engine.hidden(tokens, None, None), same.hidden(tokens)
+    assert apart(hidden, expected) < ERROR
+    assert (hidden - expected).norm(dim=-1).max() < 3 * ERROR * expected.norm(dim=-1).mean()
+    assert apart(engine.logits(expected), same.logits(expected)) < 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_experts_are_those_that_pytorch_chooses_where_scores_differ_by_more_than_rounding(kind: str):
+    """In the first layer that has some: what later ones read hangs on the choices before."""
+    same, engine = both(kind)
+    tokens, seen = text(2, 90), []
+    first = next(name for name in hook_points(same) if name.endswith("router_logits"))
+    with hooked(same, {first: lambda value: seen.append(value.clone())}):
+        same.hidden(tokens)
+    settings = same.config.experts
+    assert settings is not None
+    chosen = next(choices(engine, tokens))
+    falling, order = seen[0].sort(-1, descending=True)
+    gaps = (falling[:, :-1] - falling[:, 1:]) / seen[0].std(-1, keepdim=True)
+    clear = torch.ones(len(gaps), dtype=torch.bool)
+    if settings.top_k < settings.count:
+        clear = gaps[:, settings.top_k - 1] > 2 * ERROR
+    assert clear.float().mean() > 0.2
+    assert torch.equal(chosen.sort(-1).values[clear], order[:, : settings.top_k].sort(-1).values[clear])
+    assert len(chosen.unique()) > settings.count / 2
+
+
+@pytest.mark.parametrize("count", [5, 64, 100])
+@pytest.mark.parametrize("normalised", [False, True])
+@torch.no_grad()
+def test_a_router_chooses_and_weighs_as_pytorchs_does(count: int, normalised: bool):
+    settings = ExpertSettings(count=count, top_k=4, normalised=normalised, router_bias=True, scale=2.5)
+    router, x, tokens = Router(96, settings), numbers(37, 96), 37
+    randomise(router)
+    weights, chosen = router.choose(router(x))
+    padded = -(-count // 16) * 16
+    logits, bias = numbers(tokens, padded, seed=1), torch.cat([router.bias, torch.zeros(padded - count)])
+    found, shares = torch.zeros(tokens, 4, dtype=torch.long), torch.zeros(tokens, 4)
+    rows = {"logits": address(logits), "logits_stride": 4 * padded, "experts": count}
+    score = Score.step(source=address(x), width=96, weights=address(router.weight), **rows)
+    choice = {"top_k": 4, "normalised": normalised, "scale": 2.5, "chosen": address(found), "weights": address(shares)}
+    Bench(tokens, 96).run(score, Route.step(bias=address(bias), **rows, **choice))
+    assert torch.equal(found, chosen)
+    torch.testing.assert_close(shares, weights, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_file_with_experts_runs_as_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Gate and up in Q4_K, down in Q6_K, all experts in one tensor; read when they are packed, and not before."""
+    path = mixed_file(tmp_path / "m.gguf", family="mixtral", experts=ExpertSettings(count=5, top_k=2))
+    file = GGUFFile(path)
+    network = read_gguf_network(file, torch.float32, lambda config: is_multiplied).eval()
+    for parameter in peeked(network).values():
+        parameter.requires_grad_(False)
+    assert unread_of(peek(network.blocks[1].feed_forward.experts[4].down, "weight")) is not None
+    engine = compiled(network, 8, StoredInGGUF(file, network.config))
+    forms = {"up": "q4_k", "down": "q6_k"}
+    every = dict(read_gguf_network(file, torch.float32).named_parameters())
+    for name, matrix in engine.weights.matrices.items():
+        assert torch.equal(unpacked(matrix), every[name]), name
+        if ".experts." in name:
+            assert [part.form for part in matrix.every] == [forms[name.split(".")[-2]]]
+    tokens = text(2, 20)
+    choosing(monkeypatch, list(choices(engine, tokens)))
+    hidden, expected = engine.hidden(tokens, None, None), network.hidden(tokens)
+    each = (hidden - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert each.median() < 0.02, "single tokens stray, also without experts: the file's weights are anything"
+
+
+@torch.no_grad()
+def test_a_fault_of_the_router_shows():
+    plain = network(**(SHAPE | KINDS["mixtral"])).requires_grad_(False)
+    next(expert_layers(plain))[1].router.weight[3, 5] = torch.nan
+    assert compiled(plain, 8).hidden(text(1, 5), None, None).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "others", "reason"),
+    [
+        ({"scores": "sigmoid"}, {}, "softmax"),
+        ({"bias_rate": 0.1}, {}, "bias"),
+        ({"choice_bias": True}, {}, "bias"),
+        ({"groups": 2, "top_groups": 1}, {}, "groups"),
+        ({"shared_dim": 32, "shared_gate": True}, {}, "gate on a shared expert"),
+        ({"shared_dim": 40}, {}, "shared_dim is 40"),
+        ({"hidden_dim": 40}, {}, "hidden_dim is 40"),
+        ({}, {"norm_place": "result"}, "pre-norm"),
+        ({}, {"parallel": True}, "pre-norm"),
+    ],
+)
+def test_other_experts_are_refused_plainly(settings: dict[str, object], others: dict[str, object], reason: str):
+    made = network(**(SHAPE | others), experts=ExpertSettings(**({"count": 6} | settings))).requires_grad_(False)
+    assert reason in str(uncovered(made))
