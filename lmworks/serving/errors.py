@@ -116,7 +116,8 @@ def as_response(refused: Refused) -> Response:
 def as_page(refused: Refused) -> Response:
     """The answer for people: the same sentence on a page of its own."""
     facts = refused.facts["error"]
-    what, message = html.escape(facts["type"].replace("_", " ")), html.escape(facts["message"])
+    what, message = (html.escape(str(facts[key])) for key in ("type", "message"))
+    what = what.replace("_", " ")
     return Response(PAGE.format(what=what, message=message), refused.status, refused.headers, "text/html")
 
 

@@ -112,7 +112,8 @@ class SpanReader:
                     scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
                     window = windows[place]
-                    found.append((window.text, _best(row, firsts[place], window, shares and shares[window.text])))
+                    of_sentences = shares[window.text] if shares else ()
+                    found.append((window.text, _best(row, firsts[place], window, of_sentences)))
         return found
 
     def _windows(self, place: int, text: str) -> Iterator[_Window]:

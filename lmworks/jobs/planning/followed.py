@@ -211,6 +211,7 @@ class _Alive(TorchDispatchMode):
         self._storages: dict[int, tuple[weakref.ref[Any], Kind, int]] = {}
         self.now: dict[Kind, int] = {"resident": 0, "activations": 0, "working": 0, "gradients": 0}
         self.turnover: float = 0.0
+        self._highest: float = 0.0
         self._at_entry: int | None = None
         self._most_working = 0
         self.begin("resident")
@@ -220,7 +221,7 @@ class _Alive(TorchDispatchMode):
     def begin(self, kind: Kind) -> None:
         """What comes from here on is of this kind; the peak is looked for anew."""
         self._kind: Kind = kind
-        self._highest, self.at_peak = 0, self._parts()
+        self._highest, self.at_peak = 0.0, self._parts()
 
     def enter_block(self) -> None:
         """A block's backward begins, and that of the one after it has ended."""
