@@ -69,7 +69,10 @@ SWEEP = 0
     picture=Lines(CURVE, of=CONDITIONS, x="share of the run", title="Convergence by hyperparameters"),
     not_true_when="a setting is already past what matters: which settings count, and how much, hangs on the range that "
     "is looked at and on the length of training.",
-    earlier={"yyyy?": "Rate and batch size decide speed and result; whether a search beats our own settings is open."},
+    headlines={
+        "yy?y": "A tenth of the learning rate trains more slowly and ends worse, and four times the batch trains more "
+        "slowly. Whether such a batch ends worse is open."
+    },
     not_tested="training until nothing is gained any more; rates for wider networks.",
     note="Every run sees equally many tokens; a larger batch makes fewer steps of them, which is how it usually costs: "
     "with a rate of its own it may do better. The judged text took no part in choosing. The sweep has one seed, that "
