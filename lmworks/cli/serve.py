@@ -181,7 +181,8 @@ def _run(
     alone = on_loopback(host)
     runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None
     pages = lab.mount(app, runs)
-    threading.Thread(target=pages.file, args=("index.html",), daemon=True).start()  # so that nobody waits for it
+    # So that nobody waits for it. No daemon: an interpreter that ends while one is in compiled code may be aborted.
+    threading.Thread(target=pages.file, args=("index.html",)).start()
     mount(app)
     try:
         serve(app, served, listener, log)
