@@ -1,11 +1,11 @@
-"""A network of experts in OLMoE's proportions, compiled in 4 bits, beside transformers in 16: a stream and a prompt.
+"""A network of experts in OLMoE's proportions, compiled in 4 bits, beside transformers in bfloat16 and float32.
 
 python -m benchmarks.experts
-python -m benchmarks.experts "a prompt" --rounds 5 --layers 4
+python -m benchmarks.experts prompt --rounds 5 --layers 4
 
-Random weights, as no real ones are small enough: width 1,024, 64 experts of 512 in each layer, 8 of them for a token;
-8 layers are 0.9 billion weights. Both programs stand in one process with one thread each and run in turn; a second is
-one of processor time, which others who compute beside change little. The first round is not counted.
+Random weights, as no real ones are small enough: width 1,024, 64 experts of 512 in each layer, 8 of them for a token; 8
+layers are 0.9 billion weights. All stand in one process with one thread each and run in turn; a second is one of
+processor time, which others who compute beside change little. The first round is not counted.
 """
 
 from __future__ import annotations
@@ -68,15 +68,17 @@ class Ours:
 
 
 class Transformers:
-    """The same weights in bfloat16."""
+    """The same weights in bfloat16, or as float32."""
 
-    program, format = "transformers", "bf16"
+    program = "transformers"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, format: str) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        self.format = format
+        dtype = torch.bfloat16 if format == "bf16" else torch.float32
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         self.clear()
 
     def clear(self) -> None:
@@ -140,7 +142,7 @@ def main() -> None:
     with torch.inference_mode(False), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         made = network(options.layers)
         write_network(Path(folder), made)
-        programs = [Ours(made), Transformers(Path(folder))]
+        programs = [Ours(made), *(Transformers(Path(folder), one) for one in ("bf16", "fp32"))]
     recorder = Recorder()
     for name, test in TESTS.items():
         if not options.tests or name.startswith(tuple(options.tests)):

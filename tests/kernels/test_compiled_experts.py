@@ -4,7 +4,6 @@ kinds."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 pytest.importorskip("numba")
 
 from frames import Bench, address, numbers
-from kernels.test_engine import scattered_outliers  # noqa: F401 (used for every test)
+from kernels.test_engine import beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
 from kernels.test_forms import mixed_file
 from tiny import network, randomise, text
 
@@ -71,14 +70,8 @@ ERROR = 0.06
 
 
 def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
-    """A network that holds in float32 exactly the weights that its tape holds, and the tape."""
-    plain = network(**(SHAPE | KINDS[kind])).requires_grad_(False)
-    engine = compiled(plain, bits)
-    same = copy.deepcopy(plain)
-    for name, weight in same.named_parameters():
-        if name in engine.weights.matrices:
-            weight.copy_(unpacked(engine.weights.matrices[name]))
-    return same, engine
+    """A network of this kind beside its tape."""
+    return beside_its_tape(network(**(SHAPE | KINDS[kind])).requires_grad_(False), bits)
 
 
 def choices(engine: CompiledNetwork, tokens: Tensor) -> Iterator[Tensor]:

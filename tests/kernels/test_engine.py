@@ -119,8 +119,12 @@ def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
+    """A network of this kind beside its tape."""
+    return beside_its_tape(network(**(SHAPE | KINDS[kind])).requires_grad_(False), bits)
+
+
+def beside_its_tape(plain: Network, bits: int = 8) -> tuple[Network, CompiledNetwork]:
     """A network that holds in float32 exactly the weights that its tape holds, and the tape."""
-    plain = network(**(SHAPE | KINDS[kind])).requires_grad_(False)
     engine = compiled(plain, bits)
     same = copy.deepcopy(plain)
     for name, weight in same.named_parameters():

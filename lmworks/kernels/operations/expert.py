@@ -9,11 +9,11 @@ from enum import auto
 import numpy as np
 
 from lmworks.basics.arrays import Int
-from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, function_of
-from lmworks.kernels.emit.scalars import atomic_add, compiled, field, inlined, long_at
-from lmworks.kernels.frame import RUN_BYTES, STEP_BYTES, TAKEN, WORDS, Entry, Field, FormEntry, Run
+from lmworks.kernels.emit.calls import call_multiply, function_of
+from lmworks.kernels.emit.scalars import compiled, field, inlined, long_at
+from lmworks.kernels.frame import RUN_BYTES, STEP_BYTES, WORDS, Field, FormEntry, Run
 from lmworks.kernels.operation import Chunks, Operands, Operation
-from lmworks.kernels.operations.matrix import SHARED, Matrix, multiply_all, put_outputs
+from lmworks.kernels.operations.matrix import Matrix, multiply_all, put_outputs, share_chunks
 from lmworks.kernels.packed import Packed
 
 
@@ -100,17 +100,8 @@ def take_over(chunk, helper, frame, step):
 
 @compiled
 def run(thread, threads, frame, step):
-    """This thread's chunks: for few tokens a share of them, which are whole experts where it can be; for many, whoever
-    is done takes the next one (as MATRIX does)."""
-    chunks = field(step, Expert.BLOCKS) * long_at(field(step, Expert.RUNS))
-    function = field(entry_of(frame, step), Entry.DO)
-    if threads > 1 and field(frame, Field.TOKENS) >= SHARED:
-        chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
-        while chunk < chunks:
-            call_do(function, chunk, chunk + 1, thread, 0, frame, step)
-            chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
-    else:
-        call_do(function, chunks * thread // threads, chunks * (thread + 1) // threads, thread, 0, frame, step)
+    """This thread's chunks; where each has its share, it is whole experts as far as that can be."""
+    share_chunks(field(step, Expert.BLOCKS) * long_at(field(step, Expert.RUNS)), thread, threads, frame, step)
 
 
 EXPERT = Operation(Expert, run, Chunks(count, do, take_over, reads_texts=False))

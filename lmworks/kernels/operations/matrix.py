@@ -22,7 +22,7 @@ from typing import Any
 from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, function_of
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
-from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field
+from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
@@ -235,21 +235,27 @@ def take_over(block, helper, frame, step):
         put_outputs(at, to, field(step, Matrix.ADDS))
 
 
-@compiled
-def run(thread, threads, frame, step):
-    """This thread's blocks of rows, for all tokens.
+@inlined
+def share_chunks(chunks, thread, threads, frame, step):
+    """This thread's chunks of a step.
 
     For few tokens each thread has its share, which it reads from end to end. For many, whoever is done takes the next
-    block (the barrier counts them): cores are not alike, and not always undisturbed.
+    chunk (the barrier counts them): cores are not alike, and not always undisturbed.
     """
-    blocks, function = field(step, Matrix.BLOCKS), field(entry_of(frame, step), Entry.DO)
+    function = field(entry_of(frame, step), Entry.DO)
     if threads > 1 and field(frame, Field.TOKENS) >= SHARED:
-        block = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
-        while block < blocks:
-            call_do(function, block, block + 1, thread, 0, frame, step)
-            block = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+        chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+        while chunk < chunks:
+            call_do(function, chunk, chunk + 1, thread, 0, frame, step)
+            chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
     else:
-        call_do(function, blocks * thread // threads, blocks * (thread + 1) // threads, thread, 0, frame, step)
+        call_do(function, chunks * thread // threads, chunks * (thread + 1) // threads, thread, 0, frame, step)
+
+
+@compiled
+def run(thread, threads, frame, step):
+    """This thread's blocks of rows, for all tokens."""
+    share_chunks(field(step, Matrix.BLOCKS), thread, threads, frame, step)
 
 
 MATRIX = Operation(Matrix, run, Chunks(count, do, take_over, reads_texts=False))
