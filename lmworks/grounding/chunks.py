@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 
 from lmworks.text.document import Document
 from lmworks.text.formats.plain_text import SOURCE_CODE
+from lmworks.text.metadata import front_matter_end
 from lmworks.text.sentences import sentence_spans
 
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -54,7 +55,9 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     text, is_code, own = document.text, _code(document), _own_title(document)
     title = own or _name(document.source)
     above: dict[int, str] = {}
-    spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span, is_code)]
+    front = front_matter_end(text)  # says what the document is, and no sentence goes on from it
+    sentences = [*sentence_spans(text[:front]), *((front + at, front + to) for at, to in sentence_spans(text[front:]))]
+    spans = [part for span in sentences for part in _headings_apart(text, *span, is_code)]
     tokens = count([text[start:end] for start, end in spans])
     found: list[Chunk] = []
     held: list[Span] = []
@@ -69,7 +72,9 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
         size = 0
 
     for (start, end), length in zip(spans, tokens, strict=True):
-        heading = None if is_code(start) else _heading(text[start:end])
+        if held and held[0][0] < front <= start:
+            close()
+        heading = None if start < front or is_code(start) else _heading(text[start:end])
         if heading is not None:
             close()
             level, words = heading

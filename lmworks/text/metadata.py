@@ -29,11 +29,20 @@ _ITEM = re.compile(r"\s*-\s+(.*?)\s*")
 
 def of_front_matter(text: str) -> Metadata:
     """What the lines between `---` and `---` at the beginning of a text say; empty without such lines."""
+    return _kept(_pairs(text[: front_matter_end(text)].split("\n")[1:-1]))
+
+
+def front_matter_end(text: str) -> int:
+    """Where the line ends that closes a text's front matter; 0 without any."""
     if not text.startswith("---\n"):
-        return {}
-    lines = text[4 : 4 + MOST_LINES * LONGEST].split("\n")[:MOST_LINES]
-    end = next((at for at, line in enumerate(lines) if line.rstrip() in ("---", "...")), None)
-    return {} if end is None else _kept(_pairs(lines[:end]))
+        return 0
+    end = 4
+    for line in text[4 : 4 + MOST_LINES * LONGEST].split("\n")[:MOST_LINES]:
+        end += len(line)
+        if line.rstrip() in ("---", "..."):
+            return end
+        end += 1
+    return 0
 
 
 def of_record(record: Mapping[str, Any], used: Iterable[str]) -> Metadata:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import pytest
+
 from lmworks.grounding.chunks import chunks_of
 from lmworks.text.document import Document
 from lmworks.text.metadata import of_front_matter
@@ -84,8 +86,16 @@ def test_a_title_of_a_record_or_of_front_matter_stands_in_front():
     same = document({"title": "The Boat", "text": "# The Boat\n\nIt leaks."}, "a.jsonl#1")
     assert [one.whole for one in chunks_of(same, words, longest=8)] == ["The Boat\nIt leaks."]
     text = "---\ntitle: The Boat\n---\n\nIt leaks."
-    (note,) = chunks_of(Document(text, "notes/b7.md", metadata=of_front_matter(text)), words, longest=20)
-    assert (note.title, note.text) == ("The Boat", text)
+    front, note = chunks_of(Document(text, "notes/b7.md", metadata=of_front_matter(text)), words, longest=20)
+    assert (note.title, note.heading, note.text) == ("The Boat", "", "It leaks.")
+    assert front.title == "The Boat" and text.startswith(front.text)
+
+
+@pytest.mark.parametrize("rule", ["---", "..."])
+def test_no_sentence_goes_on_from_front_matter(rule: str):
+    text = f"---\ntitle: Boiler\n{rule}\nIt hums."
+    *_, note = chunks_of(Document(text, "b.md", metadata=of_front_matter(text)), words, longest=20)
+    assert (note.text, text[note.start : note.end]) == ("It hums.", "It hums.")
 
 
 def test_a_comment_in_code_is_no_heading():
