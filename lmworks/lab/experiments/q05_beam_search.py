@@ -75,8 +75,8 @@ STRATEGIES: dict[Condition, Strategy] = {
     requires=(Requirement("the translator does better than copying its source", BLEU, GREEDY - COPY, above=1),),
     picture=Lines(BLEU, of=(BEAM, SAMPLED), x="beams", title="Translations by the number of beams", log_x=True),
     headlines={
-        "yy??": "Four beams find likelier translations than greedy decoding, and better ones. In open text both "
-        "repeat themselves far more than people do; which of them more is open."
+        "yy??": "Four beams translate better than greedy decoding. In open text both repeat themselves far more than "
+        "people do; which of them more is open."
     },
     not_tested="coherence itself; likeness to a reference stands for it in translation, repetition for the lack of it "
     "in open text. Dialogue was not tried.",
