@@ -117,6 +117,7 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
             parameter = parameters[name]
             here = rows_here(value, parameter) if value.ndim else value
             state.setdefault(name, {})[key] = here.clone().to(parameter.device)
+        optimiser.state.clear()  # a parameter that had no gradient yet has none there
         for name, values in state.items():
             optimiser.state[parameters[name]] = values
         return State(**facts)

@@ -16,11 +16,16 @@ from lmworks.training.torch_optimisers import Optimizer
 class Rules(Optimizer):
     """Groups with a `rule`, which reads the group's `lr` and `settings`; decoupled decay comes first.
 
-    Weights in bfloat16 would lose most steps to rounding, so their float32 masters are part of the state.
+    Weights in bfloat16 would lose most steps to rounding, so their float32 masters are part of the state. It is made at
+    once: made at the first step it would lie scattered where that step's activations were, and the next ones would find
+    no place between.
     """
 
     def __init__(self, groups: list[Group], settings: TrainingConfig) -> None:
         super().__init__(groups, {"lr": settings.learning_rate, "settings": settings})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self._begin(parameter, group["rule"])
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -36,14 +41,19 @@ class Rules(Optimizer):
             if rounded:
                 torch._foreach_copy_([parameter for parameter, _ in rounded], [weight for _, weight in rounded])
 
-    def _begun(self, parameter: nn.Parameter, rule: Rule) -> Stepped:
-        """What a step is given, the rows that are here of each; the state is made at the first step."""
+    def _begin(self, parameter: nn.Parameter, rule: Rule) -> dict[str, Any]:
+        """Its state, which a checkpoint may not have had."""
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state |= {name: torch.zeros_like(parameter, dtype=torch.float32) for name in rule.keeps}
             if parameter.dtype != torch.float32:
                 state["master"] = parameter.detach().float()
+        return state
+
+    def _begun(self, parameter: nn.Parameter, rule: Rule) -> Stepped:
+        """What a step is given, the rows that are here of each."""
+        state = self._begin(parameter, rule)
         weight = local(state.get("master", parameter))
         assert parameter.grad is not None
         gradient = local(parameter.grad).float()
