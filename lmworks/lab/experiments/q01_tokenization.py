@@ -77,8 +77,9 @@ def cheaper(says: str, other: Condition, *languages: str) -> Part:
     not_true_when="<unk> is taken for a word: a model of words looks best then, because it is easy to predict and "
     "writes nothing. And one vocabulary does not treat languages alike: the same sentence costs some of them several "
     "times the tokens (https://arxiv.org/abs/2305.15425).",
-    earlier={
-        "yynynyyyy": "BPE loses no text and predicts rare words better; in at least one language whole words win."
+    headlines={
+        "?yyyy": "Subwords write Russian, Chinese and rare words in fewer bits than words do, and all four languages "
+        "in fewer than bytes, for as many operations. For English and German beside words it is open."
     },
     not_tested="large networks; vocabularies of other sizes; rates chosen anew for each.",
     note="Bits are of the whole text: unknown words are spelt by a second network, which gets a quarter of the "

@@ -56,7 +56,10 @@ MEMORY = Metric("keys and values of a full window", "MB")
     ),
     picture=Lines(BITS, of=(WINDOW,), x="tokens before the text", title="Prediction by the window", log_x=True),
     not_true_when="the window stands empty: costs are those of what is read",
-    earlier={"yyyyy??": "A larger window helps and costs more; how much the last fourfold helps is open."},
+    headlines={
+        "yyyyy": "Yes: a larger window predicts text better, keeps facts that a smaller one has lost, and costs more "
+        "time and memory."
+    },
     not_tested="coherence itself, and summaries; prediction and facts stand for the use of more context",
     note="Every window predicts the same tokens, the ends of pieces of real articles: bits by position would mix what "
     "a window brings with what stands where. Facts (the secret word of a city, eight to a text, evenly spread, one "

@@ -92,7 +92,10 @@ def away(kind: Condition) -> Contrast:
     picture=Bars(BITS, of=(BYTE, WORD, BPE, UNPAID), title="What a text costs at home and in a new domain"),
     not_true_when="the subwords are built on characters: WordPiece loses text whose signs it has not seen. And where "
     "<unk> is taken for a word, a model of words looks best where it loses most.",
-    earlier={"yyy?nnnyy": "BPE loses no new word and cuts at seams; whether it predicts other domains better is open."},
+    headlines={
+        "yyn??": "Subwords lose no new word and cut compounds at seams more often than chance, but hardly ever into "
+        "just the two words. Whether they predict new domains better than words is open."
+    },
     not_tested="large networks, and words that people coin.",
     note="A tokenizer that holds all bytes absorbs any word by definition; what can be asked is what that costs, and "
     "whether pieces are parts of the word (Bostrom and Durrett 2020, https://arxiv.org/abs/2004.03720). Bits are of "

@@ -70,8 +70,9 @@ LEARNT = Requirement("the network beats byte frequencies", TEXT, ROOT - FREQUENC
         Part("memory grows with the square where every score is held", MEMORY, EXPLICIT, above=1.6),
     ),
     picture=Lines(CALL, of=(EXPLICIT, FUSED), x="tokens", title="Time of an attention call", log_x=True, log_y=True),
-    earlier={
-        "yyyyyyyyyn": "Scores find what matters in quadratic time; memory is quadratic only where they are stored."
+    headlines={
+        "yyyn": "Scores find what matters, at any dimension, in quadratic time; memory is quadratic only where they "
+        "are all stored."
     },
     not_tested="that it is efficient beside other measures of similarity, additive attention say",
     note="The root keeps the scores' variance at 1 whatever d is; without it softmax begins nearly one-hot and passes "

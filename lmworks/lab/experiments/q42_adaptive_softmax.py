@@ -68,7 +68,10 @@ def _faster(says: str, metric: Metric, other: Condition, vocabulary: str) -> Par
     picture=Lines(STEP, of=KINDS, x="words of the vocabulary", title="Time of a training step", log_x=True, log_y=True),
     not_true_when="all probabilities of many places are wanted at once: every cluster is computed then, which may "
     "take longer than one large product. Large language models with subword vocabularies do not use it.",
-    earlier={"yyyyyy?": "Adaptive softmax is many times as fast and no worse over all; what rare words lose is open."},
+    headlines={
+        "ynyyy": "Adaptive softmax is many times as fast and takes less memory with a large vocabulary; but it is the "
+        "frequent words that take fewer computations, not the rare ones."
+    },
     not_tested="convergence: the networks read a small part of the text; equal steps are not equal time, in which the "
     "adaptive head would read more.",
     note="A training step is compared with one softmax computed a few rows at a time, the faster of its two ways. The "
