@@ -82,7 +82,10 @@ ALIGNED = Metric("words whose own source word is looked at most", margin=0.02, i
     ),
     picture=Bars(BLEU, of=(T, L, COPY), title="Translations by the length of the source and of the target"),
     not_true_when="nothing was learnt: a few hundred pairs teach neither network to translate",
-    earlier={"??yyy?yy": "Translations follow the wanted length; whether they stay as good where it differs is open."},
+    headlines={
+        "yyyyy": "Yes: an encoder and a decoder translate where lengths differ, too, and the length that they write "
+        "follows the sentence."
+    },
     not_tested="summaries and chat; one pair of languages, image captions alone.",
     note="Lengths are words between spaces. Both kinds read the same pairs equally often, with as many operations a "
     "pair; answers are greedy; BLEU of a group is of that group alone. Alignment: a word of four letters or more that "
