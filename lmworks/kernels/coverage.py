@@ -80,7 +80,9 @@ def _shape(config: ModelConfig) -> str | None:
 
 def _parts(config: ModelConfig) -> str | None:
     missing = {
-        "has no second stack": config.arrangement == "encoder-decoder",
+        "attends to a source in pre-norm and post-norm blocks alone, one part after the other": (
+            config.arrangement == "encoder-decoder" and (config.norm_place not in ("before", "after") or config.parallel)
+        ),
         "has no sinks": config.sinks,
         "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
@@ -128,11 +130,8 @@ def _state(network: Network) -> str | None:
     from lmworks.models.linear import Linear
     from lmworks.models.unread import peeked
 
-    matrices = [
-        matrix
-        for block in network.blocks
-        for matrix in (block.attention.qkv, block.attention.output, *_of_feed_forward(block))
-    ]
+    blocks = [*network.blocks, *(() if network.encoder is None else network.encoder.blocks)]
+    matrices = [matrix for block in blocks for matrix in (*_of_attention(block), *_of_feed_forward(block))]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
     beyond = next((one.beyond for one in adapted_layers(network).values() if one.beyond is not None), None)
@@ -151,6 +150,12 @@ def _state(network: Network) -> str | None:
         ),
     }
     return next((sentence for sentence, is_so in against.items() if is_so), None)
+
+
+def _of_attention(block: Block) -> list[nn.Module]:
+    """The matrices of a block's attention, and of that to a source."""
+    own, other = block.attention, block.cross_attention
+    return [own.qkv, own.output, *(() if other is None else (other.query, other.kv, other.output))]
 
 
 def _of_feed_forward(block: Block) -> list[nn.Module]:

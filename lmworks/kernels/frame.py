@@ -51,6 +51,9 @@ class Field(Table):
     """Parts of attention kept for each query head: 1, or the pages of the longest row where threads share its pages."""
     LAYER_BYTES = auto()
     """From one layer's part of a page to the next; 0 where all layers share one."""
+    SOURCES = auto()
+    """int64 [tokens, 2]: of the source of the token's row the address of the addresses of its pages, and its tokens;
+    filled in for an encoder-decoder alone."""
     STREAM = auto()
     """float32 [tokens, dim]: the residual stream."""
     VALUES = auto()

@@ -128,6 +128,9 @@ class Placing:
             moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
             self.workspace.put(Field.PLACES, moved + positions)
         self._place_adapters(rows, counts, cache, room)
+        if cache.memory is not None:
+            sources = [(cache.memory.list_address(row), cache.memory.sizes[row]) for row in rows]
+            self.workspace.put(Field.SOURCES, np.repeat(sources, [*counts[:-1], counts[-1] + spare], axis=0))
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
         frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
