@@ -33,7 +33,8 @@ def unknown(config: object) -> str | None:
     """The same of a config, before there are weights."""
     if type(config) is not ModelConfig:
         return "the compiled path runs transformers that read tokens, and this network is none"
-    reason = _parts(config) or _shape(config)
+    stacks = [config, config.encoder()] if config.arrangement == "encoder-decoder" else [config]
+    reason = next(filter(None, map(_parts, stacks)), None) or _shape(config)
     return None if reason is None else f"the compiled path {reason}"
 
 

@@ -384,6 +384,7 @@ REFUSED = [
     ({"arrangement": "encoder", "window": 5}, "windows"),
     ({"arrangement": "encoder", "first_norm": False}, "first_norm"),
     ({"arrangement": "encoder-decoder", "norm_place": "both"}, "to a source in pre-norm and post-norm blocks"),
+    ({"arrangement": "encoder-decoder", "window": 5}, "windows"),
     ({"arrangement": "encoder-decoder", "parallel": True}, "to a source in pre-norm and post-norm blocks"),
     ({"experts": {"count": 2, "top_k": 1, "scores": "sigmoid"}}, "experts by a softmax"),
     ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
