@@ -277,9 +277,8 @@ class Scheduler:
     def _new_cache(self, rows: List[Sequence], room: int) -> KVCache:
         """An empty cache with a row for each of these sequences, which its adapter reads."""
         sources = [one.request.source for one in rows if one.request.source is not None]
-        adapters = [one.request.adapter for one in rows]
-        memory = self.runner.encode(*padded(sources, left=False), adapters) if sources else None
-        return self.runner.new_cache(len(rows), room, memory, adapters)
+        memory = self.runner.encode(*padded(sources, left=False)) if sources else None
+        return self.runner.new_cache(len(rows), room, memory, [one.request.adapter for one in rows])
 
     def _logits_of(
         self, part: TokenRows, mask: RealTokens | None, cache: KVCache, sequences: List[Sequence], is_last: bool

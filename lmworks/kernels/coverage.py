@@ -82,7 +82,8 @@ def _shape(config: ModelConfig) -> str | None:
 def _parts(config: ModelConfig) -> str | None:
     missing = {
         "attends to a source in pre-norm and post-norm blocks alone, one part after the other": (
-            config.arrangement == "encoder-decoder" and (config.norm_place not in ("before", "after") or config.parallel)
+            config.arrangement == "encoder-decoder"
+            and (config.norm_place not in ("before", "after") or config.parallel)
         ),
         "has no sinks": config.sinks,
         "has no short convolutions": config.convolution is not None,

@@ -263,12 +263,12 @@ class CompiledRunner:
                 return
         self.plain.read(tokens, _for_pytorch(cache), mask)
 
-    def encode(self, sources: TokenRows, mask: RealTokens | None = None, adapters: Adapters = None) -> Encoded:
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Encoded:
         """What the decoder's layers attend to of source texts."""
         if self.compiled.encoder is not None and self.stands():
             with self._or_pytorch():
-                return self.compiled.encode(*_rows(sources, mask), adapters)
-        return self.plain.encode(sources, mask, adapters)
+                return self.compiled.encode(*_rows(sources, mask))
+        return self.plain.encode(sources, mask)
 
     def can_write(self, cache: KVCache) -> bool:
         """Whether nothing in the network is left to Python between two tokens."""

@@ -183,9 +183,9 @@ class Runner(Sampler, Protocol):
     def read(self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None) -> None:
         """Put keys and values of more tokens into the cache, and nothing else."""
 
-    def encode(self, sources: TokenRows, mask: RealTokens | None = None, adapters: Adapters = None) -> Encoded:
-        """What an encoder-decoder attends to of source texts, for `new_cache`; `adapters` names the adapter that reads
-        each. ConfigError for a network without an encoder."""
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Encoded:
+        """What an encoder-decoder attends to of source texts, for `new_cache`. ConfigError for a network without a
+        second stack."""
 
     def can_write(self, cache: KVCache) -> bool:
         """Whether `write` works on this cache."""

@@ -96,10 +96,9 @@ class TorchRunner:
         device = self.network.device
         return torch.as_tensor(tokens, device=device), None if mask is None else torch.as_tensor(mask, device=device)
 
-    def encode(self, sources: TokenRows, mask: RealTokens | None = None, adapters: Adapters = None) -> Memory:
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Memory:
         """The encoder's states."""
-        with rows_adapted(self.network, of_each_row(adapters, len(sources))):
-            return self.network.encode(*self._tensors(sources, mask))
+        return self.network.encode(*self._tensors(sources, mask))
 
     def can_write(self, cache: KVCache) -> bool:
         """Whoever calls it chooses each token."""

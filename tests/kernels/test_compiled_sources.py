@@ -86,7 +86,7 @@ def test_states_and_logits_are_those_of_the_network(kind: str):
     assert engine.encoder is not None and same.encoder is not None
     states, memory = engine.encoder.hidden(source, mask, None), same.encode(source, mask)
     assert apart(states[mask], memory.states[mask]) < ERROR
-    cache = engine.new_cache(2, memory=engine.encode(tokens, real, None))
+    cache = engine.new_cache(2, memory=engine.encode(tokens, real))
     hidden, expected = engine.hidden(written, None, cache), same.hidden(written, memory=Memory(states, mask))
     assert apart(hidden, expected) < ERROR
     assert (hidden - expected).norm(dim=-1).max() < 3 * ERROR * expected.norm(dim=-1).mean()
@@ -153,9 +153,7 @@ def test_what_is_written_does_not_depend_on_those_beside_it():
     alone = [model.generate(text, one, max_new_tokens=40) for text, one in zip(texts, ASKED.values(), strict=True)]
     together = model.generate_batch(texts, list(ASKED.values()), max_new_tokens=40)
     with Engine(model, seats=10) as engine:
-        handles = [
-            engine.submit(text, one, max_new_tokens=40) for text, one in zip(texts, ASKED.values(), strict=True)
-        ]
+        handles = [engine.submit(text, one, max_new_tokens=40) for text, one in zip(texts, ASKED.values(), strict=True)]
         served = [handle.answer(60) for handle in handles]
     for one, other, third in zip(alone, together, served, strict=True):
         assert one.tokens == other.tokens == third.tokens and one.logprobs == other.logprobs

@@ -89,23 +89,19 @@ class CompiledNetwork:
                 with self.encoder.lock:
                     self.encoder.workspace.take_adapters()
 
-    def encode(
-        self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None, adapters: Adapters
-    ) -> PagedCache:
+    def encode(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
         """What the decoder's layers attend to of source texts: keys and values, a row for each source."""
         assert self.encoder is not None
-        return self.encoder.sources(tokens, real, adapters)
+        return self.encoder.sources(tokens, real)
 
-    def sources(
-        self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None, adapters: Adapters
-    ) -> PagedCache:
+    def sources(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
         """The same, by the encoder."""
         at = real_places(tokens, real)
         ids = [row[places] for row, places in zip(tokens, at, strict=True)]
         if not all(map(len, ids)):
             raise ConfigError("a source has no tokens, and there is nothing to attend to; leave it out")
         self._placing.check(int(tokens.min()), int(tokens.max()))
-        made = self._cache(len(ids), self.weights.makes_sources, adapters)
+        made = self._cache(len(ids), self.weights.makes_sources, None)
         with self.lock:
             cut = list(runs([len(row) for row in ids], False, AT_ONCE))
             held = self._temporary(ids, cut, made.adapters)

@@ -124,9 +124,7 @@ def _of_encoder(parts: Mapping[str, Part]) -> dict[str, Part]:
     """Parts of an encoder-decoder by the names that the encoder has for them: its own, what makes keys and values of
     its states, and what both stacks share."""
     shared = {
-        name: part
-        for name, part in parts.items()
-        if FROM_SOURCE in name or not name.startswith(("blocks.", ENCODER))
+        name: part for name, part in parts.items() if FROM_SOURCE in name or not name.startswith(("blocks.", ENCODER))
     }
     return shared | {name.removeprefix(ENCODER): part for name, part in parts.items() if name.startswith(ENCODER)}
 
