@@ -9,6 +9,7 @@ from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
 from lmworks.models.config import ModelConfig
+from lmworks.models.positions.encoding import encoding_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,8 +98,8 @@ def _parts(config: ModelConfig) -> str | None:
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
         f"has no {config.positions} positions": config.position_declaration.acts_on == "scores"
-        and config.positions != "alibi",
-        "has ALiBi in decoders alone": config.positions == "alibi" and not config.causal,
+        and config.positions != "alibi"
+        and encoding_of(config).alike_from(config) is None,
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
         "has no activation that learns": config.activation == "xielu",

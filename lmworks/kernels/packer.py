@@ -77,6 +77,10 @@ class Packer:
         for stack, path in ((self.network, ""), (self.network.encoder, ENCODER)):
             if stack is not None and (places := _places(stack)) is not None:
                 found[f"{path}places"] = places.detach().flatten().numpy()
+            if stack is not None and (last := stack.encoding.alike_from(stack.config)) is not None:
+                distances = torch.arange(-last, last + 1)[None, None]
+                biases = stack.encoding.bias(stack.config, stack.position_part, distances)
+                found[f"{path}biases"] = biases.detach().float().flatten().numpy()
         return found | kept_turns(self.network.config)
 
     def _floats(self, name: str, parameter: Tensor) -> Tensor:
@@ -125,7 +129,7 @@ def _places(network: Stack) -> Float[Tensor, "segments context dim"] | None:
     """What is added to the embedding at each position, in each segment that the tape knows, for a stream that is kept
     divided by `residual_scale`; one where there is none."""
     config, places = network.config, None
-    if network.encoding.acts_on == "embedding":
+    if network.encoding.acts_on == "embedding" or network.encoding.adds:
         every = torch.arange(config.context)[None]
         places = network.encoding.added(config, network.position_part, every)[0].float()
     if network.segment is None:

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 import tiny
 from adaptation.adapted import randomise_adapters
 from frames import Bench, address, numbers
-from kernels.test_engine import ALIKE, KINDS, SHAPE, apart
+from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
@@ -38,7 +38,7 @@ from lmworks.models.torch_runner import TorchRunner
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-DECODERS = [kind for kind in KINDS if kind not in ("bert", "dynamic")]
+DECODERS = [kind for kind in KINDS if kind not in WHOLE]
 
 
 def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2, **others: object) -> Network:

@@ -1,4 +1,4 @@
-"""Encoder-decoders on their tapes beside PyTorch: sources, what a decoder attends to of them, beams, batches, caches."""
+"""Encoder-decoders on their tapes beside PyTorch: sources, what decoders attend to of them, beams, batches, caches."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ KINDS: dict[str, dict[str, object]] = {
     "bart": MARIAN | {"positions": "learned", "position_offset": 2, "embedding_norm": "layer", "activation": "gelu"},
     "pegasus": MARIAN | {"norm_place": "before"},
     "m2m_100": MARIAN | {"norm_place": "before", "waves_include_end": True, "position_offset": 2},
+    "t5": {
+        "positions": "relative",
+        "relative_buckets": 8,
+        "relative_distance": 20,
+        "gated": False,
+        "activation": "relu",
+    }
+    | {"attention_scale": 0.3, "head_scale": 0.125},
+    "mt5": {"positions": "relative", "relative_distance": 70, "activation": "gelu_tanh", "tied": False},
     "own": {"kv_heads": 2, "head_dim": 32, "qk_norm": True, "tied": False, "gated": False, "residual_scale": 0.5}
     | {"attention_scale": 0.2, "attention_cap": 2.0, "encoder_layers": None, "norm_eps": 0.05},
 }

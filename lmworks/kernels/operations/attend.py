@@ -29,9 +29,8 @@ class Attend(Operands):
     """Tokens that each token sees; 0 for all before it."""
     CAP = auto()
     """Scores are softly kept below this; 0 for no cap."""
-    SLOPES = auto()
-    """Address of [heads] pairs of float32, of which the first is what a head's scores fall by for each position
-    (ALiBi); 0 for no slopes."""
+    BIASED = auto()
+    """1: the frame's BIASES are added to the scores."""
     SOURCE = auto()
     """1: over the pages of the row's source, all of them; 0: over its own text."""
 
@@ -46,6 +45,13 @@ def scratch_bytes(group: int, width: int) -> int:
 def first_seen(position, window):
     """The first position that a token sees."""
     return max(position - window + 1, 0) if window > 0 else 0
+
+
+@inlined
+def biases_of(head, token, frame):
+    """The address of what is added to the score of a token's query head at position 0."""
+    position = long_at(field(frame, Field.POSITIONS) + 8 * token)
+    return field(frame, Field.BIASES) + head * field(frame, Field.BIASES_STRIDE) - 4 * position
 
 
 @inlined
@@ -88,7 +94,7 @@ def first_part(chunk, frame, step):
 
 @inlined
 def scratch_of(thread, frame, group, width):
-    """Where a thread works (`scratch_bytes`): queries, where they begin and end to see, weights, results, slopes.
+    """Where a thread works (`scratch_bytes`): queries, where they begin and end to see, weights, results, biases.
 
     With up to 12 queries weights and results begin at multiples of 64: vectors that lie across two lines of the cache
     are slow."""
@@ -108,9 +114,9 @@ def attend(chunk, thread, frame, step, mixed):
     heads, kv_heads, window = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.WINDOW)
     layer_bytes, positions = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.POSITIONS)
     group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
-    query, begins_at, ends_at, weights, result, slopes_at = scratch_of(thread, frame, group, width)
-    cap, slopes = float_field(step, Attend.CAP), field(step, Attend.SLOPES)
-    falls = slopes_at if slopes != 0 else 0
+    query, begins_at, ends_at, weights, result, biases_at = scratch_of(thread, frame, group, width)
+    cap, biased = float_field(step, Attend.CAP), field(step, Attend.BIASED)
+    biases = biases_at if biased != 0 else 0
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64
@@ -127,8 +133,8 @@ def attend(chunk, thread, frame, step, mixed):
                 put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
                 put_long(ends_at + 8 * vector, end_of(at, frame, step))
-                if slopes != 0:
-                    put_long(slopes_at + 8 * vector, long_at(slopes + 8 * (head * group + member)))
+                if biased != 0:
+                    put_long(biases_at + 8 * vector, biases_of(head * group + member, at, frame))
     here = mixed + first_part(chunk, frame, step)
     for page in range(first, last + 1):
         keys = long_at(pages + page * 8) + layer_bytes + head * 64 * width * 2
@@ -149,7 +155,7 @@ def attend(chunk, thread, frame, step, mixed):
             seen,
             begins_at,
             ends_at,
-            falls,
+            biases,
             weights,
             result,
             ahead,

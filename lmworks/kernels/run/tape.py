@@ -56,7 +56,6 @@ from lmworks.kernels.run.buffers import Buffers, Routed
 from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import FROM_SOURCE, Weights
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.alibi import ALIBI
 from lmworks.models.positions.encoding import encoding_of
 
 AS_THEY_ARE = {"half": 0, "turn": 0, "query_norm": 0, "key_norm": 0, "norms_last": 0, "eps": 0.0}
@@ -309,7 +308,7 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, slopes=_slopes(weights), source=0),
+        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
         Mix.step(heads=config.heads, head_dim=width, window=window, source=0),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
@@ -322,7 +321,7 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
     return [
         *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
         Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
-        Attend.step(**heads, window=0, cap=config.attention_cap or 0.0, slopes=0, source=1),
+        Attend.step(**heads, window=0, cap=config.attention_cap or 0.0, biased=0, source=1),
         Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, source=1),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
@@ -338,14 +337,6 @@ def _heads(config: ModelConfig, buffers: Buffers, layer: int) -> dict[str, int]:
         "head_dim": config.head_dim,
         "layer": layer,
     }
-
-
-def _slopes(weights: Weights) -> int:
-    """The address of what each head's scores fall by with the distance, each before a 0; 0 where nothing falls."""
-    if weights.config.positions != ALIBI.name:
-        return 0
-    slopes = ALIBI.slopes(weights.config)
-    return weights.vector("slopes") or weights.keep("slopes", np.stack([slopes, np.zeros_like(slopes)], axis=1))
 
 
 def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from lmworks.basics.arrays import Float
+from lmworks.basics.arrays import Float, Int
 from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters
 from lmworks.kernels.packed import Packed
 from lmworks.models.config import ModelConfig
+from lmworks.models.positions.alibi import ALIBI
+from lmworks.models.positions.encoding import encoding_of
 from lmworks.models.runner import no_adapter
 
 if TYPE_CHECKING:
@@ -55,6 +57,20 @@ class Weights:
         if self.config.arrangement != "encoder":
             return 0
         return sum(name.endswith(f"{FROM_SOURCE}.weight") for name in self.matrices)
+
+    @property
+    def biased(self) -> bool:
+        """Is anything added to scores by the distance?"""
+        return encoding_of(self.config).acts_on == "scores"
+
+    def biases(self, distances: Int[np.ndarray, " distances"]) -> Float[np.ndarray, "heads distances"]:
+        """What is added to each head's scores at these distances, a key's position less the query's."""
+        if self.config.positions == ALIBI.name:
+            return -ALIBI.slopes(self.config)[:, None] * np.abs(distances).astype(np.float32)
+        last = encoding_of(self.config).alike_from(self.config)
+        assert last is not None
+        table = self.vectors["biases"][: self.config.heads * (2 * last + 1)].reshape(self.config.heads, -1)
+        return np.ascontiguousarray(table[:, np.clip(distances, -last, last) + last])
 
     @property
     def places(self) -> int:
