@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +15,28 @@ import torch
 pytest.importorskip("numba")
 
 import tiny
+from gguf import GGMLQuantizationType as Kind
 from kernels.test_engine import apart, beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
+from kernels.test_keeping import keep_small
+from models.files.test_gguf import write
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
+from lmworks.basics.files import cache_folder
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.scoring import target_logprobs
 from lmworks.generation.strategies import Beam, Greedy, Sample
-from lmworks.kernels import CompiledRunner, unavailable
+from lmworks.kernels import CompiledRunner, compiled, unavailable
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.outlier_search import outliers
+from lmworks.kernels.packer import Packer
+from lmworks.kernels.packing import unpacked
 from lmworks.kernels.pages import PagedCache
 from lmworks.language_model import LanguageModel
+from lmworks.models.files.gguf import read_gguf_network
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
@@ -245,3 +258,60 @@ def test_outliers_are_found_in_both_stacks():
     found = outliers(plain)
     assert 7 in found["blocks.1.cross_attention.kv.weight"]
     assert "blocks.0.cross_attention.query.weight" in found and "encoder.blocks.1.attention.qkv.weight" in found
+
+
+@torch.no_grad()
+def test_a_t5_file_runs_in_its_own_bits(tmp_path: Path):
+    """With 32 heads, as their biases are stored in groups of 32 here."""
+    shape = {"family": "t5", "dim": 64, "heads": 32, "kv_heads": 32, "head_dim": 16, "hidden_dim": 96, "layers": 2}
+    shape |= {"arrangement": "encoder-decoder", "positions": "relative", "attention_scale": 1.0, "tied": False}
+    made = tiny.network(**shape)
+    for name, weight in made.named_parameters():  # as small as T5's, which divides no scores
+        weight.mul_(0.3 if name.endswith(("query.weight", "kv.weight", "qkv.weight")) else 1.0)
+    write(tmp_path / "t5.gguf", made, Kind.Q8_0)
+    file = GGUFFile(tmp_path / "t5.gguf")
+    network = read_gguf_network(file, torch.float32).eval().requires_grad_(False)
+    engine = compiled(network, 8, StoredInGGUF(file, network.config))
+    for name, matrix in engine.weights.matrices.items():
+        assert torch.equal(unpacked(matrix), network.get_parameter(name)), name
+    assert "encoder.blocks.1.attention.qkv.weight" in engine.weights.matrices
+    tokens, written = tiny.text(1, 20), tiny.text(1, 12, seed=1)
+    hidden = engine.hidden(written, None, engine.new_cache(1, memory=engine.encode(tokens.numpy(), None)))
+    assert apart(hidden, network.hidden(written, memory=network.encode(tokens))) < ERROR
+
+
+WRITES = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lmworks.kernels import CompiledRunner
+from lmworks.kernels.keeping import Keeper
+from lmworks.models.config import ModelConfig
+from lmworks.models.later_network import LaterNetwork
+
+folder = Path(sys.argv[1])
+config = ModelConfig.model_validate_json((folder / "config").read_text())
+kept = Keeper(folder, [folder / "weights"]).opened(config, 8)
+runner = CompiledRunner(LaterNetwork(config, lambda: 1 / 0), 8, kept=kept)
+cache = runner.new_cache(1, memory=runner.encode(np.array([[1, 2, 3]])))
+print(runner.next_logits(np.array([[4, 5]]), cache).argmax(), "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("kind", ["marian", "t5"])
+def test_what_is_kept_reads_a_source_and_writes_without_pytorch(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    runner, kernels = running(kind), cache_folder("kernels")
+    keep_small(tmp_path, monkeypatch)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
+    (tmp_path / "weights").touch()
+    (tmp_path / "config").write_text(runner.config.model_dump_json())
+    assert Keeper(tmp_path, [tmp_path / "weights"]).kept(Packer(runner.network, 8)) is not None
+    cache = runner.new_cache(1, memory=runner.encode(np.array([[1, 2, 3]])))
+    expected = runner.next_logits(np.array([[4, 5]]), cache).argmax()
+    ran = subprocess.run([sys.executable, "-c", WRITES, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(expected), "False"]
