@@ -236,7 +236,9 @@ def test_what_does_not_fit_is_one_sentence():
     with pytest.raises(ConfigError, match="holds 2 sources for 3 rows"):
         runner.new_cache(3, memory=runner.encode(tokens, real))
     with pytest.raises(ConfigError, match="attends to a source"):
-        runner.new_cache(1)
+        runner.read(tokens, runner.new_cache(2))
+    with pytest.raises(ConfigError, match="attends to a source"):
+        runner.hidden(torch.from_numpy(tokens))
     with pytest.raises(ConfigError, match="a source has no tokens"):
         runner.encode(tokens, real & (np.arange(2)[:, None] == 0))
     with pytest.raises(ConfigError, match="vocabulary has 96"):

@@ -114,12 +114,8 @@ class CompiledNetwork:
 
     def new_cache(self, batch: int, adapters: Adapters = None, memory: PagedCache | None = None) -> PagedCache:
         """An empty cache for `batch` rows, each with its adapter and, of an encoder-decoder, its source."""
-        if (memory is None) != (self.encoder is None):
-            raise ConfigError(
-                "an encoder-decoder attends to a source: give the cache what `encode` made of one for each row"
-                if memory is None
-                else "the network attends to no source; leave the memory out"
-            )
+        if memory is not None and self.encoder is None:
+            raise ConfigError("the network attends to no source; leave the memory out")
         if memory is not None and len(memory.sizes) != batch:
             raise ConfigError(f"the memory holds {len(memory.sizes)} sources for {batch} rows of tokens")
         cache = self._cache(batch, self.config.layers, adapters)

@@ -134,9 +134,8 @@ class Placing:
             moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
             self.workspace.put(Field.PLACES, moved + positions)
         self._place_adapters(rows, counts, cache, room)
-        if cache.memory is not None:
-            sources = [(cache.memory.list_address(row), cache.memory.sizes[row]) for row in rows]
-            self.workspace.put(Field.SOURCES, np.repeat(sources, [*counts[:-1], counts[-1] + spare], axis=0))
+        if self.workspace.weights.encoder is not None:
+            self._place_sources(rows, [*counts[:-1], counts[-1] + spare], cache.memory)
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
         frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
@@ -154,6 +153,13 @@ class Placing:
             into[:room] = numbers[0]
         else:
             into[:room] = np.repeat(numbers, counts)
+
+    def _place_sources(self, rows: Sequence[int], counts: Sequence[int], memory: PagedCache | None) -> None:
+        """Where the source of each token's row is; ConfigError where there is none, which the kernels would not see."""
+        if memory is None:
+            raise ConfigError("an encoder-decoder attends to a source: give new_cache what encode makes of one")
+        sources = [(memory.list_address(row), memory.sizes[row]) for row in rows]
+        self.workspace.put(Field.SOURCES, np.repeat(sources, counts, axis=0))
 
     def cuts(self, most: int, longest: int) -> Cuts:
         """How up to `most` tokens of one text, `longest` at the end, are cut."""
