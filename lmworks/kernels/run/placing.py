@@ -23,8 +23,7 @@ SPLIT = 4
 threads share its pages too, each with a part of the result: unless the parts take more than MOST_PARTS bytes."""
 
 BEYOND = TILE_VECTORS + 16
-"""Positions behind its own that a query's scores are computed for, if not looked at: of its tile, and to the end of 16.
-"""
+"""Positions after its own for which a query gets scores that nobody looks at: of its tile, and to the end of 16."""
 
 
 class Cuts(NamedTuple):
