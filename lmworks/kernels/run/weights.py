@@ -147,15 +147,10 @@ def _of_encoder(parts: Mapping[str, Part]) -> dict[str, Part]:
 
 def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
-    ends: tuple[str, ...] = (
-        "attention.qkv",
-        "attention.output",
-        "feed_forward.up",
-        "feed_forward.down",
-        "shared.up",
-        "shared.down",
+    ends = (
+        *("attention.qkv", "attention.output", "cross_attention.query", FROM_SOURCE),
+        *("feed_forward.up", "feed_forward.down", "shared.up", "shared.down"),
     )
-    ends = (*ends, "cross_attention.query", FROM_SOURCE)
     return is_vocabulary(name) or is_expert(name) or name.endswith(tuple(f"{end}.weight" for end in ends))
 
 
