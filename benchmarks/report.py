@@ -116,6 +116,16 @@ SECTIONS = {
             "experts, 8 layers of 1,024, prompt of 256, processor time": "prompt of 256 tokens",
         },
     ),
+    "Translating": (
+        "A network of random weights in the proportions of Marian's models (opus-mt), compiled in 8 bits; sources and "
+        "targets of 32 tokens; one thread each, by processor time. `python -m benchmarks.translating`.",
+        {
+            "translating, Marian's proportions, greedy, 1 at once, processor time": "one source, greedily",
+            "translating, Marian's proportions, greedy, 8 at once, processor time": "eight sources, greedily",
+            "translating, Marian's proportions, 4 beams, 1 at once, processor time": "one source, four beams",
+            "translating, Marian's proportions, 4 beams, 8 at once, processor time": "eight sources, four beams each",
+        },
+    ),
     "Parts of the compiled path": (
         "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; "
         "memory `benchmarks.serving`.",

@@ -34,7 +34,8 @@ def probabilities(logits: Logits, temperature: float) -> Probabilities:
 def log_softmax(logits: Float[np.ndarray, "*rows vocab"]) -> Float[np.ndarray, "*rows vocab"]:
     """Log-probabilities, in the logits' precision."""
     less = logits - logits.max(axis=-1, keepdims=True)
-    return less - np.log(np.exp(less).sum(axis=-1, keepdims=True, dtype=np.float64)).astype(less.dtype)
+    less -= np.log(np.exp(less).sum(axis=-1, keepdims=True, dtype=np.float64)).astype(less.dtype)
+    return less
 
 
 def factor_of(temperature: float) -> float:
@@ -122,10 +123,11 @@ def largest(
     """
     whole = len(values) // CHUNK * CHUNK
     chunks = values[:whole].reshape(-1, CHUNK)
-    places = np.arange(len(values))
     if len(chunks) > count:
         kept = np.sort(_first_of(chunks.max(axis=1), count))
-        places = np.concatenate([(kept[:, None] * CHUNK + np.arange(CHUNK)).ravel(), places[whole:]])
+        places = np.concatenate([(kept[:, None] * CHUNK + np.arange(CHUNK)).ravel(), np.arange(whole, len(values))])
+    else:
+        places = np.arange(len(values))
     chosen = places[_first_of(values[places], count)]
     return values[chosen], chosen
 

@@ -277,11 +277,7 @@ class Scheduler:
     def _new_cache(self, rows: List[Sequence], room: int) -> KVCache:
         """An empty cache with a row for each of these sequences, which its adapter reads."""
         sources = [one.request.source for one in rows if one.request.source is not None]
-        memory = None
-        if sources:
-            from lmworks.generation.states import encoded
-
-            memory = encoded(self.runner, *padded(sources, left=False))
+        memory = self.runner.encode(*padded(sources, left=False)) if sources else None
         return self.runner.new_cache(len(rows), room, memory, [one.request.adapter for one in rows])
 
     def _logits_of(

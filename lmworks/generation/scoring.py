@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,8 +100,7 @@ def target_logprobs(runner: Runner, source: list[int], ids: list[int]) -> list[f
     """log p(ids[t] | ids before it, source) for t = 1 ... n - 1, by an encoder-decoder; ids[0] opens the target."""
     logprobs: list[float] = []
     with evaluating(runner.network):
-        memory = runner.network.encode(torch.tensor([source], device=runner.network.device))
-        cache = runner.new_cache(1, len(ids), memory)
+        cache = runner.new_cache(1, len(ids), runner.encode(np.array([source])))
         tokens = torch.tensor([ids], device=runner.network.device)
         for read, wanted in zip(tokens[:, :-1].split(ROWS, dim=1), tokens[0, 1:].split(ROWS), strict=True):
             logits = runner.logits(runner.hidden(read, cache=cache))[0]

@@ -9,7 +9,6 @@ from torch import Tensor
 from lmworks.basics.arrays import Float
 from lmworks.basics.threads import one_thread
 from lmworks.models.kv_cache import KVCache
-from lmworks.models.memory import Memory
 from lmworks.models.runner import RealTokens, Runner, TokenRows
 
 
@@ -36,8 +35,3 @@ def logits_of(runner: Runner, states: Float[Tensor, "*batch dim"], cache: KVCach
 def without_padding(hidden: Float[Tensor, "batch seq dim"], mask: RealTokens | None) -> Float[Tensor, "read dim"]:
     """The states of the real tokens, one row after another."""
     return hidden.flatten(0, 1) if mask is None else hidden[torch.from_numpy(mask)]
-
-
-def encoded(runner: Runner, sources: TokenRows, mask: RealTokens | None) -> Memory:
-    """What an encoder-decoder's encoder makes of source texts."""
-    return runner.network.encode(*tensors(runner, sources, mask))

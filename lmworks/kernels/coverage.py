@@ -9,6 +9,7 @@ from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
 from lmworks.models.config import ModelConfig
+from lmworks.models.positions.encoding import encoding_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,8 @@ def unknown(config: object) -> str | None:
     """The same of a config, before there are weights."""
     if type(config) is not ModelConfig:
         return "the compiled path runs transformers that read tokens, and this network is none"
-    reason = _parts(config) or _shape(config)
+    stacks = [config, config.encoder()] if config.arrangement == "encoder-decoder" else [config]
+    reason = next(filter(None, map(_parts, stacks)), None) or _shape(config)
     return None if reason is None else f"the compiled path {reason}"
 
 
@@ -80,7 +82,10 @@ def _shape(config: ModelConfig) -> str | None:
 
 def _parts(config: ModelConfig) -> str | None:
     missing = {
-        "has no second stack": config.arrangement == "encoder-decoder",
+        "attends to a source in pre-norm and post-norm blocks alone, one part after the other": (
+            config.arrangement == "encoder-decoder"
+            and (config.norm_place not in ("before", "after") or config.parallel)
+        ),
         "has no sinks": config.sinks,
         "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
@@ -93,8 +98,8 @@ def _parts(config: ModelConfig) -> str | None:
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
         f"has no {config.positions} positions": config.position_declaration.acts_on == "scores"
-        and config.positions != "alibi",
-        "has ALiBi in decoders alone": config.positions == "alibi" and not config.causal,
+        and config.positions != "alibi"
+        and encoding_of(config).alike_from(config) is None,
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
         "has no activation that learns": config.activation == "xielu",
@@ -128,11 +133,8 @@ def _state(network: Network) -> str | None:
     from lmworks.models.linear import Linear
     from lmworks.models.unread import peeked
 
-    matrices = [
-        matrix
-        for block in network.blocks
-        for matrix in (block.attention.qkv, block.attention.output, *_of_feed_forward(block))
-    ]
+    blocks = [*network.blocks, *(() if network.encoder is None else network.encoder.blocks)]
+    matrices = [matrix for block in blocks for matrix in (*_of_attention(block), *_of_feed_forward(block))]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
     beyond = next((one.beyond for one in adapted_layers(network).values() if one.beyond is not None), None)
@@ -151,6 +153,12 @@ def _state(network: Network) -> str | None:
         ),
     }
     return next((sentence for sentence, is_so in against.items() if is_so), None)
+
+
+def _of_attention(block: Block) -> list[nn.Module]:
+    """The matrices of a block's attention, and of that to a source."""
+    own, other = block.attention, block.cross_attention
+    return [own.qkv, own.output, *(() if other is None else (other.query, other.kv, other.output))]
 
 
 def _of_feed_forward(block: Block) -> list[nn.Module]:

@@ -51,6 +51,14 @@ class Field(Table):
     """Parts of attention kept for each query head: 1, or the pages of the longest row where threads share its pages."""
     LAYER_BYTES = auto()
     """From one layer's part of a page to the next; 0 where all layers share one."""
+    BIASES = auto()
+    """Address in float32 [heads, distances]: what is added to a score by how far the key is behind the query, from a
+    negative number of tokens on; here that of the query's own position."""
+    BIASES_STRIDE = auto()
+    """Bytes from a head's to the next one's."""
+    SOURCES = auto()
+    """int64 [tokens, 2]: of the source of the token's row the address of the addresses of its pages, and its tokens;
+    filled in for an encoder-decoder alone."""
     STREAM = auto()
     """float32 [tokens, dim]: the residual stream."""
     VALUES = auto()

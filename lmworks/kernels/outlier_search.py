@@ -37,7 +37,7 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     network on random tokens, in the format of its weights, which has a small part in the choice. Weights that are
     unread are read layer by layer, and forgotten again."""
     private, found = _private(network), {}
-    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down", "shared.down")
+    ends = ("attention.qkv", "attention.query", "attention.kv", "feed_forward.up", "feed_forward.down", "shared.down")
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
     unseen, of_experts = dict(linear), dict[str, Tensor]()
 
@@ -72,7 +72,9 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.longest)), generator=draws)
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
-        hidden = private.hidden(_renumbered(private, tokens))
+        ids = _renumbered(private, tokens)
+        memory = None if private.encoder is None else private.encode(ids)
+        hidden = private.hidden(ids, memory=memory)
     advance(sum(peek(matrix, "weight").numel() for matrix in unseen.values()))  # experts without a token
     head, weight = _head(network)
     found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(weight))

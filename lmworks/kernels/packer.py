@@ -20,10 +20,11 @@ from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_bytes
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
 from lmworks.kernels.run.turns import kept_turns
-from lmworks.kernels.run.weights import SEGMENTS, is_multiplied, is_vocabulary
+from lmworks.kernels.run.weights import ENCODER, SEGMENTS, is_multiplied, is_vocabulary
 from lmworks.models.adapted import own_parameters
 from lmworks.models.files.quantise import Groups
 from lmworks.models.network import Network
+from lmworks.models.stack import Stack
 from lmworks.models.unread import pieces
 
 
@@ -73,8 +74,13 @@ class Packer:
             if parameter.ndim == 1 or name.endswith(".router.weight"):
                 numbers = self._floats(name, parameter).detach().float()
                 found[name] = (1 + numbers if name in offset else numbers).flatten().numpy()
-        if (places := _places(self.network)) is not None:
-            found["places"] = places.detach().flatten().numpy()
+        for stack, path in ((self.network, ""), (self.network.encoder, ENCODER)):
+            if stack is not None and (places := _places(stack)) is not None:
+                found[f"{path}places"] = places.detach().flatten().numpy()
+            if stack is not None and (last := stack.encoding.alike_from(stack.config)) is not None:
+                distances = torch.arange(-last, last + 1)[None, None]
+                biases = stack.encoding.bias(stack.config, stack.position_part, distances)
+                found[f"{path}biases"] = biases.detach().float().flatten().numpy()
         return found | kept_turns(self.network.config)
 
     def _floats(self, name: str, parameter: Tensor) -> Tensor:
@@ -119,11 +125,11 @@ class Packer:
             yield self.stored.groups(name, rows), bits
 
 
-def _places(network: Network) -> Float[Tensor, "segments context dim"] | None:
+def _places(network: Stack) -> Float[Tensor, "segments context dim"] | None:
     """What is added to the embedding at each position, in each segment that the tape knows, for a stream that is kept
     divided by `residual_scale`; one where there is none."""
     config, places = network.config, None
-    if network.encoding.acts_on == "embedding":
+    if network.encoding.acts_on == "embedding" or network.encoding.adds:
         every = torch.arange(config.context)[None]
         places = network.encoding.added(config, network.position_part, every)[0].float()
     if network.segment is None:

@@ -1,7 +1,10 @@
 """The KV cache of the compiled path: each row's keys and values in pages of 64 tokens, which rows may share.
 
 Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same
-beginning) is copied when one of them writes into it. The layout of a page: positions.py.
+beginning) is copied when one of them writes into it. The layout of a page: operations/heads.py.
+
+What the layers of a decoder attend to of a source is such a cache too, the decoder's `memory`, with a row for each of
+its rows; nobody writes into it any more.
 """
 
 from __future__ import annotations
@@ -33,11 +36,10 @@ class Page:
 class PagedCache(KVCache):
     """What a row holds is `sizes[row]` tokens in `pages[row]`; `length` and `real` count padding too."""
 
-    memory = None
-    """It is for decoders."""
-
     def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
         self.length = 0
+        self.memory: PagedCache | None = None
+        """Keys and values of the rows' sources, of an encoder-decoder."""
         self.adapters: list[str | None] = [None] * batch
         self.real: Bool[np.ndarray, "batch seq"] | None = None
         self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
@@ -92,6 +94,8 @@ class PagedCache(KVCache):
         width = max(self.addresses.shape[1], other.addresses.shape[1])
         both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
         self._keep_addresses(np.concatenate(both))
+        if self.memory is not None and other.memory is not None:
+            self.memory.join(other.memory)
 
     def begin(self, row: int, pages: list[Page]) -> None:
         """Begin an empty row with pages that hold its first tokens already."""
@@ -158,10 +162,13 @@ class PagedCache(KVCache):
         self._keep_addresses(self.addresses[chosen])
         if self.real is not None:
             self.real = self.real[chosen]
+        if self.memory is not None:
+            self.memory.keep(chosen)
 
     def fork(self, rows: Sequence[int]) -> Self:
         """A cache with these rows, which shares their pages with this one."""
         forked = copy.copy(self)
+        forked.memory = None if self.memory is None else self.memory.fork(range(len(self.pages)))
         forked.pages = [list(row) for row in self.pages]
         for row in forked.pages:
             for page in row:
@@ -183,7 +190,8 @@ class PagedCache(KVCache):
     @property
     def bytes(self) -> int:
         """Memory held by the pages, shared ones counted once."""
-        return bytes_of(page for row in self.pages for page in row)
+        own = bytes_of(page for row in self.pages for page in row)
+        return own if self.memory is None else own + self.memory.bytes
 
     def _copy(self, page: Page) -> Page:
         own = Page(self.page_bytes)

@@ -44,9 +44,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lmworks.kernels.run.network import CompiledNetwork
-    from lmworks.models.memory import Memory
     from lmworks.models.network import Network
-    from lmworks.models.runner import Mask, Tokens
+    from lmworks.models.runner import Encoded, Mask, Tokens
     from lmworks.models.torch_runner import TorchRunner
 
 MOST_WRITTEN = 128
@@ -264,6 +263,13 @@ class CompiledRunner:
                 return
         self.plain.read(tokens, _for_pytorch(cache), mask)
 
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Encoded:
+        """What the decoder's layers attend to of source texts."""
+        if self.compiled.encoder is not None and self.stands():
+            with self._or_pytorch():
+                return self.compiled.encode(*_rows(sources, mask))
+        return self.plain.encode(sources, mask)
+
     def can_write(self, cache: KVCache) -> bool:
         """Whether nothing in the network is left to Python between two tokens."""
         return isinstance(cache, PagedCache) and self.compiled.writes(cache) and self.stands(fresh=False)
@@ -292,12 +298,12 @@ class CompiledRunner:
         raise ConfigError("the compiled path failed while it wrote; read the text again, in a new cache")
 
     def new_cache(
-        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+        self, rows: int = 1, capacity: int = 256, memory: Encoded | None = None, adapters: Adapters = None
     ) -> KVCache:
         """An empty cache: pages, as long as the tape stands for the network."""
-        if memory is None and self.stands():
-            return self.compiled.new_cache(rows, adapters)
-        return self.plain.new_cache(rows, capacity, memory, adapters)
+        if (memory is None or isinstance(memory, PagedCache)) and self.stands():
+            return self.compiled.new_cache(rows, adapters, memory)
+        return self.plain.new_cache(rows, capacity, _for_pytorch(memory), adapters)
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Pack the adapters that are put beside the weights, which stay packed as they are."""
@@ -320,7 +326,7 @@ class CompiledRunner:
         return log_total(logits)
 
 
-Held = TypeVar("Held", bound=KVCache | None)
+Held = TypeVar("Held", bound="Encoded | None")
 
 
 def _for_pytorch(cache: Held) -> Held:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # the compiled path runs without PyTorch
     Tokens = Int[Tensor, "batch seq"]
     Mask = Bool[Tensor, "batch seq"]
     """True on tokens, False on padding."""
+    Encoded = Memory | KVCache
+    """What was made of sources: PyTorch's, or the compiled path's."""
 TokenRows = Int[np.ndarray, "batch seq"]
 RealTokens = Bool[np.ndarray, "batch seq"]
 """True on tokens, False on padding."""
@@ -181,6 +183,10 @@ class Runner(Sampler, Protocol):
     def read(self, tokens: TokenRows, cache: KVCache, mask: RealTokens | None = None) -> None:
         """Put keys and values of more tokens into the cache, and nothing else."""
 
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Encoded:
+        """What an encoder-decoder attends to of source texts, for `new_cache`. ConfigError for a network without a
+        second stack."""
+
     def can_write(self, cache: KVCache) -> bool:
         """Whether `write` works on this cache."""
 
@@ -190,10 +196,10 @@ class Runner(Sampler, Protocol):
         or `interrupt` is 1. Rows with guesses keep those that are right. Several rows with guesses take one round."""
 
     def new_cache(
-        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+        self, rows: int = 1, capacity: int = 256, memory: Encoded | None = None, adapters: Adapters = None
     ) -> KVCache:
-        """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what
-        `network.encode` made of the sources. `adapters` names the adapter that reads each row; ConfigError for one
+        """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what `encode`
+        made of the sources. `adapters` names the adapter that reads each row; ConfigError for one
         that does not exist."""
 
     def take_adapters(self, put: Callable[[], None]) -> None:

@@ -29,7 +29,7 @@ from lmworks.models.runner import (
 )
 
 if TYPE_CHECKING:
-    from lmworks.models.runner import Mask, Tokens
+    from lmworks.models.runner import Encoded, Mask, Tokens
 
 
 class TorchRunner:
@@ -96,6 +96,10 @@ class TorchRunner:
         device = self.network.device
         return torch.as_tensor(tokens, device=device), None if mask is None else torch.as_tensor(mask, device=device)
 
+    def encode(self, sources: TokenRows, mask: RealTokens | None = None) -> Memory:
+        """The encoder's states."""
+        return self.network.encode(*self._tensors(sources, mask))
+
     def can_write(self, cache: KVCache) -> bool:
         """Whoever calls it chooses each token."""
         return False
@@ -105,9 +109,10 @@ class TorchRunner:
         raise AssertionError("PyTorch writes nothing ahead; ask can_write first")
 
     def new_cache(
-        self, rows: int = 1, capacity: int = 256, memory: Memory | None = None, adapters: Adapters = None
+        self, rows: int = 1, capacity: int = 256, memory: Encoded | None = None, adapters: Adapters = None
     ) -> Cache:
         """An empty cache."""
+        assert memory is None or isinstance(memory, Memory)
         cache = self.network.new_cache(rows, capacity, memory)
         cache.adapters = of_each_row(adapters, rows)
         return cache

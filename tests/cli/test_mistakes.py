@@ -148,10 +148,6 @@ MISTAKES = {
         "compress=int8 cannot be had: the compiled path has heads in steps of 16 dimensions, and head_dim is 8; "
         "leave it out",
     ),
-    "a translator that is not compiled": (
-        ("generate", "TRANSLATOR", "Hi", "--compress", "int4"),
-        "has no second stack",
-    ),
     "an unknown action": (("models", "smollm2", "delete"), "models looks at one model; leave out 'delete'"),
     "a server for everybody": (("serve", "MODEL", "--host", "0.0.0.0"), "give --api-key, or --without-key"),
     "an address that is not here": (

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 import tiny
 from adaptation.adapted import randomise_adapters
 from frames import Bench, address, numbers
-from kernels.test_engine import ALIKE, KINDS, SHAPE, apart
+from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
@@ -38,13 +38,13 @@ from lmworks.models.torch_runner import TorchRunner
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-DECODERS = [kind for kind in KINDS if kind not in ("bert", "dynamic")]
+DECODERS = [kind for kind in KINDS if kind not in WHOLE]
 
 
-def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2) -> Network:
+def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2, **others: object) -> Network:
     """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix
     as a whole."""
-    network = tiny.network(**(SHAPE | KINDS[kind]))
+    network = tiny.network(**(SHAPE | KINDS[kind] | others))
     if targets is not None:
         add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
     else:
@@ -119,6 +119,29 @@ def test_hidden_states_are_those_of_the_network(kind: str, targets: str):
     assert apart(engine.hidden(tokens, mask, None)[mask], expected[mask]) < 0.06
     with adapters_off(same):
         assert apart(same.hidden(tokens, mask)[mask], expected[mask]) > 0.2
+
+
+@torch.no_grad()
+def test_adapters_of_both_stacks_and_between_them():
+    network = adapted("llama", arrangement="encoder-decoder")
+    same, engine = both(network)
+    source, written = tiny.text(2, 20, seed=1), tiny.text(2, 15)
+
+    def states(on: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        engine.use_adapters(on)
+        cache = engine.new_cache(2, memory=engine.encode(source.numpy(), None))
+        return engine.hidden(written, None, cache), same.hidden(written, memory=same.encode(source))
+
+    adapted_states, expected = states(on=True)
+    with adapters_off(same):
+        plain_states, plain = states(on=False)
+    assert apart(adapted_states, expected) < 0.12 < 0.4 < apart(plain, expected)
+    assert apart(plain_states, plain) < 0.12
+    for path in ("encoder.blocks.0.attention.qkv", "blocks.1.cross_attention.kv", "blocks.1.cross_attention.query"):
+        layer = lora_layers(same)[path]
+        layer.enabled = False
+        assert apart(adapted_states, same.hidden(written, memory=same.encode(source))) > 0.15, path
+        layer.enabled = True
 
 
 @torch.no_grad()

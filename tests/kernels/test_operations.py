@@ -236,8 +236,8 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
         Heads.step(**shape, **norms, half=width // 2, turn=0, norms_last=0, scale=width**-0.5),
-        Attend.step(**shape, window=window or 0, cap=cap or 0.0, slopes=0),
-        Mix.step(heads=heads, head_dim=width, window=window or 0),
+        Attend.step(**shape, window=window or 0, cap=cap or 0.0, biased=0, source=0),
+        Mix.step(heads=heads, head_dim=width, window=window or 0, source=0),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
 

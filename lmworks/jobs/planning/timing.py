@@ -154,9 +154,9 @@ def rates(config: ModelConfig, dtype: str, bits: int | None = None) -> Rates | N
     small = shrunk(narrowed(config))
     with torch.random.fork_rng(), torch.inference_mode(False):
         network = Network(small).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
-        if config.arrangement != "decoder":
-            return _of_two_sides(network, size)
         runner = TorchRunner(network) if bits is None else CompiledRunner(network, bits)
+        if config.arrangement != "decoder":
+            return _of_two_sides(runner, small, size)
         with torch.inference_mode():
             return _of_decoder(runner, small, size, min(config.context, LONG))
 
@@ -207,28 +207,26 @@ def two_rates(short: Flops, seconds: float, long: Flops, longer: float) -> tuple
     return even, even
 
 
-def _of_two_sides(network: Network, size: int) -> Rates:
-    """Of an encoder, which writes nothing, and of an encoder-decoder, in PyTorch."""
-    config, two_sides = network.config, network.config.arrangement == "encoder-decoder"
-    counted, ids = count_parameters(config), torch.randint(config.vocab_size, (1, size))
+def _of_two_sides(runner: Runner, config: ModelConfig, size: int) -> Rates:
+    """Of an encoder, which writes nothing, and of an encoder-decoder."""
+    two_sides, counted = config.arrangement == "encoder-decoder", count_parameters(config)
+    ids = torch.randint(config.vocab_size, (1, size))
+    texts = ids.numpy()
 
     def read() -> object:
         if not two_sides:
-            return network.hidden(ids)
-        memory = network.encode(ids)
-        return network.logits(network.hidden(ids[:, :1], cache=network.new_cache(1, size, memory))[:, -1])
+            return runner.hidden(ids)
+        return runner.next_logits(texts[:, :1], runner.new_cache(1, size, runner.encode(texts)))
 
     with torch.inference_mode():
         row = FullRow(1, size, 1) if two_sides else FullRow(size, 0, 0)
         products = fastest(read) / forward_flops(config, counted, size, row).all
         if not two_sides:
             return Rates(products, products, 0.0, 0.0, 0.0)
-        cache = network.new_cache(1, size, network.encode(ids))
-        network.hidden(ids[:, SHORTEST // 2 :], cache=cache)
+        cache = runner.new_cache(1, size, runner.encode(texts))
+        runner.read(texts[:, SHORTEST // 2 :], cache)
         written = decoding_flops(config, counted, size // 2).all / 2
-        token = (
-            fastest(lambda: network.logits(network.hidden(ids[:, :1], cache=cache)[:, -1]), SHORTEST // 2 - 1) / written
-        )
+        token = fastest(lambda: runner.next_logits(texts[:, :1], cache), SHORTEST // 2 - 1) / written
         return Rates(products, products, token, token * AT_ONCE, 0.0)
 
 

@@ -59,7 +59,7 @@ def _page_kernel(vectors: int) -> Any:
         count: Value,
         begins: Value,
         ends: Value,
-        slopes: Value,
+        biases: Value,
         weights: Value,
         parts: Value,
         ahead: Value,
@@ -67,8 +67,8 @@ def _page_kernel(vectors: int) -> Any:
     ) -> None:
         """`first` is the page's first position, `count` how many are looked at; query v sees begins[v] ... ends[v] -
         1. `weights` is scratch of 64 float32 a vector, `parts` takes the results, one after another. `ahead` are the
-        keys that are read next, and prefetched. Scores stay below `cap` unless it is 0, and those of query v fall by
-        slopes[v] for each position before its own (ALiBi) unless `slopes` is 0."""
+        keys that are read next, and prefetched. Scores stay below `cap` unless it is 0. Unless `biases` is 0, the
+        float32 at biases[v] + 4 p is added to the score of query v at position p."""
         limits = [
             [e.splat(e.b.trunc(e.b.sub(e.load(LONG, table, 8 * v, align=8), first), WORD)) for table in (begins, ends)]
             for v in range(vectors)
@@ -80,8 +80,8 @@ def _page_kernel(vectors: int) -> Any:
             _scores(e, query, width, keys, values, e.times(part, at_once), at_once, limits, largest, weights)
         with e.b.if_then(e.b.fcmp_unordered("!=", cap, e.constant(0.0, SINGLE))):
             _keep_below(e, e.splat(cap), blocks, largest, weights)
-        with e.b.if_then(e.b.icmp_signed("!=", slopes, e.constant(0))):
-            _lean(e, slopes, blocks, [end for _, end in limits], largest, weights)
+        with e.b.if_then(e.b.icmp_signed("!=", biases, e.constant(0))):
+            _bias(e, biases, first, blocks, largest, weights)
         most = [e.largest(e.b.load(one)) for one in largest]
         sums = _weights(e, blocks, most, weights)
         _mix(e, vectors, width, count, values, weights, parts, ahead)
@@ -154,24 +154,21 @@ def _keep_below(e: Emitter, cap: Value, blocks: Value, largest: list[Value], wei
         e.b.store(capped(e.b.load(one)), one)
 
 
-def _lean(e: Emitter, slopes: Value, blocks: Value, ends: list[Value], largest: list[Value], weights: Value) -> None:
-    """Scores less the slope for each position before the query's own, and the largest of them found again."""
-    one = ir.Constant(WORDS, [1] * 16)
-    falls = [
-        e.splat(e.b.bitcast(e.b.trunc(e.load(LONG, slopes, 8 * v, align=8), WORD), SINGLE)) for v in range(len(ends))
-    ]
+def _bias(e: Emitter, biases: Value, first: Value, blocks: Value, largest: list[Value], weights: Value) -> None:
+    """Scores and what is added to each, and the largest of them found again."""
+    addresses = [e.load(LONG, biases, 8 * v, align=8) for v in range(len(largest))]
     for most in largest:
         e.b.store(e.constant(NONE_SEEN, FLOATS), most)
     with e.loop(0, blocks) as block:
-        position = e.b.add(ir.Constant(WORDS, list(range(16))), e.splat(e.b.trunc(e.times(block, 16), WORD)))
-        for v, (end, fall, most) in enumerate(zip(ends, falls, largest, strict=True)):
+        position = e.plus(first, e.times(block, 16))
+        for v, (address, most) in enumerate(zip(addresses, largest, strict=True)):
             place = e.plus(e.times(block, 64), 256 * v)
             score = e.load(FLOATS, weights, place)
-            distance = e.b.sitofp(e.b.add(e.b.sub(position, end), one), FLOATS)  # 0 at the query itself
             hidden = e.b.fcmp_ordered("<=", score, e.constant(NONE_SEEN / 2, FLOATS))
-            leaned = e.b.select(hidden, score, e.fma(fall, distance, score))
-            e.store(leaned, weights, place)
-            e.b.store(e.larger(leaned, e.b.load(most)), most)
+            total = e.b.fadd(score, e.load(FLOATS, address, e.times(position, 4)))
+            total = e.b.select(hidden, score, total)
+            e.store(total, weights, place)
+            e.b.store(e.larger(total, e.b.load(most)), most)
 
 
 def _weights(e: Emitter, blocks: Value, most: list[Value], weights: Value) -> list[Value]:
@@ -274,24 +271,24 @@ def query_at(queries, vector, width):
 
 
 @inlined
-def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, slopes, weights, parts, ahead, cap):
+def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, biases, weights, parts, ahead, cap):
     """One page for any number of query vectors."""
     done, size = 0, width * 4 + 64
     while done < vectors:
         left, q, p = vectors - done, query_at(queries, done, width), parts + done * size
-        first_seen, end_seen, falls = begins + done * 8, ends + done * 8, slopes + done * 8 if slopes != 0 else 0
+        first_seen, end_seen, added = begins + done * 8, ends + done * 8, biases + done * 8 if biases != 0 else 0
         if left >= MOST_VECTORS:
-            page_most(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
+            page_most(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
             done += MOST_VECTORS
         elif left >= 4:
-            page_4(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
+            page_4(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
             done += 4
         elif left == 3:
-            page_3(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
+            page_3(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
             done += 3
         elif left == 2:
-            page_2(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
+            page_2(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
             done += 2
         else:
-            page_1(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
+            page_1(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
             done += 1

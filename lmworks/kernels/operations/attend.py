@@ -1,7 +1,7 @@
 """ATTEND: each query over the pages of its row, into parts that MIX joins (emit/attention_page.py).
 
 A chunk of work is a tile (neighbouring tokens of a row), a key head, and the pages that the tile sees, or one thread's
-share of them.
+share of them. Over the pages of a source, which are few, nothing is shared.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class Attend(Operands):
     """Tokens that each token sees; 0 for all before it."""
     CAP = auto()
     """Scores are softly kept below this; 0 for no cap."""
-    SLOPES = auto()
-    """Address of [heads] pairs of float32, of which the first is what a head's scores fall by for each position
-    (ALiBi); 0 for no slopes."""
+    BIASED = auto()
+    """1: the frame's BIASES are added to the scores."""
+    SOURCE = auto()
+    """1: over the pages of the row's source, all of them; 0: over its own text."""
 
 
 def scratch_bytes(group: int, width: int) -> int:
@@ -47,9 +48,38 @@ def first_seen(position, window):
 
 
 @inlined
+def biases_of(head, token, frame):
+    """The address of what is added to the score of a token's query head at position 0."""
+    position = long_at(field(frame, Field.POSITIONS) + 8 * token)
+    return field(frame, Field.BIASES) + head * field(frame, Field.BIASES_STRIDE) - 4 * position
+
+
+@inlined
+def shares_of(frame, step):
+    """How many chunks share the pages of a tile."""
+    return 1 if field(step, Attend.SOURCE) != 0 else max(field(frame, Field.PARTS), 1)
+
+
+@inlined
+def pages_of(token, frame, step):
+    """The address of the addresses of the pages that a token looks at."""
+    if field(step, Attend.SOURCE) != 0:
+        return long_at(field(frame, Field.SOURCES) + 16 * token)
+    return long_at(field(frame, Field.PAGES) + 8 * token)
+
+
+@inlined
+def end_of(token, frame, step):
+    """The position after the last that a token sees."""
+    if field(step, Attend.SOURCE) != 0:
+        return long_at(field(frame, Field.SOURCES) + 16 * token + 8)
+    return long_at(field(frame, Field.ENDS) + 8 * token)
+
+
+@inlined
 def tile_of(chunk, frame, step):
     """The address of a chunk's tile."""
-    shares = max(field(frame, Field.PARTS), 1)
+    shares = shares_of(frame, step)
     return field(frame, Field.TILES) + chunk // field(step, Attend.KV_HEADS) // shares * 16
 
 
@@ -57,14 +87,14 @@ def tile_of(chunk, frame, step):
 def first_part(chunk, frame, step):
     """Where in MIXED the part of a chunk's first query begins; those of its other heads and tokens follow."""
     heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
-    shares, head = max(field(frame, Field.PARTS), 1), chunk % kv_heads * (heads // kv_heads)
+    shares, head = shares_of(frame, step), chunk % kv_heads * (heads // kv_heads)
     token = long_at(tile_of(chunk, frame, step))
     return ((token * heads + head) * shares + chunk // kv_heads % shares) * (width * 4 + 64)
 
 
 @inlined
 def scratch_of(thread, frame, group, width):
-    """Where a thread works (`scratch_bytes`): queries, where they begin and end to see, weights, results, slopes.
+    """Where a thread works (`scratch_bytes`): queries, where they begin and end to see, weights, results, biases.
 
     With up to 12 queries weights and results begin at multiples of 64: vectors that lie across two lines of the cache
     are slow."""
@@ -82,18 +112,17 @@ def attend(chunk, thread, frame, step, mixed):
     """A chunk's queries over its pages, into `mixed`."""
     x, stride, width = field(step, Attend.QKV), field(step, Attend.QKV_STRIDE), field(step, Attend.HEAD_DIM)
     heads, kv_heads, window = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.WINDOW)
-    layer_bytes, parts = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.PARTS)
-    positions, ends, pages = field(frame, Field.POSITIONS), field(frame, Field.ENDS), field(frame, Field.PAGES)
-    group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
-    query, begins_at, ends_at, weights, result, slopes_at = scratch_of(thread, frame, group, width)
-    cap, slopes = float_field(step, Attend.CAP), field(step, Attend.SLOPES)
-    falls = slopes_at if slopes != 0 else 0
+    layer_bytes, positions = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.POSITIONS)
+    group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
+    query, begins_at, ends_at, weights, result, biases_at = scratch_of(thread, frame, group, width)
+    cap, biased = float_field(step, Attend.CAP), field(step, Attend.BIASED)
+    biases = biases_at if biased != 0 else 0
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64
-    end = long_at(ends + 8 * (token + count - 1))
+    end, pages = end_of(token + count - 1, frame, step), pages_of(token, frame, step)
     last = final = (end - 1) // 64
-    if parts > 1:
+    if shares > 1:
         first += share
         last = min(first, last)
     if first <= last:
@@ -103,18 +132,18 @@ def attend(chunk, thread, frame, step, mixed):
                 vector = one * group + member
                 put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
-                put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
-                if slopes != 0:
-                    put_long(slopes_at + 8 * vector, long_at(slopes + 8 * (head * group + member)))
+                put_long(ends_at + 8 * vector, end_of(at, frame, step))
+                if biased != 0:
+                    put_long(biases_at + 8 * vector, biases_of(head * group + member, at, frame))
     here = mixed + first_part(chunk, frame, step)
     for page in range(first, last + 1):
-        keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
+        keys = long_at(pages + page * 8) + layer_bytes + head * 64 * width * 2
         values = keys + kv_heads * 64 * width * 2
         # Keys that are read next: of the next page, or of the next head, as they lie in memory.
         ahead = keys + 64 * width * 2
         if page < last or (page < final and head == kv_heads - 1):
             next_head = head if page < last else 0
-            ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
+            ahead = long_at(pages + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
         seen = min(64, end - page * 64)
         attend_page(
             count * group,
@@ -126,7 +155,7 @@ def attend(chunk, thread, frame, step, mixed):
             seen,
             begins_at,
             ends_at,
-            falls,
+            biases,
             weights,
             result,
             ahead,
@@ -143,7 +172,7 @@ def attend(chunk, thread, frame, step, mixed):
 @compiled
 def count(frame, step):
     """Chunks of a step: of each tile, each share of its pages, each key head."""
-    return field(frame, Field.TILE_COUNT) * max(field(frame, Field.PARTS), 1) * field(step, Attend.KV_HEADS)
+    return field(frame, Field.TILE_COUNT) * shares_of(frame, step) * field(step, Attend.KV_HEADS)
 
 
 @compiled
@@ -158,7 +187,7 @@ def do(begin, end, thread, outbox, frame, step):
 def take_over(chunk, helper, frame, step):
     """Copy a helper's parts of a chunk to where they belong."""
     heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
-    group, size, shares = heads // kv_heads, width * 4 + 64, max(field(frame, Field.PARTS), 1)
+    group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
     here, mixed = first_part(chunk, frame, step), field(frame, Field.MIXED)
     for vector in range(long_at(tile_of(chunk, frame, step) + 8) * group):
         at = here + (vector // group * heads + vector % group) * shares * size
@@ -169,7 +198,7 @@ def take_over(chunk, helper, frame, step):
 def run(thread, threads, frame, step):
     """The chunks that are this thread's share."""
     entry, every = entry_of(frame, step), count(frame, step)
-    if field(frame, Field.PARTS) > 1:  # one text: neighbouring pages, as they lie in memory
+    if shares_of(frame, step) > 1:  # one text: neighbouring pages, as they lie in memory
         begin, end = every * thread // threads, every * (thread + 1) // threads
         call_do(field(entry, Entry.DO), begin, end, thread, 0, frame, step)
     else:  # long and short texts dealt out evenly

@@ -60,6 +60,9 @@ def run(thread, threads, frame, step):
         move_entry(field(frame, Field.ENDS), token, number)
         move_entry(field(frame, Field.PAGES), token, number)
         move_entry(field(frame, Field.ADAPTERS), token, number)
+        if field(frame, Field.SOURCES) != 0:
+            for half in range(2):
+                move_entry(field(frame, Field.SOURCES), 2 * token + half, 2 * number + half)
         put_long(tiles + 16 * number, number)
         put_long(tiles + 16 * number + 8, 1)
     put_field(frame, Field.TOKENS, count)

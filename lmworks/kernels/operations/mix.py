@@ -20,6 +20,8 @@ class Mix(Operands):
     HEAD_DIM = auto()
     WINDOW = auto()
     """Tokens that each token sees; 0 for all before it."""
+    SOURCE = auto()
+    """1: of a source, whose pages are not shared."""
 
 
 @emitted(None, Int, Int, Int)
@@ -36,6 +38,8 @@ def run(thread, threads, frame, step):
     """The heads, of whatever token, that are this thread's share: two at once where one is no whole group of 32."""
     heads, width, window = field(step, Mix.HEADS), field(step, Mix.HEAD_DIM), field(step, Mix.WINDOW)
     parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
+    if field(step, Mix.SOURCE) != 0:
+        parts = 1
     span = 1 if width % 32 == 0 else 2
     scratch = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     values, scales, sums = field(frame, Field.VALUES), field(frame, Field.SCALES), field(frame, Field.SUMS)

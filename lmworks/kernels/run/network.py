@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmworks.basics.arrays import Bool, Float, Int
+from lmworks.basics.errors import ConfigError
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import table_of
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -44,6 +45,8 @@ class CompiledNetwork:
         self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
         self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
+        self.encoder = None if weights.encoder is None else CompiledNetwork(weights.encoder)
+        """What reads the sources of an encoder-decoder."""
 
     @property
     def has_head(self) -> bool:
@@ -72,6 +75,8 @@ class CompiledNetwork:
         """Run with its adapters, or without."""
         with self.lock:
             self.weights.adapted = on
+        if self.encoder is not None:
+            self.encoder.use_adapters(on)
 
     def take_adapters(self, network: Network) -> None:
         """Run with the adapters that the network has now, too."""
@@ -80,10 +85,42 @@ class CompiledNetwork:
             self.weights.take_adapters(network)
             self.workspace.team.keep(before)
             self.workspace.take_adapters()
+            if self.encoder is not None:
+                with self.encoder.lock:
+                    self.encoder.workspace.take_adapters()
 
-    def new_cache(self, batch: int, adapters: Adapters = None) -> PagedCache:
-        """An empty cache for `batch` rows, each with its adapter."""
-        return self._cache(batch, self.config.layers, adapters)
+    def encode(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
+        """What the decoder's layers attend to of source texts: keys and values, a row for each source."""
+        assert self.encoder is not None
+        return self.encoder.sources(tokens, real)
+
+    def sources(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
+        """The same, by the encoder."""
+        at = real_places(tokens, real)
+        ids = [row[places] for row, places in zip(tokens, at, strict=True)]
+        if not all(map(len, ids)):
+            raise ConfigError("a source has no tokens, and there is nothing to attend to; leave it out")
+        self._placing.check(int(tokens.min()), int(tokens.max()))
+        made = self._cache(len(ids), self.weights.makes_sources, None)
+        with self.lock:
+            cut = list(runs([len(row) for row in ids], False, AT_ONCE))
+            held = self._temporary(ids, cut, made.adapters)
+            for spans in cut:
+                for cache, tape in ((held, "hidden"), (made, "sources")):
+                    self._placing.place_spans(spans, ids, cache)
+                    self.workspace.run(getattr(self.workspace.tapes, tape))
+            self._give_back(held)
+        return made
+
+    def new_cache(self, batch: int, adapters: Adapters = None, memory: PagedCache | None = None) -> PagedCache:
+        """An empty cache for `batch` rows, each with its adapter and, of an encoder-decoder, its source."""
+        if memory is not None and self.encoder is None:
+            raise ConfigError("the network attends to no source; leave the memory out")
+        if memory is not None and len(memory.sizes) != batch:
+            raise ConfigError(f"the memory holds {len(memory.sizes)} sources for {batch} rows of tokens")
+        cache = self._cache(batch, self.config.layers, adapters)
+        cache.memory = None if memory is None else memory.fork(range(batch))
+        return cache
 
     def _cache(self, batch: int, layers: int, adapters: Adapters) -> PagedCache:
         cache = PagedCache(batch, self._layer_bytes, layers)
@@ -94,8 +131,8 @@ class CompiledNetwork:
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
-        follows it."""
-        if self._placing.turns_with_length or not self.config.causal:
+        follows it, or on a source."""
+        if self._placing.turns_with_length or not self.config.causal or self.encoder is not None:
             return None
         return Prefixes(limit, self._layer_bytes * self.config.layers)
 

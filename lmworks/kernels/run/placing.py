@@ -22,6 +22,9 @@ SPLIT = 4
 """Where a thread would have fewer chunks of attention of a text than this (a tile of tokens and a key head each),
 threads share its pages too, each with a part of the result: unless the parts take more than MOST_PARTS bytes."""
 
+BEYOND = TILE_VECTORS + 16
+"""Positions after its own for which a query gets scores that nobody looks at: of its tile, and to the end of 16."""
+
 
 class Cuts(NamedTuple):
     """How attention's work is cut for 1, 2, ... tokens of one text, for a run that decides by itself how many it reads
@@ -54,6 +57,8 @@ class Placing:
         self._rotation = np.zeros(0, np.float32), np.zeros(0, np.float32)
         rotations = 1 if config.window_theta is None else 2
         workspace.frame[Field.TURN_BYTES] = rotations * (config.rotary_dim or config.head_dim) // 2 * 4
+        self._biased_to = 0
+        """The longest text that BIASES are there for."""
         self._cuts = (0, 0), Cuts(np.ones((1, 2), np.int64), 0, 0)
 
     def check(self, smallest: int, largest: int) -> None:
@@ -128,6 +133,8 @@ class Placing:
             moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
             self.workspace.put(Field.PLACES, moved + positions)
         self._place_adapters(rows, counts, cache, room)
+        if self.workspace.weights.encoder is not None:
+            self._place_sources(rows, [*counts[:-1], counts[-1] + spare], cache.memory)
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
         frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
@@ -145,6 +152,13 @@ class Placing:
             into[:room] = numbers[0]
         else:
             into[:room] = np.repeat(numbers, counts)
+
+    def _place_sources(self, rows: Sequence[int], counts: Sequence[int], memory: PagedCache | None) -> None:
+        """Where the source of each token's row is; ConfigError where there is none, which the kernels would not see."""
+        if memory is None:
+            raise ConfigError("an encoder-decoder attends to a source: give new_cache what encode makes of one")
+        sources = [(memory.list_address(row), memory.sizes[row]) for row in rows]
+        self.workspace.put(Field.SOURCES, np.repeat(sources, counts, axis=0))
 
     def cuts(self, most: int, longest: int) -> Cuts:
         """How up to `most` tokens of one text, `longest` at the end, are cut."""
@@ -186,6 +200,8 @@ class Placing:
         turns = self._turns(positions, counts, longest)
         if turns is not None:
             self.workspace.put(Field.TURNS, turns)
+        if self.workspace.weights.biased:
+            self._bias(longest)
         of_turns = at if turns is None else frame.item(Field.TURNS)
         frame[Field.POSITIONS : Field.TILES + 1] = at, at, of_turns, ends, pages, tiles
         frame[Field.TOKENS] = len(positions)
@@ -215,6 +231,17 @@ class Placing:
         if self.workspace.kept.get(Field.COSINES) is not self._rotation[0]:
             self._rotate_by(*self._rotation)
         return None
+
+    def _bias(self, longest: int) -> None:
+        """What is added to scores by the distance, up to that of the longest text; kernels look a little beyond."""
+        if longest <= self._biased_to:
+            return
+        self._biased_to = max(longest, 2 * self._biased_to, 512)
+        ahead = BEYOND if self.config.causal else self._biased_to + BEYOND
+        table = self.workspace.weights.biases(np.arange(1 - self._biased_to, ahead))
+        self.workspace.put(Field.BIASES, table)
+        self.workspace.frame[Field.BIASES] += 4 * (self._biased_to - 1)
+        self.workspace.frame[Field.BIASES_STRIDE] = table.strides[0]
 
     def _rotate_by(self, cosines: np.ndarray, sines: np.ndarray) -> None:
         self.workspace.put(Field.COSINES, cosines)

@@ -7,6 +7,11 @@ Residual stream, pre-norm                             post-norm
 With experts in the place of a feed-forward
     NORM  SCORE ROUTE GATHER  EXPERT up  ACTIVATE  EXPERT down  BLEND
 
+In the decoder of an encoder-decoder, between attention and feed-forward, over the keys and values of the source
+    NORM  MATRIX query  HEADS ATTEND MIX  MATRIX output
+What made these, of the encoder's states in the stream, for each layer of the decoder
+    QUANTISE  MATRIX kv  HEADS
+
 A MATRIX that ends a part adds to the stream; where the part's result is normed first, a NORM adds it. Each MATRIX reads
 the 8-bit values that the step before it left.
 
@@ -49,11 +54,12 @@ from lmworks.kernels.operations.score import Score
 from lmworks.kernels.quantisation import number_of
 from lmworks.kernels.run.buffers import Buffers, Routed
 from lmworks.kernels.run.library import library, want
-from lmworks.kernels.run.weights import Weights
+from lmworks.kernels.run.weights import FROM_SOURCE, Weights
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions.alibi import ALIBI
 from lmworks.models.positions.encoding import encoding_of
 
+AS_THEY_ARE = {"half": 0, "turn": 0, "query_norm": 0, "key_norm": 0, "norms_last": 0, "eps": 0.0}
+"""Queries or keys that are neither rotated nor normed, for HEADS."""
 Table = Int[np.ndarray, "steps words"]
 """Steps as the interpreter reads them, [steps, WORDS]."""
 
@@ -76,6 +82,8 @@ class Tapes:
     where the logits are."""
     guessing: Table | None
     """The same for one row that guesses what follows."""
+    sources: Table | None = None
+    """Of an encoder-decoder's encoder: the keys and values of its states in the stream, for the decoder."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,10 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
     """The tapes that work in these buffers; `room` is None for a network without a head."""
     steps = hidden_steps(weights, buffers)
     hidden = table(steps)
-    reading = hidden[: max(number for number, one in enumerate(steps) if one.operation is Attend)]
+    own = (number for number, one in enumerate(steps) if one.operation is Attend and not one[1][Attend.SOURCE - 1])
+    reading = hidden[: max(own)]
+    if weights.makes_sources:
+        return Tapes(hidden, reading, None, None, None, None, table(source_steps(weights, buffers)))
     if room is None:
         return Tapes(hidden, reading, None, None, None, None)
     head = table(head_steps(weights, buffers.stream, 0, 0))
@@ -149,6 +160,20 @@ def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
     return steps
 
 
+def source_steps(weights: Weights, buffers: Buffers) -> list[Step]:
+    """The steps that make the keys and values that a decoder's layers attend to, of an encoder's states in the
+    stream."""
+    config, steps = weights.config, list[Step]()
+    for layer in range(weights.makes_sources):
+        heads, path = _heads(config, buffers, layer) | {"heads": 0}, f"blocks.{layer}.{FROM_SOURCE}"
+        steps += [
+            quantise_step(weights.matrix(f"{path}.weight"), buffers.stream.ctypes.data, config.dim * 4),
+            *_linear(weights, buffers, path, heads["qkv"], heads["qkv_stride"]),
+            Heads.step(**heads, **AS_THEY_ARE, scale=1.0),
+        ]
+    return steps
+
+
 def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:
     """Logits of hidden states, kept below the cap."""
     config, head = weights.config, weights.head
@@ -204,7 +229,7 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     config, path, stream = weights.config, f"blocks.{layer}", buffers.stream.ctypes.data
     attention_norm = (weights, f"{path}.attention_norm")
     feed_forward_norm = (weights, f"{path}.feed_forward_norm")
-    attend = _attention(weights, buffers, f"{path}.attention", layer)
+    attend, crosses = _attention(weights, buffers, f"{path}.attention", layer), config.arrangement == "encoder-decoder"
     routed = buffers.routed if config.has_experts(layer) else None
     if routed is None:
         up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
@@ -215,6 +240,11 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     if config.norm_place == "after":
         following = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
         last = norm_step(*feed_forward_norm, stream, kept=stream, read_by=following)
+        if crosses:
+            query = weights.matrix(f"{path}.cross_attention.query.weight")
+            attend += [norm_step(*attention_norm, stream, kept=stream, read_by=query)]
+            attend += _cross_attention(weights, buffers, f"{path}.cross_attention", layer)
+            attention_norm = (weights, f"{path}.cross_norm")
         return [*attend, norm_step(*attention_norm, stream, kept=stream, read_by=inner), *up, *down, last]
     unit = _unit(config)
     if config.norm_place == "result":
@@ -232,6 +262,10 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
         names = ("attention_result_norm", "feed_forward_result_norm")
         added, added_too = (norm_step(weights, f"{path}.{name}", part, kept=stream, adds=True) for name in names)
         return [first, *attend, added, second, *up, *down, added_too]
+    if crosses:
+        query = weights.matrix(f"{path}.cross_attention.query.weight")
+        attend += [norm_step(weights, f"{path}.cross_norm", stream, read_by=query, unit=unit)]
+        attend += _cross_attention(weights, buffers, f"{path}.cross_attention", layer)
     return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
 
 
@@ -256,18 +290,10 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
 
 def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
-    width, window = config.head_dim, config.window_of(layer) or 0
+    width, window, heads = config.head_dim, config.window_of(layer) or 0, _heads(config, buffers, layer)
     query_norm = key_norm = 0
     if config.qk_norm and config.qk_norm_over == "head":
         query_norm, key_norm = (norm_weight(weights, f"{path}.{one}", width) for one in ("query_norm", "key_norm"))
-    heads = {
-        "qkv": buffers.qkv.ctypes.data,
-        "qkv_stride": buffers.qkv_rows * 4,
-        "heads": config.heads,
-        "kv_heads": config.kv_heads,
-        "head_dim": width,
-        "layer": layer,
-    }
     half = (config.rotary_dim or width) // 2 if config.rotates and encoding_of(config).rotates_in(config, layer) else 0
     return [
         *_linear(weights, buffers, f"{path}.qkv", heads["qkv"], heads["qkv_stride"]),
@@ -282,18 +308,35 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, slopes=_slopes(weights)),
-        Mix.step(heads=config.heads, head_dim=width, window=window),
+        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
+        Mix.step(heads=config.heads, head_dim=width, window=window, source=0),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
 
-def _slopes(weights: Weights) -> int:
-    """The address of what each head's scores fall by with the distance, each before a 0; 0 where nothing falls."""
-    if weights.config.positions != ALIBI.name:
-        return 0
-    slopes = ALIBI.slopes(weights.config)
-    return weights.vector("slopes") or weights.keep("slopes", np.stack([slopes, np.zeros_like(slopes)], axis=1))
+def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
+    """The steps that attend to a source, where the values are there; queries lie where others are."""
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    heads, scale = _heads(config, buffers, layer), config.attention_scale or config.head_dim**-0.5
+    return [
+        *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
+        Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
+        Attend.step(**heads, window=0, cap=config.attention_cap or 0.0, biased=0, source=1),
+        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, source=1),
+        *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
+    ]
+
+
+def _heads(config: ModelConfig, buffers: Buffers, layer: int) -> dict[str, int]:
+    """What attention's steps say of a layer's queries, keys and values."""
+    return {
+        "qkv": buffers.qkv.ctypes.data,
+        "qkv_stride": buffers.qkv_rows * 4,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "layer": layer,
+    }
 
 
 def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from lmworks.basics.arrays import Float
+from lmworks.basics.arrays import Float, Int
 from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters
 from lmworks.kernels.packed import Packed
 from lmworks.models.config import ModelConfig
+from lmworks.models.positions.alibi import ALIBI
+from lmworks.models.positions.encoding import encoding_of
 from lmworks.models.runner import no_adapter
 
 if TYPE_CHECKING:
     from lmworks.models.network import Network
 
+ENCODER, FROM_SOURCE = "encoder.", "cross_attention.kv"
+"""How the names of an encoder-decoder's second stack begin, and what makes keys and values of its states."""
 SEGMENTS = 2
 """Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
 
@@ -26,9 +30,13 @@ class Weights:
     def __init__(self, config: ModelConfig, matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -> None:
         """As a Packer makes them, or a Keeper kept them."""
         self.config, self.matrices = config, matrices
+        self.encoder: Weights | None = None
+        """Those of the stack that reads sources, with what makes the decoder's keys and values of them."""
+        if config.arrangement == "encoder-decoder":
+            self.encoder = Weights(config.encoder(), _of_encoder(matrices), _of_encoder(vectors))
         self.vectors: dict[str, Float[np.ndarray, " numbers"]] = {}
         for name, numbers in vectors.items():
-            if name not in ("cosines", "sines"):
+            if name not in ("cosines", "sines") and not name.startswith(ENCODER):
                 self.keep(name, numbers)
         self.turns: tuple[np.ndarray, np.ndarray] | None = None
         """Cosines and sines of the first positions (turns.py), where they were kept."""
@@ -42,6 +50,27 @@ class Weights:
         """Of the matrices of a layer's experts (operations/expert.py), made by the first tape."""
         self._each_adapter: dict[str, dict[str | None, PackedAdapter]] = {}
         self._numbers: dict[str | None, int] = {}
+
+    @property
+    def makes_sources(self) -> int:
+        """Of an encoder-decoder's encoder, the decoder's layers, whose keys and values it makes; otherwise 0."""
+        if self.config.arrangement != "encoder":
+            return 0
+        return sum(name.endswith(f"{FROM_SOURCE}.weight") for name in self.matrices)
+
+    @property
+    def biased(self) -> bool:
+        """Is anything added to scores by the distance?"""
+        return encoding_of(self.config).acts_on == "scores"
+
+    def biases(self, distances: Int[np.ndarray, " distances"]) -> Float[np.ndarray, "heads distances"]:
+        """What is added to each head's scores at these distances, a key's position less the query's."""
+        if self.config.positions == ALIBI.name:
+            return -ALIBI.slopes(self.config)[:, None] * np.abs(distances).astype(np.float32)
+        last = encoding_of(self.config).alike_from(self.config)
+        assert last is not None
+        table = self.vectors["biases"][: self.config.heads * (2 * last + 1)].reshape(self.config.heads, -1)
+        return np.ascontiguousarray(table[:, np.clip(distances, -last, last) + last])
 
     @property
     def places(self) -> int:
@@ -64,6 +93,8 @@ class Weights:
             path: PackedAdapters(self._blocks(path), [each.get(name) for name in names])
             for path, each in self._each_adapter.items()
         }
+        if self.encoder is not None:
+            self.encoder.adapters, self.encoder._numbers = _of_encoder(self.adapters), self._numbers
 
     def _blocks(self, path: str) -> int:
         return sum(part.blocks for part in self.matrix(f"{path}.weight").every)
@@ -102,9 +133,24 @@ class Weights:
         return matrices + sum(one.bytes for one in self.adapters.values())
 
 
+Part = TypeVar("Part")
+
+
+def _of_encoder(parts: Mapping[str, Part]) -> dict[str, Part]:
+    """Parts of an encoder-decoder by the names that the encoder has for them: its own, what makes keys and values of
+    its states, and what both stacks share."""
+    shared = {
+        name: part for name, part in parts.items() if FROM_SOURCE in name or not name.startswith(("blocks.", ENCODER))
+    }
+    return shared | {name.removeprefix(ENCODER): part for name, part in parts.items() if name.startswith(ENCODER)}
+
+
 def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
-    ends = ("attention.qkv", "attention.output", "feed_forward.up", "feed_forward.down", "shared.up", "shared.down")
+    ends = (
+        *("attention.qkv", "attention.output", "cross_attention.query", FROM_SOURCE),
+        *("feed_forward.up", "feed_forward.down", "shared.up", "shared.down"),
+    )
     return is_vocabulary(name) or is_expert(name) or name.endswith(tuple(f"{end}.weight" for end in ends))
 
 

@@ -9,8 +9,8 @@
     SINUSOIDAL = Sinusoidal()      # an instance at the top of a file in this folder declares it
 
 An encoding overrides the one method of the place that it acts on: `added`, `rotation` or `bias`. What acts on the
-embedding or on the heads also trains by the hand-written blocks and runs on the compiled path; a bias on the scores
-runs in PyTorch, but for ALiBi's in decoders, which the kernels know.
+embedding or on the heads also trains by the hand-written blocks and runs on the compiled path. A bias on the scores
+runs there too where it stays as it is from some distance on (`alike_from`), and so does ALiBi's.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class PositionalEncoding(PositionDeclaration):
     def rotates_in(self, config: ModelConfig, layer: int) -> bool:
         """Are queries and keys of this layer rotated, in an encoding that acts on the heads?"""
         return True
+
+    def alike_from(self, config: ModelConfig) -> int | None:
+        """The distance from which on the bias stays as it is, either way; None where it does not."""
+        return None
 
     def bias(
         self, config: ModelConfig, part: nn.Module | None, distances: Distances

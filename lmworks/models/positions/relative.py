@@ -41,6 +41,10 @@ class RelativePositions(PositionalEncoding):
 
         return RelativeBias(config)
 
+    def alike_from(self, config: ModelConfig) -> int:
+        """The distance that the last bucket begins with at the latest."""
+        return config.relative_distance
+
     def bias(
         self, config: ModelConfig, part: nn.Module | None, distances: Distances
     ) -> Float[Tensor, "batch heads seq keys"]:
