@@ -113,7 +113,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["avx512", "avx2", "plain"])
+@pytest.mark.parametrize("name", ["amx", "avx512", "avx2", "plain"])
 def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
     if name not in available():
         pytest.skip(f"this processor has no {name}")

@@ -35,7 +35,7 @@ from lmworks.kernels.emit.vectors import (
     ir,
 )
 
-REGISTERS = 24 if chosen().name == "avx512" else 6
+REGISTERS = 24 if chosen().name in ("amx", "avx512") else 6
 """Vectors of 16 numbers that sums may fill: AVX-512 holds 32 in its registers, AVX2 and NEON 8."""
 TILE_VECTORS = 12
 """Queries of a tile: as many neighbouring tokens as fit with their group's heads, but at least one."""

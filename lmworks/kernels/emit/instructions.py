@@ -1,10 +1,12 @@
-"""Which instruction set the kernels are written for: avx512 (with VNNI), avx2, or plain (LLVM's own vectors).
+"""Which instruction set the kernels are written for: amx (AVX-512 and products of tiles), avx512 (with VNNI), avx2, or
+plain (LLVM's own vectors).
 
 The best that the processor has, or the one that LMWORKS_INSTRUCTIONS names. Imports no numba.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
@@ -24,11 +26,13 @@ class Instructions:
     """What LLVM must not use: a forced set is compiled as on a processor that has no more."""
 
 
+AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512vnni")
 BEYOND_AVX2 = ("avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", "avx512vnni", "avx512bf16", "avxvnni")
 SETS = {
     one.name: one
     for one in (
-        Instructions("avx512", ("avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512vnni")),
+        Instructions("amx", (*AVX512, "amx-tile", "amx-int8")),
+        Instructions("avx512", AVX512),
         Instructions("avx2", ("avx2", "fma", "f16c"), BEYOND_AVX2),
         Instructions("plain", ("avx2", "fma", "f16c"), BEYOND_AVX2),
     )
@@ -36,6 +40,8 @@ SETS = {
 """The best first. On x86 even plain vectors need AVX2: without fused products and float16 every number is a call."""
 
 FORCED = "LMWORKS_INSTRUCTIONS"
+
+ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18  # asm/unistd_64.h and asm/prctl.h of Linux
 
 
 @functools.lru_cache(maxsize=1)
@@ -52,7 +58,16 @@ def available() -> list[str]:
         return ["plain"]
     if machine not in ("x86_64", "amd64"):
         return []
-    return [name for name, one in SETS.items() if features().issuperset(one.needs)]
+    can = [name for name, one in SETS.items() if features().issuperset(one.needs)]
+    return [name for name in can if name != "amx" or _tiles_permitted()]
+
+
+@functools.lru_cache(maxsize=1)
+def _tiles_permitted() -> bool:
+    """Does the system let this process use tiles? It wants to be asked, once for all threads (arch_prctl(2))."""
+    if platform.system() != "Linux":
+        return False
+    return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0)
 
 
 def problem() -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lmworks.kernels.emit import tiles
 from lmworks.kernels.emit.vectors import (
     BYTE,
     FLOATS,
@@ -31,6 +32,8 @@ from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES
 from lmworks.kernels.quantisation import QUADS, Plane, Quantisation
 
 GROUP = 32
+SOME = 8
+"""Groups that are multiplied by tiles before their products are added up."""
 Ends = tuple[Value, Value]
 """A scale and a minimum, of 16 rows or of 8."""
 
@@ -61,22 +64,8 @@ def product(
     totals = [e.variable(e.constant(0.0, FLOATS)) for _ in range(tokens)]
     for total in totals:
         e.b.store(start, total)
-    with _each_group(e, kind, weights, groups) as at:
-        _prefetch(e, kind, at, given.ahead)
-        codes = _codes(e, kind, [e.load(WORDS, at.codes, 64 * vector, align=64) for vector in range(kind.bits)])
-        ends = _ends(e, kind, at.run, at.number)
-        # Registers: the sums and a total of each token, and 8 of codes.
-        at_once = tokens if tokens <= 8 // kind.parts else 1
-        for first in range(0, tokens, at_once):
-            side = range(first, first + at_once)
-            values = [e.plus(e.plus(given.values, e.times(given.values_stride, token)), at.values) for token in side]
-            for part, (scale, minimum) in enumerate(ends):
-                dots = _dots(e, kind, codes, values, part, chains=2 if tokens == 1 else 1)
-                for token, dot in zip(side, dots, strict=True):
-                    factor = e.b.fmul(scale, e.load_splat(given.scales, _place(e, given, token, at.group)))
-                    sum_ = e.fma(e.b.sitofp(dot, FLOATS), factor, e.b.load(totals[token]))
-                    sums = _sum_of(e, kind, given, token, at.group, part)
-                    e.b.store(e.fma(minimum, sums, sum_), totals[token])
+    add = _add_by_tiles if tokens == tiles.TOKENS and tiles.has_tiles() else _add_groups
+    add(e, tokens, kind, weights, groups, given, totals)
     with e.loop(0, e.load(LONG, given.outliers)) as number:
         weight, offset = _outlier(e, kind, weights, number, given), e.times(e.b.add(groups, number), 4)
         for token, total in enumerate(totals):
@@ -93,6 +82,73 @@ def product(
         for token, total in enumerate(totals):
             e.b.store(e.load(FLOATS, room, 64 * token), total)
     return [e.b.load(total) for total in totals]
+
+
+def _add_groups(
+    e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
+) -> None:
+    """Each group's products to the totals."""
+    with _each_group(e, kind, weights, groups) as at:
+        _prefetch(e, kind, at, given.ahead)
+        codes = _codes(e, kind, _packed(e, kind, at))
+        ends = _ends(e, kind, at.run, at.number)
+        # Registers: the sums and a total of each token, and 8 of codes.
+        at_once = tokens if tokens <= 8 // kind.parts else 1
+        for first in range(0, tokens, at_once):
+            side = range(first, first + at_once)
+            values = [e.plus(e.plus(given.values, e.times(given.values_stride, token)), at.values) for token in side]
+            for part in range(kind.parts):
+                dots = _dots(e, kind, codes, values, part, chains=2 if tokens == 1 else 1)
+                for token, dot in zip(side, dots, strict=True):
+                    _add(e, kind, given, at, part, ends[part], token, dot, totals[token])
+
+
+def _add(
+    e: Emitter, kind: Quantisation, given: Given, at: Group, part: int, ends: Ends, token: int, dot: Value, total: Value
+) -> None:
+    """A part's sums of products to a token's total."""
+    scale, minimum = ends
+    factor = e.b.fmul(scale, e.load_splat(given.scales, _place(e, given, token, at.group)))
+    sum_ = e.fma(e.b.sitofp(dot, FLOATS), factor, e.b.load(total))
+    e.b.store(e.fma(minimum, _sum_of(e, kind, given, token, at.group, part), sum_), total)
+
+
+def _add_by_tiles(
+    e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
+) -> None:
+    """The same, some groups at a time: their codes, then all products, then the totals. What is stored for a tile, or
+    by one, can be read only when it has reached the cache."""
+    some = kind.run if kind.run > 1 else SOME
+    codes_room, sums_room = e.memory(QUADS * some), e.memory(tokens * kind.parts * some)
+    plain = kind.planes == (8,) and not kind.table
+    with e.loop(0, e.b.sdiv(e.b.add(groups, e.constant(some - 1)), e.constant(some))) as chunk:
+        first = e.times(chunk, some)
+        count = e.smaller_integer(e.b.sub(groups, first), some)
+        if not plain:
+            with e.loop(0, count) as number:
+                at = _group_at(e, kind, weights, first, number)
+                _prefetch(e, kind, at, given.ahead)
+                for quad, codes in enumerate(_codes(e, kind, _packed(e, kind, at))):
+                    e.store(codes, e.plus(codes_room, e.times(number, 64 * QUADS)), 64 * quad, align=64)
+        with e.loop(0, count) as number:
+            at = _group_at(e, kind, weights, first, number)
+            codes = at.codes if plain else e.plus(codes_room, e.times(number, 64 * QUADS))
+            for part in range(kind.parts):
+                tiles.multiply(
+                    e,
+                    e.plus(codes, part * 64 * QUADS // kind.parts),
+                    e.plus(e.plus(given.values, at.values), part * GROUP // kind.parts),
+                    given.values_stride,
+                    e.plus(sums_room, e.times(e.plus(e.times(number, kind.parts), part), 64 * tokens)),
+                )
+        with e.loop(0, count) as number:
+            at = _group_at(e, kind, weights, first, number)
+            ends = _ends(e, kind, at.run, at.number)
+            for part in range(kind.parts):
+                sums = e.plus(sums_room, e.times(e.plus(e.times(number, kind.parts), part), 64 * tokens))
+                for token, total in enumerate(totals):
+                    dot = e.load(WORDS, sums, 64 * token, align=64)
+                    _add(e, kind, given, at, part, ends[part], token, dot, total)
 
 
 @contextlib.contextmanager
@@ -122,6 +178,21 @@ class Group:
     """The address of its codes."""
     values: Value
     """Where its inputs begin, from a token's first."""
+
+
+def _group_at(e: Emitter, kind: Quantisation, weights: Value, first: Value, number: Value) -> Group:
+    """The group with a number after the first, which begins a run."""
+    group = e.b.add(first, number)
+    if kind.run == 1:
+        run = e.plus(weights, e.times(group, kind.run_bytes))
+        return Group(group, run, e.constant(0), run, e.times(group, GROUP))
+    run = e.plus(weights, e.times(e.b.sdiv(first, e.constant(kind.run)), kind.run_bytes))
+    return Group(group, run, number, e.plus(run, e.times(number, kind.codes_bytes)), e.times(group, GROUP))
+
+
+def _packed(e: Emitter, kind: Quantisation, at: Group) -> list[Value]:
+    """A group's codes as they are packed."""
+    return [e.load(WORDS, at.codes, 64 * vector, align=64) for vector in range(kind.bits)]
 
 
 @contextlib.contextmanager

@@ -90,6 +90,11 @@ class Emitter:
         function = cgutils.get_or_insert_function(self.b.module, kind, name)
         return self.b.call(function, values, fastmath=("fast",) if fast else ())
 
+    def smaller_integer(self, value: Value, most: int) -> Value:
+        """The smaller one."""
+        limit = self.constant(most)
+        return self.b.select(self.b.icmp_signed("<", value, limit), value, limit)
+
     # Memory
 
     def plus(self, address: Value, offset: Value) -> Value:
@@ -276,4 +281,8 @@ def _looked_up(e: Emitter, table: Sequence[int], codes: Value) -> Value:
     return left[0]
 
 
-DOTS: dict[str, Callable[[Emitter, Value, Value, Value], Value]] = {"avx512": _dot_vnni, "plain": _dot_plain}
+DOTS: dict[str, Callable[[Emitter, Value, Value, Value], Value]] = {
+    "amx": _dot_vnni,
+    "avx512": _dot_vnni,
+    "plain": _dot_plain,
+}

@@ -1,0 +1,63 @@
+"""Products of bytes by AMX: 16 tokens times 16 rows at once.
+
+A tile is a register of 16 rows of up to 64 bytes. One has, of 16 tokens, the values of a group; one the group's codes,
+four inputs (a quad) of each of 16 rows in a row of its own, which is how a matrix is packed; one what their products
+add up to, in 32 bits. The whole numbers are those of AVX-512's products, and so is what is made of them.
+
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
+"""
+
+from __future__ import annotations
+
+from lmworks.kernels.emit.instructions import chosen
+from lmworks.kernels.emit.vectors import BYTE, Emitter, Value, ir
+from lmworks.kernels.quantisation import QUADS
+
+TOKENS = 16
+"""Of a tile."""
+SUMS, VALUES, CODES = 0, 1, 2
+"""The numbers of the tiles."""
+
+
+def has_tiles() -> bool:
+    """Are kernels written for a processor with tiles?"""
+    return chosen().name == "amx"
+
+
+def begin_tiles(e: Emitter, parts: int) -> None:
+    """Say how large the tiles are, for groups of so many parts; they hold until `end_tiles`."""
+    sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, 4 * QUADS // parts), CODES: (QUADS // parts, 64)}
+    layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
+    for tile, (rows, row_bytes) in sizes.items():
+        layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
+    room = e.memory(1)
+    e.store(ir.Constant(ir.VectorType(BYTE, 64), layout), room)
+    _call(e, "ldtilecfg", _pointer(e, room))
+
+
+def end_tiles(e: Emitter) -> None:
+    """Let go of the tiles: what they hold is saved no more when threads change."""
+    _call(e, "tilerelease")
+
+
+def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value) -> None:
+    """For each of 16 tokens the sums of the products of a part in each of 16 lanes, to `sums`, the address of 16
+    vectors: `codes` and `values` are where the part's codes and the first token's values begin, `stride` the bytes to
+    the next token's."""
+    _call(e, "tilezero", _number(e, SUMS))
+    for tile, address, step in ((VALUES, values, stride), (CODES, codes, e.constant(64))):
+        _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), step)
+    _call(e, "tdpbsud", *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
+    _call(e, "tilestored64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
+
+
+def _call(e: Emitter, name: str, *values: Value) -> None:
+    e.call(f"llvm.x86.{name}", ir.VoidType(), *values)
+
+
+def _number(e: Emitter, tile: int) -> Value:
+    return e.constant(tile, BYTE)
+
+
+def _pointer(e: Emitter, address: Value) -> Value:
+    return e.b.inttoptr(address, BYTE.as_pointer())
