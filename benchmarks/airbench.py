@@ -98,14 +98,14 @@ def run(path: Path, epochs: float, compiled: bool, seed: int) -> dict[str, Any]:
 
     space["evaluate"] = last
     model = space["CifarNet"]().to(memory_format=torch.channels_last)
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)  # and not its eigenvalues
     if compiled:
         model.compile()
-    with torch.autocast("cpu", torch.bfloat16):
-        started = time.process_time()
-        views = space["main"](0, model)
-        ended = time.process_time()
-        test = space["CifarLoader"]("cifar10", train=False, batch_size=2000)
-        plain = float(evaluate(model, test, 0))
+    started = time.process_time()
+    views = space["main"](0, model)
+    ended = time.process_time()
+    test = space["CifarLoader"]("cifar10", train=False, batch_size=2000)
+    plain = float(evaluate(model, test, 0))
     shares = {"accuracy, cifar10:test": plain, "accuracy by six views, cifar10:test": views}
     return {
         "cpu_seconds": round(ended - started, 1),
