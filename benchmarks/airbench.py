@@ -15,6 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,8 @@ REPLACED = (
     (".cuda()", ""),
     ("fused=True", ""),
 )
+WIDTHS = (64, 256, 256)
+"""Channels of the blocks of airbench94."""
 
 
 class Event:
@@ -54,9 +57,14 @@ def normalising(mean: Any, deviation: Any) -> Any:
     return lambda images: (images - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
 
 
-def changed(source: str, epochs: float) -> str:
-    """The file without what needs a GPU, for as many epochs. Exits where the file does not hold what is replaced."""
-    for found, instead in (*REPLACED, ("ceil(8 * len(train_loader))", f"ceil({epochs} * len(train_loader))")):
+def changed(source: str, epochs: float, widths: Sequence[int] = WIDTHS) -> str:
+    """The file without what needs a GPU, for as many epochs and channels. Exits where the file does not hold what is
+    replaced."""
+    blocks = (
+        ("ceil(8 * len(train_loader))", f"ceil({epochs} * len(train_loader))"),
+        ("dict(block1=64, block2=256, block3=256)", "dict(block1={}, block2={}, block3={})".format(*widths)),
+    )
+    for found, instead in (*REPLACED, *blocks):
         if found not in source:
             raise SystemExit(f"{found} is not in the file; this is for airbench94_muon.py")
         source = source.replace(found, instead)
@@ -76,7 +84,7 @@ def write_photos(folder: Path) -> None:
         torch.save({"images": images, "labels": labels, "classes": list(found.classes)}, folder / f"{part}.pt")
 
 
-def run(path: Path, epochs: float, compiled: bool, seed: int) -> dict[str, Any]:
+def run(path: Path, epochs: float, widths: Sequence[int], compiled: bool, seed: int) -> dict[str, Any]:
     """A run of the file, its figures and what it took."""
     import torch
 
@@ -89,7 +97,7 @@ def run(path: Path, epochs: float, compiled: bool, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     space: dict[str, Any] = {"__name__": "airbench"}
     sys.argv = [str(path)]
-    exec(compile(changed(path.read_text(), epochs), str(path), "exec"), space)
+    exec(compile(changed(path.read_text(), epochs, widths), str(path), "exec"), space)
     evaluate, seconds = space["evaluate"], []
 
     def last(model: Any, loader: Any, tta_level: int = 0) -> float:
@@ -128,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=lambda name: Path(name).resolve(), help="airbench94_muon.py of a clone")
     parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--widths", type=int, nargs=3, default=WIDTHS, help="channels of the three blocks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="compile the network, as the file does on a GPU")
     parser.add_argument("--store", action="store_true", help="add the figures to seeing.json")
@@ -135,9 +144,9 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         write_photos(Path("cifar10"))
-        found = run(options.file, options.epochs, options.compile, options.seed)
-    compiling = " --compile" * options.compile
-    command = f"python -m benchmarks.airbench {options.file.name} --epochs {options.epochs:g}{compiling}"
+        found = run(options.file, options.epochs, options.widths, options.compile, options.seed)
+    shape = f"--epochs {options.epochs:g} --widths {' '.join(map(str, options.widths))}{' --compile' * options.compile}"
+    command = f"python -m benchmarks.airbench {options.file.name} {shape}"
     keep(f"{command} --seed {options.seed} --store", found, options.store)
 
 
