@@ -3,8 +3,9 @@
     python -m benchmarks.seeing emoji-clip --store
     python -m benchmarks.seeing cifar-resnet --set training.epochs=4 --set training.max_seconds=none --store
 
-CPU seconds are the process's own, of training, reading and measuring together, so that a busy machine changes them
-little; those of a run that was resumed are of its last part. What is stored lies in benchmarks/seeing.json.
+CPU seconds are the process's own, of training alone and of reading, training and measuring together, so that a busy
+machine changes them little; those of a run that was resumed are of its last part. What is stored lies in
+benchmarks/seeing.json.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.machine import this_machine
 
@@ -26,19 +28,30 @@ def run(recipe: str, folder: Path, changes: list[str], resume: bool) -> dict[str
     """A run, its figures and what it took."""
     import torch
 
-    from lmworks.jobs.contrast import contrast
+    from lmworks.jobs import contrast, image_classes
     from lmworks.jobs.contrast_recipe import ContrastRecipe
-    from lmworks.jobs.image_classes import train_classes
     from lmworks.jobs.image_recipes import image_recipe
 
-    learn: Any = contrast if image_recipe(recipe) is ContrastRecipe else train_classes
+    contrasts = image_recipe(recipe) is ContrastRecipe
+    module: Any = contrast if contrasts else image_classes
+    learn = contrast.contrast if contrasts else image_classes.train_classes
+    train, spent = module.train, []
+
+    def timed(*given: Any, **named: Any) -> Any:
+        begun = time.process_time()
+        result = train(*given, **named)
+        spent.append(time.process_time() - begun)
+        return result
+
     started = time.process_time()
-    made = learn(recipe, folder, changes=changes, resume=resume, say=lambda line: print(line, file=sys.stderr))
+    with patch.object(module, "train", timed):
+        made = learn(recipe, folder, changes=changes, resume=resume, say=lambda line: print(line, file=sys.stderr))
     for one in made.measurements:
         print(one, flush=True)
     return {
         "recipe": recipe,
         "cpu_seconds": round(time.process_time() - started, 1),
+        "training_cpu_seconds": round(sum(spent), 1),
         "threads": torch.get_num_threads(),
         "steps": made.training.steps,
         "rows": made.recipe.training.rows,
@@ -46,6 +59,16 @@ def run(recipe: str, folder: Path, changes: list[str], resume: bool) -> dict[str
         "validation_loss": made.validation_loss,
         "measurements": [one.to_json() for one in made.measurements],
     }
+
+
+def keep(command: str, found: dict[str, Any], store: bool) -> None:
+    """Add a run to what is stored, or print it."""
+    record = {"command": command, "machine": this_machine().name, "date": time.strftime("%Y-%m-%d"), **found}
+    if store:
+        earlier = json.loads(STORED.read_text()) if STORED.exists() else []
+        STORED.write_text(json.dumps([*earlier, record], indent=2) + "\n")
+    else:
+        print(json.dumps(record, indent=2))
 
 
 def main() -> None:
@@ -60,13 +83,7 @@ def main() -> None:
     folder = options.out or Path("models") / Path(options.recipe).stem
     found = run(options.recipe, folder, options.set, options.resume)
     sets = "".join(f" --set {shlex.quote(one)}" for one in options.set)
-    command = f"python -m benchmarks.seeing {options.recipe}{sets} --store"
-    record = {"command": command, "machine": this_machine().name, "date": time.strftime("%Y-%m-%d"), **found}
-    if options.store:
-        earlier = json.loads(STORED.read_text()) if STORED.exists() else []
-        STORED.write_text(json.dumps([*earlier, record], indent=2) + "\n")
-    else:
-        print(json.dumps(record, indent=2))
+    keep(f"python -m benchmarks.seeing {options.recipe}{sets} --store", found, options.store)
 
 
 if __name__ == "__main__":
