@@ -77,7 +77,10 @@ OBJECTIVES = {ENTROPY: CausalLM(), SQUARED: SquaredError()}
     ),
     picture=Bars((PROBABILITY, ACCURACY, CALIBRATION), of=(ENTROPY, SQUARED), title="After training by either loss"),
     not_true_when="it is called a divergence itself: it is one plus the entropy of the truth, which stays as it is",
-    earlier={"yyyyy": "Cross-entropy is entropy plus KL divergence, and trains better than squared error."},
+    headlines={
+        "yyyy": "Yes: it is the entropy of the truth and the KL divergence to what was predicted, and a network "
+        "learns more by it than by squared error."
+    },
     not_tested="large networks and long training: squared error has the same minimum",
     note="Networks of bytes, alike but for the loss, each with the rate that gives the fewest bits on text kept for "
     "choosing. Squared error is on probabilities (the Brier score), a proper loss too (Goodfellow et al. 2016, Deep "
