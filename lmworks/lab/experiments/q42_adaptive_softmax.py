@@ -69,8 +69,8 @@ def _faster(says: str, metric: Metric, other: Condition, vocabulary: str) -> Par
     not_true_when="all probabilities of many places are wanted at once: every cluster is computed then, which may "
     "take longer than one large product. Large language models with subword vocabularies do not use it.",
     headlines={
-        "ynyyy": "Adaptive softmax is many times as fast and takes less memory with a large vocabulary; but it is the "
-        "frequent words that take fewer computations, not the rare ones."
+        "ynyyy": "With a large vocabulary adaptive softmax trains faster, in less memory, and tells probabilities "
+        "faster; but it is the frequent words that take fewer computations, not the rare ones."
     },
     not_tested="convergence: the networks read a small part of the text; equal steps are not equal time, in which the "
     "adaptive head would read more.",
