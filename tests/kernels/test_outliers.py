@@ -94,7 +94,7 @@ def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(
     assert 63 in found["embedding.weight" if tied else "head.weight"]
     assert "blocks.0.attention.output.weight" not in found
     threads, seen, hidden = torch.get_num_threads(), [], Network.hidden
-    monkeypatch.setattr(Network, "hidden", lambda *given: (seen.append(torch.get_num_threads()), hidden(*given))[1])
+    monkeypatch.setattr(Network, "hidden", lambda *a, **b: (seen.append(torch.get_num_threads()), hidden(*a, **b))[1])
     torch.set_num_threads(3)
     try:
         assert outliers(network.train()) == found
