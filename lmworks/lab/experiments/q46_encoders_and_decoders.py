@@ -107,8 +107,9 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
         title="The same translations by one block in three arrangements, and without its parts",
     ),
     not_true_when="one stack does both, as in today's large models, which are decoders alone",
-    earlier={
-        "yyy?y": "Translation needs both halves and their link; what training adds to the encoder's states is open."
+    headlines={
+        "yy?y": "Yes: a translation needs what the encoder gives and the words written before, and understanding is "
+        "the encoder's part. Whether training adds to what its states tell is open."
     },
     not_tested="large networks; a translator that learnt to do without cross-attention.",
     note="All read the same pairs equally often at the rates chosen for the encoder-decoder. A decoder alone passes "
