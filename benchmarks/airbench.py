@@ -6,7 +6,8 @@ of `cifar10:train` and `cifar10:test`: what it reaches, and in how many CPU seco
 
 One run of the file as it stands, but for what needs a GPU: its events take the time of the processor, weights are
 float32 and convolutions multiply in bfloat16 (its 16-bit weights would lose small steps in bfloat16), and nothing is
-compiled unless `--compile` is given. It is judged once, at the end. What is stored lies in benchmarks/seeing.json.
+compiled. It is judged once, at the end, and runs with all that this process may do: look at the file first. What is
+stored lies in benchmarks/seeing.json.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def write_photos(folder: Path) -> None:
         torch.save({"images": images, "labels": labels, "classes": list(found.classes)}, folder / f"{part}.pt")
 
 
-def run(path: Path, epochs: float, widths: Sequence[int], compiled: bool, seed: int) -> dict[str, Any]:
+def run(path: Path, epochs: float, widths: Sequence[int], seed: int) -> dict[str, Any]:
     """A run of the file, its figures and what it took."""
     import torch
 
@@ -107,8 +108,6 @@ def run(path: Path, epochs: float, widths: Sequence[int], compiled: bool, seed: 
     space["evaluate"] = last
     model = space["CifarNet"]().to(memory_format=torch.channels_last)
     model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)  # and not its eigenvalues
-    if compiled:
-        model.compile()
     started = time.process_time()
     views = space["main"](0, model)
     ended = time.process_time()
@@ -138,14 +137,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=8.0)
     parser.add_argument("--widths", type=int, nargs=3, default=WIDTHS, help="channels of the three blocks")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="compile the network, as the file does on a GPU")
     parser.add_argument("--store", action="store_true", help="add the figures to seeing.json")
     options = parser.parse_args()
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         write_photos(Path("cifar10"))
-        found = run(options.file, options.epochs, options.widths, options.compile, options.seed)
-    shape = f"--epochs {options.epochs:g} --widths {' '.join(map(str, options.widths))}{' --compile' * options.compile}"
+        found = run(options.file, options.epochs, options.widths, options.seed)
+    shape = f"--epochs {options.epochs:g} --widths {' '.join(map(str, options.widths))}"
     command = f"python -m benchmarks.airbench {options.file.name} {shape}"
     keep(f"{command} --seed {options.seed} --store", found, options.store)
 

@@ -73,12 +73,7 @@ class Transformers:
     program = "transformers"
 
     def __init__(self, folder: Path, format: str) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        self.format = format
-        dtype = torch.bfloat16 if format == "bf16" else torch.float32
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self.format, self.model = format, theirs("AutoModelForCausalLM", folder, format)
         self.clear()
 
     def clear(self) -> None:
@@ -92,6 +87,15 @@ class Transformers:
         made = self.model(torch.tensor([tokens]), past_key_values=self.past, use_cache=True, logits_to_keep=1)
         self.past = made.past_key_values
         return int(made.logits[0, -1].argmax())
+
+
+def theirs(kind: str, folder: Path, format: str) -> Any:
+    """A network of transformers, by the name of the class that loads it."""
+    import torch
+    import transformers
+
+    dtype = torch.bfloat16 if format == "bf16" else torch.float32
+    return getattr(transformers, kind).from_pretrained(folder, dtype=dtype).eval()
 
 
 def stream(program: Any) -> float:

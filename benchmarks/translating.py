@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experts import in_turn
+from benchmarks.experts import in_turn, theirs
 from benchmarks.store import Recorder
 from benchmarks.work import token_ids
 
@@ -84,12 +84,7 @@ class Transformers:
     program = "transformers"
 
     def __init__(self, folder: Path, format: str) -> None:
-        import torch
-        from transformers import AutoModelForSeq2SeqLM
-
-        self.format = format
-        dtype = torch.bfloat16 if format == "bf16" else torch.float32
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype).eval()
+        self.format, self.model = format, theirs("AutoModelForSeq2SeqLM", folder, format)
 
     def write(self, texts: list[list[int]], beams: int) -> int:
         """TARGET tokens for each source; how many there are."""

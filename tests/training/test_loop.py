@@ -20,12 +20,14 @@ from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.models.files.directory import read_safetensors, write_safetensors
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, Row, batches, pack
 from lmworks.training.by_hand.fused_block import use_fused_blocks
-from lmworks.training.checkpoint import diverged
+from lmworks.training.checkpoint import State, diverged, load_checkpoint, save_checkpoint
 from lmworks.training.loop import DivergedError, steps_of, train
+from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.settings import TrainingConfig
 
 
@@ -202,6 +204,20 @@ def test_a_checkpoint_with_a_foreign_state_is_one_sentence(content: str, tmp_pat
     (tmp_path / "checkpoint" / "state.json").write_text(content)
     with pytest.raises(ModelError, match="is damaged"):
         run(tmp_path, resume=True)
+
+
+def test_a_weight_that_a_checkpoint_has_no_state_of_begins_from_what_was_loaded(tmp_path: Path):
+    old, new = (tiny.network().to(torch.bfloat16) for _ in range(2))
+    with torch.no_grad():
+        new.norm.weight.fill_(3.0)
+    save_checkpoint(tmp_path / "checkpoint", trainable(old), make_optimiser(old, CONFIG), State(step=1, tokens=9))
+    file = tmp_path / "checkpoint" / "optimiser.safetensors"
+    write_safetensors(file, {k: v for k, v in read_safetensors(file).items() if not k.startswith("norm.weight/")})
+    optimiser = make_optimiser(new, CONFIG)
+    load_checkpoint(tmp_path / "checkpoint", trainable(new), optimiser)
+    new.norm.weight.grad = torch.zeros_like(new.norm.weight)
+    optimiser.step()
+    torch.testing.assert_close(new.norm.weight, old.norm.weight)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):

@@ -146,3 +146,11 @@ def test_the_matrices_of_both_stacks_of_an_encoder_decoder_are_orthogonalised():
     for part in (weight.detach() - before * (1 - 0.02 * 0.1)).split([32, 32]):
         sizes = torch.linalg.svdvals(part) / 0.02
         assert sizes.max() < 1.6 and sizes[:8].min() > 0.42
+
+
+def test_masters_and_moments_are_there_before_the_first_step():
+    network = tiny.network().to(torch.bfloat16)
+    optimiser = make_optimiser(network, CONFIG)
+    for parameter in network.parameters():
+        torch.testing.assert_close(optimiser.state[parameter]["master"], parameter.float())
+        assert len(optimiser.state[parameter]) >= 3

@@ -120,18 +120,18 @@ def _add_by_tiles(
     by one, can be read only when it has reached the cache."""
     some = kind.run if kind.run > 1 else SOME
     codes_room, sums_room = e.memory(QUADS * some), e.memory(tokens * kind.parts * some)
-    plain = kind.planes == (8,) and not kind.table
+    plain = kind.planes == (8,) and not kind.table  # codes that lie as a tile already
     with e.loop(0, e.b.sdiv(e.b.add(groups, e.constant(some - 1)), e.constant(some))) as chunk:
         first = e.times(chunk, some)
         count = e.smaller_integer(e.b.sub(groups, first), some)
         if not plain:
             with e.loop(0, count) as number:
                 at = _group_at(e, kind, weights, first, number)
-                _prefetch(e, kind, at, given.ahead)
                 for quad, codes in enumerate(_codes(e, kind, _packed(e, kind, at))):
                     e.store(codes, e.plus(codes_room, e.times(number, 64 * QUADS)), 64 * quad, align=64)
         with e.loop(0, count) as number:
             at = _group_at(e, kind, weights, first, number)
+            _prefetch(e, kind, at, given.ahead)
             codes = at.codes if plain else e.plus(codes_room, e.times(number, 64 * QUADS))
             for part in range(kind.parts):
                 tiles.multiply(

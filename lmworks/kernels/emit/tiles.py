@@ -9,8 +9,10 @@ Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, 
 
 from __future__ import annotations
 
+from typing import Any
+
 from lmworks.kernels.emit.instructions import chosen
-from lmworks.kernels.emit.vectors import BYTE, Emitter, Value, ir
+from lmworks.kernels.emit.vectors import BYTE, Emitter, Value, emitted, ir
 from lmworks.kernels.quantisation import QUADS
 
 TOKENS = 16
@@ -24,20 +26,30 @@ def has_tiles() -> bool:
     return chosen().name == "amx"
 
 
-def begin_tiles(e: Emitter, parts: int) -> None:
-    """Say how large the tiles are, for groups of so many parts; they hold until `end_tiles`."""
-    sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, 4 * QUADS // parts), CODES: (QUADS // parts, 64)}
-    layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
-    for tile, (rows, row_bytes) in sizes.items():
-        layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
-    room = e.memory(1)
-    e.store(ir.Constant(ir.VectorType(BYTE, 64), layout), room)
-    _call(e, "ldtilecfg", _pointer(e, room))
+def tiles_of(parts: int) -> Any:
+    """A function for compiled code that says how large the tiles are, for groups of so many parts; they hold until
+    `leave_tiles`. It does nothing where there are none."""
+
+    @emitted(None)
+    def use_tiles(e: Emitter) -> None:
+        if not has_tiles():
+            return
+        sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, 4 * QUADS // parts), CODES: (QUADS // parts, 64)}
+        layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
+        for tile, (rows, row_bytes) in sizes.items():
+            layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
+        room = e.memory(1)
+        e.store(ir.Constant(ir.VectorType(BYTE, 64), layout), room)
+        _call(e, "ldtilecfg", _pointer(e, room))
+
+    return use_tiles
 
 
-def end_tiles(e: Emitter) -> None:
+@emitted(None)
+def leave_tiles(e: Emitter) -> None:
     """Let go of the tiles: what they hold is saved no more when threads change."""
-    _call(e, "tilerelease")
+    if has_tiles():
+        _call(e, "tilerelease")
 
 
 def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value) -> None:

@@ -11,7 +11,8 @@ So a lane holds four consecutive inputs of one row, which is what the byte produ
 
     output += float(sum of code * value) * (scale * the token's scale) + minimum * the token's sum
 
-Weights are unpacked once for up to 16 tokens. A token's result does not depend on its neighbours, to the bit.
+Weights are unpacked once for up to 16 tokens; the products of 16 are those of tiles where there are any. A token's
+result does not depend on its neighbours, to the bit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, functio
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
-from lmworks.kernels.emit.tiles import begin_tiles, end_tiles, has_tiles
+from lmworks.kernels.emit.tiles import leave_tiles, tiles_of
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
@@ -170,7 +171,7 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
 def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds):
     """Blocks of rows, each times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
     if end - begin >= 16:
-        prepare()  # noqa: F821 (multiply_of names these)
+        use_tiles()  # noqa: F821 (multiply_of names these)
     for block in range(first, last):
         token = begin
         while token < end:
@@ -194,7 +195,7 @@ def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds)
                 one(frame, step, block, token, output, stride, adds)  # noqa: F821
                 token += 1
     if end - begin >= 16:
-        leave()  # noqa: F821
+        leave_tiles()
 
 
 def multiply_of(kind: Quantisation) -> Any:
@@ -202,27 +203,7 @@ def multiply_of(kind: Quantisation) -> Any:
     token, last, output, stride, adds). It is called once for many blocks: a call takes 2 % of a block of 16 tokens."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
-    return compiled_as(
-        _multiply_blocks, f"multiply_{kind.name}", **kernels, prepare=_tiles_of(kind.parts), leave=_no_tiles
-    )
-
-
-def _tiles_of(parts: int) -> Any:
-    """What makes the tiles ready, where there are any."""
-
-    @emitted(None)
-    def prepare(e: Emitter) -> None:
-        if has_tiles():
-            begin_tiles(e, parts)
-
-    return prepare
-
-
-@emitted(None)
-def _no_tiles(e: Emitter) -> None:
-    """Let go of them."""
-    if has_tiles():
-        end_tiles(e)
+    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, use_tiles=tiles_of(kind.parts))
 
 
 @compiled
