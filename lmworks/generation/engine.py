@@ -161,10 +161,12 @@ class Engine:
 
     @property
     def most_cache_bytes(self) -> int:
-        """Keys and values of full seats, and of the prefixes that may be kept."""
-        runner = self.model.runner
+        """Keys and values of full seats, with those of a source where there is one, and of the prefixes that may be
+        kept."""
+        runner, config = self.model.runner, self.model.config
         kept = self._prefix_bytes if runner.new_prefixes(0) is not None else 0
-        return self.seats * self.model.config.context * runner.token_bytes + kept
+        texts = 2 if config.arrangement == "encoder-decoder" else 1
+        return self.seats * texts * config.context * runner.token_bytes + kept
 
     def close(self, finish: bool = True, timeout: float | None = None) -> bool:
         """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within

@@ -338,9 +338,9 @@ def _for_pytorch(cache: Held) -> Held:
 
 def _rows(tokens: TokenRows, mask: RealTokens | None) -> tuple[TokenRows, RealTokens | None]:
     """Both as arrays. ConfigError for a mask of another shape."""
-    tokens = np.asarray(tokens)
-    a_value_each(tokens.shape, mask=mask)
-    return tokens, None if mask is None else np.asarray(mask, bool)
+    tokens, real = np.asarray(tokens), None if mask is None else np.asarray(mask, bool)
+    a_value_each(tokens.shape, mask=real)
+    return tokens, real
 
 
 class _Look:

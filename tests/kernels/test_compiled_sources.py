@@ -196,6 +196,16 @@ def test_scores_of_beams_are_those_that_pytorch_gives_the_same_targets():
     assert answer.score == pytest.approx(best.score, abs=0.1)
 
 
+@torch.no_grad()
+def test_a_full_seat_holds_what_is_told_as_the_most():
+    model = model_of(context=256)
+    with Engine(model, seats=1) as engine:
+        most = engine.most_cache_bytes
+    cache = model.runner.new_cache(1, memory=model.runner.encode(*sources(256)))
+    model.runner.read(np.full((1, 256), 3), cache)
+    assert cache.bytes == most
+
+
 def test_a_source_is_read_once_whatever_the_beams(monkeypatch: pytest.MonkeyPatch):
     model, seen = model_of(), []
     encode = CompiledNetwork.encode
@@ -241,6 +251,8 @@ def test_what_does_not_fit_is_one_sentence():
         runner.hidden(torch.from_numpy(tokens))
     with pytest.raises(ConfigError, match="a source has no tokens"):
         runner.encode(tokens, real & (np.arange(2)[:, None] == 0))
+    with pytest.raises(ConfigError, match="a source has no tokens"):
+        runner.encode(tokens[:0])
     with pytest.raises(ConfigError, match="vocabulary has 96"):
         runner.encode(tokens + 90, real)
     with pytest.raises(ConfigError, match="257 tokens and the network has learned 256"):
@@ -250,6 +262,7 @@ def test_what_does_not_fit_is_one_sentence():
         decoder.encode(tokens, real)
     with pytest.raises(ConfigError, match="attends to no source"):
         decoder.new_cache(2, memory=runner.encode(tokens, real))
+    assert isinstance(runner.encode([[1, 2, 3]], [[True, True, False]]), PagedCache), "lists are taken, too"
     assert runner.new_prefixes(2**20) is None, "what a target's beginning holds hangs on its source"
 
 

@@ -99,8 +99,8 @@ KINDS: dict[str, dict[str, object]] = {
     "llama3": {"rope_scaling": RopeScaling(kind="llama3", factor=4.0, original_context=32)},
 }
 ALIKE = [kind for kind in KINDS if kind != "experts"]
-"""Those whose hidden states are near to PyTorch's whatever the text; where others might be chosen, test_experts.py
-compares what the same experts make."""
+"""Those whose hidden states are near to PyTorch's whatever the text; where others might be chosen,
+test_compiled_experts.py compares what the same experts make."""
 WHOLE = [kind for kind, settings in KINDS.items() if settings.get("arrangement") == "encoder" or kind == "dynamic"]
 """Those whose texts are read at once."""
 ERROR = 0.04

@@ -77,6 +77,18 @@ def test_products(kind: Kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(kind: Kind):
+    packed, x, found = pack(matrix(kind)[0], bits_of(matrix(kind)[0])), numbers(24, COLUMNS, seed=1), []
+    for tokens in (1, 8, 15, 16, 24):
+        bench, output = Bench(tokens, COLUMNS), torch.zeros(tokens, 64)
+        bench.quantise(x[:tokens].clone())
+        bench.run(multiply(packed, address(output), 256))
+        found.append(output)
+    for output in found:
+        assert torch.equal(output, found[-1][: len(output)])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_embeddings_are_the_weights_to_the_bit(kind: Kind):
     groups, weights = matrix(kind)
     bench, ids, stream = Bench(3, COLUMNS), np.array([0, 17, 49]), torch.zeros(3, COLUMNS)

@@ -118,7 +118,10 @@ def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
     if name not in available():
         pytest.skip(f"this processor has no {name}")
     assert facts(started(tmp_path, LMWORKS_INSTRUCTIONS=name))["instructions"] == name
-    tests = [str(ROOT / "tests" / "kernels" / f"test_{one}.py") for one in ("operations", "engine", "next_token")]
+    tests = [
+        str(ROOT / "tests" / "kernels" / f"test_{one}.py")
+        for one in ("operations", "forms", "engine", "next_token", "compiled_sources")
+    ]
     settings = os.environ | {"LMWORKS_CACHE": str(tmp_path), "LMWORKS_INSTRUCTIONS": name, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", *tests],

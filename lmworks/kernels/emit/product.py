@@ -32,7 +32,7 @@ from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES
 from lmworks.kernels.quantisation import QUADS, Plane, Quantisation
 
 GROUP = 32
-SOME = 8
+TILED = 8
 """Groups that are multiplied by tiles before their products are added up."""
 Ends = tuple[Value, Value]
 """A scale and a minimum, of 16 rows or of 8."""
@@ -118,7 +118,7 @@ def _add_by_tiles(
 ) -> None:
     """The same, some groups at a time: their codes, then all products, then the totals. What is stored for a tile, or
     by one, can be read only when it has reached the cache."""
-    some = kind.run if kind.run > 1 else SOME
+    some = kind.run if kind.run > 1 else TILED
     codes_room, sums_room = e.memory(QUADS * some), e.memory(tokens * kind.parts * some)
     plain = kind.planes == (8,) and not kind.table  # codes that lie as a tile already
     with e.loop(0, e.b.sdiv(e.b.add(groups, e.constant(some - 1)), e.constant(some))) as chunk:
@@ -199,15 +199,11 @@ def _packed(e: Emitter, kind: Quantisation, at: Group) -> list[Value]:
 def _each_group(e: Emitter, kind: Quantisation, weights: Value, groups: Value) -> Iterator[Group]:
     """Each group of a block of rows, one run after another."""
     if kind.run == 1:
-        with e.loop(0, groups) as group:
-            run = e.plus(weights, e.times(group, kind.run_bytes))
-            yield Group(group, run, e.constant(0), run, e.times(group, GROUP))
+        with e.loop(0, groups) as number:
+            yield _group_at(e, kind, weights, e.constant(0), number)
         return
-    with e.loop(0, e.b.sdiv(groups, e.constant(kind.run))) as of_run:
-        run = e.plus(weights, e.times(of_run, kind.run_bytes))
-        with e.loop(0, kind.run) as number:
-            group = e.plus(e.times(of_run, kind.run), number)
-            yield Group(group, run, number, e.plus(run, e.times(number, kind.codes_bytes)), e.times(group, GROUP))
+    with e.loop(0, e.b.sdiv(groups, e.constant(kind.run))) as of_run, e.loop(0, kind.run) as number:
+        yield _group_at(e, kind, weights, e.times(of_run, kind.run), number)
 
 
 def _ends(e: Emitter, kind: Quantisation, run: Value, number: Value, half: int | None = None) -> list[Ends]:

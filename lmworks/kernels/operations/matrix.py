@@ -24,14 +24,15 @@ from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, functio
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
-from lmworks.kernels.emit.tiles import leave_tiles, tiles_of
+from lmworks.kernels.emit.tiles import TOKENS, leave_tiles, tiles_of
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
 from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
 
-MOST_TOKENS = 16
+MOST_TOKENS = TOKENS
+"""That are multiplied at once: those of a tile."""
 SHARED = 64
 """Tokens from which on threads take one block after another instead of a share each: some 7 microseconds of work each.
 With 16, a thread that loses its core is waited for more often than it helps."""
@@ -170,15 +171,15 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
 
 def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds):
     """Blocks of rows, each times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
-    if end - begin >= 16:
+    if end - begin >= MOST_TOKENS:
         use_tiles()  # noqa: F821 (multiply_of names these)
     for block in range(first, last):
         token = begin
         while token < end:
             left = end - token
-            if left >= 16:
+            if left >= MOST_TOKENS:
                 most(frame, step, block, token, output, stride, adds)  # noqa: F821
-                token += 16
+                token += MOST_TOKENS
             elif left >= 8:
                 eight(frame, step, block, token, output, stride, adds)  # noqa: F821
                 token += 8
@@ -194,7 +195,7 @@ def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds)
             else:
                 one(frame, step, block, token, output, stride, adds)  # noqa: F821
                 token += 1
-    if end - begin >= 16:
+    if end - begin >= MOST_TOKENS:
         leave_tiles()
 
 

@@ -85,9 +85,6 @@ class CompiledNetwork:
             self.weights.take_adapters(network)
             self.workspace.team.keep(before)
             self.workspace.take_adapters()
-            if self.encoder is not None:
-                with self.encoder.lock:
-                    self.encoder.workspace.take_adapters()
 
     def encode(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
         """What the decoder's layers attend to of source texts: keys and values, a row for each source."""
@@ -98,7 +95,7 @@ class CompiledNetwork:
         """The same, by the encoder."""
         at = real_places(tokens, real)
         ids = [row[places] for row, places in zip(tokens, at, strict=True)]
-        if not all(map(len, ids)):
+        if not ids or not all(map(len, ids)):
             raise ConfigError("a source has no tokens, and there is nothing to attend to; leave it out")
         self._placing.check(int(tokens.min()), int(tokens.max()))
         made = self._cache(len(ids), self.weights.makes_sources, None)
