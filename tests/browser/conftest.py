@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def chromium() -> Iterator[Any]:
     """The browser; skipped where there is none. It lives no longer than tests of pages run: meanwhile an event loop
     runs in this thread, and other tests start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
-    with api.sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, api.sync_playwright() as playwright:
+        # Our pages stay at their address. Waiting for navigations after a click, Playwright's way unless told, has
+        # waited for one that never came, after a click on a button.
+        patch.setattr(api.Locator, "click", partialmethod(api.Locator.click, no_wait_after=True))
         path = lighthouse.chromium()
         if path is None and not Path(playwright.chromium.executable_path).exists():
             pytest.skip("no Chromium is here: apt-get install chromium, or playwright install chromium")
