@@ -273,7 +273,7 @@ class Asker:
     def reader(self, index: Index) -> Reader:
         """The one that is asked for."""
         named = self.options.reader == "NearestSentence"
-        return NearestSentence(index.query_embedder, index.language) if named else reader_for(index, "?")
+        return NearestSentence(index.embedder, index.language) if named else reader_for(index, "?")
 
     def rows(self, name: str, made: Callable[[Path], Index], asked: Callable[[Index], list[Question]]) -> list[Row]:
         """What came out; with --only, of that kind alone."""

@@ -76,6 +76,7 @@ SECTIONS = {
             "start, first token": "cold process to the first token",
             START: "the same, processor time",
             "start, 1 B": "the same, 1.07 billion weights in Q4_0",
+            "start, a vector, processor time": "cold process to a question's vector, CPU seconds",
             "start, import lmworks": "`import lmworks`",
             "embed, compiled": "64 paragraphs as vectors, MiniLM, compiled in 8 bits",
             "embed, PyTorch": "the same in PyTorch",

@@ -25,7 +25,7 @@ from lmworks.models.files import references
 from lmworks.models.files.gguf_config import gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.model_folder import read_config, read_facts, read_json
+from lmworks.models.files.model_folder import is_vision, read_config, read_facts, read_json, runs_as_stored
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -77,11 +77,11 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     import."""
     if path.is_file():
         return LanguageModel
-    from lmworks.image_tokens import ImageTokens, is_image_tokens
-    from lmworks.vision_model import VisionModel, is_vision
-
     if not is_vision(path):
         return text_kind(path)
+    from lmworks.image_tokens import ImageTokens, is_image_tokens
+    from lmworks.vision_model import VisionModel
+
     return ImageTokens if is_image_tokens(path) else VisionModel
 
 
@@ -125,8 +125,6 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         file = GGUFFile(path)
         config, few_bits = gguf_config(file), stored_kind(file) is None
     else:
-        from lmworks.models.files.other_methods import runs_as_stored
-
         config = read_config(path)
         few_bits = runs_as_stored(read_json(path / "config.json").get("quantization_config"))
     from lmworks.models.files.directory import parameters

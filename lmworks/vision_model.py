@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,10 +27,9 @@ from lmworks.encoding.seeing import TEMPLATE, Image, as_list, embed_images, embe
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_network, write_network
-from lmworks.models.files.model_folder import read_config, refuse_foreign_files, write_facts
+from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network
-from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.vision.preprocessing import Preprocessing
@@ -142,6 +142,10 @@ class VisionModel(LanguageModel):
             raise DataError(f"a {type(wrong).__name__} is no text; give images as model.embed(images=[...])")
         return embed_texts(self.seeing, self.tokenizer, [str(one) for one in texts], cut)
 
+    def vectors(self, texts: Sequence[str | Sequence[int]], **how: Any) -> np.ndarray:
+        """What `embed` gives of texts, as an array of NumPy."""
+        return self.embed(texts, **how).numpy()
+
     def classify(
         self,
         texts: Sequence[Image] | Image,
@@ -184,8 +188,3 @@ class VisionModel(LanguageModel):
             f"{self.reference or 'the model'} reads images and writes no text; it classifies and embeds them "
             "(model.classify, model.embed)"
         )
-
-
-def is_vision(folder: Path) -> bool:
-    """Whether a folder or file holds a model of images."""
-    return folder.is_dir() and (folder / "config.json").is_file() and reads_images(read_config(folder))

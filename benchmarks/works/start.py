@@ -12,8 +12,10 @@ from pathlib import Path
 
 from benchmarks.shapes import random_gguf
 from benchmarks.work import Facts, Side, Work, in_transformers, smollm2_folder
+from benchmarks.works.embed import peer
 
 PROMPT = "The capital of France is"
+QUESTION = "When is the rent due?"
 
 
 def first_token_ours(compress: str | None = None, dtype: str | None = None) -> Facts:
@@ -52,6 +54,20 @@ def first_token_llama_cpp(model: str) -> Facts:
     from lmworks.models.files.references import resolve
 
     LlamaCpp("llama.cpp", Path(resolve(model)), threads(), window=512).read([list(range(500, 505))])
+    return {}
+
+
+def vector_ours(compress: str | None = None) -> Facts:
+    """Load MiniLM and embed a question."""
+    import lmworks as lm
+
+    lm.load("minilm", compress=compress).vectors([QUESTION])
+    return {}
+
+
+def vector_sentence_transformers() -> Facts:
+    """The same with sentence-transformers, from the same weights."""
+    peer()([QUESTION])
     return {}
 
 
@@ -116,6 +132,15 @@ BILLION = Work(
         Side("lmworks", "Q4_0", lambda: first_token_of(billion())),
         Side("lmworks", "Q4_0, packed first", lambda: very_first_token_of(billion())),
         Side("llama.cpp", "Q4_0", lambda: first_token_llama_cpp(billion())),
+    ),
+    unit="s",
+)
+VECTOR = Work(
+    "start, a vector, processor time",
+    (
+        Side("lmworks", "8 bits", by_processor(vector_ours)),
+        Side("lmworks in PyTorch", "fp32 or bf16", by_processor(lambda: vector_ours("none"))),
+        Side("sentence-transformers", "fp32", by_processor(vector_sentence_transformers)),
     ),
     unit="s",
 )

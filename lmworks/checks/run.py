@@ -19,8 +19,8 @@ from lmworks.checks.subjects import kind_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import evaluating
-from lmworks.models.network_class import reads_images
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.vision.config import reads_images
 from lmworks.text.sources import Reading, read
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer

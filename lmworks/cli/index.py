@@ -136,8 +136,8 @@ def _vectors_of(target: str) -> dict[str, Any] | None:
 def _reads_images(embedder: str) -> bool:
     """Whether it is a model of images and texts; what is wrong with a reference is said where it is loaded."""
     from lmworks.basics.errors import LmworksError
+    from lmworks.models.files.model_folder import is_vision
     from lmworks.models.files.references import resolve
-    from lmworks.vision_model import is_vision
 
     try:
         return is_vision(resolve(embedder))

@@ -9,27 +9,29 @@ Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from lmworks.basics import progress
 from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import DataError
-from lmworks.basics.threads import one_thread
-from lmworks.encoding.pooling import Dense, Pooling
-from lmworks.models.linear import packed_products
-from lmworks.models.network import evaluating
+from lmworks.encoding.pooling import Pooling
 from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
-__all__ = ["Pooling", "batches_by_length", "embed", "pooled"]
+if TYPE_CHECKING:  # what runs compiled needs no PyTorch
+    import torch
+    from torch import Tensor
+
+    from lmworks.encoding.dense import Dense
+
+__all__ = ["Pooling", "batches_by_length", "embed", "pooled", "rows_by_length"]
 
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024
 """Tokens that go through the network together, padding included. On a CPU the states of more fall out of its caches."""
 
 
-@torch.inference_mode()
 def embed(
     runner: Runner,
     tokenizer: Tokenizer,
@@ -39,55 +41,63 @@ def embed(
     dense: Sequence[Dense] = (),
     prompt: str | None = None,
     cut: bool = False,
-    dtype: torch.dtype = torch.float32,
+    exact: bool = True,
     adapter: str | None = None,
-) -> Float[Tensor, "texts dim"]:
+) -> Float[np.ndarray, "texts dim"]:
     """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text
     may be given as its tokens' ids, which are read as they are; before others comes the `prompt` of this name. `dense`
     layers are put on what is pooled; an `adapter` of this name reads the texts.
 
-    In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in
-    their own.
+    `exact` is the runner's: in PyTorch, float32 weights are multiplied in float32 and not in the processor's fast
+    format.
     """
-    network = runner.network
-    longest = pooling.within(network.config.context)
+    config = runner.config
+    longest = pooling.within(config.context)
     if isinstance(texts, str):
         raise DataError("embed takes a list of texts; put the one text into brackets")
     texts = pooling.prompted(texts, prompt)
     encoded = [
         _fitting(tokenizer, ids, text, longest, cut)
-        for ids, text in zip(_encoded(tokenizer, texts, network.config.vocab_size), texts, strict=True)
+        for ids, text in zip(_encoded(tokenizer, texts, config.vocab_size), texts, strict=True)
     ]
-    vectors = torch.zeros(len(texts), dense[-1].width if dense else network.config.dim)
-    with (
-        evaluating(network),
-        packed_products(dtype, network.device),
-        one_thread(runner.own_threads()),
-        progress.task("embedding", len(texts), "texts") as advance,
-    ):
-        for places, tokens, mask in batches_by_length(encoded, network.device):
-            vectors[places] = pooled(runner.hidden(tokens, mask, adapter=adapter).float(), mask, pooling, dense).cpu()
+    vectors = np.zeros((len(texts), dense[-1].width if dense else config.dim), np.float32)
+    with progress.task("embedding", len(texts), "texts") as advance:
+        for places, tokens, mask in rows_by_length(encoded, AT_ONCE_CPU if runner.device == "cpu" else AT_ONCE):
+            vectors[places] = runner.of_texts(
+                lambda hidden, real: pooled(hidden, real, pooling, dense), tokens, mask, adapter=adapter, exact=exact
+            )
             advance(len(places))
     return vectors
 
 
 def pooled(
-    hidden: Float[Tensor, "batch seq dim"],
-    mask: Bool[Tensor, "batch seq"],
+    hidden: Float[Tensor | np.ndarray, "batch seq dim"],
+    mask: Bool[Tensor | np.ndarray, "batch seq"],
     pooling: Pooling,
     dense: Sequence[Dense] = (),
-) -> Float[Tensor, "batch dim"]:
-    """One vector for each row; padding has no part in it."""
+) -> Any:
+    """One vector for each row, [batch, dim], from tensors or from arrays of NumPy; padding has no part in it."""
+    library: Any = np
+    if not isinstance(hidden, np.ndarray):
+        import torch
+
+        library, hidden = torch, hidden.float()
+    vectors: Any
     if pooling.mode == "mean":
-        vectors = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        sizes = library.asarray(mask.sum(1), dtype=hidden.dtype)
+        vectors = (hidden * mask[..., None]).sum(1) / sizes[:, None]
     elif pooling.mode == "max":
-        vectors = hidden.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+        vectors = library.amax(library.where(mask[..., None], hidden, -np.inf), 1)
     else:
-        at = torch.zeros_like(mask[:, 0], dtype=torch.long) if pooling.mode == "first" else mask.sum(dim=1) - 1
-        vectors = hidden[torch.arange(len(hidden), device=hidden.device), at]
+        at = 0 * mask.sum(1) if pooling.mode == "first" else mask.sum(1) - 1
+        vectors = hidden[library.arange(len(hidden)), at]
     for layer in dense:
         vectors = layer(vectors)
-    return torch.nn.functional.normalize(vectors, dim=-1) if pooling.normalise else vectors
+    if not pooling.normalise:
+        return vectors
+    if library is np:
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return library.nn.functional.normalize(vectors, dim=-1)
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_size: int) -> list[list[int]]:
@@ -120,14 +130,24 @@ def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], lo
 def batches_by_length(
     ids: Sequence[list[int]], device: torch.device
 ) -> Iterator[tuple[list[int], Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]]:
+    """`rows_by_length`, as tensors."""
+    import torch
+
+    for places, tokens, mask in rows_by_length(ids, AT_ONCE_CPU if device.type == "cpu" else AT_ONCE):
+        yield places, torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)
+
+
+def rows_by_length(
+    ids: Sequence[list[int]], at_once: int
+) -> Iterator[tuple[list[int], Int[np.ndarray, "batch seq"], Bool[np.ndarray, "batch seq"]]]:
     """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each
-    at most AT_ONCE tokens, or one text."""
-    at_once = AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
+    at most `at_once` tokens, or one text."""
     for places in _places([len(one) for one in ids], at_once):
-        rows = [torch.tensor(ids[place]) for place in places]
-        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-        sizes = torch.tensor([len(row) for row in rows], device=device)
-        yield places, tokens, torch.arange(tokens.shape[1], device=device) < sizes[:, None]
+        sizes = np.array([len(ids[place]) for place in places])
+        mask = np.arange(sizes.max()) < sizes[:, None]
+        tokens = np.zeros(mask.shape, np.int64)
+        tokens[mask] = np.concatenate([ids[place] for place in places])
+        yield places, tokens, mask
 
 
 def _places(sizes: Sequence[int], at_once: int) -> Iterator[list[int]]:

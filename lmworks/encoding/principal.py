@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
-from lmworks.encoding.pooling import Dense
+from lmworks.encoding.dense import Dense
 
 FLAT = 1e-10
 """A direction with less than this share of the variance of the first is rounding."""

@@ -74,7 +74,7 @@ class Searchable(Protocol):
         """What the index's own test found."""
 
     @property
-    def query_embedder(self) -> LanguageModel:
+    def embedder(self) -> LanguageModel:
         """The model of its vectors."""
 
     def document(self, file: str) -> str | None:

@@ -134,14 +134,6 @@ class Index:
     @cached_property
     def embedder(self) -> LanguageModel:
         """The model of its vectors, loaded when it is first needed; DataError if it is not what made them."""
-        return self._loaded()
-
-    @cached_property
-    def query_embedder(self) -> LanguageModel:
-        """The same for queries, in PyTorch: one short text takes 10 ms there, and compiled kernels seconds to load."""
-        return self._loaded(compress="none")
-
-    def _loaded(self, **how: Any) -> LanguageModel:
         from lmworks.loading import identity, load
 
         if identity(self.settings.embedder) != self.made_with:
@@ -150,7 +142,7 @@ class Index:
                 "differs), so that its vectors would not fit a question's; search it by keywords, or "
                 + make_again(self.place, self.reference)
             )
-        embedder = load(self.settings.embedder, **how)
+        embedder = load(self.settings.embedder)
         old = {"query": embedder.pooling.prompt("query"), "passage": ""}
         return _prompted(embedder, self.prompts or old)
 
@@ -229,9 +221,9 @@ class Index:
 
     def query_vector(self, query: str) -> NDArray[np.float32]:
         """A query as its embedder has it, [dim]."""
-        embedder = self.query_embedder
+        embedder = self.embedder
         with progress.hidden():
-            vector: NDArray[np.float32] = embedder.embed([query], prompt="query", cut=True)[0].numpy()
+            vector: NDArray[np.float32] = embedder.vectors([query], prompt="query", cut=True)[0]
         return vector
 
     def parts(self, query: str) -> Parts:

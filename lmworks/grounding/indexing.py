@@ -137,7 +137,7 @@ class Indexer:
         embedder = self.embedder()
         batches = [texts] if embedder.batch_invariant else [[text] for text in texts]
         with progress.hidden():
-            return np.concatenate([embedder.embed(batch, prompt="passage", cut=True).numpy() for batch in batches])
+            return np.concatenate([embedder.vectors(batch, prompt="passage", cut=True) for batch in batches])
 
 
 @dataclass(frozen=True)

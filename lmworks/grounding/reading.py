@@ -31,7 +31,7 @@ class Indexed(Protocol):
         """How many chunks there are of each language, most first."""
 
     @property
-    def query_embedder(self) -> LanguageModel:
+    def embedder(self) -> LanguageModel:
         """The model of its vectors."""
 
 
@@ -44,7 +44,7 @@ def reader_for(index: Indexed, question: str) -> Reader:
             return reader()
         except LmworksError as error:
             progress.note(f"{error}; until then whole sentences are taken for answers")
-    return NearestSentence(index.query_embedder, language)
+    return NearestSentence(index.embedder, language)
 
 
 def in_english(question: str, language: str) -> bool:
@@ -72,8 +72,8 @@ class NearestSentence:
         if not sentences:
             return []
         with progress.hidden():
-            asked_for = self.embedder.embed([question], prompt="query", cut=True)
-            vectors = self.embedder.embed(sentences, prompt="passage", cut=True)
+            asked_for = self.embedder.vectors([question], prompt="query", cut=True)
+            vectors = self.embedder.vectors(sentences, prompt="passage", cut=True)
         asked, found = content(question, self.language), []
         for cosine, sentence in zip((vectors @ asked_for[0]).tolist(), sentences, strict=True):
             words = content(sentence, self.language)

@@ -16,8 +16,7 @@ from lmworks.models.families import FAMILIES
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import Family
 from lmworks.models.files.gguf_writing import exported_config
-from lmworks.models.network_class import reads_images
-from lmworks.models.vision.config import ImageConfig
+from lmworks.models.vision.config import ImageConfig, reads_images
 from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.models.vision.towers_config import TowersConfig
 from lmworks.objectives.declaration import ObjectiveSettings

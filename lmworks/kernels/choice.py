@@ -102,6 +102,14 @@ def runner_of_kept(
     return None if kept is None else _compiled(later, _bits(compress), kept=kept)
 
 
+def embedder_of_kept(later: LaterNetwork, keeper: Keeper | None) -> CompiledRunner | None:
+    """What `embedder_for` would choose, of the packed weights that are kept; None where none are."""
+    if later.config.arrangement != "encoder" or keeper is None or unknown(later.config) or unavailable():
+        return None
+    kept = keeper.opened(later.config, EMBEDDING_BITS)
+    return None if kept is None else _compiled(later, EMBEDDING_BITS, kept=kept)
+
+
 def _bits(compress: str | None) -> int:
     """Of matrices, at most; those of a file's weights are its own."""
     return 8 if compress is None else int(compress[3:])

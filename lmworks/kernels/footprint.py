@@ -9,6 +9,7 @@ form of it would fit where that is too much.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,7 +24,7 @@ from lmworks.kernels.quantisation import quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.model_folder import ONNX, read_config, read_json, weight_files
+from lmworks.models.files.model_folder import ONNX, read_config, read_json, runs_as_stored, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,8 @@ VOCABULARY_BITS = 8
 """Of embedding and head, whatever the other matrices have (run/weights.py)."""
 OVERHEAD = 1.1
 """Packed weights by the bytes of a file in few bits: the kernels keep a minimum beside each scale (Q4_0: 5 / 4.5)."""
+OF_SIZE = 0
+"""A width that follows from the bytes of the file and how many weights it holds."""
 
 
 @dataclass(frozen=True)
@@ -39,35 +42,43 @@ class Footprint:
     """The sizes of a model."""
 
     config: ModelConfig
-    parameters: int
     stored: int
     """Bytes of the weights in the file."""
     few_bits: int | None
     """Bytes of the weights in the bits of the file, packed for the compiled path; None where the file holds floats."""
-    stored_width: int | None
+    stored_width: int | None = None
     """Bytes of a weight where PyTorch runs the network, as the file says; None for those of the processor's fast
-    type."""
+    type, and OF_SIZE for the file's bytes by its weights."""
+    counted: int | None = None
+    """How many weights the file says that it holds; None where only the network knows."""
 
     @classmethod
     def of(cls, path: Path, file: GGUFFile | None = None) -> Self:
         """Of a directory, or of a GGUF file (which may be open already). ModelError for what is no model."""
         if path.suffix == ".gguf":
             file = file or GGUFFile(path)
-            size, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_kind(file)
+            counted, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_kind(file)
             held = sum(one.bytes for one in file.tensors.values())
             packed = None if stored is not None else round(OVERHEAD * held)
             try:
-                return cls(gguf_config(file), size, held, packed, None if stored is None else FLOAT_BYTES[stored])
+                width = None if stored is None else FLOAT_BYTES[stored]
+                return cls(gguf_config(file), held, packed, width, counted)
             except ModelError as error:
                 raise ModelError(f"{path}: {error}") from None
-        from lmworks.models.files.directory import parameters
-        from lmworks.models.files.other_methods import runs_as_stored
-
         config, files = read_config(path), weight_files(path)
-        size, held = parameters(config), sum(one.stat().st_size for one in files if one.is_file())
+        held = sum(one.stat().st_size for one in files if one.is_file())
         if (said := read_json(path / "config.json").get("quantization_config")) is not None:
-            return cls(config, size, held, round(OVERHEAD * held) if runs_as_stored(said) else None, 2)
-        return cls(config, size, held, None, 4 if files[0].name == ONNX else max(1, round(held / size)))
+            return cls(config, held, round(OVERHEAD * held) if runs_as_stored(said) else None, 2)
+        return cls(config, held, None, 4 if files[0].name == ONNX else OF_SIZE)
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many weights the network has."""
+        if self.counted is not None:
+            return self.counted
+        from lmworks.models.files.directory import parameters
+
+        return parameters(self.config)
 
     def bytes(self, compress: str | None = None, dtype: torch.dtype | None = None) -> int:
         """What the weights take, loaded with these settings (`LanguageModel.load`)."""
@@ -110,6 +121,8 @@ class Footprint:
     @property
     def width(self) -> int:
         """Bytes of a weight where PyTorch runs the network."""
+        if self.stored_width == OF_SIZE:
+            return max(1, round(self.stored / self.parameters))
         if self.stored_width is not None:
             return self.stored_width
         from lmworks.models.precision import fast_dtype

@@ -84,7 +84,7 @@ class CompiledRunner:
     """Runs a network on its tape (run/network.py). Where the network is not what the tape was made of (other weights or
     parts, hooks, training), and where a run fails, PyTorch computes instead; the first time it says so."""
 
-    name = "compiled"
+    name, device = "compiled", "cpu"
 
     def __init__(
         self,
@@ -210,16 +210,34 @@ class CompiledRunner:
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding."""
-        from lmworks.models.network import real_tokens
+        import torch
 
-        if self._runs(cache) and self.compiled.knows(tokens, segments):
+        of = None if segments is None else segments.numpy()
+        if self._runs(cache) and self.compiled.knows(tokens.numpy(), of):
             with self._or_pytorch():
-                real = real_tokens(tokens, mask)
-                hidden = self.compiled.hidden(tokens, real, cache, segments, adapter)
+                ids, real = _rows(tokens, mask)
+                hidden = torch.from_numpy(self.compiled.states(ids, real, cache, of, adapter))
                 if isinstance(cache, PagedCache):
-                    cache.advance(tokens.numpy(), None if real is None else real.numpy())
+                    cache.advance(ids, real)
                 return hidden
         return self.plain.hidden(tokens, mask, _for_pytorch(cache), segments, adapter)
+
+    def of_texts(
+        self,
+        then: Callable[[Any, Any], Any],
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        adapter: str | None = None,
+        exact: bool = False,
+    ) -> np.ndarray:
+        """What `then` makes of states and mask, both arrays of NumPy."""
+        if self.stands() and self.compiled.knows(tokens, segments):
+            with self._or_pytorch():
+                ids, real = _rows(tokens, mask)
+                made: np.ndarray = then(self.compiled.states(ids, real, None, segments, adapter), real)
+                return made
+        return self.plain.of_texts(then, tokens, mask, segments, adapter, exact)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
@@ -336,7 +354,7 @@ def _for_pytorch(cache: Held) -> Held:
     return cache
 
 
-def _rows(tokens: TokenRows, mask: RealTokens | None) -> tuple[TokenRows, RealTokens | None]:
+def _rows(tokens: Any, mask: Any) -> tuple[TokenRows, RealTokens | None]:
     """Both as arrays. ConfigError for a mask of another shape."""
     tokens, real = np.asarray(tokens), None if mask is None else np.asarray(mask, bool)
     a_value_each(tokens.shape, mask=real)

@@ -18,7 +18,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.generation.request import Message, Prompt
-from lmworks.kernels.choice import check_compress, packed_later, runner_for, runner_of_kept
+from lmworks.kernels.choice import check_compress, embedder_of_kept, packed_later, runner_for, runner_of_kept
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model.encoding import EncodingModel
 from lmworks.language_model.scoring import LN_2, Score, ScoringModel
@@ -29,6 +29,7 @@ from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
 from lmworks.models.later_network import LaterNetwork
+from lmworks.models.vision.config import reads_images
 from lmworks.tokens.source import target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -70,9 +71,8 @@ class LanguageModel(ScoringModel, EncodingModel):
         path, wanted = resolve(str(reference)), None if dtype is None else _dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         footprint = Footprint.of(path, file)
-        if file is None and _reads_images(footprint.config):
+        if file is None and reads_images(footprint.config):
             raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
-        footprint.must_fit(str(reference), compress, wanted)
         few_bits = footprint.few_bits is not None
         config = footprint.config if rope_scaling is None else stretched(footprint.config, rope_scaling)
 
@@ -84,9 +84,15 @@ class LanguageModel(ScoringModel, EncodingModel):
 
         with progress.reading(f"loading {reference}", footprint.stored):
             tokenizer = Tokenizer.load(path) if file is None else gguf_tokenizer(file)
-            later = LaterNetwork(config, build, footprint.parameters)
+            later = LaterNetwork(config, build, lambda: footprint.parameters)
             model = cls(later, tokenizer, path, str(reference), exact=wanted is not None)
             model._weights = path if file is None else file
+            plain = device == "cpu" and (wanted, compress, few_bits) == (None, None, False)
+            if plain and (embedder := embedder_of_kept(later, model._keeper(True))):
+                model._chose(compress, as_read=True)
+                model._embedder = embedder, embedder.weights_version
+                return model
+            footprint.must_fit(str(reference), compress, wanted)
             if wanted is not None:
                 model.runner = model._by_pytorch()
             elif device == "cpu" and (kept := runner_of_kept(later, compress, few_bits, model._keeper(True))):
@@ -200,9 +206,3 @@ def _dtype_of(name: str | torch.dtype) -> torch.dtype | None:
     from lmworks.models.precision import dtype_of
 
     return dtype_of(name)
-
-
-def _reads_images(config: object) -> bool:
-    from lmworks.models.network_class import reads_images
-
-    return reads_images(config)

@@ -10,6 +10,9 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.choice import embedder_for
 from lmworks.language_model.parts import ModelParts
@@ -48,16 +51,38 @@ class EncodingModel(ModelParts):
         latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
         `cut`. An `adapter` beside the model is chosen by its name.
         """
-        from lmworks.encoding.embedding import embed
+        import torch
 
         self._no_images(texts, images)
+        return torch.from_numpy(self.vectors(texts, prompt=prompt, pooling=pooling, cut=cut, adapter=adapter))
+
+    def vectors(
+        self,
+        texts: Sequence[str | Sequence[int]],
+        *,
+        prompt: str | None = None,
+        pooling: Pooling | None = None,
+        cut: bool = False,
+        adapter: str | None = None,
+    ) -> Float[np.ndarray, "texts dim"]:
+        """What `embed` gives, as an array of NumPy: on the compiled path without PyTorch, which takes two seconds to
+        import."""
+        from lmworks.encoding.embedding import embed
+
         if self.translates:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
-        runner, dtype = self._embeds_with(), self._embeds_in()
         said = pooling or self.pooling
-        dense = self.dense if said.dense else ()
-        how = {"prompt": prompt, "cut": cut, "adapter": self.known_adapter(adapter)}
-        return embed(runner, self.tokenizer, texts, said, dense=dense, dtype=dtype, **how)  # type: ignore[arg-type]
+        return embed(
+            self._embeds_with(),
+            self.tokenizer,
+            texts,
+            said,
+            dense=self.dense if said.dense else (),
+            prompt=prompt,
+            cut=cut,
+            exact=self.exact,
+            adapter=self.known_adapter(adapter),
+        )
 
     def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
         """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the
@@ -131,7 +156,7 @@ class EncodingModel(ModelParts):
     def _embeds_with(self) -> Runner:
         """What runs the network where it embeds or compares: made when it is first wanted, and after weights have
         changed."""
-        if self.runner.own_threads() or not self.embeds_compiled:
+        if not self.embeds_compiled or (self._runner is not None and self._runner.own_threads()):
             return self.runner
         if self._embedder is not None and self._embedder[0].weights_version != self._embedder[1]:
             self._embedder = None

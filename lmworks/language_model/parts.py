@@ -20,16 +20,13 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
     from lmworks.encoding.comparing import Scale
+    from lmworks.encoding.dense import Dense
     from lmworks.encoding.embedding import Pooling
-    from lmworks.encoding.pooling import Dense
     from lmworks.models.network import Network
 
 
 class ModelParts:
     """A network, its tokenizer, what runs it, and where they came from."""
-
-    runner: Runner
-    """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path."""
 
     def __init__(
         self,
@@ -46,8 +43,7 @@ class ModelParts:
             )
         self._later = network if isinstance(network, LaterNetwork) else LaterNetwork.built(network)
         self.tokenizer, self.source = tokenizer, source
-        if self._later.is_built:
-            self.runner = self._by_pytorch()
+        self._runner: Runner | None = self._by_pytorch() if self._later.is_built else None
         self.reference = reference or (str(source) if source else None)
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
@@ -59,6 +55,18 @@ class ModelParts:
         self._embedder: tuple[Runner, int] | None = None
         """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path. Of an encoder that
+        embeds with packed weights, what else would run it is made when somebody asks."""
+        if self._runner is None:
+            self._runner = self._by_pytorch()
+        return self._runner
+
+    @runner.setter
+    def runner(self, runner: Runner) -> None:
+        self._runner = runner
 
     def _by_pytorch(self) -> Runner:
         from lmworks.models.torch_runner import TorchRunner
@@ -145,7 +153,7 @@ class ModelParts:
     def pooling(self) -> Pooling:
         """How states become one vector, as the folder or file that the model came from says, or of an adapter its
         base's; who knows better sets it."""
-        from lmworks.encoding.embedding import Pooling
+        from lmworks.encoding.pooling import Pooling
 
         if isinstance(self._weights, GGUFFile):
             return Pooling.of_gguf(self._weights.metadata) or Pooling()
@@ -154,11 +162,14 @@ class ModelParts:
     @cached_property
     def dense(self) -> list[Dense]:
         """The dense layers that a pooled state goes through, as that folder has them."""
-        from lmworks.encoding.embedding import Pooling
-        from lmworks.encoding.pooling import read_dense
+        from lmworks.encoding.pooling import Pooling
 
         found = next((one for one in self._folders if Pooling.read(one) is not None), None)
-        return [] if found is None else read_dense(found, self.pooling, self.config.dim)
+        if found is None or not self.pooling.dense:
+            return []
+        from lmworks.encoding.dense import read_dense
+
+        return read_dense(found, self.pooling, self.config.dim)
 
     @property
     def score_scale(self) -> Scale:

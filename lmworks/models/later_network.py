@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class LaterNetwork:
     """A network that may not be there yet."""
 
-    def __init__(self, config: ModelConfig, build: Callable[[], Network], parameters: int = 0) -> None:
-        """`parameters` is how many weights it will have."""
+    def __init__(
+        self, config: ModelConfig, build: Callable[[], Network], parameters: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`parameters` tells how many weights it will have."""
         self._config, self._build, self._parameters = config, build, parameters
         self._network: Network | None = None
         self._wait: list[Callable[[Network], None]] = []
@@ -47,7 +49,7 @@ class LaterNetwork:
     def parameters(self) -> int:
         """How many weights it has."""
         if self._network is None:
-            return self._parameters
+            return self._parameters()
         from lmworks.models.unread import peeked
 
         return sum(one.numel() for one in peeked(self._network).values())  # unread ones stay so

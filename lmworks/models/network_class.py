@@ -30,11 +30,6 @@ CLASSES: dict[type[Any], type[nn.Module]] = {
 }
 
 
-def reads_images(config: object) -> bool:
-    """Whether a network of this config reads images."""
-    return type(config) in (ImageConfig, TowersConfig, ResNetConfig, ConvolutionalConfig, ImageTokensConfig)
-
-
 def network_class(config: Any) -> type[Network]:
     """The class whose networks a config shapes. What reads images stands where a Network would, as its config does."""
     return cast(type[Network], CLASSES.get(type(config), Network))

@@ -5,16 +5,16 @@
     runner.read(prompts, cache)                     # keys and values alone
     logits = runner.next_logits(tokens, cache)      # [rows, vocab]
 
-What writes hands arrays of NumPy to a runner and gets some, as the compiled path needs no PyTorch; states (`hidden`)
-and their `logits` are tensors. A runner gives no gradients and expects the network in evaluation mode. Whoever calls
-`network(...)` itself gets PyTorch.
+What writes or embeds hands arrays of NumPy to a runner and gets some, as the compiled path needs no PyTorch; states
+(`hidden`) and their `logits` are tensors. A runner gives no gradients and expects the network in evaluation mode.
+Whoever calls `network(...)` itself gets PyTorch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -145,6 +145,10 @@ class Runner(Sampler, Protocol):
         """No dropout inside the block and no gradients, where PyTorch may compute."""
 
     @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "cuda"."""
+
+    @property
     def name(self) -> str:
         """What computes: "PyTorch" or "compiled"."""
 
@@ -170,6 +174,19 @@ class Runner(Sampler, Protocol):
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm; `segments` numbers the text that each token belongs to (BERT), and the
         `adapter` is that of all texts where there is no cache. ConfigError for an adapter that does not exist."""
+
+    def of_texts(
+        self,
+        then: Callable[[Any, Any], Any],
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        adapter: str | None = None,
+        exact: bool = False,
+    ) -> np.ndarray:
+        """What `then` makes of the hidden states of texts without a cache and of their mask, which it gets as arrays of
+        what computes: of NumPy on the compiled path, tensors in PyTorch. `exact` keeps PyTorch from multiplying
+        float32 weights in the processor's fast format; the rest is as in `hidden`. What comes back is in float32."""
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from lmworks.models.adapted import rows_adapted
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
+from lmworks.models.linear import packed_products
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network, evaluating
+from lmworks.models.precision import fast_dtype
 from lmworks.models.runner import (
     Adapters,
     Interrupt,
@@ -54,6 +56,11 @@ class TorchRunner:
             yield
 
     @property
+    def device(self) -> str:
+        """The network's."""
+        return self.network.device.type
+
+    @property
     def token_bytes(self) -> int:
         """Keys and values of one token, in the type of the weights."""
         return self.config.cached_numbers * self.network.dtype.itemsize
@@ -75,6 +82,24 @@ class TorchRunner:
         adapters = [adapter] * len(tokens) if cache is None else cache.adapters
         with rows_adapted(self.network, adapters):
             return self.network.hidden(tokens, mask, cache=cache, segments=segments)
+
+    def of_texts(
+        self,
+        then: Callable[[Any, Any], Any],
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        adapter: str | None = None,
+        exact: bool = False,
+    ) -> np.ndarray:
+        """What `then` makes of states and mask, both tensors on the network's device."""
+        device = self.network.device
+        dtype = torch.float32 if exact else fast_dtype(device)
+        ids, real = self._tensors(tokens, mask)
+        of = None if segments is None else torch.as_tensor(segments, device=device)
+        with self.evaluating(), packed_products(dtype, device):
+            made: np.ndarray = then(self.hidden(ids, real, segments=of, adapter=adapter), real).float().cpu().numpy()
+            return made
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -66,12 +66,27 @@ def test_padding_is_no_part_of_a_mean():
     assert pooled(hidden, mask, Pooling(mode="last", normalise=False)).tolist() == [[3.0, 4.0]]
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("mode", ["mean", "max", "first", "last"])
+def test_arrays_are_pooled_as_tensors_are(mode: str, normalise: bool):
+    hidden = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(1)) - 1
+    mask = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
+    said = Pooling(mode=mode, normalise=normalise)
+    arrays = pooled(hidden.numpy(), mask.numpy(), said)
+    torch.testing.assert_close(torch.from_numpy(arrays), pooled(hidden, mask, said))
+    rows = [row[real] for row, real in zip(hidden, mask, strict=True)]
+    pool = {"mean": lambda row: row.mean(0), "max": lambda row: row.amax(0), "first": lambda row: row[0]}
+    expected = torch.stack([pool.get(mode, lambda row: row[-1])(row) for row in rows])
+    expected = expected / expected.norm(dim=-1, keepdim=True) if normalise else expected
+    torch.testing.assert_close(torch.from_numpy(arrays), expected)
+
+
 def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_after(encoder: LanguageModel):
     long = Pooling(longest=5, normalise=False)
     with pytest.raises(DataError, match=r"'abcdefgh'\.\.\. has 8 tokens and the model reads 5; split it"):
         embed(encoder.runner, encoder.tokenizer, ["abcdefgh"], long)
     cut = embed(encoder.runner, encoder.tokenizer, ["abcdefgh"], long, cut=True)
-    torch.testing.assert_close(cut, encoder.embed(["abcde"], pooling=Pooling(normalise=False)))
+    torch.testing.assert_close(torch.from_numpy(cut), encoder.embed(["abcde"], pooling=Pooling(normalise=False)))
 
 
 def test_a_text_may_be_given_as_its_tokens(encoder: LanguageModel):

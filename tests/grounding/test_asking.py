@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -17,6 +19,7 @@ from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.index import Index, IndexSettings, build
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import NearestSentence
+from lmworks.kernels.coverage import unavailable
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.references import resolve
 
@@ -59,6 +62,27 @@ def index(tmp_path_factory) -> Index:
 def letters() -> LanguageModel:
     """A random model that reads bytes, 2,048 at most: it would write nonsense."""
     return tiny.language_model(seed=4, context=2048)
+
+
+WITHOUT_PYTORCH = """
+import sys
+
+import lmworks as lm
+
+index = lm.open_index(sys.argv[1])
+print(index.search("When is the rent due?", k=1)[0].file, index.ask("When is the rent due?").text)
+print("torch" in sys.modules)
+"""
+
+
+def test_a_second_start_finds_and_answers_without_pytorch(index: Index):
+    if (why := unavailable()) is not None:
+        pytest.skip(why)
+    expected = index.search("When is the rent due?", k=1)[0].file + " " + index.ask("When is the rent due?").text
+    said = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, index.place], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.splitlines() == [expected, "False"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +160,7 @@ def test_an_indexs_own_test_sets_the_threshold(index, tmp_path):
 
 
 def test_the_gate_sees_the_passage_that_answers_and_what_the_reader_says_of_it(index):
-    reader = NearestSentence(index.query_embedder, "english")
+    reader = NearestSentence(index.embedder, "english")
     there, off = (look(index, one, 6, reader, GATE) for one in ("When is the rent due?", "Who painted the ceiling?"))
     assert there.features.best == there.features.near == 1 and off.features.best == 0
     assert off.features.answerable < there.features.answerable

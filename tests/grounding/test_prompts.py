@@ -45,7 +45,7 @@ def test_questions_and_chunks_are_embedded_after_the_prompts_of_the_folder(
     assert index.prompts == {"query": "query: ", "passage": "passage: "} == open_index(tmp_path / "said").prompts
     given = IndexSettings(embedder=plain, query_prompt="query: ", passage_prompt="passage: ")
     assert scores(build(notes, tmp_path / "given", given)) == scores(index)
-    by_hand = index.query_embedder.embed(["query: rent?"], prompt="")[0].numpy()
+    by_hand = index.embedder.embed(["query: rent?"], prompt="")[0].numpy()
     assert float(abs(by_hand - index.query_vector("rent?")).max()) < 5e-3
     one_of_each = {"question": {"query_prompt": ""}, "chunks": {"passage_prompt": ""}}
     for name, settings in one_of_each.items():
@@ -69,5 +69,5 @@ def test_an_index_of_before_there_were_prompts_has_none_before_chunks(
 ):
     index = build(notes, tmp_path / "index", IndexSettings(embedder=embedders[0], passage_prompt=""))
     index.prompts = None
-    index.__dict__.pop("query_embedder", None)
-    assert index.query_embedder.pooling.prompts == {"query": "query: ", "passage": ""}
+    index.__dict__.pop("embedder", None)
+    assert index.embedder.pooling.prompts == {"query": "query: ", "passage": ""}

@@ -14,7 +14,7 @@ from lmworks.evaluation.answer_words import overlap, words
 from lmworks.grounding import heads
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.examples import WIDTHS, Windows
-from lmworks.grounding.heads.files import base_of, read_reader, write_reader
+from lmworks.grounding.heads.files import base_of, classifier_of, read_reader, write_reader
 from lmworks.grounding.heads.measure import answers_measured, refusals_measured
 from lmworks.grounding.heads.questions import ParagraphQuestion, read_questions
 from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader, WindowAnswer
@@ -157,7 +157,8 @@ def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
     write_reader(tmp_path / "reader", network, card)
     loaded = read_reader(tmp_path / "reader")
     pairs = [(one.text, one.context) for one in made_up(4)]
-    ours = SpanReader(TorchRunner(network.float().eval().requires_grad_(False)), model.tokenizer, Calibration())
+    network = network.float().eval().requires_grad_(False)
+    ours = SpanReader(TorchRunner(network), classifier_of(network), model.tokenizer, Calibration())
     for (_, first), (_, second) in zip(ours.found(pairs), loaded.found(pairs), strict=True):
         assert first.answers == pytest.approx(second.answers, abs=0.05)
     base(tmp_path / "base", seed=1)
@@ -169,7 +170,7 @@ def test_long_texts_are_read_in_windows_and_spans_are_verbatim(tmp_path):
     model = base(tmp_path / "base")
     recipe = ReaderRecipe(rank=4, lowest=1)
     network = train_reader(model, training_rows(model.tokenizer, made_up(32), [], recipe), recipe, tmp_path / "run")
-    reader = SpanReader(TorchRunner(network), model.tokenizer, Calibration())
+    reader = SpanReader(TorchRunner(network), classifier_of(network), model.tokenizer, Calibration())
     long = "".join(chr(97 + place % 26) for place in range(3 * WINDOW))
     places = [place for place, _ in reader.found([("who?", long), ("who?", "short"), ("who?", "")])]
     step = WINDOW - OVERLAP

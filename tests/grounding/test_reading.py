@@ -35,7 +35,7 @@ def test_a_reading_for_each_text():
 
 @pytest.mark.parametrize(("language", "question"), [("german", "Wann?"), ("none", "いつ？")])
 def test_other_languages_are_not_read_by_the_english_reader(language, question):
-    index = SimpleNamespace(languages={language: 3}, query_embedder=EMBEDDER)
+    index = SimpleNamespace(languages={language: 3}, embedder=EMBEDDER)
     assert isinstance(reader_for(index, question), NearestSentence)
 
 
@@ -51,7 +51,7 @@ def test_other_languages_are_not_read_by_the_english_reader(language, question):
     ],
 )
 def test_a_question_in_a_mixed_folder_is_read_in_its_own_language(question, language):
-    index = SimpleNamespace(languages={"english": 6, "none": 2, "german": 1}, query_embedder=EMBEDDER)
+    index = SimpleNamespace(languages={"english": 6, "none": 2, "german": 1}, embedder=EMBEDDER)
     assert language_of_question(question, index.languages) == language
     if language != "english":
         reader = reader_for(index, question)

@@ -74,7 +74,7 @@ def test_near_words_have_other_stems(index: Index):
     near = near_words(
         ["The house and the houses. A garden. House garden gardens houses."] * 2,
         ["houses"],
-        index.query_embedder,
+        index.embedder,
         "english",
     )
     assert set(near) == {"houses"} and terms(near["houses"], "english") != terms("houses", "english")

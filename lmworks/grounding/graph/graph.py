@@ -100,10 +100,10 @@ class Graph:
     def _embedder(self) -> Any:
         from lmworks.loading import load
 
-        return load(self.state.embedder, compress="none")
+        return load(self.state.embedder)
 
     def _embed(self, text: str) -> NDArray[np.float32]:
-        return np.asarray(self._embedder.embed([text], cut=True)[0].numpy())
+        return np.asarray(self._embedder.vectors([text], cut=True)[0])
 
     def query(self, query: str, rows: int = ROWS) -> Rows:
         """The rows of a SPARQL query; ended after some seconds. ConfigError for an update, DataError for a fault."""

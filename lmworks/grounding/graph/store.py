@@ -189,8 +189,8 @@ class Making:
         if state.embedder:
             from lmworks.loading import load as load_model
 
-            model = load_model(state.embedder, compress="none")
-            embed = lambda texts: model.embed(list(texts), cut=True).numpy()  # noqa: E731
+            model = load_model(state.embedder)
+            embed = lambda texts: model.vectors(list(texts), cut=True)  # noqa: E731
         with progress.task("naming"):
             write_catalog(self.folder, select or self._select, embed)
         self.store.flush()

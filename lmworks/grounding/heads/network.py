@@ -6,7 +6,7 @@ import torch
 
 from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.grounding.heads.objective import LABELS
+from lmworks.grounding.heads.recipe import LABELS, reading_config
 from lmworks.models.network import Network, build_network
 
 HEADS = ("pooler.", "classifier.", "head_transform.", "head_bias")
@@ -16,15 +16,7 @@ def reading_network(
     base: Network, dtype: torch.dtype, labels: tuple[str, ...] = LABELS, dropout: float = 0.0
 ) -> Network:
     """The base's trunk with a fresh classifier of tokens, whose scores are 0."""
-    config = base.config.but(
-        labels=labels,
-        labels_of="tokens",
-        pooler=False,
-        head_transform=False,
-        classifier_transform=False,
-        head_bias=False,
-        dropout=dropout,
-    )
+    config = reading_config(base.config, labels, dropout)
     trunk = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
     fresh = {
         "classifier.weight": torch.zeros(len(labels), config.dim, dtype=dtype),

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
+from lmworks.grounding.heads.recipe import LABELS
 from lmworks.grounding.heads.rows import BEGINS, ENDS
 from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, OfStates
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
-
-LABELS = ("begins", "ends", "answers")
 
 
 @dataclass(eq=False)

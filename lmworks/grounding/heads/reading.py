@@ -14,20 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from lmworks.basics.arrays import Float
-from lmworks.basics.threads import one_thread
-from lmworks.encoding.embedding import batches_by_length
+from lmworks.basics.arrays import Float, Int
+from lmworks.encoding.embedding import AT_ONCE_CPU, rows_by_length
 from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.evidence import units
 from lmworks.grounding.heads.calibration import Calibration, probabilities
-from lmworks.grounding.heads.rows import segments
 from lmworks.grounding.words import content, coverage
-from lmworks.models.linear import packed_products
-from lmworks.models.network import evaluating
-from lmworks.models.precision import fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
@@ -67,11 +61,25 @@ class _Window:
     offsets: list[tuple[int, int]]
 
 
+class Classifier(NamedTuple):
+    """What makes a token's three scores of its state: for beginning and ending an answer, and, of the first token, for
+    there being one."""
+
+    weight: Float[np.ndarray, "labels dim"]
+    bias: Float[np.ndarray, " labels"]
+
+    def __call__(self, states: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch labels"]:
+        """In float32: in 16 bits neighbouring places would tie."""
+        scores: np.ndarray = states @ self.weight.T + self.bias
+        return scores
+
+
 class SpanReader:
     """A `Reader` that chooses spans by a trained encoder."""
 
-    def __init__(self, runner: Runner, tokenizer: Tokenizer, calibration: Calibration) -> None:
-        self.runner, self.tokenizer, self.calibration = runner, tokenizer, calibration
+    def __init__(self, runner: Runner, classifier: Classifier, tokenizer: Tokenizer, calibration: Calibration) -> None:
+        self.runner, self.classifier = runner, classifier
+        self.tokenizer, self.calibration = tokenizer, calibration
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
@@ -97,23 +105,15 @@ class SpanReader:
                 windows.append(window)
                 firsts.append(len(opening) + len(asked) + len(closing))
                 rows.append([*opening, *asked, *closing, *window.tokens, *closing])
-        network, found = self.runner.network, []
-        with (
-            torch.inference_mode(),
-            evaluating(network),
-            packed_products(fast_dtype(network.device), network.device),
-            one_thread(self.runner.own_threads()),
-        ):
-            for places, tokens, mask in batches_by_length(rows, network.device):
-                starts = [firsts[place] for place in places]
-                of = segments(starts, tokens.shape[1]) if network.config.segments > 1 else None
-                hidden = self.runner.hidden(tokens, mask, segments=of)
-                with packed_products(torch.float32, network.device):  # in 16 bits neighbouring places would tie
-                    scores = network.classify(hidden.to(network.dtype))
-                for place, row in zip(places, scores, strict=True):
-                    window = windows[place]
-                    of_sentences = shares[window.text] if shares else ()
-                    found.append((window.text, _best(row, firsts[place], window, of_sentences)))
+        found = []
+        for places, tokens, mask in rows_by_length(rows, AT_ONCE_CPU):
+            starts = [firsts[place] for place in places]
+            of = segments(starts, tokens.shape[1]) if self.runner.config.segments > 1 else None
+            states = self.runner.of_texts(lambda hidden, real: hidden, tokens, mask, segments=of)
+            for place, row in zip(places, self.classifier(states), strict=True):
+                window = windows[place]
+                of_sentences = shares[window.text] if shares else ()
+                found.append((window.text, _best(row, firsts[place], window, of_sentences)))
         return found
 
     def _windows(self, place: int, text: str) -> Iterator[_Window]:
@@ -123,6 +123,11 @@ class SpanReader:
                 yield _Window(place, part, offsets[start : start + WINDOW])
 
 
+def segments(firsts: Sequence[int], width: int) -> Int[np.ndarray, "batch seq"]:
+    """0 on the tokens of the question, 1 after them."""
+    return (np.arange(width) >= np.array(firsts)[:, None]).astype(np.int64)
+
+
 def _shares(question: str, text: str) -> list[_Share]:
     """Where each sentence of an English text ends, and the share of the question's words that it holds."""
     asked = content(question, "english")
@@ -130,17 +135,16 @@ def _shares(question: str, text: str) -> list[_Share]:
 
 
 def _best(
-    scores: Float[Tensor, "seq labels"], first: int, window: _Window, shares: Sequence[_Share] = ()
+    scores: Float[np.ndarray, "seq labels"], first: int, window: _Window, shares: Sequence[_Share] = ()
 ) -> WindowAnswer:
     """The best span of a window."""
-    begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
-    both = begins[:, None] + ends[None, :]
-    allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-    both = both.masked_fill(~allowed, -torch.inf)
+    begins, ends = scores[first : first + len(window.tokens), :2].T
+    allowed = np.tril(np.triu(np.ones((len(begins), len(ends)), bool)), LONGEST_ANSWER - 1)
+    both = np.where(allowed, begins[:, None] + ends[None, :], -np.inf)
     span = float(both.max() - scores[0, 0] - scores[0, 1])
     if shares:
         ends_at = [end for end, _ in shares]
         of = [min(bisect_right(ends_at, start), len(shares) - 1) for start, _ in window.offsets]
-        both = both + ASKED_FOR * torch.tensor([shares[at][1] for at in of])[:, None]
+        both = both + ASKED_FOR * np.array([shares[at][1] for at in of])[:, None]
     start, end = divmod(int(both.argmax()), len(both))
     return WindowAnswer(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))

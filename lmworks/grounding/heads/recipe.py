@@ -7,6 +7,23 @@ from pydantic import Field
 from lmworks.basics.config import Config
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.heads.calibration import Calibration
+from lmworks.models.config import ModelConfig
+
+LABELS = ("begins", "ends", "answers")
+"""What a reader's three scores of a token say."""
+
+
+def reading_config(base: ModelConfig, labels: tuple[str, ...] = LABELS, dropout: float = 0.0) -> ModelConfig:
+    """Of a base's trunk with a classifier of tokens."""
+    return base.but(
+        labels=labels,
+        labels_of="tokens",
+        pooler=False,
+        head_transform=False,
+        classifier_transform=False,
+        head_bias=False,
+        dropout=dropout,
+    )
 
 
 class ReaderRecipe(Config):

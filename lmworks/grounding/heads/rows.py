@@ -14,6 +14,7 @@ from typing import Self
 
 import torch
 
+from lmworks.grounding.heads.reading import segments
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.pairs import RowsByLength, padded, real
@@ -60,11 +61,6 @@ class ReadingRows(RowsByLength):
             torch.full_like(tokens, IGNORE),
             torch.arange(tokens.shape[1]).expand_as(tokens),
             torch.where(real([row.tokens for row in chosen]), 0, -1),
-            segments=segments([row.first for row in chosen], tokens.shape[1]),
+            segments=torch.from_numpy(segments([row.first for row in chosen], tokens.shape[1])),
             classes=padded([row.codes for row in chosen], IGNORE),
         )
-
-
-def segments(firsts: Sequence[int], width: int) -> torch.Tensor:
-    """0 on the tokens of the question, 1 after them, [batch, seq]."""
-    return (torch.arange(width) >= torch.tensor(firsts)[:, None]).long()

@@ -70,9 +70,9 @@ class View:
         return {**self.index.tested, "gate": {"threshold": 0.0}}
 
     @property
-    def query_embedder(self) -> LanguageModel:
+    def embedder(self) -> LanguageModel:
         """Of the index."""
-        return self.index.query_embedder
+        return self.index.embedder
 
     def document(self, file: str) -> str | None:
         """Of the index."""

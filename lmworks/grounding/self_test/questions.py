@@ -82,7 +82,7 @@ def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[SelfTest
             for start, end in spans
             for word in WORD.findall(one.text[start:end])
         ),
-        index.query_embedder,
+        index.embedder,
         index.language,
     )
     rarity = _Rarity(index)

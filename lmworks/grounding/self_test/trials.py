@@ -110,7 +110,7 @@ def _scores_of(index: Index, query: str, texts: Sequence[str]) -> list[tuple[flo
     if not texts:
         return []
     with progress.hidden():
-        vectors = index.query_embedder.embed(texts, prompt="passage", cut=True).numpy() @ index.query_vector(query)
+        vectors = index.embedder.vectors(texts, prompt="passage", cut=True) @ index.query_vector(query)
     with index.storage.reading() as reading:
         counts = postings.counts_of(reading)
         languages = languages_in(reading)

@@ -35,8 +35,8 @@ from lmworks.jobs.planning.timing import rates, step_seconds
 from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
-from lmworks.models.network_class import reads_images
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.vision.config import reads_images
 from lmworks.objectives.declaration import FullRow
 from lmworks.training.settings import TrainingConfig
 

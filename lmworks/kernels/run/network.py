@@ -64,7 +64,7 @@ class CompiledNetwork:
         """What the packed weights take."""
         return self.weights.bytes
 
-    def knows(self, tokens: Int[Tensor, "batch seq"], segments: Int[Tensor, "batch seq"] | None) -> bool:
+    def knows(self, tokens: Int[np.ndarray, "batch seq"], segments: Int[np.ndarray, "batch seq"] | None) -> bool:
         """Whether the tape has these segments; PyTorch runs others, or says what is wrong with them."""
         if segments is None:
             return True
@@ -141,21 +141,33 @@ class CompiledNetwork:
         segments: Int[Tensor, "batch seq"] | None = None,
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows;
-        the `adapter` is that of texts without a cache."""
+        """`states`, as tensors."""
         import torch
 
+        ids, of_real, of = (None if one is None else one.numpy() for one in (tokens, real, segments))
+        assert ids is not None
+        return torch.from_numpy(self.states(ids, of_real, cache, of, adapter))
+
+    def states(
+        self,
+        tokens: Int[np.ndarray, "batch seq"],
+        real: Bool[np.ndarray, "batch seq"] | None,
+        cache: KVCache | None,
+        segments: Int[np.ndarray, "batch seq"] | None = None,
+        adapter: str | None = None,
+    ) -> Float[np.ndarray, "batch seq dim"]:
+        """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows;
+        the `adapter` is that of texts without a cache."""
         assert cache is None or isinstance(cache, PagedCache)
-        if tokens.numel():
+        if tokens.size:
             self._placing.check(int(tokens.min()), int(tokens.max()))
         with self.lock:
-            at = real_places(tokens.numpy(), None if real is None else real.numpy())
-            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            at = real_places(tokens, real)
+            ids = [row[places] for row, places in zip(tokens, at, strict=True)]
             parts = None
             if segments is not None:
-                parts = [row[places] for row, places in zip(segments.numpy(), at, strict=True)]
-            result = torch.zeros(*tokens.shape, self.config.dim)
-            out, held = result.numpy(), cache
+                parts = [row[places] for row, places in zip(segments, at, strict=True)]
+            result, held = np.zeros((*tokens.shape, self.config.dim), np.float32), cache
             cut = list(runs([len(row) for row in ids], self.config.causal, AT_ONCE))
             if held is None:
                 held = self._temporary(ids, cut, [adapter] * len(ids))
@@ -165,7 +177,7 @@ class CompiledNetwork:
                 done = 0
                 for span in spans:
                     places = at[span.row][span.start : span.start + span.count]
-                    out[span.row, places] = self.workspace.buffers.stream[done : done + span.count]
+                    result[span.row, places] = self.workspace.buffers.stream[done : done + span.count]
                     done += span.count
             if cache is None:
                 self._give_back(held)

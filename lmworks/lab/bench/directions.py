@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.arrays import Float
-from lmworks.encoding.pooling import Dense
+from lmworks.encoding.dense import Dense
 from lmworks.grounding.heads.questions import questions
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load

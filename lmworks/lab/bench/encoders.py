@@ -167,7 +167,8 @@ def probe_hits(network: Network, tokenizer: Tokenizer, data: LabelledTexts) -> l
     """1 for each test text that logistic regression tells from frozen features, the mean over the last states; else
     0."""
     features = {
-        part: embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()
+        part: torch.from_numpy(embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True))
+        for part, (texts, _) in data.parts.items()
     }
     return regression_hits(features, {part: classes for part, (_, classes) in data.parts.items()})
 

@@ -74,8 +74,10 @@ SWEEP = 0
         log_x=True,
     ),
     not_true_when="it is said of today's large models: they begin random, and learn embeddings with all the rest.",
-    earlier={
-        "yy?yny": "GloVe's vectors hold meaning, and tuning fits them to a task; what they save in labels is open."
+    headlines={
+        "yyyyy": "Yes: GloVe's vectors know which words are alike and how words change before any task. Tuning brings "
+        "words of one sense in the task together, also where vectors began random, and does the task better than "
+        "frozen ones."
     },
     not_tested="GloVe's published vectors, trained on 6 billion words (word similarity WS-353 0.53).",
     note="GloVe (Pennington et al. 2014, https://aclanthology.org/D14-1162) reads some 2 million words here. The label "

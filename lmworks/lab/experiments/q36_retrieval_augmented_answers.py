@@ -130,7 +130,7 @@ def _log_searches(run: Run, fixed: None, index: Index, asked: Sequence[Paragraph
 def _log_answers(run: Run, fixed: None, index: Index, asked: Sequence[ParagraphQuestion], model: LanguageModel) -> None:
     """Each question in each way; the reader's as if nothing were refused, and then what the gate lets pass."""
     titles, reader = [one.title for one in asked], reader_for(index, asked[0].text)
-    nearest, gate = NearestSentence(index.query_embedder, index.language), Gate.of(index.tested, type(reader).__name__)
+    nearest, gate = NearestSentence(index.embedder, index.language), Gate.of(index.tested, type(reader).__name__)
     ways: dict[Condition, Callable[[ParagraphQuestion], str]] = {
         ALONE: lambda one: written(model, one.text, [], TOKENS),
         FOUND: lambda one: written(model, one.text, [each.text for each in index.search(one.text, 3)], TOKENS),

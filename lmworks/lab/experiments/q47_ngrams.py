@@ -85,8 +85,9 @@ LEARNT = (Requirement("the small transformer has learnt", SAME, NETWORK[MOST], b
     ),
     not_true_when="there is little text and time: trained on the same bytes for a minute, n-grams predict better. And "
     "n-grams are not supervised: they learn from plain text without labels, as language models do.",
-    earlier={
-        "yyyyn": "A real model beats n-grams and uses far context; on the same small text n-grams predict better."
+    headlines={
+        "yyy": "Yes: a language model predicts text better than n-grams do, and makes use of what lies far back, "
+        "where n-grams gain next to nothing from looking further."
     },
     not_tested="diverse tasks; n-grams on a massive dataset.",
     note="No fair match, nor does the claim ask for one: SmolLM2-135M read 2 trillion tokens (Allal et al. 2025, "

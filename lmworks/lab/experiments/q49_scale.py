@@ -87,7 +87,10 @@ Bits = Float64[Tensor, " windows"]
         log_y=True,
     ),
     not_true_when="there is no more text to be had: more steps over the same text are not tried here",
-    earlier={"yyy?y": "More weights and more text predict better; whether small runs promise too much is open."},
+    headlines={
+        "yyyyy?": "Yes: a larger network and more text foretell new text better, and a real model answers and "
+        "translates better than what needs no model. Whether its headlines beat an article's first words is open."
+    },
     not_tested="how far large models excel: asked here is more than a guess or a copy, of a model of 135 million "
     "parameters. Nothing here has billions",
     note="Every run reads its bytes once, with one schedule and one learning rate for all sizes, so that more data is "

@@ -15,8 +15,8 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import ByHead, Rows, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_safetensors
-from lmworks.models.files.model_folder import read_json, weight_files
-from lmworks.models.files.other_methods import StorageMethod, other_method, runs_as_stored
+from lmworks.models.files.model_folder import read_json, runs_as_stored, weight_files
+from lmworks.models.files.other_methods import StorageMethod, other_method
 from lmworks.models.files.quantise import GROUP, Groups, below_one_another
 
 

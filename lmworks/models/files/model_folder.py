@@ -12,6 +12,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, sha256, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.vision.config import reads_images
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
 MODULES = "modules.json"
@@ -19,6 +20,8 @@ MODULES = "modules.json"
 MOST_JSON = 100_000_000
 OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
+NO_GROUPS = {"bitsandbytes", "fp8", "mxfp4"}
+"""A quantization_config's methods whose values are no groups of whole numbers: PyTorch runs what they stand for."""
 INDEX_FOLDER = "index"
 """A folder in a model directory: the index of the documents that it answers from."""
 IMAGES_FOLDER = "image_tokens"
@@ -64,6 +67,16 @@ def read_config(folder: Path) -> ModelConfig:
         return family.config_from(theirs)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def is_vision(folder: Path) -> bool:
+    """Whether a folder or file holds a model of images."""
+    return folder.is_dir() and (folder / "config.json").is_file() and reads_images(read_config(folder))
+
+
+def runs_as_stored(said: Any) -> bool:
+    """Do the kernels know matrices as a config.json's quantization_config says that they are stored?"""
+    return said is not None and not (isinstance(said, dict) and said.get("quant_method") in NO_GROUPS)
 
 
 def _pools(folder: Path) -> bool:

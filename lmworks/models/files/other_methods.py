@@ -25,7 +25,6 @@ from torch import Tensor
 from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
-from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.quantise import GROUP, Groups
 
 Tensors = Mapping[str, Tensor]
@@ -166,13 +165,4 @@ UNPACKED: dict[str, Callable[[Tensors, torch.dtype | None], dict[str, Tensor]]] 
     "fp8": _without_fp8,
     "bitsandbytes": without_bitsandbytes,
 }
-"""Methods whose values are no groups of whole numbers: PyTorch runs what they stand for."""
-
-
-def runs_as_stored(said: Any) -> bool:
-    """Do the kernels know matrices as a quantization_config says that they are stored?"""
-    return (
-        said is not None
-        and not is_mxfp4(said)
-        and not (isinstance(said, dict) and said.get("quant_method") in UNPACKED)
-    )
+"""Methods whose values are no groups of whole numbers (model_folder.NO_GROUPS)."""

@@ -89,6 +89,11 @@ class ReadsImages(Config):
     experts: ClassVar[None] = None
 
 
+def reads_images(config: object) -> bool:
+    """Whether a network of this config reads images."""
+    return isinstance(config, ImageConfig | ReadsImages)
+
+
 BLOCKS: dict[str, Any] = {
     "positions": "learned",
     "norm": "layer",
