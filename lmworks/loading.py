@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmworks.adaptation.adapter_files import CONFIG, is_adapter
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter, kept_files
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels import keeping
@@ -31,6 +31,8 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch
+
+    from lmworks.models.network import Network
 
 
 def load(
@@ -58,16 +60,24 @@ def load(
             )
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
-    from lmworks.adaptation.reading import put_adapter
-
     named = base or _base_of(folder)
     kind = text_kind(named)
-    model = kind.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
+    model = kind.load(named, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model.source)
-    put_adapter(folder, model.network).requires_grad_(False)
+
+    def put(network: Network) -> None:
+        import torch
+
+        from lmworks.adaptation.reading import put_adapter
+
+        with torch.inference_mode(False):  # whoever asks may be in it, and weights must tell of changes
+            put_adapter(folder, network).requires_grad_(False)
+
     if dtype is None:
-        model.choose_runner(compress, as_read=True)
+        model.put_adapter(put, compress, folder, kept_files(folder))
+    else:
+        put(model.network)
     model.source, model.reference = folder, str(reference)
     return model
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
+from lmworks.models.files.model_folder import read_json
 
 if TYPE_CHECKING:  # whether a folder is an adapter's is asked before PyTorch is needed
     from torch import Tensor
@@ -15,11 +16,22 @@ if TYPE_CHECKING:  # whether a folder is an adapter's is asked before PyTorch is
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TYPE = "peft_type"
 """The key by which an adapter's settings name its kind."""
+BASE_VALUES = "lmworks_base_values"
+"""A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
 
 
 def is_adapter(folder: Path) -> bool:
     """Does the folder hold an adapter rather than a whole model?"""
     return (folder / CONFIG).is_file()
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """What an adapter is packed from, beside its base's weights as they are; none of a kind that is not packed alone,
+    or that changes the base."""
+    said = read_json(folder / CONFIG)
+    if said.get(TYPE) != "LORA" or said.get("use_dora") or said.get(BASE_VALUES) is not None:
+        return []
+    return [folder / CONFIG, folder / WEIGHTS]
 
 
 def write_files(folder: Path, kind: str, base: str, settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:

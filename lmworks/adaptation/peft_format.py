@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, fill, write_files
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS, fill, write_files
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -20,8 +20,6 @@ from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
 PREFIX = "base_model.model."
-BASE_VALUES = "lmworks_base_values"
-"""A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modules_to_save": (None, []),

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmworks.adaptation.adapter_files import CONFIG, is_adapter
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, is_adapter
 from lmworks.adaptation.lora import lora_layers, remove_adapters
-from lmworks.adaptation.peft_format import BASE_VALUES, read_adapter
+from lmworks.adaptation.peft_format import read_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import LinearWithAdapters, NamedAdapter, RowChoice, adapted_layers, adapter_names
 from lmworks.models.files.model_folder import read_json

@@ -14,7 +14,7 @@ number:
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,24 @@ class PackedAdapters:
     def offset(self) -> int:
         """Where the bottlenecks begin, in bytes from a token's scales: the same place for all."""
         return next(iter(self.numbered.values())).offset
+
+
+def as_kept(every: Mapping[str, PackedAdapter]) -> tuple[dict[str, Packed], dict[str, np.ndarray]]:
+    """The updates of each matrix by one adapter, by the matrices' names, as what a Keeper keeps: matrices, vectors."""
+    vectors = {}
+    for path, one in every.items():
+        vectors[f"{path}.up"] = one.up.view(np.float32)
+        vectors[f"{path}.blocks"] = np.array([one.counts, one.begins], np.float32).ravel()
+    return {path: one.down for path, one in every.items()}, vectors
+
+
+def of_kept(matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -> dict[str, PackedAdapter]:
+    """The same back."""
+    found = {}
+    for path, down in matrices.items():
+        counts, begins = vectors[f"{path}.blocks"].reshape(2, -1).astype(int).tolist()
+        found[path] = PackedAdapter(down, vectors[f"{path}.up"].view(np.uint8), tuple(counts), tuple(begins))
+    return found
 
 
 def pack_adapters(

@@ -34,7 +34,7 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import alone, cache_folder, written_whole
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import features
-from lmworks.kernels.packed import Packed
+from lmworks.kernels.packed import Each, Packed
 from lmworks.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class Keeper:
     """The model."""
     files: Sequence[Path]
     """What its weights are read from."""
+    base: Keeper | None = None
+    """Of an adapter, who looks after what it was packed beside."""
 
     def opened(self, config: ModelConfig, bits: int) -> Kept | None:
         """What is kept of a network with this config; None where nothing is that can be used, or that can be read."""
@@ -108,13 +110,23 @@ class Keeper:
                     return found
                 for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
                     left.unlink(missing_ok=True)
-                _write(path, identity, packer)
+                _write(path, identity, packer.each(), packer.vectors())
                 return _read(path, identity)
         except ModelError:
             raise
         except (LmworksError, OSError, _Unusable) as error:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
             return None
+
+    def keep(self, config: ModelConfig, bits: int, packed: Kept) -> None:
+        """Keep what is packed already, however small."""
+        path = self._path(config, bits)
+        each = ((name, iter(one.every)) for name, one in packed.matrices.items())
+        try:
+            with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
+                _write(path, self._identity(config, bits), each, packed.vectors)
+        except (LmworksError, OSError) as error:
+            progress.note(f"packed weights cannot be kept for the next start ({error})")
 
     def _path(self, config: ModelConfig, bits: int) -> Path:
         return _folder() / f"{_of_source(self.source)}-{_digest(config.model_dump_json(), bits)[:8]}.packed"
@@ -136,6 +148,7 @@ class Keeper:
             "bits": bits,
             "layout": _layout(),
             "processor": _digest(*sorted(features())),
+            "base": None if self.base is None else self.base._identity(config, bits),
         }
 
 
@@ -190,9 +203,8 @@ def _layout() -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, identity: dict[str, Any], packer: Packer) -> None:
+def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping[str, np.ndarray]) -> None:
     table: dict[str, Any] = {}
-    each = packer.each()
     with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
         file.seek(FIRST)
         for name, parts in each:
@@ -206,7 +218,7 @@ def _write(path: Path, identity: dict[str, Any], packer: Packer) -> None:
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})
         vectors = {}
-        for name, numbers in packer.vectors().items():
+        for name, numbers in numbers_of.items():
             file.write(bytes(-file.tell() % 64))
             vectors[name] = [file.tell(), numbers.nbytes]
             file.write(numbers.data)

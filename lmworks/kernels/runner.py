@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ import numpy as np
 from lmworks.basics import progress
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.kernels.adapters import PackedAdapter
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.keeping import Keeper, Kept
 from lmworks.kernels.next_token import drawn, log_total
@@ -97,6 +98,8 @@ class CompiledRunner:
         """ConfigError where the compiled path does not cover the network. Of packed weights that were `kept`, the
         network itself is not built before somebody asks for it."""
         self._later = network if isinstance(network, LaterNetwork) else LaterNetwork.built(network)
+        self.bits = bits
+        """Of a weight, at most."""
         if kept is None:
             self.compiled = compiled(self.network, bits, stored, keeper)
         else:
@@ -330,6 +333,12 @@ class CompiledRunner:
         if stands:
             self.compiled.take_adapters(network)
             self._look_at(network)
+
+    def put_adapter(self, packed: Mapping[str, PackedAdapter], put: Callable[[Network], object]) -> None:
+        """Run with an adapter that every row has, packed, beside weights that were kept; `put` puts it on the network
+        before anybody else has that."""
+        self.compiled.put_adapter(packed)
+        self._later.change_first(put)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts; None where a token's keys depend on what follows it."""

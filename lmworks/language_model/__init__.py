@@ -9,7 +9,7 @@ vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,8 +18,11 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.generation.request import Message, Prompt
+from lmworks.kernels.adapters import as_kept, of_kept
 from lmworks.kernels.choice import check_compress, embedder_of_kept, packed_later, runner_for, runner_of_kept
 from lmworks.kernels.footprint import Footprint
+from lmworks.kernels.keeping import Keeper, Kept
+from lmworks.kernels.runner import CompiledRunner
 from lmworks.language_model.encoding import EncodingModel
 from lmworks.language_model.scoring import LN_2, Score, ScoringModel
 from lmworks.models.config import RopeScaling, stretched
@@ -132,6 +135,26 @@ class LanguageModel(ScoringModel, EncodingModel):
         from lmworks.models.unread import state_of
 
         self._read = state_of(network)
+
+    def put_adapter(
+        self, put: Callable[[Network], object], compress: str | None, folder: Path, files: Sequence[Path]
+    ) -> None:
+        """Put the adapter of a folder on the network, whose weights are those of its files: `put` does it, unless it
+        was packed before from these files beside the weights that run; then nothing waits for PyTorch. Without files it
+        may change the weights, too."""
+        keeper = Keeper(folder, files, base=self._keeper(True))
+        runner = self._runner
+        kept = None
+        if not self._later.is_built and isinstance(runner, CompiledRunner) and keeper.base is not None:
+            kept = keeper.opened(self.config, runner.bits)
+        if kept is not None and isinstance(runner, CompiledRunner):
+            runner.put_adapter(of_kept(*kept), put)
+            return
+        put(self.network)
+        self.choose_runner(compress, as_read=bool(files))
+        runner = self._runner
+        if isinstance(runner, CompiledRunner) and keeper.base is not None and files:
+            keeper.keep(self.config, runner.bits, Kept(*as_kept(runner.compiled.weights.every_rows)))
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Have adapters put beside the network, whose weights stay as they are."""

@@ -25,7 +25,7 @@ class LaterNetwork:
         """`parameters` tells how many weights it will have."""
         self._config, self._build, self._parameters = config, build, parameters
         self._network: Network | None = None
-        self._wait: list[Callable[[Network], None]] = []
+        self._wait: list[Callable[[Network], object]] = []
         self._lock = threading.RLock()
 
     @classmethod
@@ -65,6 +65,12 @@ class LaterNetwork:
                         call(network)
                     self._network = network
         return self._network
+
+    def change_first(self, change: Callable[[Network], object]) -> None:
+        """Change the network as soon as it is built, before others are told of it."""
+        with self._lock:
+            assert self._network is None, "others have the network"
+            self._wait.insert(0, change)
 
     def when_built(self, call: Callable[[Network], None]) -> None:
         """Tell of the network before anybody else has it: now, where it is there."""

@@ -13,13 +13,14 @@ from adaptation.adapted import packed, randomise_adapters
 from models.files.test_gguf import write
 from training.test_fused_block import assert_equal_to_plain
 
+from lmworks.adaptation.adapter_files import BASE_VALUES
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.file_grid import StoredRows
 from lmworks.adaptation.frozen import FrozenLinear, bytes_in_few_bits
 from lmworks.adaptation.lora import adapters_off, lora_layers, merge_adapters
 from lmworks.adaptation.methods.lora import LORA
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
-from lmworks.adaptation.peft_format import BASE_VALUES, read_adapter
+from lmworks.adaptation.peft_format import read_adapter
 from lmworks.basics.errors import ConfigError
 from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile

@@ -20,20 +20,27 @@ from safetensors.torch import load_file
 pytest.importorskip("numba")
 
 import tiny
+from adaptation.adapted import randomise_adapters
 from jobs.small_files import tokenizer
 
 import lmworks as lm
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG
+from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import cache_folder
+from lmworks.basics.files import cache_folder, write_json
 from lmworks.jobs.export import export
 from lmworks.kernels import keeping, packer, unavailable
 from lmworks.kernels.keeping import FIRST
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
+from lmworks.models.adapted import adapted_layers
 from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import write_network
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.hooks import hooked
 from lmworks.models.unread import peeked, unread_of
 
@@ -372,3 +379,72 @@ def test_what_is_kept_writes_and_serves_without_pytorch(folder: Path, tmp_path: 
     ran = subprocess.run([sys.executable, "-c", WRITES, *given], capture_output=True, text=True, check=True)
     loaded_too, later, *texts = ran.stdout.splitlines()
     assert (loaded_too, later) == ("", "True") and texts[0] == repr(model.generate("the model", max_new_tokens=5).text)
+
+
+WRITES_ADAPTED = """
+import sys
+
+import lmworks as lm
+
+model = lm.load(sys.argv[1])
+print(repr(model.generate("the model", max_new_tokens=5).text))
+print("torch" in sys.modules)
+print(model.score("the model").bits)
+"""
+
+
+def adapted(folder: Path, base: Path, size: float) -> Path:
+    """An adapter of random numbers on a file."""
+    network = add_lora(LanguageModel.load(base, dtype="float32").network, LoRAConfig(rank=4))
+    randomise_adapters(network, size=size)
+    folder.mkdir(exist_ok=True)
+    write_adapter(folder, network, str(base))
+    return folder
+
+
+def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kernels = cache_folder("kernels")
+    keep_small(tmp_path, monkeypatch)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    adapter = adapted(tmp_path / "adapter", path, size=0.5)
+    first = lm.load(adapter)
+    before, base = first.logits(TOKENS), LanguageModel.load(path)
+    assert first.runner.name == "compiled" and not torch.equal(before, base.logits(TOKENS)) and len(kept(tmp_path)) == 2
+    ran = subprocess.run([sys.executable, "-c", WRITES_ADAPTED, adapter], capture_output=True, text=True, check=False)
+    assert not ran.returncode, ran.stderr
+    text, waits, bits = ran.stdout.splitlines()
+    assert (text, waits) == (repr(first.generate("the model", max_new_tokens=5).text), "False")
+    assert float(bits) == first.score("the model").bits
+    second = lm.load(adapter)
+    assert not second._later.is_built and torch.equal(second.logits(TOKENS), before)
+    network = second.network  # built now, with the adapter on it
+    assert adapted_layers(network) and second.runner.stands() and torch.equal(second.logits(TOKENS), before)
+    adapted(tmp_path / "adapter", path, size=1.0)
+    changed = lm.load(adapter)
+    assert not torch.equal(changed.logits(TOKENS), before) and len(kept(tmp_path)) == 2
+    assert torch.equal(lm.load(adapter).logits(TOKENS), changed.logits(TOKENS))
+
+
+def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """QLoRA in NF4: the values of the file would be others, and nobody would see it."""
+    keep_small(tmp_path, monkeypatch)
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    adapter = adapted(tmp_path / "adapter", path, size=0.5)
+
+    def bits(model: LanguageModel) -> int:
+        return model.runner.compiled.weights.matrices["blocks.0.attention.qkv.weight"].bits  # type: ignore[attr-defined]
+
+    plain = lm.load(adapter)
+    assert bits(plain) == 4  # those of the file
+    write_json(adapter / CONFIG, read_json(adapter / CONFIG) | {BASE_VALUES: "nf4"})
+    for model in (lm.load(adapter), lm.load(adapter)):
+        assert bits(model) == 8  # other values, rounded anew
+        assert not torch.equal(model.logits(TOKENS), plain.logits(TOKENS))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError
+from lmworks.kernels.adapters import PackedAdapter
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import table_of
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -80,9 +81,16 @@ class CompiledNetwork:
 
     def take_adapters(self, network: Network) -> None:
         """Run with the adapters that the network has now, too."""
+        self._take(lambda: self.weights.take_adapters(network))
+
+    def put_adapter(self, packed: Mapping[str, PackedAdapter]) -> None:
+        """Run with an adapter that every row has, packed."""
+        self._take(lambda: self.weights.put_adapters({path: {None: one} for path, one in packed.items()}))
+
+    def _take(self, take: Callable[[], None]) -> None:
         with self.lock:
             before = self.weights.adapters
-            self.weights.take_adapters(network)
+            take()
             self.workspace.team.keep(before)
             self.workspace.take_adapters()
 

@@ -81,12 +81,17 @@ class Weights:
         """Pack the adapters that the network has now; those that were there before are not packed again."""
         from lmworks.models.adapted import adapted_layers
 
-        before, self._each_adapter = self._each_adapter, {}
+        before, each = self._each_adapter, {}
         for path, layer in adapted_layers(network).items():
             kept = before.get(path, {})
             new = [name for name in layer.adapters() if name not in kept]
             outliers = self.matrix(f"{path}.weight").outliers
-            self._each_adapter[path] = kept | pack_adapters(path, layer, new, outliers)
+            each[path] = kept | pack_adapters(path, layer, new, outliers)
+        self.put_adapters(each)
+
+    def put_adapters(self, each: Mapping[str, Mapping[str | None, PackedAdapter]]) -> None:
+        """Run with these adapters, packed: those of each matrix by their names, None for one that every row has."""
+        self._each_adapter = {path: dict(named) for path, named in each.items()}
         names = list(dict.fromkeys(name for each in self._each_adapter.values() for name in each))
         self._numbers = {name: number for number, name in enumerate(names, 1)}
         self.adapters = {
@@ -95,6 +100,11 @@ class Weights:
         }
         if self.encoder is not None:
             self.encoder.adapters, self.encoder._numbers = _of_encoder(self.adapters), self._numbers
+
+    @property
+    def every_rows(self) -> dict[str, PackedAdapter]:
+        """Of each matrix the adapter that every row has, packed."""
+        return {path: named[None] for path, named in self._each_adapter.items() if None in named}
 
     def _blocks(self, path: str) -> int:
         return sum(part.blocks for part in self.matrix(f"{path}.weight").every)
