@@ -77,6 +77,10 @@ def pooled(
     dense: Sequence[Dense] = (),
 ) -> Any:
     """One vector for each row, [batch, dim], from tensors or from arrays of NumPy; padding has no part in it."""
+    if dense and isinstance(hidden, np.ndarray):  # the layers are PyTorch's
+        import torch
+
+        return pooled(torch.from_numpy(hidden), torch.from_numpy(mask), pooling, dense).numpy()
     library: Any = np
     if not isinstance(hidden, np.ndarray):
         import torch
@@ -89,8 +93,9 @@ def pooled(
     elif pooling.mode == "max":
         vectors = library.amax(library.where(mask[..., None], hidden, -np.inf), 1)
     else:
-        at = 0 * mask.sum(1) if pooling.mode == "first" else mask.sum(1) - 1
-        vectors = hidden[library.arange(len(hidden)), at]
+        sizes = mask.sum(1)
+        rows = (0 * sizes + 1).cumsum(0) - 1
+        vectors = hidden[rows, 0 * sizes if pooling.mode == "first" else sizes - 1]
     for layer in dense:
         vectors = layer(vectors)
     if not pooling.normalise:

@@ -119,9 +119,11 @@ class Keeper:
             return None
 
     def keep(self, config: ModelConfig, bits: int, packed: Kept) -> None:
-        """Keep what is packed already, however small."""
+        """Keep an adapter that is packed already, however small, beside a base that is kept."""
         path = self._path(config, bits)
         each = ((name, iter(one.every)) for name, one in packed.matrices.items())
+        if self.base is None or not self.base._path(config, bits).exists():
+            return
         try:
             with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
                 _write(path, self._identity(config, bits), each, packed.vectors)

@@ -235,12 +235,15 @@ class CompiledRunner:
         exact: bool = False,
     ) -> np.ndarray:
         """What `then` makes of states and mask, both arrays of NumPy."""
+        states, real = None, mask
         if self.stands() and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
                 ids, real = _rows(tokens, mask)
-                made: np.ndarray = then(self.compiled.states(ids, real, None, segments, adapter), real)
-                return made
-        return self.plain.of_texts(then, tokens, mask, segments, adapter, exact)
+                states = self.compiled.states(ids, real, None, segments, adapter)
+        if states is None:
+            return self.plain.of_texts(then, tokens, mask, segments, adapter, exact)
+        made: np.ndarray = then(states, real)
+        return made
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -143,18 +143,15 @@ class LanguageModel(ScoringModel, EncodingModel):
         was packed before from these files beside the weights that run; then nothing waits for PyTorch. Without files it
         may change the weights, too."""
         keeper = Keeper(folder, files, base=self._keeper(True))
-        runner = self._runner
-        kept = None
-        if not self._later.is_built and isinstance(runner, CompiledRunner) and keeper.base is not None:
-            kept = keeper.opened(self.config, runner.bits)
-        if kept is not None and isinstance(runner, CompiledRunner):
+        runner = self._runner if not self._later.is_built else None
+        if isinstance(runner, CompiledRunner) and (kept := keeper.opened(self.config, runner.bits)) is not None:
             runner.put_adapter(of_kept(*kept), put)
             return
         put(self.network)
         self.choose_runner(compress, as_read=bool(files))
-        runner = self._runner
-        if isinstance(runner, CompiledRunner) and keeper.base is not None and files:
-            keeper.keep(self.config, runner.bits, Kept(*as_kept(runner.compiled.weights.every_rows)))
+        if files and isinstance(self.runner, CompiledRunner):
+            packed = Kept(*as_kept(self.runner.compiled.weights.every_rows))
+            keeper.keep(self.config, self.runner.bits, packed)
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Have adapters put beside the network, whose weights stay as they are."""

@@ -15,6 +15,7 @@ import lmworks as lm
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.encoding.dense import Dense
 from lmworks.encoding.embedding import AT_ONCE_CPU, Pooling, embed, pooled
 from lmworks.evaluation.statistics import spearman
 from lmworks.kernels import unavailable
@@ -79,6 +80,10 @@ def test_arrays_are_pooled_as_tensors_are(mode: str, normalise: bool):
     expected = torch.stack([pool.get(mode, lambda row: row[-1])(row) for row in rows])
     expected = expected / expected.norm(dim=-1, keepdim=True) if normalise else expected
     torch.testing.assert_close(torch.from_numpy(arrays), expected)
+    layer = Dense(torch.randn(4, 8), None, "torch.nn.modules.activation.Tanh")
+    through = pooled(hidden.numpy(), mask.numpy(), said, [layer])
+    assert through.shape == (3, 4)
+    torch.testing.assert_close(torch.from_numpy(through), pooled(hidden, mask, said, [layer]))
 
 
 def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_after(encoder: LanguageModel):
