@@ -235,7 +235,8 @@ class CompiledRunner:
         exact: bool = False,
     ) -> np.ndarray:
         """What `then` makes of states and mask, both arrays of NumPy."""
-        states, real = None, mask
+        states: np.ndarray | None = None
+        real: RealTokens | None = mask
         if self.stands() and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
                 ids, real = _rows(tokens, mask)
