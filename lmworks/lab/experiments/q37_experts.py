@@ -87,8 +87,8 @@ LEARNT = (
     picture=Lines(TIME, of=OF, x="width", title="Time of a byte by the width of the network", log_x=True, log_y=True),
     not_true_when="memory is what is short: all parameters must be held, used or not",
     headlines={
-        "yyy?": "Yes: experts let a token use a fraction of the parameters, multiplications and time. Whether they "
-        "learn more than a dense network of the same load is open."
+        "yyyy": "Yes: experts let a token use a fraction of the parameters, multiplications and time, and learn more "
+        "than a dense network of the same load."
     },
     not_tested="billions of parameters; many machines, between which tokens travel to their experts",
     note="Two blocks, 32 experts of which a token uses two, together as wide inside as the network; 16 where they "
