@@ -62,7 +62,11 @@ def load(
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = base or _base_of(folder)
     kind = text_kind(named)
-    model = kind.load(named, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
+    # What is packed of a base serves no adapter that PyTorch runs, or that changes it.
+    files = kept_files(folder) if dtype is None else []
+    model = kind.load(
+        named, dtype=dtype, device=device, compress=compress if files else "none", rope_scaling=rope_scaling
+    )
     if base is None:
         _check_base(folder, model.source)
 
@@ -75,7 +79,7 @@ def load(
             put_adapter(folder, network).requires_grad_(False)
 
     if dtype is None:
-        model.put_adapter(put, compress, folder, kept_files(folder))
+        model.put_adapter(put, compress, folder, files)
     else:
         put(model.network)
     model.source, model.reference = folder, str(reference)

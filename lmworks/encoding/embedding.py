@@ -93,9 +93,9 @@ def pooled(
     elif pooling.mode == "max":
         vectors = library.amax(library.where(mask[..., None], hidden, -np.inf), 1)
     else:
-        sizes = mask.sum(1)
-        rows = (0 * sizes + 1).cumsum(0) - 1
-        vectors = hidden[rows, 0 * sizes if pooling.mode == "first" else sizes - 1]
+        at = 0 * mask.sum(1) if pooling.mode == "first" else mask.sum(1) - 1
+        rows = library.arange(len(hidden))
+        vectors = hidden[rows if library is np else rows.to(hidden.device), at]
     for layer in dense:
         vectors = layer(vectors)
     if not pooling.normalise:

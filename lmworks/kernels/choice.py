@@ -98,16 +98,22 @@ def runner_of_kept(
     may run the network. `few_bits` says that its file holds 4 or 8 bits."""
     if compress == "none" or (compress is None and not few_bits) or unknown(later.config) or unavailable():
         return None
-    kept = None if keeper is None else keeper.opened(later.config, _bits(compress))
-    return None if kept is None else _compiled(later, _bits(compress), kept=kept)
+    return _of_kept(later, _bits(compress), keeper)
 
 
 def embedder_of_kept(later: LaterNetwork, keeper: Keeper | None) -> CompiledRunner | None:
     """What `embedder_for` would choose, of the packed weights that are kept; None where none are."""
-    if later.config.arrangement != "encoder" or keeper is None or unknown(later.config) or unavailable():
+    if later.config.arrangement != "encoder" or unknown(later.config) or unavailable():
         return None
-    kept = keeper.opened(later.config, EMBEDDING_BITS)
-    return None if kept is None else _compiled(later, EMBEDDING_BITS, kept=kept)
+    return _of_kept(later, EMBEDDING_BITS, keeper)
+
+
+def _of_kept(later: LaterNetwork, bits: int, keeper: Keeper | None) -> CompiledRunner | None:
+    kept = None if keeper is None else keeper.opened(later.config, bits)
+    if keeper is None or kept is None:
+        return None
+    later.check_first(keeper.watch())
+    return _compiled(later, bits, kept=kept)
 
 
 def _bits(compress: str | None) -> int:

@@ -21,7 +21,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
 SOURCES = (
+    "adaptation/lora*.py",
+    "adaptation/peft_format.py",
+    "grounding/heads/files.py",
+    "grounding/heads/network.py",
+    "grounding/heads/recipe.py",
+    "kernels/adapters.py",
     "kernels/keeping.py",
     "kernels/outlier_search.py",
     "kernels/outliers.py",
@@ -52,9 +58,10 @@ SOURCES = (
     "kernels/quantisations/*.py",
     "kernels/run/turns.py",
     "kernels/run/weights.py",
+    "models/adapted.py",
     "models/files/*.py",
 )
-"""What decides how weights are packed."""
+"""What decides how weights are packed, and what an adapter or a reader makes of them before."""
 ENDS, SAMPLES, SAMPLE = 1 << 16, 16, 1 << 12
 """Bytes of a file's beginning and end, and the number and size of other parts, by which it is known again."""
 
@@ -69,7 +76,7 @@ class Kept(NamedTuple):
 
     matrices: dict[str, Packed]
     vectors: dict[str, np.ndarray]
-    """float32."""
+    """In float32, or what is read as such (adapters.py)."""
 
 
 class _Unusable(Exception):
@@ -118,12 +125,26 @@ class Keeper:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
             return None
 
+    def state(self) -> list[Any]:
+        """That of the files, and of a base's."""
+        return [[file.name, *_state(file)] for file in self.files] + ([] if self.base is None else self.base.state())
+
+    def watch(self) -> Callable[[], None]:
+        """A check that raises ModelError where the files are not what they are now."""
+        now = self.state()
+
+        def check() -> None:
+            if self.state() != now:
+                raise ModelError(f"{self.source} has changed since it was loaded; load it again")
+
+        return check
+
     def keep(self, config: ModelConfig, bits: int, packed: Kept) -> None:
         """Keep an adapter that is packed already, however small, beside a base that is kept."""
         path = self._path(config, bits)
-        each = ((name, iter(one.every)) for name, one in packed.matrices.items())
         if self.base is None or not self.base._path(config, bits).exists():
             return
+        each = ((name, iter(one.every)) for name, one in packed.matrices.items())
         try:
             with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
                 _write(path, self._identity(config, bits), each, packed.vectors)

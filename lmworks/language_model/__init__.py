@@ -92,6 +92,7 @@ class LanguageModel(ScoringModel, EncodingModel):
             model._weights = path if file is None else file
             plain = device == "cpu" and (wanted, compress, few_bits) == (None, None, False)
             if plain and (embedder := embedder_of_kept(later, model._keeper(True))):
+                later.check_first(lambda: footprint.must_fit(str(reference)))
                 model._chose(compress, as_read=True)
                 model._embedder = embedder, embedder.weights_version
                 return model
@@ -140,16 +141,20 @@ class LanguageModel(ScoringModel, EncodingModel):
         self, put: Callable[[Network], object], compress: str | None, folder: Path, files: Sequence[Path]
     ) -> None:
         """Put the adapter of a folder on the network, whose weights are those of its files: `put` does it, unless it
-        was packed before from these files beside the weights that run; then nothing waits for PyTorch. Without files it
-        may change the weights, too."""
+        was packed before from these files beside the weights that run; then nothing waits for PyTorch. An adapter
+        without such files may change the network's own weights, too."""
         keeper = Keeper(folder, files, base=self._keeper(True))
+        check = keeper.watch()
         runner = self._runner if not self._later.is_built else None
         if isinstance(runner, CompiledRunner) and (kept := keeper.opened(self.config, runner.bits)) is not None:
+            self._later.check_first(check)
             runner.put_adapter(of_kept(*kept), put)
             return
         put(self.network)
+        self._runner = self._embedder = runner = None  # one of packed weights is as large as the next
         self.choose_runner(compress, as_read=bool(files))
         if files and isinstance(self.runner, CompiledRunner):
+            check()
             packed = Kept(*as_kept(self.runner.compiled.weights.every_rows))
             keeper.keep(self.config, self.runner.bits, packed)
 

@@ -80,7 +80,7 @@ class ModelParts:
 
     @network.setter
     def network(self, network: Network) -> None:
-        self._later = LaterNetwork.built(network)
+        self._later, self._embedder = LaterNetwork.built(network), None
 
     @property
     def config(self) -> ModelConfig:

@@ -25,6 +25,7 @@ class LaterNetwork:
         """`parameters` tells how many weights it will have."""
         self._config, self._build, self._parameters = config, build, parameters
         self._network: Network | None = None
+        self._checks: list[Callable[[], None]] = []
         self._wait: list[Callable[[Network], object]] = []
         self._lock = threading.RLock()
 
@@ -60,11 +61,18 @@ class LaterNetwork:
         if self._network is None:
             with self._lock:
                 if self._network is None:
+                    for check in self._checks:
+                        check()
                     network = self._build()
                     for call in self._wait:
                         call(network)
                     self._network = network
+                    self._wait.clear()  # what waited may be large
         return self._network
+
+    def check_first(self, check: Callable[[], None]) -> None:
+        """Build it only where this raises nothing."""
+        self._checks.append(check)
 
     def change_first(self, change: Callable[[Network], object]) -> None:
         """Change the network as soon as it is built, before others are told of it."""

@@ -68,7 +68,7 @@ class Foretold:
         found = Footprint.of(path)
         config, weights = found.config, found.bytes(compress)
         if config.arrangement == "encoder":
-            from lmworks.encoding.embedding import Pooling
+            from lmworks.encoding.pooling import Pooling
 
             return cls(found, (Pooling.read(path) or Pooling()).within(config.context), weights, 0)
         text = 2 * config.layers * config.kv_heads * config.head_dim * 2 * config.context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder, write_json
 from lmworks.jobs.export import export
-from lmworks.kernels import keeping, packer, unavailable
+from lmworks.kernels import CompiledRunner, keeping, packer, unavailable
 from lmworks.kernels.keeping import FIRST
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
@@ -205,6 +206,28 @@ def test_an_encoder_that_embeds_is_kept_while_its_weights_are_those_of_its_folde
         changed.network.blocks[0].feed_forward.up.weight.mul_(-1)
     assert not torch.equal(changed.embed(["the model"]), first)
     assert torch.equal(lm.load(folder).embed(["the model"]), first)
+    other = lm.load(folder)
+    other.network = copy.deepcopy(changed.network)
+    assert torch.allclose(other.embed(["the model"]), changed.embed(["the model"]), atol=1e-2)
+    assert not torch.allclose(other.embed(["the model"]), first, atol=1e-2)
+
+
+@pytest.mark.parametrize("change", ["other weights", "no memory"])
+def test_a_network_that_is_built_late_is_that_of_its_files_and_fits(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    shape = {"family": "lmworks", "arrangement": "encoder", **{name: SHAPE[name] for name in SHAPE if name != "family"}}
+    folder = tiny.language_model(**shape).save(tmp_path / "encoder")
+    vectors = lm.load(folder).vectors(["the model"])
+    model = lm.load(folder)
+    if change == "other weights":
+        tiny.language_model(seed=9, **shape).save(folder)
+    else:
+        monkeypatch.setattr("lmworks.kernels.footprint.available_bytes", lambda: 1000)
+    assert np.array_equal(model.vectors(["the model"]), vectors)
+    with pytest.raises(ModelError, match="has changed since" if change == "other weights" else "of memory are free"):
+        _ = model.network
 
 
 def cut(path: Path) -> None:
@@ -413,6 +436,8 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     export(str(folder), path, kind="q4_0")
     adapter = adapted(tmp_path / "adapter", path, size=0.5)
     first = lm.load(adapter)
+    gc.collect()
+    assert sum(isinstance(one, CompiledRunner) and one.network is first.network for one in gc.get_objects()) == 1
     before, base = first.logits(TOKENS), LanguageModel.load(path)
     assert first.runner.name == "compiled" and not torch.equal(before, base.logits(TOKENS)) and len(kept(tmp_path)) == 2
     ran = subprocess.run([sys.executable, "-c", WRITES_ADAPTED, adapter], capture_output=True, text=True, check=False)
@@ -428,6 +453,10 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     changed = lm.load(adapter)
     assert not torch.equal(changed.logits(TOKENS), before) and len(kept(tmp_path)) == 2
     assert torch.equal(lm.load(adapter).logits(TOKENS), changed.logits(TOKENS))
+    again = lm.load(adapter)
+    adapted(tmp_path / "adapter", path, size=0.5)
+    with pytest.raises(ModelError, match="has changed since it was loaded; load it again"):
+        _ = again.network
 
 
 def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(

@@ -116,7 +116,7 @@ def read_reader(folder: Path) -> SpanReader:
 
     config = reading_config(read_config(source))
     later = LaterNetwork(config, build)
-    keeper = Keeper(source, [source / "config.json", *weight_files(source), folder / WEIGHTS])
+    keeper = Keeper(source, [source / "config.json", *weight_files(source), folder / WEIGHTS, folder / CARD])
     runner: Runner | None = embedder_of_kept(later, keeper) or embedder_for(later.network, keeper)
     if runner is None:
         from lmworks.models.torch_runner import TorchRunner

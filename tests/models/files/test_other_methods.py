@@ -17,11 +17,12 @@ from torch import Tensor
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import pack, unpacked
+from lmworks.models.files import mxfp4
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, write_network
-from lmworks.models.files.model_folder import read_config
-from lmworks.models.files.other_methods import other_method
+from lmworks.models.files.model_folder import NO_GROUPS, read_config
+from lmworks.models.files.other_methods import UNPACKED, other_method
 
 WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}
 SAID: dict[str, dict[str, Any]] = {
@@ -182,3 +183,7 @@ def test_a_model_of_bitsandbytes_is_foreseen_in_pytorch(tmp_path: Path):
     written(tmp_path / "g", "gptq")
     assert Footprint.of(tmp_path / "m").few_bits is None and Footprint.of(tmp_path / "g").few_bits is not None
     assert StoredInDirectory.of(tmp_path / "m", read_config(tmp_path / "m")) is None
+
+
+def test_what_is_no_groups_is_known_without_reading_it():
+    assert {*UNPACKED, mxfp4.METHOD} == NO_GROUPS
