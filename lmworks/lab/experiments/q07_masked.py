@@ -90,7 +90,11 @@ CHANCE = Condition("the most frequent class")
     ),
     not_true_when="pretraining is short: with 3.3 times fewer masked tokens, a network that predicts "
     "the next token fills gaps better (claim 9)",
-    earlier={"yyyyn": "Both sides fill a gap better; features of a network that sees one side are no worse."},
+    headlines={
+        "yy??": "Yes where gaps are filled: a hidden token is likelier from both sides than from the left alone, and "
+        "frozen features tell more of a question than without pretraining. Whether tuned networks do, and whether "
+        "features owe it to both sides, is open."
+    },
     not_tested="complex relationships, and networks of BERT's size: these are a thousand times smaller and have read "
     "a million tokens at most.",
     note="A gap is one token of a held-out question with at least three on each side. All networks have the same "
