@@ -46,8 +46,6 @@ class Experiment:
     picture: Picture | None = None
     headlines: Mapping[str, str] = field(default_factory=dict)
     """What was found in a plain sentence, by the verdicts for which it was written: {"yyn": "..."}."""
-    earlier: Mapping[str, str] = field(default_factory=dict)
-    """The same of a result that the rule before this one judged, by its own checks; a literal, as `claim` is."""
     not_true_when: str = ""
     not_tested: str = ""
     note: str = ""

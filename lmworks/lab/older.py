@@ -6,13 +6,12 @@ Their parts are the rule's checks, without seeds or items to judge them by again
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab import registry
 from lmworks.lab.chart import Chart
-from lmworks.lab.finding import LETTERS, Finding
+from lmworks.lab.finding import Finding
 from lmworks.lab.verdict import FAILS, HOLDS, OPEN, PartResult
 
 VERDICTS = {"yes": HOLDS, "no": FAILS, "undecided": OPEN}
@@ -26,7 +25,7 @@ def converted(fields: Mapping[str, Any]) -> Finding:
         version=1,
         question=fields["question"],
         claim=fields["claim"],
-        headline=_declared(fields["question"], parts) or f"By an earlier rule: {fields['verdict']}.",
+        headline=f"By an earlier rule: {fields['verdict']}.",
         parts=parts,
         measurements=tuple(measurements),
         chart=Chart(**fields["chart"]),
@@ -40,12 +39,6 @@ def converted(fields: Mapping[str, Any]) -> Finding:
         started=fields["started"],
         seconds=fields["seconds"],
     )
-
-
-def _declared(question: int, parts: Sequence[PartResult]) -> str | None:
-    """What its experiment says of a result with these verdicts."""
-    known = registry.experiments().get(question)
-    return known.earlier.get("".join(LETTERS[one.verdict] for one in parts)) if known else None
 
 
 def _part(line: str, measurements: Mapping[str, Measurement]) -> PartResult:

@@ -10,7 +10,6 @@ import functools
 import importlib
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -34,8 +33,6 @@ class Listing:
     """`top k top p`: the file's name in words."""
     claim: str
     module: str
-    earlier: Mapping[str, str]
-    """What an older result of it found, by the verdicts of its checks."""
 
 
 def experiments() -> dict[int, Listing]:
@@ -69,11 +66,8 @@ def _listing(path: Path) -> Listing:
                 word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)
             }
             claim = literals.get("claim")
-            earlier: dict[str, str] = next(
-                (ast.literal_eval(word.value) for word in node.keywords if word.arg == "earlier"), {}
-            )
             first: list[object] = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
             if first == [int(number)] and isinstance(claim, str):
                 module = f"{__package__}.experiments.{path.stem}"
-                return Listing(int(number), name.replace("_", " "), claim, module, earlier)
+                return Listing(int(number), name.replace("_", " "), claim, module)
     raise ConfigError(f'{path.name} declares no @experiment({int(number)}, claim="..."); write both as literals')
