@@ -93,8 +93,9 @@ def away(kind: Condition) -> Contrast:
     not_true_when="the subwords are built on characters: WordPiece loses text whose signs it has not seen. And where "
     "<unk> is taken for a word, a model of words looks best where it loses most.",
     headlines={
-        "yyn??": "Subwords lose no new word and cut compounds at seams more often than chance, but hardly ever into "
-        "just the two words. Whether they predict new domains better than words is open."
+        "yyn?y": "Subwords lose no new word, cut compounds at seams more often than chance, but hardly ever into just "
+        "the two words, and cost text messages fewer bits than words do. Whether Python's reference costs fewer, too, "
+        "is open."
     },
     not_tested="large networks, and words that people coin.",
     note="A tokenizer that holds all bytes absorbs any word by definition; what can be asked is what that costs, and "
