@@ -126,8 +126,9 @@ class Keeper:
             return None
 
     def state(self) -> list[Any]:
-        """That of the files, and of a base's."""
-        return [[file.name, *_state(file)] for file in self.files] + ([] if self.base is None else self.base.state())
+        """That of the files, None for one that is not there, and of a base's."""
+        own = [(file.name, _state(file) if file.is_file() else None) for file in self.files]
+        return own if self.base is None else own + self.base.state()
 
     def watch(self) -> Callable[[], None]:
         """A check that raises ModelError where the files are not what they are now."""

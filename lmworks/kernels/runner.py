@@ -213,15 +213,14 @@ class CompiledRunner:
         adapter: str | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding."""
-        import torch
+        from lmworks.models.network import real_tokens
 
-        of = None if segments is None else segments.numpy()
-        if self._runs(cache) and self.compiled.knows(tokens.numpy(), of):
+        if self._runs(cache) and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
-                ids, real = _rows(tokens, mask)
-                hidden = torch.from_numpy(self.compiled.states(ids, real, cache, of, adapter))
+                real = real_tokens(tokens, mask)
+                hidden = self.compiled.hidden(tokens, real, cache, segments, adapter)
                 if isinstance(cache, PagedCache):
-                    cache.advance(ids, real)
+                    cache.advance(tokens.numpy(), None if real is None else real.numpy())
                 return hidden
         return self.plain.hidden(tokens, mask, _for_pytorch(cache), segments, adapter)
 
@@ -338,10 +337,10 @@ class CompiledRunner:
             self.compiled.take_adapters(network)
             self._look_at(network)
 
-    def put_adapter(self, packed: Mapping[str, PackedAdapter], put: Callable[[Network], object]) -> None:
+    def put_packed(self, packed: Mapping[str, PackedAdapter], put: Callable[[Network], object]) -> None:
         """Run with an adapter that every row has, packed, beside weights that were kept; `put` puts it on the network
         before anybody else has that."""
-        self.compiled.put_adapter(packed)
+        self.compiled.put_packed(packed)
         self._later.change_first(put)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
@@ -367,7 +366,7 @@ def _for_pytorch(cache: Held) -> Held:
     return cache
 
 
-def _rows(tokens: Any, mask: Any) -> tuple[TokenRows, RealTokens | None]:
+def _rows(tokens: TokenRows, mask: RealTokens | None) -> tuple[TokenRows, RealTokens | None]:
     """Both as arrays. ConfigError for a mask of another shape."""
     tokens, real = np.asarray(tokens), None if mask is None else np.asarray(mask, bool)
     a_value_each(tokens.shape, mask=real)

@@ -90,8 +90,8 @@ class LanguageModel(ScoringModel, EncodingModel):
             later = LaterNetwork(config, build, lambda: footprint.parameters)
             model = cls(later, tokenizer, path, str(reference), exact=wanted is not None)
             model._weights = path if file is None else file
-            plain = device == "cpu" and (wanted, compress, few_bits) == (None, None, False)
-            if plain and (embedder := embedder_of_kept(later, model._keeper(True))):
+            nothing_said = device == "cpu" and (wanted, compress, few_bits) == (None, None, False)
+            if nothing_said and (embedder := embedder_of_kept(later, model._keeper(True))):
                 later.check_first(lambda: footprint.must_fit(str(reference)))
                 model._chose(compress, as_read=True)
                 model._embedder = embedder, embedder.weights_version
@@ -148,7 +148,7 @@ class LanguageModel(ScoringModel, EncodingModel):
         runner = self._runner if not self._later.is_built else None
         if isinstance(runner, CompiledRunner) and (kept := keeper.opened(self.config, runner.bits)) is not None:
             self._later.check_first(check)
-            runner.put_adapter(of_kept(*kept), put)
+            runner.put_packed(of_kept(*kept), put)
             return
         put(self.network)
         self._runner = self._embedder = runner = None  # one of packed weights is as large as the next

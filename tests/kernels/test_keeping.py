@@ -25,7 +25,7 @@ from adaptation.adapted import randomise_adapters
 from jobs.small_files import tokenizer
 
 import lmworks as lm
-from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS
 from lmworks.adaptation.lora import add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
@@ -435,10 +435,13 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     path = tmp_path / "small.gguf"
     export(str(folder), path, kind="q4_0")
     adapter = adapted(tmp_path / "adapter", path, size=0.5)
+    base = LanguageModel.load(path)  # kept from here on
     first = lm.load(adapter)
     gc.collect()
-    assert sum(isinstance(one, CompiledRunner) and one.network is first.network for one in gc.get_objects()) == 1
-    before, base = first.logits(TOKENS), LanguageModel.load(path)
+    made = [one for one in gc.get_objects() if isinstance(one, CompiledRunner) and one._later.is_built]
+    assert sum(one.network is first.network for one in made) == 1  # of packed weights there is one set
+    del made
+    before = first.logits(TOKENS)
     assert first.runner.name == "compiled" and not torch.equal(before, base.logits(TOKENS)) and len(kept(tmp_path)) == 2
     ran = subprocess.run([sys.executable, "-c", WRITES_ADAPTED, adapter], capture_output=True, text=True, check=False)
     assert not ran.returncode, ran.stderr
@@ -457,6 +460,9 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     adapted(tmp_path / "adapter", path, size=0.5)
     with pytest.raises(ModelError, match="has changed since it was loaded; load it again"):
         _ = again.network
+    (adapter / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors"):
+        lm.load(adapter)
 
 
 def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(

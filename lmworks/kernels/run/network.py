@@ -65,7 +65,9 @@ class CompiledNetwork:
         """What the packed weights take."""
         return self.weights.bytes
 
-    def knows(self, tokens: Int[np.ndarray, "batch seq"], segments: Int[np.ndarray, "batch seq"] | None) -> bool:
+    def knows(
+        self, tokens: Int[Tensor | np.ndarray, "batch seq"], segments: Int[Tensor | np.ndarray, "batch seq"] | None
+    ) -> bool:
         """Whether the tape has these segments; PyTorch runs others, or says what is wrong with them."""
         if segments is None:
             return True
@@ -83,9 +85,9 @@ class CompiledNetwork:
         """Run with the adapters that the network has now, too."""
         self._take(lambda: self.weights.take_adapters(network))
 
-    def put_adapter(self, packed: Mapping[str, PackedAdapter]) -> None:
+    def put_packed(self, packed: Mapping[str, PackedAdapter]) -> None:
         """Run with an adapter that every row has, packed."""
-        self._take(lambda: self.weights.put_adapters({path: {None: one} for path, one in packed.items()}))
+        self._take(lambda: self.weights.put_packed({path: {None: one} for path, one in packed.items()}))
 
     def _take(self, take: Callable[[], None]) -> None:
         with self.lock:

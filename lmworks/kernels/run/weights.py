@@ -87,9 +87,9 @@ class Weights:
             new = [name for name in layer.adapters() if name not in kept]
             outliers = self.matrix(f"{path}.weight").outliers
             each[path] = kept | pack_adapters(path, layer, new, outliers)
-        self.put_adapters(each)
+        self.put_packed(each)
 
-    def put_adapters(self, each: Mapping[str, Mapping[str | None, PackedAdapter]]) -> None:
+    def put_packed(self, each: Mapping[str, Mapping[str | None, PackedAdapter]]) -> None:
         """Run with these adapters, packed: those of each matrix by their names, None for one that every row has."""
         self._each_adapter = {path: dict(named) for path, named in each.items()}
         names = list(dict.fromkeys(name for each in self._each_adapter.values() for name in each))
