@@ -76,7 +76,8 @@ def pooled(
     pooling: Pooling,
     dense: Sequence[Dense] = (),
 ) -> Any:
-    """One vector for each row, [batch, dim], from tensors or from arrays of NumPy; padding has no part in it."""
+    """One vector for each row, [batch, dim], as tensors or NumPy arrays, whichever the states are; padding does not
+    count."""
     if dense and isinstance(hidden, np.ndarray):  # the layers are PyTorch's
         import torch
 

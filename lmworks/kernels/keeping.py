@@ -92,7 +92,7 @@ class Keeper:
     files: Sequence[Path]
     """What its weights are read from."""
     base: Keeper | None = None
-    """Of an adapter, who looks after what it was packed beside."""
+    """Of an adapter, the keeper of the base beside which it was packed."""
 
     def opened(self, config: ModelConfig, bits: int) -> Kept | None:
         """What is kept of a network with this config; None where nothing is that can be used, or that can be read."""
@@ -126,12 +126,12 @@ class Keeper:
             return None
 
     def state(self) -> list[Any]:
-        """That of the files, None for one that is not there, and of a base's."""
+        """The state of the files (None for one that is missing), and of the base's."""
         own = [(file.name, _state(file) if file.is_file() else None) for file in self.files]
         return own if self.base is None else own + self.base.state()
 
     def watch(self) -> Callable[[], None]:
-        """A check that raises ModelError where the files are not what they are now."""
+        """A check, to be called later, that raises ModelError if the files have changed by then."""
         now = self.state()
 
         def check() -> None:
@@ -141,7 +141,7 @@ class Keeper:
         return check
 
     def keep(self, config: ModelConfig, bits: int, packed: Kept) -> None:
-        """Keep an adapter that is packed already, however small, beside a base that is kept."""
+        """Keep an adapter that is packed already, however small, if its base is kept too."""
         path = self._path(config, bits)
         if self.base is None or not self.base._path(config, bits).exists():
             return

@@ -338,8 +338,8 @@ class CompiledRunner:
             self._look_at(network)
 
     def put_packed(self, packed: Mapping[str, PackedAdapter], put: Callable[[Network], object]) -> None:
-        """Run with an adapter that every row has, packed, beside weights that were kept; `put` puts it on the network
-        before anybody else has that."""
+        """Run with an adapter that is packed already and that every row has. The network may not be built yet: when it
+        is, `put` puts the adapter on it before anybody else sees it."""
         self.compiled.put_packed(packed)
         self._later.change_first(put)
 

@@ -140,9 +140,9 @@ class LanguageModel(ScoringModel, EncodingModel):
     def put_adapter(
         self, put: Callable[[Network], object], compress: str | None, folder: Path, files: Sequence[Path]
     ) -> None:
-        """Put the adapter of a folder on the network, whose weights are those of its files: `put` does it, unless it
-        was packed before from these files beside the weights that run; then nothing waits for PyTorch. An adapter
-        without such files may change the network's own weights, too."""
+        """Put the adapter of a folder on the network. If it was packed before, from these `files` and beside the base
+        that runs now, the packed one is used, without PyTorch; else `put` puts it on, and it is packed and kept.
+        Without `files` nothing is kept: such an adapter runs in PyTorch, or changes the base's weights."""
         keeper = Keeper(folder, files, base=self._keeper(True))
         check = keeper.watch()
         runner = self._runner if not self._later.is_built else None

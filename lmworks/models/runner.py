@@ -184,9 +184,9 @@ class Runner(Sampler, Protocol):
         adapter: str | None = None,
         exact: bool = False,
     ) -> np.ndarray:
-        """What `then` makes of the hidden states of texts without a cache and of their mask, which it gets as arrays of
-        what computes: of NumPy on the compiled path, tensors in PyTorch. `exact` keeps PyTorch from multiplying
-        float32 weights in the processor's fast format; the rest is as in `hidden`. What comes back is in float32."""
+        """Read texts without a cache and return `then(states, mask)` in float32. `then` works where the states are: it
+        gets NumPy's arrays on the compiled path, tensors in PyTorch. With `exact` PyTorch multiplies float32 weights in
+        float32, and not in the processor's fast format. The rest is as in `hidden`."""
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

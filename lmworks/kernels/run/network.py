@@ -86,7 +86,7 @@ class CompiledNetwork:
         self._take(lambda: self.weights.take_adapters(network))
 
     def put_packed(self, packed: Mapping[str, PackedAdapter]) -> None:
-        """Run with an adapter that every row has, packed."""
+        """Run with an adapter that is packed already and that every row has."""
         self._take(lambda: self.weights.put_packed({path: {None: one} for path, one in packed.items()}))
 
     def _take(self, take: Callable[[], None]) -> None:
