@@ -96,9 +96,9 @@ def test_a_cancelled_request_gets_no_further_step(live: Live):
     assert len(handle_of[0].sequence.tokens) - seen[0] <= 1
 
 
-def test_a_thousand_requests_on_a_queue_of_a_hundred():
+def test_a_thousand_requests_on_a_queue_of_forty():
     """Those that find it full are told when to come again; none is lost, none gets the answer of another."""
-    with running(Service(small(), name="tiny", limits=ServerLimits(seats=16, queue=100))) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=8, queue=40))) as live:
         model, full, waits = live.service.model, 0, set()
 
         async def ask(seed: int) -> str:
