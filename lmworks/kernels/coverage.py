@@ -69,7 +69,12 @@ def _shape(config: ModelConfig) -> str | None:
         return f"has heads in steps of 16 dimensions, and head_dim is {config.head_dim}"
     if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
-    widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
+    widths = {
+        "dim": config.dim,
+        "embedding_dim": config.embedding_width,
+        "hidden_dim": config.hidden_dim,
+        "heads x head_dim": config.heads * config.head_dim,
+    }
     if config.experts is not None:
         widths |= {"the experts' hidden_dim": config.expert_dim, "shared_dim": config.experts.shared_dim}
     if config.qk_norm_over == "row":
@@ -90,17 +95,17 @@ def _parts(config: ModelConfig) -> str | None:
         "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
         **_of_experts(config),
-        "has embeddings as wide as the stream, and embedding_dim is another": config.embedding_dim is not None,
+        "has embeddings no wider than the stream, and embedding_dim is wider": config.embedding_width > config.dim,
+        "divides no stream that narrow embeddings are brought to": config.embedding_dim is not None
+        and config.residual_scale is not None,
         "has no quick_gelu": config.activation == "quick_gelu",
         "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
-        "always norms what attention reads, and first_norm is false": not config.first_norm,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
         f"has no {config.positions} positions": config.position_declaration.acts_on == "scores"
         and config.positions != "alibi"
         and encoding_of(config).alike_from(config) is None,
-        "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
         "has no activation that learns": config.activation == "xielu",
         "scales no part after which the stream is normed": config.residual_scale is not None

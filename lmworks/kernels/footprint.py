@@ -136,7 +136,7 @@ class Footprint:
 
     def _in(self, bits: int) -> int:
         """Rounded to these bits, and packed."""
-        vocabulary = self.config.vocab_size * self.config.dim * (1 if self.config.tied else 2)
+        vocabulary = self.config.vocab_size * self.config.embedding_width * (1 if self.config.tied else 2)
         others = max(self.parameters - vocabulary, 0)
         return round(others * bytes_a_weight(bits) + vocabulary * bytes_a_weight(VOCABULARY_BITS))
 

@@ -136,7 +136,7 @@ def _places(network: Stack) -> Float[Tensor, "segments context dim"] | None:
         found = None if places is None else places[None]
     else:
         segments = network.segment.weight[:SEGMENTS, None].float()
-        found = segments + (torch.zeros(config.context, config.dim) if places is None else places)
+        found = segments + (torch.zeros(config.context, config.embedding_width) if places is None else places)
     return None if found is None else found / (config.residual_scale or 1.0)
 
 

@@ -65,6 +65,7 @@ KINDS: dict[str, dict[str, object]] = {
     }
     | {"attention_scale": 0.3, "head_scale": 0.125},
     "mt5": {"positions": "relative", "relative_distance": 70, "activation": "gelu_tanh", "tied": False},
+    "with windows": MARIAN | {"norm_place": "before", "window": 7, "window_layers": (1,)},
     "own": {"kv_heads": 2, "head_dim": 32, "qk_norm": True, "tied": False, "gated": False, "residual_scale": 0.5}
     | {"attention_scale": 0.2, "attention_cap": 2.0, "encoder_layers": None, "norm_eps": 0.05},
 }

@@ -91,6 +91,12 @@ KINDS: dict[str, dict[str, object]] = {
     "bloom, both ways": {"positions": "alibi", "arrangement": "encoder", "norm": "layer", "gated": False},
     "mpnet": {"arrangement": "encoder", "norm_place": "after", "norm": "layer", "positions": "learned_relative"}
     | {"embedding_norm": "layer", "gated": False, "relative_buckets": 8, "relative_distance": 20},
+    "electra": {"arrangement": "encoder", "norm_place": "after", "norm": "layer", "positions": "learned", "segments": 2}
+    | {"embedding_norm": "layer", "embedding_dim": 32, "activation": "gelu", "gated": False}
+    | {"head_transform": True},
+    "modernbert": {"arrangement": "encoder", "norm": "layer", "norm_bias": False, "embedding_norm": "layer"}
+    | {"first_norm": False, "window": 9, "window_layers": (1,), "window_theta": 50.0, "activation": "gelu"},
+    "narrow embeddings": {"embedding_dim": 32, "tied": False, "embedding_norm": "rms", "positions": "sinusoidal"},
     "relative": {"positions": "relative", "window": 70, "window_layers": (1,), "relative_distance": 70},
     "experts": {"experts": ExpertSettings(count=6, top_k=2), "tied": False},
     "linear": {"rope_scaling": RopeScaling(kind="linear", factor=4.0)},
@@ -386,10 +392,7 @@ REFUSED = [
     ({"rotary_dim": 8}, "rotary_dim is 8"),
     ({"residual": False}, "residual"),
     ({"norm": "none"}, "norm is none"),
-    ({"arrangement": "encoder", "window": 5}, "windows"),
-    ({"arrangement": "encoder", "first_norm": False}, "first_norm"),
     ({"arrangement": "encoder-decoder", "norm_place": "both"}, "to a source in pre-norm and post-norm blocks"),
-    ({"arrangement": "encoder-decoder", "window": 5}, "windows"),
     ({"arrangement": "encoder-decoder", "parallel": True}, "to a source in pre-norm and post-norm blocks"),
     ({"experts": {"count": 2, "top_k": 1, "scores": "sigmoid"}}, "experts by a softmax"),
     ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
@@ -399,7 +402,9 @@ REFUSED = [
     ({"gate_limit": 7.0}, "a gate"),
     ({"gate_shift": True}, "a gate"),
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
-    ({"arrangement": "encoder", "embedding_dim": 32}, "embedding_dim"),
+    ({"arrangement": "encoder", "embedding_dim": 128}, "embedding_dim is wider"),
+    ({"arrangement": "encoder", "embedding_dim": 48}, "embedding_dim is 48"),
+    ({"arrangement": "encoder", "embedding_dim": 32, "residual_scale": 0.5}, "narrow embeddings"),
     ({"ngrams": (50,)}, "n-gram"),
     ({"activation": "xielu"}, "learns"),
     ({"norm_place": "after", "residual_scale": 0.5}, "scales no part"),

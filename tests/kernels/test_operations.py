@@ -184,14 +184,19 @@ def test_embeddings(bits: int):
     torch.testing.assert_close(stream, 2 * unpacked(table)[ids] + places[positions + 2])
 
 
-HEADS = [(4, 4, 16, None), (4, 2, 48, None), (6, 2, 64, 70), (5, 1, 32, None), (16, 1, 32, 9)]
-"""Query heads, key heads, width, window: groups of 1, 2, 3, 5 and 16."""
+HEADS = [
+    *((4, 4, 16, None, False), (4, 2, 48, None, False), (6, 2, 64, 70, False), (5, 1, 32, None, False)),
+    *((16, 1, 32, 9, False), (16, 1, 32, 9, True), (6, 2, 64, 70, True)),
+]
+"""Query heads, key heads, width, window, is it to both sides: groups of 1, 2, 3, 5 and 16."""
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "width", "window"), HEADS)
+@pytest.mark.parametrize(("heads", "kv_heads", "width", "window", "onward"), HEADS)
 @pytest.mark.parametrize("shared", [False, True], ids=["by tokens", "pages shared"])
 @pytest.mark.parametrize("sizes", [(1,), (5,), (2, 147)])
-def test_attention(heads: int, kv_heads: int, width: int, window: int | None, shared: bool, sizes: tuple[int, ...]):
+def test_attention(
+    heads: int, kv_heads: int, width: int, window: int | None, onward: bool, shared: bool, sizes: tuple[int, ...]
+):
     """The last sizes[-1] tokens of a text, with norms and rotation, against the formula on what the cache holds; scores
     of windows are capped."""
     tokens, past = sizes[-1], 0 if len(sizes) > 1 else 140
@@ -201,7 +206,7 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     angles = torch.arange(length)[:, None] * 100.0 ** -(torch.arange(0, width, 2) / width)
     cos, sin = angles.cos(), angles.sin()
     cap = None if window is None else 0.7
-    expected, cache = _attended(qkv, heads, kv_heads, width, window, cap, query_norm, key_norm, (cos, sin))
+    expected, cache = _attended(qkv, heads, kv_heads, width, (window, onward), cap, query_norm, key_norm, (cos, sin))
 
     page_bytes = 2 * 2 * 64 * kv_heads * width
     pages = [aligned(page_bytes) for _ in range(-(-length // 64))]
@@ -213,16 +218,18 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     if shared and window is not None:  # as the windows of two tokens may begin on different pages
         tiles = [(at, 1) for at in range(tokens)]
     parts = len(pages) if shared else 1
+    mixed = aligned(tokens * heads * parts * (width + 16) * 4)
+    mixed.view(np.float32)[:] = 5.0  # as if of a run before
     list_ = np.array([page.ctypes.data for page in pages], np.int64)
     for field, array in (
         (Field.POSITIONS, positions),
         (Field.TURNS, positions),
-        (Field.ENDS, positions + 1),
+        (Field.ENDS, torch.full_like(positions, length) if onward else positions + 1),
         (Field.PAGES, np.full(tokens, list_.ctypes.data, np.int64)),
         (Field.TILES, np.array(tiles, np.int64)),
         (Field.COSINES, cos.contiguous()),
         (Field.SINES, sin.contiguous()),
-        (Field.MIXED, aligned(tokens * heads * parts * (width + 16) * 4)),
+        (Field.MIXED, mixed),
     ):
         bench.put(field, array)
     bench.frame[[Field.TILE_COUNT, Field.PARTS, Field.TURN_BYTES]] = len(tiles), parts, width // 2 * 4
@@ -237,13 +244,13 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
         Heads.step(**shape, **norms, half=width // 2, turn=0, norms_last=0, scale=width**-0.5),
-        Attend.step(**shape, window=window or 0, cap=cap or 0.0, biased=0, source=0),
-        Mix.step(heads=heads, head_dim=width, window=window or 0, source=0),
+        Attend.step(**shape, window=window or 0, onward=onward, cap=cap or 0.0, biased=0, source=0),
+        Mix.step(heads=heads, head_dim=width, window=window or 0, onward=onward, source=0),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
 
 
-def _attended(qkv, heads, kv_heads, width, window, cap, query_norm, key_norm, rotation):
+def _attended(qkv, heads, kv_heads, width, seen, cap, query_norm, key_norm, rotation):
     """PyTorch's result on keys and values in float16, and these."""
     parts = qkv.view(len(qkv), -1, width).transpose(0, 1)
     query, key, value = parts.split([heads, kv_heads, kv_heads])
@@ -252,7 +259,7 @@ def _attended(qkv, heads, kv_heads, width, window, cap, query_norm, key_norm, ro
         for one, weight in ((query, query_norm), (key, key_norm))
     )
     key, value = key.half().float(), value.half().float()
-    sees = visibility(len(qkv), len(qkv), window)
+    sees = visibility(len(qkv), len(qkv), seen[0], causal=not seen[1])
     mixed = attend(query[None], key[None], value[None], sees, "explicit", cap=cap)
     return mixed[0].transpose(0, 1).flatten(1), (key, value)
 

@@ -26,7 +26,9 @@ class Attend(Operands):
     HEAD_DIM = auto()
     LAYER = auto()
     WINDOW = auto()
-    """Tokens that each token sees; 0 for all before it."""
+    """Tokens that each token sees, itself included; 0 for all before it."""
+    ONWARD = auto()
+    """1: as many tokens after it are seen, too."""
     CAP = auto()
     """Scores are softly kept below this; 0 for no cap."""
     BIASED = auto()
@@ -45,6 +47,12 @@ def scratch_bytes(group: int, width: int) -> int:
 def first_seen(position, window):
     """The first position that a token sees."""
     return max(position - window + 1, 0) if window > 0 else 0
+
+
+@inlined
+def seen_to(position, window, onward, end):
+    """The position after the last that a token sees, of those before `end`."""
+    return min(end, position + window) if onward != 0 else end
 
 
 @inlined
@@ -73,7 +81,8 @@ def end_of(token, frame, step):
     """The position after the last that a token sees."""
     if field(step, Attend.SOURCE) != 0:
         return long_at(field(frame, Field.SOURCES) + 16 * token + 8)
-    return long_at(field(frame, Field.ENDS) + 8 * token)
+    position, end = long_at(field(frame, Field.POSITIONS) + 8 * token), long_at(field(frame, Field.ENDS) + 8 * token)
+    return seen_to(position, field(step, Attend.WINDOW), field(step, Attend.ONWARD), end)
 
 
 @inlined

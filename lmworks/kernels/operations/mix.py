@@ -9,7 +9,7 @@ from lmworks.kernels.emit.scalars import compiled, field, long_at
 from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation
-from lmworks.kernels.operations.attend import first_seen
+from lmworks.kernels.operations.attend import first_seen, seen_to
 from lmworks.kernels.operations.quantise import put_groups
 
 
@@ -19,7 +19,9 @@ class Mix(Operands):
     HEADS = auto()
     HEAD_DIM = auto()
     WINDOW = auto()
-    """Tokens that each token sees; 0 for all before it."""
+    """Tokens that each token sees, itself included; 0 for all before it."""
+    ONWARD = auto()
+    """1: as many tokens after it are seen, too."""
     SOURCE = auto()
     """1: of a source, whose pages are not shared."""
 
@@ -36,7 +38,8 @@ def divide(e: Emitter, part: Value, width: Value, to: Value) -> None:
 @compiled
 def run(thread, threads, frame, step):
     """The heads, of whatever token, that are this thread's share: two at once where one is no whole group of 32."""
-    heads, width, window = field(step, Mix.HEADS), field(step, Mix.HEAD_DIM), field(step, Mix.WINDOW)
+    heads, width = field(step, Mix.HEADS), field(step, Mix.HEAD_DIM)
+    window, onward = field(step, Mix.WINDOW), field(step, Mix.ONWARD)
     parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
     if field(step, Mix.SOURCE) != 0:
         parts = 1
@@ -47,7 +50,7 @@ def run(thread, threads, frame, step):
     for number in range(every * thread // threads, every * (thread + 1) // threads):
         token, head = number // (heads // span), number % (heads // span) * span
         position = long_at(field(frame, Field.POSITIONS) + 8 * token)
-        last = (long_at(field(frame, Field.ENDS) + 8 * token) - 1) // 64
+        last = (seen_to(position, window, onward, long_at(field(frame, Field.ENDS) + 8 * token)) - 1) // 64
         pages = last - first_seen(position, window) // 64 + 1
         for one in range(span):
             part = mixed + (token * heads + head + one) * parts * size

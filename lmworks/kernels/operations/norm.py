@@ -48,11 +48,12 @@ def norm_step(
     adds: bool = False,
     read_by: Packed | None = None,
     unit: float = 1.0,
+    width: int | None = None,
 ) -> Step:
     """A norm with the weight it multiplies by, and the matrix that reads its result: `centred` for a layer norm, unless
-    it is the network's own kind. `unit` is what 1 in the source stands for: a norm takes out any factor, and its eps is
-    to be as large beside the numbers."""
-    config, dim = weights.config, weights.config.dim
+    it is the network's own kind, over `width` numbers, the stream's unless given. `unit` is what 1 in the source stands
+    for: a norm takes out any factor, and its eps is to be as large beside the numbers."""
+    config, dim = weights.config, width or weights.config.dim
     return Norm.step(
         weight=norm_weight(weights, path, dim),
         bias=weights.vector(f"{path}.bias"),

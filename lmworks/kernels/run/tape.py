@@ -151,13 +151,18 @@ def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
     config, stream = weights.config, buffers.stream.ctypes.data
     steps = _embedding(weights, stream)
     if config.norm_place == "after":
-        first = weights.matrix("blocks.0.attention.qkv.weight")
-        steps.append(quantise_step(first, stream, config.dim * 4))
+        steps.append(_first(weights, stream))
     for layer in range(config.layers):
         steps += _block(weights, buffers, layer)
     if config.norm_place != "after":  # such blocks end with a norm of their own
         steps.append(norm_step(weights, "norm", stream, kept=stream, unit=_unit(config)))
     return steps
+
+
+def _first(weights: Weights, stream: int) -> Step:
+    """What the first block's attention reads, where no norm comes before it."""
+    first = weights.matrix("blocks.0.attention.qkv.weight")
+    return quantise_step(first, stream, weights.config.dim * 4, _unit(weights.config))
 
 
 def source_steps(weights: Weights, buffers: Buffers) -> list[Step]:
@@ -197,31 +202,36 @@ def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
 
 
 def _embedding(weights: Weights, stream: int) -> list[Step]:
-    """Tokens' embeddings, scaled, normed and with positions added as the config says."""
-    config = weights.config
+    """Tokens' embeddings, scaled, normed, with positions added and brought to the stream's width as the config says.
+    Narrower ones stand at the stream's beginning, a token's after another's."""
+    config, width = weights.config, weights.config.embedding_width
     scale = config.embedding_scale or (config.dim**0.5 if config.scale_embedding else 1.0)
     scale /= _unit(config)
     steps = [embed_step(weights.matrix("embedding.weight"), 1.0 if config.embedding_norm == "rms" else scale)]
     if config.embedding_norm == "rms":
-        weight = weights.keep("embedding_norm.ones", np.full(config.dim, scale))
+        weight = weights.keep("embedding_norm.ones", np.full(width, scale))
         steps.append(
             Norm.step(
                 weight=weight,
                 bias=0,
-                dim=config.dim,
+                dim=width,
                 eps=config.norm_eps,
                 centred=0,
                 source=stream,
                 kept=stream,
-                stride=config.dim * 4,
+                stride=width * 4,
                 adds=0,
                 outliers=0,
             )
         )
     if weights.places:
-        steps.append(Position.step(table=weights.vector("places"), dim=config.dim))
+        steps.append(Position.step(table=weights.vector("places"), dim=width))
     if config.embedding_norm == "layer":
-        steps.append(norm_step(weights, "embedding_norm", stream, centred=True, kept=stream))
+        steps.append(norm_step(weights, "embedding_norm", stream, centred=True, kept=stream, width=width))
+    if config.embedding_dim is not None:
+        matrix = weights.matrix("embedding_projection.weight")
+        steps.append(quantise_step(matrix, stream, width * 4))
+        steps += multiply_all(matrix, stream, config.dim * 4, weights.vector("embedding_projection.bias"))
     return steps
 
 
@@ -253,7 +263,8 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
         added = norm_step(*attention_norm, part, kept=stream, adds=True)
         added_too = norm_step(*feed_forward_norm, part, kept=stream, adds=True)
         return [read, *attend, added, read_too, *up, *down, added_too]
-    first = norm_step(*attention_norm, stream, read_by=qkv, unit=unit)
+    normed_first = layer > 0 or config.first_norm
+    first = norm_step(*attention_norm, stream, read_by=qkv, unit=unit) if normed_first else _first(weights, stream)
     normed = 0 if routed is None else routed.normed.ctypes.data
     own = attention_norm if config.shared_norm else feed_forward_norm
     second = norm_step(*own, stream, kept=normed, read_by=inner, unit=unit)
@@ -291,6 +302,7 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
 def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
     width, window, heads = config.head_dim, config.window_of(layer) or 0, _heads(config, buffers, layer)
+    sees = {"window": window, "onward": window > 0 and not config.causal}
     query_norm = key_norm = 0
     if config.qk_norm and config.qk_norm_over == "head":
         query_norm, key_norm = (norm_weight(weights, f"{path}.{one}", width) for one in ("query_norm", "key_norm"))
@@ -308,8 +320,8 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
-        Mix.step(heads=config.heads, head_dim=width, window=window, source=0),
+        Attend.step(**heads, **sees, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
+        Mix.step(heads=config.heads, head_dim=width, **sees, source=0),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
@@ -321,8 +333,8 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
     return [
         *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
         Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
-        Attend.step(**heads, window=0, cap=config.attention_cap or 0.0, biased=0, source=1),
-        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, source=1),
+        Attend.step(**heads, window=0, onward=0, cap=config.attention_cap or 0.0, biased=0, source=1),
+        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, onward=0, source=1),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 

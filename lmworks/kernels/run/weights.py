@@ -161,6 +161,8 @@ def is_multiplied(name: str) -> bool:
         *("attention.qkv", "attention.output", "cross_attention.query", FROM_SOURCE),
         *("feed_forward.up", "feed_forward.down", "shared.up", "shared.down"),
     )
+    if name.removeprefix(ENCODER) == "embedding_projection.weight":
+        return True
     return is_vocabulary(name) or is_expert(name) or name.endswith(tuple(f"{end}.weight" for end in ends))
 
 

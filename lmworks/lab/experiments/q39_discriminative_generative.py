@@ -68,8 +68,8 @@ LABELS = Metric("labels right", margin=0.02, ideal=1.0)
     picture=Bars((LABELS, TOLD, AWAY, DISORDER), of=(LABELLER, WRITER), title="One network, two trainings"),
     not_true_when="labels are wanted of a model that writes: Bayes' rule gives them",
     headlines={
-        "y?yy": "A network trained to label does that, and one trained to write knows how texts are spread; whether it "
-        "writes new ones of a class that is asked for is open."
+        "yyyy": "A network trained to label does that; one trained to write makes new texts of the class that is asked "
+        "for, and knows how texts are spread."
     },
     not_tested="large or pretrained models; whether what is written makes sense.",
     note="Means over five collections (questions, sentiment, opinion, spam, news). Both trainings begin with the same "
