@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.encoding.embedding import batches_by_length
+from lmworks.encoding.embedding import at_once, rows_by_length
 from lmworks.models.config import ModelConfig
-from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 from lmworks.tokens.pair_labels import OF_PAIRS
 from lmworks.tokens.source import around_a_text
@@ -41,13 +40,12 @@ def classifies(config: ModelConfig) -> bool:
     return len(config.labels) > 1 and config.labels_of == "texts" and config.labels not in OF_PAIRS
 
 
-@torch.inference_mode()
 def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
     """The class of each text, in their order; with `cut` longer texts lose their end, else they are a DataError.
 
     ConfigError for a network without a classifier of texts.
     """
-    network, config = runner.network, runner.network.config
+    config = runner.config
     if not classifies(config):
         raise ConfigError(
             "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
@@ -65,10 +63,12 @@ def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut:
             )
     rows = [[*opening, *ids[:room], *closing] for ids in read]
     told: dict[int, Told] = {}
-    with evaluating(network), progress.task("classifying", len(texts), "texts") as advance:
-        for places, tokens, mask in batches_by_length(rows, network.device):
-            scores = network.classify(runner.hidden(tokens, mask).to(network.dtype), mask).softmax(-1).tolist()
-            for place, row in zip(places, scores, strict=True):
+    with progress.task("classifying", len(texts), "texts") as advance:
+        for places, tokens, mask in rows_by_length(rows, at_once(runner.device)):
+            scores = runner.classes(tokens, mask, exact=True)
+            shares = np.exp(scores - scores.max(-1, keepdims=True))
+            shares /= shares.sum(-1, keepdims=True)
+            for place, row in zip(places, shares.tolist(), strict=True):
                 ordered = sorted(zip(row, config.labels, strict=True), reverse=True)
                 told[place] = Told({label: probability for probability, label in ordered})
             advance(len(places))

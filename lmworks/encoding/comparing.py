@@ -11,18 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from lmworks.basics import progress
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.basics.threads import one_thread
-from lmworks.encoding.embedding import batches_by_length
+from lmworks.encoding.embedding import at_once, rows_by_length
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.model_folder import read_facts, read_json
-from lmworks.models.linear import packed_products
-from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 from lmworks.tokens.source import around_a_text, between_texts
 from lmworks.tokens.tokenizer import Tokenizer
@@ -56,7 +52,6 @@ def compares(config: ModelConfig) -> bool:
     return config.arrangement == "encoder" and len(config.labels) == 1 and config.labels_of == "texts"
 
 
-@torch.inference_mode()
 def compare(
     runner: Runner,
     tokenizer: Tokenizer,
@@ -64,36 +59,30 @@ def compare(
     *,
     scale: Scale = "none",
     cut: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, " pairs"]:
+    exact: bool = True,
+) -> Float[np.ndarray, " pairs"]:
     """A score for each pair, in float32: the higher, the better they belong together. With `cut` the second text of a
     pair that is too long loses its end, and the first what exceeds half of the room; else it is a DataError.
 
-    ConfigError for a network without such a head. `dtype` as in `embed`.
+    ConfigError for a network without such a head. `exact` as in `embed`.
     """
-    network, config = runner.network, runner.network.config
+    config = runner.config
     if not compares(config):
         raise ConfigError(
             "the network gives pairs of texts no score; load a cross-encoder, an encoder whose classifier has one "
             "output, such as reranker"
         )
     rows, firsts = _rows(tokenizer, pairs, config.context, cut)
-    scores = torch.zeros(len(rows))
-    with (
-        evaluating(network),
-        packed_products(dtype, network.device),
-        one_thread(runner.own_threads()),
-        progress.task("comparing", len(rows), "pairs") as advance,
-    ):
-        for places, tokens, mask in batches_by_length(rows, network.device):
+    scores = np.zeros(len(rows), np.float32)
+    with progress.task("comparing", len(rows), "pairs") as advance:
+        for places, tokens, mask in rows_by_length(rows, at_once(runner.device)):
             segments = None
             if config.segments > 1:
-                ends = torch.tensor([firsts[place] for place in places], device=network.device)
-                segments = (torch.arange(tokens.shape[1], device=network.device) >= ends[:, None]).long()
-            hidden = runner.hidden(tokens, mask, segments=segments)
-            scores[places] = network.classify(hidden.to(network.dtype), mask)[:, 0].cpu()
+                ends = np.array([firsts[place] for place in places])
+                segments = (np.arange(tokens.shape[1]) >= ends[:, None]).astype(np.int64)
+            scores[places] = runner.classes(tokens, mask, segments, exact)[:, 0]
             advance(len(places))
-    return scores.sigmoid() if scale == "sigmoid" else scores
+    return 1 / (1 + np.exp(-scores)) if scale == "sigmoid" else scores
 
 
 def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) -> tuple[list[list[int]], list[int]]:

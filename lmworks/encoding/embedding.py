@@ -26,10 +26,15 @@ if TYPE_CHECKING:  # what runs compiled needs no PyTorch
 
     from lmworks.encoding.dense import Dense
 
-__all__ = ["Pooling", "batches_by_length", "embed", "pooled", "rows_by_length"]
+__all__ = ["Pooling", "at_once", "batches_by_length", "embed", "pooled", "rows_by_length"]
 
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024
 """Tokens that go through the network together, padding included. On a CPU the states of more fall out of its caches."""
+
+
+def at_once(device: str) -> int:
+    """How many tokens that is on a device of this type."""
+    return AT_ONCE_CPU if device == "cpu" else AT_ONCE
 
 
 def embed(
@@ -62,7 +67,7 @@ def embed(
     ]
     vectors = np.zeros((len(texts), dense[-1].width if dense else config.dim), np.float32)
     with progress.task("embedding", len(texts), "texts") as advance:
-        for places, tokens, mask in rows_by_length(encoded, AT_ONCE_CPU if runner.device == "cpu" else AT_ONCE):
+        for places, tokens, mask in rows_by_length(encoded, at_once(runner.device)):
             vectors[places] = runner.of_texts(
                 lambda hidden, real: pooled(hidden, real, pooling, dense), tokens, mask, adapter=adapter, exact=exact
             )
@@ -139,7 +144,7 @@ def batches_by_length(
     """`rows_by_length`, as tensors."""
     import torch
 
-    for places, tokens, mask in rows_by_length(ids, AT_ONCE_CPU if device.type == "cpu" else AT_ONCE):
+    for places, tokens, mask in rows_by_length(ids, at_once(device.type)):
         yield places, torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)
 
 

@@ -43,7 +43,7 @@ def reranked(query: str, passages: Sequence[Passage], model: LanguageModel) -> l
     first, rest = passages[:DEPTH], passages[DEPTH:]
     texts = list(dict.fromkeys(one.text for one in first))  # twins have one score, to the bit
     with progress.hidden():
-        compared = model.compare([(query, text) for text in texts], cut=True)
+        compared = model.scores([(query, text) for text in texts], cut=True)
     scores = dict(zip(texts, compared.tolist(), strict=True))
     ordered = best_first(replace(one, score=scores[one.text]) for one in first)
     moved = ordered[-1].score - rest[0].score if rest else 0.0

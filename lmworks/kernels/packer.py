@@ -21,6 +21,7 @@ from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_byt
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
 from lmworks.kernels.run.turns import kept_turns
 from lmworks.kernels.run.weights import ENCODER, SEGMENTS, is_multiplied, is_vocabulary
+from lmworks.kernels.text_classifier import is_of_classifier
 from lmworks.models.adapted import own_parameters
 from lmworks.models.files.quantise import Groups
 from lmworks.models.network import Network
@@ -66,12 +67,12 @@ class Packer:
                     self.stored.let_go()
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
-        """What the tape reads in float32: weights of norms, as they are multiplied by, biases, routers, what is added
-        at a position, for a segment, and what heads are rotated by."""
+        """What is read in float32: weights of norms, as they are multiplied by, biases, routers, classifiers, what is
+        added at a position, for a segment, and what heads are rotated by."""
         offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
-        found = {}
+        found, classifies = {}, self.network.classifier is not None
         for name, parameter in self._parameters.items():
-            if parameter.ndim == 1 or name.endswith(".router.weight"):
+            if parameter.ndim == 1 or name.endswith(".router.weight") or (classifies and is_of_classifier(name)):
                 numbers = self._floats(name, parameter).detach().float()
                 found[name] = (1 + numbers if name in offset else numbers).flatten().numpy()
         for stack, path in ((self.network, ""), (self.network.encoder, ENCODER)):

@@ -26,6 +26,7 @@ from lmworks.kernels.packed import Stored
 from lmworks.kernels.pages import PagedCache
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
+from lmworks.kernels.text_classifier import TextClassifier
 from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.later_network import LaterNetwork
@@ -244,6 +245,31 @@ class CompiledRunner:
             return self.plain.of_texts(then, tokens, mask, segments, adapter, exact)
         made: np.ndarray = then(states, real)
         return made
+
+    def classes(
+        self,
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        exact: bool = False,
+    ) -> Float[np.ndarray, "batch labels"]:
+        """Scores of the classes of texts."""
+
+        def told(states: Any, real: Any) -> Any:
+            if not isinstance(states, np.ndarray):  # PyTorch has read them
+                return self.network.classify(states.to(self.network.dtype), real)
+            if self._classifier is not None:
+                return self._classifier(states, real)
+            import torch
+
+            given = torch.from_numpy(states).to(self.network.dtype), torch.from_numpy(real)
+            return self.network.classify(*given).numpy()
+
+        return self.of_texts(told, tokens, mask, segments, exact=exact)
+
+    @cached_property
+    def _classifier(self) -> TextClassifier | None:
+        return TextClassifier.of(self.config, self.compiled.weights.vectors)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

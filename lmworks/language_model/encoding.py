@@ -19,7 +19,6 @@ from lmworks.language_model.parts import ModelParts
 from lmworks.models.runner import Runner
 
 if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
-    import torch
     from torch import Tensor
 
     from lmworks.encoding.classifying import Told
@@ -91,10 +90,16 @@ class EncodingModel(ModelParts):
         It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
         without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
         """
+        import torch
+
+        return torch.from_numpy(self.scores(pairs, cut=cut))
+
+    def scores(self, pairs: Sequence[Pair], *, cut: bool = False) -> Float[np.ndarray, " pairs"]:
+        """What `compare` gives, as an array of NumPy: on the compiled path without PyTorch."""
         from lmworks.encoding.comparing import compare
 
-        runner, dtype = self._embeds_with(), self._embeds_in()
-        return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, dtype=dtype)
+        runner = self._embeds_with()
+        return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, exact=self.exact)
 
     def classify(self, texts: Sequence[str], labels: Sequence[str] | None = None, *, cut: bool = False) -> list[Told]:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
@@ -144,14 +149,6 @@ class EncodingModel(ModelParts):
         """Whether `embed` gives a text the same vector to the bit whatever other texts are embedded with it: on the
         compiled path, which computes each token by itself."""
         return self._embeds_with().own_threads()
-
-    def _embeds_in(self) -> torch.dtype:
-        """The format in which PyTorch multiplies where it embeds or compares."""
-        import torch
-
-        from lmworks.models.precision import fast_dtype
-
-        return torch.float32 if self.exact else fast_dtype(self.network.device)
 
     def _embeds_with(self) -> Runner:
         """What runs the network where it embeds or compares: made when it is first wanted, and after weights have

@@ -188,6 +188,16 @@ class Runner(Sampler, Protocol):
         gets NumPy's arrays on the compiled path, tensors in PyTorch. With `exact` PyTorch multiplies float32 weights in
         float32, and not in the processor's fast format. The rest is as in `hidden`."""
 
+    def classes(
+        self,
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        exact: bool = False,
+    ) -> Float[np.ndarray, "batch labels"]:
+        """Scores of the classes of texts without a cache, in float32, by the network's classifier; `exact` as in
+        `of_texts`. ConfigError for a network without one."""
+
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
 

@@ -101,6 +101,20 @@ class TorchRunner:
             made: np.ndarray = then(self.hidden(ids, real, segments=of, adapter=adapter), real).float().cpu().numpy()
             return made
 
+    def classes(
+        self,
+        tokens: TokenRows,
+        mask: RealTokens,
+        segments: TokenRows | None = None,
+        exact: bool = False,
+    ) -> Float[np.ndarray, "batch labels"]:
+        """Scores of the classes of texts."""
+
+        def told(states: Tensor, real: Tensor) -> Tensor:
+            return self.network.classify(states.to(self.network.dtype), real)
+
+        return self.of_texts(told, tokens, mask, segments, exact=exact)
+
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""
         return self.network.logits(hidden)
