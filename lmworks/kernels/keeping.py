@@ -58,6 +58,7 @@ SOURCES = (
     "kernels/quantisations/*.py",
     "kernels/run/turns.py",
     "kernels/run/weights.py",
+    "kernels/text_classifier.py",
     "models/adapted.py",
     "models/files/*.py",
 )
@@ -153,7 +154,9 @@ class Keeper:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
 
     def _path(self, config: ModelConfig, bits: int) -> Path:
-        return _folder() / f"{_of_source(self.source)}-{_digest(config.model_dump_json(), bits)[:8]}.packed"
+        of_base = "" if self.base is None else f"{_of_source(self.base.source)}-"  # so that they are forgotten with it
+        name = f"{of_base}{_of_source(self.source)}-{_digest(config.model_dump_json(), bits)[:8]}"
+        return _folder() / f"{name}.packed"
 
     def _opened(self, path: Path, identity: dict[str, Any], tells: bool = False) -> Kept | None:
         try:
@@ -183,9 +186,9 @@ REASONS = {
 
 
 def forget(source: Path) -> list[tuple[Path, int]]:
-    """Remove what is kept for a model; what was removed, and its bytes."""
+    """Remove what is kept for a model, and for adapters beside it; what was removed, and its bytes."""
     start, removed = _of_source(source), []
-    for file in sorted([*_folder().glob(f"{start}-*"), *_folder().glob(f".{start}-*")]):
+    for file in sorted(one for name in (f"{start}-*", f".{start}-*", f"*-{start}-*") for one in _folder().glob(name)):
         if file.suffix != ".lock":
             removed.append((file, file.stat().st_size))
         file.unlink(missing_ok=True)

@@ -342,6 +342,22 @@ def test_what_is_kept_of_a_model_is_forgotten(folder: Path, tmp_path: Path, monk
     assert forget(str(folder)) == [] and folder.is_dir()
 
 
+def test_what_is_kept_of_adapters_is_forgotten_with_them_and_with_their_base(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    first, second = (adapted(tmp_path / name, path, size=0.5) for name in ("first", "second"))
+    for one in (path, first, second):
+        lm.load(one)
+    base, of_first, of_second = kept(tmp_path)
+    assert [removed for removed, _ in forget(str(first))] == [of_first]
+    assert kept(tmp_path) == [base, of_second]
+    assert [removed for removed, _ in forget(str(path))] == [base, of_second]
+    assert kept(tmp_path) == []
+
+
 def test_small_networks_are_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
     lm.load(folder, compress="int8")
