@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -18,7 +20,7 @@ from tokens.corpus import TEXTS
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.gguf_vocabulary import PATTERNS, gguf_tokenizer, known_rules, splitter
 from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -213,6 +215,50 @@ def test_single_digit_rules_split_every_digit_off(byte_vocabulary, tmp_path):
     for rule in ("smollm", "starcoder", "refact"):
         ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **byte_vocabulary)))
         assert [ours.decode([number]) for number in ours.encode("1234")] == list("1234")
+
+
+@pytest.mark.parametrize("rule", sorted(set(PATTERNS) - {"bloom", "gpt3-finnish", "poro-chat", "viking"}))
+def test_each_pattern_of_a_rule_splits_what_those_before_it_left(rule: str):
+    """As another library matches it; Bloom's class within a class means something else there."""
+    regex = pytest.importorskip("regex")
+    for text in TEXTS:
+        parts: list[Any] = [text]
+        for pattern in PATTERNS[rule]:
+            parts = [piece for part in parts for piece in regex.split(f"({pattern})", part) if piece]
+        ours = [text[begin:end] for _, (begin, end) in splitter(rule).pre_tokenize_str(text)]
+        assert ours == parts, repr(text)
+
+
+SPLITS = {
+    "deepseek-v3": ("Hi 1234 x=y\n你好 (a)", ["Hi", " ", "123", "4", " x", "=y", "\n", "你好", " (", "a", ")"]),
+    "deepseek-coder": ("Hi 12, 你好\n\n", ["Hi", " ", "1", "2", ",", " ", "你好", "\n", "\n"]),
+    "falcon": ("it's 12345 a.b", ["it", "'", "s", " ", "123", "45", " a", ".", "b"]),
+    "bloom": ("it's 123, no?", ["it's", " 123", ",", " no", "?"]),
+    "viking": ("no 123, yes", ["no", " ", "1", "2", "3", ",", " yes"]),
+    "seed-coder": ("a +\n12", ["a", " +", "\n", "1", "2"]),
+    "hunyuan": ("a +\n12", ["a", " +\n", "1", "2"]),
+    "qwen35": ("हिन्दी 12", ["हिन्दी", " ", "1", "2"]),
+    "qwen2": ("हिन्दी 12", ["ह", "िन", "्द", "ी", " ", "1", "2"]),
+    "tiny_aya": ("1234567 aB", ["1", "234", "567", " a", "B"]),
+    "minicpm5": ("1234567 aB", ["123", "456", "7", " aB"]),
+    "glm4": ("1234567 aB", ["123", "456", "7", " aB"]),
+    "exaone4": ("1234567 aB", ["1234567", " aB"]),
+}
+
+
+@pytest.mark.parametrize("rule", SPLITS)
+def test_rules_split_as_their_models_do(rule: str):
+    text, parts = SPLITS[rule]
+    found = [text[begin:end] for _, (begin, end) in splitter(rule).pre_tokenize_str(text)]
+    assert found == parts
+
+
+@pytest.mark.parametrize("rule", known_rules())
+def test_every_rule_that_is_known_makes_a_tokenizer_that_loses_nothing(rule: str, byte_vocabulary, tmp_path):
+    ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / "v.gguf", pre=rule, **byte_vocabulary)))
+    for text in TEXTS:
+        composed = unicodedata.normalize("NFC", text) if rule in ("qwen2", "qwen35") else text
+        assert ours.decode(ours.encode(text, special=False)) == composed
 
 
 def test_whole_words_come_first_where_the_model_does_so(byte_vocabulary, tmp_path):

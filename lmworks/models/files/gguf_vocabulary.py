@@ -4,8 +4,8 @@ encoders (`gguf_pieces.py`).
 GGUF stores the tokens, their types, and merges or scores; the rule that splits a text into words is only
 named (`tokenizer.ggml.pre`). Here each name has the rule of the model's own tokenizer.json; a name that is
 not in the table is an error, because a wrong rule gives wrong ids without any sign.
-Sources: the GGUF specification; the rules of llama.cpp's llama-vocab.cpp, checked against the public
-tokenizer.json of each family. SmolLM2 splits every digit off, which transformers' own reader forgets.
+Sources: the GGUF specification; names and rules of llama.cpp's llama-vocab.cpp, in the form that the models' own
+tokenizer.json has. SmolLM2 splits every digit off, which transformers' own reader forgets.
 """
 
 from __future__ import annotations
@@ -48,40 +48,52 @@ _GPT4O = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+_SEED = _QWEN2.replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")
+_BAILING = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+_BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
+_DEEPSEEK3 = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 _ROBERTA = "roberta-bpe"
 """It adds both ends by default."""
-_GPT2 = {"gpt-2", "default", "phi-2", "olmo", "mpt", "jais", "trillion", "jina-es", "jina-de", "mellum", _ROBERTA}
-"""The split that is built into ByteLevel."""
-_SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
-"""The same, after each digit was split off."""
-_PATTERNS = {
-    "llama3": _LLAMA3,
-    "llama-v3": _LLAMA3,
-    "llama-bpe": _LLAMA3,
-    "falcon3": _LLAMA3,
-    "falcon-h1": _LLAMA3,
-    "pixtral": _LLAMA3,
-    "lfm2": _LLAMA3,
-    "dbrx": _LLAMA3,
-    "smaug-bpe": _LLAMA3,
-    "qwen2": _QWEN2,
-    "stablelm2": _QWEN2,
-    "deepseek-r1-qwen": _QWEN2,
-    "megrez": _QWEN2,
-    "tekken": _TEKKEN,
-    "gpt-4o": _GPT4O,
-    "llama4": _GPT4O,
+_GPT2 = {
+    *("gpt-2", "default", "phi-2", "olmo", "mpt", "jais", "trillion", "mellum", "exaone4", "gigachat", "a.x-4.0"),
+    *("jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "granite-docling", _ROBERTA),
 }
-_WHOLE_WORDS_FIRST = {
-    "llama3",
-    "llama-v3",
-    "llama-bpe",
-    "falcon3",
-    "falcon-h1",
-    "pixtral",
-    "lfm2",
-    "tekken",
-}  # these add BOS by default
+"""The split that is built into ByteLevel."""
+_SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}
+"""The same, after each digit was split off."""
+_LLAMA3_WITH_BOS = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0")
+PATTERNS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((*_LLAMA3_WITH_BOS, "dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), (_LLAMA3,)),
+    **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "solar-open"), (_QWEN2,)),
+    **dict.fromkeys(("kormo", "f2llmv2"), (_QWEN2,)),
+    "qwen35": (_QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]"),),
+    "tekken": (_TEKKEN,),
+    **dict.fromkeys(("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"), (_GPT4O,)),
+    **dict.fromkeys(("tiny_aya", "cohere2moe"), (r"\d{1,3}(?=(?:\d{3})*\b)", _GPT4O)),
+    "minicpm5": (r"\p{N}{1,3}", _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")),
+    "seed-coder": (_SEED,),
+    **dict.fromkeys(("bailingmoe", "bailingmoe2", "llada-moe"), (_BAILING,)),
+    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (_BLOOM,)),
+    "viking": (r"\p{N}", _BLOOM),
+    **dict.fromkeys(
+        ("deepseek-v3", "hunyuan-dense", "joyai-llm"), (r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", _DEEPSEEK3)
+    ),
+    "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"),
+}
+"""Patterns, each of which splits what those before it left."""
+_FALCON = [
+    pre_tokenizers.Punctuation("contiguous"),
+    pre_tokenizers.ByteLevel(add_prefix_space=False),
+    pre_tokenizers.Digits(individual_digits=False),
+    pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), behavior="isolated"),
+]
+_WHOLE_WORDS_FIRST = {*_LLAMA3_WITH_BOS, "tekken", "minicpm5"}
+_BEGIN = _WHOLE_WORDS_FIRST - {"minicpm5"}
+"""Those that put BOS before a text unless the file says otherwise."""
 
 
 def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
@@ -141,12 +153,17 @@ def _byte_level(facts: Facts) -> tuple[tokenizers.Tokenizer, bool]:
     backend = _by_merges(facts, merges, ignore_merges=whole_words_first(rule))
     backend.pre_tokenizer = splitter(rule)
     if backend.pre_tokenizer is None:
-        known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
+        known = ", ".join(known_rules())
         raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
     if composes(rule):
         backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
-    return backend, whole_words_first(rule) or rule == _ROBERTA
+    return backend, rule in _BEGIN or rule == _ROBERTA
+
+
+def known_rules() -> list[str]:
+    """The names of all rules that split a text into words."""
+    return sorted({*_GPT2, *_SINGLE_DIGITS, *PATTERNS, "falcon"})
 
 
 def splitter(rule: str) -> Any:
@@ -157,10 +174,12 @@ def splitter(rule: str) -> Any:
         return pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-    if rule in _PATTERNS:
+    if rule == "falcon":
+        return pre_tokenizers.Sequence(_FALCON)
+    if rule in PATTERNS:
         return pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_PATTERNS[rule]), behavior="isolated"),
+                *(pre_tokenizers.Split(Regex(one), behavior="isolated") for one in PATTERNS[rule]),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
@@ -169,7 +188,7 @@ def splitter(rule: str) -> Any:
 
 def composes(rule: str) -> bool:
     """Is the text brought into composed form first, as Qwen's own tokenizer does?"""
-    return rule == "qwen2"
+    return rule in ("qwen2", "qwen35")
 
 
 def whole_words_first(rule: str) -> bool:
