@@ -119,6 +119,15 @@ def test_quantised_activations_multiplied_by_a_number():
     assert bench.near(1.7 * x)
 
 
+@pytest.mark.parametrize("place", [0, 7, 15, 16, 31])
+@pytest.mark.parametrize("fault", [math.nan, -math.nan])
+def test_one_number_that_is_none_shows_in_its_group_alone(place: int, fault: float):
+    bench, x = Bench(1, 64), numbers(1, 64)
+    x[0, place] = fault
+    bench.run(Quantise.step(source=address(x), source_stride=256, width=64, factor=1.0, outliers=bench.table()))
+    assert bench.read()[0].isnan().tolist() == [True] * 32 + [False] * 32
+
+
 @pytest.mark.parametrize("operation", [Quantise, Activate, Norm])
 def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation: type[Operands]):
     """At both ends of a vector, two in a group, and a group without any."""

@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from enum import auto
 
 from lmworks.kernels.emit.scalars import compiled, field, float_field
-from lmworks.kernels.emit.vectors import BYTE, FLOATS, LONG, SINGLE, WORDS, Emitter, Float, Int, Value, emitted, ir
+from lmworks.kernels.emit.vectors import (
+    BYTE,
+    FLOATS,
+    LONG,
+    SINGLE,
+    WORD,
+    WORDS,
+    Emitter,
+    Float,
+    Int,
+    Value,
+    emitted,
+    ir,
+)
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.packed import Packed
@@ -62,7 +75,10 @@ def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) 
     """Quantise 32 numbers, two vectors of 16, into group number `group` of a token."""
     if to.outliers is not None:
         first, second = _without_outliers(e, first, second, to.scales, to.outliers, group)
-    largest = e.largest(e.larger(e.absolute(first), e.absolute(second)))
+    # Compared by their bits, where NaN is the largest.
+    bits, others = (e.b.bitcast(e.absolute(one), WORDS) for one in (first, second))
+    larger = e.b.select(e.b.icmp_signed(">", bits, others), bits, others)
+    largest = e.b.bitcast(e.call("llvm.vector.reduce.smax.v16i32", WORD, larger), SINGLE)
     least = e.constant(SMALLEST, SINGLE)
     largest = e.b.select(e.b.fcmp_ordered("<", largest, least), least, largest)  # NaN stays, and shows
     scale = e.b.fdiv(largest, e.constant(127.0, SINGLE))
