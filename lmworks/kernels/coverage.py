@@ -92,13 +92,11 @@ def _parts(config: ModelConfig) -> str | None:
             and (config.norm_place not in ("before", "after") or config.parallel)
         ),
         "has no sinks": config.sinks,
-        "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
         **_of_experts(config),
         "has embeddings no wider than the stream, and embedding_dim is wider": config.embedding_width > config.dim,
         "divides no stream that narrow embeddings are brought to": config.embedding_dim is not None
         and config.residual_scale is not None,
-        "has no quick_gelu": config.activation == "quick_gelu",
         "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
@@ -107,7 +105,6 @@ def _parts(config: ModelConfig) -> str | None:
         and config.positions != "alibi"
         and encoding_of(config).alike_from(config) is None,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
-        "has no activation that learns": config.activation == "xielu",
         "scales no part after which the stream is normed": config.residual_scale is not None
         and (config.norm_place == "after" or config.embedding_norm == "layer"),
         "norms rows of queries and keys before the rotation alone": config.qk_norm_over == "row"
@@ -161,7 +158,11 @@ def _state(network: Network) -> str | None:
 
 
 def _of_attention(block: Block) -> list[nn.Module]:
-    """The matrices of a block's attention, and of that to a source."""
+    """The matrices of a block's attention, and of that to a source, or of its short convolution."""
+    from lmworks.models.short_convolution import ShortConvolution
+
+    if isinstance(block.attention, ShortConvolution):
+        return [block.attention.inward, block.attention.outward]
     own, other = block.attention, block.cross_attention
     return [own.qkv, own.output, *(() if other is None else (other.query, other.kv, other.output))]
 

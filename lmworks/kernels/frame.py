@@ -49,8 +49,8 @@ class Field(Table):
     TILE_COUNT = auto()
     PARTS = auto()
     """Parts of attention kept for each query head: 1, or the pages of the longest row where threads share its pages."""
-    LAYER_BYTES = auto()
-    """From one layer's part of a page to the next; 0 where all layers share one."""
+    LAYERS_APART = auto()
+    """1: each layer has a part of a page to itself (pages.py); 0: all share one."""
     BIASES = auto()
     """Address in float32 [heads, distances]: what is added to a score by how far the key is behind the query, from a
     negative number of tokens on; here that of the query's own position."""

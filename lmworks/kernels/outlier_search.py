@@ -37,7 +37,10 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     network on random tokens, in the format of its weights, which has a small part in the choice. Weights that are
     unread are read layer by layer, and forgotten again."""
     private, found = _private(network), {}
-    ends = ("attention.qkv", "attention.query", "attention.kv", "feed_forward.up", "feed_forward.down", "shared.down")
+    ends = (
+        *("attention.qkv", "attention.query", "attention.kv", "attention.inward", "attention.outward"),
+        *("feed_forward.up", "feed_forward.down", "shared.down"),
+    )
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
     unseen, of_experts = dict(linear), dict[str, Tensor]()
 

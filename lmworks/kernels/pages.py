@@ -1,7 +1,10 @@
 """The KV cache of the compiled path: each row's keys and values in pages of 64 tokens, which rows may share.
 
+A page has a part for each layer, one after another: of a layer with attention for keys and values (the layout:
+operations/heads.py), of one with a short convolution for what tokens hand on (operations/hand.py).
+
 Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same
-beginning) is copied when one of them writes into it. The layout of a page: operations/heads.py.
+beginning) is copied when one of them writes into it.
 
 What the layers of a decoder attend to of a source is such a cache too, the decoder's `memory`, with a row for each of
 its rows; nobody writes into it any more.
@@ -18,9 +21,20 @@ import numpy as np
 from lmworks.basics.arrays import Bool, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.packed import aligned
+from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
 
 PAGE = 64
+
+
+def layer_bytes(config: ModelConfig, layer: int) -> int:
+    """A layer's part of a page."""
+    return 2 * PAGE * sum(heads * width for heads, width in config.cached(layer))
+
+
+def place_of(config: ModelConfig, layer: int) -> int:
+    """Where it begins; of the layer after the last, the size of a page."""
+    return sum(layer_bytes(config, one) for one in range(layer))
 
 
 class Page:
@@ -36,13 +50,14 @@ class Page:
 class PagedCache(KVCache):
     """What a row holds is `sizes[row]` tokens in `pages[row]`; `length` and `real` count padding too."""
 
-    def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
+    def __init__(self, batch: int, page_bytes: int, apart: bool = True) -> None:
         self.length = 0
         self.memory: PagedCache | None = None
         """Keys and values of the rows' sources, of an encoder-decoder."""
         self.adapters: list[str | None] = [None] * batch
         self.real: Bool[np.ndarray, "batch seq"] | None = None
-        self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
+        self.page_bytes, self.apart = page_bytes, apart
+        """Has each layer a part of a page, or do all share one, which the next overwrites?"""
         self.sizes = [0] * batch
         self.aligned = True
         """Columns are shared by all rows; no longer when rows were joined."""

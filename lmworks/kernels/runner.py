@@ -197,9 +197,8 @@ class CompiledRunner:
 
     @property
     def token_bytes(self) -> int:
-        """Keys and values of one token, in 16 bits."""
-        config = self.config
-        return 2 * config.layers * config.kv_heads * config.head_dim * 2
+        """What a cache keeps of one token, in 16 bits."""
+        return 2 * self.config.cached_numbers
 
     def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether the tape runs texts in this cache."""

@@ -572,7 +572,7 @@ def test_a_window_that_slid_is_not_kept_as_what_it_reads_again(cancels: bool):
 def test_kept_beginnings_have_an_end_and_rows_count_as_users():
     """The least wanted leave first, from their ends; a page that a row still holds lives on with it."""
     model = shared_model()
-    page = model.runner.compiled._layer_bytes * model.config.layers
+    page = model.runner.compiled._page_bytes
     scheduler = Scheduler(model.runner, 512, prefix_bytes=4 * page)
     texts = [chr(97 + number) * 193 for number in range(3)]  # three pages each
 

@@ -23,6 +23,7 @@ from lmworks.kernels.packing import unpacked
 from lmworks.kernels.pages import Page
 from lmworks.kernels.run.weights import is_multiplied
 from lmworks.models.config import ExpertSettings, ModelConfig, RopeScaling
+from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
@@ -99,6 +100,13 @@ KINDS: dict[str, dict[str, object]] = {
     "narrow embeddings": {"embedding_dim": 32, "tied": False, "embedding_norm": "rms", "positions": "sinusoidal"},
     "relative": {"positions": "relative", "window": 70, "window_layers": (1,), "relative_distance": 70},
     "experts": {"experts": ExpertSettings(count=6, top_k=2), "tied": False},
+    "lfm2": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3, "qk_norm": True},
+    "lfm2 ending with attention": {"convolution": ConvolutionSettings(layers=(0,), width=7, bias=True)},
+    "wide convolutions after norms": {"convolution": ConvolutionSettings(layers=(1,), width=64), "norm_place": "after"},
+    "convolutions beside": {"convolution": ConvolutionSettings(layers=(0, 1), bias=True), "parallel": True},
+    "convolutions between norms": {"convolution": ConvolutionSettings(layers=(1,)), "norm_place": "both"},
+    "apertus": {"qk_norm": True, "activation": "xielu", "gated": False},
+    "quick": {"activation": "quick_gelu"},
     "linear": {"rope_scaling": RopeScaling(kind="linear", factor=4.0)},
     "dynamic": {"rope_scaling": RopeScaling(kind="dynamic", factor=4.0, original_context=32)},
     "yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=32)},
@@ -110,7 +118,7 @@ test_compiled_experts.py compares what the same experts make."""
 WHOLE = [kind for kind, settings in KINDS.items() if settings.get("arrangement") == "encoder" or kind == "dynamic"]
 """Those whose texts are read at once."""
 ERROR = 0.04
-"""Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.035 are seen."""
+"""Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.037 are seen."""
 
 
 @pytest.fixture(autouse=True)
@@ -397,8 +405,6 @@ REFUSED = [
     ({"experts": {"count": 2, "top_k": 1, "scores": "sigmoid"}}, "experts by a softmax"),
     ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
     ({"sinks": True}, "sinks"),
-    ({"convolution": {"layers": (0,)}}, "short convolutions"),
-    ({"activation": "quick_gelu"}, "quick_gelu"),
     ({"gate_limit": 7.0}, "a gate"),
     ({"gate_shift": True}, "a gate"),
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
@@ -406,7 +412,6 @@ REFUSED = [
     ({"arrangement": "encoder", "embedding_dim": 48}, "embedding_dim is 48"),
     ({"arrangement": "encoder", "embedding_dim": 32, "residual_scale": 0.5}, "narrow embeddings"),
     ({"ngrams": (50,)}, "n-gram"),
-    ({"activation": "xielu"}, "learns"),
     ({"norm_place": "after", "residual_scale": 0.5}, "scales no part"),
     ({"qk_norm": True, "qk_norm_over": "row", "qk_norm_after": True}, "before the rotation"),
     ({"qk_norm": True, "qk_norm_over": "row", "kv_heads": 1}, "kv_heads x head_dim is 16"),

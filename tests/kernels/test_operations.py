@@ -22,7 +22,9 @@ from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Step
 from lmworks.kernels.operations.activate import ACTIVATIONS, Activate
 from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.convolve import Convolve
 from lmworks.kernels.operations.embed import embed_step
+from lmworks.kernels.operations.hand import Hand
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.operations.mix import Mix
@@ -32,7 +34,7 @@ from lmworks.kernels.operations.quantise import Quantise
 from lmworks.kernels.packed import aligned
 from lmworks.kernels.packing import pack, quantised, unpacked
 from lmworks.models.attention import attend
-from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
+from lmworks.models.feed_forward import XIELU, activation_of
 from lmworks.models.masks import visibility
 from lmworks.models.rotation import rotate
 
@@ -138,7 +140,8 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
     operands, expected = {
         Quantise: ({"source": address(large), "source_stride": 384, "width": 96, "factor": 1.0}, x * weight),
         Activate: (
-            {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1, "rows": 0},
+            {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1, "rows": 0}
+            | {"above": 0.0, "below": 0.0},
             x.relu() * weight,
         ),
         Norm: (
@@ -163,12 +166,10 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
 
 
 def activated(bench: Bench, name: str, x: torch.Tensor, width: int, gated: bool = False) -> Step:
-    """The step that activates x for a matrix without outliers."""
+    """The step that activates x for a matrix without outliers; of what is learned, above is 1.5 and below 0.7."""
     kind = list(ACTIVATIONS).index(name)
-    stride = 4 * x.shape[1]
-    return Activate.step(
-        input=address(x), input_stride=stride, width=width, kind=kind, gated=gated, outliers=bench.table(), rows=0
-    )
+    where = {"input": address(x), "input_stride": 4 * x.shape[1], "width": width, "outliers": bench.table(), "rows": 0}
+    return Activate.step(**where, kind=kind, gated=gated, above=1.5, below=0.7)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -179,7 +180,11 @@ def test_activations(name: str, gated: bool):
         :, :256
     ].abs()  # groups whose results are small, and so their steps: gelu's two forms differ there
     bench.run(activated(bench, name, inner, 512, gated))
-    assert bench.near(FUNCTIONS[name](inner[:, :512]) * (inner[:, 512:] if gated else 1))
+    function = activation_of(name)
+    if isinstance(function, XIELU):  # numbers whose softplus is 1.5, and 0.2 beside its half
+        function.above.data, function.below.data = (torch.tensor([one]).expm1().log() for one in (1.5, 0.2))
+    with torch.no_grad():
+        assert bench.near(function(inner[:, :512]) * (inner[:, 512:] if gated else 1))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -248,7 +253,7 @@ def test_attention(
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": width,
-        "layer": 0,
+        "place": 0,
     }
     norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
@@ -281,6 +286,58 @@ def _fill(pages, cache, past, kv_heads, width):
         keys, inside = halves[0].reshape(kv_heads, 4, width, 16), at % 64
         keys[:, inside // 16, :, inside % 16] = key[:, at]
         halves[1].reshape(kv_heads, 64, width)[:, inside] = value[:, at]
+
+
+@pytest.mark.parametrize("seen", [2, 3, 64])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_short_convolution(seen: int, biased: bool):
+    """Of two texts in pages of their own, one of which begins and one goes on past the end of a page; in the second
+    layer's part of each page. Numbers are larger than float16 holds."""
+    width, place, sizes, pasts = 96, 1024, (5, 70), (0, 62)
+    tokens, x = sum(sizes), numbers(sum(sizes), 3 * width, scale=400.0)
+    x[:, width : 2 * width] /= 1e5
+    kernel, bias, outliers = numbers(width, seen, seed=1), 1e5 * numbers(width, seed=2), (3, 40)
+    bench, before, expected, at = Bench(tokens, width), numbers(62, width, seed=3).bfloat16(), [], 0
+    counts = [-(-(past + size) // 64) for past, size in zip(pasts, sizes, strict=True)]
+    pages = [[aligned(place + 64 * width * 2) for _ in range(count)] for count in counts]
+    for size, past, own in zip(sizes, pasts, pages, strict=True):
+        row = x[at : at + size]
+        for position in range(past):
+            halves = own[0][place:].view(np.int16).reshape(64, width)
+            halves[position] = before[position].view(torch.int16).numpy()
+        handed = torch.cat([before[:past], (row[:, :width] * row[:, 2 * width :]).bfloat16()])
+        mixed = F.conv1d(F.pad(handed.float().mT, (seen - 1, 0)), kernel[:, None], groups=width).mT[past:]
+        expected.append(row[:, width : 2 * width] * (mixed + biased * bias))
+        at += size
+    lists = [np.array([page.ctypes.data for page in own], np.int64) for own in pages]
+    bench.put(Field.PAGES, np.repeat([one.ctypes.data for one in lists], sizes))
+    bench.put(
+        Field.POSITIONS, np.concatenate([past + np.arange(size) for past, size in zip(pasts, sizes, strict=True)])
+    )
+    bench.frame[Field.LAYERS_APART] = 1
+    row, by_token = {"source": address(x), "stride": 12 * width, "width": width, "place": place}, kernel.T.contiguous()
+    learned = {"kernel": address(by_token), "bias": address(bias) if biased else 0, "outliers": bench.table(outliers)}
+    bench.run(Hand.step(**row), Convolve.step(**row, seen=seen, **learned))
+    whole = torch.cat(expected)
+    assert (x[:, :width] * x[:, 2 * width :]).abs().max() > torch.finfo(torch.float16).max
+    torch.testing.assert_close(torch.from_numpy(bench.apart[:, :2]), whole[:, outliers], rtol=1e-4, atol=1e-3)
+    whole[:, outliers] = 0
+    assert bench.near(whole, steps=0.51)
+
+
+def test_what_is_handed_on_is_rounded_as_pytorch_rounds_and_faults_show():
+    """Halves to the even number, infinite where it is too large, NaN whatever its bits."""
+    bits = torch.tensor([0x3F808000, 0x3F818000, 0x3F807FFF, 0x7F7FFFFF, 0x7F800000, 0x7F800001, -1, 0x00000001])
+    width, page = 32, aligned(64 * 32 * 2)
+    x = torch.ones(1, 3, width)
+    x[0, 0, :8] = bits.int().view(torch.float32)
+    bench, list_ = Bench(1, width), np.array([page.ctypes.data], np.int64)
+    bench.put(Field.PAGES, np.array([list_.ctypes.data], np.int64))
+    bench.put(Field.POSITIONS, np.zeros(1, np.int64))
+    bench.run(Hand.step(source=address(x), stride=12 * width, width=width, place=0))
+    found = torch.from_numpy(page.view(np.int16)[:width].copy()).view(torch.bfloat16)
+    assert torch.equal(found.isnan(), x[0, 0].isnan()) and int(found.isnan().sum()) == 2
+    assert torch.equal(found.nan_to_num(7), x[0, 0].bfloat16().nan_to_num(7))
 
 
 def test_exp_goes_from_nothing_to_much():

@@ -33,6 +33,7 @@ from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
 from lmworks.kernels.run.team import Team, usable_cores
 from lmworks.models.config import ExpertSettings
+from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import TokenChoice
 
@@ -82,7 +83,7 @@ def on(threads: int, **shape: Any) -> torch.Tensor:
 
 
 def test_the_number_of_threads_changes_nothing_to_the_bit():
-    for shape in ({}, SHAPES["experts"]):
+    for shape in ({}, SHAPES["experts"], SHAPES["short convolutions"]):
         alone = on(1, **shape)
         assert torch.isfinite(alone).all()
         assert torch.equal(on(2, **shape), alone)
@@ -133,6 +134,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "learned positions, biases": {"positions": "learned", "qkv_bias": True, "output_bias": True, "norm": "layer"},
     "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
     "experts": {"experts": ExpertSettings(count=9, top_k=3)},
+    "short convolutions": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3},
 }
 
 

@@ -130,6 +130,18 @@ class Emitter:
         halves = self.load(ir.VectorType(ir.IntType(16), kind.count), address, offset)
         return self.b.bitcast(self.b.shl(self.b.zext(halves, words), self.constant(16, words)), kind)
 
+    def store_brains(self, value: Value, address: Value, offset: Value = 0) -> None:
+        """float32 numbers, rounded to bfloat16, halves to the even one."""
+        words = ir.VectorType(WORD, value.type.count)
+        constant = functools.partial(self.constant, kind=words)
+        bits = self.b.bitcast(value, words)
+        is_odd = self.b.and_(self.b.lshr(bits, constant(16)), constant(1))
+        rounded = self.b.add(bits, self.b.add(is_odd, constant(0x7FFF)))
+        quiet = self.b.or_(bits, constant(0x400000))  # NaN stays, and shows
+        rounded = self.b.select(self.b.fcmp_unordered("uno", value, value), quiet, rounded)
+        halves = self.b.trunc(self.b.lshr(rounded, constant(16)), ir.VectorType(ir.IntType(16), value.type.count))
+        self.store(halves, address, offset)
+
     def load_splat(self, address: Value, offset: Value = 0, kind: Any = SINGLE, lanes: int = 16) -> Value:
         """One number in all lanes."""
         return self.splat(self.load(kind, address, offset, align=4), lanes)

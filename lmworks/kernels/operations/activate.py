@@ -6,8 +6,8 @@ from collections.abc import Callable
 from enum import auto
 from typing import Any
 
-from lmworks.kernels.emit.scalars import compiled, field
-from lmworks.kernels.emit.vectors import FLOATS, Emitter, Int, Value, emitted
+from lmworks.kernels.emit.scalars import compiled, field, float_field
+from lmworks.kernels.emit.vectors import FLOATS, Emitter, Float, Int, Value, emitted
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.operations.quantise import Place, put_group
@@ -29,6 +29,10 @@ class Activate(Operands):
     """Address of the table of outliers of the matrix that reads the result (outliers.py)."""
     ROWS = auto()
     """Address of the frame of experts' rows, which then stand in the place of tokens (operations/gather.py), or 0."""
+    ABOVE = auto()
+    """xIELU's factor of x squared above 0, a number that each layer learns."""
+    BELOW = auto()
+    """The same of its part below 0."""
 
 
 def _sigmoid(e: Emitter, x: Value) -> Value:
@@ -76,7 +80,20 @@ def _relu_squared(e: Emitter, x: Value) -> Value:
     return e.b.fmul(kept, kept)
 
 
-ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
+def _quick_gelu(e: Emitter, x: Value) -> Value:
+    return e.b.fmul(x, _sigmoid(e, e.b.fmul(x, e.constant(1.702, FLOATS))))
+
+
+def _xielu(e: Emitter, x: Value, above: Value, below: Value) -> Value:
+    """x / 2, and above * x^2 or below * (e^x - 1 - x)"""
+    one = e.constant(1.0, FLOATS)
+    curved = e.b.fmul(e.b.fsub(e.b.fsub(e.exp(x), one), x), e.splat(below))
+    positive = e.b.fcmp_ordered(">", x, e.constant(0.0, FLOATS))
+    curved = e.b.select(positive, e.b.fmul(e.b.fmul(x, x), e.splat(above)), curved)
+    return e.fma(x, e.constant(0.5, FLOATS), curved)
+
+
+ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "silu": _silu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
@@ -84,12 +101,24 @@ ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
     "relu_squared": _relu_squared,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
+    "quick_gelu": _quick_gelu,
+    "xielu": _xielu,
 }
 """By the names of configs; a step says which by its place here."""
 
 
-def activate_step(name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed, rows: int = 0) -> Step:
-    """An activation of `width` numbers a token, or of each of `rows`, and the matrix that reads its result."""
+def activate_step(
+    name: str,
+    source: int,
+    stride: int,
+    width: int,
+    gated: bool,
+    read_by: Packed,
+    rows: int = 0,
+    learned: tuple[float, float] = (0.0, 0.0),
+) -> Step:
+    """An activation of `width` numbers a token, or of each of `rows`, with the two numbers of one that learns; and the
+    matrix that reads its result."""
     return Activate.step(
         input=source,
         input_stride=stride,
@@ -98,19 +127,30 @@ def activate_step(name: str, source: int, stride: int, width: int, gated: bool, 
         gated=gated,
         outliers=read_by.for_values.ctypes.data,
         rows=rows,
+        above=learned[0],
+        below=learned[1],
     )
 
 
 def _activation(name: str) -> Any:
     apply = ACTIVATIONS[name]
 
-    @emitted(None, *[Int] * 7)
+    @emitted(None, *[Int] * 7, Float, Float)
     def activate(
-        e: Emitter, x: Value, gated: Value, group: Value, values: Value, scales: Value, sums: Value, outliers: Value
+        e: Emitter,
+        x: Value,
+        gated: Value,
+        group: Value,
+        values: Value,
+        scales: Value,
+        sums: Value,
+        outliers: Value,
+        above: Value,
+        below: Value,
     ) -> None:
         """Group `group` of a token at x; multiplied with that at `gated` unless that is 0."""
-        place = e.times(group, 128)
-        pair = [apply(e, e.load(FLOATS, x, e.plus(place, at))) for at in (0, 64)]
+        place, learned = e.times(group, 128), (above, below) if name == "xielu" else ()
+        pair = [apply(e, e.load(FLOATS, x, e.plus(place, at)), *learned) for at in (0, 64)]
         result = [e.variable(one) for one in pair]
         with e.b.if_then(e.b.icmp_signed("!=", gated, e.constant(0))):
             for at, one, place_of in zip((0, 64), pair, result, strict=True):
@@ -120,7 +160,7 @@ def _activation(name: str) -> Any:
     return activate
 
 
-silu, gelu, gelu_tanh, relu, relu_squared, sigmoid, tanh = (_activation(name) for name in ACTIVATIONS)
+silu, gelu, gelu_tanh, relu, relu_squared, sigmoid, tanh, quick_gelu, xielu = map(_activation, ACTIVATIONS)
 
 
 @compiled
@@ -129,7 +169,7 @@ def run(thread, threads, frame, step):
     frame = field(step, Activate.ROWS) if field(step, Activate.ROWS) != 0 else frame
     x, stride, width = field(step, Activate.INPUT), field(step, Activate.INPUT_STRIDE), field(step, Activate.WIDTH)
     kind, gated, outliers = field(step, Activate.KIND), field(step, Activate.GATED), field(step, Activate.OUTLIERS)
-    groups = width // 32
+    above, below, groups = float_field(step, Activate.ABOVE), float_field(step, Activate.BELOW), width // 32
     every = field(frame, Field.TOKENS) * groups
     for number in range(every * thread // threads, every * (thread + 1) // threads):
         token, group = number // groups, number % groups
@@ -139,19 +179,23 @@ def run(thread, threads, frame, step):
         scales = field(frame, Field.SCALES) + token * field(frame, Field.SCALES_STRIDE)
         sums = field(frame, Field.SUMS) + 2 * token * field(frame, Field.SCALES_STRIDE)
         if kind == 0:
-            silu(at, by, group, values, scales, sums, outliers)
+            silu(at, by, group, values, scales, sums, outliers, above, below)
         elif kind == 1:
-            gelu(at, by, group, values, scales, sums, outliers)
+            gelu(at, by, group, values, scales, sums, outliers, above, below)
         elif kind == 2:
-            gelu_tanh(at, by, group, values, scales, sums, outliers)
+            gelu_tanh(at, by, group, values, scales, sums, outliers, above, below)
         elif kind == 3:
-            relu(at, by, group, values, scales, sums, outliers)
+            relu(at, by, group, values, scales, sums, outliers, above, below)
         elif kind == 4:
-            relu_squared(at, by, group, values, scales, sums, outliers)
+            relu_squared(at, by, group, values, scales, sums, outliers, above, below)
         elif kind == 5:
-            sigmoid(at, by, group, values, scales, sums, outliers)
+            sigmoid(at, by, group, values, scales, sums, outliers, above, below)
+        elif kind == 6:
+            tanh(at, by, group, values, scales, sums, outliers, above, below)
+        elif kind == 7:
+            quick_gelu(at, by, group, values, scales, sums, outliers, above, below)
         else:
-            tanh(at, by, group, values, scales, sums, outliers)
+            xielu(at, by, group, values, scales, sums, outliers, above, below)
 
 
 ACTIVATE = Operation(Activate, run)

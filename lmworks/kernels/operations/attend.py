@@ -24,7 +24,8 @@ class Attend(Operands):
     HEADS = auto()
     KV_HEADS = auto()
     HEAD_DIM = auto()
-    LAYER = auto()
+    PLACE = auto()
+    """Where the layer's part of a page begins, in bytes."""
     WINDOW = auto()
     """Tokens that each token sees, itself included; 0 for all before it."""
     ONWARD = auto()
@@ -121,7 +122,7 @@ def attend(chunk, thread, frame, step, mixed):
     """A chunk's queries over its pages, into `mixed`."""
     x, stride, width = field(step, Attend.QKV), field(step, Attend.QKV_STRIDE), field(step, Attend.HEAD_DIM)
     heads, kv_heads, window = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.WINDOW)
-    layer_bytes, positions = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.POSITIONS)
+    place, positions = field(step, Attend.PLACE) * field(frame, Field.LAYERS_APART), field(frame, Field.POSITIONS)
     group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
     query, begins_at, ends_at, weights, result, biases_at = scratch_of(thread, frame, group, width)
     cap, biased = float_field(step, Attend.CAP), field(step, Attend.BIASED)
@@ -146,13 +147,13 @@ def attend(chunk, thread, frame, step, mixed):
                     put_long(biases_at + 8 * vector, biases_of(head * group + member, at, frame))
     here = mixed + first_part(chunk, frame, step)
     for page in range(first, last + 1):
-        keys = long_at(pages + page * 8) + layer_bytes + head * 64 * width * 2
+        keys = long_at(pages + page * 8) + place + head * 64 * width * 2
         values = keys + kv_heads * 64 * width * 2
         # Keys that are read next: of the next page, or of the next head, as they lie in memory.
         ahead = keys + 64 * width * 2
         if page < last or (page < final and head == kv_heads - 1):
             next_head = head if page < last else 0
-            ahead = long_at(pages + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
+            ahead = long_at(pages + page * 8 + 8) + place + next_head * 64 * width * 2
         seen = min(64, end - page * 64)
         attend_page(
             count * group,

@@ -40,7 +40,8 @@ class Heads(Operands):
     EPS = auto()
     SCALE = auto()
     """Attention's factor of the scores, which queries are multiplied with."""
-    LAYER = auto()
+    PLACE = auto()
+    """Where the layer's part of a page begins, in bytes."""
 
 
 @emitted(None, Int, Int, Int, Int)
@@ -127,7 +128,7 @@ def run(thread, threads, frame, step):
     query_norm, key_norm = field(step, Heads.QUERY_NORM), field(step, Heads.KEY_NORM)
     norms_last, turn_bytes = field(step, Heads.NORMS_LAST), field(frame, Field.TURN_BYTES)
     eps, factor = float_field(step, Heads.EPS), float_field(step, Heads.SCALE)
-    layer_bytes = field(step, Heads.LAYER) * field(frame, Field.LAYER_BYTES)
+    place = field(step, Heads.PLACE) * field(frame, Field.LAYERS_APART)
     positions, turns, pages = field(frame, Field.POSITIONS), field(frame, Field.TURNS), field(frame, Field.PAGES)
     cosines, sines = field(frame, Field.COSINES), field(frame, Field.SINES)
     every = field(frame, Field.TOKENS) * (heads + kv_heads)
@@ -135,7 +136,7 @@ def run(thread, threads, frame, step):
         token, head = number // (heads + kv_heads), number % (heads + kv_heads)
         position = long_at(positions + 8 * token)
         turn = long_at(turns + 8 * token) * turn_bytes + field(step, Heads.TURN)
-        page = long_at(long_at(pages + 8 * token) + position // 64 * 8) + layer_bytes
+        page = long_at(long_at(pages + 8 * token) + position // 64 * 8) + place
         place_head(
             x + token * stride,
             head,

@@ -24,7 +24,10 @@ class Buffers:
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
         # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
         self.values, self.scales, self.sums = _values(tokens, widest, after)
-        rows = (config.heads + 2 * config.kv_heads) * config.head_dim
+        # What comes in where tokens are mixed: queries, keys and values, or what a short convolution takes.
+        rows = max(
+            (config.heads + 2 * config.kv_heads) * config.head_dim, 0 if config.convolution is None else 3 * config.dim
+        )
         inner = hidden * (2 if config.gated else 1)
         # A parallel block holds both at once.
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))

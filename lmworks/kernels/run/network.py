@@ -13,7 +13,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.kernels.adapters import PackedAdapter
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import table_of
-from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.pages import PAGE, PagedCache, layer_bytes, place_of
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
@@ -44,8 +44,10 @@ class CompiledNetwork:
         self.workspace = Workspace(self.weights)
         self._placing = Placing(self.workspace)
         self._head = self.weights.head
-        self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
-        self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
+        self._page_bytes = place_of(config, config.layers)
+        self._layer_bytes = max(layer_bytes(config, layer) for layer in range(config.layers))
+        """Of the largest layer."""
+        self._scratch_pages = PagedCache(0, self._layer_bytes, apart=False)
         self.encoder = None if weights.encoder is None else CompiledNetwork(weights.encoder)
         """What reads the sources of an encoder-decoder."""
 
@@ -108,7 +110,7 @@ class CompiledNetwork:
         if not ids or not all(map(len, ids)):
             raise ConfigError("a source has no tokens, and there is nothing to attend to; leave it out")
         self._placing.check(int(tokens.min()), int(tokens.max()))
-        made = self._cache(len(ids), self.weights.makes_sources, None)
+        made = self._cache(PagedCache(len(ids), place_of(self.config, self.weights.makes_sources)), None)
         with self.lock:
             cut = list(runs([len(row) for row in ids], False, AT_ONCE))
             held = self._temporary(ids, cut, made.adapters)
@@ -125,13 +127,13 @@ class CompiledNetwork:
             raise ConfigError("the network attends to no source; leave the memory out")
         if memory is not None and len(memory.sizes) != batch:
             raise ConfigError(f"the memory holds {len(memory.sizes)} sources for {batch} rows of tokens")
-        cache = self._cache(batch, self.config.layers, adapters)
+        cache = self._cache(PagedCache(batch, self._page_bytes), adapters)
         cache.memory = None if memory is None else memory.fork(range(batch))
         return cache
 
-    def _cache(self, batch: int, layers: int, adapters: Adapters) -> PagedCache:
-        cache = PagedCache(batch, self._layer_bytes, layers)
-        cache.adapters = of_each_row(adapters, batch)
+    def _cache(self, cache: PagedCache, adapters: Adapters) -> PagedCache:
+        """An empty cache whose rows have these adapters."""
+        cache.adapters = of_each_row(adapters, len(cache.sizes))
         for name in cache.adapters:
             self.weights.adapter(name)
         return cache
@@ -141,7 +143,7 @@ class CompiledNetwork:
         follows it, or on a source."""
         if self._placing.turns_with_length or not self.config.causal or self.encoder is not None:
             return None
-        return Prefixes(limit, self._layer_bytes * self.config.layers)
+        return Prefixes(limit, self._page_bytes)
 
     def hidden(
         self,
@@ -347,12 +349,12 @@ class CompiledNetwork:
         return self.workspace.logits[row, : self._head.rows].copy()
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]], adapters: Adapters) -> PagedCache:
-        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
-        once."""
+        """Pages for texts that nobody goes on with: which all layers share, used again and again, where each row is
+        read at once."""
         whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids), adapters)
-        cache = self._cache(len(ids), 1, adapters)
+        cache = self._cache(PagedCache(len(ids), self._layer_bytes, apart=False), adapters)
         spare = self._scratch_pages.pages.pop() if self._scratch_pages.pages else []
         for row, one in enumerate(ids):
             needed = -(-len(one) // PAGE)
@@ -361,5 +363,5 @@ class CompiledNetwork:
         return cache
 
     def _give_back(self, cache: PagedCache) -> None:
-        if cache.page_bytes == self._layer_bytes and self.config.layers > 1:
+        if not cache.apart:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])

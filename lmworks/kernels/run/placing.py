@@ -137,7 +137,7 @@ class Placing:
             self._place_sources(rows, [*counts[:-1], counts[-1] + spare], cache.memory)
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
-        frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
+        frame[Field.LAYERS_APART] = cache.apart
         for row, end in zip(rows, ends, strict=True):  # when nothing can fail any more
             cache.sizes[row] = end
         return total

@@ -4,6 +4,9 @@ Residual stream, pre-norm                             post-norm
     NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
     NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
 
+With a short convolution in the place of attention
+    NORM  MATRIX inward  HAND CONVOLVE  MATRIX outward
+
 With experts in the place of a feed-forward
     NORM  SCORE ROUTE GATHER  EXPERT up  ACTIVATE  EXPERT down  BLEND
 
@@ -37,11 +40,13 @@ from lmworks.kernels.operations.blend import Blend
 from lmworks.kernels.operations.bottleneck import Bottleneck, bottleneck_step
 from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
+from lmworks.kernels.operations.convolve import Convolve
 from lmworks.kernels.operations.embed import Embed, embed_step
 from lmworks.kernels.operations.expert import Expert, expert_tables
 from lmworks.kernels.operations.follow import Follow
 from lmworks.kernels.operations.follow_guesses import FollowGuesses
 from lmworks.kernels.operations.gather import Gather
+from lmworks.kernels.operations.hand import Hand
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.keep import keep_step
 from lmworks.kernels.operations.matrix import Matrix, multiply, multiply_all
@@ -51,6 +56,7 @@ from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
 from lmworks.kernels.operations.route import Route
 from lmworks.kernels.operations.score import Score
+from lmworks.kernels.pages import place_of
 from lmworks.kernels.quantisation import number_of
 from lmworks.kernels.run.buffers import Buffers, Routed
 from lmworks.kernels.run.library import library, want
@@ -71,12 +77,12 @@ class Tapes:
     hidden: Table
     """Hidden states after the last norm, in the stream."""
     reading: Table
-    """Keys and values alone."""
+    """What the cache keeps of the tokens, and nothing else."""
     whole: Table | None
     """Logits of all tokens; `send_logits` says where they go."""
     last: Table | None
-    """Logits of the tokens that the frame keeps: only these go through the rest of the last block after its keys and
-    values."""
+    """Logits of the tokens that the frame keeps: only these go through the rest of the last block after what the
+    cache keeps."""
     writing: Table | None
     """Logits of all tokens, then the choice of the next ones, which are read in the next round; `choose_from` says
     where the logits are."""
@@ -98,8 +104,7 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
     """The tapes that work in these buffers; `room` is None for a network without a head."""
     steps = hidden_steps(weights, buffers)
     hidden = table(steps)
-    own = (number for number, one in enumerate(steps) if one.operation is Attend and not one[1][Attend.SOURCE - 1])
-    reading = hidden[: max(own)]
+    reading = hidden[: max(number for number, one in enumerate(steps) if _reads_cache(one))]
     if weights.makes_sources:
         return Tapes(hidden, reading, None, None, None, None, table(source_steps(weights, buffers)))
     if room is None:
@@ -117,6 +122,11 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
         writing=np.concatenate([hidden, head, table([choose, Follow.step()])]),
         guessing=np.concatenate([hidden, head, table([choose, FollowGuesses.step()])]),
     )
+
+
+def _reads_cache(step: Step) -> bool:
+    """Does it look at what tokens of its own text left in the cache?"""
+    return step.operation is Convolve or (step.operation is Attend and not step.operands[Attend.SOURCE - 1])
 
 
 def table(steps: Sequence[Step]) -> Table:
@@ -161,7 +171,7 @@ def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
 
 def _first(weights: Weights, stream: int) -> Step:
     """What the first block's attention reads, where no norm comes before it."""
-    first = weights.matrix("blocks.0.attention.qkv.weight")
+    first = weights.matrix(_first_of_block(weights.config, 0))
     return quantise_step(first, stream, weights.config.dim * 4, _unit(weights.config))
 
 
@@ -197,7 +207,7 @@ def _unit(config: ModelConfig) -> float:
 
 
 def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
-    """What each token has when the last block's keys and values are there, and goes on with."""
+    """What each token has when the cache keeps what it shall of the last block, and goes on with."""
     return [buffers.stream, buffers.qkv, *([buffers.up] if weights.config.parallel else [])]
 
 
@@ -239,16 +249,17 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     config, path, stream = weights.config, f"blocks.{layer}", buffers.stream.ctypes.data
     attention_norm = (weights, f"{path}.attention_norm")
     feed_forward_norm = (weights, f"{path}.feed_forward_norm")
-    attend, crosses = _attention(weights, buffers, f"{path}.attention", layer), config.arrangement == "encoder-decoder"
+    mixing = _convolution if config.convolves(layer) else _attention
+    attend, crosses = mixing(weights, buffers, f"{path}.attention", layer), config.arrangement == "encoder-decoder"
     routed = buffers.routed if config.has_experts(layer) else None
     if routed is None:
         up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
     else:
         up, down = [], _experts(weights, buffers, routed, f"{path}.feed_forward")
     first_up = "feed_forward.up" if routed is None else "feed_forward.experts.0.up"
-    qkv, inner = (weights.matrix(f"{path}.{one}.weight") for one in ("attention.qkv", first_up))
+    inward, inner = weights.matrix(_first_of_block(config, layer)), weights.matrix(f"{path}.{first_up}.weight")
     if config.norm_place == "after":
-        following = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
+        following = weights.matrices.get(_first_of_block(config, layer + 1))
         last = norm_step(*feed_forward_norm, stream, kept=stream, read_by=following)
         if crosses:
             query = weights.matrix(f"{path}.cross_attention.query.weight")
@@ -259,12 +270,12 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     unit = _unit(config)
     if config.norm_place == "result":
         part = buffers.part.ctypes.data
-        read, read_too = (quantise_step(one, stream, config.dim * 4, unit) for one in (qkv, inner))
+        read, read_too = (quantise_step(one, stream, config.dim * 4, unit) for one in (inward, inner))
         added = norm_step(*attention_norm, part, kept=stream, adds=True)
         added_too = norm_step(*feed_forward_norm, part, kept=stream, adds=True)
         return [read, *attend, added, read_too, *up, *down, added_too]
     normed_first = layer > 0 or config.first_norm
-    first = norm_step(*attention_norm, stream, read_by=qkv, unit=unit) if normed_first else _first(weights, stream)
+    first = norm_step(*attention_norm, stream, read_by=inward, unit=unit) if normed_first else _first(weights, stream)
     normed = 0 if routed is None else routed.normed.ctypes.data
     own = attention_norm if config.shared_norm else feed_forward_norm
     second = norm_step(*own, stream, kept=normed, read_by=inner, unit=unit)
@@ -278,6 +289,11 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
         attend += [norm_step(weights, f"{path}.cross_norm", stream, read_by=query, unit=unit)]
         attend += _cross_attention(weights, buffers, f"{path}.cross_attention", layer)
     return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
+
+
+def _first_of_block(config: ModelConfig, layer: int) -> str:
+    """The matrix that reads the stream first in a layer, which may be that after the last."""
+    return f"blocks.{layer}.attention.{'inward' if config.convolves(layer) else 'qkv'}.weight"
 
 
 def _after_part(config: ModelConfig, buffers: Buffers) -> tuple[int, bool]:
@@ -326,6 +342,26 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
     ]
 
 
+def _convolution(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
+    """The steps of a short convolution; what it takes lies where queries, keys and values do."""
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    assert config.convolution is not None
+    source, stride = buffers.qkv.ctypes.data, buffers.qkv_rows * 4
+    row = {"source": source, "stride": stride, "width": config.dim, "place": place_of(config, layer)}
+    return [
+        *_linear(weights, buffers, f"{path}.inward", source, stride),
+        Hand.step(**row),
+        Convolve.step(
+            **row,
+            seen=config.convolution.width,
+            kernel=weights.vector(f"{path}.kernel"),
+            bias=weights.vector(f"{path}.kernel_bias"),
+            outliers=weights.matrix(f"{path}.outward.weight").for_values.ctypes.data,
+        ),
+        *_linear(weights, buffers, f"{path}.outward", end, config.dim * 4, adds),
+    ]
+
+
 def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
     """The steps that attend to a source, where the values are there; queries lie where others are."""
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
@@ -347,7 +383,7 @@ def _heads(config: ModelConfig, buffers: Buffers, layer: int) -> dict[str, int]:
         "heads": config.heads,
         "kv_heads": config.kv_heads,
         "head_dim": config.head_dim,
-        "layer": layer,
+        "place": place_of(config, layer),
     }
 
 
@@ -386,9 +422,17 @@ def _feed_forward(
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [
-        activate_step(config.activation, inner, stride, width, config.gated, read_by),
+        activate_step(config.activation, inner, stride, width, config.gated, read_by, learned=_learned(weights, path)),
         *_linear(weights, buffers, f"{path}.down", end, config.dim * 4, adds),
     ]
+
+
+def _learned(weights: Weights, path: str) -> tuple[float, float]:
+    """The two numbers of a feed-forward's activation, where that learns some."""
+    if weights.config.activation != "xielu":
+        return 0.0, 0.0
+    above, below = (np.logaddexp(0.0, weights.vectors[f"{path}.activation.{one}"][0]) for one in ("above", "below"))
+    return float(above), 0.5 + float(below)
 
 
 def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> list[Step]:

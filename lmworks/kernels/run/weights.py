@@ -159,6 +159,7 @@ def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
     ends = (
         *("attention.qkv", "attention.output", "cross_attention.query", FROM_SOURCE),
+        *("attention.inward", "attention.outward"),
         *("feed_forward.up", "feed_forward.down", "shared.up", "shared.down"),
     )
     if name.removeprefix(ENCODER) == "embedding_projection.weight":
