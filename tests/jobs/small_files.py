@@ -60,6 +60,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": {"family": "granite", "attention_scale": 0.125, "embedding_scale": 12.0, "residual_scale": 0.25}
     | {"head_scale": 0.125},
     "olmo2": {"family": "olmo2", "norm_place": "result", "qk_norm": True, "qk_norm_over": "row", "tied": False},
+    "lfm2": {"family": "lfm2", "qk_norm": True, "layers": 3, "convolution": {"layers": (0, 2)}, "rope_theta": 1e6},
     "gpt2": {
         "family": "gpt2",
         "positions": "learned",

@@ -13,7 +13,7 @@ from lmworks.models.families.sources import Chosen, Rows, Source
 
 WRITTEN = {
     **{name: name for name in ("llama", "qwen2", "qwen3", "gemma", "gpt2")},
-    **{name: name for name in ("gemma2", "phi3", "smollm3", "granite", "olmo2")},
+    **{name: name for name in ("gemma2", "phi3", "smollm3", "granite", "olmo2", "lfm2")},
     "gemma3": "gemma3_text",
 }
 """`general.architecture` -> family, of those that are written too."""
@@ -121,6 +121,15 @@ RESULT_NORMS: dict[str, Source] = {
     "blocks.{i}.attention_norm.weight": "blk.{i}.post_attention_norm.weight",
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_ffw_norm.weight",
 }
+KERNEL = "shortconv.conv.weight"
+"""How the name of a short convolution's kernel ends, which is F32 whatever the matrices are."""
+SHORT_CONVOLUTIONS: dict[str, Source] = {  # and a last norm with the name of the first
+    **{
+        f"blocks.{{i}}.attention.{ours}": f"blk.{{i}}.shortconv.{theirs}.weight"
+        for ours, theirs in (("inward.weight", "in_proj"), ("kernel", "conv"), ("outward.weight", "out_proj"))
+    },
+    "norm.weight": "token_embd_norm.weight",
+}
 PLAIN: dict[str, Source] = {
     "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
     "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
@@ -189,6 +198,7 @@ OF_FAMILIES = {
     "phi": TENSORS | PLAIN | {"head_bias": "output.bias"},
     "glm4": TENSORS | PLAIN | TWO_NORMS,
     **dict.fromkeys(("starcoder2", "nemotron", "arcee"), TENSORS | PLAIN),
+    "lfm2": TENSORS | SHORT_CONVOLUTIONS,
     "seed_oss": TENSORS | {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"},
 }
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared")
@@ -252,6 +262,18 @@ def _bert(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     return {}
 
 
+def _lfm2(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """Layers without key heads have convolutions."""
+    heads = theirs.get("lfm2.attention.head_count_kv")
+    if not isinstance(heads, list):
+        return {}
+    if len(heads) != theirs.get("lfm2.block_count") or len({0, *heads}) != 2:
+        raise ModelError("it does not say for each of its layers how many key heads there are, or different numbers")
+    chosen = tuple(layer for layer, count in enumerate(heads) if count == 0)
+    width = theirs.get("lfm2.shortconv.l_cache", 3)
+    return {"kv_heads": max(heads)} | ({"convolution": {"layers": chosen, "width": width}} if chosen else {})
+
+
 def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     gated, layers = "enc.blk.0.ffn_gate.weight" in tensors, theirs.get("t5.block_count")
     return {
@@ -265,6 +287,7 @@ def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
 
 OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]]] = {
     "bert": _bert,
+    "lfm2": _lfm2,
     "t5": _t5,
     "gptneox": lambda theirs, tensors: {"parallel": theirs.get("gptneox.use_parallel_residual", True)},
     "falcon": lambda theirs, tensors: {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors},

@@ -62,11 +62,16 @@ def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype:
     for part in source_parts(source):
         _must_have_all(file, part, config)
     parts = [turned_back(part, dequantised(file, part, read_as), config) for part in source_parts(source)]
-    if name.endswith(".shared_gate.weight"):  # one row, which the format drops
-        parts = [part.reshape(1, -1) for part in parts]
     if unit_offset:
         parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
-    return below_one_another(source_parts(source), parts)
+    return with_dropped_axis(name, below_one_another(source_parts(source), parts))
+
+
+def with_dropped_axis(name: str, weight: Tensor) -> Tensor:
+    """With the axis of length 1 that our tensor has and the format does not: the gate's row, the kernel's input."""
+    if name.endswith(".shared_gate.weight"):
+        return weight[None]
+    return weight[:, None] if name.endswith(".attention.kernel") else weight
 
 
 def _must_have_all(file: GGUFFile, part: str, config: ModelConfig) -> None:

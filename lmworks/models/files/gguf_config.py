@@ -16,6 +16,7 @@ from lmworks.models.families.gguf import (
     ARCHITECTURES,
     FACTORS,
     IMPLIED,
+    KERNEL,
     NORM_EPS,
     SCALARS,
     SETTINGS,
@@ -32,9 +33,9 @@ FLOAT_BYTES = {Kind.F32: 4, Kind.F16: 2, Kind.BF16: 2}
 
 def stored_kind(file: GGUFFile) -> Kind | None:
     """The kind of the matrices where they are floats; None where they are quantised. llama.cpp keeps what is only added
-    to the stream in float32 whatever the others are."""
-    added = {"position_embd.weight", "token_types.weight"}
-    kinds = {info.kind for name, info in file.tensors.items() if len(info.shape) > 1 and name not in added}
+    to the stream, and kernels of convolutions, in float32 whatever the others are."""
+    others = ("position_embd.weight", "token_types.weight", KERNEL)
+    kinds = {info.kind for name, info in file.tensors.items() if len(info.shape) > 1 and not name.endswith(others)}
     return next((one for one in kinds if one in FLOAT_BYTES), None) if len(kinds) == 1 else None
 
 

@@ -13,7 +13,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.names import each_name
 from lmworks.models.files.dequantise import FLOATS, dequantised
-from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
+from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back, with_dropped_axis
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import GGUFFile, Rows
 from lmworks.models.files.gguf_kinds import Kind
@@ -74,13 +74,15 @@ class StoredInGGUF:
         self.file.let_go()
 
     def floats(self, name: str) -> Tensor | None:
-        """A vector in the file's own precision, which the network may have rounded to its own; None for matrices."""
+        """A vector, or the kernel of a convolution, in the file's own precision, which the network may have rounded to
+        its own; None for matrices."""
         parts = source_parts(self._sources[name]) if name in self._sources else ()
         if not parts or any(self.file.info(part).kind not in FLOATS for part in parts):
             return None
         vector = torch.cat(
             [turned_back(part, dequantised(self.file, part, torch.float32), self.config) for part in parts]
         )
+        vector = with_dropped_axis(name, vector)
         # llama.cpp's converter adds Gemma's 1 to the weights.
         return vector - 1 if self.config.norm_unit_offset and name.endswith("norm.weight") else vector
 

@@ -28,6 +28,7 @@ from lmworks.models.families.gguf import (
     ACTIVATIONS,
     FACTORS,
     IMPLIED,
+    KERNEL,
     NEIGHBOURS,
     NORM_EPS,
     SCALARS,
@@ -83,6 +84,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
         "biases in its attention": config.family not in ("llama", "mistral", "qwen2", "gpt2", "smollm3")
         and (config.qkv_bias or config.output_bias),
         "biases in its feed-forward": config.family in ("smollm3", "granite") and config.feed_forward_bias,
+        "biases in its convolutions": config.convolution is not None and config.convolution.bias,
         "a head of its own": config.family in ("gemma", "gemma2") and not config.tied,
         "the embedding as its head": config.family == "olmo2" and config.tied,
         "other heads than dim / heads": config.family in ("olmo2", "phi3")
@@ -149,6 +151,11 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
     if config.family == "granite":
         entries["granite.logit_scale"] = 1 / (ours.head_scale or 1.0)
         entries["granite.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
+    if config.family == "lfm2":
+        entries["lfm2.attention.head_count_kv"] = [
+            0 if ours.convolves(layer) else ours.kv_heads for layer in range(ours.layers)
+        ]
+        entries["lfm2.shortconv.l_cache"] = 3 if ours.convolution is None else ours.convolution.width
     entries[f"{architecture}.vocab_size"] = ours.vocab_size
     scaling = ours.rope_scaling
     if scaling is not None and scaling.kind == "longrope":
@@ -170,6 +177,8 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
         weight = weights[name]
         if config.norm_unit_offset and name.endswith("norm.weight"):
             weight = weight.float() + 1
+        if name.endswith(".attention.kernel"):
+            weight = weight.flatten(1)
         parts = weight.split(rows_of(name, config)) if isinstance(source, Rows) else [weight]
         names = source.names if isinstance(source, Rows) else (str(source),)
         theirs |= {part: _turned(part, rows, config) for part, rows in zip(names, parts, strict=True)}
@@ -183,7 +192,7 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
 
 def kind_of(name: str, weight: Tensor, kind: Kind, layers: int = 1) -> Kind:
     """What a tensor is stored as in a file of `kind`, of a network of that many layers."""
-    if weight.ndim < 2:
+    if weight.ndim < 2 or name.endswith(KERNEL):
         return Kind.F32
     if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):
         return Kind.F16

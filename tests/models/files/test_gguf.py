@@ -102,6 +102,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "ernie4_5": {"family": "ernie4_5", "head_dim": 32},
     "seed_oss": {"family": "seed_oss", "qkv_bias": True, "tied": False},
     "hunyuan": {"family": "hunyuan_v1_dense", "qk_norm": True, "qk_norm_after": True},
+    "lfm2": {"family": "lfm2", "qk_norm": True, "layers": 3, "convolution": {"layers": (0, 2), "width": 5}},
     "bert": OLDER
     | {"family": "bert", "arrangement": "encoder", "positions": "learned", "norm_place": "after", "segments": 2}
     | {"embedding_norm": "layer", "qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
@@ -132,6 +133,7 @@ SAID: dict[str, dict[str, Any]] = {
     "cohere": {"command-r.logit_scale": 0.25},
     "cohere2": {"cohere2.logit_scale": 0.25, "cohere2.attention.sliding_window_pattern": 4},
     "glm4": {"glm4.rope.dimension_count": 8},
+    "lfm2": {"lfm2.attention.head_count_kv": [0, 2, 0], "lfm2.shortconv.l_cache": 5},
     "exaone4": {"exaone4.attention.sliding_window_pattern": [True, True, True, False]},
 }
 """What files of some families say beside what all do."""
@@ -176,6 +178,7 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     stacks: dict[str, list[np.ndarray]] = {}
     for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
+        tensor = tensor.squeeze(1) if name.endswith(".attention.kernel") else tensor
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
         for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
             heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
@@ -220,7 +223,7 @@ def write(
         add(key, value)
     held: dict[str, np.ndarray] = {}
     for name, weight in (llama_cpp_tensors(network) if tensors is None else tensors).items():
-        stored = kind if weight.ndim > 1 else Kind.F32
+        stored = kind if weight.ndim > 1 and "shortconv.conv" not in name else Kind.F32
         data = gguf.quantize(weight.astype(np.float32), stored)
         writer.add_tensor(name, data, raw_dtype=stored)
         held[name] = gguf.dequantize(data, stored).reshape(weight.shape)
