@@ -24,8 +24,9 @@ from lmworks.kernels import CompiledRunner, compiled, unavailable
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packer import Packer
-from lmworks.kernels.packing import unpacked
+from lmworks.kernels.packing import Unchanged, unpacked
 from lmworks.language_model import LanguageModel
+from lmworks.models.adapted import own_parameters
 from lmworks.models.config import ModelConfig
 from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.files.gguf import read_gguf_network
@@ -162,7 +163,8 @@ def test_a_file_runs_in_its_own_bits(tmp_path: Path):
     write(tmp_path / "lfm2.gguf", tiny.network(**SHAPE, family="lfm2"), Kind.Q8_0)
     file = GGUFFile(tmp_path / "lfm2.gguf")
     network, exact = (read_gguf_network(file, dtype).eval() for dtype in (torch.bfloat16, torch.float32))
-    engine = compiled(network.requires_grad_(False), 8, StoredInGGUF(file, network.config))
+    stored = Unchanged(StoredInGGUF(file, network.config), own_parameters(network))
+    engine = compiled(network.requires_grad_(False), 8, stored)
     for name, matrix in engine.weights.matrices.items():
         assert torch.equal(unpacked(matrix), exact.get_parameter(name)), name
     kernel = exact.get_parameter("blocks.0.attention.kernel")
