@@ -91,13 +91,11 @@ def _parts(config: ModelConfig) -> str | None:
             config.arrangement == "encoder-decoder"
             and (config.norm_place not in ("before", "after") or config.parallel)
         ),
-        "has no sinks": config.sinks,
         "has no latent attention": config.latent is not None,
         **_of_experts(config),
         "has embeddings no wider than the stream, and embedding_dim is wider": config.embedding_width > config.dim,
         "divides no stream that narrow embeddings are brought to": config.embedding_dim is not None
         and config.residual_scale is not None,
-        "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
@@ -121,11 +119,6 @@ def _of_experts(config: ModelConfig) -> dict[str, bool]:
     return {
         "has experts in pre-norm blocks alone, one part after the other": config.norm_place not in ("before", "both")
         or config.parallel,
-        "chooses experts by a softmax, and this router by sigmoids": settings.scores != "softmax",
-        "chooses experts by their scores alone, and a bias has a say here": settings.choice_bias
-        or settings.bias_rate > 0,
-        "chooses among all experts, and these are in groups": settings.top_groups is not None,
-        "has no gate on a shared expert": settings.shared_gate,
     }
 
 

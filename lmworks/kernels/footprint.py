@@ -23,8 +23,9 @@ from lmworks.kernels.packed import ROWS, packed_bytes
 from lmworks.kernels.quantisation import quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, stored_kind
-from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.model_folder import ONNX, read_config, read_json, runs_as_stored, weight_files
+from lmworks.models.files.gguf_file import GGUFFile, TensorInfo
+from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, runs_as_stored, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,10 @@ VOCABULARY_BITS = 8
 """Of embedding and head, whatever the other matrices have (run/weights.py)."""
 OVERHEAD = 1.1
 """Packed weights by the bytes of a file in few bits: the kernels keep a minimum beside each scale (Q4_0: 5 / 4.5)."""
+OVERHEAD_MXFP4 = 20 / 17
+"""The same of MXFP4, whose scales are a byte in a file."""
+MXFP4_BYTES = 17 / 32
+"""Of a weight in a file."""
 OF_SIZE = 0
 """A width that follows from the bytes of the file and how many weights it holds."""
 
@@ -59,7 +64,7 @@ class Footprint:
             file = file or GGUFFile(path)
             counted, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_kind(file)
             held = sum(one.bytes for one in file.tensors.values())
-            packed = None if stored is not None else round(OVERHEAD * held)
+            packed = None if stored is not None else round(sum(map(_packed_bytes, file.tensors.values())))
             try:
                 width = None if stored is None else FLOAT_BYTES[stored]
                 return cls(gguf_config(file), held, packed, width, counted)
@@ -68,7 +73,8 @@ class Footprint:
         config, files = read_config(path), weight_files(path)
         held = sum(one.stat().st_size for one in files if one.is_file())
         if (said := read_json(path / "config.json").get("quantization_config")) is not None:
-            return cls(config, held, round(OVERHEAD * held) if runs_as_stored(said) else None, 2)
+            packed = _of_mxfp4(config, held) if is_mxfp4(said) else round(OVERHEAD * held)
+            return cls(config, held, packed if runs_as_stored(said) else None, 2)
         return cls(config, held, None, 4 if files[0].name == ONNX else OF_SIZE)
 
     @cached_property
@@ -139,6 +145,21 @@ class Footprint:
         vocabulary = self.config.vocab_size * self.config.embedding_width * (1 if self.config.tied else 2)
         others = max(self.parameters - vocabulary, 0)
         return round(others * bytes_a_weight(bits) + vocabulary * bytes_a_weight(VOCABULARY_BITS))
+
+
+def _packed_bytes(tensor: TensorInfo) -> float:
+    """Of a tensor of a GGUF file in few bits."""
+    return tensor.bytes * (OVERHEAD_MXFP4 if tensor.kind == Kind.MXFP4 else OVERHEAD)
+
+
+def _of_mxfp4(config: ModelConfig, held: int) -> int:
+    """Of a directory of gpt-oss: experts as they are stored, and in 8 bits what it stores in 16."""
+    if config.experts is None:
+        return held
+    layers = sum(config.has_experts(layer) for layer in range(config.layers))
+    matrices = config.dim * config.expert_dim * (3 if config.gated else 2)
+    experts = layers * config.experts.count * matrices * MXFP4_BYTES
+    return round(OVERHEAD_MXFP4 * experts + max(held - experts, 0) * bytes_a_weight(8) / 2)
 
 
 def bytes_a_weight(bits: int) -> float:

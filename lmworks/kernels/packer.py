@@ -23,6 +23,7 @@ from lmworks.kernels.run.turns import kept_turns
 from lmworks.kernels.run.weights import ENCODER, SEGMENTS, is_multiplied, is_vocabulary
 from lmworks.kernels.text_classifier import is_of_classifier
 from lmworks.models.adapted import own_parameters
+from lmworks.models.experts import Router
 from lmworks.models.files.quantise import Groups
 from lmworks.models.network import Network
 from lmworks.models.stack import Stack
@@ -67,17 +68,21 @@ class Packer:
                     self.stored.let_go()
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
-        """What is read in float32: weights of norms, as they are multiplied by, biases, routers, classifiers, kernels
-        of convolutions with a row for each token, what is added at a position, for a segment, and what heads are
-        rotated by."""
+        """What is read in float32: weights of norms, as they are multiplied by, biases, routers and what experts are
+        preferred by, classifiers, kernels of convolutions with a row for each token, what is added at a position, for a
+        segment, and what heads are rotated by."""
         offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
         found, classifies = {}, self.network.classifier is not None
         for name, parameter in self._parameters.items():
-            if parameter.ndim == 1 or name.endswith(".router.weight") or (classifies and is_of_classifier(name)):
+            routes = name.endswith((".router.weight", ".shared_gate.weight"))
+            if parameter.ndim == 1 or routes or (classifies and is_of_classifier(name)):
                 numbers = self._floats(name, parameter).detach().float()
                 found[name] = (1 + numbers if name in offset else numbers).flatten().numpy()
             elif name.endswith(".attention.kernel"):
                 found[name] = self._floats(name, parameter).detach().float().flatten(1).T.flatten().numpy()
+        for path, router in self.network.named_modules():
+            if isinstance(router, Router) and router.preference is not None:
+                found[f"{path}.preference"] = router.preference.detach().float().numpy()
         for stack, path in ((self.network, ""), (self.network.encoder, ENCODER)):
             if stack is not None and (places := _places(stack)) is not None:
                 found[f"{path}places"] = places.detach().flatten().numpy()

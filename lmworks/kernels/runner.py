@@ -410,7 +410,7 @@ class _Look:
         self.marks = (
             (network.run_block, network.attention_kernel),
             [(id(one), bool(one._forward_hooks or one._forward_pre_hooks)) for one in modules],
-            [mark(one) for one in parameters],
+            [mark(one) for one in (*parameters, *network.buffers())],
             [(one.scale, one.merged) for one in modules if isinstance(one, AdaptedLinear)],
         )
 

@@ -61,14 +61,20 @@ class Router(nn.Linear):
             weights = weights / weights.sum(dim=-1, keepdim=True)
         return weights * settings.scale, chosen
 
+    @property
+    def preference(self) -> Float[Tensor, " experts"] | None:
+        """What is added to each expert's score where it is decided who is chosen: the biases that there are."""
+        lifted = self.settings.bias_rate * self.lifts if self.settings.bias_rate else None
+        if not self.settings.choice_bias:
+            return lifted
+        return self.choice_bias if lifted is None else self.choice_bias + lifted
+
     def _preferred(self, scores: Float[Tensor, "rows experts"]) -> Float[Tensor, "rows experts"]:
         """What decides who is chosen, and not how much the result weighs: with biases, and without the groups that are
         left out."""
-        settings = self.settings
-        if settings.bias_rate:
-            scores = scores + settings.bias_rate * self.lifts
-        if settings.choice_bias:
-            scores = scores + self.choice_bias
+        settings, preference = self.settings, self.preference
+        if preference is not None:
+            scores = scores + preference
         if settings.top_groups is not None:
             grouped = scores.unflatten(-1, (settings.groups, -1))
             best = grouped.topk(2, dim=-1).values.sum(dim=-1).topk(settings.top_groups, dim=-1).indices

@@ -141,7 +141,7 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
         Quantise: ({"source": address(large), "source_stride": 384, "width": 96, "factor": 1.0}, x * weight),
         Activate: (
             {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1, "rows": 0}
-            | {"above": 0.0, "below": 0.0},
+            | {"limit": math.inf, "shift": 0.0, "above": 0.0, "below": 0.0},
             x.relu() * weight,
         ),
         Norm: (
@@ -165,11 +165,13 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
     assert bench.near(expected)
 
 
-def activated(bench: Bench, name: str, x: torch.Tensor, width: int, gated: bool = False) -> Step:
+def activated(
+    bench: Bench, name: str, x: torch.Tensor, width: int, gated: bool = False, limit: float = math.inf, shift: float = 0
+) -> Step:
     """The step that activates x for a matrix without outliers; of what is learned, above is 1.5 and below 0.7."""
     kind = list(ACTIVATIONS).index(name)
     where = {"input": address(x), "input_stride": 4 * x.shape[1], "width": width, "outliers": bench.table(), "rows": 0}
-    return Activate.step(**where, kind=kind, gated=gated, above=1.5, below=0.7)
+    return Activate.step(**where, kind=kind, gated=gated, limit=limit, shift=shift, above=1.5, below=0.7)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -187,6 +189,17 @@ def test_activations(name: str, gated: bool):
         assert bench.near(function(inner[:, :512]) * (inner[:, 512:] if gated else 1))
 
 
+def test_a_gate_is_cut_off_and_what_it_multiplies_is_kept_within_and_shifted():
+    bench, inner = Bench(2, 64), numbers(2, 128, scale=2.0)
+    inner[0, :32], inner[1, 64:96] = torch.nan, torch.nan
+    bench.run(activated(bench, "quick_gelu", inner, 64, gated=True, limit=1.5, shift=1.0))
+    gate, up = inner.chunk(2, dim=1)
+    gate, up = gate.clamp(max=1.5), up.clamp(-1.5, 1.5) + 1
+    found, expected = bench.read(), gate * torch.sigmoid(1.702 * gate) * up
+    assert found[0, :32].isnan().all() and found[1, :32].isnan().all()
+    torch.testing.assert_close(found[:, 32:], expected[:, 32:], rtol=0, atol=0.51 * 4 / 127)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_embeddings(bits: int):
     bench, stream = Bench(3, 64), torch.zeros(3, 64)
@@ -200,7 +213,7 @@ def test_embeddings(bits: int):
 
 HEADS = [
     *((4, 4, 16, None, False), (4, 2, 48, None, False), (6, 2, 64, 70, False), (5, 1, 32, None, False)),
-    *((16, 1, 32, 9, False), (16, 1, 32, 9, True), (6, 2, 64, 70, True)),
+    *((16, 1, 32, 9, False), (16, 1, 32, 9, True), (6, 2, 64, 70, True), (6, 2, 80, 70, False)),
 ]
 """Query heads, key heads, width, window, is it to both sides: groups of 1, 2, 3, 5 and 16."""
 
@@ -212,7 +225,7 @@ def test_attention(
     heads: int, kv_heads: int, width: int, window: int | None, onward: bool, shared: bool, sizes: tuple[int, ...]
 ):
     """The last sizes[-1] tokens of a text, with norms and rotation, against the formula on what the cache holds; scores
-    of windows are capped."""
+    of windows are capped. Beside sinks where heads are no multiple of 32 wide, one of which takes nearly all."""
     tokens, past = sizes[-1], 0 if len(sizes) > 1 else 140
     length, rows = past + tokens, (heads + 2 * kv_heads) * width
     bench = Bench(tokens, heads * width)
@@ -220,7 +233,11 @@ def test_attention(
     angles = torch.arange(length)[:, None] * 100.0 ** -(torch.arange(0, width, 2) / width)
     cos, sin = angles.cos(), angles.sin()
     cap = None if window is None else 0.7
-    expected, cache = _attended(qkv, heads, kv_heads, width, (window, onward), cap, query_norm, key_norm, (cos, sin))
+    sinks = numbers(heads, seed=3, scale=3.0) if width % 32 else None
+    if sinks is not None:
+        sinks[1] = 200.0
+    seen = window, onward, sinks
+    expected, cache = _attended(qkv, heads, kv_heads, width, seen, cap, query_norm, key_norm, (cos, sin))
 
     page_bytes = 2 * 2 * 64 * kv_heads * width
     pages = [aligned(page_bytes) for _ in range(-(-length // 64))]
@@ -259,7 +276,14 @@ def test_attention(
     bench.run(
         Heads.step(**shape, **norms, half=width // 2, turn=0, norms_last=0, scale=width**-0.5),
         Attend.step(**shape, window=window or 0, onward=onward, cap=cap or 0.0, biased=0, source=0),
-        Mix.step(heads=heads, head_dim=width, window=window or 0, onward=onward, source=0),
+        Mix.step(
+            heads=heads,
+            head_dim=width,
+            window=window or 0,
+            onward=onward,
+            source=0,
+            sinks=0 if sinks is None else address(sinks),
+        ),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
 
@@ -274,7 +298,7 @@ def _attended(qkv, heads, kv_heads, width, seen, cap, query_norm, key_norm, rota
     )
     key, value = key.half().float(), value.half().float()
     sees = visibility(len(qkv), len(qkv), seen[0], causal=not seen[1])
-    mixed = attend(query[None], key[None], value[None], sees, "explicit", cap=cap)
+    mixed = attend(query[None], key[None], value[None], sees, "explicit", cap=cap, sinks=seen[2])
     return mixed[0].transpose(0, 1).flatten(1), (key, value)
 
 

@@ -83,7 +83,8 @@ def on(threads: int, **shape: Any) -> torch.Tensor:
 
 
 def test_the_number_of_threads_changes_nothing_to_the_bit():
-    for shape in ({}, SHAPES["experts"], SHAPES["short convolutions"]):
+    kinds = ("experts", "experts with all that they may have", "short convolutions")
+    for shape in ({}, *(SHAPES[kind] for kind in kinds)):
         alone = on(1, **shape)
         assert torch.isfinite(alone).all()
         assert torch.equal(on(2, **shape), alone)
@@ -135,6 +136,26 @@ SHAPES: dict[str, dict[str, Any]] = {
     "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
     "experts": {"experts": ExpertSettings(count=9, top_k=3)},
     "short convolutions": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3},
+    "experts with all that they may have": {
+        "experts": ExpertSettings(
+            count=12,
+            top_k=3,
+            scores="sigmoid",
+            choice_bias=True,
+            groups=4,
+            top_groups=2,
+            router_bias=True,
+            shared_dim=64,
+            shared_gate=True,
+            layers=(1,),
+        ),
+        "activation": "quick_gelu",
+        "gate_limit": 0.5,
+        "gate_shift": True,
+        "feed_forward_bias": True,
+        "sinks": True,
+        "window": 70,
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import auto
 from typing import Any
@@ -12,6 +13,10 @@ from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.operations.quantise import Place, put_group
 from lmworks.kernels.packed import Packed
+from lmworks.models.config import ModelConfig
+
+STEEP = 1.702
+"""Of quick_gelu's sigmoid (models/feed_forward.py, which imports PyTorch)."""
 
 
 class Activate(Operands):
@@ -29,6 +34,10 @@ class Activate(Operands):
     """Address of the table of outliers of the matrix that reads the result (outliers.py)."""
     ROWS = auto()
     """Address of the frame of experts' rows, which then stand in the place of tokens (operations/gather.py), or 0."""
+    LIMIT = auto()
+    """What a gate is kept below, and the second half between this and its negative; infinite for no limit."""
+    SHIFT = auto()
+    """What is added to the second half."""
     ABOVE = auto()
     """xIELU's factor of x squared above 0, a number that each layer learns."""
     BELOW = auto()
@@ -42,6 +51,10 @@ def _sigmoid(e: Emitter, x: Value) -> Value:
 
 def _silu(e: Emitter, x: Value) -> Value:
     return e.b.fdiv(x, e.b.fadd(e.constant(1.0, FLOATS), e.exp(e.b.fneg(x))))
+
+
+def _quick_gelu(e: Emitter, x: Value) -> Value:
+    return e.b.fdiv(x, e.b.fadd(e.constant(1.0, FLOATS), e.exp(e.b.fmul(x, e.constant(-STEEP, FLOATS)))))
 
 
 def _tanh(e: Emitter, x: Value) -> Value:
@@ -80,10 +93,6 @@ def _relu_squared(e: Emitter, x: Value) -> Value:
     return e.b.fmul(kept, kept)
 
 
-def _quick_gelu(e: Emitter, x: Value) -> Value:
-    return e.b.fmul(x, _sigmoid(e, e.b.fmul(x, e.constant(1.702, FLOATS))))
-
-
 def _xielu(e: Emitter, x: Value, above: Value, below: Value) -> Value:
     """x / 2, and above * x^2 or below * (e^x - 1 - x)"""
     one = e.constant(1.0, FLOATS)
@@ -108,34 +117,47 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
 
 
 def activate_step(
-    name: str,
+    config: ModelConfig,
     source: int,
     stride: int,
     width: int,
-    gated: bool,
     read_by: Packed,
     rows: int = 0,
     learned: tuple[float, float] = (0.0, 0.0),
 ) -> Step:
-    """An activation of `width` numbers a token, or of each of `rows`, with the two numbers of one that learns; and the
+    """The activation of `width` numbers a token, or of each of `rows`, with the two numbers of one that learns; and the
     matrix that reads its result."""
     return Activate.step(
         input=source,
         input_stride=stride,
         width=width,
-        kind=list(ACTIVATIONS).index(name),
-        gated=gated,
+        kind=list(ACTIVATIONS).index(config.activation),
+        gated=config.gated,
         outliers=read_by.for_values.ctypes.data,
         rows=rows,
+        limit=math.inf if config.gate_limit is None else config.gate_limit,
+        shift=1.0 if config.gate_shift else 0.0,
         above=learned[0],
         below=learned[1],
     )
 
 
+def _at_most(e: Emitter, x: Value, limit: Value) -> Value:
+    """The smaller one; NaN stays."""
+    return e.b.select(e.b.fcmp_ordered(">", x, limit), limit, x)
+
+
+def _second(e: Emitter, x: Value, limit: Value, shift: Value) -> Value:
+    """What a gate is multiplied with: within the limit on both sides, then shifted."""
+    least = e.b.fneg(limit)
+    within = e.b.select(e.b.fcmp_ordered("<", x, least), least, _at_most(e, x, limit))
+    return e.b.fadd(within, shift)
+
+
 def _activation(name: str) -> Any:
     apply = ACTIVATIONS[name]
 
-    @emitted(None, *[Int] * 7, Float, Float)
+    @emitted(None, *[Int] * 7, *[Float] * 4)
     def activate(
         e: Emitter,
         x: Value,
@@ -145,16 +167,19 @@ def _activation(name: str) -> Any:
         scales: Value,
         sums: Value,
         outliers: Value,
+        limit: Value,
+        shift: Value,
         above: Value,
         below: Value,
     ) -> None:
         """Group `group` of a token at x; multiplied with that at `gated` unless that is 0."""
-        place, learned = e.times(group, 128), (above, below) if name == "xielu" else ()
-        pair = [apply(e, e.load(FLOATS, x, e.plus(place, at)), *learned) for at in (0, 64)]
+        place, limit, shift = e.times(group, 128), e.splat(limit), e.splat(shift)
+        learned = (above, below) if name == "xielu" else ()
+        pair = [apply(e, _at_most(e, e.load(FLOATS, x, e.plus(place, at)), limit), *learned) for at in (0, 64)]
         result = [e.variable(one) for one in pair]
         with e.b.if_then(e.b.icmp_signed("!=", gated, e.constant(0))):
             for at, one, place_of in zip((0, 64), pair, result, strict=True):
-                e.b.store(e.b.fmul(one, e.load(FLOATS, gated, e.plus(place, at))), place_of)
+                e.b.store(e.b.fmul(one, _second(e, e.load(FLOATS, gated, e.plus(place, at)), limit, shift)), place_of)
         put_group(e, e.b.load(result[0]), e.b.load(result[1]), Place(values, scales, sums, outliers), group)
 
     return activate
@@ -169,6 +194,7 @@ def run(thread, threads, frame, step):
     frame = field(step, Activate.ROWS) if field(step, Activate.ROWS) != 0 else frame
     x, stride, width = field(step, Activate.INPUT), field(step, Activate.INPUT_STRIDE), field(step, Activate.WIDTH)
     kind, gated, outliers = field(step, Activate.KIND), field(step, Activate.GATED), field(step, Activate.OUTLIERS)
+    limit, shift = float_field(step, Activate.LIMIT), float_field(step, Activate.SHIFT)
     above, below, groups = float_field(step, Activate.ABOVE), float_field(step, Activate.BELOW), width // 32
     every = field(frame, Field.TOKENS) * groups
     for number in range(every * thread // threads, every * (thread + 1) // threads):
@@ -179,23 +205,23 @@ def run(thread, threads, frame, step):
         scales = field(frame, Field.SCALES) + token * field(frame, Field.SCALES_STRIDE)
         sums = field(frame, Field.SUMS) + 2 * token * field(frame, Field.SCALES_STRIDE)
         if kind == 0:
-            silu(at, by, group, values, scales, sums, outliers, above, below)
+            silu(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 1:
-            gelu(at, by, group, values, scales, sums, outliers, above, below)
+            gelu(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 2:
-            gelu_tanh(at, by, group, values, scales, sums, outliers, above, below)
+            gelu_tanh(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 3:
-            relu(at, by, group, values, scales, sums, outliers, above, below)
+            relu(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 4:
-            relu_squared(at, by, group, values, scales, sums, outliers, above, below)
+            relu_squared(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 5:
-            sigmoid(at, by, group, values, scales, sums, outliers, above, below)
+            sigmoid(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 6:
-            tanh(at, by, group, values, scales, sums, outliers, above, below)
+            tanh(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         elif kind == 7:
-            quick_gelu(at, by, group, values, scales, sums, outliers, above, below)
+            quick_gelu(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
         else:
-            xielu(at, by, group, values, scales, sums, outliers, above, below)
+            xielu(at, by, group, values, scales, sums, outliers, limit, shift, above, below)
 
 
 ACTIVATE = Operation(Activate, run)

@@ -1,4 +1,5 @@
-"""BLEND: the sum of what each token's experts made, each times its weight."""
+"""BLEND: the sum of what each token's experts made, each times its weight; and of what the shared expert made, times
+its gate."""
 
 from __future__ import annotations
 
@@ -27,6 +28,10 @@ class Blend(Operands):
     """Address of float32 [tokens, width]."""
     ADDS = auto()
     """1: the result is added to what stands there."""
+    SHARED = auto()
+    """Address of float32 [tokens, width]: what the shared expert made, where it has a gate; or 0."""
+    GATES = auto()
+    """Address of float32 [tokens]: logits of its gate."""
 
 
 @emitted(None, *[Int] * 8)
@@ -60,6 +65,17 @@ def clear(e: Emitter, begin: Value, end: Value, to: Value) -> None:
         e.store(e.constant(0.0, FLOATS), to, e.times(lane, 64))
 
 
+@emitted(None, *[Int] * 5)
+def add_gated(e: Emitter, shared: Value, gate: Value, begin: Value, end: Value, to: Value) -> None:
+    """The same vectors of what the shared expert made, times the sigmoid of the number at `gate`: added."""
+    logit = e.load_splat(gate, 0)
+    share = e.b.fdiv(e.constant(1.0, FLOATS), e.b.fadd(e.constant(1.0, FLOATS), e.exp(e.b.fneg(logit))))
+    share = e.fma(logit, e.constant(0.0, FLOATS), share)  # exp returns a number for NaN, which shall show
+    with e.loop(begin, end) as lane:
+        at = e.times(lane, 64)
+        e.store(e.fma(share, e.load(FLOATS, shared, at), e.load(FLOATS, to, at)), to, at)
+
+
 @compiled
 def run(thread, threads, frame, step):
     """The vectors of 16 numbers, of whatever token, that are this thread's share."""
@@ -74,6 +90,9 @@ def run(thread, threads, frame, step):
         if adds == 0:
             clear(begin, end, to)
         places, weights = field(step, Blend.PLACES) + 8 * token * top_k, field(step, Blend.WEIGHTS) + 4 * token * top_k
+        if field(step, Blend.SHARED) != 0:
+            shared, gate = field(step, Blend.SHARED) + token * lanes * 64, field(step, Blend.GATES) + 4 * token
+            add_gated(shared, gate, begin, end, to)
         made, stride = field(step, Blend.MADE), field(step, Blend.MADE_STRIDE)
         blend(made, stride, places, weights, top_k, begin, end, to)
 

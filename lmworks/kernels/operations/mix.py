@@ -6,7 +6,7 @@ from enum import auto
 
 from lmworks.kernels.emit.attention_page import join
 from lmworks.kernels.emit.scalars import compiled, field, long_at
-from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Int, Value, emitted
+from lmworks.kernels.emit.vectors import FLOATS, SINGLE, WORD, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation
 from lmworks.kernels.operations.attend import first_seen, seen_to
@@ -24,12 +24,26 @@ class Mix(Operands):
     """1: as many tokens after it are seen, too."""
     SOURCE = auto()
     """1: of a source, whose pages are not shared."""
+    SINKS = auto()
+    """Address of float32 [heads]: the score of each head's sink, whose weight goes nowhere; 0 for none."""
 
 
-@emitted(None, Int, Int, Int)
-def divide(e: Emitter, part: Value, width: Value, to: Value) -> None:
-    """The mix of a part, divided by the sum of its weights."""
-    inverse = e.splat(e.b.fdiv(e.constant(1.0, SINGLE), e.load(SINGLE, part, e.plus(e.times(width, 4), 4), align=4)))
+@emitted(None, Int, Int, Int, Int)
+def divide(e: Emitter, part: Value, width: Value, sink: Value, to: Value) -> None:
+    """The mix of a part, divided by the sum of its weights and that of the sink whose score is at `sink`, unless that
+    is 0."""
+    end = e.plus(part, e.times(width, 4))
+    total, factor = e.variable(e.load(SINGLE, end, 4, align=4)), e.variable(e.constant(1.0, SINGLE))
+    with e.b.if_then(e.b.icmp_signed("!=", sink, e.constant(0))):
+        most, score = e.load(SINGLE, end, align=4), e.load(SINGLE, sink, align=4)
+        larger = e.b.select(e.b.fcmp_ordered(">", score, most), score, most)
+        of_keys, of_sink = (
+            e.b.extract_element(e.exp(e.splat(e.b.fsub(one, larger))), e.constant(0, WORD)) for one in (most, score)
+        )
+        of_sink = e.b.select(e.b.fcmp_unordered("uno", score, score), score, of_sink)  # NaN shall show
+        e.b.store(e.b.fadd(e.b.fmul(e.b.load(total), of_keys), of_sink), total)
+        e.b.store(of_keys, factor)
+    inverse = e.splat(e.b.fdiv(e.b.load(factor), e.b.load(total)))
     with e.loop(0, e.b.sdiv(width, e.constant(16))) as lane:
         place = e.times(lane, 64)
         e.store(e.b.fmul(e.load(FLOATS, part, place), inverse), to, place)
@@ -43,6 +57,7 @@ def run(thread, threads, frame, step):
     parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
     if field(step, Mix.SOURCE) != 0:
         parts = 1
+    sinks = field(step, Mix.SINKS)
     span = 1 if width % 32 == 0 else 2
     scratch = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     values, scales, sums = field(frame, Field.VALUES), field(frame, Field.SCALES), field(frame, Field.SUMS)
@@ -57,7 +72,8 @@ def run(thread, threads, frame, step):
             if parts > 1:
                 for share in range(1, pages):
                     join(part, part + share * size, width)
-            divide(part, width, scratch + one * width * 4)
+            sink = sinks + 4 * (head + one) if sinks != 0 else 0
+            divide(part, width, sink, scratch + one * width * 4)
         at, to = token * field(frame, Field.SCALES_STRIDE), values + token * field(frame, Field.VALUES_STRIDE)
         put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + 2 * at)
 

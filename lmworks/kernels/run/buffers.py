@@ -57,6 +57,9 @@ class Routed:
         inner = config.expert_dim * (2 if config.gated else 1)
         self.made = np.zeros((rows, -(-max(inner, config.dim) // 16) * 16), np.float32)
         """What experts made on the way up, and then what comes out of them."""
+        gated = tokens if settings.shared_gate else 0
+        self.shared, self.gates = np.zeros((gated, config.dim), np.float32), np.zeros((gated, 1), np.float32)
+        """What a shared expert with a gate made, and the gate's logits."""
         self.values, self.scales, self.sums = _values(rows, max(config.dim, config.expert_dim), MOST)
         self.frame = np.zeros(len(Field), np.int64)
         """A frame in which the rows stand in the place of tokens."""

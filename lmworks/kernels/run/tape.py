@@ -24,7 +24,6 @@ parts are added as they are, and a norm takes out any factor.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -337,7 +336,7 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             scale=config.attention_scale or width**-0.5,
         ),
         Attend.step(**heads, **sees, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
-        Mix.step(heads=config.heads, head_dim=width, **sees, source=0),
+        Mix.step(heads=config.heads, head_dim=width, **sees, source=0, sinks=weights.vector(f"{path}.sinks")),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
@@ -370,7 +369,7 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
         *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
         Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
         Attend.step(**heads, window=0, onward=0, cap=config.attention_cap or 0.0, biased=0, source=1),
-        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, onward=0, source=1),
+        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, onward=0, source=1, sinks=0),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
@@ -414,15 +413,16 @@ def _row_norms(weights: Weights, buffers: Buffers, path: str) -> list[Step]:
 
 
 def _feed_forward(
-    weights: Weights, buffers: Buffers, path: str, width: int | None = None
+    weights: Weights, buffers: Buffers, path: str, width: int | None = None, to: tuple[int, bool] | None = None
 ) -> tuple[list[Step], list[Step]]:
-    """The steps that go up, and those that come down again; of a width inside that is the config's unless given."""
-    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    """The steps that go up, and those that come down again; of a width inside that is the config's unless given, `to`
+    where a part's result goes unless it is another address, where it may be added."""
+    config, (end, adds) = weights.config, to or _after_part(weights.config, buffers)
     width = config.hidden_dim if width is None else width
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [
-        activate_step(config.activation, inner, stride, width, config.gated, read_by, learned=_learned(weights, path)),
+        activate_step(config, inner, stride, width, read_by, learned=_learned(weights, path)),
         *_linear(weights, buffers, f"{path}.down", end, config.dim * 4, adds),
     ]
 
@@ -438,7 +438,7 @@ def _learned(weights: Weights, path: str) -> tuple[float, float]:
 def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> list[Step]:
     """The steps of a feed-forward of many experts, each for the tokens that are sent to it, and of one for all tokens
     where there is one. `normed` and the values are there."""
-    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    config, (end, _) = weights.config, _after_part(weights.config, buffers)
     settings = config.experts
     assert settings is not None
     logits, chosen, shares = (one.ctypes.data for one in (routed.logits, routed.chosen, routed.weights))
@@ -462,6 +462,10 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         scale=settings.scale,
         chosen=chosen,
         weights=shares,
+        sigmoids=settings.scores == "sigmoid",
+        preference=weights.vector(f"{path}.router.preference"),
+        groups=settings.groups,
+        top_groups=settings.top_groups or 0,
     )
     gather = Gather.step(
         chosen=chosen,
@@ -472,12 +476,10 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         places=places,
         runs=runs,
     )
-    shared: list[Step] = []
-    if settings.shared_dim:
-        shared = list(itertools.chain(*_feed_forward(weights, buffers, f"{path}.shared", settings.shared_dim)))
+    shared, of_shared = _shared_expert(weights, buffers, routed, path)
     up, down = (_of_experts(weights, path, name, rows, runs, (made, stride)) for name in ("up", "down"))
     read_by = weights.matrix(f"{path}.experts.0.down.weight")
-    activate = activate_step(config.activation, made, stride, config.expert_dim, config.gated, read_by, rows)
+    activate = activate_step(config, made, stride, config.expert_dim, read_by, rows)
     blend = Blend.step(
         made=made,
         made_stride=stride,
@@ -486,9 +488,37 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         top_k=settings.top_k,
         width=config.dim,
         output=end,
-        adds=adds or bool(shared),
+        **of_shared,
     )
     return [score, route, gather, *shared, *up, activate, *down, blend]
+
+
+def _shared_expert(
+    weights: Weights, buffers: Buffers, routed: Routed, path: str
+) -> tuple[list[Step], dict[str, int | bool]]:
+    """The steps of the expert that every token is sent to, where there is one, and what BLEND has to do with it."""
+    config, (end, adds) = weights.config, _after_part(weights.config, buffers)
+    settings = config.experts
+    assert settings is not None
+    if not settings.shared_dim:
+        return [], {"adds": adds, "shared": 0, "gates": 0}
+    score: list[Step] = []
+    to, of_blend = (end, adds), {"adds": True, "shared": 0, "gates": 0}
+    if settings.shared_gate:
+        to = routed.shared.ctypes.data, False
+        of_blend = {"adds": adds, "shared": to[0], "gates": routed.gates.ctypes.data}
+        score = [
+            Score.step(
+                source=routed.normed.ctypes.data,
+                width=config.dim,
+                weights=weights.vector(f"{path}.shared_gate.weight"),
+                experts=1,
+                logits=of_blend["gates"],
+                logits_stride=routed.gates.strides[0],
+            )
+        ]
+    up, down = _feed_forward(weights, buffers, f"{path}.shared", settings.shared_dim, to)
+    return [*score, *up, *down], of_blend
 
 
 def _of_experts(weights: Weights, path: str, name: str, rows: int, runs: int, output: tuple[int, int]) -> list[Step]:

@@ -17,6 +17,7 @@ from lmworks.kernels.frame import (
     barrier_bytes,
     room_numbers,
 )
+from lmworks.kernels.operations import route
 from lmworks.kernels.operations.attend import scratch_bytes
 from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.buffers import Buffers
@@ -60,7 +61,7 @@ class Workspace:
         self.team = team
         config = self.weights.config
         experts = 0 if config.experts is None else config.experts.count
-        stride = max(scratch_bytes(config.heads // config.kv_heads, config.head_dim), -(-8 * experts // 64) * 64)
+        stride = max(scratch_bytes(config.heads // config.kv_heads, config.head_dim), route.scratch_bytes(experts))
         self.put(Field.SCRATCH, aligned(stride * team.threads))
         self.frame[Field.SCRATCH_STRIDE] = stride
         self._room_bytes = -(-4 * room_numbers(config.vocab_size) // 64) * 64

@@ -23,6 +23,7 @@ ARCHITECTURES = WRITTEN | {
     **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
     **{"bert": "bert", "t5": "t5"},
     **{"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "olmoe": "olmoe", "granitemoe": "granitemoe"},
+    "gpt-oss": "gpt_oss",
 }
 """The same of those that are read."""
 VARIANTS = {  # architecture: the key that says so, and the family
@@ -45,6 +46,7 @@ ACTIVATIONS = {
     "falcon": "gelu",
     "mpt": "gelu",
     "bert": "gelu",
+    "gpt_oss": "quick_gelu",
 }
 """Family -> non-linearity, which files do not say; silu for the others."""
 GRANITES = ("granite", "granitemoe", "granitemoeshared")
@@ -117,6 +119,19 @@ EXPERTS: dict[str, Source] = {  # a number in brackets is the place of one exper
     "blocks.{i}.feed_forward.shared.down.weight": "blk.{i}.ffn_down_shexp.weight",
     "blocks.{i}.feed_forward.shared_gate.weight": "blk.{i}.ffn_gate_inp_shexp.weight",
 }
+GPT_OSS_TENSORS: dict[str, Source] = (
+    TENSORS
+    | EXPERTS
+    | {
+        "blocks.{i}.attention.sinks": "blk.{i}.attn_sinks.weight",
+        "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight",
+        "blocks.{i}.feed_forward.router.bias": "blk.{i}.ffn_gate_inp.bias",
+        "blocks.{i}.feed_forward.experts.{e}.up.bias": Rows(
+            ("blk.{i}.ffn_gate_exps.bias[{e}]", "blk.{i}.ffn_up_exps.bias[{e}]")
+        ),
+        "blocks.{i}.feed_forward.experts.{e}.down.bias": "blk.{i}.ffn_down_exps.bias[{e}]",
+    }
+)
 RESULT_NORMS: dict[str, Source] = {
     "blocks.{i}.attention_norm.weight": "blk.{i}.post_attention_norm.weight",
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_ffw_norm.weight",
@@ -203,6 +218,7 @@ OF_FAMILIES = {
 }
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared")
 OF_FAMILIES |= dict.fromkeys(MIXTURES, TENSORS | EXPERTS)
+OF_FAMILIES["gpt_oss"] = GPT_OSS_TENSORS
 TENSORS_OF = {
     family: OF_FAMILIES.get(family, TENSORS)
     for family in (*ARCHITECTURES.values(), *(variant for _, variant in VARIANTS.values()))
@@ -217,7 +233,8 @@ def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
 
 
 def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Their number and width; that weights sum to 1, and that a shared one has a gate, llama.cpp knows of a family."""
+    """Their number and width; that weights sum to 1, that a shared one has a gate or the router a bias, llama.cpp knows
+    of a family."""
     said = {
         ours: theirs[f"{architecture}.{key}"]
         for ours, key in (
@@ -228,8 +245,12 @@ def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any
         )
         if theirs.get(f"{architecture}.{key}")
     }
-    normalised = architecture not in ("qwen2moe", "olmoe")
-    return {"experts": said | {"normalised": normalised, "shared_gate": architecture == "qwen2moe"}}
+    of_family = {
+        "normalised": architecture not in ("qwen2moe", "olmoe"),
+        "shared_gate": architecture == "qwen2moe",
+        "router_bias": architecture == "gpt-oss",
+    }
+    return {"experts": said | of_family}
 
 
 def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
@@ -298,6 +319,7 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "cohere2": lambda theirs, tensors: {"head_scale": theirs.get("cohere2.logit_scale", 1.0)},
     "stablelm": _stablelm,
     "gemma2": _gemma2_caps,
+    "gpt-oss": lambda theirs, tensors: {"gate_limit": 7.0},
 }
 
 
@@ -346,6 +368,13 @@ def _gemma3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return _gemma_scale(ours, 62) | windows | base
 
 
+def _gpt_oss(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Its windows, and experts as wide as the file says of a feed-forward."""
+    experts = ours["experts"]
+    same = experts["hidden_dim"] == ours["hidden_dim"]
+    return _windows(ours, 2) | {"experts": experts | ({"hidden_dim": None} if same else {})}
+
+
 def _olmo3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return _windows(ours, 4) | {"window_theta": ours["rope_theta"]}
 
@@ -377,5 +406,6 @@ IMPLIED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "exaone4": _rotating_in_windows,
     "cohere2": _cohere2,
     "t5": _t5_scale,
+    "gpt_oss": _gpt_oss,
 }
 """Ours that llama.cpp does not read from a file, but knows of a family: from what it reads."""

@@ -192,15 +192,40 @@ def in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
 
 def of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
     """One expert's share of a tensor of all; ModelError where it is not of as many."""
+    _must_share(source, every, config)
+    return _as_ours(source, every[source.expert])
+
+
+def one_left_there(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
+    """One expert's matrix that stays in its file for now, as the placeholder of all experts' does; ModelError where it
+    is not of as many."""
+    from lmworks.models.unread import Unread, unread_of
+
+    _must_share(source, every, config)
+    unread, at = unread_of(every), source.expert
+    assert unread is not None
+    take, (inner, outer) = unread.take, every.shape[1:]
+    shape = (outer, inner) if source.turned else (inner, outer)
+    return Unread(shape, unread.dtype, lambda rows: _as_ours(source, take(slice(at, at + 1))[0])[rows]).placeholder()
+
+
+def _must_share(source: OfExperts, every: Tensor, config: ModelConfig) -> None:
     assert config.experts is not None
     odd = source.neighbours and every.ndim > 0 and every.shape[-1] % 2
     if every.ndim not in (2, 3) or len(every) != config.experts.count or odd:
         raise ModelError(
             f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
         )
-    part = every[source.expert]
+
+
+def _as_ours(source: OfExperts, part: Tensor) -> Tensor:
     part = part.T if source.turned and part.ndim == 2 else part
-    return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
+    return (halves_of_pairs(part) if source.neighbours else part).contiguous()
+
+
+def halves_of_pairs(part: Tensor) -> Tensor:
+    """Rows that are neighbours in pairs: all first ones, then all second ones."""
+    return part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
 
 
 def as_of_all(source: OfExperts, part: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from lmworks.models.families.sources import (
     in_order,
     left_there,
     of_one_expert,
+    one_left_there,
     reshaped,
     rows_joined,
     rows_of,
@@ -239,7 +240,7 @@ class Family:
         theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
-        from lmworks.models.unread import present  # it loads torch
+        from lmworks.models.unread import present, unread_of  # it loads torch
 
         def named(name: str) -> Tensor:
             if name not in theirs:
@@ -260,6 +261,9 @@ class Family:
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
                     ours[name] = left_there(source, parts, dtype)
                     continue
+            if later(name) and isinstance(source, OfExperts) and unread_of(named(source.name)) is not None:
+                ours[name] = one_left_there(source, named(source.name), config)
+                continue
             if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):

@@ -23,7 +23,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, OfExperts, Rows, Source, Transposed
 from lmworks.models.families.tables import Family
-from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
+from lmworks.models.files.model_folder import is_mxfp4
+from lmworks.models.files.mxfp4 import without_mxfp4
 from lmworks.models.files.other_methods import other_method
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.precision import DTYPES
@@ -112,7 +113,7 @@ def decompressed(
     for a matrix whose parts are missing, of wrong shapes or not finite.
     """
     if is_mxfp4(said):
-        return without_mxfp4(tensors, dtype)
+        return without_mxfp4(tensors, dtype, later)
     if (method := other_method(said)) is not None:
         return method.weights(tensors, dtype)
     allowed = bits_said(said)

@@ -12,10 +12,11 @@ from torch import Tensor
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
-from lmworks.models.families.sources import ByHead, Rows, rows_joined
+from lmworks.models.families.sources import ByHead, OfExperts, Rows, halves_of_pairs, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_safetensors
-from lmworks.models.files.model_folder import read_json, runs_as_stored, weight_files
+from lmworks.models.files.model_folder import is_mxfp4, read_json, runs_as_stored, weight_files
+from lmworks.models.files.mxfp4 import BLOCKS, OfAllExperts
 from lmworks.models.files.other_methods import StorageMethod, other_method
 from lmworks.models.files.quantise import GROUP, Groups, below_one_another
 
@@ -26,7 +27,7 @@ class StoredInDirectory:
     def __init__(self, tensors: Mapping[str, Tensor], said: Any, config: ModelConfig) -> None:
         family = family_of(config.family)
         self.config, self._method = config, other_method(said)
-        self._allowed = bits_said(said) if self._method is None else {4}
+        self._allowed = {4} if is_mxfp4(said) or self._method is not None else bits_said(said)
         self._tensors = family.by_table_name(tensors)
         self._sources = dict(each_name(family.tensors, config))
         self._last: tuple[str, Groups | None] | None = None
@@ -60,6 +61,9 @@ class StoredInDirectory:
 
     def _whole(self, name: str) -> Groups | None:
         source = self._sources.get(name)
+        if isinstance(source, OfExperts) and f"{source.name}{BLOCKS}" in self._tensors:
+            groups = OfAllExperts.of(source.name, self._tensors).groups(source.expert)
+            return groups if groups is None or not source.neighbours else groups.map(halves_of_pairs)
         if not isinstance(source, str | Rows | ByHead):
             return None
         bases = [part.removesuffix(".weight") for part in _parts(source)]

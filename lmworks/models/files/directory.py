@@ -27,7 +27,6 @@ from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.model_folder import INDEX, ONNX, read_config, read_json, weight_files
-from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.network_class import network_class
@@ -52,8 +51,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
     as_stored = 4 if files[0].name == ONNX else None if said is None else 2
     width = dtype.itemsize if dtype is not None else as_stored
     sizes = (file.stat().st_size for file in files if file.is_file())
-    # Packed experts and ONNX's matrices are in another order.
-    stays = at_once if files[0].name == ONNX or (said is not None and is_mxfp4(said)) else later(config)
+    stays = at_once if files[0].name == ONNX else later(config)  # whose matrices are in another order
     if stays is at_once:
         must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
     read = read_onnx if files[0].name == ONNX else read_safetensors

@@ -78,7 +78,7 @@ def _must_have_all(file: GGUFFile, part: str, config: ModelConfig) -> None:
     """ModelError where a part is one expert's share of a tensor that is not of as many experts as there are."""
     name, expert = matrix_of(part)
     shape, count = file.info(name).shape, 0 if config.experts is None else config.experts.count
-    if expert is not None and (len(shape) != 3 or shape[0] != count):
+    if expert is not None and (len(shape) != (2 if name.endswith(".bias") else 3) or shape[0] != count):
         raise ModelError(f"{name} has the shape {list(shape)}, and there are {count} experts")
 
 

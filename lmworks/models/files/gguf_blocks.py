@@ -135,8 +135,12 @@ def _iq4_xs(blocks: Blocks) -> Groups:
 
 def _mxfp4(blocks: Blocks) -> Groups | None:
     """An exponent, 16 bytes of codes; scale = 2^(exponent - 128), in half units of the table."""
-    codes, exponents = _nibbles(blocks[:, 1:]), blocks[:, :1].to(torch.int32) - 128
-    scale = torch.ldexp(torch.ones(len(blocks), 1), exponents)
+    return mx_groups(_nibbles(blocks[:, 1:]), blocks[:, :1])
+
+
+def mx_groups(codes: UInt8[Tensor, "blocks 32"], exponents: UInt8[Tensor, "blocks 1"]) -> Groups | None:
+    """Groups of MXFP4; None where a scale is so large or small that float16 does not hold it."""
+    scale = torch.ldexp(torch.ones(len(codes), 1), exponents.to(torch.int32) - 128)
     held = torch.where((codes & 7 == 0).all(1, keepdim=True), torch.zeros_like(scale), scale).half()
     exact = (held > 0) & (12 * held.float() < 65504) | (codes & 7 == 0).all(1, keepdim=True)
     return Groups(codes.view(torch.int8), held, table=FP4, form="mxfp4") if bool(exact.all()) else None

@@ -23,6 +23,7 @@ from lmworks.models.families.gguf import (
     family_in,
     more_from,
 )
+from lmworks.models.families.gpt_oss import GPT_OSS
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.positions.rope import llama3
@@ -132,5 +133,6 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
             kind=kind,
             factor=file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0),
             original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length"),
+            truncate=config.family != GPT_OSS.name,  # as it was trained; llama.cpp truncates
         )
     )

@@ -116,8 +116,8 @@ class GGUFFile:
             ) from None
 
     def info(self, name: str) -> TensorInfo:
-        """Where a tensor lies; of "name[3]" one matrix of a tensor of several (of experts). ModelError where there is
-        none of this name."""
+        """Where a tensor lies; of "name[3]" one matrix, or one vector, of a tensor of several (of experts). ModelError
+        where there is none of this name."""
         whole, number = matrix_of(name)
         try:
             found = self.tensors[whole]
@@ -128,7 +128,7 @@ class GGUFFile:
             ) from None
         if number is None:
             return found
-        if len(found.shape) != 3 or number >= found.shape[0]:
+        if len(found.shape) < 2 or number >= found.shape[0]:
             raise ModelError(f"{whole} has the shape {list(found.shape)}, and no matrix {number}")
         size = found.bytes // found.shape[0]
         return replace(found, shape=found.shape[1:], offset=found.offset + number * size, bytes=size)

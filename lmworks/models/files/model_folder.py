@@ -20,7 +20,7 @@ MODULES = "modules.json"
 MOST_JSON = 100_000_000
 OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
-NO_GROUPS = {"bitsandbytes", "fp8", "mxfp4"}
+NO_GROUPS = {"bitsandbytes", "fp8"}
 """A quantization_config's methods whose values are no groups of whole numbers: PyTorch runs what they stand for."""
 INDEX_FOLDER = "index"
 """A folder in a model directory: the index of the documents that it answers from."""
@@ -72,6 +72,11 @@ def read_config(folder: Path) -> ModelConfig:
 def is_vision(folder: Path) -> bool:
     """Whether a folder or file holds a model of images."""
     return folder.is_dir() and (folder / "config.json").is_file() and reads_images(read_config(folder))
+
+
+def is_mxfp4(said: Any) -> bool:
+    """Does a config.json's quantization_config say that experts are in MXFP4 (mxfp4.py)?"""
+    return isinstance(said, dict) and said.get("quant_method") == "mxfp4"
 
 
 def runs_as_stored(said: Any) -> bool:

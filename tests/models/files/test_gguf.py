@@ -113,6 +113,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     | {"head_scale": 0.125},
     "mpt": OLDER | {"family": "mpt", "positions": "alibi", "position_settings": {"flattest": 4.0}, "norm_bias": False},
 }
+YARN = {"kind": "yarn", "factor": 4.0, "original_context": 32, "truncate": False}
 MIXTURES: dict[str, dict[str, Any]] = {
     "mixtral": {"experts": {"count": 3}},
     "qwen2_moe": {"qkv_bias": True}
@@ -121,6 +122,9 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row"},
     "granitemoe": {"experts": {"count": 3}, "attention_scale": 0.5, "residual_scale": 0.25, "head_scale": 0.125},
     "granitemoeshared": {"experts": {"count": 3, "shared_dim": 64}, "attention_scale": 0.5, "head_scale": 0.25},
+    "gpt_oss": {"experts": {"count": 3, "router_bias": True}, "activation": "quick_gelu", "gate_limit": 7.0}
+    | dict.fromkeys(("qkv_bias", "output_bias", "feed_forward_bias", "gate_shift", "sinks"), True)
+    | {"window": 9, "window_layers": (0, 2), "layers": 4, "rope_scaling": YARN},
 }
 FAMILIES |= {family: {"family": family, "tied": False} | settings for family, settings in MIXTURES.items()}
 SAID: dict[str, dict[str, Any]] = {
@@ -135,6 +139,8 @@ SAID: dict[str, dict[str, Any]] = {
     "glm4": {"glm4.rope.dimension_count": 8},
     "lfm2": {"lfm2.attention.head_count_kv": [0, 2, 0], "lfm2.shortconv.l_cache": 5},
     "exaone4": {"exaone4.attention.sliding_window_pattern": [True, True, True, False]},
+    "gpt_oss": {"gpt-oss.rope.scaling.type": "yarn", "gpt-oss.rope.scaling.factor": 4.0}
+    | {"gpt-oss.rope.scaling.original_context_length": 32},
 }
 """What files of some families say beside what all do."""
 
@@ -249,6 +255,12 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
         if name.endswith("up.weight") and config.family.startswith("granitemoe"):  # which the converter splits
             parts = [expected.replace("input_linear", "output_linear") for expected in parts * 2]
             ours = [part.replace("gate", "down").replace("up", "down") for part in ours]
+        if config.family == "gpt_oss":  # the same, and sinks and biases get a kind
+            gates = (
+                [one.replace("gate_up", gate) for one in parts for gate in ("gate", "up")] if len(ours) == 2 else parts
+            )
+            made = [re.sub(r"_bias$", ".bias", one) for one in (gates if ".experts." in name else parts)]
+            parts = [one if one.endswith((".weight", ".bias")) else f"{one}.weight" for one in made]
         for part, expected in zip(ours, parts, strict=True):
             base, _, kind = expected.rpartition(".")
             # llama.cpp's converter takes the prefix off BLOOM's and BERT's names before it looks them up.
