@@ -4,6 +4,7 @@ near states are to PyTorch's, caches and threads: test_engine.py and test_team.p
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,8 +38,8 @@ from lmworks.models.later_network import LaterNetwork
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256, "qk_norm": True}
-SHAPE |= {"layers": 3, "convolution": ConvolutionSettings(layers=(0, 2), width=5)}
+SHAPE: dict[str, Any] = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
+SHAPE |= {"layers": 3, "qk_norm": True, "convolution": ConvolutionSettings(layers=(0, 2), width=5)}
 
 
 def running(**others: object) -> CompiledRunner:
@@ -178,7 +179,7 @@ def test_a_file_runs_in_its_own_bits(tmp_path: Path):
 @torch.no_grad()
 def test_what_is_kept_runs_without_the_network(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Kernels, biases and the numbers that an activation learns among it."""
-    others = {"convolution": ConvolutionSettings(layers=(0, 2), width=5, bias=True)}
+    others: dict[str, Any] = {"convolution": ConvolutionSettings(layers=(0, 2), width=5, bias=True)}
     if kind == "apertus":
         others = {"convolution": None, "activation": "xielu", "gated": False}
     runner, text = running(**others), [1, 2, 3, 4, 5, 6, 7]
