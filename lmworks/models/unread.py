@@ -225,8 +225,8 @@ def peeked(network: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def mark(parameter: nn.Parameter) -> tuple[object, ...]:
-    """Changes when a parameter does; being read is no change."""
+def mark(parameter: Tensor) -> tuple[object, ...]:
+    """Changes when a parameter or a buffer does; being read is no change."""
     unread = unread_of(parameter) or _as_read(parameter)
     if unread is not None:
         return (id(unread),)

@@ -36,6 +36,26 @@ from lmworks.kernels.run import placing
 from lmworks.kernels.run.network import CompiledNetwork
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
+ALL_OF_EXPERTS: dict[str, object] = {
+    "experts": ExpertSettings(
+        count=12,
+        top_k=3,
+        scores="sigmoid",
+        choice_bias=True,
+        groups=4,
+        top_groups=2,
+        router_bias=True,
+        shared_dim=64,
+        shared_gate=True,
+        layers=(1,),
+    ),
+    "activation": "quick_gelu",
+    "gate_limit": 0.5,
+    "gate_shift": True,
+    "feed_forward_bias": True,
+    "sinks": True,
+    "window": 70,
+}
 KINDS: dict[str, dict[str, object]] = {
     "llama": {},
     "gpt2": {
@@ -103,6 +123,7 @@ KINDS: dict[str, dict[str, object]] = {
     | {"gate_limit": 0.5, "gate_shift": True},
     "sinks, both ways": {"sinks": True, "arrangement": "encoder"},
     "experts": {"experts": ExpertSettings(count=6, top_k=2), "tied": False},
+    "experts with all that they may have": ALL_OF_EXPERTS | {"tied": False},
     "lfm2": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3, "qk_norm": True},
     "lfm2 ending with attention": {"convolution": ConvolutionSettings(layers=(0,), width=7, bias=True)},
     "wide convolutions after norms": {"convolution": ConvolutionSettings(layers=(1,), width=64), "norm_place": "after"},
@@ -115,7 +136,7 @@ KINDS: dict[str, dict[str, object]] = {
     "yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=32)},
     "llama3": {"rope_scaling": RopeScaling(kind="llama3", factor=4.0, original_context=32)},
 }
-ALIKE = [kind for kind in KINDS if kind != "experts"]
+ALIKE = [kind for kind, settings in KINDS.items() if "experts" not in settings]
 """Those whose hidden states are near to PyTorch's whatever the text; where others might be chosen,
 test_compiled_experts.py compares what the same experts make."""
 WHOLE = [kind for kind, settings in KINDS.items() if settings.get("arrangement") == "encoder" or kind == "dynamic"]

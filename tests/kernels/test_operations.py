@@ -191,7 +191,7 @@ def test_activations(name: str, gated: bool):
 
 def test_a_gate_is_cut_off_and_what_it_multiplies_is_kept_within_and_shifted():
     bench, inner = Bench(2, 64), numbers(2, 128, scale=2.0)
-    inner[0, :32], inner[1, 64:96] = torch.nan, torch.nan
+    inner[0, 5], inner[1, 70] = torch.nan, torch.nan
     bench.run(activated(bench, "quick_gelu", inner, 64, gated=True, limit=1.5, shift=1.0))
     gate, up = inner.chunk(2, dim=1)
     gate, up = gate.clamp(max=1.5), up.clamp(-1.5, 1.5) + 1

@@ -19,6 +19,7 @@ import torch
 
 pytest.importorskip("numba")
 
+from kernels.test_engine import ALL_OF_EXPERTS
 from tiny import network, text
 
 from lmworks.kernels import compiled, unavailable
@@ -83,8 +84,8 @@ def on(threads: int, **shape: Any) -> torch.Tensor:
 
 
 def test_the_number_of_threads_changes_nothing_to_the_bit():
-    kinds = ("experts", "experts with all that they may have", "short convolutions")
-    for shape in ({}, *(SHAPES[kind] for kind in kinds)):
+    for kind in ("grouped heads", "experts", "experts with all that they may have", "short convolutions"):
+        shape = SHAPES[kind]
         alone = on(1, **shape)
         assert torch.isfinite(alone).all()
         assert torch.equal(on(2, **shape), alone)
@@ -135,27 +136,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "learned positions, biases": {"positions": "learned", "qkv_bias": True, "output_bias": True, "norm": "layer"},
     "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
     "experts": {"experts": ExpertSettings(count=9, top_k=3)},
+    "experts with all that they may have": ALL_OF_EXPERTS,
     "short convolutions": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3},
-    "experts with all that they may have": {
-        "experts": ExpertSettings(
-            count=12,
-            top_k=3,
-            scores="sigmoid",
-            choice_bias=True,
-            groups=4,
-            top_groups=2,
-            router_bias=True,
-            shared_dim=64,
-            shared_gate=True,
-            layers=(1,),
-        ),
-        "activation": "quick_gelu",
-        "gate_limit": 0.5,
-        "gate_shift": True,
-        "feed_forward_bias": True,
-        "sinks": True,
-        "window": 70,
-    },
 }
 
 

@@ -30,6 +30,8 @@ class StoredInDirectory:
         self._allowed = {4} if is_mxfp4(said) or self._method is not None else bits_said(said)
         self._tensors = family.by_table_name(tensors)
         self._sources = dict(each_name(family.tensors, config))
+        self._of_experts: dict[str, OfAllExperts] = {}
+        """Tensors in MXFP4, checked once for all experts."""
         self._last: tuple[str, Groups | None] | None = None
         """What was asked for last: rows of one matrix are asked for one after another."""
 
@@ -62,7 +64,9 @@ class StoredInDirectory:
     def _whole(self, name: str) -> Groups | None:
         source = self._sources.get(name)
         if isinstance(source, OfExperts) and f"{source.name}{BLOCKS}" in self._tensors:
-            groups = OfAllExperts.of(source.name, self._tensors).groups(source.expert)
+            if source.name not in self._of_experts:
+                self._of_experts[source.name] = OfAllExperts.of(source.name, self._tensors)
+            groups = self._of_experts[source.name].groups(source.expert)
             return groups if groups is None or not source.neighbours else groups.map(halves_of_pairs)
         if not isinstance(source, str | Rows | ByHead):
             return None
