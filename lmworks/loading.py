@@ -19,13 +19,13 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
+from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
 from lmworks.models.files import references
-from lmworks.models.files.gguf_config import gguf_config, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.model_folder import is_vision, read_config, read_facts, read_json, runs_as_stored
+from lmworks.models.files.model_folder import is_vision, read_facts, read_json
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -134,17 +134,11 @@ class Facts:
 
 def facts_of(reference: str | os.PathLike[str]) -> Facts:
     """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
-    path = network_path(str(reference))
-    if path.suffix == ".gguf":
-        file = GGUFFile(path)
-        config, few_bits = gguf_config(file), stored_kind(file) is None
-    else:
-        config = read_config(path)
-        few_bits = runs_as_stored(read_json(path / "config.json").get("quantization_config"))
     from lmworks.models.files.directory import parameters
 
-    size = parameters(config)
-    return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
+    found = Footprint.of(network_path(str(reference)))
+    config, size = found.config, parameters(found.config)
+    return Facts(config.family, size, config.context, foreseen(config, found.few_bits, size))
 
 
 def network_path(reference: str, base: str | None = None) -> Path:

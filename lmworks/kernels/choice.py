@@ -42,13 +42,13 @@ class Way:
     """What runs it, and why not the compiled path."""
 
 
-def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
-    """How a network will run, told by its config, whether its file holds 4 or 8 bits, and its size: as `runner_for` and
-    `embedder_for` choose."""
-    reason = unknown(config) or unavailable() or too_many(parameters, 8)
+def foreseen(config: object, packed: int | None, parameters: int) -> Way:
+    """How a network will run, told by its config, what it takes in the few bits of its file (None where that holds
+    floats), and its size: as `runner_for` and `embedder_for` choose."""
+    reason = unknown(config) or unavailable() or too_many(parameters, 8, packed)
     if reason is not None:
         return Way(False, f"in PyTorch: {reason}")
-    if few_bits:
+    if packed is not None:
         return Way(True, "compiled, in the bits of its file")
     if getattr(config, "arrangement", None) == "encoder":
         return Way(True, f"embeds compiled, in {EMBEDDING_BITS} bits; anything else in PyTorch")
@@ -82,7 +82,7 @@ def runner_for(
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return TorchRunner(network)
     bits = _bits(compress)
-    reason = uncovered(network) or unavailable() or too_large(network, bits)
+    reason = uncovered(network) or unavailable() or too_large(network, bits, stored)
     if reason is None:
         return _compiled(network, bits, stored, keeper) or TorchRunner(network)
     if compress is None:

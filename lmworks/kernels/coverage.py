@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
+from lmworks.kernels.packed import OVERHEAD_MXFP4, Stored
 from lmworks.models.config import ModelConfig
 from lmworks.models.positions.encoding import encoding_of
 
@@ -46,21 +47,24 @@ def unavailable() -> str | None:
     return problem()
 
 
-def too_large(network: Network, bits: int) -> str | None:
+def too_large(network: Network, bits: int, stored: Stored | None = None) -> str | None:
     """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they
-    do."""
+    do. Those that are `stored` in few bits take no more than these, and what the kernels keep beside them."""
     from lmworks.models.unread import peeked
 
-    return too_many(sum(one.numel() for one in peeked(network).values() if one.ndim == 2), bits)
+    weights = sum(one.numel() for one in peeked(network).values() if one.ndim == 2)
+    return too_many(weights, bits, None if stored is None else round(OVERHEAD_MXFP4 * stored.bytes))
 
 
-def too_many(weights: int, bits: int) -> str | None:
-    """The same of a number of weights."""
-    needed = weights * (bits + 1) // 8
-    free = available_bytes()
+def too_many(weights: int, bits: int, packed: int | None = None) -> str | None:
+    """The same of a number of weights, which take no more than `packed` bytes in the bits of their file."""
+    in_bits, free = weights * (bits + 1) // 8, available_bytes()
+    of_file = packed is not None and packed < in_bits
+    needed = packed if packed is not None and of_file else in_bits
     if free is None or needed < free:
         return None
-    return f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free"
+    form = "the bits of the file" if of_file else f"{bits} bits"
+    return f"the weights in {form} take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free"
 
 
 def _shape(config: ModelConfig) -> str | None:

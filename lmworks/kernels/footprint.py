@@ -19,7 +19,7 @@ from lmworks.basics.memory import available_bytes
 from lmworks.kernels.choice import EMBEDDING_BITS
 from lmworks.kernels.coverage import unavailable, unknown
 from lmworks.kernels.frame import GROUP
-from lmworks.kernels.packed import ROWS, packed_bytes
+from lmworks.kernels.packed import OVERHEAD, OVERHEAD_MXFP4, ROWS, packed_bytes
 from lmworks.kernels.quantisation import quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, stored_kind
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 VOCABULARY_BITS = 8
 """Of embedding and head, whatever the other matrices have (run/weights.py)."""
-OVERHEAD = 1.1
-"""Packed weights by the bytes of a file in few bits: the kernels keep a minimum beside each scale (Q4_0: 5 / 4.5)."""
-OVERHEAD_MXFP4 = 20 / 17
-"""The same of MXFP4, whose scales are a byte in a file."""
 MXFP4_BYTES = 17 / 32
 """Of a weight in a file."""
 OF_SIZE = 0

@@ -37,6 +37,10 @@ class Stored(Protocol):
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32; None where the network's own is no worse."""
 
+    @property
+    def bytes(self) -> int:
+        """What the weights take in the file."""
+
     def let_go(self) -> None:
         """Give back the memory that the file takes; it is read again when it is asked."""
 
@@ -118,6 +122,12 @@ class Arena:
         """Zeroed bytes that begin at a multiple of 64."""
         taken, self._free = self._free[:size], self._free[-(-size // 64) * 64 :]
         return taken
+
+
+OVERHEAD = 1.1
+"""Packed weights by the bytes of a file in few bits: the kernels keep a minimum beside each scale (Q4_0: 5 / 4.5)."""
+OVERHEAD_MXFP4 = 20 / 17
+"""The same of MXFP4, whose scales are a byte in a file."""
 
 
 def packed_bytes(shape: Sequence[int], bits: int) -> int:

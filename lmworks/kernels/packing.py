@@ -46,6 +46,11 @@ class Unchanged:
         """As the file says."""
         return self.stored.bits(name)
 
+    @property
+    def bytes(self) -> int:
+        """As the file says."""
+        return self.stored.bytes
+
     def let_go(self) -> None:
         """As the file does."""
         self.stored.let_go()

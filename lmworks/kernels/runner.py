@@ -60,7 +60,7 @@ def compiled(
     """A network on its tape, in these bits or in those of a file; a `keeper` keeps what is packed, where the network's
     weights are those of its files. ConfigError where it is not covered."""
     quantisation_of(bits)
-    if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
+    if (reason := uncovered(network) or unavailable() or too_large(network, bits, stored)) is not None:
         raise ConfigError(reason)
     from lmworks.kernels.packer import Packer
     from lmworks.kernels.run.library import library

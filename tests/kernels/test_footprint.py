@@ -11,9 +11,13 @@ import torch
 
 import lmworks as lm
 from lmworks.basics.errors import ModelError
-from lmworks.kernels import footprint
+from lmworks.kernels import coverage, footprint
+from lmworks.kernels.choice import foreseen
+from lmworks.kernels.coverage import too_large
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.gguf_writing import network_entries, network_tensors, write_gguf
 
@@ -82,3 +86,23 @@ def test_a_network_that_is_not_compiled_is_told_how_large_one_may_be(tmp_path: P
     without_reading(monkeypatch, 40_000)
     with pytest.raises(ModelError, match=r"or take a model of at most 0\.01 million weights, which would fit in 32"):
         lm.load(tmp_path / "odd")
+
+
+def test_a_file_in_few_bits_runs_compiled_where_eight_bits_would_not_fit(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A model of 8 billion weights in 4 bits takes 5 GB packed, and in 8 bits 9."""
+    path = tmp_path / "m.gguf"
+    entries = network_entries(model.config) | {"general.architecture": "llama"}
+    write_gguf(path, entries, network_tensors(model.network), Kind.Q4_0)
+    found = Footprint.of(path)
+    packed = found.bytes()
+    assert packed < 0.7 * found.bytes("int8")
+    for free, compiled in ((round(1.2 * packed), True), (round(0.9 * packed), False)):
+        monkeypatch.setattr(coverage, "available_bytes", lambda free=free: free)
+        way = foreseen(found.config, found.few_bits, found.parameters)
+        assert way.compiled is compiled
+        stored = StoredInGGUF(GGUFFile(path), found.config)
+        reason = too_large(model.network, 8, stored)
+        assert (reason is None) is compiled
+        assert compiled or ("the bits of the file" in str(reason) and "the bits of the file" in way.how)

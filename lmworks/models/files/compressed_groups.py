@@ -99,6 +99,11 @@ class StoredInDirectory:
         """The bits that hold whatever a matrix of the folder may hold."""
         return max(self._allowed)
 
+    @property
+    def bytes(self) -> int:
+        """What the weights take in the files."""
+        return sum(one.nbytes for one in self._tensors.values())
+
     def let_go(self) -> None:
         """Forget what was unpacked last."""
         self._last = None

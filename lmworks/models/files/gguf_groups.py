@@ -69,6 +69,11 @@ class StoredInGGUF:
         kinds = {self.file.info(part).kind for part in source_parts(self._sources[name])}
         return 8 if Kind.Q8_0 in kinds else 4
 
+    @property
+    def bytes(self) -> int:
+        """What the weights take in the file."""
+        return sum(one.bytes for one in self.file.tensors.values())
+
     def let_go(self) -> None:
         """Give back the memory that the file takes."""
         self.file.let_go()
