@@ -78,7 +78,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "seed-coder": (_SEED,),
     **dict.fromkeys(("bailingmoe", "bailingmoe2", "llada-moe"), (_BAILING,)),
     **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (_BLOOM,)),
-    "viking": (r"\p{N}", _BLOOM),
+    "viking": (_BLOOM, r"\p{N}"),
     **dict.fromkeys(
         ("deepseek-v3", "hunyuan-dense", "joyai-llm"), (r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", _DEEPSEEK3)
     ),
