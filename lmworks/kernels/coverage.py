@@ -127,6 +127,7 @@ def _of_experts(config: ModelConfig) -> dict[str, bool]:
 
 
 def _state(network: Network) -> str | None:
+    from lmworks.kernels.run.weights import may_be_adapted
     from lmworks.models.adapted import AdaptedLinear, adapted_layers
     from lmworks.models.adaptive_softmax import AdaptiveSoftmax
     from lmworks.models.linear import Linear
@@ -136,12 +137,14 @@ def _state(network: Network) -> str | None:
     matrices = [matrix for block in blocks for matrix in (*_of_attention(block), *_of_feed_forward(block))]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
+    elsewhere = next((path for path in adapted_layers(network) if not may_be_adapted(f"{path}.weight")), None)
     beyond = next((one.beyond for one in adapted_layers(network).values() if one.beyond is not None), None)
     against = {
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
         "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
         f"packs updates of low rank, and an adapter {beyond}": beyond is not None,
+        f"packs adapters beside packed matrices, and one is on {elsewhere}": elsewhere is not None,
         "begins no text with a trained prompt": network.prompt is not None,
         "packs adapters, and some are part of their weights now; merge_adapters takes them off": any(
             one.merged for one in adapted_layers(network).values()

@@ -355,10 +355,11 @@ class CompiledRunner:
         return self.plain.new_cache(rows, capacity, _for_pytorch(memory), adapters)
 
     def take_adapters(self, put: Callable[[], None]) -> None:
-        """Pack the adapters that are put beside the weights, which stay packed as they are."""
+        """Pack the adapters that are put beside the weights, which stay packed as they are; those that the tape does
+        not know have PyTorch run the network."""
         network, stands = self.network, self.stands()
         put()
-        if stands:
+        if stands and uncovered(network) is None:
             self.compiled.take_adapters(network)
             self._look_at(network)
 

@@ -22,6 +22,7 @@ import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.generation.engine import Engine
 from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
@@ -31,6 +32,7 @@ from lmworks.kernels.operations.bottleneck import bottleneck_step
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import pack, quantised, unpacked
 from lmworks.kernels.run.network import CompiledNetwork
+from lmworks.models.config import ExpertSettings
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network, evaluating
 from lmworks.models.torch_runner import TorchRunner
@@ -43,13 +45,13 @@ DECODERS = [kind for kind in KINDS if kind not in WHOLE]
 
 def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2, **others: object) -> Network:
     """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix
-    as a whole."""
+    as a whole but those of experts."""
     network = tiny.network(**(SHAPE | KINDS[kind] | others))
     if targets is not None:
         add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
     else:
         for path, base in list(network.named_modules()):
-            if isinstance(base, Linear):
+            if isinstance(base, Linear) and ".experts." not in path:
                 layer = LoRALinear(base, [Projection(path, slice(0, base.out_features))], rank, 1.6)
                 network.set_submodule(path, layer)
     return randomise_adapters(network, size=size).requires_grad_(False)
@@ -269,6 +271,21 @@ def test_whatever_changes_an_adapter_is_seen():
     runner = CompiledRunner(network)
     merge_adapters(network)
     assert not runner.stands()
+
+
+@torch.no_grad()
+def test_adapters_on_what_is_not_packed_run_in_pytorch(monkeypatch: pytest.MonkeyPatch):
+    """The gate of a shared expert, which LoRA on every projection has one on."""
+    monkeypatch.setattr(progress, "_said", set())
+    experts = ExpertSettings(count=4, top_k=2, shared_dim=64, shared_gate=True)
+    shape, tokens = SHAPE | {"family": "qwen2_moe", "experts": experts}, tiny.text(1, 9)
+    lora = LoRAConfig(rank=4, alpha=8)
+    network = randomise_adapters(add_lora(tiny.network(**shape), lora)).requires_grad_(False)
+    assert "one is on blocks.0.feed_forward.shared_gate" in str(uncovered(network))
+    runner = CompiledRunner(tiny.network(**shape).requires_grad_(False), 8)
+    runner.take_adapters(lambda: randomise_adapters(add_lora(runner.network, lora)).requires_grad_(False))
+    with pytest.warns(UserWarning, match="PyTorch runs it"):
+        assert torch.equal(runner.hidden(tokens), network.hidden(tokens))
 
 
 def test_what_is_not_packed_says_why():

@@ -22,6 +22,7 @@ from kernels.test_engine import beside_its_tape, scattered_outliers  # noqa: F40
 from kernels.test_forms import mixed_file
 from tiny import network, randomise, text
 
+from lmworks.basics import progress
 from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import unpacked
@@ -260,7 +261,8 @@ def test_a_file_with_experts_runs_as_it_is_stored(tmp_path: Path, monkeypatch: p
 
 
 @torch.no_grad()
-def test_a_bias_that_moves_is_seen():
+def test_a_bias_that_moves_is_seen(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "_said", set())
     runner = CompiledRunner(network(**(SHAPE | KINDS["a bias that was trained"])).requires_grad_(False), 8)
     assert runner.stands()
     next(expert_layers(runner.network))[1].router.move_bias(torch.tensor([9, 0, 0, 0, 0]))

@@ -172,6 +172,11 @@ def is_expert(name: str) -> bool:
     return ".feed_forward.experts." in name and name.endswith(".weight")
 
 
+def may_be_adapted(name: str) -> bool:
+    """Can adapters stand beside a parameter, one of the matrices that all tokens of a block are multiplied with?"""
+    return name.removeprefix(ENCODER).startswith("blocks.") and is_multiplied(name) and not is_expert(name)
+
+
 def is_vocabulary(name: str) -> bool:
     """Embedding and head keep 8 bits: in 4 the perplexity of SmolLM2 rises by 5 % (docs/log.md)."""
     return name in ("embedding.weight", "head.weight")
