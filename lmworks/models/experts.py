@@ -110,18 +110,16 @@ class Experts(nn.Module):
         """Each token by itself; zero for padding, where `real` is False."""
         rows = x.flatten(0, 1)
         if real is None:
-            return self._read(rows).view(x.shape)
-        at = real.flatten().nonzero()[:, 0]
-        return torch.zeros_like(rows).index_copy(0, at, self._read(rows.index_select(0, at))).view(x.shape)
-
-    def _read(self, x: Rows) -> Rows:
-        result = self._routed(x)
-        if self.shared is not None:
-            shared = self.shared(x)
-            if self.shared_gate is not None:
-                shared = torch.sigmoid(self.shared_gate(x)) * shared
-            result = result + shared
-        return result
+            made = self._routed(rows).view(x.shape)
+        else:
+            at = real.flatten().nonzero()[:, 0]
+            made = torch.zeros_like(rows).index_copy(0, at, self._routed(rows.index_select(0, at))).view(x.shape)
+        if self.shared is None:
+            return made
+        shared = self.shared(x)  # row by row of the batch, which may have adapters of their own
+        if self.shared_gate is not None:
+            shared = torch.sigmoid(self.shared_gate(x)) * shared
+        return made + (shared if real is None else shared.masked_fill(~real[..., None], 0))
 
     def _routed(self, x: Rows) -> Rows:
         logits = self.router_logits_point(self.router(x))

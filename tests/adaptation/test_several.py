@@ -25,6 +25,7 @@ from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
 from lmworks.kernels import CompiledRunner, unavailable
 from lmworks.language_model import LanguageModel
+from lmworks.models.config import ExpertSettings
 from lmworks.models.hooks import hooked
 from lmworks.models.unread import peek, unread_of
 from lmworks.serving.pytorch_worker import twin
@@ -72,6 +73,19 @@ def same(model: LanguageModel, one: Any, other: Any) -> bool:
     return one.tokens == other.tokens and one.logprobs == (
         other.logprobs if exact else pytest.approx(other.logprobs, abs=1e-4)
     )
+
+
+def test_a_shared_expert_has_the_adapter_of_each_row(tmp_path: Path):
+    """In PyTorch, where routed experts read the tokens of all rows as one list."""
+    model = make("plain", family="qwen2_moe", experts=ExpertSettings(count=4, top_k=2, shared_dim=64, shared_gate=True))
+    folders = [adapter_folder(tmp_path / name, model.network, rank=4, seed=len(name)) for name in ("a", "bb")]
+    for folder in folders:
+        lm.add_adapter(model, folder.name, folder)
+    prompts, names = PROMPTS[:3], ["a", None, "bb"]
+    together = model.generate_batch(prompts, max_new_tokens=4, adapter=names)
+    alone = [model.generate(one, max_new_tokens=4, adapter=name) for one, name in zip(prompts, names, strict=True)]
+    assert all(same(model, one, other) for one, other in zip(together, alone, strict=True))
+    assert model.generate(prompts[0], max_new_tokens=4).logprobs != together[0].logprobs
 
 
 def test_each_row_of_a_mixed_batch_is_as_if_it_were_alone(model: LanguageModel):
