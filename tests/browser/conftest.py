@@ -33,10 +33,17 @@ def chromium() -> Iterator[Any]:
     """The browser; skipped where there is none. It lives no longer than tests of pages run: meanwhile an event loop
     runs in this thread, and other tests start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
-    with pytest.MonkeyPatch.context() as patch, api.sync_playwright() as playwright:
-        # Our pages stay at their address. Waiting for navigations after a click, Playwright's way unless told, has
-        # waited for one that never came, after a click on a button.
+    with pytest.MonkeyPatch.context() as patch:
+        # Our pages stay at their address. Playwright hears of a link within a page as of a navigation, sometimes after
+        # its end, and waits for it without end: after a click, unless told, and before it looks for anything.
+        patch.setenv("PLAYWRIGHT_SKIP_NAVIGATION_CHECK", "1")
         patch.setattr(api.Locator, "click", partialmethod(api.Locator.click, no_wait_after=True))
+        yield from launched(api)
+
+
+def launched(api: Any) -> Iterator[Any]:
+    """A browser until it is no longer needed."""
+    with api.sync_playwright() as playwright:
         path = lighthouse.chromium()
         if path is None and not Path(playwright.chromium.executable_path).exists():
             pytest.skip("no Chromium is here: apt-get install chromium, or playwright install chromium")

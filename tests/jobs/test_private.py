@@ -76,7 +76,7 @@ def test_a_stopped_run_goes_on_with_its_own_key(here: Path, monkeypatch: pytest.
     resumed = build(out="out", recipe=chosen, resume=True)
     assert contents(Path("out"))["adapter_model.safetensors"] == contents(Path("straight"))["adapter_model.safetensors"]
     assert resumed.private == straight.private
-    secret = private(steps=6, seed=None)
+    secret = private(steps=20, seed=None)  # a step may draw no document, and whether it does nobody can foresee
     stop(secret, monkeypatch)
     key = Path("out.run/private.key")
     assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_text()) == 64
