@@ -463,6 +463,17 @@ def test_weights_that_can_be_trained_are_not_compiled():
     assert "trained" in str(uncovered(network(**SHAPE)))
 
 
+@pytest.mark.parametrize(("kind", "name"), [("gpt2", "blocks.1.attention.qkv.bias"), ("gemma2", "norm.weight")])
+@pytest.mark.parametrize("place", [0, 64])
+@torch.no_grad()
+def test_a_number_that_is_none_shows_in_scores_and_under_caps(kind: str, name: str, place: int):
+    """Of a query or a key, which softmax sees alone, and of a state before logits that are capped."""
+    made = network(**(SHAPE | KINDS[kind])).requires_grad_(False)
+    made.get_parameter(name)[place % made.get_parameter(name).numel()] = torch.nan
+    plain = CompiledRunner(made, 8)
+    assert np.isnan(plain.next_logits(text(1, 70), plain.new_cache(1))).any()
+
+
 def test_nan_in_the_weights_is_named():
     plain = network(**SHAPE).requires_grad_(False)
     plain.blocks[1].attention.output.weight[3, 5] = float("nan")

@@ -68,9 +68,8 @@ def weigh(
     sums = e.constant(0.0, FLOATS)
     for vector in range(CHUNK // 16):
         x = e.b.fmul(e.b.fsub(e.load(FLOATS, values, 64 * vector), top), by)
-        # exp clamps at e^-87, and would return that for NaN, too; what is forbidden (-inf) weighs nothing.
-        small = e.b.select(e.b.fcmp_ordered("<", x, e.constant(-87.0, FLOATS)), e.constant(0.0, FLOATS), x)
-        weight = e.b.select(e.b.fcmp_ordered(">=", x, e.constant(-87.0, FLOATS)), e.exp(x), small)
+        # exp clamps at e^-87; what is forbidden (-inf) weighs nothing.
+        weight = e.b.select(e.b.fcmp_ordered("<", x, e.constant(-87.0, FLOATS)), e.constant(0.0, FLOATS), e.exp(x))
         sums = e.b.fadd(sums, weight)
         reached = e.b.bitcast(e.b.fcmp_ordered(">=", weight, least), SHORT)
         with e.b.if_then(e.b.icmp_unsigned("!=", reached, e.constant(0, SHORT)), likely=False):

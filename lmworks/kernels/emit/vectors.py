@@ -196,7 +196,7 @@ class Emitter:
         return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
 
     def smaller(self, x: Value, y: Value) -> Value:
-        """The smaller of each pair."""
+        """The smaller of each pair; y where one is NaN."""
         return self.b.select(self.b.fcmp_ordered("<", x, y), x, y)
 
     def largest(self, x: Value) -> Value:
@@ -216,12 +216,12 @@ class Emitter:
         return self.call("llvm.vector.reduce.add.v16i32", WORD, x)
 
     def exp(self, x: Value) -> Value:
-        """e^x within 2 units in the last place, x between -87 and 88 (else clamped).
+        """e^x within 2 units in the last place, x between -87 and 88 (else clamped; NaN stays).
 
         2^n times a polynomial of the rest, whose coefficients are those of Cephes' expf.
         """
         constant = functools.partial(self.constant, kind=FLOATS)
-        x = self.smaller(self.larger(x, constant(-87.0)), constant(88.0))
+        x = self.smaller(constant(88.0), self.larger(constant(-87.0), x))  # in this order NaN stays
         whole = self.rounded(self.b.fmul(x, constant(1.4426950408889634)))
         # ln 2 in two parts: the first has few bits, so that its product with a whole number is exact.
         rest = self.fma(whole, constant(-0.693359375), x)
@@ -230,10 +230,9 @@ class Emitter:
         for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
             power = self.fma(power, rest, constant(factor))
         power = self.fma(self.b.fmul(rest, rest), power, self.b.fadd(rest, constant(1.0)))
-        exponent = self.b.shl(
-            self.b.add(self.b.fptosi(whole, WORDS), self.constant(127, WORDS)), self.constant(23, WORDS)
-        )
-        return self.b.fmul(power, self.b.bitcast(exponent, FLOATS))
+        # The lowest bits of 1.5 * 2^23 + n are those of n.
+        exponent = self.b.bitcast(self.b.fadd(whole, constant(1.5 * 2**23 + 127)), WORDS)
+        return self.b.fmul(power, self.b.bitcast(self.b.shl(exponent, self.constant(23, WORDS)), FLOATS))
 
     def dot_bytes(self, sums: Value, unsigned: Value, signed: Value) -> Value:
         """sums + the products of four neighbouring bytes in each of 16 lanes: unsigned times signed."""

@@ -70,7 +70,6 @@ def add_gated(e: Emitter, shared: Value, gate: Value, begin: Value, end: Value, 
     """The same vectors of what the shared expert made, times the sigmoid of the number at `gate`: added."""
     logit = e.load_splat(gate, 0)
     share = e.b.fdiv(e.constant(1.0, FLOATS), e.b.fadd(e.constant(1.0, FLOATS), e.exp(e.b.fneg(logit))))
-    share = e.fma(logit, e.constant(0.0, FLOATS), share)  # exp returns a number for NaN, which shall show
     with e.loop(begin, end) as lane:
         at = e.times(lane, 64)
         e.store(e.fma(share, e.load(FLOATS, shared, at), e.load(FLOATS, to, at)), to, at)

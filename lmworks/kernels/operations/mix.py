@@ -40,7 +40,6 @@ def divide(e: Emitter, part: Value, width: Value, sink: Value, to: Value) -> Non
         of_keys, of_sink = (
             e.b.extract_element(e.exp(e.splat(e.b.fsub(one, larger))), e.constant(0, WORD)) for one in (most, score)
         )
-        of_sink = e.b.select(e.b.fcmp_unordered("uno", score, score), score, of_sink)  # NaN shall show
         e.b.store(e.b.fadd(e.b.fmul(e.b.load(total), of_keys), of_sink), total)
         e.b.store(of_keys, factor)
     inverse = e.splat(e.b.fdiv(e.b.load(factor), e.b.load(total)))
