@@ -202,6 +202,7 @@ def _folder() -> Path:
 def _of_source(source: Path) -> str:
     """How the files that are kept for a model begin."""
     name = "".join(one if one.isalnum() or one in "._-" else "_" for one in source.resolve().name)[:40]
+    name = name.encode()[:60].decode(errors="ignore")  # two of them are part of one file's name
     return f"{name}-{_digest(source.resolve())[:12]}"
 
 

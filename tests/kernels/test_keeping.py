@@ -345,10 +345,11 @@ def test_what_is_kept_of_a_model_is_forgotten(folder: Path, tmp_path: Path, monk
 def test_what_is_kept_of_adapters_is_forgotten_with_them_and_with_their_base(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """However many bytes their names have."""
     keep_small(tmp_path, monkeypatch)
-    path = tmp_path / "small.gguf"
+    path = tmp_path / f"{'模' * 60}.gguf"
     export(str(folder), path, kind="q4_0")
-    first, second = (adapted(tmp_path / name, path, size=0.5) for name in ("first", "second"))
+    first, second = (adapted(tmp_path / name, path, size=0.5) for name in ("first", "型" * 60))
     for one in (path, first, second):
         lm.load(one)
     base, of_first, of_second = kept(tmp_path)
