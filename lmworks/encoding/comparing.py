@@ -82,7 +82,7 @@ def compare(
                 segments = (np.arange(tokens.shape[1]) >= ends[:, None]).astype(np.int64)
             scores[places] = runner.classes(tokens, mask, segments, exact)[:, 0]
             advance(len(places))
-    return 1 / (1 + np.exp(-scores)) if scale == "sigmoid" else scores
+    return np.exp(-np.logaddexp(0, -scores)) if scale == "sigmoid" else scores
 
 
 def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) -> tuple[list[list[int]], list[int]]:
