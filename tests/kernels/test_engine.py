@@ -459,6 +459,17 @@ def test_what_the_tape_does_not_cover_is_one_sentence(settings: dict[str, object
         compiled(plain)
 
 
+@torch.no_grad()
+def test_narrow_embeddings_that_are_tied_make_no_logits_without_a_transform():
+    plain = network(**(SHAPE | KINDS["electra"] | {"head_transform": False})).requires_grad_(False)
+    runner = CompiledRunner(plain, 8)
+    states = runner.hidden(text(1, 9))
+    assert apart(states, plain.hidden(text(1, 9))) < ERROR
+    for one in (plain, runner):
+        with pytest.raises(ConfigError, match="the network makes no logits"):
+            one.logits(states)
+
+
 def test_weights_that_can_be_trained_are_not_compiled():
     assert "trained" in str(uncovered(network(**SHAPE)))
 

@@ -39,7 +39,8 @@ class Workspace:
     def __init__(self, weights: Weights) -> None:
         config = weights.config
         self.weights = weights
-        self.has_head = config.adaptive_cutoffs is None and not config.head_transform
+        fits = not config.tied or config.embedding_width == config.dim
+        self.has_head = config.adaptive_cutoffs is None and not config.head_transform and fits
         self.frame = np.zeros(len(Field), np.int64)
         self.frame[Field.ROUNDS] = 1
         self.kept: dict[Field, np.ndarray] = {}
