@@ -108,8 +108,8 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
     ),
     not_true_when="one stack does both, as in today's large models, which are decoders alone",
     headlines={
-        "yy?y": "Yes: a translation needs what the encoder gives and the words written before, and understanding is "
-        "the encoder's part. Whether training adds to what its states tell is open."
+        "yyyy": "Yes: a translation needs what the encoder gives and the words written before, and understanding is "
+        "the encoder's part, which training teaches it."
     },
     not_tested="large networks; a translator that learnt to do without cross-attention.",
     note="All read the same pairs equally often at the rates chosen for the encoder-decoder. A decoder alone passes "
