@@ -40,7 +40,7 @@ def finding_of(
         also=tuple(also),
         requirements=tuple(_checked(one, table, seeds) for one in _all_required(experiment)),
         measurements=tuple(_measured(table, metrics, seeds)),
-        by_seed=_by_seed(table, metrics),
+        by_seed=_by_seed(table, metrics, seeds),
         chart=experiment.picture.draw(table, seeds) if experiment.picture else None,
         not_true_when=experiment.not_true_when,
         not_tested=experiment.not_tested,
@@ -76,9 +76,13 @@ def _measured(table: Table, metrics: Mapping[str, Metric], seeds: Sequence[int])
     return found
 
 
-def _by_seed(table: Table, metrics: Mapping[str, Metric]) -> dict[str, dict[str, dict[str, float]]]:
+def _by_seed(
+    table: Table, metrics: Mapping[str, Metric], seeds: Sequence[int]
+) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for (name, condition, seed), entry in table.entries.items():
+        if seed is not FIXED and seed not in seeds:
+            continue
         value = float(metrics.get(name, Metric(name)).of(entry.counts.sum(0)))
         found.setdefault(name, {}).setdefault(condition, {})["all" if seed is FIXED else str(seed)] = value
     return found

@@ -50,6 +50,8 @@ class Run:
     tell: Tell = lambda line: None
     stopped: str = ""
     """Why it ended with parts open."""
+    reached: int = 0
+    """Seeds of the last look; more may be finished, of a look that was broken off."""
 
     def __post_init__(self) -> None:
         self._clock = time.perf_counter()
@@ -62,8 +64,8 @@ class Run:
 
     @property
     def counted(self) -> tuple[int, ...]:
-        """The finished seeds, in order."""
-        return tuple(sorted(seed for seed in self.done if seed is not None))
+        """The seeds that are judged, in order: those of the last look."""
+        return tuple(range(self.first_seed, self.first_seed + self.reached))
 
     @property
     def seeds(self) -> Iterator[int]:
@@ -74,15 +76,14 @@ class Run:
         return self._seeds()
 
     def _seeds(self) -> Iterator[int]:
-        reached = 0
         for number in self.looks.after:
-            if reached and not self._goes_on(reached, number):
+            if self.reached and not self._goes_on(number):
                 return
             for seed in range(self.first_seed, self.first_seed + number):
                 if seed not in self.done:
                     yield seed
                     self._finish(seed)
-            reached = number
+            self.reached = number
 
     def once(self) -> Iterator[None]:
         """FIXED, one time, for what is the same whatever the seed: `for fixed in run.once(): run.log(fixed, ...)`."""
@@ -111,14 +112,15 @@ class Run:
         self.done.append(seed)
         self.write({"done": seed, "seconds": round(self.seconds, 1)})
 
-    def _goes_on(self, reached: int, number: int) -> bool:
+    def _goes_on(self, number: int) -> bool:
         """Whether another look is needed and can be paid for."""
         results = judge(self.experiment.parts, self.experiment.requires, self.table, self.looks, self.counted)
         undecided = sum(one.verdict == "open" for one in results)
-        self.tell(f"after {reached} seeds: {undecided} of {len(results)} parts open")
+        self.tell(f"after {self.reached} seeds: {undecided} of {len(results)} parts open")
         if not open_parts(results):
             return False
-        expected = self.seconds / max(len(self.counted), 1) * (number - len(self.counted))
+        finished = sum(seed is not FIXED for seed in self.done)
+        expected = self.seconds / finished * (number - finished)
         if self.seconds + expected > self.budget:
             self.stopped = f"{number} seeds would have taken more than the {self.budget / 60:g} minutes of this run"
             return False

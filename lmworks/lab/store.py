@@ -144,10 +144,10 @@ def recomputed(experiment: Experiment, folder: Path, scale: str) -> Finding:
         table.read(line for line in lines if "metric" in line)
         heads = [line["head"] for line in lines if "head" in line]
         looks = Looks(tuple(heads[0]["looks"]["after"]), tuple(heads[0]["looks"]["alphas"]))
-        done = tuple(sorted(line["done"] for line in lines if line.get("done") is not None))
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise DataError(f"the log of claim {experiment.question} is not one of ours ({error}); run it again") from error
-    found = judging.finding_of(experiment, table, looks, done, heads, stored.recipe, stored.seconds, stored.stopped)
+    seeds = stored.seeds  # the log may hold more, of a look that was broken off
+    found = judging.finding_of(experiment, table, looks, seeds, heads, stored.recipe, stored.seconds, stored.stopped)
     return found.but(items=stored.items)
 
 

@@ -136,6 +136,27 @@ def test_a_run_that_is_stopped_and_resumed_gives_the_same_table(tmp_path):
         assert values == [line.strip() for line in lines if '"metric"' in line]
 
 
+def test_a_look_that_was_broken_off_and_cannot_be_paid_for_has_no_say(tmp_path):
+    """Its seeds are kept for a longer run: judged as well, they would be a look that no level was set apart for."""
+    changes, whole = ["effect=0.02", "spread=1.0"], tmp_path / "whole.jsonl"
+    expected = run_experiment(TOY, "full", RunOptions(changes), whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    log = tmp_path / "log.jsonl"
+    sixth = next(number for number, line in enumerate(lines, 1) if json.loads(line).get("done") == 105)
+    log.write_text("".join(lines[:sixth]))
+    found = run_experiment(TOY, "full", RunOptions(changes, resume=True, minutes=0), log)
+    short = run_experiment(TOY, "full", RunOptions(changes, minutes=0))
+    alike = ("parts", "also", "measurements", "by_seed", "chart", "seeds", "stopped")
+    assert all(getattr(found, name) == getattr(short, name) for name in alike)
+    assert len(found.seeds) == 4 and "8 seeds" in found.stopped
+    kept_log = tmp_path / "kept.jsonl"
+    kept_log.write_text(log.read_text())
+    stored = write(found, tmp_path, kept_log)
+    assert store.recomputed(TOY, tmp_path, "full") == stored
+    longer = run_experiment(TOY, "full", RunOptions(changes, resume=True), log)
+    assert longer.by_seed == expected.by_seed and longer.parts == expected.parts
+
+
 KILLED = """
 import sys
 from pathlib import Path
