@@ -131,7 +131,7 @@ class Emitter:
         return self.b.bitcast(self.b.shl(self.b.zext(halves, words), self.constant(16, words)), kind)
 
     def store_brains(self, value: Value, address: Value, offset: Value = 0) -> None:
-        """float32 numbers, rounded to bfloat16, halves to the even one."""
+        """float32 numbers, rounded to bfloat16; of two that are as near, to the even one."""
         words = ir.VectorType(WORD, value.type.count)
         constant = functools.partial(self.constant, kind=words)
         bits = self.b.bitcast(value, words)
