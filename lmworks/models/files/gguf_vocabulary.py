@@ -153,8 +153,7 @@ def _byte_level(facts: Facts) -> tuple[tokenizers.Tokenizer, bool]:
     backend = _by_merges(facts, merges, ignore_merges=whole_words_first(rule))
     backend.pre_tokenizer = splitter(rule)
     if backend.pre_tokenizer is None:
-        known = ", ".join(known_rules())
-        raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
+        raise facts.wrong(f"splits words by the rule {rule!r}, which is none of the {len(known_rules())} known here")
     if composes(rule):
         backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
