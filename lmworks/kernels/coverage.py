@@ -98,8 +98,7 @@ def _parts(config: ModelConfig) -> str | None:
         "has no latent attention": config.latent is not None,
         **_of_experts(config),
         "has embeddings no wider than the stream, and embedding_dim is wider": config.embedding_width > config.dim,
-        "scales no part (residual_scale) where embeddings are narrower than the stream": config.residual_scale
-        is not None
+        "scales no part (residual_scale) where embeddings are narrow": config.residual_scale is not None
         and config.embedding_dim is not None,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,

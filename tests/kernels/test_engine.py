@@ -430,7 +430,7 @@ REFUSED = [
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
     ({"arrangement": "encoder", "embedding_dim": 128}, "embedding_dim is wider"),
     ({"arrangement": "encoder", "embedding_dim": 48}, "embedding_dim is 48"),
-    ({"arrangement": "encoder", "embedding_dim": 32, "residual_scale": 0.5}, "embeddings are narrower"),
+    ({"arrangement": "encoder", "embedding_dim": 32, "residual_scale": 0.5}, "embeddings are narrow"),
     ({"ngrams": (50,)}, "n-gram"),
     ({"norm_place": "after", "residual_scale": 0.5}, "scales no part"),
     ({"qk_norm": True, "qk_norm_over": "row", "qk_norm_after": True}, "before the rotation"),
