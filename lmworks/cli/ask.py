@@ -15,7 +15,10 @@ from lmworks.cli.verb import verb
 
 @verb("Use documents", place=3)
 def ask(  # noqa: PLR0913 (each is an option that people know by name)
-    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
+    index: Annotated[
+        str,
+        typer.Argument(help="The folder of an index, a model built with one, or postgresql://user@host/database#name."),
+    ],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")

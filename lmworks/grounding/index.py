@@ -37,6 +37,7 @@ from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Snapshot, Storage, make_again
 from lmworks.grounding.terms import check_language, query_terms
+from lmworks.models.files.model_folder import INDEX_FOLDER
 from lmworks.text.document import Document
 from lmworks.text.sources import Skipped
 
@@ -321,8 +322,13 @@ def storage_of(place: str | Path) -> Storage:
 
 
 def open_index(place: str | Path) -> Index:
-    """An index that exists, in a folder or at a PostgreSQL address; DataError where there is none."""
-    return Index(storage_of(place))
+    """An index that exists, in a folder, in the model's directory that it was built with, or at a PostgreSQL address;
+    DataError where there is none."""
+    storage = storage_of(place)
+    if isinstance(storage, SqliteStorage) and not storage.exists():
+        beside = SqliteStorage(Path(place) / INDEX_FOLDER)
+        storage = beside if beside.exists() else storage
+    return Index(storage)
 
 
 def build(reference: str | Path | Iterable[Document], out: str | Path, settings: IndexSettings | None = None) -> Index:

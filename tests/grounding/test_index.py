@@ -290,6 +290,11 @@ def test_a_misspelt_index_is_told_which_one_was_meant(tmp_path):
         open_index(tmp_path / "nots")
 
 
+def test_a_models_directory_stands_for_the_index_in_it(notes: Path, settings: IndexSettings, tmp_path: Path):
+    built = build(notes, tmp_path / "model" / "index", settings)
+    assert open_index(tmp_path / "model").digest == built.digest
+
+
 def test_what_cannot_be_indexed_or_searched_is_a_sentence(
     notes: Path, settings: IndexSettings, places: Places, tmp_path: Path
 ):
