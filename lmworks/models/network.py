@@ -133,7 +133,7 @@ class Network(Stack):
     def _before_head(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         if self.head_transform is not None:
             hidden = self.head_transform(hidden)
-        elif self.head is None and self.config.embedding_dim is not None:
+        elif self.head is None and hidden.shape[-1] != self.embedding.weight.shape[-1]:
             raise ConfigError(
                 "the network makes no logits: its embeddings are narrower than its states, and nothing brings these to "
                 "their width; set head_transform, or tied = false"
