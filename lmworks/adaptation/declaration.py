@@ -42,6 +42,9 @@ class Setup:
     seed: int = 0
     stored: object = None
     """What the model's file holds in few bits (`LanguageModel.stored`)."""
+    looked_at: Sequence[Row] = ()
+    """Rows on which a method may measure the network before the first step: none in a private run, where only noisy
+    gradients may tell of a row."""
 
 
 @dataclass(frozen=True)

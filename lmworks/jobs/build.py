@@ -257,7 +257,8 @@ class _Job:
         settings = self.recipe.training
         chosen = replace(self.recipe.chosen, stored=model.stored)
         base = Original(model, self.adapter, settings.context, measured)
-        setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
+        objective, looked_at = self.learning.objective(self.recipe), rows if private is None else ()
+        setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, looked_at=looked_at))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume, private=private)

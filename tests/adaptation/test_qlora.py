@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -18,9 +19,11 @@ from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers, merge
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.nf4 import NF4, round_to_nf4
 from lmworks.adaptation.peft_format import read_adapter
+from lmworks.adaptation.rounding_error import inputs_of
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
+from lmworks.tokens.batch import Example, Row
 
 SHAPE = {"dim": 64, "hidden_dim": 128}
 SOME = ("q_proj", "down_proj")
@@ -102,3 +105,66 @@ def test_a_matrix_without_whole_blocks_is_refused():
     network = tiny.network(dim=40, heads=4, kv_heads=2, hidden_dim=30)
     with pytest.raises(ConfigError, match="no whole blocks of 64 values"):
         QLORA.prepare(Setup(network, CausalLM(), []), QLoRAConfig(rank=2))
+
+
+def some_rows(*lengths: tuple[int, ...]) -> list[Row]:
+    """Rows of documents of random tokens, as long as this."""
+    generator = torch.Generator().manual_seed(2)
+
+    def example(length: int) -> Example:
+        return Example(torch.randint(0, 96, (length,), generator=generator).tolist(), [True] * length, "random")
+
+    return [tuple(map(example, row)) for row in lengths]
+
+
+def heard(rows: list[Row], **settings: Any) -> Network:
+    """As the method prepares it where it may look at rows."""
+    network = tiny.network(**SHAPE)
+    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=8, alpha=4, **settings))
+    return network
+
+
+def logits_lost(network: Network, tokens: torch.Tensor) -> float:
+    """How far what it says is from what the network of full weights says, in their mean square."""
+    with torch.no_grad():
+        return float((network(tokens) - tiny.network(**SHAPE)(tokens)).square().mean())
+
+
+def test_adapters_begin_at_what_rounding_took():
+    rows = some_rows((60, 60), (50, 70))
+    tokens = tiny.text(4, 60, seed=9)
+    begun = heard(rows)
+    layers = lora_layers(begun)
+    assert all(bool(up.abs().sum() > 0) for layer in layers.values() for up in layer.up)
+    assert logits_lost(begun, tokens) < 0.8 * logits_lost(heard(rows, start="zero"), tokens)
+    with adapters_off(begun), torch.no_grad():
+        assert torch.equal(begun(tokens), rounded()(tokens))
+    path, layer = next(iter(layers.items()))
+    lost = tiny.network(**SHAPE).get_submodule(path).weight.detach() - layer.base.weight
+    inputs = inputs_of(tiny.network(**SHAPE), CausalLM(), rows)[path]
+    for part, (_, down, up) in zip(layer.parts, layer.updates(), strict=True):
+        weighted = lost[part.rows] * inputs.sqrt()
+        u, sizes, v = torch.linalg.svd(weighted)
+        best = (u[:, :8] * sizes[:8]) @ v[:8]
+        left = weighted - (up @ down).detach() * inputs.sqrt()
+        assert float(left.norm()) < 1.02 * float((weighted - best).norm())
+
+
+def test_rows_that_may_not_be_looked_at_and_a_start_at_zero_leave_adapters_as_in_lora():
+    rows, tokens = some_rows((60, 60)), tiny.text(2, 20)
+    private = tiny.network(**SHAPE)
+    QLORA.prepare(Setup(private, CausalLM(), rows), QLoRAConfig(rank=8, alpha=4))
+    with torch.no_grad():
+        assert torch.equal(private(tokens), rounded()(tokens))
+        assert torch.equal(heard(rows, start="zero")(tokens), rounded()(tokens))
+
+
+def test_the_same_rows_begin_the_same_adapters_and_leave_random_numbers_alone():
+    rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
+    torch.manual_seed(3)
+    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=8, alpha=4))
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), after)
+    for a, b in zip(lora_layers(network).values(), lora_layers(heard(rows)).values(), strict=True):
+        assert torch.equal(a.down, b.down)

@@ -89,6 +89,18 @@ def test_a_stopped_run_goes_on_with_its_own_key(here: Path, monkeypatch: pytest.
     assert not Path("out.run").exists() and not list(Path("out").glob("*key*"))
 
 
+def test_a_private_run_of_qlora_begins_at_zero(here: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where adapters begin may not depend on what is learnt."""
+
+    def inputs_of(*_: object) -> None:
+        raise AssertionError("rows were looked at")
+
+    monkeypatch.setattr("lmworks.adaptation.rounding_error.inputs_of", inputs_of)
+    build(out="out", recipe=private("qlora"))
+    with pytest.raises(AssertionError, match="rows were looked at"):
+        build(out="open", recipe=recipe("qlora", steps=4, context=64))
+
+
 def test_documents_are_one_row_each_and_pieces_are_asked_for(here: Path):
     lines: list[str] = []
     whole = build(out="out", recipe=private(context=32, steps=1), say=lines.append)

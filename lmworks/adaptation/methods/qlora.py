@@ -20,20 +20,31 @@ class QLoRAConfig(LoRAConfig):
     """nf4 rounds the base's matrices to 4 bits (NF4, scales in 8 bits), which any base can be; file leaves them as a
     GGUF file holds them, and loses nothing."""
 
+    start: Literal["error", "zero"] = "error"
+    """error: adapters begin at what rounding to NF4 took from the matrices, as far as their rank holds it and the text
+    needs it (LoftQ, LQER), which training would have to find again; zero: as in LoRA. In a private run they begin at
+    zero."""
+
 
 def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:
     """Keep the matrices in few bits and put adapters beside them. ConfigError where the base's file has no grid."""
     from lmworks.adaptation.file_grid import freeze_as_stored
     from lmworks.adaptation.lora import add_lora, lora_layers
-    from lmworks.adaptation.nf4 import freeze_in_nf4
+    from lmworks.adaptation.nf4 import NF4, freeze_in_nf4
+    from lmworks.adaptation.rounding_error import begin_at_rounding_error, inputs_of
 
+    network = setup.network
     if settings.grid == "file":
-        freeze_as_stored(setup.network, setup.stored)
-    else:
-        freeze_in_nf4(setup.network)
-    add_lora(setup.network, settings, setup.seed)
-    for layer in lora_layers(setup.network).values():
-        layer.rounded_to = "nf4" if settings.grid == "nf4" else None
+        freeze_as_stored(network, setup.stored)
+        add_lora(network, settings, setup.seed)
+        return setup
+    begins = settings.start == "error" and len(setup.looked_at) > 0
+    inputs = inputs_of(network, setup.objective, setup.looked_at) if begins else {}
+    add_lora(network, settings, setup.seed)
+    begin_at_rounding_error(network, NF4.of, inputs)
+    freeze_in_nf4(network)
+    for layer in lora_layers(network).values():
+        layer.rounded_to = "nf4"
     return setup
 
 

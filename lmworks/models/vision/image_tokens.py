@@ -20,6 +20,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.models.precision import fast_dtype
 from lmworks.models.vision.fsq import FSQ
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
+from lmworks.models.vision.nearer_codes import nearer
 from lmworks.models.vision.patches import Images
 from lmworks.models.vision.resnet import Maps
 
@@ -105,9 +106,13 @@ class ImageTokenizer(nn.Module):
         return self._drawn(self._values(images))
 
     def encode(self, images: Images) -> Int[Tensor, "batch places"]:
-        """The tokens of images whose pixels lie between -1 and 1, row by row from the top left. ConfigError for images
-        of another size."""
-        return self.quantiser.codes_of(self._values(images)).flatten(1)
+        """The tokens of images whose pixels lie between -1 and 1, row by row from the top left, after as many rounds of
+        search as the config says. ConfigError for images of another size."""
+        values = self._values(images)
+        if self.config.search:
+            images = images.to(self.dtype)
+            values = nearer(values, images, self._drawn, self.config.levels, self.config.search)
+        return self.quantiser.codes_of(values).flatten(1)
 
     def decode(self, codes: Int[Tensor, "batch places"]) -> Images:
         """The images of tokens, pixels between -1 and 1. DataError for another number of tokens, or for one that there

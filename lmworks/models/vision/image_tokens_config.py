@@ -45,6 +45,10 @@ class ImageTokensConfig(ReadsImages):
     decoder_blocks: int = Field(default=3, ge=0, le=100)
     """The same from tokens to pixels."""
 
+    search: int = Field(default=0, ge=0, le=100)
+    """Rounds in which the tokens of an image are changed, one number of a place at a time, where that brings its image
+    nearer. Each takes as long as drawing the image 16 times."""
+
     mixed: bool = True
     """In training, convolutions multiply in bfloat16 where the processor does natively (in two thirds of the time on
     Zen 4); weights, the rounding and steps stay in float32."""

@@ -1,0 +1,83 @@
+"""Adapters that begin at what rounding takes from their matrices, so that training need not find it again.
+
+    inputs = inputs_of(network, CausalLM(), rows)           # before anything is changed
+    begin_at_rounding_error(network, NF4.of, inputs)        # adapters are on it, and matrices are not rounded yet
+
+Of the error of a matrix an adapter takes the part of its rank that changes the outputs least wrongly: columns count by
+the mean square of what comes in. A, too, is no longer random then.
+
+Source: LoftQ (Li et al. 2023, https://arxiv.org/abs/2310.08659), with the weights of LQER (Zhang et al. 2024,
+https://arxiv.org/abs/2402.02446).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lmworks.adaptation.frozen import PackedMatrix
+from lmworks.adaptation.lora import LoRALinear, lora_layers
+from lmworks.basics.arrays import Float
+from lmworks.models.input_squares import summed_squares
+from lmworks.models.network import Network, evaluating
+from lmworks.objectives import Objective
+from lmworks.tokens.batch import Row, stack
+
+ENOUGH = 2048
+"""Tokens that are looked at."""
+FAINTEST = 1e-6
+"""What an input's mean square counts at least, as a share of the mean of all: no column is divided by nothing."""
+SPARE, TURNS = 8, 8
+"""More directions than are wanted, and products with the matrix, to find the largest singular vectors of a matrix that
+has many alike (Halko et al. 2011, https://arxiv.org/abs/0909.4061)."""
+
+Inputs = Mapping[str, Float[Tensor, " inputs"]]
+
+
+@torch.no_grad()
+def inputs_of(network: Network, objective: Objective, rows: Sequence[Row]) -> Inputs:
+    """By the path of each matrix how much each column's inputs count: mean squares over some of the rows, as the
+    objective has the network read them, of mean 1."""
+    done = 0
+    with summed_squares(network) as sums, evaluating(network):
+        for place, row in enumerate(rows):
+            batch = objective.prepare(stack([row]), [place])
+            objective(network, batch.to(network.device))
+            done += int((batch.documents >= 0).sum())
+            if done >= ENOUGH:
+                break
+    return {path: (one / one.mean().clamp_min(1e-30)).clamp_min(FAINTEST) for path, one in sums.items()}
+
+
+@torch.no_grad()
+def begin_at_rounding_error(network: Network, pack: Callable[[Tensor], PackedMatrix], inputs: Inputs) -> None:
+    """Give each adapter the update of its rank that is nearest to what `pack` will take from its matrix; one whose
+    matrix has no entry in `inputs`, as nothing came in, begins as it was."""
+    for path, layer in lora_layers(network).items():
+        if path in inputs:
+            weight = layer.base.weight
+            assert isinstance(weight, Tensor)
+            lost = weight.float() - pack(weight).weights(torch.float32)
+            _begin(layer, lost, inputs[path].sqrt())
+
+
+def _begin(layer: LoRALinear, lost: Float[Tensor, "outputs inputs"], counts: Float[Tensor, " inputs"]) -> None:
+    rank, scale = layer.rank, layer.scale
+    for at, (part, up) in enumerate(zip(layer.parts, layer.up, strict=True)):
+        left, sizes, right = _largest(lost[part.rows] * counts, rank)
+        share = (sizes / scale).sqrt()
+        up.copy_(left * share)
+        layer.down[at * rank : (at + 1) * rank] = (right * share).T / counts
+
+
+def _largest(
+    matrix: Float[Tensor, "rows columns"], rank: int
+) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, " rank"], Float[Tensor, "columns rank"]]:
+    """The largest singular values of a matrix with their vectors; the same for the same matrix."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wanted = min(rank + SPARE, *matrix.shape)
+        left, sizes, right = torch.svd_lowrank(matrix, q=wanted, niter=TURNS)
+    return left[:, :rank], sizes[:rank], right[:, :rank]
