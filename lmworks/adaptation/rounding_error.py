@@ -25,7 +25,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Row, stack
 
-ENOUGH = 2048
+ENOUGH = 4096
 """Tokens that are looked at."""
 FAINTEST = 1e-6
 """What an input's mean square counts at least, as a share of the mean of all: no column is divided by nothing."""
