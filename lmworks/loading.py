@@ -46,7 +46,7 @@ def load(
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
-    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter
+    `compress` is int4, int8, bf16 or none; `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter
     is frozen, and runs beside its base's weights as these do. ModelError where the base is not the file that the
     adapter was trained on.
     """

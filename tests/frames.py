@@ -13,6 +13,7 @@ from lmworks.kernels.frame import Field, barrier_bytes
 from lmworks.kernels.operation import Step
 from lmworks.kernels.outliers import MOST, table_for_values
 from lmworks.kernels.packed import aligned
+from lmworks.kernels.run.buffers import FLOAT_BYTES
 from lmworks.kernels.run.team import team
 
 
@@ -24,23 +25,25 @@ def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 class Bench:
     """Memory for some tokens of a width, with room after their scales and outliers, and a way to run steps on it."""
 
-    def __init__(self, tokens: int, width: int, after: int = 0) -> None:
+    def __init__(self, tokens: int, width: int, after: int = 0, in_floats: bool = False) -> None:
         self.tokens, self.width = tokens, width
         self.frame, self.kept = np.zeros(len(Field), np.int64), {}
         self.frame[Field.ROUNDS] = 1
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
-        self.values = np.zeros((tokens, width), np.int8)
+        room = np.zeros((tokens, width * (1 + FLOAT_BYTES if in_floats else 1)), np.int8)
+        self.values = room[:, :width]
+        self.floats = room[:, width : 5 * width].view(np.float32) if in_floats else None
         groups = width // 32
         rows = np.zeros((3, tokens, groups + MOST + after), np.float32)
         self.scales, self.apart = rows[0, :, :groups], rows[0, :, groups : groups + MOST]
         self.sums = rows[1:].reshape(tokens, -1)[:, : 2 * groups]
         self.put(Field.BARRIER, self.barrier)
-        self.put(Field.VALUES, self.values)
+        self.put(Field.VALUES, room)
         self.put(Field.SCALES, self.scales)
         self.put(Field.SUMS, self.sums)
         self.put(Field.ADAPTERS, np.zeros(tokens, np.int64))
         self.put(Field.SCRATCH, aligned(2**16 * team().threads))
-        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = width, rows.strides[1], tokens
+        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = room.strides[0], rows.strides[1], tokens
         self.frame[Field.SCRATCH_STRIDE] = 2**16
 
     def put(self, field: Field, array: Any) -> int:

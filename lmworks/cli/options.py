@@ -22,8 +22,8 @@ Adapter = Annotated[
 Compress = Annotated[
     str | None,
     typer.Option(
-        help="How the network runs on a CPU: int4 or int8, compiled, with weights of at most 4 or 8 bits; none, in "
-        "PyTorch, as it is. Unless given, as the file is stored."
+        help="How the network runs on a CPU: int4, int8 or bf16, compiled, with weights of at most 4, 8 or 16 bits; "
+        "none, in PyTorch, as it is. Unless given, as the file is stored."
     ),
 ]
 Changes = Annotated[

@@ -30,8 +30,10 @@ from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 from lmworks.models.files.gguf_writing import (
     INSTEAD,
     KINDS,
+    each_part,
     exported_config,
     kind_of,
+    learned_entries,
     network_entries,
     network_tensors,
     write_gguf,
@@ -101,7 +103,7 @@ def export(
     parts = None if text is None else split(read(text).documents)
     before = None if parts is None else measure(loaded, parts.held_out, f"{text} before", tokens=tokens)
     counts = None if parts is None or KINDS[kind] not in INSTEAD else importance(loaded, parts.train, tokens)
-    entries = network_entries(loaded.config)
+    entries = network_entries(loaded.config) | learned_entries(loaded.network)
     entries |= {"general.name": _name(str(model))} | vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
     tensors = network_tensors(loaded.network)
     with written_whole(file) as temporary:
@@ -110,7 +112,7 @@ def export(
     left = [
         name
         for name, weight in tensors.items()
-        if kind != "f16" and weight.ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
+        if kind != "f16" and each_part(weight)[0].ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
     ]
     index, _ = index_beside(loaded.source)
     measured: dict[str, Measurement] = {}

@@ -10,7 +10,7 @@ from lmworks.basics.errors import ConfigError, KernelError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
 from lmworks.kernels.keeping import Keeper, Kept
 from lmworks.kernels.packed import Stored
-from lmworks.kernels.quantisation import quantisations
+from lmworks.kernels.quantisation import bits_named, quantisations
 from lmworks.kernels.run.weights import is_multiplied
 from lmworks.kernels.runner import CompiledRunner
 from lmworks.models.later_network import LaterNetwork
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
+
+
+AS_STORED = 16
+"""The most bits that a file's weights run in as they are."""
 
 
 def check_compress(compress: str | None, dtype: object = None) -> None:
@@ -45,14 +49,14 @@ class Way:
 def foreseen(config: object, packed: int | None, parameters: int) -> Way:
     """How a network will run, told by its config, what it takes in the few bits of its file (None where that holds
     floats), and its size: as `runner_for` and `embedder_for` choose."""
-    reason = unknown(config) or unavailable() or too_many(parameters, 8, packed)
+    reason = unknown(config) or unavailable() or too_many(parameters, AS_STORED if packed is not None else 8, packed)
     if reason is not None:
         return Way(False, f"in PyTorch: {reason}")
     if packed is not None:
         return Way(True, "compiled, in the bits of its file")
     if getattr(config, "arrangement", None) == "encoder":
         return Way(True, f"embeds compiled, in {EMBEDDING_BITS} bits; anything else in PyTorch")
-    return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8")
+    return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4, int8 or bf16")
 
 
 def packed_later(compress: str | None, few_bits: bool, device: str = "cpu") -> Later:
@@ -118,7 +122,7 @@ def _of_kept(later: LaterNetwork, bits: int, keeper: Keeper | None) -> CompiledR
 
 def _bits(compress: str | None) -> int:
     """Of matrices, at most; those of a file's weights are its own."""
-    return 8 if compress is None else int(compress[3:])
+    return AS_STORED if compress is None else bits_named(compress)
 
 
 def embedder_for(network: Network, keeper: Keeper | None = None) -> CompiledRunner | None:

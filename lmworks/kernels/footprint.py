@@ -20,18 +20,19 @@ from lmworks.kernels.choice import EMBEDDING_BITS
 from lmworks.kernels.coverage import unavailable, unknown
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import OVERHEAD, OVERHEAD_MXFP4, ROWS, packed_bytes
-from lmworks.kernels.quantisation import quantisation_of, quantisations
+from lmworks.kernels.quantisation import bits_named, quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, stored_kind
+from lmworks.models.files import model_folder
+from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, runs_as_stored, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile, TensorInfo
-from lmworks.models.files.gguf_kinds import Kind
-from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, runs_as_stored, weight_files
+from lmworks.models.files.gguf_kinds import OF_MXFP4
+from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, weight_files
 
 if TYPE_CHECKING:
     import torch
 
 VOCABULARY_BITS = 8
-"""Of embedding and head, whatever the other matrices have (run/weights.py)."""
+"""Of embedding and head, or more, whatever the other matrices have (run/weights.py)."""
 MXFP4_BYTES = 17 / 32
 """Of a weight in a file."""
 OF_SIZE = 0
@@ -46,7 +47,8 @@ class Footprint:
     stored: int
     """Bytes of the weights in the file."""
     few_bits: int | None
-    """Bytes of the weights in the bits of the file, packed for the compiled path; None where the file holds floats."""
+    """Bytes of the weights in the bits of the file, packed for the compiled path; None where these do not run as they
+    are."""
     stored_width: int | None = None
     """Bytes of a weight where PyTorch runs the network, as the file says; None for those of the processor's fast
     type, and OF_SIZE for the file's bytes by its weights."""
@@ -60,17 +62,18 @@ class Footprint:
             file = file or GGUFFile(path)
             counted, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_kind(file)
             held = sum(one.bytes for one in file.tensors.values())
-            packed = None if stored is not None else round(sum(map(_packed_bytes, file.tensors.values())))
             try:
-                width = None if stored is None else FLOAT_BYTES[stored]
-                return cls(gguf_config(file), held, packed, width, counted)
+                config, width = gguf_config(file), None if stored is None else FLOAT_BYTES[stored]
+                as_stored = runs_as_stored(file, config)
+                packed = round(sum(map(_packed_bytes, file.tensors.values()))) if as_stored else None
+                return cls(config, held, packed, width, counted)
             except ModelError as error:
                 raise ModelError(f"{path}: {error}") from None
         config, files = read_config(path), weight_files(path)
         held = sum(one.stat().st_size for one in files if one.is_file())
         if (said := read_json(path / "config.json").get("quantization_config")) is not None:
             packed = _of_mxfp4(config, held) if is_mxfp4(said) else round(OVERHEAD * held)
-            return cls(config, held, packed if runs_as_stored(said) else None, 2)
+            return cls(config, held, packed if model_folder.runs_as_stored(said) else None, 2)
         return cls(config, held, None, 4 if files[0].name == ONNX else OF_SIZE)
 
     @cached_property
@@ -85,7 +88,7 @@ class Footprint:
     def bytes(self, compress: str | None = None, dtype: torch.dtype | None = None) -> int:
         """What the weights take, loaded with these settings (`LanguageModel.load`)."""
         if compress not in (None, "none"):
-            return self._in(int(compress[3:]))
+            return self._in(bits_named(compress))
         if compress is None and dtype is None and self.few_bits is not None and self._covered:
             return self.few_bits
         plain = self.parameters * (self.width if dtype is None else dtype.itemsize)
@@ -140,12 +143,14 @@ class Footprint:
         """Rounded to these bits, and packed."""
         vocabulary = self.config.vocab_size * self.config.embedding_width * (1 if self.config.tied else 2)
         others = max(self.parameters - vocabulary, 0)
-        return round(others * bytes_a_weight(bits) + vocabulary * bytes_a_weight(VOCABULARY_BITS))
+        return round(others * bytes_a_weight(bits) + vocabulary * bytes_a_weight(max(bits, VOCABULARY_BITS)))
 
 
 def _packed_bytes(tensor: TensorInfo) -> float:
-    """Of a tensor of a GGUF file in few bits."""
-    return tensor.bytes * (OVERHEAD_MXFP4 if tensor.kind == Kind.MXFP4 else OVERHEAD)
+    """Of a tensor of a GGUF file that runs as it is stored."""
+    if tensor.kind in FLOAT_BYTES:
+        return tensor.bytes
+    return tensor.bytes * (OVERHEAD_MXFP4 if tensor.kind in OF_MXFP4 else OVERHEAD)
 
 
 def _of_mxfp4(config: ModelConfig, held: int) -> int:

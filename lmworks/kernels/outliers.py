@@ -7,6 +7,7 @@ SmolLM2, up to 8 of 576 or 1,536 inputs take away two thirds of the KL divergenc
 (docs/log.md).
 
 Table of a matrix, int64, read by the step that rounds its inputs:
+    where the inputs are kept in float32 too, in bytes from the token's values; 0 for nowhere (operations/quantise.py)
     for each group of 32      where its outliers are listed in the table (bytes), and how many
     for each outlier          4 x its place in the group, where its value goes, in bytes from the token's scales
 Another table is read by the matrix (operations/matrix.py):
@@ -32,17 +33,24 @@ MOST = 8
 """Of one matrix: they take 3 % of a long prompt's time in SmolLM2; a step waits for weights."""
 
 
-def table_for_values(places: Sequence[int], groups: int) -> np.ndarray:
-    """What the step that rounds the inputs reads."""
-    begins, listed = np.searchsorted(places, GROUP * np.arange(groups + 1)), 16 * groups
+GROUPS_AT = 8
+"""Where the groups begin in the table for values."""
+
+
+def table_for_values(places: Sequence[int], groups: int, in_floats: bool = False) -> np.ndarray:
+    """What the step that rounds the inputs reads; `in_floats` keeps them in float32 too."""
+    begins, listed = np.searchsorted(places, GROUP * np.arange(groups + 1)), GROUPS_AT + 16 * groups
     heads = [(listed + 16 * begin, end - begin) for begin, end in itertools.pairwise(begins)]
     tails = [(4 * (place % GROUP), 4 * (groups + number)) for number, place in enumerate(places)]
-    return np.array([*heads, *tails], np.int64)
+    floats_at = GROUP * groups if in_floats else 0
+    return np.array([floats_at, *itertools.chain(*heads, *tails)], np.int64)
 
 
 def table_for_weights(places: Sequence[int], quantisation: Quantisation) -> np.ndarray:
-    """What the matrix reads: where an outlier's weights are in a block of rows."""
-    rows = []
+    """What the matrix reads: where an outlier's weights are in a block of rows. Floats have none by themselves."""
+    rows: list[tuple[int, ...]] = []
+    if quantisation.floats:
+        return np.array([0], np.int64)
     for place in places:
         run, number = quantisation.place_of(place // GROUP)
         row: list[int] = []

@@ -58,6 +58,8 @@ class Packed:
     """Columns whose inputs are multiplied in float32, rising."""
     more: tuple[Packed, ...] = ()
     """The rows after these, where a file stores them in another way."""
+    values_in_floats: bool = False
+    """Are the values that it is multiplied with kept in float32 too, as some matrix of the network wants them?"""
 
     @property
     def every(self) -> tuple[Packed, ...]:
@@ -77,7 +79,7 @@ class Packed:
     @functools.cached_property
     def for_values(self) -> np.ndarray:
         """The table that the step reads which rounds the inputs (outliers.py)."""
-        return table_for_values(self.outliers, self.groups)
+        return table_for_values(self.outliers, self.groups, self.values_in_floats)
 
     @functools.cached_property
     def for_weights(self) -> np.ndarray:

@@ -98,7 +98,14 @@ class Packer:
 
     def _widths(self) -> dict[str, int]:
         """The bits of each packed matrix, at most."""
-        return {name: 8 if is_vocabulary(name) else self.bits for name in self._parameters if is_multiplied(name)}
+        return {name: self._width(name) for name in self._parameters if is_multiplied(name)}
+
+    def _width(self, name: str) -> int:
+        """Those of a file may be up to 16; what cannot be kept as a file holds it is rounded to 8 or fewer."""
+        most = max(self.bits, 8) if is_vocabulary(name) else self.bits
+        if self.stored is None or most <= 8:
+            return most
+        return most if self.stored.alike(name) is not None and self.stored.bits(name) > 8 else 8
 
     def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
         weight = self._parameters[name]

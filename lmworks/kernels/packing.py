@@ -13,7 +13,7 @@ from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import ROWS, Packed, Stored, aligned
-from lmworks.kernels.quantisation import QUADS, forms, quantisation_of, quantisations
+from lmworks.kernels.quantisation import QUADS, Quantisation, forms, quantisation_of, quantisations
 from lmworks.models.files.quantise import Groups
 from lmworks.models.unread import unread_of
 
@@ -89,6 +89,8 @@ def pack(
     middle = 0 if groups.table or groups.least is not None else 1 << (kind.bits - 1)
     missing = -len(groups.values) % ROWS
     whole = groups.map(lambda part: torch.cat([part, part.new_zeros(missing, part.shape[1])])) if missing else groups
+    if kind.floats:
+        return _pack_floats(groups, whole.values, kind, outliers, take)
     codes = whole.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
     blocks, runs = len(codes) // ROWS, groups.values.shape[1] // (GROUP * kind.run)
     # [block, row, run, group, quad] -> [block, run, group, quad, row], of four inputs each
@@ -109,6 +111,21 @@ def pack(
     return Packed(data, kind.name, groups.values.shape[0], groups.values.shape[1], outliers)
 
 
+def _pack_floats(
+    groups: Groups,
+    whole: Tensor,
+    kind: Quantisation,
+    outliers: tuple[int, ...],
+    take: Callable[[int], np.ndarray],
+) -> Packed:
+    """Weights that are floats of 16 bits, of whole blocks of rows: for each pair of inputs those of 16 rows."""
+    rows, columns = whole.shape
+    pairs = whole.view(torch.int32).view(rows // ROWS, ROWS, columns // 2).mT.contiguous()
+    data = take(2 * rows * columns)
+    data[:] = pairs.view(-1).view(torch.uint8).numpy()
+    return Packed(data, kind.name, len(groups.values), columns, outliers)
+
+
 def _by_run(numbers: Tensor, blocks: int, runs: int) -> UInt8[Tensor, "blocks runs bytes"]:
     """Some numbers of each run and row, with those of 16 rows side by side."""
     return numbers.view(blocks, ROWS, runs, -1).permute(0, 2, 3, 1).contiguous().view(torch.uint8).flatten(2)
@@ -119,6 +136,9 @@ def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:
     if packed.more:
         return torch.cat([unpacked(part) for part in (replace(packed, more=()), *packed.more)])
     blocks, kind = packed.blocks, packed.quantisation
+    if kind.floats:
+        pairs = torch.from_numpy(packed.data).view(torch.int32).view(blocks, -1, ROWS).mT.contiguous()
+        return pairs.view(getattr(torch, kind.floats)).view(blocks * ROWS, -1)[: packed.rows].float()
     data = torch.from_numpy(packed.data).view(blocks, -1, kind.run_bytes)
     runs = data.shape[1]
 

@@ -15,6 +15,9 @@ whole numbers times one float16 number, a scale for each 16 inputs, a `table` th
     scales, minima            int8, 16 rows for each group or half of one; none where the run is one group
     factors                   16 float16 that the scales are multiplied with, 16 for the minima; or scales and minima
 
+Weights that are `floats` of 16 bits are kept as they are, without scales: of a group, vector j has of each row the
+inputs 2 j (low half) and 2 j + 1. They are multiplied with values in float32 (operations/quantise.py).
+
 Packing, the kernels' instructions and the tables of outliers all follow from that (packing.py, emit/product.py,
 outliers.py). A file in `quantisations/` that declares one adds it: to the kernels, and unless it is only for what a
 file holds (`of_files`) to `compiled(network, bits=...)` and to `compress`.
@@ -65,8 +68,8 @@ class Plane:
 class Quantisation:
     """One way to pack a matrix."""
 
-    planes: tuple[int, ...]
-    """The bits of each plane, low ones first."""
+    planes: tuple[int, ...] = ()
+    """The bits of each plane, low ones first; none of floats."""
     rounded: Callable[[Float[Tensor, "rows columns"]], Groups] | None = None
     """How a matrix is rounded; None for the nearest code between each group's least and largest weight."""
     form: str = ""
@@ -81,15 +84,19 @@ class Quantisation:
     """The code, or the value of the table plus this, that stands for 0; 0 where minima are kept."""
     table: tuple[int, ...] = ()
     """What the codes stand for, where not for themselves: 16 of them."""
+    floats: str = ""
+    """The type of weights that are no codes but floats: bfloat16 or float16."""
 
     def __post_init__(self) -> None:
+        if self.floats:
+            return
         if any(one not in (1, 2, 4, 8) for one in self.planes) or not 1 <= self.bits <= 8:
             raise ValueError(f"planes are {self.planes}; each has 1, 2, 4 or 8 bits, and together they have up to 8")
 
     @property
     def bits(self) -> int:
         """Of a weight."""
-        return sum(self.planes)
+        return 16 if self.floats else sum(self.planes)
 
     @property
     def name(self) -> str:
@@ -130,6 +137,8 @@ class Quantisation:
     @property
     def run_bytes(self) -> int:
         """Bytes of a run of groups, a multiple of 64."""
+        if self.floats:
+            return self.codes_bytes
         return -(-(self.factors_at + 64) // 64) * 64
 
     def place_of(self, group: int) -> tuple[int, int]:
@@ -138,11 +147,13 @@ class Quantisation:
 
     def quantise(self, weight: Float[Tensor, "rows columns"]) -> Groups:
         """A finite matrix in groups."""
+        if self.floats:
+            return as_floats(weight, self)
         return between_extremes(weight, self.bits) if self.rounded is None else self.rounded(weight)
 
     def holds(self, groups: Groups) -> bool:
         """Do a file's values fit in these bits, unchanged?"""
-        if groups.form or self.of_files:
+        if groups.form or self.of_files or self.floats:
             return groups.form == self.name
         low = 0 if groups.least is not None else -(1 << (self.bits - 1))
         return int(groups.values.min()) >= low and int(groups.values.max()) < low + (1 << self.bits)
@@ -167,6 +178,15 @@ class Quantisation:
                 vector, shift = plane.place(quad)
                 found[..., quad, :] |= (vectors[..., vector, :] >> shift & plane.mask) << plane.up
         return found
+
+
+def as_floats(weight: Float[Tensor, "rows columns"], kind: Quantisation) -> Groups:
+    """A matrix whose weights are floats, which the kernels multiply as they are."""
+    import torch
+
+    from lmworks.models.files.quantise import Groups
+
+    return Groups(weight.to(getattr(torch, kind.floats)), torch.ones(len(weight), 1), form=kind.name)
 
 
 def between_extremes(weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
@@ -203,6 +223,11 @@ def quantisations() -> dict[int, Quantisation]:
 def quantisation_of(bits: int) -> Quantisation:
     """The one of these bits. ConfigError where there is none."""
     if bits not in quantisations():
-        known = " or ".join(map(str, quantisations()))
-        raise ConfigError(f"weights are compressed to {known} bits, not {bits}")
+        *few, most = map(str, quantisations())
+        raise ConfigError(f"weights are compressed to {', '.join(few)} or {most} bits, not {bits}")
     return quantisations()[bits]
+
+
+def bits_named(name: str) -> int:
+    """Those of a form that a matrix can be rounded to, by its name in `compress`."""
+    return next(bits for bits, one in quantisations().items() if one.name == name)

@@ -26,7 +26,7 @@ from lmworks.kernels.runner import CompiledRunner
 from lmworks.language_model.encoding import EncodingModel
 from lmworks.language_model.scoring import LN_2, Score, ScoringModel
 from lmworks.models.config import RopeScaling, stretched
-from lmworks.models.files.gguf_config import stored_kind
+from lmworks.models.files.gguf_config import runs_as_stored
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
@@ -65,10 +65,11 @@ class LanguageModel(ScoringModel, EncodingModel):
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
-        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled
-        path, or the network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they
-        are (`lmworks.kernels`). `rope_scaling` lets a network with rotary positions read `factor` times its context,
-        without training for it. Raises ModelError with one sentence for whatever is wrong with the files.
+        natively, else float32. `compress` is int4, int8, bf16 or none: on a CPU, matrices in at most 4, 8 or 16 bits
+        on the compiled path, or the network as it is in PyTorch; unless it or `dtype` is given, what a file holds in
+        few bits, or a GGUF file in 16, runs as it is (`lmworks.kernels`). `rope_scaling` lets a network with rotary
+        positions read `factor` times its context, without training for it. Raises ModelError with one sentence for
+        whatever is wrong with the files.
         """
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), None if dtype is None else _dtype_of(dtype)
@@ -174,7 +175,7 @@ class LanguageModel(ScoringModel, EncodingModel):
 
         weights = self._weights
         if isinstance(weights, GGUFFile):
-            return StoredInGGUF(weights, self.config) if stored_kind(weights) is None else None
+            return StoredInGGUF(weights, self.config) if runs_as_stored(weights, self.config) else None
         return None if weights is None else StoredInDirectory.of(weights, self.config)
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:

@@ -60,6 +60,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": {"family": "granite", "attention_scale": 0.125, "embedding_scale": 12.0, "residual_scale": 0.25}
     | {"head_scale": 0.125},
     "olmo2": {"family": "olmo2", "norm_place": "result", "qk_norm": True, "qk_norm_over": "row", "tied": False},
+    "apertus": {"family": "apertus", "gated": False, "activation": "xielu", "qk_norm": True, "tied": False},
     "lfm2": {"family": "lfm2", "qk_norm": True, "layers": 3, "convolution": {"layers": (0, 2)}, "rope_theta": 1e6},
     "gpt2": {
         "family": "gpt2",
@@ -74,6 +75,22 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "norm_eps": 1e-5,
     },
 }
+
+YARN = {"kind": "yarn", "factor": 4.0, "original_context": 32, "truncate": False}
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"experts": {"count": 3}},
+    "qwen2_moe": {"qkv_bias": True}
+    | {"experts": {"count": 3, "hidden_dim": 32, "shared_dim": 64, "shared_gate": True, "normalised": False}},
+    "qwen3_moe": {"experts": {"count": 3, "hidden_dim": 32}, "qk_norm": True, "head_dim": 32},
+    "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row"},
+    "granitemoe": {"experts": {"count": 3}, "attention_scale": 0.5, "residual_scale": 0.25, "head_scale": 0.125},
+    "granitemoeshared": {"experts": {"count": 3, "shared_dim": 64}, "attention_scale": 0.5, "head_scale": 0.25},
+    "gpt_oss": {"experts": {"count": 3, "router_bias": True}, "activation": "quick_gelu", "gate_limit": 7.0}
+    | dict.fromkeys(("qkv_bias", "output_bias", "feed_forward_bias", "gate_shift", "sinks"), True)
+    | {"window": 9, "window_layers": (0, 2), "layers": 4, "rope_scaling": YARN},
+}
+MIXTURES = {family: {"family": family, "tied": False} | settings for family, settings in MIXTURES.items()}
+FAMILIES |= MIXTURES
 
 
 @functools.cache

@@ -34,7 +34,7 @@ def folder(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return model.save(tmp_path_factory.mktemp("models") / "wide")
 
 
-@pytest.mark.parametrize("compress", ["int4", "int8"])
+@pytest.mark.parametrize("compress", ["int4", "int8", "bf16"])
 def test_packed_weights_are_counted(folder: Path, compress: str):
     loaded = lm.load(folder, compress=compress)
     packed = loaded.runner.compiled.weights.bytes  # type: ignore[attr-defined]
@@ -47,13 +47,13 @@ def test_the_weights_of_pytorch_are_counted(folder: Path, dtype: torch.dtype | N
     assert Footprint.of(folder).bytes("none" if dtype is None else None, dtype) == width * count
 
 
-@pytest.mark.parametrize(("kind", "bits"), [(Kind.Q4_0, 4), (Kind.Q8_0, 8), (Kind.F16, None)])
-def test_a_file_in_few_bits_takes_these(model: LanguageModel, tmp_path: Path, kind: Kind, bits: int | None):
+@pytest.mark.parametrize(("kind", "form"), [(Kind.Q4_0, "int4"), (Kind.Q8_0, "int8"), (Kind.F16, "bf16")])
+def test_a_file_that_runs_as_it_is_stored_takes_its_bits(model: LanguageModel, tmp_path: Path, kind: Kind, form: str):
     entries = network_entries(model.config) | {"general.architecture": "llama"}
     write_gguf(tmp_path / "m.gguf", entries, network_tensors(model.network), kind)
     found = Footprint.of(tmp_path / "m.gguf")
     assert found.parameters == sum(one.numel() for one in model.network.parameters())
-    assert found.bytes() == (pytest.approx(found.bytes(f"int{bits}"), rel=0.1) if bits else 2 * found.parameters)
+    assert found.bytes() == pytest.approx(found.bytes(form), rel=0.1)
 
 
 def without_reading(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -64,14 +64,15 @@ def without_reading(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 @pytest.mark.parametrize(
     ("short", "said"),
     [
-        (lambda found: found.bytes("none") - 1, r"or load it in int8 \(--compress int8\), which takes 1\.\d MB$"),
+        (lambda found: found.bytes("none") - 1, r"or load it in bf16 \(--compress bf16\), which takes 2\.\d MB$"),
+        (lambda found: found.bytes("bf16") - 1, r"or load it in int8 \(--compress int8\), which takes 1\.\d MB$"),
         (lambda found: found.bytes("int8") - 1, r"or load it in int4 \(--compress int4\), which takes 0\.\d MB$"),
         (
             lambda found: found.bytes("int4") - 1,
             r"or take a model of at most 1\.\d\d million weights, which",
         ),
     ],
-    ids=["in float32", "in 8 bits", "in 4 bits"],
+    ids=["in float32", "in 16 bits", "in 8 bits", "in 4 bits"],
 )
 def test_what_does_not_fit_is_refused_before_it_is_read_and_names_what_would(
     folder: Path, monkeypatch: pytest.MonkeyPatch, short: Callable[[Footprint], int], said: str

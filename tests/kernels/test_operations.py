@@ -283,6 +283,7 @@ def test_attention(
             onward=onward,
             source=0,
             sinks=0 if sinks is None else address(sinks),
+            floats=0,
         ),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4

@@ -61,7 +61,7 @@ def test_a_file_s_values_take_the_fewest_bits_that_hold_them():
 
 
 def test_bits_that_there_are_none_of_are_one_sentence():
-    with pytest.raises(ConfigError, match="weights are compressed to 4 or 8 bits, not 5"):
+    with pytest.raises(ConfigError, match="weights are compressed to 4, 8 or 16 bits, not 5"):
         quantisation_of(5)
     with pytest.raises(ValueError, match="planes"):
         Quantisation((3,))

@@ -15,8 +15,8 @@ from lmworks.jobs.planning.parameters import Parameters, count_parameters
 from lmworks.jobs.planning.reading import PlannedRun
 from lmworks.jobs.planning.timing import AT_ONCE, Rates
 from lmworks.kernels.choice import foreseen
-from lmworks.kernels.footprint import bytes_a_weight
-from lmworks.kernels.quantisation import quantisations
+from lmworks.kernels.footprint import VOCABULARY_BITS, bytes_a_weight
+from lmworks.kernels.quantisation import quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.declaration import FullRow
 
@@ -56,8 +56,8 @@ def path_of(subject: PlannedRun, dtype: str) -> ComputePath:
         weights = weight_bytes(parameters, formats)
         idle = (parameters.idle + untied) * formats.weights
         return ComputePath(way.how, None, weights, weights - idle, cache_bytes(config, formats.weights))
-    bits = min(quantisations(), key=lambda one: abs(held.bytes(f"int{one}") - few))
-    read = few - untied * bytes_a_weight(8) - parameters.idle * bytes_a_weight(bits)
+    bits = min(quantisations(), key=lambda one: abs(held.bytes(quantisation_of(one).name) - few))
+    read = few - untied * bytes_a_weight(max(bits, VOCABULARY_BITS)) - parameters.idle * bytes_a_weight(bits)
     return ComputePath(way.how, bits, few, read, cache_bytes(config, 2))
 
 

@@ -31,7 +31,7 @@ BEYOND_AVX2 = ("avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", "avx51
 SETS = {
     one.name: one
     for one in (
-        Instructions("amx", (*AVX512, "amx-tile", "amx-int8")),
+        Instructions("amx", (*AVX512, "amx-tile", "amx-int8", "amx-bf16")),
         Instructions("avx512", AVX512),
         Instructions("avx2", ("avx2", "fma", "f16c"), BEYOND_AVX2),
         Instructions("plain", ("avx2", "fma", "f16c"), BEYOND_AVX2),

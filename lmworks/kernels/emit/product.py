@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmworks.kernels.emit import tiles
+from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.vectors import (
     BYTE,
     FLOATS,
@@ -34,6 +35,9 @@ from lmworks.kernels.quantisation import QUADS, Plane, Quantisation
 GROUP = 32
 TILED = 8
 """Groups that are multiplied by tiles before their products are added up."""
+FLOAT_TOKENS, FLOAT_TOKENS_256 = 8, 2
+"""Tokens side by side where weights are floats, each of them with two sums: of 32 registers of 512 bits, and of 16 of
+256."""
 Ends = tuple[Value, Value]
 """A scale and a minimum, of 16 rows or of 8."""
 
@@ -64,13 +68,14 @@ def product(
     totals = [e.variable(e.constant(0.0, FLOATS)) for _ in range(tokens)]
     for total in totals:
         e.b.store(start, total)
-    add = _add_by_tiles if tokens == tiles.TOKENS and tiles.has_tiles() else _add_groups
+    by_tiles = tokens == tiles.TOKENS and tiles.has_tiles()
+    if kind.floats:
+        add = _add_floats_by_tiles if by_tiles and kind.floats == tiles.FLOATS_OF_TILES else _add_floats
+    else:
+        add = _add_by_tiles if by_tiles else _add_groups
     add(e, tokens, kind, weights, groups, given, totals)
-    with e.loop(0, e.load(LONG, given.outliers)) as number:
-        weight, offset = _outlier(e, kind, weights, number, given), e.times(e.b.add(groups, number), 4)
-        for token, total in enumerate(totals):
-            place = e.plus(e.times(given.scales_stride, token), offset)
-            e.b.store(e.fma(weight, e.load_splat(given.scales, place), e.b.load(total)), total)
+    if not kind.floats:
+        _add_outliers(e, kind, weights, groups, given, totals)
     with e.b.if_then(e.b.icmp_signed("!=", given.adapters, e.constant(0))):
         # In memory: a loop for each token, with the totals in registers, would cost registers where nothing is adapted.
         room = e.memory(tokens)
@@ -82,6 +87,17 @@ def product(
         for token, total in enumerate(totals):
             e.b.store(e.load(FLOATS, room, 64 * token), total)
     return [e.b.load(total) for total in totals]
+
+
+def _add_outliers(
+    e: Emitter, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
+) -> None:
+    """What is multiplied in float32 alone."""
+    with e.loop(0, e.load(LONG, given.outliers)) as number:
+        weight, offset = _outlier(e, kind, weights, number, given), e.times(e.b.add(groups, number), 4)
+        for token, total in enumerate(totals):
+            place = e.plus(e.times(given.scales_stride, token), offset)
+            e.b.store(e.fma(weight, e.load_splat(given.scales, place), e.b.load(total)), total)
 
 
 def _add_groups(
@@ -101,6 +117,45 @@ def _add_groups(
                 dots = _dots(e, kind, codes, values, part, chains=2 if tokens == 1 else 1)
                 for token, dot in zip(side, dots, strict=True):
                     _add(e, kind, given, at, part, ends[part], token, dot, totals[token])
+
+
+def _add_floats(
+    e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
+) -> None:
+    """The same of weights that are floats, times values in float32: of each group two sums, of inputs 0, 2, 4, ... and
+    1, 3, 5, ..."""
+    at_once = FLOAT_TOKENS if chosen().name in ("amx", "avx512") else FLOAT_TOKENS_256
+    floats = e.plus(given.values, e.times(groups, GROUP))
+    with _each_group(e, kind, weights, groups) as at:
+        _prefetch(e, kind, at, given.ahead)
+        of_group = e.plus(floats, e.times(at.values, 4))
+        for first in range(0, tokens, at_once):
+            side = range(first, min(first + at_once, tokens))
+            values = [e.plus(of_group, e.times(given.values_stride, token)) for token in side]
+            sums = [[e.constant(0.0, FLOATS)] * 2 for _ in side]
+            for pair in range(GROUP // 2):
+                of_pair = e.float_pairs(e.load(WORDS, at.codes, 64 * pair, align=64), kind.floats)
+                for place, weight in enumerate(of_pair):
+                    for one, value in zip(sums, values, strict=True):
+                        one[place] = e.fma(weight, e.load_splat(value, 8 * pair + 4 * place), one[place])
+            for token, (even, odd) in zip(side, sums, strict=True):
+                e.b.store(e.b.fadd(e.b.load(totals[token]), e.b.fadd(even, odd)), totals[token])
+
+
+def _add_floats_by_tiles(
+    e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
+) -> None:
+    """The same, to the bit: a tile adds up the two sums of each group, too. It multiplies the values' bfloat16 form."""
+    room, values = e.memory(tokens), e.plus(given.values, e.times(groups, 5 * GROUP))
+    for token, total in enumerate(totals):
+        e.store(e.b.load(total), room, 64 * token, align=64)
+    tiles.begin_sums(e, room)
+    with _each_group(e, kind, weights, groups) as at:
+        _prefetch(e, kind, at, given.ahead)
+        tiles.add_floats(e, at.codes, e.plus(values, e.times(at.values, 2)), given.values_stride)
+    tiles.end_sums(e, room)
+    for token, total in enumerate(totals):
+        e.b.store(e.load(FLOATS, room, 64 * token, align=64), total)
 
 
 def _add(
@@ -253,7 +308,7 @@ def _sum_of(
 def _prefetch(e: Emitter, kind: Quantisation, at: Group, ahead: Value) -> None:
     """Prefetch the group `ahead` bytes after this one: the processor's own prefetching ends with a page of 4 KB."""
     begin = e.plus(at.run, e.plus(ahead, e.times(at.number, kind.run_bytes // kind.run)))
-    for line in range(kind.bits + 1):
+    for line in range(kind.bits + (0 if kind.floats else 1)):
         e.prefetch(begin, 64 * line)
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.vectors import BYTE, Emitter, Value, emitted, ir
-from lmworks.kernels.quantisation import QUADS
+from lmworks.kernels.quantisation import QUADS, Quantisation
 
 TOKENS = 16
 """Of a tile."""
 SUMS, VALUES, CODES = 0, 1, 2
 """The numbers of the tiles."""
+FLOATS_OF_TILES = "bfloat16"
+"""What tiles multiply beside bytes: 32 inputs of each token, in pairs as the weights lie."""
 
 
 def has_tiles() -> bool:
@@ -26,15 +28,16 @@ def has_tiles() -> bool:
     return chosen().name == "amx"
 
 
-def tiles_of(parts: int) -> Any:
-    """A function for compiled code that says how large the tiles are, for groups of so many parts; they hold until
+def tiles_of(kind: Quantisation) -> Any:
+    """A function for compiled code that says how large the tiles are, for groups of a quantisation; they hold until
     `leave_tiles`. It does nothing where there are none."""
+    row_of_values, rows_of_codes = (64, 16) if kind.floats else (4 * QUADS // kind.parts, QUADS // kind.parts)
 
     @emitted(None)
     def use_tiles(e: Emitter) -> None:
         if not has_tiles():
             return
-        sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, 4 * QUADS // parts), CODES: (QUADS // parts, 64)}
+        sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, row_of_values), CODES: (rows_of_codes, 64)}
         layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
         for tile, (rows, row_bytes) in sizes.items():
             layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
@@ -57,10 +60,29 @@ def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value
     vectors: `codes` and `values` are where the part's codes and the first token's values begin, `stride` the bytes to
     the next token's."""
     _call(e, "tilezero", _number(e, SUMS))
+    _multiply(e, "tdpbsud", codes, values, stride)
+    end_sums(e, sums)
+
+
+def begin_sums(e: Emitter, sums: Value) -> None:
+    """Begin with these sums of 16 tokens, the address of 16 vectors."""
+    _call(e, "tileloadd64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
+
+
+def add_floats(e: Emitter, codes: Value, values: Value, stride: Value) -> None:
+    """Add the products of a group of bfloat16 weights and values, as `multiply` those of bytes."""
+    _multiply(e, "tdpbf16ps", codes, values, stride)
+
+
+def end_sums(e: Emitter, sums: Value) -> None:
+    """Put the sums there."""
+    _call(e, "tilestored64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
+
+
+def _multiply(e: Emitter, name: str, codes: Value, values: Value, stride: Value) -> None:
     for tile, address, step in ((VALUES, values, stride), (CODES, codes, e.constant(64))):
         _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), step)
-    _call(e, "tdpbsud", *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
-    _call(e, "tilestored64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
+    _call(e, name, *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
 
 
 def _call(e: Emitter, name: str, *values: Value) -> None:

@@ -130,6 +130,23 @@ class Emitter:
         halves = self.load(ir.VectorType(ir.IntType(16), kind.count), address, offset)
         return self.b.bitcast(self.b.shl(self.b.zext(halves, words), self.constant(16, words)), kind)
 
+    def float_of(self, words: Value, kind: str) -> Value:
+        """The float32 numbers of 16-bit floats (bfloat16 or float16) in the lower halves of words; what is in the upper
+        ones does not count. Of one word, or of a vector of them."""
+        count = words.type.count if isinstance(words.type, ir.VectorType) else None
+        wide, half = (one if count is None else ir.VectorType(one, count) for one in (SINGLE, HALF))
+        if kind == "float16":
+            short = SHORT if count is None else ir.VectorType(SHORT, count)
+            return self.b.fpext(self.b.bitcast(self.b.trunc(words, short), half), wide)
+        return self.b.bitcast(self.b.shl(words, self.constant(16, words.type)), wide)
+
+    def float_pairs(self, words: Value, kind: str) -> tuple[Value, Value]:
+        """The float32 numbers of the 16-bit floats in both halves of 16 words, those of the lower ones first."""
+        if kind == "float16":
+            return self.float_of(words, kind), self.float_of(self.b.lshr(words, self.constant(16, words.type)), kind)
+        upper = self.b.and_(words, self.constant(-0x10000, words.type))
+        return self.float_of(words, kind), self.b.bitcast(upper, FLOATS)
+
     def store_brains(self, value: Value, address: Value, offset: Value = 0) -> None:
         """float32 numbers, rounded to bfloat16; of two that are as near, to the even one."""
         words = ir.VectorType(WORD, value.type.count)

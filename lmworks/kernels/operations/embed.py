@@ -8,7 +8,7 @@ from typing import Any
 
 from lmworks.kernels.emit.calls import call_embed, function_of
 from lmworks.kernels.emit.scalars import compiled, compiled_as, field, float_field, long_at, put_single
-from lmworks.kernels.emit.vectors import BYTE, HALF, LONG, SINGLE, Emitter, Float, Int, Value, emitted
+from lmworks.kernels.emit.vectors import BYTE, HALF, LONG, SHORT, SINGLE, WORD, Emitter, Float, Int, Value, emitted
 from lmworks.kernels.frame import Field, FormEntry
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.packed import Packed
@@ -37,6 +37,11 @@ def _weight_of(kind: Quantisation) -> Any:
     @emitted(Float, Int, Int, Int, Int)
     def weight_of(e: Emitter, block: Value, lane: Value, group: Value, place: Value) -> Value:
         """The weight of input `place` of a group, of one row of a block."""
+        if kind.floats:
+            at = e.plus(block, e.plus(e.times(group, kind.run_bytes), e.times(lane, 4)))
+            of_pair = e.plus(e.times(e.b.lshr(place, e.constant(1)), 64), e.times(e.b.and_(place, e.constant(1)), 2))
+            bits = e.b.zext(e.load(SHORT, e.plus(at, of_pair), align=2), WORD)
+            return e.float_of(bits, kind.floats)
         number, quad, parts = e.b.urem(group, e.constant(kind.run)), e.b.lshr(place, e.constant(2)), []
         run = e.plus(block, e.times(e.b.udiv(group, e.constant(kind.run)), kind.run_bytes))
         byte = e.plus(run, e.times(number, kind.codes_bytes))

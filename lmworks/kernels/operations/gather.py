@@ -21,6 +21,8 @@ class Gather(Operands):
     EXPERTS = auto()
     WIDTH = auto()
     """Values of a token, a multiple of 32."""
+    VALUE_BYTES = auto()
+    """Of each: 1, or 7 where they are there in floats too."""
     ROWS = auto()
     """Address of the frame of the rows (run/buffers.py), where the values go; TOKENS becomes their number."""
     PLACES = auto()
@@ -42,11 +44,11 @@ def copy_bytes(e: Emitter, x: Value, count: Value, to: Value) -> None:
 
 
 @inlined
-def copy_row(frame, token, rows, row, width):
+def copy_row(frame, token, rows, row, width, value_bytes):
     """A token's values, with their scales, outliers and sums, to a row."""
     groups, scale, to_scale = width // GROUP, field(frame, Field.SCALES_STRIDE), field(rows, Field.SCALES_STRIDE)
     values = field(rows, Field.VALUES) + row * field(rows, Field.VALUES_STRIDE)
-    copy_bytes(field(frame, Field.VALUES) + token * field(frame, Field.VALUES_STRIDE), width, values)
+    copy_bytes(field(frame, Field.VALUES) + token * field(frame, Field.VALUES_STRIDE), width * value_bytes, values)
     scales, sums = field(rows, Field.SCALES) + row * to_scale, field(rows, Field.SUMS) + 2 * row * to_scale
     copy_bytes(field(frame, Field.SCALES) + token * scale, 4 * (groups + MOST), scales)
     copy_bytes(field(frame, Field.SUMS) + 2 * token * scale, 8 * groups, sums)
@@ -71,7 +73,11 @@ def run(thread, threads, frame, step):
     """The rows that are this thread's share. Every thread counts the rows of all experts for itself."""
     chosen, top_k, experts = field(step, Gather.CHOSEN), field(step, Gather.TOP_K), field(step, Gather.EXPERTS)
     rows, places, runs = field(step, Gather.ROWS), field(step, Gather.PLACES), field(step, Gather.RUNS)
-    every = field(frame, Field.TOKENS) * top_k
+    every, width, value_bytes = (
+        field(frame, Field.TOKENS) * top_k,
+        field(step, Gather.WIDTH),
+        field(step, Gather.VALUE_BYTES),
+    )
     following = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     for expert in range(experts):
         put_field(following, expert, 0)
@@ -96,7 +102,7 @@ def run(thread, threads, frame, step):
         put_field(following, expert, row + 1)
         if number >= begin:
             put_long(places + 8 * number, row)
-            copy_row(frame, number // top_k, rows, row, field(step, Gather.WIDTH))
+            copy_row(frame, number // top_k, rows, row, width, value_bytes)
 
 
 GATHER = Operation(Gather, run)

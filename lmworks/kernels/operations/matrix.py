@@ -5,7 +5,7 @@ Layout of a packed matrix, by blocks of 16 rows (an output each, one for every l
     codes, 64 bytes a bit (quantisation.py). In 4 bits: in vector j, byte 4 r + i holds of row r the inputs 4 j + i
         (low nibble) and 4 (j + 4) + i (high nibble). In 8 bits: the input 4 j + i
     16 float16 scales, 16 float16 minima, one for each row:      weight = code * scale + minimum
-        (of K-quants and their like after several groups, as whole numbers and their factors)
+        (of K-quants and their like after several groups, as whole numbers and their factors; of floats none)
 
 So a lane holds four consecutive inputs of one row, which is what the byte product adds up: no sum runs across lanes,
 
@@ -150,7 +150,9 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
         start = e.variable(e.constant(0.0, FLOATS))
         with e.b.if_then(e.b.icmp_signed("!=", bias, e.constant(0))):
             e.b.store(e.load(FLOATS, bias, of_block), start)
-        totals = (product_in_halves if avx2 else product)(e, tokens, kind, e.b.load(start), weights, groups, given)
+        in_halves = avx2 and not kind.floats
+        multiplied = product_in_halves if in_halves else product
+        totals = multiplied(e, tokens, kind, e.b.load(start), weights, groups, given)
         is_sum = e.b.icmp_signed("!=", adds, e.constant(0))
         for number, total in enumerate(totals):
             place = e.plus(output, e.times(stride, number))
@@ -204,7 +206,7 @@ def multiply_of(kind: Quantisation) -> Any:
     token, last, output, stride, adds). It is called once for many blocks: a call takes 2 % of a block of 16 tokens."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
-    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, use_tiles=tiles_of(kind.parts))
+    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, use_tiles=tiles_of(kind))
 
 
 @compiled

@@ -26,6 +26,8 @@ class Mix(Operands):
     """1: of a source, whose pages are not shared."""
     SINKS = auto()
     """Address of float32 [heads]: the score of each head's sink, whose weight goes nowhere; 0 for none."""
+    FLOATS = auto()
+    """1: the result is kept in float32 too (quantise.py)."""
 
 
 @emitted(None, Int, Int, Int, Int)
@@ -56,7 +58,7 @@ def run(thread, threads, frame, step):
     parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
     if field(step, Mix.SOURCE) != 0:
         parts = 1
-    sinks = field(step, Mix.SINKS)
+    sinks, floats = field(step, Mix.SINKS), heads * width * field(step, Mix.FLOATS)
     span = 1 if width % 32 == 0 else 2
     scratch = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     values, scales, sums = field(frame, Field.VALUES), field(frame, Field.SCALES), field(frame, Field.SUMS)
@@ -74,7 +76,7 @@ def run(thread, threads, frame, step):
             sink = sinks + 4 * (head + one) if sinks != 0 else 0
             divide(part, width, sink, scratch + one * width * 4)
         at, to = token * field(frame, Field.SCALES_STRIDE), values + token * field(frame, Field.VALUES_STRIDE)
-        put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + 2 * at)
+        put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + 2 * at, floats)
 
 
 MIX = Operation(Mix, run)

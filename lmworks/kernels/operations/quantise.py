@@ -4,6 +4,11 @@ values   int8 [token, width]             x = value * scale, |value| <= 127; 0 fo
 scales   float32 [token, width / 32]     after them the token's outliers themselves (outliers.py)
 sums     float32 [token, width / 32, 2]  scale * sum of the group's values: what a weight's minimum is multiplied with;
                                         then that of its first 16
+
+Where a matrix of the network has weights that are floats, the numbers themselves follow a token's values; where there
+are tiles, which multiply bfloat16, rounded to that, and in that format too:
+
+values   int8 [width], float32 [width], bfloat16 [width]
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from dataclasses import dataclass
 from enum import auto
 
 from lmworks.kernels.emit.scalars import compiled, field, float_field
+from lmworks.kernels.emit.tiles import has_tiles
 from lmworks.kernels.emit.vectors import (
     BYTE,
     FLOATS,
@@ -28,6 +34,7 @@ from lmworks.kernels.emit.vectors import (
 )
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation, Step
+from lmworks.kernels.outliers import GROUPS_AT
 from lmworks.kernels.packed import Packed
 
 
@@ -69,10 +76,16 @@ class Place:
     scales: Value
     sums: Value
     outliers: Value | None = None
+    floats: Value | None = None
+    """Where the numbers go as they are, in bytes from the values, 0 for nowhere; None for where the table says."""
 
 
 def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) -> None:
     """Quantise 32 numbers, two vectors of 16, into group number `group` of a token."""
+    floats = to.floats if to.outliers is None else e.load(LONG, to.outliers)
+    if floats is not None:
+        with e.b.if_then(e.b.icmp_signed("!=", floats, e.constant(0))):
+            _put_floats(e, first, second, e.plus(to.values, floats), floats, group)
     if to.outliers is not None:
         first, second = _without_outliers(e, first, second, to.scales, to.outliers, group)
     # Compared by their bits, where NaN is the largest.
@@ -95,11 +108,21 @@ def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) 
         e.store(sum_, to.sums, e.plus(e.times(group, 8), 4 * number), align=4)
 
 
+def _put_floats(e: Emitter, first: Value, second: Value, to: Value, width: Value, group: Value) -> None:
+    """The group as it is, or rounded for tiles and in their format too."""
+    brains = e.plus(e.plus(to, e.times(width, 4)), e.times(group, 64))
+    for half, vector in enumerate((first, second)):
+        if has_tiles():
+            e.store_brains(vector, brains, 32 * half)
+        kept = e.load_brains(brains, 32 * half) if has_tiles() else vector
+        e.store(kept, to, e.plus(e.times(group, 128), 64 * half))
+
+
 def _without_outliers(
     e: Emitter, first: Value, second: Value, scales: Value, table: Value, group: Value
 ) -> tuple[Value, Value]:
     """The group's outliers put where they are kept, and the group with zeros in their places."""
-    entry = e.plus(table, e.times(group, 16))
+    entry = e.plus(table, e.plus(e.times(group, 16), GROUPS_AT))
     begin, count = e.plus(table, e.load(LONG, entry)), e.load(LONG, entry, 8)
     pair = e.variable(first), e.variable(second)
     with e.b.if_then(e.b.icmp_signed("!=", count, e.constant(0))):
@@ -128,12 +151,15 @@ def quantise(
         put_group(e, first, second, to, group)
 
 
-@emitted(None, Int, Int, Int, Int, Int, Int)
-def put_groups(e: Emitter, x: Value, first: Value, count: Value, values: Value, scales: Value, sums: Value) -> None:
-    """Quantise `count` groups of 32 numbers at x into those from `first` on."""
+@emitted(None, Int, Int, Int, Int, Int, Int, Int)
+def put_groups(
+    e: Emitter, x: Value, first: Value, count: Value, values: Value, scales: Value, sums: Value, floats: Value
+) -> None:
+    """Quantise `count` groups of 32 numbers at x into those from `first` on; `floats` is where they go as they are, in
+    bytes from the values, or 0."""
     with e.loop(0, count) as group:
         pair = [e.load(FLOATS, x, e.plus(e.times(group, 128), at)) for at in (0, 64)]
-        put_group(e, pair[0], pair[1], Place(values, scales, sums), e.b.add(first, group))
+        put_group(e, pair[0], pair[1], Place(values, scales, sums, floats=floats), e.b.add(first, group))
 
 
 @compiled

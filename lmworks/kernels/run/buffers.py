@@ -11,6 +11,9 @@ from lmworks.kernels.packed import aligned
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.config import ModelConfig
 
+FLOAT_BYTES = 6
+"""Of a value in float32 and bfloat16, where a matrix has weights that are floats (operations/quantise.py)."""
+
 
 class Buffers:
     """The memory that a run of up to `tokens` tokens works in."""
@@ -23,7 +26,8 @@ class Buffers:
         widest = max(config.dim, hidden, config.heads * config.head_dim)
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
         # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
-        self.values, self.scales, self.sums = _values(tokens, widest, after)
+        value_bytes = 1 + (FLOAT_BYTES if weights.in_floats else 0)
+        self.values, self.scales, self.sums = _values(tokens, widest, after, value_bytes)
         # What comes in where tokens are mixed: queries, keys and values, or what a short convolution takes.
         rows = max(
             (config.heads + 2 * config.kv_heads) * config.head_dim, 0 if config.convolution is None else 3 * config.dim
@@ -38,13 +42,13 @@ class Buffers:
         self.adapters = np.zeros(tokens, np.int64)
         """The number of each token's adapter; here, as a late helper may still read it (run/work_stealing.py)."""
         self.part = np.zeros((tokens if made else 0, config.dim), np.float32)
-        self.routed = None if config.experts is None else Routed(config, tokens)
+        self.routed = None if config.experts is None else Routed(config, tokens, value_bytes)
 
 
 class Routed:
     """What layers with experts need beside: a row for each expert of each of up to `tokens` tokens."""
 
-    def __init__(self, config: ModelConfig, tokens: int) -> None:
+    def __init__(self, config: ModelConfig, tokens: int, value_bytes: int) -> None:
         settings = config.experts
         assert settings is not None
         rows = tokens * settings.top_k
@@ -60,7 +64,9 @@ class Routed:
         gated = tokens if settings.shared_gate else 0
         self.shared, self.gates = np.zeros((gated, config.dim), np.float32), np.zeros((gated, 1), np.float32)
         """What a shared expert with a gate made, and the gate's logits."""
-        self.values, self.scales, self.sums = _values(rows, max(config.dim, config.expert_dim), MOST)
+        self.values, self.scales, self.sums = _values(rows, max(config.dim, config.expert_dim), MOST, value_bytes)
+        self.value_bytes = value_bytes
+        """Bytes of each value: in 8 bits, and in floats where a matrix wants that (operations/quantise.py)."""
         self.frame = np.zeros(len(Field), np.int64)
         """A frame in which the rows stand in the place of tokens."""
         arrays = {Field.VALUES: self.values, Field.SCALES: self.scales, Field.SUMS: self.sums}
@@ -70,12 +76,12 @@ class Routed:
 
 
 def _values(
-    tokens: int, width: int, after: int
+    tokens: int, width: int, after: int, value_bytes: int
 ) -> tuple[
-    Int[np.ndarray, "tokens width"], Float[np.ndarray, "tokens groups_and_after"], Float[np.ndarray, "tokens twice"]
+    Int[np.ndarray, "tokens bytes"], Float[np.ndarray, "tokens groups_and_after"], Float[np.ndarray, "tokens twice"]
 ]:
     """Values, scales with room for `after` numbers of each token after them, and sums (operations/quantise.py)."""
-    values = aligned(tokens * width).view(np.int8).reshape(tokens, width)
+    values = aligned(tokens * width * value_bytes).view(np.int8).reshape(tokens, -1)
     scales, sums = (
         aligned(4 * size * tokens * (width // GROUP + after)).view(np.float32).reshape(tokens, -1) for size in (1, 2)
     )

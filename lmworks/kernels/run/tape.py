@@ -336,7 +336,14 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             scale=config.attention_scale or width**-0.5,
         ),
         Attend.step(**heads, **sees, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
-        Mix.step(heads=config.heads, head_dim=width, **sees, source=0, sinks=weights.vector(f"{path}.sinks")),
+        Mix.step(
+            heads=config.heads,
+            head_dim=width,
+            **sees,
+            source=0,
+            sinks=weights.vector(f"{path}.sinks"),
+            floats=weights.in_floats,
+        ),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
@@ -369,7 +376,15 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
         *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
         Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
         Attend.step(**heads, window=0, onward=0, cap=config.attention_cap or 0.0, biased=0, source=1),
-        Mix.step(heads=config.heads, head_dim=config.head_dim, window=0, onward=0, source=1, sinks=0),
+        Mix.step(
+            heads=config.heads,
+            head_dim=config.head_dim,
+            window=0,
+            onward=0,
+            source=1,
+            sinks=0,
+            floats=weights.in_floats,
+        ),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 
@@ -472,6 +487,7 @@ def _experts(weights: Weights, buffers: Buffers, routed: Routed, path: str) -> l
         top_k=settings.top_k,
         experts=settings.count,
         width=config.dim,
+        value_bytes=routed.value_bytes,
         rows=rows,
         places=places,
         runs=runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -29,6 +30,10 @@ class Weights:
 
     def __init__(self, config: ModelConfig, matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -> None:
         """As a Packer makes them, or a Keeper kept them."""
+        self.in_floats = any(part.quantisation.floats for one in matrices.values() for part in one.every)
+        """Is any matrix multiplied with values in float32?"""
+        if self.in_floats:  # of all: several matrices may read the values that one step leaves
+            matrices = {name: replace(one, values_in_floats=True) for name, one in matrices.items()}
         self.config, self.matrices = config, matrices
         self.encoder: Weights | None = None
         """Those of the stack that reads sources, with what makes the decoder's keys and values of them."""

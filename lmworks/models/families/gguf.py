@@ -5,27 +5,36 @@ Source: the GGUF specification and llama.cpp's tensor names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.families.sources import Chosen, Rows, Source
+from lmworks.models.config import ModelConfig
+from lmworks.models.families.sources import Chosen, Rows, Said, Source
 
 WRITTEN = {
     **{name: name for name in ("llama", "qwen2", "qwen3", "gemma", "gpt2")},
     **{name: name for name in ("gemma2", "phi3", "smollm3", "granite", "olmo2", "lfm2")},
     "gemma3": "gemma3_text",
-}
-"""`general.architecture` -> family, of those that are written too."""
-ARCHITECTURES = WRITTEN | {
-    **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
-    **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
-    **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
-    **{"bert": "bert", "t5": "t5"},
+    "apertus": "apertus",
     **{"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "olmoe": "olmoe", "granitemoe": "granitemoe"},
     "gpt-oss": "gpt_oss",
 }
-"""The same of those that are read."""
+"""`general.architecture` -> family, of those that are written too."""
+WRITTEN_VARIANTS = ("mixtral", "granitemoeshared")
+"""Of VARIANTS, those that are written."""
+ARCHITECTURES = (
+    {"gptoss": "gpt_oss"}
+    | WRITTEN
+    | {
+        **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
+        **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
+        **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
+        **{"bert": "bert", "t5": "t5"},
+    }
+)
+"""The same of those that are read; Ollama has a word of its own for gpt-oss."""
 VARIANTS = {  # architecture: the key that says so, and the family
     "llama": ("expert_count", "mixtral"),
     "granitemoe": ("expert_shared_feed_forward_length", "granitemoeshared"),
@@ -47,6 +56,7 @@ ACTIVATIONS = {
     "mpt": "gelu",
     "bert": "gelu",
     "gpt_oss": "quick_gelu",
+    "apertus": "xielu",
 }
 """Family -> non-linearity, which files do not say; silu for the others."""
 GRANITES = ("granite", "granitemoe", "granitemoeshared")
@@ -109,6 +119,8 @@ FALCON_TENSORS = GPT2_TENSORS | {  # of two norms the second is attention's
     for kind in ("weight", "bias")
 }
 BLOOM_TENSORS = GPT2_TENSORS | {f"embedding_norm.{kind}": f"token_embd_norm.{kind}" for kind in ("weight", "bias")}
+ROUTER = "ffn_gate_inp.weight"
+"""How the name of a router ends, which is F32 whatever the matrices are."""
 EXPERTS: dict[str, Source] = {  # a number in brackets is the place of one expert's matrix in a tensor of all
     "blocks.{i}.feed_forward.router.weight": "blk.{i}.ffn_gate_inp.weight",
     "blocks.{i}.feed_forward.experts.{e}.up.weight": Rows(
@@ -213,6 +225,12 @@ OF_FAMILIES = {
     "phi": TENSORS | PLAIN | {"head_bias": "output.bias"},
     "glm4": TENSORS | PLAIN | TWO_NORMS,
     **dict.fromkeys(("starcoder2", "nemotron", "arcee"), TENSORS | PLAIN),
+    "apertus": TENSORS
+    | PLAIN
+    | {
+        "blocks.{i}.feed_forward.activation.above": Said("xielu.alpha_p[{i}]"),
+        "blocks.{i}.feed_forward.activation.below": Said("xielu.alpha_n[{i}]"),
+    },
     "lfm2": TENSORS | SHORT_CONVOLUTIONS,
     "seed_oss": TENSORS | {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"},
 }
@@ -224,6 +242,42 @@ TENSORS_OF = {
     for family in (*ARCHITECTURES.values(), *(variant for _, variant in VARIANTS.values()))
 }
 """family -> its table."""
+GATES_AND_UPS = "ffn_gate_up_exps"
+"""Ollama's matrices of gpt-oss with gate and up in neighbouring rows."""
+OTHER_NAMES: dict[str, dict[str, Source]] = {
+    "gptoss": {  # Ollama's convert/convert_gptoss.go, by OpenAI's own files or by transformers'
+        "blocks.{i}.attention.qkv.weight": "blk.{i}.attn_qkv.weight",
+        "blocks.{i}.attention.qkv.bias": "blk.{i}.attn_qkv.bias",
+        "blocks.{i}.attention.output.weight": "blk.{i}.attn_out.weight",
+        "blocks.{i}.attention.output.bias": "blk.{i}.attn_out.bias",
+        "blocks.{i}.attention.sinks": "blk.{i}.attn_sinks",
+        "blocks.{i}.feed_forward_norm.weight": "blk.{i}.ffn_norm.weight",
+        "blocks.{i}.feed_forward.experts.{e}.up.weight": f"blk.{{i}}.{GATES_AND_UPS}.weight[{{e}}]",
+        "blocks.{i}.feed_forward.experts.{e}.up.bias": f"blk.{{i}}.{GATES_AND_UPS}.bias[{{e}}]",
+    }
+}
+"""By the architecture, names that other programs give the tensors of a family."""
+CONSTANTS = {"apertus": {"xielu.beta": 0.5, "xielu.eps": -1e-6}}
+"""Of an architecture, what its files say and what no network of its family has otherwise."""
+
+
+class WithNames(Protocol):
+    """A GGUF file, as far as its table of names depends on it."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Which says the architecture."""
+
+    @property
+    def tensors(self) -> Container[str]:
+        """The names that it has."""
+
+
+def table_in(file: WithNames, config: ModelConfig) -> dict[str, Source]:
+    """The table of a file of a known family: with other names, where the file has these."""
+    others = OTHER_NAMES.get(str(file.metadata.get("general.architecture")), {})
+    first = {ours: str(name).replace("{i}", "0").partition("[")[0] for ours, name in others.items()}
+    return TENSORS_OF[config.family] | {ours: others[ours] for ours, name in first.items() if name in file.tensors}
 
 
 def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
@@ -232,25 +286,31 @@ def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
     return variant if variant and theirs.get(f"{architecture}.{key}") else ARCHITECTURES[architecture]
 
 
+OF_EXPERTS = {
+    "count": "expert_count",
+    "top_k": "expert_used_count",
+    "hidden_dim": "expert_feed_forward_length",
+    "shared_dim": "expert_shared_feed_forward_length",
+}
+"""Settings of experts <- theirs, after "<architecture>."; what is 0 or not said is left out."""
+
+
 def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Their number and width; that weights sum to 1, that a shared one has a gate or the router a bias, llama.cpp knows
     of a family."""
     said = {
-        ours: theirs[f"{architecture}.{key}"]
-        for ours, key in (
-            ("count", "expert_count"),
-            ("top_k", "expert_used_count"),
-            ("hidden_dim", "expert_feed_forward_length"),
-            ("shared_dim", "expert_shared_feed_forward_length"),
-        )
-        if theirs.get(f"{architecture}.{key}")
+        ours: theirs[f"{architecture}.{key}"] for ours, key in OF_EXPERTS.items() if theirs.get(f"{architecture}.{key}")
     }
-    of_family = {
+    return {"experts": said | known_of_experts(architecture)}
+
+
+def known_of_experts(architecture: str) -> dict[str, bool]:
+    """What llama.cpp knows of an architecture's experts, and no file says."""
+    return {
         "normalised": architecture not in ("qwen2moe", "olmoe"),
         "shared_gate": architecture == "qwen2moe",
-        "router_bias": architecture == "gpt-oss",
+        "router_bias": architecture in ("gpt-oss", "gptoss"),
     }
-    return {"experts": said | of_family}
 
 
 def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
@@ -295,6 +355,16 @@ def _lfm2(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     return {"kv_heads": max(heads)} | ({"convolution": {"layers": chosen, "width": width}} if chosen else {})
 
 
+def _apertus(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """Nothing; ModelError where constants of its activation are others."""
+    for key, value in CONSTANTS["apertus"].items():
+        said = theirs.get(key, value)
+        each = said if isinstance(said, list) else [said]
+        if not all(isinstance(one, float) and math.isclose(one, value, rel_tol=1e-6) for one in each):
+            raise ModelError(f"it says other numbers of its activation than {value} ({key}), which is not supported")
+    return {}
+
+
 def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     gated, layers = "enc.blk.0.ffn_gate.weight" in tensors, theirs.get("t5.block_count")
     return {
@@ -320,6 +390,8 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "stablelm": _stablelm,
     "gemma2": _gemma2_caps,
     "gpt-oss": lambda theirs, tensors: {"gate_limit": 7.0},
+    "gptoss": lambda theirs, tensors: {"gate_limit": 7.0, "output_bias": "blk.0.attn_out.bias" in tensors},
+    "apertus": _apertus,
 }
 
 
@@ -370,9 +442,11 @@ def _gemma3(ours: Mapping[str, Any]) -> dict[str, Any]:
 
 def _gpt_oss(ours: Mapping[str, Any]) -> dict[str, Any]:
     """Its windows, and experts as wide as the file says of a feed-forward."""
-    experts = ours["experts"]
-    same = experts["hidden_dim"] == ours["hidden_dim"]
-    return _windows(ours, 2) | {"experts": experts | ({"hidden_dim": None} if same else {})}
+    windows, experts = _windows(ours, 2), ours["experts"]
+    if experts is None:  # of a damaged file
+        return windows
+    same = experts.get("hidden_dim") in (None, ours["hidden_dim"])
+    return windows | {"experts": experts | ({"hidden_dim": None} if same else {})}
 
 
 def _olmo3(ours: Mapping[str, Any]) -> dict[str, Any]:

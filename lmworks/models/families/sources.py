@@ -87,6 +87,15 @@ class Shaped:
 
 
 @dataclass(frozen=True)
+class Said:
+    """Our number of a layer is none of theirs' tensors but one of a list in the metadata of a GGUF file, or the only
+    one for all layers."""
+
+    name: str
+    """The entry, with the layer in brackets."""
+
+
+@dataclass(frozen=True)
 class Chosen:
     """Theirs has other names, or another order, in some networks."""
 
@@ -96,7 +105,7 @@ class Chosen:
     otherwise: Named
 
 
-Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow | Shaped
+Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow | Shaped | Said
 
 Source = Named | Chosen
 

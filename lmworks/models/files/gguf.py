@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator
 from math import prod
 
@@ -11,13 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.gguf import FACTORS, NEIGHBOURS, NOT_READ, TENSORS_OF
+from lmworks.models.families.gguf import FACTORS, GATES_AND_UPS, NEIGHBOURS, NOT_READ, table_in
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows as Joined
-from lmworks.models.families.sources import Source, below_one_another, halves_of_neighbours, joined_shape
+from lmworks.models.families.sources import (
+    Said,
+    Source,
+    below_one_another,
+    halves_of_neighbours,
+    halves_of_pairs,
+    joined_shape,
+)
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_config import gguf_config, stored_kind
@@ -36,7 +45,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
     if stays is at_once:
         must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
     with _named(file):
-        names = dict(each_name(TENSORS_OF[config.family], config))
+        names = dict(each_name(table_in(file, config), config))
         expected = {matrix_of(part)[0] for source in names.values() for part in source_parts(source)}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
         if left:
@@ -57,6 +66,8 @@ def _named(file: GGUFFile) -> Iterator[None]:
 
 
 def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
+    if isinstance(source, Said):
+        return said_number(file, source, dtype)
     unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
     read_as = torch.float32 if unit_offset else dtype
     for part in source_parts(source):
@@ -118,12 +129,26 @@ def stored_dtype(file: GGUFFile) -> torch.dtype | None:
 
 def source_parts(source: Source) -> tuple[str, ...]:
     """The file's tensors that one of ours is made of."""
+    if isinstance(source, Said):
+        return ()
     return source.names if isinstance(source, Joined) else (str(source),)
+
+
+def said_number(file: GGUFFile, source: Said, dtype: torch.dtype) -> Float[Tensor, " one"]:
+    """A number that the file says of a layer, or of all; ModelError where it says none."""
+    key, layer = matrix_of(source.name)
+    said = file.metadata.get(key)
+    numbers = said if isinstance(said, list) else [said]
+    number = numbers[0] if len(numbers) == 1 else numbers[layer or 0] if len(numbers) > (layer or 0) else None
+    if not isinstance(number, float) or not math.isfinite(number):
+        raise ModelError(f"it says no number for layer {layer} in {key}")
+    return torch.tensor([number], dtype=dtype)
 
 
 def _turned(name: str, config: ModelConfig) -> bool:
     """Whether llama.cpp has rows of this tensor in an order of its own."""
-    return name.split(".")[-2] in ("attn_q", "attn_k") and config.family in NEIGHBOURS
+    tensor = name.split(".")[-2]
+    return tensor == GATES_AND_UPS or (tensor in ("attn_q", "attn_k") and config.family in NEIGHBOURS)
 
 
 @functools.lru_cache(maxsize=4)
@@ -136,6 +161,8 @@ def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
     For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
-    here rows i and i + half are rotated against each other.
+    here rows i and i + half are rotated against each other. Ollama's gate and up of gpt-oss are pairs, too.
     """
+    if name.split(".")[-2] == GATES_AND_UPS:
+        return halves_of_pairs(weight)
     return weight[halves_of_neighbours(weight, config)] if _turned(name, config) else weight

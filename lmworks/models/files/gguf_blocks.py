@@ -1,4 +1,5 @@
-"""Blocks of a GGUF file that are more than a scale and values: K-quants, 5 bits, tables of values. As they are stored.
+"""Matrices of a GGUF file that are more than a scale and values: K-quants, 5 bits, tables of values, floats of 16 bits.
+As they are stored.
 
     groups = stored_groups(rows, Kind.Q4_K)       # uint8 [rows, bytes] -> Groups, whose weights are gguf's to the bit
 
@@ -22,9 +23,16 @@ from lmworks.models.files.quantise import BLOCK_BYTES, Groups, from_blocks
 Blocks = UInt8[Tensor, "blocks bytes"]
 
 
+HALVES = {Kind.BF16: (torch.bfloat16, "bf16"), Kind.F16: (torch.float16, "f16")}
+"""Floats of 16 bits, by their types and the forms that hold them unchanged."""
+
+
 def stored_groups(rows: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups | None:
     """What a matrix of this kind holds, unchanged; None where the kind is none of groups, or where a scale of MXFP4 is
     so large or small that float16 does not hold it."""
+    if kind in HALVES:
+        dtype, form = HALVES[kind]
+        return Groups(rows.contiguous().view(dtype), torch.ones(len(rows), 1), form=form)
     if kind in BLOCK_BYTES:
         return from_blocks(rows, kind)
     if kind not in READERS:
@@ -36,7 +44,7 @@ def stored_groups(rows: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups | Non
 
 def is_stored_in_groups(kind: Kind) -> bool:
     """Does `stored_groups` know the kind?"""
-    return kind in BLOCK_BYTES or kind in READERS
+    return kind in BLOCK_BYTES or kind in READERS or kind in HALVES
 
 
 def _halves(blocks: Blocks, place: int) -> Tensor:
@@ -138,6 +146,11 @@ def _mxfp4(blocks: Blocks) -> Groups | None:
     return mx_groups(_nibbles(blocks[:, 1:]), blocks[:, :1])
 
 
+def _mxfp4_in_pairs(blocks: Blocks) -> Groups | None:
+    """The same, where each byte holds neighbours, as OpenAI's own files have it, and Ollama's of them."""
+    return mx_groups(_fields(blocks[:, 1:], 4).mT.flatten(1).contiguous(), blocks[:, :1])
+
+
 def mx_groups(codes: UInt8[Tensor, "blocks 32"], exponents: UInt8[Tensor, "blocks 1"]) -> Groups | None:
     """Groups of MXFP4; None where a scale is so large or small that float16 does not hold it."""
     scale = torch.ldexp(torch.ones(len(codes), 1), exponents.to(torch.int32) - 128)
@@ -170,4 +183,5 @@ READERS: dict[Kind, Callable[[Blocks], Groups | None]] = {
     Kind.IQ4_NL: _iq4_nl,
     Kind.IQ4_XS: _iq4_xs,
     Kind.MXFP4: _mxfp4,
+    Kind.MXFP4_IN_PAIRS: _mxfp4_in_pairs,
 }

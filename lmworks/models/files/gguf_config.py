@@ -18,6 +18,7 @@ from lmworks.models.families.gguf import (
     IMPLIED,
     KERNEL,
     NORM_EPS,
+    ROUTER,
     SCALARS,
     SETTINGS,
     family_in,
@@ -34,10 +35,16 @@ FLOAT_BYTES = {Kind.F32: 4, Kind.F16: 2, Kind.BF16: 2}
 
 def stored_kind(file: GGUFFile) -> Kind | None:
     """The kind of the matrices where they are floats; None where they are quantised. llama.cpp keeps what is only added
-    to the stream, and kernels of convolutions, in float32 whatever the others are."""
-    others = ("position_embd.weight", "token_types.weight", KERNEL)
+    to the stream, kernels of convolutions and routers in float32 whatever the others are."""
+    others = ("position_embd.weight", "token_types.weight", KERNEL, ROUTER, ".bias")
     kinds = {info.kind for name, info in file.tensors.items() if len(info.shape) > 1 and not name.endswith(others)}
     return next((one for one in kinds if one in FLOAT_BYTES), None) if len(kinds) == 1 else None
+
+
+def runs_as_stored(file: GGUFFile, config: ModelConfig) -> bool:
+    """Does what the file's matrices hold run as it is: few bits, or floats of 16 in what is no encoder?"""
+    kind = stored_kind(file)
+    return kind is None or (FLOAT_BYTES[kind] == 2 and config.arrangement != "encoder")
 
 
 def gguf_config(file: GGUFFile) -> ModelConfig:
@@ -100,7 +107,9 @@ def as_written(value: float) -> float:
 
 def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:
     """Rotary scaling, as metadata names it or as a table of frequencies (Llama 3) or of factors (Phi-3) implies it."""
-    kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
+    factor = file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0)
+    unsaid = "yarn" if architecture == "gptoss" and factor != 1.0 else "none"  # Ollama's know no other
+    kind = file.metadata.get(f"{architecture}.rope.scaling.type", unsaid)
     if all(name in file.tensors for name in FACTORS.values()):
         original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
         factors: dict[str, Any] = {
@@ -131,7 +140,7 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
     return config.but(
         rope_scaling=RopeScaling(
             kind=kind,
-            factor=file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0),
+            factor=factor,
             original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length"),
             truncate=config.family != GPT_OSS.name,  # as it was trained; llama.cpp truncates
         )

@@ -73,6 +73,13 @@ class Facts:
             raise self.wrong(f"names {number!r} as its {role} token, and has {len(self.tokens):,} tokens")
         return number
 
+    def ends(self) -> list[int]:
+        """Tokens that end a text, as Ollama names several."""
+        numbers = self.entries("eos_token_ids", int)
+        if not all(0 <= number < len(self.tokens) for number in numbers):
+            raise self.wrong(f"names {numbers} as tokens that end a text, and has {len(self.tokens):,} tokens")
+        return numbers
+
     def wrong(self, how: str) -> ModelError:
         """An error that names the file."""
         return ModelError(

@@ -10,13 +10,14 @@ from torch import Tensor
 from lmworks.basics.arrays import UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.gguf import TENSORS_OF
+from lmworks.models.families.gguf import table_in
 from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import Said
 from lmworks.models.files.dequantise import FLOATS, dequantised
-from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back, with_dropped_axis
-from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
+from lmworks.models.files.gguf import rows_in_file, said_number, source_parts, turned_back, with_dropped_axis
+from lmworks.models.files.gguf_blocks import HALVES, is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import GGUFFile, Rows
-from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.gguf_kinds import OF_MXFP4, Kind
 from lmworks.models.files.quantise import Groups, below_one_another
 from lmworks.models.unread import NOT_FINITE
 
@@ -26,7 +27,7 @@ class StoredInGGUF:
 
     def __init__(self, file: GGUFFile, config: ModelConfig) -> None:
         self.file, self.config = file, config
-        self._sources = dict(each_name(TENSORS_OF[config.family], config))
+        self._sources = dict(each_name(table_in(file, config), config))
 
     def alike(self, name: str) -> list[slice] | None:
         """The rows of a matrix that are stored in one kind, from the first on; None where some are in a kind that the
@@ -37,7 +38,7 @@ class StoredInGGUF:
             begin = found[-1].stop if found else 0
             rows = sum(self.file.info(part).shape[0] for part in tensors)
             found.append(slice(begin, begin + rows))
-            if not is_stored_in_groups(kind) or (kind == Kind.MXFP4 and self._stored(name, found[-1]) is None):
+            if not is_stored_in_groups(kind) or (kind in OF_MXFP4 and self._stored(name, found[-1]) is None):
                 return None
         return found or None
 
@@ -46,7 +47,8 @@ class StoredInGGUF:
         groups = self._stored(name, rows)
         assert groups is not None, "asked for where `alike` says none"
         scales = groups.scale, groups.least, groups.factor, groups.least_factor
-        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in scales if one is not None):
+        floats = groups.values if groups.values.is_floating_point() else None
+        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in (*scales, floats) if one is not None):
             raise ModelError(f"{self.file.path}: {NOT_FINITE.format(name)}")
         return groups
 
@@ -58,8 +60,8 @@ class StoredInGGUF:
 
     def rows(self, name: str) -> list[tuple[Kind, UInt8[Tensor, "rows bytes"]]] | None:
         """A matrix as the file stores it, in our order of rows: the kind and the bytes of each run of rows. None as
-        `alike`."""
-        if self.alike(name) is None:
+        `alike`, and of floats."""
+        if self.alike(name) is None or self.bits(name) > 8:
             return None
         places = rows_in_file(self.file, self._sources[name], self.config, slice(None))
         return [(self.file.info(part).kind, torch.from_numpy(self.file.rows(part, at).copy())) for part, at in places]
@@ -67,6 +69,8 @@ class StoredInGGUF:
     def bits(self, name: str) -> int:
         """The bits that hold whatever a matrix of its kinds may hold."""
         kinds = {self.file.info(part).kind for part in source_parts(self._sources[name])}
+        if any(kind in HALVES for kind in kinds):
+            return 16
         return 8 if Kind.Q8_0 in kinds else 4
 
     @property
@@ -81,7 +85,10 @@ class StoredInGGUF:
     def floats(self, name: str) -> Tensor | None:
         """A vector, or the kernel of a convolution, in the file's own precision, which the network may have rounded to
         its own; None for matrices."""
-        parts = source_parts(self._sources[name]) if name in self._sources else ()
+        source = self._sources.get(name)
+        if isinstance(source, Said):
+            return said_number(self.file, source, torch.float32)
+        parts = () if source is None else source_parts(source)
         if not parts or any(self.file.info(part).kind not in FLOATS for part in parts):
             return None
         vector = torch.cat(

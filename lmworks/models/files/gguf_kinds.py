@@ -17,6 +17,8 @@ class Kind(IntEnum):
     F16 = 1
     Q4_0 = 2
     Q4_1 = 3
+    MXFP4_IN_PAIRS = 4
+    """Ollama's (fs/ggml/type.go), in the place of one that ggml removed: MXFP4 whose bytes hold neighbours."""
     Q5_0 = 6
     Q5_1 = 7
     Q8_0 = 8
@@ -82,7 +84,10 @@ BLOCKS = {
     Kind.TQ1_0: (256, 54),
     Kind.TQ2_0: (256, 66),
     Kind.MXFP4: (32, 17),
+    Kind.MXFP4_IN_PAIRS: (32, 17),
     Kind.NVFP4: (64, 36),
     Kind.Q1_0: (128, 18),
 }
 """Numbers in a block, and its bytes."""
+OF_MXFP4 = (Kind.MXFP4, Kind.MXFP4_IN_PAIRS)
+"""MXFP4, in both orders."""

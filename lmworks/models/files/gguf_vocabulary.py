@@ -140,7 +140,7 @@ def read_vocabulary(file: Described) -> Vocabulary:
         eos=eos,
         pad=roles.get("padding"),
         unknown=roles.get("unknown"),
-        stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom")) if stop is not None),
+        stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom"), *facts.ends()) if stop is not None),
         chat_template=template if isinstance(template, str) else None,
         max_length=length,
         target_start=start,
@@ -148,7 +148,8 @@ def read_vocabulary(file: Described) -> Vocabulary:
 
 
 def _byte_level(facts: Facts) -> tuple[tokenizers.Tokenizer, bool]:
-    rule = facts.text("pre", "default")
+    ollamas = facts.file.metadata.get("general.architecture") == "gptoss"
+    rule = "gpt-4o" if ollamas else facts.text("pre", "default")  # which Ollama does not read there
     merges = _pairs(facts, facts.entries("merges", str))
     backend = _by_merges(facts, merges, ignore_merges=whole_words_first(rule))
     backend.pre_tokenizer = splitter(rule)

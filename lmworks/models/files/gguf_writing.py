@@ -12,6 +12,7 @@ whose rows are not whole blocks of 256 takes the next larger type of 32, as llam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,28 @@ from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import family_of
 from lmworks.models.families.gguf import (
     ACTIVATIONS,
+    CONSTANTS,
     FACTORS,
+    GRANITES,
     IMPLIED,
     KERNEL,
+    MIXTURES,
     NEIGHBOURS,
     NORM_EPS,
+    OF_EXPERTS,
+    ROUTER,
     SCALARS,
     SETTINGS,
     TENSORS_OF,
+    VARIANTS,
     WRITTEN,
+    WRITTEN_VARIANTS,
+    known_of_experts,
 )
 from lmworks.models.families.names import each_name
-from lmworks.models.families.sources import Rows, halves_of_neighbours, rows_of
+from lmworks.models.families.sources import Rows, Said, halves_of_neighbours, rows_of
 from lmworks.models.files.gguf_config import as_written
+from lmworks.models.files.gguf_file import matrix_of
 from lmworks.models.files.gguf_kinds import BLOCKS, Kind
 from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
 from lmworks.models.files.quantise import fits, ggml, require_finite, to_blocks
@@ -55,6 +65,12 @@ FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7, Kind.Q4_K: 15, Kind.Q5_K:
 """`general.file_type`: what most of the file is."""
 INSTEAD = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
 """For matrices whose rows are not whole blocks of 256."""
+WITH_BIASES = ("llama", "mistral", "mixtral", "qwen2", "gpt2", "smollm3", "qwen2_moe", "gpt_oss")
+"""Families whose attention may have biases in such a file."""
+DOWN = tuple(f"{name}.weight" for name in ("ffn_down", "ffn_down_exps", "ffn_down_shexp"))
+"""How the names of what comes down end."""
+Written = Tensor | tuple[Tensor, ...]
+"""A tensor, or of one of all experts the share of each."""
 OUTER = ("token_embd.weight", "output.weight", "position_embd.weight")
 
 
@@ -63,7 +79,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
 
     Mistral is written as llama, which llama.cpp computes it as; dropout is for training and is left out.
     """
-    known = sorted({*WRITTEN.values(), "mistral"})
+    known = sorted({*WRITTEN.values(), *WRITTEN_VARIANTS, "mistral"})
     if config.family not in known:
         raise ModelError(
             f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); "
@@ -73,26 +89,39 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     scaling = config.rope_scaling
     problems = {
         "a sliding window, which llama.cpp does not use for this family": config.window is not None
-        and config.family not in ("gemma2", "gemma3_text"),
+        and config.family not in ("gemma2", "gemma3_text", "gpt_oss"),
         f"the activation {config.activation}": config.activation != ACTIVATIONS.get(config.family, "silu"),
         f"rotary scaling of the kind {scaling.kind if scaling else ''}": scaling is not None
         and scaling.turns_with_length
         and (config.family, scaling.kind) != ("phi3", "longrope"),
         "yarn settings of its own (attention_factor, beta_fast, beta_slow)": scaling is not None
         and scaling.kind == "yarn"
-        and scaling != type(scaling)(kind="yarn", factor=scaling.factor, original_context=scaling.original_context),
-        "biases in its attention": config.family not in ("llama", "mistral", "qwen2", "gpt2", "smollm3")
-        and (config.qkv_bias or config.output_bias),
+        and scaling
+        != type(scaling)(
+            kind="yarn",
+            factor=scaling.factor,
+            original_context=scaling.original_context,
+            truncate=config.family != "gpt_oss",
+        ),
+        "biases in its attention": config.family not in WITH_BIASES and (config.qkv_bias or config.output_bias),
         "biases in its feed-forward": config.family in ("smollm3", "granite") and config.feed_forward_bias,
         "biases in its convolutions": config.convolution is not None and config.convolution.bias,
         "a head of its own": config.family in ("gemma", "gemma2") and not config.tied,
-        "the embedding as its head": config.family == "olmo2" and config.tied,
-        "other heads than dim / heads": config.family in ("olmo2", "phi3")
+        "the embedding as its head": config.family in ("olmo2", "olmoe", "gpt_oss") and config.tied,
+        "other heads than dim / heads": config.family in ("olmo2", "olmoe", "phi3")
         and config.heads * config.head_dim != config.dim,
         "no window": config.family == "gemma2" and config.window is None,
         "no caps": config.family == "gemma2" and None in (config.attention_cap, config.logit_cap),
         "a cap on its scores": config.family == "gemma3_text" and config.attention_cap is not None,
+        "a gate that is cut off elsewhere than at 7": config.family == "gpt_oss" and config.gate_limit != 7.0,
+        "no experts": config.experts is None and config.family in (*MIXTURES, "gpt_oss"),
+        "layers without experts": config.experts is not None and config.experts.layers is not None,
     }
+    for name, known_value in known_of_experts(_architecture(config.family)).items() if config.experts else ():
+        value = getattr(config.experts, name)
+        problems[f"experts.{name} = {value}, where llama.cpp knows {known_value} of this family,"] = (
+            value != known_value and (name != "shared_gate" or config.experts.shared_dim > 0)
+        )
     for name, value in _implied(config).items():
         problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family,"] = (
             _as_written(config, name) != value
@@ -104,7 +133,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
             )
     if scaling is not None and scaling.kind == "longrope":
         config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))
-    return config.but(family=WRITTEN[_architecture(config.family)], dropout=0.0)
+    return config.but(family="llama" if config.family == "mistral" else config.family, dropout=0.0)
 
 
 def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
@@ -118,7 +147,8 @@ def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
 
 def _implied(config: ModelConfig) -> dict[str, Any]:
     """What llama.cpp knows without reading it."""
-    return IMPLIED[config.family](config.model_dump()) if config.family in IMPLIED else {}
+    found = IMPLIED[config.family](config.model_dump()) if config.family in IMPLIED else {}
+    return {name: value for name, value in found.items() if name != "experts"}
 
 
 def _as_written(config: ModelConfig, name: str) -> Any:
@@ -148,9 +178,15 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
     if ours.positions == "rope":
         entries[f"{architecture}.attention.value_length"] = ours.head_dim
         entries[f"{architecture}.rope.dimension_count"] = ours.rotary_dim or ours.head_dim
-    if config.family == "granite":
-        entries["granite.logit_scale"] = 1 / (ours.head_scale or 1.0)
-        entries["granite.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
+    if config.family in GRANITES:
+        entries[f"{architecture}.logit_scale"] = 1 / (ours.head_scale or 1.0)
+        entries[f"{architecture}.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
+    if ours.experts is not None:
+        entries |= {
+            f"{architecture}.{name}": value
+            for key, name in OF_EXPERTS.items()
+            if (value := getattr(ours.experts, key) or 0) > 0
+        }
     if config.family == "lfm2":
         entries["lfm2.attention.head_count_kv"] = [
             0 if ours.convolves(layer) else ours.kv_heads for layer in range(ours.layers)
@@ -169,11 +205,15 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
     return {"general.architecture": architecture, **entries}
 
 
-def network_tensors(network: Network) -> dict[str, Tensor]:
-    """The network's tensors under llama.cpp's names and in its order of rows; views where that is possible."""
+def network_tensors(network: Network) -> dict[str, Written]:
+    """The network's tensors under llama.cpp's names and in its order of rows; views where that is possible. Of a tensor
+    of all experts the share of each."""
     config, weights = network.config, network.state_dict()
-    theirs: dict[str, Tensor] = {}
+    theirs: dict[str, Written] = {}
+    shares: dict[str, list[Tensor]] = {}
     for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
+        if isinstance(source, Said):
+            continue
         weight = weights[name]
         if config.norm_unit_offset and name.endswith("norm.weight"):
             weight = weight.float() + 1
@@ -181,7 +221,15 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
             weight = weight.flatten(1)
         parts = weight.split(rows_of(name, config)) if isinstance(source, Rows) else [weight]
         names = source.names if isinstance(source, Rows) else (str(source),)
-        theirs |= {part: _turned(part, rows, config) for part, rows in zip(names, parts, strict=True)}
+        if name.endswith(".shared_gate.weight"):
+            parts = [weight[0]]
+        for part, rows in zip(names, parts, strict=True):
+            whole, expert = matrix_of(part)
+            if expert is None:
+                theirs[part] = _turned(part, rows, config)
+            else:
+                shares.setdefault(whole, []).append(rows)
+    theirs |= {name: tuple(parts) for name, parts in shares.items()}
     if config.rope_scaling is not None and config.rope_scaling.kind == "longrope":
         theirs |= {name: torch.tensor(getattr(config.rope_scaling, key)) for key, name in FACTORS.items()}
     if config.rope_scaling is not None and config.rope_scaling.kind == "llama3":
@@ -190,9 +238,26 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
     return theirs
 
 
-def kind_of(name: str, weight: Tensor, kind: Kind, layers: int = 1) -> Kind:
+def learned_entries(network: Network) -> dict[str, Any]:
+    """What the metadata says of weights: numbers of each layer, and the constants beside them."""
+    config, weights, found = network.config, network.state_dict(), dict[str, Any]()
+    for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
+        if isinstance(source, Said):
+            require_finite(name, weights[name])
+            found.setdefault(matrix_of(source.name)[0], []).append(float(weights[name]))
+    constants = CONSTANTS.get(config.family, {}) if found else {}
+    return found | {key: [value] * config.layers for key, value in constants.items()}
+
+
+def each_part(weight: Written) -> tuple[Tensor, ...]:
+    """Of a tensor of all experts the share of each, otherwise the tensor."""
+    return weight if isinstance(weight, tuple) else (weight,)
+
+
+def kind_of(name: str, weight: Written, kind: Kind, layers: int = 1) -> Kind:
     """What a tensor is stored as in a file of `kind`, of a network of that many layers."""
-    if weight.ndim < 2 or name.endswith(KERNEL):
+    weight = each_part(weight)[0]
+    if weight.ndim < 2 or name.endswith((KERNEL, ROUTER)):
         return Kind.F32
     if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):
         return Kind.F16
@@ -208,13 +273,13 @@ def _has_more_bits(name: str, layers: int) -> bool:
     layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
     eighth = layers // 8
     is_chosen = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
-    return is_chosen and name.endswith(("attn_v.weight", "ffn_down.weight"))
+    return is_chosen and name.endswith(("attn_v.weight", *DOWN))
 
 
 def write_gguf(
     path: Path,
     entries: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Written],
     kind: Kind,
     importance: Mapping[str, Tensor] | None = None,
 ) -> None:
@@ -234,18 +299,25 @@ def write_gguf(
     for name, weight in tensors.items():
         stored = kinds[name]
         is_float = stored in (Kind.F16, Kind.F32)
-        shape = weight.shape if is_float else [*weight.shape[:-1], _row_bytes(weight.shape[-1], stored)]
+        parts = each_part(weight)
+        *outer, columns = [*([len(parts)] if isinstance(weight, tuple) else []), *parts[0].shape]
+        shape = [*outer, columns if is_float else _row_bytes(columns, stored)]
         number = np.dtype(np.uint8 if not is_float else np.float16 if stored == Kind.F16 else np.float32)
-        size = weight.shape.numel() // weight.shape[-1] * _row_bytes(weight.shape[-1], stored)
+        size = prod(outer) * _row_bytes(columns, stored)
         writer.add_tensor_info(name, list(shape), number, size, raw_dtype=gguf.GGMLQuantizationType(stored))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     try:
-        with progress.task("writing", sum(weight.numel() for weight in tensors.values()), "weights") as advance:
+        total = sum(part.numel() for weight in tensors.values() for part in each_part(weight))
+        with progress.task("writing", total, "weights") as advance:
             for name, weight in tensors.items():
-                writer.write_tensor_data(_bytes_of(name, weight, kinds[name], (importance or {}).get(name)))
-                advance(weight.numel())
+                made = []
+                for number, part in enumerate(each_part(weight)):
+                    own = f"{name}[{number}]" if isinstance(weight, tuple) else name
+                    made.append(_bytes_of(own, part, kinds[name], (importance or {}).get(own)))
+                    advance(part.numel())
+                writer.write_tensor_data(np.stack(made) if isinstance(weight, tuple) else made[0])
     finally:
         writer.close()
 
@@ -294,7 +366,8 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 
 def _architecture(family: str) -> str:
-    names = {family: name for name, family in WRITTEN.items()} | {"mistral": "llama"}
+    variants = {variant: name for name, (_, variant) in VARIANTS.items()}
+    names = variants | {family: name for name, family in WRITTEN.items()} | {"mistral": "llama"}
     return names.get(family, family)
 
 

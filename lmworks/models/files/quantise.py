@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.basics.arrays import Float, Int, UInt8
+from lmworks.basics.arrays import Float, Int, Shaped, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_kinds import Kind
 
@@ -43,8 +43,8 @@ PARTS = ("values", "scale", "least", "factor", "least_factor")
 class Groups:
     """A matrix in groups of 32 or 16 along each row: weight = value * scale + least."""
 
-    values: Int[Tensor, "rows columns"]
-    """int8; where there is a `table`, places in it."""
+    values: Shaped[Tensor, "rows columns"]
+    """int8; where there is a `table`, places in it; or floats of 16 bits, whose scale is 1."""
     scale: Float[Tensor, "rows groups"]
     """In the type that it is stored in: float16, or int8 where there is a `factor`."""
     least: Float[Tensor, "rows groups"] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import tiny
 import torch
 from jobs.small_files import FAMILIES as SMALL_FAMILIES
+from jobs.small_files import MIXTURES
 
 from lmworks.basics import memory
 from lmworks.basics.errors import ModelError
@@ -21,10 +23,11 @@ from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, VARIANTS
 from lmworks.models.families.names import each_name
-from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
+from lmworks.models.families.sources import NeighbourRows, Rows, Said, rows_of
 from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile, matrix_of
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
 
@@ -111,22 +114,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "t5, first version": {"family": "t5", "arrangement": "encoder-decoder", "positions": "relative"}
     | {"attention_scale": 1.0, "gated": False, "activation": "relu", "kv_heads": 4, "encoder_layers": 2}
     | {"head_scale": 0.125},
+    "apertus": {"family": "apertus", "gated": False, "activation": "xielu", "qk_norm": True, "tied": False},
     "mpt": OLDER | {"family": "mpt", "positions": "alibi", "position_settings": {"flattest": 4.0}, "norm_bias": False},
 }
-YARN = {"kind": "yarn", "factor": 4.0, "original_context": 32, "truncate": False}
-MIXTURES: dict[str, dict[str, Any]] = {
-    "mixtral": {"experts": {"count": 3}},
-    "qwen2_moe": {"qkv_bias": True}
-    | {"experts": {"count": 3, "hidden_dim": 32, "shared_dim": 64, "shared_gate": True, "normalised": False}},
-    "qwen3_moe": {"experts": {"count": 3, "hidden_dim": 32}, "qk_norm": True, "head_dim": 32},
-    "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row"},
-    "granitemoe": {"experts": {"count": 3}, "attention_scale": 0.5, "residual_scale": 0.25, "head_scale": 0.125},
-    "granitemoeshared": {"experts": {"count": 3, "shared_dim": 64}, "attention_scale": 0.5, "head_scale": 0.25},
-    "gpt_oss": {"experts": {"count": 3, "router_bias": True}, "activation": "quick_gelu", "gate_limit": 7.0}
-    | dict.fromkeys(("qkv_bias", "output_bias", "feed_forward_bias", "gate_shift", "sinks"), True)
-    | {"window": 9, "window_layers": (0, 2), "layers": 4, "rope_scaling": YARN},
-}
-FAMILIES |= {family: {"family": family, "tied": False} | settings for family, settings in MIXTURES.items()}
+FAMILIES |= MIXTURES
 SAID: dict[str, dict[str, Any]] = {
     "gpt_neox": {"gptneox.rope.dimension_count": 4, "gptneox.use_parallel_residual": True},
     "mpt": {"mpt.attention.max_alibi_bias": 4.0},
@@ -166,6 +157,17 @@ def said_of_experts(config: ModelConfig) -> dict[str, Any]:
     return said | {key: value for key, value in widths.items() if value}
 
 
+def said_of_activations(network: Network) -> dict[str, Any]:
+    """Of xIELU, as llama.cpp's ApertusModel writes it: a list for each number."""
+    learned = {
+        f"xielu.{theirs}": [block.feed_forward.activation.state_dict()[ours].item() for block in network.blocks]
+        for theirs, ours in (("alpha_p", "above"), ("alpha_n", "below"))
+    }
+    return learned | {
+        key: [value] * network.config.layers for key, value in (("xielu.beta", 0.5), ("xielu.eps", -1e-6))
+    }
+
+
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     """llama.cpp's own order of query and key rows (convert_hf_to_gguf.py, LlamaModel.permute)."""
     return (
@@ -183,6 +185,8 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     theirs: dict[str, np.ndarray] = {}
     stacks: dict[str, list[np.ndarray]] = {}
     for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
+        if isinstance(source, Said):
+            continue
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
         tensor = tensor.squeeze(1) if name.endswith(".attention.kernel") else tensor
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
@@ -218,6 +222,7 @@ def write(
     }
     entries |= {f"{architecture}.{NORM_EPS[config.norm == 'layer']}": config.norm_eps} | SAID.get(config.family, {})
     entries |= {f"{architecture}.{name}": value for name, value in said_of_experts(config).items()} | (metadata or {})
+    entries |= said_of_activations(network) if config.activation == "xielu" else {}
     for key, value in entries.items():
         add = {
             bool: writer.add_bool,
@@ -249,6 +254,8 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
     public = gguf.get_tensor_name_map(known[architecture_of(config.family)], config.layers)
     theirs = dict(each_name(FAMILY_TABLES[config.family].tensors, config))
     for name, source in each_name(TENSORS_OF[config.family], config):
+        if isinstance(source, Said):
+            continue
         ours = source.names if isinstance(source, Rows) else (source,)
         other = theirs[name]
         parts = other.names if isinstance(other, Rows | NeighbourRows) else (getattr(other, "name", other),)
@@ -478,3 +485,133 @@ def test_an_encoders_file_says_how_states_become_a_vector(tmp_path: Path):
     expected = torch.nn.functional.normalize(first, dim=0)
     torch.testing.assert_close(torch.as_tensor(model.embed(["The models"]))[0], expected, rtol=1e-5, atol=1e-5)
     assert (model.pooling.mode, Pooling.of_gguf({"general.architecture": "bert"})) == ("first", None)
+
+
+OLLAMAS: dict[str, Any] = {"dim": 64, "hidden_dim": 64, "heads": 4, "kv_heads": 2, "norm_eps": 1e-5, "head_dim": 16}
+
+
+def ollamas(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The names and orders of Ollama's converter (convert/convert_gptoss.go) for tensors under llama.cpp's."""
+    theirs = {}
+    for name, weight in tensors.items():
+        block, _, kind = name.rpartition(".")
+        layer = block.rpartition(".")[0]
+        if block.endswith("attn_q"):
+            parts = [tensors[f"{layer}.attn_{part}.{kind}"] for part in "qkv"]
+            theirs[f"{layer}.attn_qkv.{kind}"] = np.concatenate(parts)
+        elif block.endswith("ffn_gate_exps"):
+            pair = [weight, tensors[f"{layer}.ffn_up_exps.{kind}"]]  # rows 0, 2, 4, ... are the gate's
+            theirs[f"{layer}.ffn_gate_up_exps.{kind}"] = np.stack(pair, 2).reshape(len(weight), -1, *weight.shape[2:])
+        elif not block.endswith(("attn_k", "attn_v", "ffn_up_exps")):
+            new = name.replace("attn_output", "attn_out").replace("post_attention_norm", "ffn_norm")
+            theirs[new.replace("attn_sinks.weight", "attn_sinks")] = weight
+    return theirs
+
+
+def in_pairs(data: np.ndarray) -> np.ndarray:
+    """Blocks of MXFP4 with neighbours in each byte, as OpenAI's files have them."""
+    blocks = data.reshape(-1, 17)
+    codes = np.concatenate([blocks[:, 1:] & 15, blocks[:, 1:] >> 4], 1)
+    return np.concatenate([blocks[:, :1], codes[:, ::2] | codes[:, 1::2] << 4], 1).reshape(data.shape)
+
+
+def ollama_file(path: Path, network: Network) -> tuple[Path, dict[str, np.ndarray]]:
+    """Such a file, with experts in MXFP4 and the kind that Ollama gives it; and what it holds under llama.cpp's
+    names."""
+    tensors, held, writer = llama_cpp_tensors(network), {}, gguf.GGUFWriter(path, "gptoss")
+    config, chosen = network.config, []
+    numbers = {name: getattr(config, ours) for ours, name in SETTINGS.items() if getattr(config, ours) is not None}
+    numbers |= {"expert_count": 3, "expert_used_count": 2, NORM_EPS[0]: config.norm_eps}
+    numbers |= {"rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}
+    for key, value in numbers.items():
+        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"gptoss.{key}", value)
+    for name, weight in tensors.items():
+        held[name] = weight
+        if "exps.weight" in name:
+            held[name] = gguf.dequantize(gguf.quantize(weight, Kind.MXFP4), Kind.MXFP4).reshape(weight.shape)
+    for name, weight in ollamas(held).items():
+        if "exps.weight" in name:
+            data = in_pairs(gguf.quantize(weight, Kind.MXFP4))
+            assert np.array_equal(gguf.dequantize(gguf.quantize(weight, Kind.MXFP4), Kind.MXFP4), weight)
+            writer.add_tensor(name, data, raw_dtype=Kind.MXFP4)
+            chosen.append(name.encode())
+        else:
+            writer.add_tensor(name, weight.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    data = bytearray(path.read_bytes())
+    for name in chosen:  # its kind stands after the number of dimensions, which is 3, and these
+        place = data.index(name) + len(name) + 4 + 3 * 8
+        assert data[place] == Kind.MXFP4
+        data[place] = 4
+    path.write_bytes(data)
+    return path, held
+
+
+def test_ollamas_own_files_of_gpt_oss(tmp_path: Path):
+    network = tiny.network(**(OLLAMAS | MIXTURES["gpt_oss"]))
+    path, held = ollama_file(tmp_path / "m.gguf", network)
+    back = read_gguf_network(file := GGUFFile(path), torch.float32)
+    assert back.config == network.config
+    for name, weight in llama_cpp_tensors(back).items():
+        np.testing.assert_array_equal(weight, held[name], err_msg=name)
+    stored = StoredInGGUF(file, back.config)
+    groups = stored.groups("blocks.1.feed_forward.experts.2.up.weight", slice(8, 100))
+    assert groups.form == "mxfp4"
+    assert torch.equal(groups.weights(), back.blocks[1].feed_forward.experts[2].up.weight[8:100])
+    sinks = stored.floats("blocks.1.attention.sinks")
+    assert sinks is not None and torch.equal(sinks, back.blocks[1].attention.sinks)
+
+
+def test_damaged_files_of_ollamas_give_a_network_or_one_sentence(tmp_path: Path):
+    whole = ollama_file(tmp_path / "m.gguf", tiny.network(**(OLLAMAS | MIXTURES["gpt_oss"])))[0].read_bytes()
+    damaged_give_a_network_or_one_sentence(whole, tmp_path / "damaged.gguf")
+
+
+def damaged_give_a_network_or_one_sentence(whole: bytes, path: Path) -> None:
+    """100 files that were cut off, and 100 with another bit, most of them in the header."""
+    draws, header = random.Random(0), whole.index(b"token_embd")
+    for number in range(200):
+        data = bytearray(whole[: draws.randrange(len(whole))] if number < 100 else whole)
+        if number >= 100:
+            data[draws.randrange(2 * header if number % 3 else len(data))] ^= 1 << draws.randrange(8)
+        path.write_bytes(data)
+        try:
+            read_gguf_network(GGUFFile(path), torch.float32)
+        except ModelError as error:
+            assert "\n" not in str(error)
+
+
+APERTUS: dict[str, Any] = {"family": "apertus", "gated": False, "activation": "xielu", "qk_norm": True}
+
+
+def test_damaged_files_of_apertus_give_a_network_or_one_sentence(tmp_path: Path):
+    write(tmp_path / "m.gguf", tiny.network(**(WIDE | APERTUS)))
+    damaged_give_a_network_or_one_sentence((tmp_path / "m.gguf").read_bytes(), tmp_path / "damaged.gguf")
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("xielu.alpha_p", [0.5], None),
+        ("xielu.alpha_p", 0.5, None),
+        ("xielu.alpha_n", [1.0, float("nan")], "no number for layer 1 in xielu.alpha_n"),
+        ("xielu.alpha_n", "much", "no number for layer 0 in xielu.alpha_n"),
+        ("xielu.beta", [0.5, 0.25], r"other numbers of its activation than 0\.5 \(xielu\.beta\)"),
+        ("xielu.eps", "small", r"other numbers of its activation than -1e-06 \(xielu\.eps\)"),
+    ],
+)
+def test_numbers_of_activations(key: str, value: Any, words: str | None, tmp_path: Path):
+    """One for all layers is as good as one for each, and what is no number is one sentence."""
+    network = tiny.network(**(WIDE | APERTUS))
+    write(tmp_path / "m.gguf", network)
+    file = GGUFFile(tmp_path / "m.gguf")
+    file.metadata[key] = value
+    if words is not None:
+        with pytest.raises(ModelError, match=words):
+            read_gguf_network(file, torch.float32)
+        return
+    back = read_gguf_network(file, torch.float32)
+    assert [block.feed_forward.activation.above.item() for block in back.blocks] == [0.5, 0.5]
