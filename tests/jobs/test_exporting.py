@@ -230,3 +230,58 @@ def test_rows_that_are_no_whole_blocks_take_the_next_larger_type(tmp_path: Path)
     made = export(language_model(dim=64, hidden_dim=96).save(tmp_path / "model"), tmp_path / "m.gguf", kind="q4_k_m")
     kinds = {one.kind.name for one in GGUFFile(made.file).tensors.values() if len(one.shape) > 1}
     assert kinds == {"Q5_0", "Q8_0"}
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0", "q4_k_m"])
+def test_matrices_of_experts_stand_one_after_another_as_the_public_package_rounds_them(kind: str, tmp_path: Path):
+    model, file = written(tmp_path, kind, family="qwen2_moe")
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    layer = model.network.blocks[1].feed_forward
+    experts = np.stack([one.down.weight.detach().numpy() for one in layer.experts])
+    held = theirs["blk.1.ffn_down_exps.weight"]
+    stored = {"q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0, "q4_k_m": Kind.Q8_0}[kind]  # rows of 32 in the place of Q6_K
+    assert held.tensor_type == stored and np.array_equal(held.data, gguf.quantize(experts, stored))
+    assert held.shape.tolist() == [32, 64, 3]  # ggml's order
+    for name, tensor in theirs.items():
+        if "ffn_gate_inp" in name:
+            assert tensor.tensor_type == Kind.F32
+    assert np.array_equal(theirs["blk.0.ffn_gate_inp.weight"].data, model.network.blocks[0].feed_forward.router.weight)
+    assert theirs["blk.0.ffn_gate_inp_shexp.weight"].shape.tolist() == [64]
+    back = lm.load(file, dtype="float32")
+    assert back.config == model.config.but(dropout=0.0)
+    ids = [model.tokenizer.encode(PROBES[0])[:40]]
+    away = (back.logits(ids) - model.logits(ids)).std(-1).median() / model.logits(ids).std()
+    assert away < (0.06 if kind == "q8_0" else 1.0)
+
+
+def test_experts_are_rounded_for_a_text(tmp_path: Path):
+    (tmp_path / "one.txt").write_text(TEXT)
+    (tmp_path / "two.txt").write_text(TEXT[200:] + TEXT[:900])
+    model = language_model("mixtral", dim=256, hidden_dim=512)
+    folder = model.save(tmp_path / "model")
+    made = export(folder, tmp_path / "m.gguf", kind="q4_k_m", text=str(tmp_path / "two.txt"), tokens=400)
+    plain = export(folder, tmp_path / "plain.gguf", kind="q4_k_m")
+    assert made.after is not None and made.change is not None
+    one, two = (GGUFFile(exported.file).raw("blk.0.ffn_up_exps.weight") for exported in (made, plain))
+    assert len(one) == len(two) and not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "family, changes, words",
+    [
+        ("qwen3_moe", {"experts": {"count": 3, "hidden_dim": 32, "normalised": False}}, r"experts\.normalised = False"),
+        ("qwen2_moe", {"experts": {"count": 3, "hidden_dim": 32, "layers": (1,)}}, "layers without experts"),
+        ("olmoe", {"tied": True}, "the embedding as its head"),
+        ("gpt_oss", {"gate_limit": 5.0}, "a gate that is cut off elsewhere than at 7"),
+        ("gpt_oss", {"window_layers": (1, 3)}, r"window_layers = \(1, 3\), where llama.cpp knows \(0, 2\)"),
+    ],
+)
+def test_experts_that_a_file_cannot_describe_are_refused(
+    family: str, changes: dict[str, Any], words: str, tmp_path: Path
+):
+    if "experts" in changes and family == "qwen2_moe":
+        changes["experts"] |= {"shared_dim": 64, "shared_gate": True, "normalised": False}
+    folder = language_model(family, **changes).save(tmp_path / "model")
+    with pytest.raises(ModelError, match=words) as caught:
+        export(folder, tmp_path / "m.gguf")
+    assert "\n" not in str(caught.value) and not list(tmp_path.glob("*m.gguf*"))

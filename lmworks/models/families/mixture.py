@@ -258,6 +258,7 @@ QWEN3_MOE = Family(
     more_from=_qwen3_from,
     more_to=_qwen3_to,
     told=TOLD,
+    usual={"norm_topk_prob": True},
 )
 OLMOE = Family(
     name="olmoe",
