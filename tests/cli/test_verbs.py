@@ -124,15 +124,16 @@ def test_models_as_a_table_and_as_json(run):
         assert (one["path"] or "not yet") in table and f"{one['bytes'] / 1e6:.0f} MB" in table
 
 
+FLOATS = "in PyTorch, as its weights are not in few bits; compiled with --compress int4, int8 or bf16"
 RUNS: dict[str, tuple[dict[str, object], Compression | None, str]] = {
     "few bits": ({}, Compression(4), "compiled, in the bits of its file"),
-    "16 bits": ({}, None, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8"),
+    "16 bits": ({}, None, FLOATS),
     "an encoder": ({"arrangement": "encoder", "family": "lmworks"}, None, "embeds compiled, in 8 bits"),
     "small heads": ({"head_dim": 8}, Compression(8), "in PyTorch: the compiled path has heads in steps of 16"),
     "two stacks": (
         {"arrangement": "encoder-decoder", "family": "lmworks"},
         None,
-        "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8",
+        FLOATS,
     ),
 }
 

@@ -79,7 +79,7 @@ def test_packed_weights_are_those_of_the_file_in_its_size(kind: Kind):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_products(kind: Kind):
     packed, weights = matrix(kind)
-    for tokens in (1, 2, 3, 4, 8, 31):
+    for tokens in (1, 2, 3, 4, 8, 31, 101):
         x, output = numbers(tokens, COLUMNS, seed=1), numbers(tokens, 64, seed=2)
         before = output.clone()
         read = multiplied(packed, x, output)
@@ -90,8 +90,8 @@ def test_products(kind: Kind):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(kind: Kind):
-    packed, x, found = matrix(kind)[0], numbers(40, COLUMNS, seed=1), []
-    for tokens in (1, 2, 3, 8, 15, 16, 40):
+    packed, x, found = matrix(kind)[0], numbers(101, COLUMNS, seed=1), []
+    for tokens in (1, 2, 3, 8, 15, 16, 40, 64, 101):
         output = torch.zeros(tokens, 64)
         multiplied(packed, x[:tokens].clone(), output)
         found.append(output)

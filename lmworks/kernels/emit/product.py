@@ -68,9 +68,9 @@ def product(
     totals = [e.variable(e.constant(0.0, FLOATS)) for _ in range(tokens)]
     for total in totals:
         e.b.store(start, total)
-    by_tiles = tokens == tiles.TOKENS and tiles.has_tiles()
+    by_tiles = tokens >= tiles.TOKENS and tiles.has_tiles()
     if kind.floats:
-        add = _add_floats_by_tiles if by_tiles and kind.floats == tiles.FLOATS_OF_TILES else _add_floats
+        add = _add_floats_by_tiles if by_tiles and tiles.multiplies_floats(kind) else _add_floats
     else:
         add = _add_by_tiles if by_tiles else _add_groups
     add(e, tokens, kind, weights, groups, given, totals)
@@ -149,11 +149,12 @@ def _add_floats_by_tiles(
     room, values = e.memory(tokens), e.plus(given.values, e.times(groups, 5 * GROUP))
     for token, total in enumerate(totals):
         e.store(e.b.load(total), room, 64 * token, align=64)
-    tiles.begin_sums(e, room)
+    sets = tokens // tiles.TOKENS
+    tiles.begin_sums(e, room, sets)
     with _each_group(e, kind, weights, groups) as at:
         _prefetch(e, kind, at, given.ahead)
-        tiles.add_floats(e, at.codes, e.plus(values, e.times(at.values, 2)), given.values_stride)
-    tiles.end_sums(e, room)
+        tiles.add_floats(e, at.codes, e.plus(values, e.times(at.values, 2)), given.values_stride, sets)
+    tiles.end_sums(e, room, sets)
     for token, total in enumerate(totals):
         e.b.store(e.load(FLOATS, room, 64 * token, align=64), total)
 

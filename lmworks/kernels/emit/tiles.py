@@ -19,13 +19,18 @@ TOKENS = 16
 """Of a tile."""
 SUMS, VALUES, CODES = 0, 1, 2
 """The numbers of the tiles."""
-FLOATS_OF_TILES = "bfloat16"
-"""What tiles multiply beside bytes: 32 inputs of each token, in pairs as the weights lie."""
+MORE_SUMS = (SUMS, 3, 4, 5)
+"""Those of several tokens' sums beside one another: a product of tiles waits for the last one with the same sums."""
 
 
 def has_tiles() -> bool:
     """Are kernels written for a processor with tiles?"""
     return chosen().name == "amx"
+
+
+def multiplies_floats(kind: Quantisation) -> bool:
+    """Do tiles multiply these weights as floats: 32 inputs of each token, in pairs as the weights lie?"""
+    return has_tiles() and kind.floats == "bfloat16"
 
 
 def tiles_of(kind: Quantisation) -> Any:
@@ -37,7 +42,7 @@ def tiles_of(kind: Quantisation) -> Any:
     def use_tiles(e: Emitter) -> None:
         if not has_tiles():
             return
-        sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, row_of_values), CODES: (rows_of_codes, 64)}
+        sizes = {**dict.fromkeys(MORE_SUMS, (TOKENS, 64)), VALUES: (TOKENS, row_of_values), CODES: (rows_of_codes, 64)}
         layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
         for tile, (rows, row_bytes) in sizes.items():
             layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
@@ -60,29 +65,35 @@ def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value
     vectors: `codes` and `values` are where the part's codes and the first token's values begin, `stride` the bytes to
     the next token's."""
     _call(e, "tilezero", _number(e, SUMS))
-    _multiply(e, "tdpbsud", codes, values, stride)
-    end_sums(e, sums)
-
-
-def begin_sums(e: Emitter, sums: Value) -> None:
-    """Begin with these sums of 16 tokens, the address of 16 vectors."""
-    _call(e, "tileloadd64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
-
-
-def add_floats(e: Emitter, codes: Value, values: Value, stride: Value) -> None:
-    """Add the products of a group of bfloat16 weights and values, as `multiply` those of bytes."""
-    _multiply(e, "tdpbf16ps", codes, values, stride)
-
-
-def end_sums(e: Emitter, sums: Value) -> None:
-    """Put the sums there."""
+    _load(e, VALUES, values, stride)
+    _load(e, CODES, codes, e.constant(64))
+    _call(e, "tdpbsud", *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
     _call(e, "tilestored64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
 
 
-def _multiply(e: Emitter, name: str, codes: Value, values: Value, stride: Value) -> None:
-    for tile, address, step in ((VALUES, values, stride), (CODES, codes, e.constant(64))):
-        _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), step)
-    _call(e, name, *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
+def begin_sums(e: Emitter, sums: Value, sets: int) -> None:
+    """Begin with these sums of so many times 16 tokens, the address of a vector for each."""
+    for number in range(sets):
+        _load(e, MORE_SUMS[number], e.plus(sums, 64 * TOKENS * number), e.constant(64))
+
+
+def add_floats(e: Emitter, codes: Value, values: Value, stride: Value, sets: int) -> None:
+    """Add the products of a group of bfloat16 weights and values, as `multiply` those of bytes."""
+    _load(e, CODES, codes, e.constant(64))
+    for number in range(sets):
+        _load(e, VALUES, e.plus(values, e.times(stride, TOKENS * number)), stride)
+        _call(e, "tdpbf16ps", *(_number(e, tile) for tile in (MORE_SUMS[number], VALUES, CODES)))
+
+
+def end_sums(e: Emitter, sums: Value, sets: int) -> None:
+    """Put the sums there."""
+    for number in range(sets):
+        place = _pointer(e, e.plus(sums, 64 * TOKENS * number))
+        _call(e, "tilestored64", _number(e, MORE_SUMS[number]), place, e.constant(64))
+
+
+def _load(e: Emitter, tile: int, address: Value, stride: Value) -> None:
+    _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), stride)
 
 
 def _call(e: Emitter, name: str, *values: Value) -> None:

@@ -24,7 +24,7 @@ from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, functio
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
-from lmworks.kernels.emit.tiles import TOKENS, leave_tiles, tiles_of
+from lmworks.kernels.emit.tiles import MORE_SUMS, TOKENS, leave_tiles, multiplies_floats, tiles_of
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
@@ -32,7 +32,7 @@ from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
 
 MOST_TOKENS = TOKENS
-"""That are multiplied at once: those of a tile."""
+"""That are multiplied at once: those of a tile; of tiles of floats, four times as many."""
 SHARED = 64
 """Tokens from which on threads take one block after another instead of a share each: some 7 microseconds of work each.
 With 16, a thread that loses its core is waited for more often than it helps."""
@@ -172,14 +172,17 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
 
 
 def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds):
-    """Blocks of rows, each times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
+    """Blocks of rows, each times the tokens from `begin` on: 64 or 16 at once, then 8, 4, 3, 2 or one."""
     if end - begin >= MOST_TOKENS:
         use_tiles()  # noqa: F821 (multiply_of names these)
     for block in range(first, last):
         token = begin
         while token < end:
             left = end - token
-            if left >= MOST_TOKENS:
+            if left >= many_tokens:  # noqa: F821
+                many(frame, step, block, token, output, stride, adds)  # noqa: F821
+                token += many_tokens  # noqa: F821
+            elif left >= MOST_TOKENS:
                 most(frame, step, block, token, output, stride, adds)  # noqa: F821
                 token += MOST_TOKENS
             elif left >= 8:
@@ -205,8 +208,11 @@ def multiply_of(kind: Quantisation) -> Any:
     """What multiplies a matrix of this quantisation, to be compiled: (frame, step, first block, last, first
     token, last, output, stride, adds). It is called once for many blocks: a call takes 2 % of a block of 16 tokens."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
+    many = MOST_TOKENS * len(MORE_SUMS) if multiplies_floats(kind) else MOST_TOKENS
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
-    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, use_tiles=tiles_of(kind))
+    kernels["many"] = kernels["most"] if many == MOST_TOKENS else _kernel(many, kind)
+    names = {"many_tokens": many, "use_tiles": tiles_of(kind)}
+    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, **names)
 
 
 @compiled

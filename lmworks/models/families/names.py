@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.sources import Chosen, Named, NeighbourRows, OfExperts, Rows, Source
+from lmworks.models.families.sources import Chosen, Named, NeighbourRows, OfExperts, Rows, Said, Source
 from lmworks.models.vision.config import ImageConfig
 
 
@@ -63,6 +63,8 @@ def _numbered(source: Named, place: str, number: int) -> Named:
         return replace(source, names=tuple(name.replace(place, str(number)) for name in source.names))
     if isinstance(source, OfExperts) and place == "{e}":
         return replace(source, expert=number)
+    if isinstance(source, Said):
+        return Said(source.replace(place, str(number)))
     if not isinstance(source, str):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))

@@ -86,13 +86,9 @@ class Shaped:
     ours: Callable[[Any], tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(str):
     """Our number of a layer is none of theirs' tensors but one of a list in the metadata of a GGUF file, or the only
-    one for all layers."""
-
-    name: str
-    """The entry, with the layer in brackets."""
+    one for all layers: the entry's name, with the layer in brackets."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class Chosen:
     otherwise: Named
 
 
-Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow | Shaped | Said
+Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow | Shaped
 
 Source = Named | Chosen
 

@@ -136,7 +136,7 @@ def source_parts(source: Source) -> tuple[str, ...]:
 
 def said_number(file: GGUFFile, source: Said, dtype: torch.dtype) -> Float[Tensor, " one"]:
     """A number that the file says of a layer, or of all; ModelError where it says none."""
-    key, layer = matrix_of(source.name)
+    key, layer = matrix_of(source)
     said = file.metadata.get(key)
     numbers = said if isinstance(said, list) else [said]
     number = numbers[0] if len(numbers) == 1 else numbers[layer or 0] if len(numbers) > (layer or 0) else None

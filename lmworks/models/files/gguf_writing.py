@@ -114,14 +114,8 @@ def exported_config(config: ModelConfig) -> ModelConfig:
         "no caps": config.family == "gemma2" and None in (config.attention_cap, config.logit_cap),
         "a cap on its scores": config.family == "gemma3_text" and config.attention_cap is not None,
         "a gate that is cut off elsewhere than at 7": config.family == "gpt_oss" and config.gate_limit != 7.0,
-        "no experts": config.experts is None and config.family in (*MIXTURES, "gpt_oss"),
-        "layers without experts": config.experts is not None and config.experts.layers is not None,
+        **_problems_of_experts(config),
     }
-    for name, known_value in known_of_experts(_architecture(config.family)).items() if config.experts else ():
-        value = getattr(config.experts, name)
-        problems[f"experts.{name} = {value}, where llama.cpp knows {known_value} of this family,"] = (
-            value != known_value and (name != "shared_gate" or config.experts.shared_dim > 0)
-        )
     for name, value in _implied(config).items():
         problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family,"] = (
             _as_written(config, name) != value
@@ -134,6 +128,20 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     if scaling is not None and scaling.kind == "longrope":
         config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))
     return config.but(family="llama" if config.family == "mistral" else config.family, dropout=0.0)
+
+
+def _problems_of_experts(config: ModelConfig) -> dict[str, bool]:
+    """What a file cannot say of experts."""
+    experts = config.experts
+    if experts is None:
+        return {"no experts": config.family in (*MIXTURES, "gpt_oss")}
+    found = {"layers without experts": experts.layers is not None}
+    for name, known in known_of_experts(_architecture(config.family)).items():
+        value = getattr(experts, name)
+        found[f"experts.{name} = {value}, where llama.cpp knows {known} of this family,"] = value != known and (
+            name != "shared_gate" or experts.shared_dim > 0
+        )
+    return found
 
 
 def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
@@ -244,7 +252,7 @@ def learned_entries(network: Network) -> dict[str, Any]:
     for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
         if isinstance(source, Said):
             require_finite(name, weights[name])
-            found.setdefault(matrix_of(source.name)[0], []).append(float(weights[name]))
+            found.setdefault(matrix_of(source)[0], []).append(float(weights[name]))
     constants = CONSTANTS.get(config.family, {}) if found else {}
     return found | {key: [value] * config.layers for key, value in constants.items()}
 
@@ -313,8 +321,8 @@ def write_gguf(
         with progress.task("writing", total, "weights") as advance:
             for name, weight in tensors.items():
                 made = []
-                for number, part in enumerate(each_part(weight)):
-                    own = f"{name}[{number}]" if isinstance(weight, tuple) else name
+                for expert, part in enumerate(each_part(weight)):
+                    own = f"{name}[{expert}]" if isinstance(weight, tuple) else name
                     made.append(_bytes_of(own, part, kinds[name], (importance or {}).get(own)))
                     advance(part.numel())
                 writer.write_tensor_data(np.stack(made) if isinstance(weight, tuple) else made[0])
