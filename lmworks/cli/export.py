@@ -16,7 +16,8 @@ def export(
     model: Model,
     to: Annotated[str, typer.Option(help="The format: gguf, which llama.cpp loads.")] = "gguf",
     type_: Annotated[
-        str, typer.Option("--type", help="How matrices are stored: f16, q8_0 (8 bits), q6_k, q5_k_m, q4_k_m or q4_0.")
+        str,
+        typer.Option("--type", help="How matrices are stored: f16, bf16, q8_0 (8 bits), q6_k, q5_k_m, q4_k_m or q4_0."),
     ] = "f16",
     out: Annotated[str | None, typer.Option(help="The file; models/NAME-TYPE.gguf unless given.")] = None,
     text: Annotated[

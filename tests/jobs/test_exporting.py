@@ -55,6 +55,19 @@ def test_the_file_reads_back_as_the_model_with_its_matrices_rounded_to_float16(f
     assert lm.load(file).network.dtype == torch.float16  # as the file has it
 
 
+def test_a_file_in_bfloat16_holds_a_model_in_bfloat16_unchanged(tmp_path: Path):
+    model = language_model("gpt2", hidden_dim=80)  # rows that are not whole groups, too
+    for weight in model.network.parameters():
+        weight.data = weight.data.bfloat16().float()
+    file = export(model.save(tmp_path / "model"), tmp_path / "m.gguf", kind="bf16").file
+    kinds = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(file).tensors}
+    assert kinds["blk.1.ffn_down.weight"] == kinds["token_embd.weight"] == Kind.BF16
+    assert kinds["blk.1.ffn_down.bias"] == Kind.F32
+    back = lm.load(file, dtype="float32")
+    for name, weight in model.network.state_dict().items():
+        assert torch.equal(back.network.state_dict()[name], weight), name
+
+
 @pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_0"])
 def test_tensor_by_tensor_it_holds_what_the_public_package_makes_of_the_weights(kind: str, tmp_path: Path):
     model, file = written(tmp_path, kind, family="qwen2")

@@ -3,10 +3,10 @@
     with written_whole(path) as temporary:
         write_gguf(temporary, network_entries(network.config), network_tensors(network), "q8_0")
 
-Matrices are F16, Q8_0, Q4_0 or K-quants; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most, and with
-K-quants they and half of the values and of the matrices that come down are Q6_K, as llama.cpp's Q4_K_M and Q5_K_M have
-it. Norms, biases and what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, and one
-whose rows are not whole blocks of 256 takes the next larger type of 32, as llama.cpp's own quantiser does it.
+Matrices are F16, BF16, Q8_0, Q4_0 or K-quants; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most, and
+with K-quants they and half of the values and of the matrices that come down are Q6_K, as llama.cpp's Q4_K_M and Q5_K_M
+have it. Norms, biases and what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, and
+one whose rows are not whole blocks of 256 takes the next larger type of 32, as llama.cpp's own quantiser does it.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ from lmworks.models.files.quantise import fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
 
-KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0} | {
+KINDS = {"f16": Kind.F16, "bf16": Kind.BF16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0} | {
     "q4_k_m": Kind.Q4_K,
     "q5_k_m": Kind.Q5_K,
     "q6_k": Kind.Q6_K,
 }
 """The types of `lmworks export --type`."""
-FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7, Kind.Q4_K: 15, Kind.Q5_K: 17, Kind.Q6_K: 18}
+FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7, Kind.Q4_K: 15, Kind.Q5_K: 17, Kind.Q6_K: 18, Kind.BF16: 32}
 """`general.file_type`: what most of the file is."""
 INSTEAD = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
 """For matrices whose rows are not whole blocks of 256."""
@@ -267,6 +267,8 @@ def kind_of(name: str, weight: Written, kind: Kind, layers: int = 1) -> Kind:
     weight = each_part(weight)[0]
     if weight.ndim < 2 or name.endswith((KERNEL, ROUTER)):
         return Kind.F32
+    if kind == Kind.BF16:
+        return kind
     if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):
         return Kind.F16
     if kind in INSTEAD:
@@ -335,6 +337,8 @@ def _bytes_of(name: str, weight: Tensor, kind: Kind, importance: Tensor | None) 
     weight = weight.detach().float().contiguous()
     if kind == Kind.F32:
         return weight.numpy()
+    if kind == Kind.BF16:
+        return weight.bfloat16().view(torch.uint8).numpy()
     if kind == Kind.F16:
         halves, stored = weight.half(), weight.half()
     elif kind in INSTEAD:
