@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmworks.basics.arrays import Int
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ModelError
-from lmworks.kernels.frame import WORDS
+from lmworks.kernels.frame import GROUP, WORDS
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import ROWS, Packed, aligned
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from lmworks.models.adapted import AdaptedLinear, Update
 
 ADAPTER_FORM = "int8"
@@ -43,7 +45,7 @@ class PackedAdapter:
     counts: tuple[int, ...]
     """Of each block, the numbers that it reads."""
     begins: tuple[int, ...]
-    """The first of them."""
+    """The first of them: where heads have inputs of their own, counted as if the scales of a head's were the first."""
 
     @property
     def numbers(self) -> int:
@@ -53,7 +55,7 @@ class PackedAdapter:
     @property
     def offset(self) -> int:
         """Where they begin, in bytes from the token's scales."""
-        return 4 * (self.down.groups + MOST)
+        return 4 * (self.down.heads * self.down.groups + MOST)
 
     @property
     def bytes(self) -> int:
@@ -123,33 +125,103 @@ def pack_adapters(
 ) -> dict[str | None, PackedAdapter]:
     """Some adapters of a layer by name, whose base has these outliers. ModelError where one is not finite."""
     blocks, every = -(-layer.base.out_features // ROWS), layer.adapters()
-    shown = {name: f"{path}'s adapter" if name is None else f"{path}'s adapter {name}" for name in names}
-    return {name: _packed(shown[name], every[name], blocks, outliers) for name in names}
+    return {name: _of_updates(_shown(path, name), every[name], blocks, outliers) for name in names}
 
 
-def _packed(name: str, updates: Iterable[Update], of_matrix: int, outliers: tuple[int, ...]) -> PackedAdapter:
-    """`of_matrix` is the number of its blocks."""
+def pack_by_head(
+    path: str, attention: nn.Module, layer: AdaptedLinear, names: Sequence[str | None]
+) -> dict[str, dict[str | None, PackedAdapter]]:
+    """The same of latent attention's matrix that makes keys and values, by the matrices that it is packed as: W x + U D
+    x becomes of a head's query W' q + D' U' q, turned about, and of the states that it mixed W m + U D m."""
+    from lmworks.models.latent_attention import LatentAttention
+
+    assert isinstance(attention, LatentAttention)
+    found: dict[str, dict[str | None, PackedAdapter]] = {f"{path}.keys": {}, f"{path}.values": {}}
+    every = layer.adapters()
+    for name in names:
+        down, up = _whole(every[name], layer.base.out_features)
+        of_key, of_value = attention.by_head(up)
+        heads, shown = attention.heads, _shown(path, name)
+        found[f"{path}.keys"][name] = _by_head(shown, of_key.mT, down.mT.expand(heads, -1, -1))
+        found[f"{path}.values"][name] = _by_head(shown, down.expand(heads, -1, -1), of_value)
+    return found
+
+
+def _shown(path: str, name: str | None) -> str:
+    return f"{path}'s adapter" if name is None else f"{path}'s adapter {name}"
+
+
+def _whole(updates: Iterable[Update], rows: int) -> tuple[Tensor, Tensor]:
+    """All updates as one, of all rows."""
     import torch
 
-    from lmworks.kernels.packing import pack, quantised
+    every = list(updates)
+    down, done = torch.cat([one for _, one, _ in every]), 0
+    up = down.new_zeros(rows, len(down))
+    for of_rows, one, part in every:
+        up[of_rows, done : done + len(one)] = part
+        done += len(one)
+    return down, up
+
+
+def _by_head(
+    name: str, down: Float[Tensor, "heads rank inputs"], up: Float[Tensor, "heads rows rank"]
+) -> PackedAdapter:
+    """An adapter of a matrix whose heads have inputs of their own: each has a bottleneck of its own, filled up to whole
+    blocks, and where it begins is counted from its own inputs' scales (operations/matrix.py)."""
+    import torch.nn.functional as F
+
+    (heads, rank, inputs), blocks, room = down.shape, up.shape[1] // ROWS, -(-down.shape[1] // ROWS) * ROWS
+    down, up = _even(name, down, up)
+    filled = F.pad(down, (0, 0, 0, room - rank)).flatten(0, 1)
+    begins = [head * (room - inputs // GROUP) for head in range(heads) for _ in range(blocks)]
+    return _packed(name, filled, [up.flatten(0, 1)], [rank] * len(begins), begins, heads=heads)
+
+
+def _of_updates(name: str, updates: Iterable[Update], of_matrix: int, outliers: tuple[int, ...]) -> PackedAdapter:
+    """`of_matrix` is the number of its blocks."""
+    import torch
 
     downs, ups, done = [], [], 0
     counts, begins = ([0] * of_matrix for _ in range(2))
     for rows, down, up in updates:
-        if not torch.isfinite(up).all():
-            raise ModelError(
-                f"{name} holds values that are not finite (NaN or infinite); go back to an earlier checkpoint"
-            )
-        size = down.abs().amax().clamp_min(1e-30)  # D's scales are float16, and U has room for any number
-        downs.append(down / size)
+        even, of_rows = _even(name, down, up)
+        downs.append(even)
         blocks = slice(rows.start // ROWS, rows.stop // ROWS)
         assert rows.start % ROWS == 0 and rows.stop % ROWS == 0, "ranges of rows are whole blocks (coverage.py)"
         counts[blocks] = [len(down)] * (blocks.stop - blocks.start)
         begins[blocks] = [done] * (blocks.stop - blocks.start)
-        ups.append((rows.start, (up * size).view(-1, ROWS, len(down)).mT))
+        ups.append((rows.start, of_rows))
         done += len(down)
-    packed = pack(quantised(name, torch.cat(downs), 8), 8, outliers)
-    flat = torch.cat([up.flatten() for _, up in sorted(ups, key=lambda pair: pair[0])])
+    in_order = [up for _, up in sorted(ups, key=lambda pair: pair[0])]
+    return _packed(name, torch.cat(downs), in_order, counts, begins, outliers)
+
+
+def _even(name: str, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """D between -1 and 1, as its scales are float16, and U, which has room for any number. ModelError where U is not
+    finite."""
+    if not up.isfinite().all():
+        raise ModelError(f"{name} holds values that are not finite (NaN or infinite); go back to an earlier checkpoint")
+    size = down.abs().amax().clamp_min(1e-30)
+    return down / size, up * size
+
+
+def _packed(
+    name: str,
+    down: Float[Tensor, "numbers inputs"],
+    ups: Sequence[Float[Tensor, "rows rank"]],
+    counts: Sequence[int],
+    begins: Sequence[int],
+    outliers: tuple[int, ...] = (),
+    heads: int = 1,
+) -> PackedAdapter:
+    """Of D, and U of some rows after others."""
+    import torch
+
+    from lmworks.kernels.packing import pack, quantised
+
+    packed = replace(pack(quantised(name, down, 8), 8, outliers), heads=heads)
+    flat = torch.cat([up.reshape(-1, ROWS, up.shape[1]).mT.flatten() for up in ups])
     data = aligned(2 * flat.numel())
     data[:] = flat.bfloat16().view(torch.uint8).numpy()
     return PackedAdapter(packed, data, tuple(counts), tuple(begins))

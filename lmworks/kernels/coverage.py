@@ -73,12 +73,14 @@ def _shape(config: ModelConfig) -> str | None:
         return f"has heads in steps of 16 dimensions, and head_dim is {config.head_dim}"
     if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
+    if config.latent is not None and config.latent.value_dim % 16:
+        return f"has values in steps of 16 dimensions, and latent.value_dim is {config.latent.value_dim}"
     widths = {
         "dim": config.dim,
         "embedding_dim": config.embedding_width,
         "hidden_dim": config.hidden_dim,
-        "heads x head_dim": config.heads * config.head_dim,
     }
+    widths |= {"heads x head_dim": config.heads * config.head_dim} if config.latent is None else _of_latent(config)
     if config.experts is not None:
         widths |= {"the experts' hidden_dim": config.expert_dim, "shared_dim": config.experts.shared_dim}
     if config.qk_norm_over == "row":
@@ -89,13 +91,25 @@ def _shape(config: ModelConfig) -> str | None:
     return None
 
 
+def _of_latent(config: ModelConfig) -> dict[str, int]:
+    """Widths of latent attention: what is multiplied in groups, by their names."""
+    settings, turned = config.latent, config.rotary_dim
+    if settings is None or turned is None:
+        return {}
+    return {
+        "latent.rank": settings.rank,
+        "latent.query_rank": settings.query_rank or 0,
+        "head_dim - rotary_dim": config.head_dim - turned,
+        "heads x latent.value_dim": config.heads * settings.value_dim,
+    }
+
+
 def _parts(config: ModelConfig) -> str | None:
     missing = {
         "attends to a source in pre-norm and post-norm blocks alone, one part after the other": (
             config.arrangement == "encoder-decoder"
             and (config.norm_place not in ("before", "after") or config.parallel)
         ),
-        "has no latent attention": config.latent is not None,
         **_of_experts(config),
         "has embeddings no wider than the stream, and embedding_dim is wider": config.embedding_width > config.dim,
         "scales no part (residual_scale) where embeddings are narrow": config.residual_scale is not None
@@ -159,11 +173,15 @@ def _state(network: Network) -> str | None:
 
 def _of_attention(block: Block) -> list[nn.Module]:
     """The matrices of a block's attention, and of that to a source, or of its short convolution."""
+    from lmworks.models.latent_attention import LatentAttention
     from lmworks.models.short_convolution import ShortConvolution
 
     if isinstance(block.attention, ShortConvolution):
         return [block.attention.inward, block.attention.outward]
     own, other = block.attention, block.cross_attention
+    if isinstance(own, LatentAttention):
+        narrow = [] if own.query_down is None else [own.query_down]
+        return [*narrow, own.query_up, own.latent, own.expand, own.output]
     return [own.qkv, own.output, *(() if other is None else (other.query, other.kv, other.output))]
 
 

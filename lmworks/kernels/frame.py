@@ -71,7 +71,7 @@ class Field(Table):
     ADAPTERS = auto()
     """int64 [tokens]: the number of the adapter of the token's row, 0 for none (adapters.py)."""
     MIXED = auto()
-    """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
+    """float32 [tokens, heads, parts, value_dim + 16]: parts of attention (emit/attention_page.py)."""
     COSINES = auto()
     """float32 [rows, rotations, half]: layers with a window may have a rotation of their own."""
     SINES = auto()

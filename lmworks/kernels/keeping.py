@@ -61,6 +61,7 @@ SOURCES = (
     "kernels/text_classifier.py",
     "models/adapted.py",
     "models/files/*.py",
+    "models/latent_attention.py",
 )
 """What decides how weights are packed, and what an adapter or a reader makes of them before."""
 ENDS, SAMPLES, SAMPLE = 1 << 16, 16, 1 << 12
@@ -244,6 +245,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping
                     file.write(part.data.data)
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
+                about |= {"heads": part.heads}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})
         vectors = {}
         for name, numbers in numbers_of.items():

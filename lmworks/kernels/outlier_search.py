@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,9 @@ from lmworks.basics.threads import one_thread
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.outliers import MOST
 from lmworks.models.adapted import adapted_layers
-from lmworks.models.experts import Experts, expert_layers
+from lmworks.models.experts import Experts
 from lmworks.models.hooks import hook_points
+from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 from lmworks.models.unread import let_go, peek, peeked, pieces, unread_of
@@ -39,38 +39,39 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     private, found = _private(network), {}
     ends = (
         *("attention.qkv", "attention.query", "attention.kv", "attention.inward", "attention.outward"),
+        *("attention.query_up",),
         *("feed_forward.up", "feed_forward.down", "shared.down"),
     )
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
-    unseen, of_experts = dict(linear), dict[str, Tensor]()
+    layers = {name: alike for name, layer in private.named_modules() if (alike := _reading_alike(layer))}
+    reads = {f"{name}.{one}": name for name, alike in layers.items() for one in alike}
+    unseen, of_layers = dict(linear), dict[str, Tensor]()
 
     def look(name: str, matrix: Linear) -> None:
-        layer = re.sub(r"\.(experts\.\d+|shared)\.up$", "", name)
+        layer = reads.get(name)
 
         def after(_: nn.Module, given: tuple[Tensor], __: Tensor) -> None:
-            if name.endswith(ends):
+            if layer is not None:
+                of_layers[layer] = of_layers.get(layer, 0) + column_norms(matrix.weight)
+            elif name.endswith(ends):
                 found[f"{name}.weight"] = chosen(given[0].flatten(0, -2).float(), column_norms(matrix.weight))
-            elif layer != name:
-                of_experts[layer] = of_experts.get(layer, 0) + column_norms(matrix.weight)
             matrix.product.drop()  # a copy as large as the weight
             advance(unseen.pop(name).weight.numel())
             let_go(matrix)
 
         matrix.register_forward_hook(after)
 
-    def look_at_all(name: str, layer: Experts) -> None:
+    def look_at_all(name: str, alike: Sequence[str]) -> None:
         def after(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
-            together = chosen(given[0].flatten(0, -2).float(), of_experts.pop(name))
-            reading = [f"experts.{one}" for one in range(len(layer.experts))]
-            reading += [] if layer.shared is None else ["shared"]
-            found.update({f"{name}.{one}.up.weight": together for one in reading})
+            together = chosen(given[0].flatten(0, -2).float(), of_layers.pop(name))
+            found.update({f"{name}.{one}.weight": together for one in alike})
 
-        layer.register_forward_hook(after)
+        private.get_submodule(name).register_forward_hook(after)
 
     for name, matrix in linear.items():
         look(name, matrix)
-    for name, layer in expert_layers(private):  # a token's values are rounded once, for whichever experts it goes to
-        look_at_all(name, layer)
+    for name, alike in layers.items():
+        look_at_all(name, alike)
     draws = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.longest)), generator=draws)
     # PyTorch's sums depend on its number of threads; the choice should not.
@@ -83,6 +84,17 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(weight))
     advance(weight.numel())
     return found
+
+
+def _reading_alike(layer: nn.Module) -> list[str]:
+    """The matrices of a layer that read what it is given: a token's values are rounded once, for whichever experts it
+    goes to, or for state and queries."""
+    if isinstance(layer, Experts):
+        shared = [] if layer.shared is None else ["shared.up"]
+        return [*(f"experts.{one}.up" for one in range(len(layer.experts))), *shared]
+    if isinstance(layer, LatentAttention):
+        return ["latent", "query_up" if layer.query_down is None else "query_down"]
+    return []
 
 
 def _renumbered(private: Network, tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:

@@ -60,6 +60,8 @@ class Packed:
     """The rows after these, where a file stores them in another way."""
     values_in_floats: bool = False
     """Are the values that it is multiplied with kept in float32 too, as some matrix of the network wants them?"""
+    heads: int = 1
+    """Equal parts of the rows, each of which has inputs of its own: those of one after those of the other."""
 
     @property
     def every(self) -> tuple[Packed, ...]:
@@ -98,7 +100,7 @@ class Packed:
 
     @property
     def groups(self) -> int:
-        """Of 32 columns."""
+        """Of 32 columns: the inputs of a row."""
         return self.columns // GROUP
 
 

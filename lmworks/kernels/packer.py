@@ -7,8 +7,10 @@ packer.matrices(), packer.vectors()          # or packer.each(), to write them o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
 
 import numpy as np
 import torch
@@ -25,9 +27,10 @@ from lmworks.kernels.text_classifier import is_of_classifier
 from lmworks.models.adapted import own_parameters
 from lmworks.models.experts import Router
 from lmworks.models.files.quantise import Groups
+from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.network import Network
 from lmworks.models.stack import Stack
-from lmworks.models.unread import pieces
+from lmworks.models.unread import pieces, present
 
 
 class Packer:
@@ -35,7 +38,7 @@ class Packer:
 
     def __init__(self, network: Network, bits: int, stored: Stored | None = None) -> None:
         self.network, self.bits, self.stored = network, bits, stored
-        self._parameters = own_parameters(network)
+        self._parameters, self._by_head = own_parameters(network), _of_latent(network)
 
     @property
     def weights(self) -> int:
@@ -45,7 +48,7 @@ class Packer:
     def matrices(self) -> dict[str, Packed]:
         """All matrices, in memory."""
         widths, found = self._widths(), {}
-        arena = Arena(sum(packed_bytes(self._parameters[name].shape, bits) for name, bits in widths.items()))
+        arena = Arena(sum(packed_bytes(self._shape(name), bits) for name, bits in widths.items()))
         for name, parts in self.each():
             whole = list(parts)
             data = arena.take(sum(len(part.data) for part in whole))
@@ -56,14 +59,14 @@ class Packer:
     def each(self) -> Each:
         """Each matrix in parts of some rows, packed one after another; progress hears of each weight twice."""
         widths = self._widths()
-        size = 2 * sum(self._parameters[name].numel() for name in widths)
+        size = 2 * sum(prod(self._shape(name)) for name in widths)
         with progress.task("packing weights", size) as advance:
             apart = outliers(self.network, advance)
             if self.stored is not None:
                 self.stored.let_go()
             for name, bits in widths.items():
                 yield name, self._parts(name, bits, apart.get(name, ()))
-                advance(self._parameters[name].numel())
+                advance(prod(self._shape(name)))
                 if self.stored is not None:
                     self.stored.let_go()
 
@@ -98,16 +101,28 @@ class Packer:
 
     def _widths(self) -> dict[str, int]:
         """The bits of each packed matrix, at most."""
-        return {name: self._width(name) for name in self._parameters if is_multiplied(name)}
+        split = {one.parameter for one in self._by_head.values()}
+        whole = [name for name in self._parameters if is_multiplied(name) and name not in split]
+        return {name: self._width(name) for name in (*whole, *self._by_head)}
 
     def _width(self, name: str) -> int:
-        """Those of a file may be up to 16; what cannot be kept as a file holds it is rounded to 8 or fewer."""
+        """Those of a file may be up to 16; what cannot be kept as a file holds it is rounded to 8 or fewer, and so is
+        what heads read numbers of their own for."""
         most = max(self.bits, 8) if is_vocabulary(name) else self.bits
+        if name in self._by_head:
+            return min(most, 8)
         if self.stored is None or most <= 8:
             return most
         return most if self.stored.alike(name) is not None and self.stored.bits(name) > 8 else 8
 
+    def _shape(self, name: str) -> Sequence[int]:
+        return self._by_head[name].shape if name in self._by_head else self._parameters[name].shape
+
     def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
+        if (of_head := self._by_head.get(name)) is not None:
+            weight = present(self._parameters[of_head.parameter]).detach()
+            yield replace(pack(quantised(name, of_head.rows(weight), bits), bits), heads=of_head.heads)
+            return
         weight = self._parameters[name]
         rows = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
         held = self._held(name, rows)
@@ -139,6 +154,38 @@ class Packer:
         assert self.stored is not None
         for rows, bits in held:
             yield self.stored.groups(name, rows), bits
+
+
+@dataclass(frozen=True)
+class _ByHead:
+    """A matrix that is made of a parameter, with rows for each head that are multiplied with its own numbers."""
+
+    parameter: str
+    heads: int
+    shape: tuple[int, int]
+    rows: Callable[[Tensor], Float[Tensor, "rows inputs"]]
+
+
+def _of_latent(network: Network) -> dict[str, _ByHead]:
+    """Latent attention's, which make keys and values of its state: turned about, the first takes each head's query to
+    what the state is compared with; the second makes its value of the states that were mixed."""
+    found = {}
+    for path, one in network.named_modules():
+        if isinstance(one, LatentAttention):
+            name, heads = f"{path}.expand.weight", one.heads
+            shapes = (heads * one.rank, one.plain), (heads * one.value_dim, one.rank)
+            rows = partial(_of_keys, one), partial(_of_values, one)
+            for part, shape, make in zip(("keys", "values"), shapes, rows, strict=True):
+                found[f"{path}.expand.{part}.weight"] = _ByHead(name, heads, shape, make)
+    return found
+
+
+def _of_keys(attention: LatentAttention, weight: Tensor) -> Float[Tensor, "rows plain"]:
+    return attention.by_head(weight)[0].mT.flatten(0, 1)
+
+
+def _of_values(attention: LatentAttention, weight: Tensor) -> Float[Tensor, "rows rank"]:
+    return attention.by_head(weight)[1].flatten(0, 1)
 
 
 def _places(network: Stack) -> Float[Tensor, "segments context dim"] | None:

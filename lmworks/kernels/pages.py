@@ -1,7 +1,8 @@
 """The KV cache of the compiled path: each row's keys and values in pages of 64 tokens, which rows may share.
 
 A page has a part for each layer, one after another: of a layer with attention for keys and values (the layout:
-operations/heads.py), of one with a short convolution for what tokens hand on (operations/hand.py).
+operations/heads.py; of latent attention: operations/latent.py), of one with a short convolution for what tokens hand
+on (operations/hand.py).
 
 Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same
 beginning) is copied when one of them writes into it.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
@@ -27,14 +28,40 @@ from lmworks.models.kv_cache import KVCache
 PAGE = 64
 
 
+class Attended(NamedTuple):
+    """What queries attend to in a layer."""
+
+    heads: int
+    """Of keys."""
+    key_dim: int
+    value_dim: int
+
+
+def attended(config: ModelConfig) -> Attended:
+    """The keys and values that the kernels keep of a token. Of latent attention they are one key, the state with the
+    rotated part after it, and as its value the state once more, as keys and values lie in different orders."""
+    if config.latent is None:
+        return Attended(config.kv_heads, config.head_dim, config.head_dim)
+    assert config.rotary_dim is not None
+    return Attended(1, config.latent.rank + config.rotary_dim, config.latent.rank)
+
+
 def layer_bytes(config: ModelConfig, layer: int) -> int:
     """A layer's part of a page."""
-    return 2 * PAGE * sum(heads * width for heads, width in config.cached(layer))
+    if config.convolves(layer):
+        return 2 * PAGE * config.dim
+    heads, key_dim, value_dim = attended(config)
+    return 2 * PAGE * heads * (key_dim + value_dim)
 
 
 def place_of(config: ModelConfig, layer: int) -> int:
     """Where it begins; of the layer after the last, the size of a page."""
     return sum(layer_bytes(config, one) for one in range(layer))
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """What a cache keeps of one token."""
+    return place_of(config, config.layers) // PAGE
 
 
 class Page:

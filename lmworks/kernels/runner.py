@@ -23,7 +23,7 @@ from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.keeping import Keeper, Kept
 from lmworks.kernels.next_token import drawn, log_total
 from lmworks.kernels.packed import Stored
-from lmworks.kernels.pages import PagedCache
+from lmworks.kernels.pages import PagedCache, token_bytes
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
 from lmworks.kernels.text_classifier import TextClassifier
@@ -198,7 +198,7 @@ class CompiledRunner:
     @property
     def token_bytes(self) -> int:
         """What a cache keeps of one token, in 16 bits."""
-        return 2 * self.config.cached_numbers
+        return token_bytes(self.config)
 
     def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether the tape runs texts in this cache."""

@@ -14,13 +14,12 @@ from torch import Tensor
 from lmworks.basics.arrays import Float
 from lmworks.models.attention import Heads, Keys, Pass, Queries, attend
 from lmworks.models.config import ModelConfig
+from lmworks.models.latent_settings import INNER_EPS
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions.encoding import encoding_of
 from lmworks.models.rotation import rotate
 
-INNER_EPS = 1e-6
-"""Of the norms inside, whatever the network's others have."""
 FEW = 8
 """Queries of a row up to which they attend to the states themselves."""
 
@@ -79,9 +78,17 @@ class LatentAttention(Heads):
         plain, value = parts.split([self.plain, self.value_dim], dim=-1)
         return torch.cat([turned.expand(-1, self.heads, -1, -1), plain], dim=-1), value
 
+    def by_head(
+        self, rows: Float[Tensor, "rows numbers"]
+    ) -> tuple[Float[Tensor, "heads plain numbers"], Float[Tensor, "heads value numbers"]]:
+        """Rows of the matrix that makes keys and values, or what belongs to these, as each head's for its key and for
+        its value."""
+        of_key, of_value = rows.view(self.heads, -1, rows.shape[1]).split([self.plain, self.value_dim], dim=1)
+        return of_key, of_value
+
     def _among_states(self, query: Queries, kept: Kept, shared: Pass) -> Queries:
         """What each head takes, without its keys and values: q (A s) = (q A) s, and the values' matrix comes last."""
-        of_key, of_value = self.expand.weight.view(self.heads, -1, self.rank).split([self.plain, self.value_dim], dim=1)
+        of_key, of_value = self.by_head(self.expand.weight)
         turned, plain = query.split([self.turned, self.plain], dim=-1)
         through = torch.cat([plain @ of_key, turned], dim=-1)
         scale, sees = self.scale or self.head_dim**-0.5, shared.sees[self.window]

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 
+INNER_EPS = 1e-6
+"""Of the norms inside, whatever the network's others have."""
+
 
 class LatentSettings(Config):
     """Multi-head latent attention: keys and values of all heads come from one narrow state (DeepSeek-AI 2024,

@@ -21,6 +21,7 @@ from lmworks.generation.engine import PREFIX_BYTES
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.index import Index
 from lmworks.kernels.footprint import Footprint, in_gigabytes
+from lmworks.kernels.pages import token_bytes
 from lmworks.language_model import LanguageModel
 from lmworks.loading import add_adapter, base_among, load, network_path
 from lmworks.serving.log import Log
@@ -71,7 +72,7 @@ class Foretold:
             from lmworks.encoding.pooling import Pooling
 
             return cls(found, (Pooling.read(path) or Pooling()).within(config.context), weights, 0)
-        text = 2 * config.layers * config.kv_heads * config.head_dim * 2 * config.context
+        text = token_bytes(config) * config.context
         return cls(found, config.context, weights, text)
 
     def said(self, name: str, seats: int) -> str:

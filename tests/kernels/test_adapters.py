@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 import tiny
 from adaptation.adapted import randomise_adapters
 from frames import Bench, address, numbers
-from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart
+from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart, hold_keys_and_values
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
@@ -66,6 +66,7 @@ def both(network: Network, bits: int = 8) -> tuple[Network, CompiledNetwork]:
         if isinstance(module, Linear) and name in engine.weights.matrices:
             module.weight.copy_(unpacked(engine.weights.matrix(name)))
     same.embedding.weight.copy_(unpacked(engine.weights.matrix("embedding.weight")))
+    hold_keys_and_values(same, engine)
     return same, engine
 
 

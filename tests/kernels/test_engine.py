@@ -25,6 +25,8 @@ from lmworks.kernels.run.weights import is_multiplied
 from lmworks.models.config import ExpertSettings, ModelConfig, RopeScaling
 from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.hooks import hooked
+from lmworks.models.latent_attention import LatentAttention
+from lmworks.models.latent_settings import LatentSettings
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
 
@@ -124,6 +126,19 @@ KINDS: dict[str, dict[str, object]] = {
     "sinks, both ways": {"sinks": True, "arrangement": "encoder"},
     "experts": {"experts": ExpertSettings(count=6, top_k=2), "tied": False},
     "experts with all that they may have": ALL_OF_EXPERTS | {"tied": False},
+    "deepseek": {"latent": LatentSettings(rank=64, query_rank=96, value_dim=32), "head_dim": 48, "rotary_dim": 16}
+    | {
+        "kv_heads": 4,
+        "attention_scale": 0.06,
+        "rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=32),
+    }
+    | {"qkv_bias": True, "output_bias": True},
+    "deepseek with plain queries": {"latent": LatentSettings(rank=32, value_dim=48), "head_dim": 96, "rotary_dim": 64}
+    | {"heads": 2, "kv_heads": 2, "window": 70, "window_layers": (1,), "rope_layers": (0,)},
+    "latent attention beside": {"latent": LatentSettings(rank=96, query_rank=224, value_dim=16), "parallel": True}
+    | {"head_dim": 48, "rotary_dim": 16, "heads": 18, "kv_heads": 18, "sinks": True, "attention_cap": 2.0},
+    "latent attention between norms": {"latent": LatentSettings(rank=64, value_dim=64), "norm_place": "both"}
+    | {"head_dim": 64, "rotary_dim": 32, "kv_heads": 4},
     "lfm2": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3, "qk_norm": True},
     "lfm2 ending with attention": {"convolution": ConvolutionSettings(layers=(0,), width=7, bias=True)},
     "wide convolutions after norms": {"convolution": ConvolutionSettings(layers=(1,), width=64), "norm_place": "after"},
@@ -141,6 +156,8 @@ ALIKE = [kind for kind, settings in KINDS.items() if "experts" not in settings]
 test_compiled_experts.py compares what the same experts make."""
 WHOLE = [kind for kind, settings in KINDS.items() if settings.get("arrangement") == "encoder" or kind == "dynamic"]
 """Those whose texts are read at once."""
+KEYS_VALUES = "keys", "values"
+"""What latent attention's matrix is packed as."""
 ERROR = 0.04
 """Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.037 are seen."""
 
@@ -155,7 +172,12 @@ def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
             if is_multiplied(name) and not name.endswith("attention.output.weight"):
                 if ".experts." in name and name.endswith("down.weight"):
                     continue
-                layer = re.sub(r"\.(experts\.\d+|shared)\.up\.", ".", name)  # these read what was rounded once
+                if "attention.expand" in name:
+                    continue
+                # These read what was rounded once.
+                layer = re.sub(r"\.(experts\.\d+|shared)\.up\.|(?<=n)\.(latent|query_down)\.", ".", name)
+                if network.config.latent is not None and network.config.latent.query_rank is None:
+                    layer = layer.replace(".query_up.", ".")
                 draws = random.Random(layer)
                 chosen[name] = tuple(sorted(draws.sample(range(weight.shape[1]), draws.randint(0, MOST))))
         return chosen
@@ -175,7 +197,17 @@ def beside_its_tape(plain: Network, bits: int = 8) -> tuple[Network, CompiledNet
     for name, weight in same.named_parameters():
         if name in engine.weights.matrices:
             weight.copy_(unpacked(engine.weights.matrices[name]))
+    hold_keys_and_values(same, engine)
     return same, engine
+
+
+def hold_keys_and_values(same: Network, engine: CompiledNetwork) -> None:
+    """Put what the tape makes keys and values of latent states with into one matrix."""
+    for name, one in same.named_modules():
+        if isinstance(one, LatentAttention):
+            keys, values = (unpacked(engine.weights.matrix(f"{name}.expand.{part}.weight")) for part in KEYS_VALUES)
+            every = keys.view(one.heads, one.rank, -1).mT, values.view(one.heads, -1, one.rank)
+            getattr(one.expand, "base", one.expand).weight.copy_(torch.cat(every, 1).flatten(0, 1))
 
 
 def running(kind: str, bits: int = 8) -> CompiledRunner:
@@ -418,7 +450,8 @@ def test_greedy_answers_are_equal_from_run_to_run():
     assert len(answers) == 1
 
 
-REFUSED = [
+OF_LATENT: dict[str, object] = {"rotary_dim": 16, "head_dim": 48, "kv_heads": 4}
+REFUSED: list[tuple[dict[str, object], str]] = [
     ({"head_dim": 24}, "head_dim is 24"),
     ({"dim": 80}, "dim is 80"),
     ({"rotary_dim": 8}, "rotary_dim is 8"),
@@ -426,7 +459,11 @@ REFUSED = [
     ({"norm": "none"}, "norm is none"),
     ({"arrangement": "encoder-decoder", "norm_place": "both"}, "to a source in pre-norm and post-norm blocks"),
     ({"arrangement": "encoder-decoder", "parallel": True}, "to a source in pre-norm and post-norm blocks"),
-    ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
+    (OF_LATENT | {"latent": {"rank": 48, "value_dim": 16}}, "latent.rank is 48"),
+    (OF_LATENT | {"latent": {"rank": 32, "query_rank": 48, "value_dim": 16}}, "latent.query_rank is 48"),
+    (OF_LATENT | {"latent": {"rank": 32, "value_dim": 24}}, "latent.value_dim is 24"),
+    (OF_LATENT | {"latent": {"rank": 32, "value_dim": 16}} | {"head_dim": 32}, "head_dim - rotary_dim is 16"),
+    (OF_LATENT | {"latent": {"rank": 32, "value_dim": 16}} | {"heads": 3, "kv_heads": 3}, "value_dim is 48"),
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
     ({"arrangement": "encoder", "embedding_dim": 128}, "embedding_dim is wider"),
     ({"arrangement": "encoder", "embedding_dim": 48}, "embedding_dim is 48"),

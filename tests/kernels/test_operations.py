@@ -275,10 +275,19 @@ def test_attention(
     norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
         Heads.step(**shape, **norms, half=width // 2, turn=0, norms_last=0, scale=width**-0.5),
-        Attend.step(**shape, window=window or 0, onward=onward, cap=cap or 0.0, biased=0, source=0),
+        Attend.step(
+            **shape,
+            turned=0,
+            value_dim=width,
+            window=window or 0,
+            onward=onward,
+            cap=cap or 0.0,
+            biased=0,
+            source=0,
+        ),
         Mix.step(
             heads=heads,
-            head_dim=width,
+            value_dim=width,
             window=window or 0,
             onward=onward,
             source=0,

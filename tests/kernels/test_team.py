@@ -35,6 +35,7 @@ from lmworks.kernels.run.network import CompiledNetwork
 from lmworks.kernels.run.team import Team, usable_cores
 from lmworks.models.config import ExpertSettings
 from lmworks.models.convolution_settings import ConvolutionSettings
+from lmworks.models.latent_settings import LatentSettings
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import TokenChoice
 
@@ -84,7 +85,8 @@ def on(threads: int, **shape: Any) -> torch.Tensor:
 
 
 def test_the_number_of_threads_changes_nothing_to_the_bit():
-    for kind in ("grouped heads", "experts", "experts with all that they may have", "short convolutions"):
+    kinds = "grouped heads", "experts", "experts with all that they may have", "short convolutions", "latent attention"
+    for kind in kinds:
         shape = SHAPES[kind]
         alone = on(1, **shape)
         assert torch.isfinite(alone).all()
@@ -129,6 +131,8 @@ def test_a_tape_runs_after_the_helpers_left(led: bool):
     assert all(map(torch.equal, written(engine, 20, 1), expected))
 
 
+LATENT: dict[str, Any] = {"latent": LatentSettings(rank=64, query_rank=96, value_dim=32), "head_dim": 48}
+LATENT |= {"rotary_dim": 16, "kv_heads": 4}
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped heads": {},
     "windows": {"window": 70},
@@ -138,6 +142,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "experts": {"experts": ExpertSettings(count=9, top_k=3)},
     "experts with all that they may have": ALL_OF_EXPERTS,
     "short convolutions": {"convolution": ConvolutionSettings(layers=(0, 2)), "layers": 3},
+    "latent attention": LATENT,
+    "latent attention of many heads": LATENT | {"heads": 16, "kv_heads": 16},
 }
 
 

@@ -1,5 +1,5 @@
-"""OLMoE, Granite's experts, gpt-oss, DeepSeek-V3, GLM-4.5 and LFM2 against transformers: as test_families.py, and
-cached too."""
+"""OLMoE, Granite's experts, gpt-oss, DeepSeek-V2 and V3, GLM-4.5 and LFM2 against transformers: as test_families.py,
+and cached too."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ OF: dict[str, dict[str, Any]] = {
     "olmoe": {"num_experts": 5, "num_experts_per_tok": 2, "head_dim": None},
     "gpt_oss": {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 7, "rope_parameters": None},
     "deepseek_v3": FEW | LATENT | GROUPED | {"num_key_value_heads": 4, "head_dim": None},
+    "deepseek_v2": FEW | LATENT | {"num_key_value_heads": 4, "head_dim": None, "first_k_dense_replace": 1},
     "glm4_moe": FEW | GROUPED,
     "granitemoe": GRANITE | {"head_dim": None},
     "granitemoeshared": GRANITE | {"head_dim": None, "shared_intermediate_size": 40},
@@ -62,6 +63,12 @@ def routed(**settings: Any) -> dict[str, Any]:
     said = {"count": 6, "top_k": 2, "hidden_dim": 24, "scores": "sigmoid", "choice_bias": True, "shared_dim": 48}
     groups = {"groups": 3, "top_groups": 2, "layers": (1, 2), "scale": 2.5}
     return {"experts": ExpertSettings(**(said | groups | settings))}
+
+
+def greedily(**settings: Any) -> dict[str, Any]:
+    """The same of DeepSeek-V2's."""
+    chosen = {"scores": "softmax", "choice_bias": False, "normalised": False, "groups": 1, "top_groups": None}
+    return routed(**(chosen | {"scale": 1.0} | settings))
 
 
 def few(**settings: Any) -> dict[str, Any]:
@@ -105,6 +112,17 @@ VARIANTS = [
         "deepseek_v3",
         "YaRN with both mscales",
         rope("yarn", mscale=1.0, mscale_all_dim=0.7, **YARN) | {"qk_rope_head_dim": 8},
+        {"attention_scale": 16**-0.5 * (0.07 * 1.3862943611198906 + 1) ** 2},
+        {"attention_scale": None},
+    ),
+    OfExperts("deepseek_v2", "latent", {}, {"latent": LATENTLY, "head_dim": 12, "rotary_dim": 4}),
+    OfExperts("deepseek_v2", "a softmax", {"q_lora_rank": None}, greedily(), greedily(normalised=True)),
+    OfExperts("deepseek_v2", "scaled", {"routed_scaling_factor": 2.5}, greedily(scale=2.5), greedily()),
+    OfExperts("deepseek_v2", "biases", {"attention_bias": True}, {"qkv_bias": True, "output_bias": True}),
+    OfExperts(
+        "deepseek_v2",
+        "YaRN with both mscales",
+        rope("yarn", mscale=0.7, mscale_all_dim=0.7, **YARN) | {"qk_rope_head_dim": 8},
         {"attention_scale": 16**-0.5 * (0.07 * 1.3862943611198906 + 1) ** 2},
         {"attention_scale": None},
     ),
@@ -241,6 +259,8 @@ SPARSE = [
     ("gpt_oss", {"sliding_window": 9, "layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
     ("deepseek_v3", {}),
     ("deepseek_v3", {"q_lora_rank": None, "n_group": 1, "topk_group": 1}),
+    ("deepseek_v2", {"num_experts_per_tok": 2, "moe_intermediate_size": 96}),
+    ("deepseek_v2", {"num_experts_per_tok": 2, "q_lora_rank": None, "first_k_dense_replace": 1}),
     ("lfm2", {}),
     ("lfm2", {"full_attn_idxs": [1, 3], "block_ff_dim": 640, "tie_embedding": False}),
     ("glm4_moe", {}),
@@ -288,6 +308,7 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
         ("gpt_oss", {"layer_types": ["full_attention"]}, "each of the 3 layers"),
         ("deepseek_v3", {"rope_interleave": False}, "rope_interleave"),
         ("deepseek_v3", {"kv_lora_rank": 0}, "rank"),
+        ("deepseek_v2", {"topk_method": "group_limited_greedy"}, "topk_method"),
         ("deepseek_v3", {"n_group": 4}, "groups"),
         ("glm4_moe", {"num_experts_per_tok": 5}, "top_k"),
     ],
@@ -305,6 +326,8 @@ def test_what_the_network_does_not_do_is_refused(family: str, settings: dict[str
         ("gpt_oss", {"gate_shift": False}, "gate_shift"),
         ("deepseek_v3", {"attention_scale": 0.5}, "attention_scale"),
         ("deepseek_v3", routed(scores="softmax"), "scores"),
+        ("deepseek_v2", routed(), "scores"),
+        ("deepseek_v2", greedily(normalised=True), "normalised"),
         ("glm4_moe", routed(layers=(0, 2)), "dense layers at the beginning"),
         ("glm4_moe", {"sinks": True}, "sinks"),
     ],

@@ -17,9 +17,11 @@ import tiny
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.language_model import LanguageModel
+from lmworks.models.convolution_settings import ConvolutionSettings
+from lmworks.models.latent_settings import LatentSettings
 from lmworks.serving import models as serving_models
 from lmworks.serving.models import ServedModel, ServedModels
-from lmworks.serving.opening import Opening, several
+from lmworks.serving.opening import Foretold, Opening, several
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
 from serving.live import ENDLESS, Live, running, small
@@ -183,6 +185,20 @@ def test_a_model_that_cannot_be_loaded_is_a_503_that_says_why():
 def test_two_models_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="two models are called a; leave one of them out"):
         Shelf("a", "a")
+
+
+def test_texts_are_foretold_what_a_cache_keeps_of_them(tmp_path: Path):
+    """A state and its rotated part, and the state once more, of latent attention; a convolution hands on one part."""
+    latent = LatentSettings(rank=64, value_dim=32)
+    shape = {"heads": 4, "kv_heads": 4, "head_dim": 48, "rotary_dim": 16, "family": "lmworks"}
+    kinds: dict[str, dict[str, Any]] = {"latent": shape | {"latent": latent}}
+    kinds["convolution"] = {"convolution": ConvolutionSettings(layers=(0,)), "family": "lmworks"}
+    for name, kind in kinds.items():
+        tiny.language_model(**({"dim": 64, "hidden_dim": 96} | kind)).save(tmp_path / name)
+    of_latent, of_convolution = (Foretold.of(str(tmp_path / name)) for name in kinds)
+    assert of_latent.text == 2 * 2 * (64 + 16 + 64) * of_latent.longest
+    numbers = of_convolution.footprint.config.cached_numbers
+    assert of_convolution.text == 2 * numbers * of_convolution.longest
 
 
 def test_several_references_are_foretold_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -31,6 +31,7 @@ from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.jobs.planning.working import backward_working, shared_by_blocks
 from lmworks.jobs.planning.workload import padded, usual_objective
+from lmworks.kernels.pages import token_bytes
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
 from lmworks.objectives.declaration import ObjectiveSettings
@@ -280,7 +281,7 @@ def serving_memory(
         parts["packed weights"] = (parameters.matrices + head) * value
     writes = config.arrangement != "encoder"
     if writes:
-        parts["cache"] = requests * tokens * cache_bytes(config, value)
+        parts["cache"] = requests * tokens * cache_bytes(config, None if packed is not None else value)
         parts["logits"] = requests * config.vocab_size * (value + SINGLE)
     # A decoder reads its prompt in chunks, an encoder all of its text at once.
     chunk = requests * (min(tokens, PREFILL) if config.arrangement == "decoder" else tokens)
@@ -290,7 +291,8 @@ def serving_memory(
     return DeviceMemory(parts, parts, "reading prompts" if writes else "reading texts", parts["working"])
 
 
-def cache_bytes(config: ModelConfig, value: int) -> int:
-    """Keys and values of one token in all layers; in an encoder-decoder also those of a source token, and its state."""
-    own = config.cached_numbers * value
-    return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own
+def cache_bytes(config: ModelConfig, value: int | None) -> int:
+    """Keys and values of one token in all layers, of this many bytes each, or None for the compiled path's; in an
+    encoder-decoder also those of a source token, and its state."""
+    own, size = (token_bytes(config), 2) if value is None else (config.cached_numbers * value, value)
+    return 2 * own + config.dim * size if config.arrangement == "encoder-decoder" else own

@@ -58,7 +58,7 @@ def path_of(subject: PlannedRun, dtype: str) -> ComputePath:
         return ComputePath(way.how, None, weights, weights - idle, cache_bytes(config, formats.weights))
     bits = min(quantisations(), key=lambda one: abs(held.bytes(quantisation_of(one).name) - few))
     read = few - untied * bytes_a_weight(max(bits, VOCABULARY_BITS)) - parameters.idle * bytes_a_weight(bits)
-    return ComputePath(way.how, bits, few, read, cache_bytes(config, 2))
+    return ComputePath(way.how, bits, few, read, cache_bytes(config, None))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A tile is a few neighbouring tokens of a row. Its tokens, and the query heads of a group, are up to 12 vectors that are
 multiplied with each key and value at once, so that these are read, and turned from float16 into float32, once for all.
 
-A part, what one page gives to one query head, is float32 [head_dim + 16]:
+A part, what one page gives to one query head, is float32 [value_dim + 16]:
 
     mix (not yet divided by the weights' sum), largest score, sum of the weights
 
@@ -48,11 +48,12 @@ NEXT_16 = 64 * MOST_VECTORS
 def _page_kernel(vectors: int) -> Any:
     """One page for this many query vectors, neighbours in one block, the first of which begins at `query`."""
 
-    @emitted(None, *[Int] * 12, Float)
+    @emitted(None, *[Int] * 13, Float)
     def attend_page(
         e: Emitter,
         query: Value,
         width: Value,
+        value_width: Value,
         keys: Value,
         values: Value,
         first: Value,
@@ -77,17 +78,18 @@ def _page_kernel(vectors: int) -> Any:
         blocks = e.b.sdiv(e.plus(count, 15), e.constant(16))
         at_once = next(blocks for blocks in (4, 2, 1) if blocks * vectors <= REGISTERS)  # of the 4 of a page
         with e.loop(0, e.b.sdiv(e.plus(blocks, at_once - 1), e.constant(at_once))) as part:
-            _scores(e, query, width, keys, values, e.times(part, at_once), at_once, limits, largest, weights)
+            read_next = values, value_width
+            _scores(e, query, width, keys, read_next, e.times(part, at_once), at_once, limits, largest, weights)
         with e.b.if_then(e.b.fcmp_unordered("!=", cap, e.constant(0.0, SINGLE))):
             _keep_below(e, e.splat(cap), blocks, largest, weights)
         with e.b.if_then(e.b.icmp_signed("!=", biases, e.constant(0))):
             _bias(e, biases, first, blocks, largest, weights)
         most = [e.largest(e.b.load(one)) for one in largest]
         sums = _weights(e, blocks, most, weights)
-        _mix(e, vectors, width, count, values, weights, parts, ahead)
-        size = e.plus(e.times(width, 4), 64)
+        _mix(e, vectors, value_width, count, values, weights, parts, ahead)
+        size = e.plus(e.times(value_width, 4), 64)
         for v, pair in enumerate(zip(most, sums, strict=True)):
-            end = e.plus(e.plus(parts, e.times(size, v)), e.times(width, 4))
+            end = e.plus(e.plus(parts, e.times(size, v)), e.times(value_width, 4))
             for place, one in enumerate(pair):
                 e.store(one, end, 4 * place, align=4)
 
@@ -99,7 +101,7 @@ def _scores(
     query: Value,
     width: Value,
     keys: Value,
-    values: Value,
+    read_next: tuple[Value, Value],
     first: Value,
     count: int,
     limits: list[list[Value]],
@@ -107,17 +109,19 @@ def _scores(
     weights: Value,
 ) -> None:
     """The scores of `count` blocks of 16 positions, in the lanes, for every query vector; sums of several blocks grow
-    side by side, so that none waits for the one before it. Values are read next, and prefetched."""
+    side by side, so that none waits for the one before it. Values are read next, and prefetched: where they are, and
+    their width."""
     sums = [[e.variable(e.constant(0.0, FLOATS)) for _ in limits] for _ in range(count)]
     for row in sums:
         for one in row:
             e.b.store(e.constant(0.0, FLOATS), one)
     size = e.times(width, 32)
     starts = [e.times(e.plus(first, block), size) for block in range(count)]
+    values = [e.plus(read_next[0], e.times(e.plus(first, block), e.times(read_next[1], 32))) for block in range(count)]
     with e.loop(0, e.b.sdiv(width, e.constant(16))) as lane, e.loop(0, 8) as half:
         pair = e.b.add(e.times(lane, 8), half)
-        for start in starts:
-            e.prefetch(values, e.plus(start, e.times(pair, 64)))
+        for value in values:
+            e.prefetch(value, e.times(pair, 64))
         of_pair = e.plus(query, e.plus(e.times(lane, NEXT_16), e.times(half, 8)))
         for odd in range(2):
             of_key = e.plus(e.times(pair, 64), 32 * odd)
@@ -271,24 +275,36 @@ def query_at(queries, vector, width):
 
 
 @inlined
-def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, biases, weights, parts, ahead, cap):
+def attend_page(
+    vectors, queries, width, value_width, keys, values, first, count, begins, ends, biases, weights, parts, ahead, cap
+):
     """One page for any number of query vectors."""
-    done, size = 0, width * 4 + 64
+    done, size = 0, value_width * 4 + 64
     while done < vectors:
         left, q, p = vectors - done, query_at(queries, done, width), parts + done * size
         first_seen, end_seen, added = begins + done * 8, ends + done * 8, biases + done * 8 if biases != 0 else 0
         if left >= MOST_VECTORS:
-            page_most(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
+            page_most(
+                q, width, value_width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap
+            )
             done += MOST_VECTORS
         elif left >= 4:
-            page_4(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
+            page_4(
+                q, width, value_width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap
+            )
             done += 4
         elif left == 3:
-            page_3(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
+            page_3(
+                q, width, value_width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap
+            )
             done += 3
         elif left == 2:
-            page_2(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
+            page_2(
+                q, width, value_width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap
+            )
             done += 2
         else:
-            page_1(q, width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap)
+            page_1(
+                q, width, value_width, keys, values, first, count, first_seen, end_seen, added, weights, p, ahead, cap
+            )
             done += 1

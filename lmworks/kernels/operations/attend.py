@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from enum import auto
 
-from lmworks.kernels.emit.attention_page import MOST_VECTORS, TILE_VECTORS, attend_page, join, put_query, query_at
+from lmworks.kernels.emit.attention_page import (
+    MOST_VECTORS,
+    NEXT_16,
+    TILE_VECTORS,
+    attend_page,
+    join,
+    put_query,
+    query_at,
+)
 from lmworks.kernels.emit.calls import call_do, entry_of
 from lmworks.kernels.emit.scalars import compiled, copy, field, float_field, inlined, long_at, put_long
 from lmworks.kernels.frame import Entry, Field
@@ -19,11 +27,18 @@ class Attend(Operands):
     """Operands of ATTEND."""
 
     QKV = auto()
-    """Address of float32 [tokens, heads + 2 kv_heads, head_dim], as HEADS left it."""
+    """Address of float32 [tokens, heads + 2 kv_heads, head_dim], as HEADS left it; of queries in two parts
+    [tokens, heads, value_dim], their first ones."""
     QKV_STRIDE = auto()
+    TURNED = auto()
+    """Address of float32 [tokens, heads, head_dim - value_dim], the same stride apart: the second parts; 0 for
+    queries that are whole."""
     HEADS = auto()
     KV_HEADS = auto()
     HEAD_DIM = auto()
+    """Width of a query and of a key."""
+    VALUE_DIM = auto()
+    """Width of a value: that of a key, or less where there is one key head."""
     PLACE = auto()
     """Where the layer's part of a page begins, in bytes."""
     WINDOW = auto()
@@ -96,7 +111,7 @@ def tile_of(chunk, frame, step):
 @inlined
 def first_part(chunk, frame, step):
     """Where in MIXED the part of a chunk's first query begins; those of its other heads and tokens follow."""
-    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
+    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.VALUE_DIM)
     shares, head = shares_of(frame, step), chunk % kv_heads * (heads // kv_heads)
     token = long_at(tile_of(chunk, frame, step))
     return ((token * heads + head) * shares + chunk // kv_heads % shares) * (width * 4 + 64)
@@ -118,12 +133,24 @@ def scratch_of(thread, frame, group, width):
 
 
 @inlined
+def query_of(token, head, to, step):
+    """A token's query of a head to its place in a block."""
+    at, turned = token * field(step, Attend.QKV_STRIDE), field(step, Attend.TURNED)
+    width = field(step, Attend.HEAD_DIM)
+    first = width if turned == 0 else field(step, Attend.VALUE_DIM)
+    put_query(field(step, Attend.QKV) + at + head * first * 4, first, to)
+    if turned != 0:
+        put_query(turned + at + head * (width - first) * 4, width - first, to + first // 16 * NEXT_16)
+
+
+@inlined
 def attend(chunk, thread, frame, step, mixed):
     """A chunk's queries over its pages, into `mixed`."""
-    x, stride, width = field(step, Attend.QKV), field(step, Attend.QKV_STRIDE), field(step, Attend.HEAD_DIM)
-    heads, kv_heads, window = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.WINDOW)
+    width, window = field(step, Attend.HEAD_DIM), field(step, Attend.WINDOW)
+    heads, kv_heads = field(step, Attend.HEADS), field(step, Attend.KV_HEADS)
     place, positions = field(step, Attend.PLACE) * field(frame, Field.LAYERS_APART), field(frame, Field.POSITIONS)
-    group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
+    value_width = field(step, Attend.VALUE_DIM)
+    group, size, shares = heads // kv_heads, value_width * 4 + 64, shares_of(frame, step)
     query, begins_at, ends_at, weights, result, biases_at = scratch_of(thread, frame, group, width)
     cap, biased = float_field(step, Attend.CAP), field(step, Attend.BIASED)
     biases = biases_at if biased != 0 else 0
@@ -140,7 +167,7 @@ def attend(chunk, thread, frame, step, mixed):
             at = token + one
             for member in range(group):
                 vector = one * group + member
-                put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
+                query_of(at, head * group + member, query_at(query, vector, width), step)
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
                 put_long(ends_at + 8 * vector, end_of(at, frame, step))
                 if biased != 0:
@@ -159,6 +186,7 @@ def attend(chunk, thread, frame, step, mixed):
             count * group,
             query,
             width,
+            value_width,
             keys,
             values,
             page * 64,
@@ -174,9 +202,9 @@ def attend(chunk, thread, frame, step, mixed):
         for vector in range(count * group):
             to = here + (vector // group * heads + vector % group) * shares * size
             if page == first:
-                copy(result + vector * size, width + 16, to)
+                copy(result + vector * size, value_width + 16, to)
             else:
-                join(to, result + vector * size, width)
+                join(to, result + vector * size, value_width)
 
 
 @compiled
@@ -196,7 +224,7 @@ def do(begin, end, thread, outbox, frame, step):
 @compiled
 def take_over(chunk, helper, frame, step):
     """Copy a helper's parts of a chunk to where they belong."""
-    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
+    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.VALUE_DIM)
     group, size, shares = heads // kv_heads, width * 4 + 64, shares_of(frame, step)
     here, mixed = first_part(chunk, frame, step), field(frame, Field.MIXED)
     for vector in range(long_at(tile_of(chunk, frame, step) + 8) * group):

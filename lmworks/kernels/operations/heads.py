@@ -5,7 +5,8 @@ A page of the cache holds 64 positions of one row. In it lie, for each layer and
     keys     float16 [64 / 16, head_dim, 16]     16 positions side by side, the lanes of attention's scores
     values   float16 [64, head_dim]
 
-first all keys of a layer, then all its values.
+first all keys of a layer, then all its values. With latent attention there is one of each, the values narrower
+(operations/latent.py).
 """
 
 from __future__ import annotations

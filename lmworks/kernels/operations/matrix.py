@@ -26,7 +26,7 @@ from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
 from lmworks.kernels.emit.tiles import MORE_SUMS, TOKENS, leave_tiles, multiplies_floats, tiles_of
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
-from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, GROUP, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
 from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
@@ -66,6 +66,9 @@ class Matrix(Operands):
     """Address of the table of the adapters whose bottlenecks are there already (adapters.py), or 0."""
     ADAPTER_COUNT = auto()
     """Entries of a block in that table."""
+    APART = auto()
+    """Blocks of rows that read values of their own, GROUPS groups, after which those of the next blocks follow; 0
+    where all read the same."""
 
 
 NO_ADAPTERS = (0, 0)
@@ -88,6 +91,7 @@ def multiply(
         outliers=matrix.for_weights.ctypes.data,
         adapters=adapters[0],
         adapter_count=adapters[1],
+        apart=0 if matrix.heads == 1 else matrix.blocks // matrix.heads,
     )
 
 
@@ -112,7 +116,7 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
         e: Emitter, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value, adds: Value
     ) -> None:
         """`output` is where the first token's outputs begin, `stride` the bytes to the next one's; `adds` 1 to add."""
-        weights, groups, bias, outliers, adapters, adapter_count = (
+        weights, groups, bias, outliers, adapters, adapter_count, apart = (
             e.load(LONG, step, 8 * operand)
             for operand in (
                 Matrix.WEIGHTS,
@@ -121,6 +125,7 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
                 Matrix.OUTLIERS,
                 Matrix.ADAPTERS,
                 Matrix.ADAPTER_COUNT,
+                Matrix.APART,
             )
         )
         values, values_stride, scales, sums, scales_stride, chosen_adapters = (
@@ -134,9 +139,11 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
                 Field.ADAPTERS,
             )
         )
-        values = e.plus(values, e.times(values_stride, token))
+        begin = e.times(_parts_before(e, block, apart), groups)
+        values = e.plus(e.plus(values, e.times(values_stride, token)), e.times(begin, GROUP))
         scales, sums = (
-            e.plus(one, e.times(scales_stride, e.times(token, size))) for one, size in ((scales, 1), (sums, 2))
+            e.plus(e.plus(one, e.times(scales_stride, e.times(token, size))), e.times(begin, 4 * size))
+            for one, size in ((scales, 1), (sums, 2))
         )
         of_block = e.times(block, 64)  # of 16 float32
         output = e.plus(e.plus(output, e.times(stride, token)), of_block)
@@ -163,6 +170,14 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
                     e.store(total, place)
 
     return multiply_block
+
+
+def _parts_before(e: Emitter, block: Value, apart: Value) -> Value:
+    """How many parts of the rows that read values of their own come before a block's; 0 where all read the same."""
+    before = e.variable(e.constant(0))
+    with e.b.if_then(e.b.icmp_signed("!=", apart, e.constant(0))):
+        e.b.store(e.b.sdiv(block, apart), before)
+    return e.b.load(before)
 
 
 def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:

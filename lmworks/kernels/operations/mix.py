@@ -17,7 +17,7 @@ class Mix(Operands):
     """Operands of MIX."""
 
     HEADS = auto()
-    HEAD_DIM = auto()
+    VALUE_DIM = auto()
     WINDOW = auto()
     """Tokens that each token sees, itself included; 0 for all before it."""
     ONWARD = auto()
@@ -53,7 +53,7 @@ def divide(e: Emitter, part: Value, width: Value, sink: Value, to: Value) -> Non
 @compiled
 def run(thread, threads, frame, step):
     """The heads, of whatever token, that are this thread's share: two at once where one is no whole group of 32."""
-    heads, width = field(step, Mix.HEADS), field(step, Mix.HEAD_DIM)
+    heads, width = field(step, Mix.HEADS), field(step, Mix.VALUE_DIM)
     window, onward = field(step, Mix.WINDOW), field(step, Mix.ONWARD)
     parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
     if field(step, Mix.SOURCE) != 0:

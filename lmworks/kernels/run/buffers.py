@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple, Self
+
 import numpy as np
 
 from lmworks.basics.arrays import Float, Int
 from lmworks.kernels.frame import GROUP, RUN_BYTES, Field
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import aligned
+from lmworks.kernels.pages import attended
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.config import ModelConfig
 
@@ -23,7 +27,7 @@ class Buffers:
         self.tokens = tokens
         self.stream = np.zeros((tokens, config.dim), np.float32)
         hidden = max(config.hidden_dim, 0 if config.experts is None else config.experts.shared_dim)
-        widest = max(config.dim, hidden, config.heads * config.head_dim)
+        widest = max(config.dim, hidden, config.heads * max(config.head_dim, attended(config).value_dim))
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
         # After the scales come outliers (outliers.py) and the bottleneck of the adapter (adapters.py).
         value_bytes = 1 + (FLOAT_BYTES if weights.in_floats else 0)
@@ -32,6 +36,9 @@ class Buffers:
         rows = max(
             (config.heads + 2 * config.kv_heads) * config.head_dim, 0 if config.convolution is None else 3 * config.dim
         )
+        self.latent = None if config.latent is None else LatentRow.of(config)
+        """Where latent attention's lie."""
+        rows = rows if self.latent is None else self.latent.end
         inner = hidden * (2 if config.gated else 1)
         # A parallel block holds both at once.
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
@@ -43,6 +50,36 @@ class Buffers:
         """The number of each token's adapter; here, as a late helper may still read it (run/work_stealing.py)."""
         self.part = np.zeros((tokens if made else 0, config.dim), np.float32)
         self.routed = None if config.experts is None else Routed(config, tokens, value_bytes)
+
+
+class LatentRow(NamedTuple):
+    """Where a token's numbers of latent attention begin, in its row of queries, keys and values: in float32 numbers."""
+
+    taken: int
+    """Queries that are taken through what makes keys, [heads, rank]."""
+    turned: int
+    """The rotated parts of queries, [heads, turned]."""
+    state: int
+    """The state, and the rotated part of the key."""
+    query: int
+    """What queries are made of, then queries, then what heads make of the states that they mixed."""
+    end: int
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        """Of a network with this attention."""
+        settings, turned = config.latent, config.rotary_dim
+        assert settings is not None and turned is not None
+        ends = itertools.accumulate(
+            [
+                config.heads * settings.rank,
+                config.heads * turned,
+                settings.rank + turned,
+                max(config.heads * max(config.head_dim, settings.value_dim), settings.query_rank or 0),
+            ],
+            initial=0,
+        )
+        return cls(*ends)
 
 
 class Routed:

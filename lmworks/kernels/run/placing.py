@@ -13,7 +13,7 @@ from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.emit.attention_page import TILE_VECTORS
 from lmworks.kernels.frame import Field
-from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.pages import PAGE, PagedCache, attended
 from lmworks.kernels.run.spans import Span
 from lmworks.kernels.run.turns import alike_to, turned
 from lmworks.kernels.run.workspace import MOST_PARTS, Workspace
@@ -49,7 +49,8 @@ class Placing:
     def __init__(self, workspace: Workspace) -> None:
         config = workspace.weights.config
         self.workspace, self.config = workspace, config
-        self._tile = max(1, TILE_VECTORS // (config.heads // config.kv_heads))
+        self._attended = attended(config)
+        self._tile = max(1, TILE_VECTORS // (config.heads // self._attended.heads))
         self._rotates = config.rotates
         scaling = config.rope_scaling
         self.turns_with_length = scaling is not None and scaling.turns_with_length
@@ -127,7 +128,7 @@ class Placing:
             entries += [0] * (2 * (cuts.tokens - len(tiles)))
         part_bytes, chunks = (self._part_bytes(total, parts), len(tiles) * parts) if cuts is None else cuts[1:]
         room = total + spare
-        self.workspace.make_parts(room, part_bytes, self._part_bytes(room, 1), chunks * self.config.kv_heads)
+        self.workspace.make_parts(room, part_bytes, self._part_bytes(room, 1), chunks * self._attended.heads)
         self._fill_in(np.array(entries, np.int64), positions, counts, longest, room)
         if segments is not None:
             moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
@@ -180,7 +181,7 @@ class Placing:
         """The pages of the longest row where threads share them, else 1. Of several texts, a thread might get the pages
         of a long one alone, so only two tokens share theirs."""
         pages, few = -(-longest // PAGE), sum(counts) <= 2
-        alone = len(counts) == 1 and tiles * self.config.kv_heads < SPLIT * self.workspace.team.threads
+        alone = len(counts) == 1 and tiles * self._attended.heads < SPLIT * self.workspace.team.threads
         return pages if few or (alone and self._part_bytes(sum(counts), pages) <= MOST_PARTS) else 1
 
     def _check_length(self, longest: int) -> None:
@@ -208,7 +209,7 @@ class Placing:
 
     def _part_bytes(self, tokens: int, parts: int) -> int:
         """Bytes of the parts of attention."""
-        return tokens * self.config.heads * parts * (self.config.head_dim + 16) * 4
+        return tokens * self.config.heads * parts * (self._attended.value_dim + 16) * 4
 
     def _turns(self, positions: list[int], counts: list[int], longest: int) -> np.ndarray | None:
         """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest

@@ -4,6 +4,9 @@ Residual stream, pre-norm                             post-norm
     NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
     NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
 
+With latent attention: MATRIX query after a MATRIX and a NORM of its own where queries come from a narrow state, too
+    NORM  MATRIX latent  MATRIX query  LATENT  MATRIX keys  ATTEND MIX  MATRIX values  QUANTISE  MATRIX output
+
 With a short convolution in the place of attention
     NORM  MATRIX inward  HAND CONVOLVE  MATRIX outward
 
@@ -48,6 +51,7 @@ from lmworks.kernels.operations.gather import Gather
 from lmworks.kernels.operations.hand import Hand
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.keep import keep_step
+from lmworks.kernels.operations.latent import Latent
 from lmworks.kernels.operations.matrix import Matrix, multiply, multiply_all
 from lmworks.kernels.operations.mix import Mix
 from lmworks.kernels.operations.norm import Norm, norm_step, norm_weight
@@ -55,16 +59,21 @@ from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
 from lmworks.kernels.operations.route import Route
 from lmworks.kernels.operations.score import Score
-from lmworks.kernels.pages import place_of
+from lmworks.kernels.pages import attended, place_of
 from lmworks.kernels.quantisation import number_of
 from lmworks.kernels.run.buffers import Buffers, Routed
 from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import FROM_SOURCE, Weights
 from lmworks.models.config import ModelConfig
+from lmworks.models.latent_settings import INNER_EPS
 from lmworks.models.positions.encoding import encoding_of
 
 AS_THEY_ARE = {"half": 0, "turn": 0, "query_norm": 0, "key_norm": 0, "norms_last": 0, "eps": 0.0}
 """Queries or keys that are neither rotated nor normed, for HEADS."""
+WHOLE = {"turned": 0}
+"""Queries in one part, for ATTEND."""
+ALL = {"window": 0, "onward": 0}
+"""All tokens are seen, for ATTEND and MIX."""
 Table = Int[np.ndarray, "steps words"]
 """Steps as the interpreter reads them, [steps, WORDS]."""
 
@@ -248,7 +257,7 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
     config, path, stream = weights.config, f"blocks.{layer}", buffers.stream.ctypes.data
     attention_norm = (weights, f"{path}.attention_norm")
     feed_forward_norm = (weights, f"{path}.feed_forward_norm")
-    mixing = _convolution if config.convolves(layer) else _attention
+    mixing = _convolution if config.convolves(layer) else _attention if config.latent is None else _latent_attention
     attend, crosses = mixing(weights, buffers, f"{path}.attention", layer), config.arrangement == "encoder-decoder"
     routed = buffers.routed if config.has_experts(layer) else None
     if routed is None:
@@ -292,7 +301,8 @@ def _block(weights: Weights, buffers: Buffers, layer: int) -> list[Step]:
 
 def _first_of_block(config: ModelConfig, layer: int) -> str:
     """The matrix that reads the stream first in a layer, which may be that after the last."""
-    return f"blocks.{layer}.attention.{'inward' if config.convolves(layer) else 'qkv'}.weight"
+    first = "inward" if config.convolves(layer) else "qkv" if config.latent is None else "latent"
+    return f"blocks.{layer}.attention.{first}.weight"
 
 
 def _after_part(config: ModelConfig, buffers: Buffers) -> tuple[int, bool]:
@@ -316,35 +326,125 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
 
 def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
     config, (end, adds) = weights.config, _after_part(weights.config, buffers)
-    width, window, heads = config.head_dim, config.window_of(layer) or 0, _heads(config, buffers, layer)
-    sees = {"window": window, "onward": window > 0 and not config.causal}
+    width, sees, heads = config.head_dim, _sees(config, layer), _heads(config, buffers, layer)
     query_norm = key_norm = 0
     if config.qk_norm and config.qk_norm_over == "head":
         query_norm, key_norm = (norm_weight(weights, f"{path}.{one}", width) for one in ("query_norm", "key_norm"))
-    half = (config.rotary_dim or width) // 2 if config.rotates and encoding_of(config).rotates_in(config, layer) else 0
     return [
         *_linear(weights, buffers, f"{path}.qkv", heads["qkv"], heads["qkv_stride"]),
         *_row_norms(weights, buffers, path),
         Heads.step(
             **heads,
-            half=half,
-            turn=half * 4 if window and config.window_theta is not None else 0,
+            half=(half := _half(config, layer)),
+            turn=half * 4 if sees["window"] and config.window_theta is not None else 0,
             query_norm=query_norm,
             key_norm=key_norm,
             norms_last=config.qk_norm_after,
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, **sees, cap=config.attention_cap or 0.0, biased=weights.biased, source=0),
+        Attend.step(**heads, **WHOLE, value_dim=width, **sees, **_scores(weights), source=0),
         Mix.step(
             heads=config.heads,
-            head_dim=width,
+            value_dim=width,
             **sees,
             source=0,
             sinks=weights.vector(f"{path}.sinks"),
             floats=weights.in_floats,
         ),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
+    ]
+
+
+def _sees(config: ModelConfig, layer: int) -> dict[str, int]:
+    """What ATTEND and MIX say of what the tokens of a layer see."""
+    window = config.window_of(layer) or 0
+    return {"window": window, "onward": window > 0 and not config.causal}
+
+
+def _scores(weights: Weights) -> dict[str, float]:
+    """What ATTEND says of scores."""
+    return {"cap": weights.config.attention_cap or 0.0, "biased": weights.biased}
+
+
+def _half(config: ModelConfig, layer: int) -> int:
+    """Dimensions of a layer's heads that are rotated against as many others."""
+    turns = config.rotates and encoding_of(config).rotates_in(config, layer)
+    return (config.rotary_dim or config.head_dim) // 2 if turns else 0
+
+
+def _latent_attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> list[Step]:
+    """The steps of latent attention: queries are taken through what makes keys of the state, attend to states, and what
+    makes values comes last."""
+    config, (end, adds), row = weights.config, _after_part(weights.config, buffers), buffers.latent
+    settings, turned, sees = config.latent, config.rotary_dim, _sees(config, layer)
+    assert settings is not None and turned is not None and row is not None
+    start, stride = buffers.qkv.ctypes.data, buffers.qkv_rows * 4
+    query, output = start + 4 * row.query, weights.matrix(f"{path}.output.weight")
+    heads = {"heads": config.heads, "place": place_of(config, layer)}
+    _, key_dim, value_dim = attended(config)
+    return [
+        *_linear(weights, buffers, f"{path}.latent", start + 4 * row.state, stride),
+        *_narrow_queries(weights, buffers, path, query, stride),
+        *_linear(weights, buffers, f"{path}.query_up", query, stride),
+        Latent.step(
+            **heads,
+            row=start,
+            stride=stride,
+            head_dim=config.head_dim,
+            rank=settings.rank,
+            turned=turned,
+            half=_half(config, layer),
+            norm=norm_weight(weights, f"{path}.latent_norm", settings.rank),
+            eps=INNER_EPS,
+            scale=config.attention_scale or config.head_dim**-0.5,
+        ),
+        *_linear(weights, buffers, f"{path}.expand.keys", start, stride),
+        Attend.step(
+            **heads,
+            qkv=start,
+            qkv_stride=stride,
+            turned=start + 4 * row.turned,
+            kv_heads=1,
+            head_dim=key_dim,
+            value_dim=value_dim,
+            **sees,
+            **_scores(weights),
+            source=0,
+        ),
+        Mix.step(
+            heads=config.heads,
+            value_dim=value_dim,
+            **sees,
+            source=0,
+            sinks=weights.vector(f"{path}.sinks"),
+            floats=0,  # heads read them in 8 bits
+        ),
+        *_linear(weights, buffers, f"{path}.expand.values", query, stride),
+        quantise_step(output, query, stride),
+        *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
+    ]
+
+
+def _narrow_queries(weights: Weights, buffers: Buffers, path: str, at: int, stride: int) -> list[Step]:
+    """The steps that make the narrow state that queries come from, normed; none where they come from the stream."""
+    settings = weights.config.latent
+    if settings is None or settings.query_rank is None:
+        return []
+    return [
+        *_linear(weights, buffers, f"{path}.query_down", at, stride),
+        Norm.step(
+            weight=norm_weight(weights, f"{path}.query_down_norm", settings.query_rank),
+            bias=0,
+            dim=settings.query_rank,
+            eps=INNER_EPS,
+            centred=0,
+            source=at,
+            kept=0,
+            stride=stride,
+            adds=0,
+            outliers=weights.matrix(f"{path}.query_up.weight").for_values.ctypes.data,
+        ),
     ]
 
 
@@ -375,16 +475,10 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
     return [
         *_linear(weights, buffers, f"{path}.query", heads["qkv"], heads["qkv_stride"]),
         Heads.step(**heads | {"kv_heads": 0}, **AS_THEY_ARE, scale=scale),
-        Attend.step(**heads, window=0, onward=0, cap=config.attention_cap or 0.0, biased=0, source=1),
-        Mix.step(
-            heads=config.heads,
-            head_dim=config.head_dim,
-            window=0,
-            onward=0,
-            source=1,
-            sinks=0,
-            floats=weights.in_floats,
+        Attend.step(
+            **heads, **WHOLE, value_dim=config.head_dim, **ALL, cap=config.attention_cap or 0.0, biased=0, source=1
         ),
+        Mix.step(heads=config.heads, value_dim=config.head_dim, **ALL, source=1, sinks=0, floats=weights.in_floats),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 

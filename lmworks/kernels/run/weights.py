@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from lmworks.basics.arrays import Float, Int
-from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters
+from lmworks.kernels.adapters import PackedAdapter, PackedAdapters, pack_adapters, pack_by_head
 from lmworks.kernels.packed import Packed
 from lmworks.models.config import ModelConfig
 from lmworks.models.positions.alibi import ALIBI
@@ -86,12 +86,16 @@ class Weights:
         """Pack the adapters that the network has now; those that were there before are not packed again."""
         from lmworks.models.adapted import adapted_layers
 
-        before, each = self._each_adapter, {}
+        before, each = self._each_adapter, dict[str, dict[str | None, PackedAdapter]]()
         for path, layer in adapted_layers(network).items():
-            kept = before.get(path, {})
+            by_head = path.endswith(".attention.expand")
+            kept = before.get(f"{path}.keys" if by_head else path, {})
             new = [name for name in layer.adapters() if name not in kept]
-            outliers = self.matrix(f"{path}.weight").outliers
-            each[path] = kept | pack_adapters(path, layer, new, outliers)
+            if by_head:
+                made = pack_by_head(path, network.get_submodule(path.rpartition(".")[0]), layer, new)
+            else:
+                made = {path: pack_adapters(path, layer, new, self.matrix(f"{path}.weight").outliers)}
+            each |= {part: before.get(part, {}) | named for part, named in made.items()}
         self.put_packed(each)
 
     def put_packed(self, each: Mapping[str, Mapping[str | None, PackedAdapter]]) -> None:
@@ -165,6 +169,7 @@ def is_multiplied(name: str) -> bool:
     ends = (
         *("attention.qkv", "attention.output", "cross_attention.query", FROM_SOURCE),
         *("attention.inward", "attention.outward"),
+        *("attention.query_down", "attention.query_up", "attention.latent", "attention.expand"),
         *("feed_forward.up", "feed_forward.down", "shared.up", "shared.down"),
     )
     if name.removeprefix(ENCODER) == "embedding_projection.weight":

@@ -20,6 +20,7 @@ from lmworks.kernels.frame import (
 from lmworks.kernels.operations import route
 from lmworks.kernels.operations.attend import scratch_bytes
 from lmworks.kernels.packed import aligned
+from lmworks.kernels.pages import attended
 from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.tape import Room, Table, choose_from, head_steps, send_logits, table, tapes
 from lmworks.kernels.run.team import Team
@@ -62,7 +63,8 @@ class Workspace:
         self.team = team
         config = self.weights.config
         experts = 0 if config.experts is None else config.experts.count
-        stride = max(scratch_bytes(config.heads // config.kv_heads, config.head_dim), route.scratch_bytes(experts))
+        seen = attended(config)
+        stride = max(scratch_bytes(config.heads // seen.heads, seen.key_dim), route.scratch_bytes(experts))
         self.put(Field.SCRATCH, aligned(stride * team.threads))
         self.frame[Field.SCRATCH_STRIDE] = stride
         self._room_bytes = -(-4 * room_numbers(config.vocab_size) // 64) * 64

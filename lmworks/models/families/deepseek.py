@@ -1,5 +1,6 @@
 """DeepSeek-V3 (DeepSeek-AI 2024, https://arxiv.org/abs/2412.19437) and GLM-4.5 (glm4_moe), which routes as it does:
-experts chosen within groups by sigmoids and a stored bias, beside a shared one; the first layers have none.
+experts chosen within groups by sigmoids and a stored bias, beside a shared one; the first layers have none. DeepSeek-V2
+(https://arxiv.org/abs/2405.04434), whose small models (Lite) choose by a softmax.
 
 DeepSeek's keys and values come from one narrow state. Its files turn neighbouring dimensions of each head's last part
 against each other, and the network halves of the first part: rows change places. The layers after the last, which
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
@@ -31,6 +33,11 @@ ROUTED: dict[str, Source] = QWEN_EXPERTS | {
     ),
     "blocks.{i}.feed_forward.shared.down.weight": f"{QWEN_LAYER}.shared_experts.down_proj.weight",
 }
+SCORED: dict[str, dict[str, Any]] = {
+    "sigmoids with a stored bias": {"scores": "sigmoid", "choice_bias": True},
+    "a softmax over all experts, not normalised": {"scores": "softmax", "choice_bias": False, "normalised": False},
+}
+"""How experts are chosen, in words: the last by DeepSeek-V2 where it is greedy."""
 SAYS = {  # ours             <- theirs
     "count": "n_routed_experts",
     "top_k": "num_experts_per_tok",
@@ -40,7 +47,7 @@ SAYS = {  # ours             <- theirs
 }
 
 
-def _query_rows(config: ModelConfig) -> Tensor:
+def query_rows(config: ModelConfig) -> Tensor:
     """Of each head the rotated rows come first, those that are even before those that are odd."""
     import torch
 
@@ -50,7 +57,7 @@ def _query_rows(config: ModelConfig) -> Tensor:
     return torch.cat([turned[:, 0::2], turned[:, 1::2], plain], dim=1).flatten()
 
 
-def _latent_rows(config: ModelConfig) -> Tensor:
+def latent_rows(config: ModelConfig) -> Tensor:
     """The state, and the rotated rows in the same order."""
     import torch
 
@@ -61,12 +68,12 @@ def _latent_rows(config: ModelConfig) -> Tensor:
 
 def _experts_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     """The experts; no layer has any where `first_k_dense_replace` is as many as there are."""
-    dense, groups = theirs["first_k_dense_replace"], theirs["n_group"]
+    dense, greedy = theirs["first_k_dense_replace"], theirs.get("topk_method") == "greedy"
+    groups = 1 if greedy else theirs["n_group"]
     if dense >= layers:
         return {}
     experts = {ours: theirs[key] for ours, key in SAYS.items()} | {
-        "scores": "sigmoid",
-        "choice_bias": True,
+        **[*SCORED.values()][greedy],
         "shared_dim": theirs["n_shared_experts"] * theirs["moe_intermediate_size"],
         "layers": tuple(range(dense, layers)) if dense else None,
     }
@@ -83,14 +90,15 @@ def _experts_to(config: ModelConfig) -> dict[str, Any]:
     first = 0 if settings.layers is None else min(settings.layers)
     whole = settings.layers is None or settings.layers == tuple(range(first, config.layers))
     shared, rest = divmod(settings.shared_dim, config.expert_dim)
-    fixed = {"scores": "sigmoid", "choice_bias": True, "router_bias": False, "shared_gate": False}
+    how, scored = [*SCORED.items()][name == "deepseek_v2"]
+    fixed = scored | {"router_bias": False, "shared_gate": False} | ({"groups": 1} if name == "deepseek_v2" else {})
     unsaid = {"bias_rate": 0.0, "capacity": None}
     different = [one for one, value in (fixed | unsaid).items() if getattr(settings, one) != value]
     if different or not whole or rest or not shared:
         what = f"experts.{different[0]} = {getattr(settings, different[0])!r}" if different else "these experts"
         raise ModelError(
-            f"a {name} model cannot have {what}: its files know sigmoids with a stored bias, a shared expert as wide "
-            "as several others, and dense layers at the beginning alone; choose the family lmworks to save it as"
+            f"a {name} model cannot have {what}: its files know {how}, a shared expert as wide as several others, and "
+            "dense layers at the beginning alone; choose the family lmworks to save it as"
         )
     values = {"hidden_dim": config.expert_dim}
     return {key: values.get(ours, getattr(settings, ours)) for ours, key in SAYS.items()} | {
@@ -125,7 +133,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
     latent, rotary = config.latent, config.rotary_dim
     if latent is None or rotary is None:
         raise ModelError(
-            "a deepseek_v3 model has latent attention, and this one has none; choose another family to save it as"
+            f"a {config.family} model has latent attention, and this one has none; choose another family to save it as"
         )
     theirs: dict[str, Any] = {
         "num_key_value_heads": config.heads,
@@ -147,8 +155,8 @@ def _scale_to(config: ModelConfig) -> dict[str, Any]:
     amplitude, scaling = (config.attention_scale * config.head_dim**0.5) ** 0.5, config.rope_scaling
     if scaling is None or scaling.kind != "yarn" or scaling.factor <= 1 or amplitude <= 1:
         raise ModelError(
-            f"a deepseek_v3 model cannot have attention_scale = {config.attention_scale!r} without YaRN that it comes "
-            "from; choose another family to save it as"
+            f"a {config.family} model cannot have attention_scale = {config.attention_scale!r} without YaRN that it "
+            "comes from; choose another family to save it as"
         )
     written = rope_to(config)["rope_scaling"]
     scale = (amplitude - 1) / (0.1 * math.log(scaling.factor))
@@ -190,11 +198,11 @@ DEEPSEEK_V3 = Family(
         "blocks.{i}.attention.query_down_norm.weight": f"{ATTENTION}.q_a_layernorm.weight",
         "blocks.{i}.attention.query_up.weight": Chosen(
             lambda config: config.latent is not None and config.latent.query_rank,
-            Ordered(f"{ATTENTION}.q_b_proj.weight", _query_rows),
-            Ordered(f"{ATTENTION}.q_proj.weight", _query_rows),
+            Ordered(f"{ATTENTION}.q_b_proj.weight", query_rows),
+            Ordered(f"{ATTENTION}.q_proj.weight", query_rows),
         ),
-        "blocks.{i}.attention.latent.weight": Ordered(f"{ATTENTION}.kv_a_proj_with_mqa.weight", _latent_rows),
-        "blocks.{i}.attention.latent.bias": Ordered(f"{ATTENTION}.kv_a_proj_with_mqa.bias", _latent_rows),
+        "blocks.{i}.attention.latent.weight": Ordered(f"{ATTENTION}.kv_a_proj_with_mqa.weight", latent_rows),
+        "blocks.{i}.attention.latent.bias": Ordered(f"{ATTENTION}.kv_a_proj_with_mqa.bias", latent_rows),
         "blocks.{i}.attention.latent_norm.weight": f"{ATTENTION}.kv_a_layernorm.weight",
         "blocks.{i}.attention.expand.weight": f"{ATTENTION}.kv_b_proj.weight",
         "blocks.{i}.attention.output.weight": f"{ATTENTION}.o_proj.weight",
@@ -226,6 +234,35 @@ DEEPSEEK_V3 = Family(
     told=("experts", "kv_heads", "head_dim", "rotary_dim", "latent", "attention_scale"),
     key_aliases={"num_local_experts": "n_routed_experts"},
     further_layers="model.layers.",
+)
+DEEPSEEK_V2 = replace(
+    DEEPSEEK_V3,
+    name="deepseek_v2",
+    architecture="DeepseekV2ForCausalLM",
+    examples=("deepseek-ai/DeepSeek-V2-Lite-Chat",),
+    required={"topk_method": "greedy", "scoring_func": "softmax", "norm_topk_prob": False, "mlp_bias": False},
+    defaults=DEFAULTS
+    | {
+        "vocab_size": 102_400,
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
+        "intermediate_size": 11_008,
+        "moe_intermediate_size": 1407,
+        "n_shared_experts": 2,
+        "n_routed_experts": 64,
+        "routed_scaling_factor": 1.0,
+        "kv_lora_rank": 512,
+        "q_lora_rank": 1536,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 128,
+        "v_head_dim": 128,
+        "topk_method": "greedy",
+        "norm_topk_prob": False,
+        "first_k_dense_replace": 0,
+    },
+    usual={"num_experts_per_tok": 6, "moe_intermediate_size": 1408, "q_lora_rank": None},
 )
 GLM4_MOE = Family(
     name="glm4_moe",

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
+from lmworks.models.families.rotary import yarn_amplitude
 from lmworks.models.families.sources import Chosen, Rows, Said, Source
 
 WRITTEN = {
@@ -31,7 +32,7 @@ ARCHITECTURES = (
         **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
         **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
         **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
-        **{"bert": "bert", "t5": "t5"},
+        **{"bert": "bert", "t5": "t5", "deepseek2": "deepseek_v2"},
     }
 )
 """The same of those that are read; Ollama has a word of its own for gpt-oss."""
@@ -39,8 +40,11 @@ VARIANTS = {  # architecture: the key that says so, and the family
     "llama": ("expert_count", "mixtral"),
     "granitemoe": ("expert_shared_feed_forward_length", "granitemoeshared"),
     "olmo2": ("attention.sliding_window", "olmo3"),
+    "deepseek2": ("expert_gating_func", "deepseek_v3"),
 }
 """Families that have another's architecture, and a setting more."""
+SIGMOIDS = 2
+"""`deepseek2.expert_gating_func` of DeepSeek-V3."""
 ACTIVATIONS = {
     "gpt2": "gelu_tanh",
     "gemma": "gelu_tanh",
@@ -144,6 +148,24 @@ GPT_OSS_TENSORS: dict[str, Source] = (
         "blocks.{i}.feed_forward.experts.{e}.down.bias": "blk.{i}.ffn_down_exps.bias[{e}]",
     }
 )
+DEEPSEEK_TENSORS: dict[str, Source] = {
+    **{name: source for name, source in TENSORS.items() if ".attention." not in name or ".output." in name},
+    **EXPERTS,
+    "blocks.{i}.feed_forward.router.choice_bias": "blk.{i}.exp_probs_b.bias",
+    "blocks.{i}.attention.query_down.weight": "blk.{i}.attn_q_a.weight",
+    "blocks.{i}.attention.query_down_norm.weight": "blk.{i}.attn_q_a_norm.weight",
+    "blocks.{i}.attention.query_up.weight": Chosen(
+        lambda config: config.latent is not None and config.latent.query_rank,
+        "blk.{i}.attn_q_b.weight",
+        "blk.{i}.attn_q.weight",
+    ),
+    "blocks.{i}.attention.latent.weight": "blk.{i}.attn_kv_a_mqa.weight",
+    "blocks.{i}.attention.latent_norm.weight": "blk.{i}.attn_kv_a_norm.weight",
+    "blocks.{i}.attention.expand.weight": "blk.{i}.attn_kv_b.weight",
+}
+EXPAND, EXPANDS_TO = "attn_kv_b", ("attn_k_b", "attn_v_b")
+"""What makes each head's keys and values of its state, and the two tensors of newer files in its place: [heads, rank,
+plain] and [heads, value_dim, rank]."""
 RESULT_NORMS: dict[str, Source] = {
     "blocks.{i}.attention_norm.weight": "blk.{i}.post_attention_norm.weight",
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_ffw_norm.weight",
@@ -236,7 +258,7 @@ OF_FAMILIES = {
 }
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared")
 OF_FAMILIES |= dict.fromkeys(MIXTURES, TENSORS | EXPERTS)
-OF_FAMILIES["gpt_oss"] = GPT_OSS_TENSORS
+OF_FAMILIES |= {"gpt_oss": GPT_OSS_TENSORS, "deepseek_v2": DEEPSEEK_TENSORS, "deepseek_v3": DEEPSEEK_TENSORS}
 TENSORS_OF = {
     family: OF_FAMILIES.get(family, TENSORS)
     for family in (*ARCHITECTURES.values(), *(variant for _, variant in VARIANTS.values()))
@@ -283,7 +305,9 @@ def table_in(file: WithNames, config: ModelConfig) -> dict[str, Source]:
 def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
     """The family of a file of a known architecture."""
     key, variant = VARIANTS.get(architecture, ("", ""))
-    return variant if variant and theirs.get(f"{architecture}.{key}") else ARCHITECTURES[architecture]
+    said = theirs.get(f"{architecture}.{key}")
+    is_so = said == SIGMOIDS if architecture == "deepseek2" else said
+    return variant if variant and is_so else ARCHITECTURES[architecture]
 
 
 OF_EXPERTS = {
@@ -301,7 +325,8 @@ def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any
     said = {
         ours: theirs[f"{architecture}.{key}"] for ours, key in OF_EXPERTS.items() if theirs.get(f"{architecture}.{key}")
     }
-    return {"experts": said | known_of_experts(architecture)}
+    more = _deepseek_experts(theirs) if architecture == "deepseek2" else known_of_experts(architecture)
+    return {"experts": said | more}
 
 
 def known_of_experts(architecture: str) -> dict[str, bool]:
@@ -310,6 +335,32 @@ def known_of_experts(architecture: str) -> dict[str, bool]:
         "normalised": architecture not in ("qwen2moe", "olmoe"),
         "shared_gate": architecture == "qwen2moe",
         "router_bias": architecture in ("gpt-oss", "gptoss"),
+    }
+
+
+def _deepseek_experts(theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of them beside; groups only where they are chosen by sigmoids, as V2's take the best expert of
+    each."""
+
+    def said(key: str, otherwise: Any = None) -> Any:
+        return theirs.get(f"deepseek2.{key}") or otherwise
+
+    dense, layers, by_sigmoids = (
+        said("leading_dense_block_count", 0),
+        said("block_count"),
+        said("expert_gating_func") == SIGMOIDS,
+    )
+    groups = said("expert_group_count", 1)
+    if groups > 1 and not by_sigmoids:
+        raise ModelError("it chooses experts within groups by a softmax (DeepSeek-V2), which is not supported")
+    return {
+        "shared_dim": said("expert_shared_count", 0) * said("expert_feed_forward_length", 0),
+        "scale": said("expert_weights_scale", 1.0),
+        "normalised": said("expert_weights_norm", False),
+        "scores": "sigmoid" if by_sigmoids else "softmax",
+        "choice_bias": by_sigmoids,
+        "layers": tuple(range(dense, layers)) if dense else None,
+        **({"groups": groups, "top_groups": said("expert_group_used_count")} if groups > 1 else {}),
     }
 
 
@@ -365,6 +416,27 @@ def _apertus(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, An
     return {}
 
 
+def _deepseek(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """Widths of a head before its query is taken through what makes keys, which newer files name apart; scores are
+    multiplied where YaRN says by how much, a tenth of which is written."""
+    said = {key.removeprefix("deepseek2."): value for key, value in theirs.items()}
+    width = said.get("attention.key_length_mla", said.get("attention.key_length"))
+    multiplier, factor = said.get(YARN_MULTIPLIER), said.get("rope.scaling.factor", 1.0)
+    ours: dict[str, Any] = {
+        "kv_heads": said.get("attention.head_count"),
+        "head_dim": width,
+        "rotary_dim": said.get("rope.dimension_count"),
+        "latent": {
+            "rank": said.get("attention.kv_lora_rank"),
+            "query_rank": said.get("attention.q_lora_rank"),
+            "value_dim": said.get("attention.value_length_mla", said.get("attention.value_length")),
+        },
+    }
+    if width and multiplier and said.get("rope.scaling.type") == "yarn":
+        ours["attention_scale"] = width**-0.5 * yarn_amplitude(factor, 10 * multiplier) ** 2
+    return ours
+
+
 def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     gated, layers = "enc.blk.0.ffn_gate.weight" in tensors, theirs.get("t5.block_count")
     return {
@@ -392,6 +464,7 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "gpt-oss": lambda theirs, tensors: {"gate_limit": 7.0},
     "gptoss": lambda theirs, tensors: {"gate_limit": 7.0, "output_bias": "blk.0.attn_out.bias" in tensors},
     "apertus": _apertus,
+    "deepseek2": _deepseek,
 }
 
 
@@ -399,6 +472,8 @@ POOLING = {1: "mean", 2: "first", 3: "last"}
 """`<architecture>.pooling_type` -> how states become one vector."""
 RANKS = 4
 """The one of a cross-encoder."""
+YARN_MULTIPLIER = "rope.scaling.yarn_log_multiplier"
+"""Of DeepSeek: a tenth of what multiplies the logarithm in YaRN's factor of scores, whose cosines it leaves alone."""
 NOT_READ = "dec.blk.0.cross_attn_rel_b.weight"
 """Positions between T5's stacks, which old files hold and no version uses."""
 FACTORS = {"short_factors": "rope_factors_short.weight", "long_factors": "rope_factors_long.weight"}

@@ -16,7 +16,8 @@ from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.gguf import FACTORS, GATES_AND_UPS, NEIGHBOURS, NOT_READ, table_in
+from lmworks.models.families.deepseek import latent_rows, query_rows
+from lmworks.models.families.gguf import EXPAND, EXPANDS_TO, FACTORS, GATES_AND_UPS, NEIGHBOURS, NOT_READ, table_in
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows as Joined
 from lmworks.models.families.sources import (
@@ -34,6 +35,9 @@ from lmworks.models.files.gguf_file import GGUFFile, Rows, matrix_of
 from lmworks.models.network import Network
 from lmworks.models.unread import Later, Unread, at_once, nothing
 
+LATENT_ROWS = {"attn_q": query_rows, "attn_q_b": query_rows, "attn_kv_a_mqa": latent_rows}
+"""Tensors of latent attention whose rows have another order here."""
+
 
 def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing) -> Network:
     """The network of a GGUF file in `dtype`; matrices that are wanted `later` stay in the file until somebody asks.
@@ -47,12 +51,16 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
     with _named(file):
         names = dict(each_name(table_in(file, config), config))
         expected = {matrix_of(part)[0] for source in names.values() for part in source_parts(source)}
+        expected |= {part.replace(EXPAND, one) for part in expected if EXPAND in part for one in EXPANDS_TO}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
         made = {}
         for name, source in names.items():
-            made[name] = (_unread if stays(name) else _read)(file, name, source, config, dtype)
+            if EXPAND in str(source) and source not in file.tensors:
+                made[name] = _expanding(file, str(source), config, dtype, stays(name))
+            else:
+                made[name] = (_unread if stays(name) else _read)(file, name, source, config, dtype)
         return network_of(config, made)
 
 
@@ -76,6 +84,25 @@ def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype:
     if unit_offset:
         parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
     return with_dropped_axis(name, below_one_another(source_parts(source), parts))
+
+
+def _expanding(file: GGUFFile, name: str, config: ModelConfig, dtype: torch.dtype, stays: bool) -> Tensor:
+    """What makes keys and values of latent states, of a file that holds it in two: the first of them turned about."""
+    keys, values = (name.replace(EXPAND, one) for one in EXPANDS_TO)
+    assert config.latent is not None and config.rotary_dim is not None
+    heads, rank, plain = config.heads, config.latent.rank, config.head_dim - config.rotary_dim
+    shapes = {keys: (heads, rank, plain), values: (heads, config.latent.value_dim, rank)}
+    for part, shape in shapes.items():
+        if file.info(part).shape != shape:
+            raise ModelError(f"{part} has the shape {list(file.info(part).shape)}, expected {list(shape)}")
+
+    def take(rows: slice) -> Tensor:
+        every = torch.cat([dequantised(file, keys, dtype).mT, dequantised(file, values, dtype)], 1)
+        return every.flatten(0, 1)[rows]
+
+    if not stays:
+        return take(slice(None))
+    return Unread((heads * (plain + config.latent.value_dim), rank), dtype, take).placeholder()
 
 
 def with_dropped_axis(name: str, weight: Tensor) -> Tensor:
@@ -146,8 +173,10 @@ def said_number(file: GGUFFile, source: Said, dtype: torch.dtype) -> Float[Tenso
 
 
 def _turned(name: str, config: ModelConfig) -> bool:
-    """Whether llama.cpp has rows of this tensor in an order of its own."""
+    """Whether llama.cpp has rows of this tensor in an order of its own, or as they were published, and ours is not."""
     tensor = name.split(".")[-2]
+    if config.latent is not None:
+        return tensor in LATENT_ROWS
     return tensor == GATES_AND_UPS or (tensor in ("attn_q", "attn_k") and config.family in NEIGHBOURS)
 
 
@@ -161,8 +190,17 @@ def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
     For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
-    here rows i and i + half are rotated against each other. Ollama's gate and up of gpt-oss are pairs, too.
+    here rows i and i + half are rotated against each other. Ollama's gate and up of gpt-oss are pairs, too; DeepSeek's
+    stay as its own files have them.
     """
-    if name.split(".")[-2] == GATES_AND_UPS:
+    tensor = name.split(".")[-2]
+    if tensor == GATES_AND_UPS:
         return halves_of_pairs(weight)
-    return weight[halves_of_neighbours(weight, config)] if _turned(name, config) else weight
+    if not _turned(name, config):
+        return weight
+    if config.latent is not None:
+        order = LATENT_ROWS[tensor](config)
+        if len(order) != len(weight):
+            raise ModelError(f"{name} has {len(weight):,} rows, expected {len(order):,}")
+        return weight[order]
+    return weight[halves_of_neighbours(weight, config)]

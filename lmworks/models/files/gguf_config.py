@@ -143,5 +143,6 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
             factor=factor,
             original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length"),
             truncate=config.family != GPT_OSS.name,  # as it was trained; llama.cpp truncates
+            attention_factor=None if config.attention_scale is None or config.latent is None else 1.0,
         )
     )

@@ -151,11 +151,13 @@ EXPERTS: dict[str, dict[str, Any]] = {
     "qwen2_moe": {"shared_dim": 16, "shared_gate": True},
     "gpt_oss": {"router_bias": True},
     "deepseek_v3": ROUTED,
+    "deepseek_v2": ROUTED | {"scores": "softmax", "choice_bias": False, "normalised": False},
     "glm4_moe": ROUTED,
 }
 MORE: dict[str, dict[str, Any]] = {
     "gpt_oss": {"gate_limit": 7.0},
     "deepseek_v3": {"latent": {"rank": 8, "value_dim": 8}, "rotary_dim": 4},
+    "deepseek_v2": {"latent": {"rank": 8, "value_dim": 8}, "rotary_dim": 4},
 }
 """What a family's network has beside what is fixed."""
 

@@ -23,13 +23,14 @@ from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, VARIANTS
 from lmworks.models.families.names import each_name
-from lmworks.models.families.sources import NeighbourRows, Rows, Said, rows_of
+from lmworks.models.families.sources import NeighbourRows, Ordered, Rows, Said, rows_of
 from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile, matrix_of
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
+from lmworks.models.unread import peeked, present
 
 Kind = gguf.GGMLQuantizationType
 WIDE = {
@@ -117,7 +118,26 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "apertus": {"family": "apertus", "gated": False, "activation": "xielu", "qk_norm": True, "tied": False},
     "mpt": OLDER | {"family": "mpt", "positions": "alibi", "position_settings": {"flattest": 4.0}, "norm_bias": False},
 }
-FAMILIES |= MIXTURES
+LATENT = {"kv_heads": 4, "head_dim": 40, "rotary_dim": 8}
+GROUPED = {"count": 6, "top_k": 2, "groups": 3, "top_groups": 2, "scale": 2.5}
+OF_DEEPSEEK: dict[str, dict[str, Any]] = {
+    "deepseek_v2": LATENT
+    | {"latent": {"rank": 32, "value_dim": 16}, "layers": 3}
+    | {"experts": {"count": 3, "hidden_dim": 32, "shared_dim": 64, "normalised": False, "layers": (1, 2)}},
+    "deepseek_v3": LATENT
+    | {"latent": {"rank": 32, "query_rank": 96, "value_dim": 16}, "attention_scale": 0.19028975}
+    | {"rope_scaling": {"kind": "yarn", "factor": 4.0, "original_context": 32, "attention_factor": 1.0}}
+    | {"experts": GROUPED | {"hidden_dim": 32, "shared_dim": 32, "scores": "sigmoid", "choice_bias": True}},
+}
+FAMILIES |= MIXTURES | {family: {"family": family, "tied": False} | one for family, one in OF_DEEPSEEK.items()}
+
+
+def of_deepseek(**widths: int) -> dict[str, Any]:
+    """What a file says of latent attention, with these widths."""
+    said = {f"deepseek2.attention.{key}": value for key, value in ({"kv_lora_rank": 32} | widths).items()}
+    return said | {"deepseek2.rope.dimension_count": 8}
+
+
 SAID: dict[str, dict[str, Any]] = {
     "gpt_neox": {"gptneox.rope.dimension_count": 4, "gptneox.use_parallel_residual": True},
     "mpt": {"mpt.attention.max_alibi_bias": 4.0},
@@ -132,6 +152,15 @@ SAID: dict[str, dict[str, Any]] = {
     "exaone4": {"exaone4.attention.sliding_window_pattern": [True, True, True, False]},
     "gpt_oss": {"gpt-oss.rope.scaling.type": "yarn", "gpt-oss.rope.scaling.factor": 4.0}
     | {"gpt-oss.rope.scaling.original_context_length": 32},
+    "deepseek_v2": of_deepseek(value_length=16)
+    | {"deepseek2.leading_dense_block_count": 1, "deepseek2.expert_shared_count": 2},
+    # Of a head whose query was taken through what makes keys; YaRN multiplies scores by 0.7.
+    "deepseek_v3": of_deepseek(key_length=40, value_length=32, key_length_mla=40, value_length_mla=16, q_lora_rank=96)
+    | {"deepseek2.attention.head_count_kv": 1, "deepseek2.expert_gating_func": 2, "deepseek2.expert_shared_count": 1}
+    | {"deepseek2.expert_group_count": 3, "deepseek2.expert_group_used_count": 2}
+    | {"deepseek2.expert_weights_scale": 2.5, "deepseek2.expert_weights_norm": True}
+    | {"deepseek2.rope.scaling.type": "yarn", "deepseek2.rope.scaling.factor": 4.0}
+    | {"deepseek2.rope.scaling.original_context_length": 32, "deepseek2.rope.scaling.yarn_log_multiplier": 0.07},
 }
 """What files of some families say beside what all do."""
 
@@ -180,7 +209,7 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     config, state = network.config, network.state_dict()
     known = FAMILY_TABLES.get(config.family, FAMILY_TABLES["llama"])
     public, own = dict(each_name(known.tensors, config)), {}
-    if any(isinstance(one, NeighbourRows) for one in public.values()):
+    if any(isinstance(one, NeighbourRows | Ordered) for one in public.values()):
         own = known.tensors_to(state, config)
     theirs: dict[str, np.ndarray] = {}
     stacks: dict[str, list[np.ndarray]] = {}
@@ -202,6 +231,8 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
                 theirs[part_name] = weight[0] if name.endswith("shared_gate.weight") else weight
             if isinstance(public.get(name), NeighbourRows):  # whose rows stay as the Hugging Face file has them
                 theirs[part_name] = own[public[name].names[source.names.index(part_name)]].numpy()
+            elif isinstance(public.get(name), Ordered):
+                theirs[part_name] = own[public[name].name].numpy()
     return theirs | {name: np.stack(parts) for name, parts in stacks.items()}
 
 
@@ -269,7 +300,7 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
             made = [re.sub(r"_bias$", ".bias", one) for one in (gates if ".experts." in name else parts)]
             parts = [one if one.endswith((".weight", ".bias")) else f"{one}.weight" for one in made]
         for part, expected in zip(ours, parts, strict=True):
-            base, _, kind = expected.rpartition(".")
+            base, _, kind = expected.replace("correction_bias", "correction.bias").rpartition(".")
             # llama.cpp's converter takes the prefix off BLOOM's and BERT's names before it looks them up.
             base = re.sub(r"\.experts\.\d+\.", ".experts.", base)
             found = public.get_name(base) or public.get_name(re.sub(r"^(transformer|bert)\.", "", base))
@@ -309,6 +340,30 @@ def test_other_kinds_give_what_the_public_package_dequantises(family: str, kind:
     assert not torch.equal(back.embedding.weight, network.embedding.weight)  # the kind did round something
     floats = {"F16": torch.float16, "BF16": torch.bfloat16}
     assert stored_dtype(file) is floats.get(kind.name)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_keys_and_values_of_latent_states_may_be_held_apart(stays: bool, tmp_path: Path):
+    """The first of them turned about, as llama.cpp's converter writes them since it takes queries through it."""
+    network = tiny.network(**(WIDE | FAMILIES["deepseek_v3"]))
+    tensors = {}
+    for name, weight in llama_cpp_tensors(network).items():
+        if "attn_kv_b" in name:
+            keys, values = np.split(weight.reshape(4, 48, 32), [32], axis=1)
+            tensors[name.replace("kv_b", "k_b")] = np.ascontiguousarray(keys.swapaxes(1, 2))
+            tensors[name.replace("kv_b", "v_b")] = np.ascontiguousarray(values)
+        else:
+            tensors[name] = weight
+    write(tmp_path / "apart.gguf", network, tensors=tensors)
+    file = GGUFFile(tmp_path / "apart.gguf")
+    back = read_gguf_network(file, torch.float32, lambda config: lambda name: stays and "expand" in name)
+    found = {name: present(one) for name, one in peeked(back).items()}
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
+    turned = tensors | {name: one.swapaxes(1, 2).copy() for name, one in tensors.items() if "v_b" in name}
+    write(tmp_path / "turned.gguf", network, tensors=turned)
+    with pytest.raises(ModelError, match=r"attn_v_b\.weight has the shape \[4, 32, 16\]"):
+        read_gguf_network(GGUFFile(tmp_path / "turned.gguf"), torch.float32)
 
 
 def test_rows_are_in_the_order_of_the_half_split_rotation(tmp_path: Path):
@@ -451,6 +506,7 @@ def test_more_weights_than_memory_are_said_before_they_are_read(tmp_path: Path, 
         ("mpt", {"mpt.attention.clamp_kqv": 6.0}, "cuts off"),
         ("mpt", {"mpt.attention.max_alibi_bias": 0.0}, "no ALiBi"),
         ("bert", {"bert.pooling_type": 4}, "ranks pairs"),
+        ("deepseek_v2", {"deepseek2.expert_group_count": 3}, "within groups by a softmax"),
     ],
 )
 def test_what_the_network_does_not_do_is_refused(family: str, said: dict[str, Any], names: str, tmp_path: Path):
