@@ -43,8 +43,8 @@ class Setup:
     stored: object = None
     """What the model's file holds in few bits (`LanguageModel.stored`)."""
     looked_at: Sequence[Row] = ()
-    """Rows on which a method may measure the network before the first step: none in a private run, where only noisy
-    gradients may tell of a row."""
+    """Rows by which a method may choose where training begins. None in a private run, where only noisy gradients may
+    tell of a row, and none where the loss compares with the base: there it begins at the base."""
 
 
 @dataclass(frozen=True)

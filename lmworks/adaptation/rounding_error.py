@@ -29,6 +29,8 @@ ENOUGH = 4096
 """Tokens that are looked at."""
 FAINTEST = 1e-6
 """What an input's mean square counts at least, as a share of the mean of all: no column is divided by nothing."""
+NOTHING = 1e-4
+"""A singular value that is none, as a share of the largest."""
 SPARE, TURNS = 8, 8
 """More directions than are wanted, and products with the matrix, to find the largest singular vectors of a matrix that
 has many alike (Halko et al. 2011, https://arxiv.org/abs/0909.4061)."""
@@ -53,31 +55,36 @@ def inputs_of(network: Network, objective: Objective, rows: Sequence[Row]) -> In
 
 @torch.no_grad()
 def begin_at_rounding_error(network: Network, pack: Callable[[Tensor], PackedMatrix], inputs: Inputs) -> None:
-    """Give each adapter the update of its rank that is nearest to what `pack` will take from its matrix; one whose
-    matrix has no entry in `inputs`, as nothing came in, begins as it was."""
+    """Give each adapter the update of its rank that is nearest to what `pack` will take from its matrix.
+
+    What the error has no direction for begins as it was: an adapter whose A and B were both 0 would never learn. So
+    does one whose matrix has no entry in `inputs`, or has numbers that are not finite.
+    """
     for path, layer in lora_layers(network).items():
         if path in inputs:
             weight = layer.base.weight
             assert isinstance(weight, Tensor)
-            lost = weight.float() - pack(weight).weights(torch.float32)
-            _begin(layer, lost, inputs[path].sqrt())
+            lost = (weight.float() - pack(weight).weights(torch.float32)) * (counts := inputs[path].sqrt())
+            if torch.isfinite(lost).all():
+                _begin(layer, lost, counts)
 
 
 def _begin(layer: LoRALinear, lost: Float[Tensor, "outputs inputs"], counts: Float[Tensor, " inputs"]) -> None:
-    rank, scale = layer.rank, layer.scale
     for at, (part, up) in enumerate(zip(layer.parts, layer.up, strict=True)):
-        left, sizes, right = _largest(lost[part.rows] * counts, rank)
-        share = (sizes / scale).sqrt()
-        up.copy_(left * share)
-        layer.down[at * rank : (at + 1) * rank] = (right * share).T / counts
+        left, sizes, right = _largest(lost[part.rows], layer.rank)
+        share = (sizes / layer.scale).sqrt()
+        up[:, : len(sizes)] = left * share
+        layer.down[at * layer.rank :][: len(sizes)] = (right * share).T / counts
 
 
 def _largest(
     matrix: Float[Tensor, "rows columns"], rank: int
-) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, " rank"], Float[Tensor, "columns rank"]]:
-    """The largest singular values of a matrix with their vectors; the same for the same matrix."""
+) -> tuple[Float[Tensor, "rows found"], Float[Tensor, " found"], Float[Tensor, "columns found"]]:
+    """The largest singular values of a matrix with their vectors, at most `rank` and none that are next to nothing; the
+    same for the same matrix."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         wanted = min(rank + SPARE, *matrix.shape)
         left, sizes, right = torch.svd_lowrank(matrix, q=wanted, niter=TURNS)
-    return left[:, :rank], sizes[:rank], right[:, :rank]
+    found = min(rank, int((sizes > NOTHING * sizes[0]).sum()))
+    return left[:, :found], sizes[:found], right[:, :found]

@@ -257,7 +257,9 @@ class _Job:
         settings = self.recipe.training
         chosen = replace(self.recipe.chosen, stored=model.stored)
         base = Original(model, self.adapter, settings.context, measured)
-        objective, looked_at = self.learning.objective(self.recipe), rows if private is None else ()
+        objective = self.learning.objective(self.recipe)
+        anywhere = private is None and self.recipe.retain == "nothing" and not self.learning.compares
+        looked_at = rows if anywhere else ()
         setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, looked_at=looked_at))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)

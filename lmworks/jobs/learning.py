@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,9 @@ Say = Callable[[str], None]
 @dataclass
 class Learning:
     """Of plain text and conversations."""
+
+    compares: ClassVar[bool] = False
+    """Does the loss compare with the base?"""
 
     def objective(self, recipe: Recipe) -> Objective:
         """What is minimised, before a retention adds to it."""

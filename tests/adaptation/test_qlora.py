@@ -23,7 +23,7 @@ from lmworks.adaptation.rounding_error import inputs_of
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
-from lmworks.tokens.batch import Example, Row
+from lmworks.tokens.batch import Example, Row, stack
 
 SHAPE = {"dim": 64, "hidden_dim": 128}
 SOME = ("q_proj", "down_proj")
@@ -168,3 +168,34 @@ def test_the_same_rows_begin_the_same_adapters_and_leave_random_numbers_alone():
     assert torch.equal(torch.rand(1), after)
     for a, b in zip(lora_layers(network).values(), lora_layers(heard(rows)).values(), strict=True):
         assert torch.equal(a.down, b.down)
+
+
+def test_a_rank_above_the_rows_of_a_part_begins_with_what_there_is():
+    rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
+    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=48, alpha=4))
+    layer = lora_layers(network)["blocks.0.attention.qkv"]
+    narrow = min(len(up) for up in layer.up)
+    assert narrow < 48 and all(bool(up[:, :narrow].any()) for up in layer.up)
+    assert all(not up[:, narrow:].any() for up in layer.up if len(up) == narrow)
+    assert bool((layer.down.abs().sum(1) > 0).all())
+
+
+def test_an_adapter_of_a_matrix_that_loses_nothing_can_learn():
+    rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
+    path = "blocks.0.feed_forward.down"
+    with torch.no_grad():
+        network.get_submodule(path).weight.zero_()
+    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=4, alpha=4))
+    CausalLM()(network, stack(rows)).total.backward()
+    (up,) = lora_layers(network)[path].up
+    assert not up.any() and up.grad is not None and bool(up.grad.any())
+
+
+def test_numbers_that_are_not_finite_leave_adapters_as_in_lora():
+    rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
+    with torch.no_grad():
+        network.blocks[1].attention_norm.weight.fill_(torch.nan)
+    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=4, alpha=4))
+    layers = lora_layers(network)
+    assert not any(up.any() for up in layers["blocks.1.attention.qkv"].up)
+    assert all(bool(up.any()) for up in layers["blocks.0.attention.qkv"].up)

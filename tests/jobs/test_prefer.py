@@ -88,6 +88,14 @@ def test_every_loss_and_every_retention(loss: str, retain: str, method: str, fol
     assert result.further and result.whole == (method == "full") and Path("out/lmworks.json").is_file()
 
 
+@pytest.mark.parametrize("retain", ["nothing", "kl"])
+def test_beside_a_rounded_base_it_begins_at_that_base(retain: str, folder: Path):
+    changes = ["training.steps=1", *(one for one in CHANGES if not one.startswith("lora"))]
+    lm.prefer("base", "pairs.jsonl", "qlora", retain, 0.4, "dpo", "out", changes=changes)
+    saved = json.loads(Path("out/lmworks.json").read_text())
+    assert saved["training"]["first_loss"] == pytest.approx(0.69314718, abs=1e-6)
+
+
 def stopped(monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     """A run that Ctrl-C ends after two of its steps."""
     before, steps = Preference.of_states, []

@@ -174,6 +174,34 @@ def test_parts_of_a_matrix_may_be_floats_and_others_few_bits():
     assert (engine.hidden(tokens, None, None) - exact).std() < 0.05 * exact.std()
 
 
+class DecoderInFloats(Mixed):
+    """A file that holds an encoder and what reads its states in Q8_0, and the decoder's own matrices in BF16."""
+
+    def alike(self, name: str) -> list[slice]:
+        return [slice(0, len(self.weights[name]))]
+
+    def groups(self, name: str, rows: slice) -> Groups:
+        kind = Kind.BF16 if self.bits(name) == 16 else Kind.Q8_0
+        part = self.weights[name][rows].float().numpy()
+        found = stored_groups(torch.from_numpy(gguf.quantize(part, kind).view(np.uint8)), kind)
+        assert found is not None
+        return found
+
+    def bits(self, name: str) -> int:
+        return 8 if name.startswith(("encoder.", "embedding", "head")) or "cross_attention.kv" in name else 16
+
+
+@torch.no_grad()
+def test_an_encoder_has_room_for_floats_that_its_decoder_wants():
+    network = tiny.network(**(WIDE | {"kv_heads": 4, "arrangement": "encoder-decoder"})).requires_grad_(False)
+    engine = compiled(network, 16, DecoderInFloats(network.state_dict()))
+    assert engine.weights.encoder is not None and engine.weights.encoder.in_floats
+    source = tiny.text(1, 100)
+    exact = network.encode(source).states
+    found = engine.encoder.hidden(source, torch.ones_like(source, dtype=torch.bool), None)
+    assert (found - exact).std() < 0.08 * exact.std()
+
+
 @pytest.fixture(scope="module")
 def bf16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from jobs.small_files import language_model

@@ -30,7 +30,7 @@ def images(count: int = 6) -> Tensor:
 
 
 def errors(one: ImageTokenizer, codes: Tensor) -> Tensor:
-    return (one.decode(codes) - images()).square().flatten(1).mean(1)
+    return (one.decode(codes).float() - images()).square().flatten(1).mean(1)
 
 
 def test_images_come_back_nearer_and_no_image_further():
@@ -79,3 +79,9 @@ def test_an_image_that_came_further_away_keeps_its_codes():
 
     assert torch.equal(nearer(values, grey(wanted), far, (5,), rounds=1), values)
     assert nearer(values, grey(wanted), grey, (5,), rounds=1)[0, 0, 0] == 0.5
+
+
+def test_weights_in_bfloat16_search_too():
+    plain, searching = network().bfloat16(), network(search=2).bfloat16()
+    before, after = (errors(plain, one.encode(images().bfloat16())) for one in (plain, searching))
+    assert after.mean() < before.mean()

@@ -22,8 +22,8 @@ class QLoRAConfig(LoRAConfig):
 
     start: Literal["error", "zero"] = "error"
     """error: adapters begin at what rounding to NF4 took from the matrices, as far as their rank holds it and the text
-    needs it (LoftQ, LQER), which training would have to find again; zero: as in LoRA. In a private run they begin at
-    zero."""
+    needs it (LoftQ, LQER), which training would have to find again; zero: as in LoRA, which a private run does in any
+    case, and one whose loss compares with the base (`lmworks prefer`, `retain`)."""
 
 
 def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:

@@ -30,8 +30,10 @@ class Weights:
 
     def __init__(self, config: ModelConfig, matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -> None:
         """As a Packer makes them, or a Keeper kept them."""
-        self.in_floats = any(part.quantisation.floats for one in matrices.values() for part in one.every)
-        """Is any matrix multiplied with values in float32?"""
+        self.in_floats = any(
+            one.values_in_floats or any(part.quantisation.floats for part in one.every) for one in matrices.values()
+        )
+        """Is any matrix multiplied with values in float32, be it one of the other stack?"""
         if self.in_floats:  # of all: several matrices may read the values that one step leaves
             matrices = {name: replace(one, values_in_floats=True) for name, one in matrices.items()}
         self.config, self.matrices = config, matrices

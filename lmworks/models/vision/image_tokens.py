@@ -110,8 +110,7 @@ class ImageTokenizer(nn.Module):
         search as the config says. ConfigError for images of another size."""
         values = self._values(images)
         if self.config.search:
-            images = images.to(self.dtype)
-            values = nearer(values, images, self._drawn, self.config.levels, self.config.search)
+            values = nearer(values.float(), images.float(), self._compared, self.config.levels, self.config.search)
         return self.quantiser.codes_of(values).flatten(1)
 
     def decode(self, codes: Int[Tensor, "batch places"]) -> Images:
@@ -125,6 +124,10 @@ class ImageTokenizer(nn.Module):
             )
         values = self.quantiser.values_of(codes.to(self.device)).to(self.dtype)
         return self._drawn(values.unflatten(1, (grid, grid))).clamp(-1, 1)
+
+    def _compared(self, values: Float[Tensor, "batch grid grid numbers"]) -> Images:
+        """As `forward` draws them, in float32 whatever the weights are."""
+        return self._drawn(values.to(self.dtype)).float()
 
     def _values(self, images: Images) -> Float[Tensor, "batch grid grid numbers"]:
         expected = (self.config.channels, self.config.image_size, self.config.image_size)

@@ -56,7 +56,7 @@ def _stepped(
     (gradient,) = torch.autograd.grad(before.sum(), values)
     with torch.no_grad():
         tried = _best_steps(values.detach(), gradient, levels)
-        chosen = torch.zeros(values.shape[1:3], dtype=torch.bool)
+        chosen = torch.zeros(values.shape[1:3], dtype=torch.bool, device=values.device)
         chosen[first[0] :: APART, first[1] :: APART] = True
         tried = torch.where(chosen[..., None], tried, values)
         better = chosen & (_around(_errors(tried, images, draw)) < _around(before))
