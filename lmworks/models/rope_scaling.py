@@ -26,7 +26,7 @@ class RopeScaling(Config):
     factor: float = Field(gt=0)
     """How many times longer the text may become."""
 
-    original_context: int | None = None
+    original_context: int | None = Field(default=None, ge=0)
     """The context before stretching; None for the network's own."""
 
     attention_factor: float | None = None
@@ -59,8 +59,13 @@ class RopeScaling(Config):
         """Do frequencies depend on how long a text is, so that a longer one turns its first tokens in another way?"""
         return self.kind in ("dynamic", "longrope")
 
-    def check(self, pairs: int) -> None:
-        """ConfigError where there is not a factor for each of the pairs of dimensions that turn."""
+    def check(self, pairs: int, base: float, context: int) -> None:
+        """ConfigError where there is not a factor for each of the pairs of dimensions that turn, or the base of their
+        frequencies or the original context (`context` unless it is said) have no logarithm to divide by."""
+        if self.kind == "yarn" and base <= 1:
+            raise ConfigError(f"{{at}}rope_scaling of the kind yarn needs a rope_theta above 1, and it is {base:g}")
+        if self.kind == "longrope" and (self.original_context or context) < 2:
+            raise ConfigError("{at}rope_scaling of the kind longrope needs an original_context above 1")
         if self.kind != "longrope":
             if self.short_factors or self.long_factors:
                 raise ConfigError(

@@ -231,6 +231,10 @@ def test_each_pattern_of_a_rule_splits_what_those_before_it_left(rule: str):
 
 SPLITS = {
     "deepseek-v3": ("Hi 1234 x=y\n你好 (a)", ["Hi", " ", "123", "4", " x", "=y", "\n", "你好", " (", "a", ")"]),
+    "deepseek-llm": (
+        "Hi 12ა, 你好？ Թէ«ñ \n  ",
+        ["Hi", " ", "12", "ა", ",", " ", "你好", "？", " Թ", "է«", "ñ", " ", "\n", "  "],
+    ),
     "deepseek-coder": ("Hi 12, 你好\n\n", ["Hi", " ", "1", "2", ",", " ", "你好", "\n", "\n"]),
     "falcon": ("it's 12345 a.b", ["it", "'", "s", " ", "123", "45", " a", ".", "b"]),
     "bloom": ("it's 123, no?", ["it's", " 123", ",", " no", "?"]),

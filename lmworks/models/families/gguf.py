@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Protocol
 
+from lmworks.basics.config import shortened
 from lmworks.basics.errors import ModelError
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import MOST_LAYERS, ModelConfig
 from lmworks.models.families.rotary import yarn_amplitude
 from lmworks.models.families.sources import Chosen, Rows, Said, Source
 
@@ -281,6 +282,8 @@ OTHER_NAMES: dict[str, dict[str, Source]] = {
 """By the architecture, names that other programs give the tensors of a family."""
 CONSTANTS = {"apertus": {"xielu.beta": 0.5, "xielu.eps": -1e-6}}
 """Of an architecture, what its files say and what no network of its family has otherwise."""
+BFLOAT16 = 2**-8
+"""How far, as a share of it, a number may be off that went through bfloat16, as llama.cpp's converter reads those."""
 
 
 class WithNames(Protocol):
@@ -310,6 +313,28 @@ def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
     return variant if variant and is_so else ARCHITECTURES[architecture]
 
 
+MOST = 100_000_000
+"""The largest whole number that any size of a network may be."""
+
+
+def whole_number(theirs: Mapping[str, Any], key: str, otherwise: int = 0, most: int = MOST) -> int:
+    """What a file says under a key, `otherwise` where that is nothing or 0; ModelError where it is no whole number from
+    0 to `most`."""
+    said = theirs.get(key, 0)
+    if type(said) is not int or not 0 <= said <= most:
+        raise ModelError(f"its {key} is {shortened(said)}; it should be a whole number from 0 to {most:,}")
+    return said or otherwise
+
+
+def number(theirs: Mapping[str, Any], key: str, otherwise: float) -> float:
+    """What a file says under a key, `otherwise` where that is nothing or 0; ModelError where it is no number from 0 to
+    MOST."""
+    said = theirs.get(key, 0)
+    if type(said) not in (int, float) or not 0 <= said <= MOST:  # NaN is no such number
+        raise ModelError(f"its {key} is {shortened(said)}; it should be a number from 0 to {MOST:,}")
+    return said or otherwise
+
+
 OF_EXPERTS = {
     "count": "expert_count",
     "top_k": "expert_used_count",
@@ -325,6 +350,8 @@ def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any
     said = {
         ours: theirs[f"{architecture}.{key}"] for ours, key in OF_EXPERTS.items() if theirs.get(f"{architecture}.{key}")
     }
+    if said.get("hidden_dim") == theirs.get(f"{architecture}.feed_forward_length"):
+        said.pop("hidden_dim", None)
     more = _deepseek_experts(theirs) if architecture == "deepseek2" else known_of_experts(architecture)
     return {"experts": said | more}
 
@@ -342,25 +369,21 @@ def _deepseek_experts(theirs: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of them beside; groups only where they are chosen by sigmoids, as V2's take the best expert of
     each."""
 
-    def said(key: str, otherwise: Any = None) -> Any:
-        return theirs.get(f"deepseek2.{key}") or otherwise
+    def whole(key: str, otherwise: int = 0, most: int = MOST) -> int:
+        return whole_number(theirs, f"deepseek2.{key}", otherwise, most)
 
-    dense, layers, by_sigmoids = (
-        said("leading_dense_block_count", 0),
-        said("block_count"),
-        said("expert_gating_func") == SIGMOIDS,
-    )
-    groups = said("expert_group_count", 1)
+    dense, layers = whole("leading_dense_block_count", most=MOST_LAYERS), whole("block_count", most=MOST_LAYERS)
+    by_sigmoids, groups = theirs.get("deepseek2.expert_gating_func") == SIGMOIDS, whole("expert_group_count", 1)
     if groups > 1 and not by_sigmoids:
         raise ModelError("it chooses experts within groups by a softmax (DeepSeek-V2), which is not supported")
     return {
-        "shared_dim": said("expert_shared_count", 0) * said("expert_feed_forward_length", 0),
-        "scale": said("expert_weights_scale", 1.0),
-        "normalised": said("expert_weights_norm", False),
+        "shared_dim": whole("expert_shared_count") * whole("expert_feed_forward_length"),
+        "scale": number(theirs, "deepseek2.expert_weights_scale", 1.0),
+        "normalised": theirs.get("deepseek2.expert_weights_norm", False),
         "scores": "sigmoid" if by_sigmoids else "softmax",
         "choice_bias": by_sigmoids,
         "layers": tuple(range(dense, layers)) if dense else None,
-        **({"groups": groups, "top_groups": said("expert_group_used_count")} if groups > 1 else {}),
+        **({"groups": groups, "top_groups": whole("expert_group_used_count")} if groups > 1 else {}),
     }
 
 
@@ -399,7 +422,7 @@ def _lfm2(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     heads = theirs.get("lfm2.attention.head_count_kv")
     if not isinstance(heads, list):
         return {}
-    if len(heads) != theirs.get("lfm2.block_count") or len({0, *heads}) != 2:
+    if len(heads) != theirs.get("lfm2.block_count") or set(map(type, heads)) != {int} or len({0, *heads}) != 2:
         raise ModelError("it does not say for each of its layers how many key heads there are, or different numbers")
     chosen = tuple(layer for layer, count in enumerate(heads) if count == 0)
     width = theirs.get("lfm2.shortconv.l_cache", 3)
@@ -411,7 +434,7 @@ def _apertus(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, An
     for key, value in CONSTANTS["apertus"].items():
         said = theirs.get(key, value)
         each = said if isinstance(said, list) else [said]
-        if not all(isinstance(one, float) and math.isclose(one, value, rel_tol=1e-6) for one in each):
+        if not all(isinstance(one, float) and math.isclose(one, value, rel_tol=BFLOAT16) for one in each):
             raise ModelError(f"it says other numbers of its activation than {value} ({key}), which is not supported")
     return {}
 
@@ -420,8 +443,8 @@ def _deepseek(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, A
     """Widths of a head before its query is taken through what makes keys, which newer files name apart; scores are
     multiplied where YaRN says by how much, a tenth of which is written."""
     said = {key.removeprefix("deepseek2."): value for key, value in theirs.items()}
-    width = said.get("attention.key_length_mla", said.get("attention.key_length"))
-    multiplier, factor = said.get(YARN_MULTIPLIER), said.get("rope.scaling.factor", 1.0)
+    width = whole_number(said, "attention.key_length_mla") or whole_number(said, "attention.key_length")
+    multiplier, factor = number(said, YARN_MULTIPLIER, 0.0), number(said, "rope.scaling.factor", 1.0)
     ours: dict[str, Any] = {
         "kv_heads": said.get("attention.head_count"),
         "head_dim": width,
@@ -455,8 +478,8 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "gptneox": lambda theirs, tensors: {"parallel": theirs.get("gptneox.use_parallel_residual", True)},
     "falcon": lambda theirs, tensors: {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors},
     "mpt": _mpt,
-    "granite": lambda theirs, tensors: {"head_scale": 1 / theirs.get("granite.logit_scale", 1.0)},
-    "granitemoe": lambda theirs, tensors: {"head_scale": 1 / theirs.get("granitemoe.logit_scale", 1.0)},
+    "granite": lambda theirs, tensors: {"head_scale": 1 / number(theirs, "granite.logit_scale", 1.0)},
+    "granitemoe": lambda theirs, tensors: {"head_scale": 1 / number(theirs, "granitemoe.logit_scale", 1.0)},
     "command-r": lambda theirs, tensors: {"head_scale": theirs.get("command-r.logit_scale", 1.0)},
     "cohere2": lambda theirs, tensors: {"head_scale": theirs.get("cohere2.logit_scale", 1.0)},
     "stablelm": _stablelm,
@@ -515,15 +538,6 @@ def _gemma3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return _gemma_scale(ours, 62) | windows | base
 
 
-def _gpt_oss(ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Its windows, and experts as wide as the file says of a feed-forward."""
-    windows, experts = _windows(ours, 2), ours["experts"]
-    if experts is None:  # of a damaged file
-        return windows
-    same = experts.get("hidden_dim") in (None, ours["hidden_dim"])
-    return windows | {"experts": experts | ({"hidden_dim": None} if same else {})}
-
-
 def _olmo3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return _windows(ours, 4) | {"window_theta": ours["rope_theta"]}
 
@@ -555,6 +569,6 @@ IMPLIED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "exaone4": _rotating_in_windows,
     "cohere2": _cohere2,
     "t5": _t5_scale,
-    "gpt_oss": _gpt_oss,
+    "gpt_oss": lambda ours: _windows(ours, 2),
 }
 """Ours that llama.cpp does not read from a file, but knows of a family: from what it reads."""

@@ -23,6 +23,8 @@ from lmworks.models.families.gguf import (
     SETTINGS,
     family_in,
     more_from,
+    number,
+    whole_number,
 )
 from lmworks.models.families.gpt_oss import GPT_OSS
 from lmworks.models.files.gguf_file import GGUFFile
@@ -101,8 +103,9 @@ def _check_windows(ours: Mapping[str, Any], said: object) -> None:
 
 
 def as_written(value: float) -> float:
-    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05."""
-    return float(str(np.float32(value)))
+    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05; a larger one is infinite."""
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:
@@ -111,15 +114,15 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
     unsaid = "yarn" if architecture == "gptoss" and factor != 1.0 else "none"  # Ollama's know no other
     kind = file.metadata.get(f"{architecture}.rope.scaling.type", unsaid)
     if all(name in file.tensors for name in FACTORS.values()):
-        original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
+        original = whole_number(file.metadata, f"{architecture}.rope.scaling.original_context_length", config.context)
         factors: dict[str, Any] = {
             key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()
         }
         scaling = RopeScaling(
             kind="longrope",
-            factor=config.context / max(original, 1),
+            factor=config.context / original,
             original_context=original,
-            attention_factor=as_written(file.metadata.get(f"{architecture}.rope.scaling.attn_factor", 1.0)),
+            attention_factor=as_written(number(file.metadata, f"{architecture}.rope.scaling.attn_factor", 1.0)),
             **factors,
         )
         return config.but(rope_scaling=scaling)

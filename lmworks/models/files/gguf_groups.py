@@ -16,7 +16,7 @@ from lmworks.models.families.sources import Said
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, said_number, source_parts, turned_back, with_dropped_axis
 from lmworks.models.files.gguf_blocks import HALVES, is_stored_in_groups, stored_groups
-from lmworks.models.files.gguf_file import GGUFFile, Rows
+from lmworks.models.files.gguf_file import GGUFFile, Rows, matrix_of
 from lmworks.models.files.gguf_kinds import OF_MXFP4, Kind
 from lmworks.models.files.quantise import Groups, below_one_another
 from lmworks.models.unread import NOT_FINITE
@@ -31,8 +31,10 @@ class StoredInGGUF:
 
     def alike(self, name: str) -> list[slice] | None:
         """The rows of a matrix that are stored in one kind, from the first on; None where some are in a kind that the
-        kernels do not multiply."""
+        kernels do not multiply, or the file holds it in another form."""
         parts = source_parts(self._sources[name]) if name in self._sources else ()
+        if any(matrix_of(part)[0] not in self.file.tensors for part in parts):  # which is made of others
+            return None
         found: list[slice] = []
         for kind, tensors in itertools.groupby(parts, key=lambda part: self.file.info(part).kind):
             begin = found[-1].stop if found else 0

@@ -51,6 +51,20 @@ _GPT4O = (
 _SEED = _QWEN2.replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")
 _BAILING = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 _BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
+_CASED = (
+    "(?![\u0560-\u0588\u10c7-\u10ff\u1c80-\u1c8f\u2d00-\u2d2d\ua790-\uab6f"
+    "\U00010570-\U000105bc\U00010d50-\U00010d85\U00016000-\U0001dfff])[\\p{Lu}\\p{Ll}\\p{Lt}]"
+)
+"""A letter with case, as DeepSeek's first rule lists them: without Armenian's and Georgian's small ones, and some that
+are younger or rare."""
+_DEEPSEEK = (
+    r"[\r\n]",
+    rf"\s?(?:{_CASED})+",
+    r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    r"\s+$",
+    "[一-龥ࠀ-一가-퟿]+",
+    r"\p{N}+",
+)
 _DEEPSEEK3 = (
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -82,6 +96,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("deepseek-v3", "hunyuan-dense", "joyai-llm"), (r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", _DEEPSEEK3)
     ),
+    "deepseek-llm": _DEEPSEEK,
     "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"),
 }
 """Patterns, each of which splits what those before it left."""

@@ -127,6 +127,8 @@ def exported_config(config: ModelConfig) -> ModelConfig:
             )
     if scaling is not None and scaling.kind == "longrope":
         config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))
+    if config.experts is not None and config.experts.hidden_dim == config.hidden_dim:
+        config = config.but(experts=config.experts.but(hidden_dim=None))
     return config.but(family="llama" if config.family == "mistral" else config.family, dropout=0.0)
 
 
@@ -155,8 +157,7 @@ def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
 
 def _implied(config: ModelConfig) -> dict[str, Any]:
     """What llama.cpp knows without reading it."""
-    found = IMPLIED[config.family](config.model_dump()) if config.family in IMPLIED else {}
-    return {name: value for name, value in found.items() if name != "experts"}
+    return IMPLIED[config.family](config.model_dump()) if config.family in IMPLIED else {}
 
 
 def _as_written(config: ModelConfig, name: str) -> Any:
@@ -190,10 +191,9 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
         entries[f"{architecture}.logit_scale"] = 1 / (ours.head_scale or 1.0)
         entries[f"{architecture}.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
     if ours.experts is not None:
+        sizes = ours.experts.but(hidden_dim=ours.experts.hidden_dim or ours.hidden_dim)
         entries |= {
-            f"{architecture}.{name}": value
-            for key, name in OF_EXPERTS.items()
-            if (value := getattr(ours.experts, key) or 0) > 0
+            f"{architecture}.{name}": value for key, name in OF_EXPERTS.items() if (value := getattr(sizes, key)) > 0
         }
     if config.family == "lfm2":
         entries["lfm2.attention.head_count_kv"] = [

@@ -45,7 +45,7 @@ class RotaryPositions(PositionalEncoding):
         if turned > config.head_dim:
             raise ConfigError(f"{{at}}rotary_dim ({turned}) is more than {{at}}head_dim ({config.head_dim}) has")
         if config.rope_scaling is not None:
-            config.rope_scaling.check(turned // 2)
+            config.rope_scaling.check(turned // 2, config.rope_theta, config.context)
         if config.window_theta is not None and config.window is None:
             raise ConfigError("{at}window_theta is for layers with a {at}window, and there is none; leave it out")
 

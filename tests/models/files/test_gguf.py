@@ -18,6 +18,7 @@ from jobs.small_files import MIXTURES
 from lmworks.basics import memory
 from lmworks.basics.errors import ModelError
 from lmworks.encoding.pooling import Pooling
+from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
@@ -26,6 +27,7 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Ordered, Rows, Said, rows_of
 from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile, matrix_of
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network
@@ -186,6 +188,10 @@ def said_of_experts(config: ModelConfig) -> dict[str, Any]:
     return said | {key: value for key, value in widths.items() if value}
 
 
+BFLOAT16_EPS = -9.98377799987793e-07
+"""What real files of Apertus say: -1e-6, as the buffer that is written was rounded."""
+
+
 def said_of_activations(network: Network) -> dict[str, Any]:
     """Of xIELU, as llama.cpp's ApertusModel writes it: a list for each number."""
     learned = {
@@ -193,7 +199,7 @@ def said_of_activations(network: Network) -> dict[str, Any]:
         for theirs, ours in (("alpha_p", "above"), ("alpha_n", "below"))
     }
     return learned | {
-        key: [value] * network.config.layers for key, value in (("xielu.beta", 0.5), ("xielu.eps", -1e-6))
+        key: [value] * network.config.layers for key, value in (("xielu.beta", 0.5), ("xielu.eps", BFLOAT16_EPS))
     }
 
 
@@ -342,18 +348,24 @@ def test_other_kinds_give_what_the_public_package_dequantises(family: str, kind:
     assert stored_dtype(file) is floats.get(kind.name)
 
 
+def held_apart(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With what makes keys and what makes values of latent states in a tensor each."""
+    apart = {}
+    for name, weight in tensors.items():
+        if "attn_kv_b" in name:
+            keys, values = np.split(weight.reshape(4, 48, 32), [32], axis=1)
+            apart[name.replace("kv_b", "k_b")] = np.ascontiguousarray(keys.swapaxes(1, 2))
+            apart[name.replace("kv_b", "v_b")] = np.ascontiguousarray(values)
+        else:
+            apart[name] = weight
+    return apart
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_keys_and_values_of_latent_states_may_be_held_apart(stays: bool, tmp_path: Path):
     """The first of them turned about, as llama.cpp's converter writes them since it takes queries through it."""
     network = tiny.network(**(WIDE | FAMILIES["deepseek_v3"]))
-    tensors = {}
-    for name, weight in llama_cpp_tensors(network).items():
-        if "attn_kv_b" in name:
-            keys, values = np.split(weight.reshape(4, 48, 32), [32], axis=1)
-            tensors[name.replace("kv_b", "k_b")] = np.ascontiguousarray(keys.swapaxes(1, 2))
-            tensors[name.replace("kv_b", "v_b")] = np.ascontiguousarray(values)
-        else:
-            tensors[name] = weight
+    tensors = held_apart(llama_cpp_tensors(network))
     write(tmp_path / "apart.gguf", network, tensors=tensors)
     file = GGUFFile(tmp_path / "apart.gguf")
     back = read_gguf_network(file, torch.float32, lambda config: lambda name: stays and "expand" in name)
@@ -640,6 +652,81 @@ def damaged_give_a_network_or_one_sentence(whole: bytes, path: Path) -> None:
             assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("family", OF_DEEPSEEK)
+def test_damaged_files_of_deepseek_give_a_network_or_one_sentence(family: str, tmp_path: Path):
+    write(tmp_path / "m.gguf", tiny.network(**(WIDE | FAMILIES[family])))
+    damaged_give_a_network_or_one_sentence((tmp_path / "m.gguf").read_bytes(), tmp_path / "damaged.gguf")
+
+
+ODD: list[Any] = [0, -1, 1, 2, 48, 2**28, 2**63 - 1, "x", "", 1.5, -0.5, float("nan"), float("inf"), [], [1, 2], [0.5]]
+ODD += [True, 1e300, [[1]], ["x", 1], None]
+"""What a key of a damaged file may say; None for nothing."""
+SELDOM = ("leading_dense_block_count", "expert_gating_func", "expert_group_count", "expert_group_used_count")
+SELDOM += ("expert_weights_scale", "logit_scale", "rope.scaling.factor", "rope.scaling.type")
+SELDOM += ("rope.scaling.attn_factor", "rope.scaling.original_context_length")
+SELDOM += ("rope.scaling.yarn_log_multiplier", "attention.key_length_mla")
+
+
+@pytest.mark.parametrize("family", [*OF_DEEPSEEK, "gpt_oss", "lfm2", "granitemoe"])
+def test_whatever_a_key_says_there_is_a_network_or_one_sentence(family: str, tmp_path: Path):
+    """In the memory of a small network; and the plan that is made before it is read says no more."""
+    write(tmp_path / "m.gguf", tiny.network(**(WIDE | FAMILIES[family])))
+    said = dict(GGUFFile(tmp_path / "m.gguf").metadata)
+    keys = {key for key in said if not key.startswith(("GGUF", "general"))}
+    for key in sorted(keys | {f"{architecture_of(family)}.{name}" for name in SELDOM}):
+        for value in ODD:
+            file = GGUFFile(tmp_path / "m.gguf")
+            file.metadata[key] = value
+            if value is None:
+                del file.metadata[key]
+            for made in (lambda file=file: gguf_config(file), lambda file=file: Footprint.of(file.path, file)):
+                try:
+                    config = made()
+                except ModelError as error:
+                    assert "\n" not in str(error) and len(str(error)) < 600, (key, value)
+                else:
+                    if isinstance(config, ModelConfig) and config.rotates:
+                        frequencies(config)
+
+
+@pytest.mark.parametrize(
+    "family, said, words",
+    [
+        ("deepseek_v2", {"block_count": "x"}, "block_count is 'x'; it should be a whole number from 0 to 10,000"),
+        ("deepseek_v2", {"block_count": 2**28}, "block_count is 268435456; .* to 10,000"),
+        ("deepseek_v2", {"leading_dense_block_count": -0.5}, "leading_dense_block_count is -0.5"),
+        ("deepseek_v3", {"expert_group_count": [1, 2]}, r"expert_group_count is \[1, 2\]"),
+        ("deepseek_v3", {"attention.key_length_mla": "x"}, "key_length_mla is 'x'"),
+        ("deepseek_v3", {"rope.scaling.factor": "x"}, "rope.scaling.factor is 'x'; it should be a number from 0"),
+        ("deepseek_v3", {"rope.scaling.yarn_log_multiplier": 1e300}, r"yarn_log_multiplier is 1e\+300"),
+        ("deepseek_v3", {"rope.freq_base": 1.0}, "yarn needs a rope_theta above 1, and it is 1"),
+        ("deepseek_v3", {"rope.scaling.original_context_length": -1}, "original_context is -1"),
+        ("gpt_oss", {"rope.freq_base": 1.0}, "yarn needs a rope_theta above 1, and it is 1"),
+        ("gpt_oss", {"rope.scaling.original_context_length": -1}, "original_context is -1"),
+        ("granitemoe", {"logit_scale": "x"}, "logit_scale is 'x'"),
+    ],
+)
+def test_a_key_that_says_nonsense_is_named(family: str, said: dict[str, Any], words: str, tmp_path: Path):
+    write(tmp_path / "m.gguf", tiny.network(**(WIDE | FAMILIES[family])))
+    file = GGUFFile(tmp_path / "m.gguf")
+    file.metadata |= {f"{architecture_of(family)}.{key}": value for key, value in said.items()}
+    with pytest.raises(ModelError, match=words):
+        read_gguf_network(file, torch.float32)
+    with pytest.raises(ModelError, match=words):
+        Footprint.of(file.path, file)
+
+
+@pytest.mark.parametrize("kind", [Kind.Q8_0, Kind.F16], ids=lambda kind: kind.name)
+def test_what_a_file_holds_in_another_form_is_no_matrix_in_few_bits(kind: Kind, tmp_path: Path):
+    """What makes keys and values of latent states, in two; the others are held as ever."""
+    network = tiny.network(**(WIDE | FAMILIES["deepseek_v3"]))
+    write(tmp_path / "apart.gguf", network, kind, tensors=held_apart(llama_cpp_tensors(network)))
+    stored = StoredInGGUF(GGUFFile(tmp_path / "apart.gguf"), network.config)
+    expand = "blocks.0.attention.expand.weight"
+    assert stored.alike(expand) is None and stored.rows(expand) is None
+    assert (stored.rows("blocks.0.attention.output.weight") is None) is (kind == Kind.F16)
+
+
 APERTUS: dict[str, Any] = {"family": "apertus", "gated": False, "activation": "xielu", "qk_norm": True}
 
 
@@ -656,6 +743,8 @@ def test_damaged_files_of_apertus_give_a_network_or_one_sentence(tmp_path: Path)
         ("xielu.alpha_n", [1.0, float("nan")], "no number for layer 1 in xielu.alpha_n"),
         ("xielu.alpha_n", "much", "no number for layer 0 in xielu.alpha_n"),
         ("xielu.beta", [0.5, 0.25], r"other numbers of its activation than 0\.5 \(xielu\.beta\)"),
+        ("xielu.eps", [-1e-6, BFLOAT16_EPS], None),
+        ("xielu.eps", [-1.01e-6], r"other numbers of its activation than -1e-06 \(xielu\.eps\)"),
         ("xielu.eps", "small", r"other numbers of its activation than -1e-06 \(xielu\.eps\)"),
     ],
 )
@@ -670,4 +759,5 @@ def test_numbers_of_activations(key: str, value: Any, words: str | None, tmp_pat
             read_gguf_network(file, torch.float32)
         return
     back = read_gguf_network(file, torch.float32)
-    assert [block.feed_forward.activation.above.item() for block in back.blocks] == [0.5, 0.5]
+    if key == "xielu.alpha_p":
+        assert [block.feed_forward.activation.above.item() for block in back.blocks] == [0.5, 0.5]
