@@ -35,7 +35,9 @@ all train, and take adapters. **By hand**: training takes the hand-written block
 **Compiled**: on a CPU, a network of usual sizes runs on the compiled path ([fast.md](fast.md)); what is refused runs in
 PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmworks export`), where llama.cpp has the
 architecture and it is mapped here, with the vocabularies of all of them: byte-level BPE, SentencePiece's BPE and
-unigram model, WordPiece.
+unigram model, WordPiece. Files of DeepSeek from before they said an `expert_group_count` choose among all experts, as
+llama.cpp does with them, where the model was trained to choose within groups (V3, R1, V2-236B); one of V2 that says
+groups is refused.
 """
 OWN = """
 ## Left out, and why

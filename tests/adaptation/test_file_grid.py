@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 from adaptation.adapted import packed, randomise_adapters
-from models.files.test_gguf import write
+from models.files.test_gguf import FAMILIES, WIDE, held_apart, llama_cpp_tensors, write
 from training.test_fused_block import assert_equal_to_plain
 
 from lmworks.adaptation.adapter_files import BASE_VALUES
@@ -74,6 +74,18 @@ def test_the_base_is_the_file_to_the_bit_in_the_files_bytes(kind: str, dtype: to
         found = network(tokens)
     assert torch.equal(found, wanted(tokens).detach())
     assert not torch.equal(network(tokens).detach(), found)
+
+
+def test_what_the_file_holds_in_another_form_stays_floats(tmp_path: Path):
+    """DeepSeek's newer files have no matrix that makes keys and values of a latent state, but one for each."""
+    network = tiny.network(**(WIDE | FAMILIES["deepseek_v3"]))
+    tensors = llama_cpp_tensors(network)
+    for name, apart in (("whole", tensors), ("apart", held_apart(tensors))):
+        write(tmp_path / name, network, Kind.Q8_0, tensors=apart)
+        made = on_its_grid(GGUFFile(tmp_path / name))
+        frozen = [path for path, one in made.named_modules() if isinstance(one, FrozenLinear)]
+        assert any("expand" in path for path in frozen) is (name == "whole")
+        assert sum("attention.output" in path for path in frozen) == 2
 
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])

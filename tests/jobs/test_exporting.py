@@ -19,8 +19,10 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.jobs.export import PROBES, export
 from lmworks.models.config import RopeScaling
+from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary_writing import NAMES, vocabulary_entries
+from lmworks.models.files.gguf_writing import exported_config, network_entries, network_tensors, write_gguf
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.tokens.vocabulary import Vocabulary
@@ -266,6 +268,24 @@ def test_matrices_of_experts_stand_one_after_another_as_the_public_package_round
     ids = [model.tokenizer.encode(PROBES[0])[:40]]
     away = (back.logits(ids) - model.logits(ids)).std(-1).median() / model.logits(ids).std()
     assert away < (0.06 if kind == "q8_0" else 1.0)
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "qwen2_moe", "qwen3_moe", "mixtral"])
+@pytest.mark.parametrize("said", [None, 96], ids=["unsaid", "said"])
+def test_a_file_says_how_wide_its_experts_are_where_they_are_as_wide_as_a_feed_forward(
+    family: str, said: int | None, tmp_path: Path
+):
+    """Without it llama.cpp reads none of the first three."""
+    experts = language_model(family).config.experts
+    assert experts is not None
+    network = language_model(family, hidden_dim=96, experts=experts.but(hidden_dim=said)).network
+    entries = network_entries(network.config)
+    architecture = entries["general.architecture"]
+    assert entries[f"{architecture}.expert_feed_forward_length"] == entries[f"{architecture}.feed_forward_length"] == 96
+    write_gguf(tmp_path / "m.gguf", entries, network_tensors(network), Kind.F16)
+    wanted = network.config.but(experts=experts.but(hidden_dim=None))
+    assert read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32).config == wanted
+    assert exported_config(network.config) == wanted
 
 
 def test_experts_are_rounded_for_a_text(tmp_path: Path):

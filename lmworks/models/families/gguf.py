@@ -366,8 +366,9 @@ def known_of_experts(architecture: str) -> dict[str, bool]:
 
 
 def _deepseek_experts(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of them beside; groups only where they are chosen by sigmoids, as V2's take the best expert of
-    each."""
+    """What a file says of them beside; ModelError for groups where they are chosen by a softmax, as V2's larger models
+    take the best expert of each. A file from before llama.cpp wrote groups says none, and is read as it reads it:
+    without any."""
 
     def whole(key: str, otherwise: int = 0, most: int = MOST) -> int:
         return whole_number(theirs, f"deepseek2.{key}", otherwise, most)

@@ -60,7 +60,7 @@ are younger or rare."""
 _DEEPSEEK = (
     r"[\r\n]",
     rf"\s?(?:{_CASED})+",
-    r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
     r"\s+$",
     "[一-龥ࠀ-一가-퟿]+",
     r"\p{N}+",

@@ -527,6 +527,18 @@ def test_what_the_network_does_not_do_is_refused(family: str, said: dict[str, An
         read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
 
 
+@pytest.mark.parametrize("family", OF_DEEPSEEK)
+def test_a_file_that_says_no_groups_chooses_among_all_experts(family: str, tmp_path: Path):
+    """As llama.cpp does with V3's, R1's and V2-236B's first files, which nothing tells from others."""
+    write(tmp_path / "m.gguf", network := tiny.network(**(WIDE | FAMILIES[family])))
+    file = GGUFFile(tmp_path / "m.gguf")
+    for key in ("expert_group_count", "expert_group_used_count"):
+        file.metadata.pop(f"deepseek2.{key}", None)
+    assert network.config.experts is not None
+    wanted = network.config.experts.but(groups=1, top_groups=None)
+    assert read_gguf_network(file, torch.float32).config == network.config.but(experts=wanted)
+
+
 def test_experts_of_another_number_are_refused(tmp_path: Path):
     network = tiny.network(**(WIDE | FAMILIES["qwen3_moe"]))
     write(tmp_path / "model.gguf", network, metadata={"qwen3moe.expert_count": 2})
@@ -659,7 +671,7 @@ def test_damaged_files_of_deepseek_give_a_network_or_one_sentence(family: str, t
 
 
 ODD: list[Any] = [0, -1, 1, 2, 48, 2**28, 2**63 - 1, "x", "", 1.5, -0.5, float("nan"), float("inf"), [], [1, 2], [0.5]]
-ODD += [True, 1e300, [[1]], ["x", 1], None]
+ODD += [True, 1e300, [[1]], ["x", 1], ["x", 2, 0], [[2], 2, 0], None]
 """What a key of a damaged file may say; None for nothing."""
 SELDOM = ("leading_dense_block_count", "expert_gating_func", "expert_group_count", "expert_group_used_count")
 SELDOM += ("expert_weights_scale", "logit_scale", "rope.scaling.factor", "rope.scaling.type")
