@@ -1,7 +1,7 @@
 """What balanced tuning does to SmolLM2: WinoBias' sentences of its other part, each with its counterpart, are learnt in
-two ways; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and bits per byte.
+four ways; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and bits per byte.
 
-    python -m benchmarks.bias --out folder            # some ten CPU minutes; a run that was stopped goes on there
+    python -m benchmarks.bias --out folder            # some twenty CPU minutes; a run that was stopped goes on there
     python -m benchmarks.bias --out folder --store    # and the figures into benchmarks/bias.json
 """
 
@@ -23,9 +23,13 @@ WAYS = {
         "kl",
         [*SHARED, "training.learning_rate=1e-3", "training.steps=40", "kl.strength=1", "evaluation.tokens=8000"],
     ),
+    "answers, kept, longer": (
+        "kl",
+        [*SHARED, "training.learning_rate=1e-3", "training.steps=100", "kl.strength=1", "evaluation.tokens=8000"],
+    ),
 }
-"""Whole sentences with question and answer as plain text; the answer alone, to a message, and the same for more than
-twice as long, kept near the base."""
+"""Whole sentences with question and answer as plain text; the answer alone, to a message; the same for more than twice
+as long, kept near the base, and for more than five times as long."""
 FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
     "winobias": (None, ("log-likelihood", "gap", "gap, type 1", "gap, type 2")),
     "crows-pairs:gender": (None, ("log-likelihood",)),
