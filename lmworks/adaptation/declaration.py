@@ -42,7 +42,7 @@ class Setup:
     seed: int = 0
     stored: object = None
     """What the model's file holds in few bits (`LanguageModel.stored`)."""
-    looked_at: Sequence[Row] = ()
+    calibration: Sequence[Row] = ()
     """Rows by which a method may choose where training begins. None in a private run, where only noisy gradients may
     tell of a row, and none where the loss compares with the base: there it begins at the base."""
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lmworks.adaptation.frozen import PackedMatrix
 from lmworks.adaptation.lora import LoRALinear, lora_layers
+from lmworks.basics import progress
 from lmworks.basics.arrays import Float
 from lmworks.models.input_squares import summed_squares
 from lmworks.models.network import Network, evaluating
@@ -42,13 +43,15 @@ Inputs = Mapping[str, Float[Tensor, " inputs"]]
 def inputs_of(network: Network, objective: Objective, rows: Sequence[Row]) -> Inputs:
     """By the path of each matrix how much each column's inputs count: mean squares over some of the rows, as the
     objective has the network read them, of mean 1."""
-    done = 0
-    with summed_squares(network) as sums, evaluating(network):
+    total = min(ENOUGH, sum(len(example.tokens) for row in rows for example in row))
+    done, task = 0, progress.task("looking at what counts", total, "tokens", stays=False)
+    with summed_squares(network) as sums, evaluating(network), task as advance:
         for place, row in enumerate(rows):
             batch = objective.prepare(stack([row]), [place])
             objective(network, batch.to(network.device))
-            done += int((batch.documents >= 0).sum())
-            if done >= ENOUGH:
+            read = int((batch.documents >= 0).sum())
+            advance(min(read, total - done))
+            if (done := done + read) >= ENOUGH:
                 break
     return {path: (one / one.mean().clamp_min(1e-30)).clamp_min(FAINTEST) for path, one in sums.items()}
 
@@ -60,13 +63,15 @@ def begin_at_rounding_error(network: Network, pack: Callable[[Tensor], PackedMat
     What the error has no direction for begins as it was: an adapter whose A and B were both 0 would never learn. So
     does one whose matrix has no entry in `inputs`, or has numbers that are not finite.
     """
-    for path, layer in lora_layers(network).items():
-        if path in inputs:
+    wanted = [(path, layer) for path, layer in lora_layers(network).items() if path in inputs]
+    with progress.task("fitting adapters to what rounding takes", len(wanted), "matrices", stays=False) as advance:
+        for path, layer in wanted:
             weight = layer.base.weight
             assert isinstance(weight, Tensor)
             lost = (weight.float() - pack(weight).weights(torch.float32)) * (counts := inputs[path].sqrt())
             if torch.isfinite(lost).all():
                 _begin(layer, lost, counts)
+            advance(1)
 
 
 def _begin(layer: LoRALinear, lost: Float[Tensor, "outputs inputs"], counts: Float[Tensor, " inputs"]) -> None:
@@ -82,7 +87,7 @@ def _largest(
 ) -> tuple[Float[Tensor, "rows found"], Float[Tensor, " found"], Float[Tensor, "columns found"]]:
     """The largest singular values of a matrix with their vectors, at most `rank` and none that are next to nothing; the
     same for the same matrix."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
         torch.manual_seed(0)
         wanted = min(rank + SPARE, *matrix.shape)
         left, sizes, right = torch.svd_lowrank(matrix, q=wanted, niter=TURNS)

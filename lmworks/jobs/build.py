@@ -258,9 +258,9 @@ class _Job:
         chosen = replace(self.recipe.chosen, stored=model.stored)
         base = Original(model, self.adapter, settings.context, measured)
         objective = self.learning.objective(self.recipe)
-        anywhere = private is None and self.recipe.retain == "nothing" and not self.learning.compares
-        looked_at = rows if anywhere else ()
-        setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, looked_at=looked_at))
+        compares = self.recipe.retain != "nothing" or self.learning.compares_with_base
+        calibration = () if compares or private is not None else rows
+        setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, calibration=calibration))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume, private=private)

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 class Learning:
     """Of plain text and conversations."""
 
-    compares: ClassVar[bool] = False
+    compares_with_base: ClassVar[bool] = False
     """Does the loss compare with the base?"""
 
     def objective(self, recipe: Recipe) -> Objective:

@@ -79,7 +79,7 @@ def preview(model: str, data: str | os.PathLike[str], count: int = 3, say: Say =
 class Preferring(Learning):
     """Of pairs of answers."""
 
-    compares = True
+    compares_with_base = True
 
     learnt: list[Row] = field(default_factory=list)
     held_out: list[AnswerPair] = field(default_factory=list)

@@ -120,7 +120,7 @@ def some_rows(*lengths: tuple[int, ...]) -> list[Row]:
 def heard(rows: list[Row], **settings: Any) -> Network:
     """As the method prepares it where it may look at rows."""
     network = tiny.network(**SHAPE)
-    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=8, alpha=4, **settings))
+    QLORA.prepare(Setup(network, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=8, alpha=4, **settings))
     return network
 
 
@@ -162,7 +162,7 @@ def test_rows_that_may_not_be_looked_at_and_a_start_at_zero_leave_adapters_as_in
 def test_the_same_rows_begin_the_same_adapters_and_leave_random_numbers_alone():
     rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
     torch.manual_seed(3)
-    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=8, alpha=4))
+    QLORA.prepare(Setup(network, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=8, alpha=4))
     after = torch.rand(1)
     torch.manual_seed(3)
     assert torch.equal(torch.rand(1), after)
@@ -172,7 +172,7 @@ def test_the_same_rows_begin_the_same_adapters_and_leave_random_numbers_alone():
 
 def test_a_rank_above_the_rows_of_a_part_begins_with_what_there_is():
     rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
-    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=48, alpha=4))
+    QLORA.prepare(Setup(network, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=48, alpha=4))
     layer = lora_layers(network)["blocks.0.attention.qkv"]
     narrow = min(len(up) for up in layer.up)
     assert narrow < 48 and all(bool(up[:, :narrow].any()) for up in layer.up)
@@ -185,7 +185,7 @@ def test_an_adapter_of_a_matrix_that_loses_nothing_can_learn():
     path = "blocks.0.feed_forward.down"
     with torch.no_grad():
         network.get_submodule(path).weight.zero_()
-    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=4, alpha=4))
+    QLORA.prepare(Setup(network, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=4, alpha=4))
     CausalLM()(network, stack(rows)).total.backward()
     (up,) = lora_layers(network)[path].up
     assert not up.any() and up.grad is not None and bool(up.grad.any())
@@ -195,7 +195,7 @@ def test_numbers_that_are_not_finite_leave_adapters_as_in_lora():
     rows, network = some_rows((60, 60)), tiny.network(**SHAPE)
     with torch.no_grad():
         network.blocks[1].attention_norm.weight.fill_(torch.nan)
-    QLORA.prepare(Setup(network, CausalLM(), rows, looked_at=rows), QLoRAConfig(rank=4, alpha=4))
+    QLORA.prepare(Setup(network, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=4, alpha=4))
     layers = lora_layers(network)
     assert not any(up.any() for up in layers["blocks.1.attention.qkv"].up)
     assert all(bool(up.any()) for up in layers["blocks.0.attention.qkv"].up)

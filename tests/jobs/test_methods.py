@@ -12,15 +12,32 @@ import torch
 from jobs.small_builds import contents, logits, recipe, stopped
 from lmworks.adaptation.declaration import Setup
 from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.rounding_error import Inputs, inputs_of
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.build import build
 from lmworks.jobs.merge import merge
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
-from lmworks.objectives import L2
-from lmworks.tokens.batch import Example
+from lmworks.models.network import Network
+from lmworks.objectives import L2, CausalLM
+from lmworks.tokens.batch import Example, Row
 from lmworks.training.optimiser import trainable
+
+
+def test_a_stopped_run_of_qlora_goes_on_from_its_adapters_and_not_from_their_start(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def apart(network: Network, _: object, rows: list[Row]) -> Inputs:  # a stop counts uses of the run's objective
+        return inputs_of(network, CausalLM(), rows)
+
+    monkeypatch.setattr("lmworks.adaptation.rounding_error.inputs_of", apart)
+    straight = build(out="straight", recipe=recipe("qlora", steps=6))
+    stopped(recipe("qlora", steps=6), monkeypatch)
+    resumed = build(out="out", recipe=recipe("qlora", steps=6), resume=True)
+    assert resumed.training.losses == straight.training.losses[3:]
+    adapters = [contents(Path(one))["adapter_model.safetensors"] for one in ("out", "straight")]
+    assert adapters[0] == adapters[1]
 
 
 @pytest.mark.parametrize("merge", [False, True])

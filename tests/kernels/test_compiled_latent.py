@@ -1,6 +1,6 @@
-"""Latent attention on its tape: its steps beside PyTorch, pages, forks and joined rows, adapters of each row, what is
-kept. How near states are to PyTorch's, caches and threads: test_engine.py and test_team.py, with it among their
-kinds."""
+"""Latent attention on its tape: its steps beside PyTorch, pages, adapters of each row, files. Forks, joined and kept
+rows, and answers beside others: test_other_caches.py. How near states are to PyTorch's, and threads: test_engine.py and
+test_team.py, with it among their kinds."""
 
 from __future__ import annotations
 
@@ -18,21 +18,18 @@ pytest.importorskip("numba")
 from adaptation.adapted import adapter_folder, randomise_adapters
 from frames import Bench, address, numbers
 from gguf import GGMLQuantizationType as Kind
+from kernels.other_caches import LATENT, model_of, running
 from kernels.test_adapters import both
 from kernels.test_engine import ERROR, apart
-from kernels.test_keeping import keep_small
 from models.files.test_gguf import write
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.generation.engine import Engine
-from lmworks.generation.guessing import Lookup
-from lmworks.generation.strategies import Beam, Greedy, Sample
-from lmworks.kernels import CompiledRunner, compiled, unavailable
+from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.adapters import PackedAdapters, pack_by_head
 from lmworks.kernels.frame import Field
-from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.operations.bottleneck import bottleneck_step
 from lmworks.kernels.operations.latent import Latent
 from lmworks.kernels.operations.matrix import multiply
@@ -41,22 +38,19 @@ from lmworks.kernels.packed import aligned
 from lmworks.kernels.packer import Packer
 from lmworks.kernels.packing import unpacked
 from lmworks.kernels.run.weights import is_multiplied
-from lmworks.language_model import LanguageModel
-from lmworks.models.config import ExpertSettings, ModelConfig
+from lmworks.models.config import ExpertSettings
 from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.latent_settings import LatentSettings
-from lmworks.models.later_network import LaterNetwork
 from lmworks.models.rotation import rotate
 from lmworks.models.unread import peek, peeked, unread_of
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-SHAPE: dict[str, Any] = {"dim": 64, "heads": 4, "kv_heads": 4, "head_dim": 48, "rotary_dim": 16, "hidden_dim": 96}
-SHAPE |= {"context": 256, "latent": LatentSettings(rank=64, query_rank=96, value_dim=32)}
+SHAPE = LATENT
 IN_FILE: dict[str, Any] = {"family": "deepseek_v2", "tied": False, "norm_eps": 1e-5}
 SAID = {"deepseek2.attention.kv_lora_rank": 64, "deepseek2.attention.q_lora_rank": 96}
 SAID |= {"deepseek2.attention.key_length": 48, "deepseek2.attention.value_length": 32}
@@ -64,23 +58,6 @@ SAID |= {"deepseek2.rope.dimension_count": 16, "deepseek2.leading_dense_block_co
 SAID |= {"deepseek2.expert_shared_count": 2}
 """What such a file says of the same network."""
 PARTS = "query_down", "query_up", "latent", "expand", "output"
-
-
-def running(**others: object) -> CompiledRunner:
-    """A network's runner."""
-    return CompiledRunner(tiny.network(**(SHAPE | others)).requires_grad_(False), 8)
-
-
-def model_of(**others: object) -> LanguageModel:
-    """A model that reads bytes, compiled."""
-    model = tiny.language_model(seed=4, **(SHAPE | others))
-    model.runner = CompiledRunner(model.network.requires_grad_(False), 8)
-    return model
-
-
-def alone(runner: CompiledRunner, text: list[int]) -> np.ndarray:
-    """The logits after a text by itself."""
-    return runner.next_logits(np.array([text]), runner.new_cache(1))[0]
 
 
 def attention_of(heads: int, **others: int) -> LatentAttention:
@@ -190,61 +167,15 @@ def test_experts_beside_it(heads: int):
     assert apart(engine.hidden(tokens, None, None), same.hidden(tokens)) < 1.5 * ERROR
 
 
-@pytest.mark.parametrize("past", [3, 63, 64, 66])
-@torch.no_grad()
-def test_rows_that_leave_become_more_or_join_keep_their_tokens(past: int):
-    runner, texts = running(), tiny.text(3, past, seed=7).tolist()
-    cache = runner.new_cache(3)
-    runner.read(np.array(texts), cache)
-    cache.keep([2, 0, 0])
-    aside, late = cache.fork([1]), runner.new_cache(1)
-    runner.read(np.array([[4]]), late)
-    cache.join(late)
-    before = [texts[2], texts[0], texts[0], [4]]
-    for number in range(3):  # rows with the same beginning go on differently
-        new = [[5 + number], [6 + number], [7 + number], [9 + 2 * number]]
-        logits = runner.next_logits(np.array(new), cache)
-        before = [[*row, *more] for row, more in zip(before, new, strict=True)]
-        assert np.array_equal(logits, np.stack([alone(runner, row) for row in before])), number
-    assert np.array_equal(runner.next_logits(np.array([[8]]), aside)[0], alone(runner, [*texts[0], 8]))
-    cache.cut([0, 2, 1, 3])
-    before = [row[: len(row) - count] for row, count in zip(before, (0, 2, 1, 3), strict=True)]
-    logits = runner.next_logits(np.array([[11]] * 4), cache)
-    assert np.array_equal(logits, np.stack([alone(runner, [*row, 11]) for row in before]))
-
-
-ASKED = {
-    "greedy": Greedy(min_new_tokens=30),
-    "drawn": Sample(seed=3, min_new_tokens=30),
-    "beams": Beam(width=4, min_new_tokens=10),
-    "more": Greedy(min_new_tokens=9),
-}
-
-
-@pytest.mark.parametrize("query_rank", [None, 96])
-def test_what_is_written_does_not_depend_on_those_beside_it(query_rank: int | None):
-    model = model_of(latent=LatentSettings(rank=64, query_rank=query_rank, value_dim=32))
-    texts = ["the model", "a" * 100, "x", "reads a folder of text"]
-    by_itself = [model.generate(text, one, max_new_tokens=40) for text, one in zip(texts, ASKED.values(), strict=True)]
-    together = model.generate_batch(texts, list(ASKED.values()), max_new_tokens=40)
-    with Engine(model, seats=10) as engine:
-        handles = [engine.submit(text, one, max_new_tokens=40) for text, one in zip(texts, ASKED.values(), strict=True)]
-        served = [handle.answer(60) for handle in handles]
-    for one, other, third in zip(by_itself, together, served, strict=True):
-        assert one.tokens == other.tokens == third.tokens and one.logprobs == other.logprobs
-    guessed = model.generate(texts[0], ASKED["greedy"], max_new_tokens=40, guess=Lookup(match=1))
-    assert guessed.tokens == by_itself[0].tokens and guessed.logprobs == by_itself[0].logprobs
-
-
 @torch.no_grad()
 def test_a_page_holds_states_and_not_the_keys_of_heads():
     """A key of 64 + 16 numbers and a value of 64, in two layers, however many heads there are."""
     for heads in (4, 12):
-        runner = running(heads=heads, kv_heads=heads)
+        runner = running(SHAPE, heads=heads, kv_heads=heads)
         cache = runner.new_cache(1)
         runner.read(np.full((1, 65), 3), cache)
         assert cache.bytes == 2 * 64 * runner.token_bytes and runner.token_bytes == 2 * 2 * (80 + 64)
-    model = model_of()
+    model = model_of(SHAPE)
     with Engine(model, seats=1, prefix_bytes=0) as engine:
         most = engine.most_cache_bytes
     cache = model.runner.new_cache(1)
@@ -289,7 +220,7 @@ def test_each_matrix_has_its_adapter():
 
 @torch.no_grad()
 def test_each_row_has_its_own_adapter(tmp_path: Path):
-    model, texts = model_of(family="lmworks"), ["the model", "reads", "a folder of text", "x"]
+    model, texts = model_of(SHAPE, family="lmworks"), ["the model", "reads", "a folder of text", "x"]
     folders = [
         adapter_folder(tmp_path / name, model.network, rank=rank, seed=rank, **targets)
         for name, rank, targets in (("a", 3, {}), ("b", 20, {"targets": ("expand", "query_up")}))
@@ -315,20 +246,6 @@ def test_a_fault_shows(part: str):
     plain.get_parameter(f"blocks.1.attention.{part}.weight")[5] = torch.nan
     states = compiled(plain, 8).hidden(tiny.text(1, 6), None, None)
     assert states.isnan().all()
-
-
-@torch.no_grad()
-def test_what_is_kept_runs_without_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    runner, text = running(), [1, 2, 3, 4, 5, 6, 7]
-    keep_small(tmp_path, monkeypatch)
-    (tmp_path / "weights").touch()
-    keeper, config = Keeper(tmp_path, [tmp_path / "weights"]), runner.config
-    assert keeper.kept(Packer(runner.network, 8)) is not None
-    config = ModelConfig.model_validate_json(config.model_dump_json())
-    opened = keeper.opened(config, 8)
-    assert opened is not None
-    late = CompiledRunner(LaterNetwork(config, lambda: pytest.fail("the network is built")), 8, kept=opened)
-    assert np.array_equal(alone(late, text), alone(runner, text))
 
 
 @torch.no_grad()

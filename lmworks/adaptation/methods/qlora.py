@@ -20,10 +20,10 @@ class QLoRAConfig(LoRAConfig):
     """nf4 rounds the base's matrices to 4 bits (NF4, scales in 8 bits), which any base can be; file leaves them as a
     GGUF file holds them, and loses nothing."""
 
-    start: Literal["error", "zero"] = "error"
-    """error: adapters begin at what rounding to NF4 took from the matrices, as far as their rank holds it and the text
-    needs it (LoftQ, LQER), which training would have to find again; zero: as in LoRA, which a private run does in any
-    case, and one whose loss compares with the base (`lmworks prefer`, `retain`)."""
+    start: Literal["rounding", "zero"] = "rounding"
+    """rounding: adapters begin at what rounding to NF4 took from the matrices, as far as their rank holds it and the
+    text needs it (LoftQ, LQER), so that training need not find it again; zero: as in LoRA. A private run begins at zero
+    in any case, and so does one whose loss compares with the base (`lmworks prefer`, `retain`)."""
 
 
 def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:
@@ -38,8 +38,8 @@ def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:
         freeze_as_stored(network, setup.stored)
         add_lora(network, settings, setup.seed)
         return setup
-    begins = settings.start == "error" and len(setup.looked_at) > 0
-    inputs = inputs_of(network, setup.objective, setup.looked_at) if begins else {}
+    begins = settings.start == "rounding" and len(setup.calibration) > 0
+    inputs = inputs_of(network, setup.objective, setup.calibration) if begins else {}
     add_lora(network, settings, setup.seed)
     begin_at_rounding_error(network, NF4.of, inputs)
     freeze_in_nf4(network)

@@ -76,7 +76,7 @@ def _best_steps(values: Values, gradient: Values, levels: Sequence[int]) -> Valu
 
 
 def _errors(values: Values, images: Images, draw: Callable[[Values], Images]) -> Errors:
-    """The squared error of each place's own pixels, meant over them and over colours."""
+    """The squared error of each place's own pixels, averaged over them and over colours."""
     errors = (draw(values).clamp(-1, 1) - images).square().mean(1, keepdim=True)
     return F.avg_pool2d(errors, errors.shape[-1] // values.shape[1])[:, 0]
 
