@@ -28,13 +28,18 @@ def run(recipe: str, folder: Path, changes: list[str], resume: bool) -> dict[str
     """A run, its figures and what it took."""
     import torch
 
-    from lmworks.jobs import contrast, image_classes
+    from lmworks.jobs import contrast, image_classes, image_tokens
     from lmworks.jobs.contrast_recipe import ContrastRecipe
+    from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
     from lmworks.jobs.image_recipes import image_recipe
+    from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
 
-    contrasts = image_recipe(recipe) is ContrastRecipe
-    module: Any = contrast if contrasts else image_classes
-    learn = contrast.contrast if contrasts else image_classes.train_classes
+    jobs: dict[Any, tuple[Any, Any]] = {
+        ContrastRecipe: (contrast, contrast.contrast),
+        ImageClassesRecipe: (image_classes, image_classes.train_classes),
+        ImageTokensRecipe: (image_tokens, image_tokens.train_image_tokens),
+    }
+    module, learn = jobs[image_recipe(recipe)]
     train, spent = module.train, []
 
     def timed(*given: Any, **named: Any) -> Any:
@@ -74,7 +79,7 @@ def keep(command: str, found: dict[str, Any], store: bool) -> None:
 def main() -> None:
     """Run a recipe, print its figures, and store them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="emoji-clip, cifar-resnet, or the path of a recipe")
+    parser.add_argument("recipe", help="emoji-clip, cifar-resnet, image-tokens, or the path of a recipe")
     parser.add_argument("--set", action="append", default=[], help="a setting of the recipe, as of lmworks train")
     parser.add_argument("--out", type=Path, help="the model's folder; models/RECIPE unless given")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
