@@ -25,7 +25,7 @@ from lmworks.models.config import RopeScaling
 from lmworks.models.files import references
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.model_folder import is_vision, read_facts, read_json
+from lmworks.models.files.model_folder import CTRANSLATE2, is_hearing, is_vision, read_facts, read_json
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -91,6 +91,10 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     import."""
     if path.is_file():
         return LanguageModel
+    if is_hearing(path):
+        from lmworks.hearing_model import HearingModel
+
+        return HearingModel
     if not is_vision(path):
         return text_kind(path)
     from lmworks.image_tokens import ImageTokens, is_image_tokens
@@ -184,7 +188,7 @@ def fingerprint(source: Path) -> str:
         return sha256_once(source)
     import hashlib
 
-    files = sorted(source.glob("*.safetensors")) or sorted(source.glob("*.onnx"))
+    files = next(filter(None, (sorted(source.glob(kind)) for kind in ("*.safetensors", "*.onnx", CTRANSLATE2))), [])
     return hashlib.sha256("".join(sha256_once(file) for file in files).encode()).hexdigest()
 
 

@@ -38,9 +38,11 @@ SUBJECTS = {
 
 
 def check_model(model: LanguageModel) -> list[CheckResult]:
-    """Every check that needs no data, in PyTorch. The model is left as it was. ConfigError for one of images."""
-    if reads_images(model.config):
-        raise ConfigError(f"{model.reference or 'the model'} reads images, and models of texts are checked here")
+    """Every check that needs no data, in PyTorch. The model is left as it was. ConfigError for one of images or
+    sound."""
+    if reads_images(model.config) or model.hears:
+        what = "sound" if model.hears else "images"
+        raise ConfigError(f"{model.reference or 'the model'} reads {what}, and models of texts are checked here")
     runner, model.runner = model.runner, TorchRunner(model.network)
     try:
         return _checked(model)

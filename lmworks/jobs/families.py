@@ -16,6 +16,7 @@ from lmworks.models.families import FAMILIES
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import Family
 from lmworks.models.files.gguf_writing import exported_config
+from lmworks.models.hearing.config import hears
 from lmworks.models.vision.config import ImageConfig, reads_images
 from lmworks.models.vision.resnet_config import ResNetConfig
 from lmworks.models.vision.towers_config import TowersConfig
@@ -63,6 +64,12 @@ They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in
 
 | model_type | such as | reads |
 |---|---|---|"""
+SOUND = """## Sound
+
+They load, and are written, likewise (`lm.load`, `lmworks transcribe`), and run in PyTorch: [hearing.md](hearing.md).
+
+| model_type | such as |
+|---|---|"""
 READS: dict[type, str] = {
     ImageConfig: "images, as patches",
     TowersConfig: "images and texts, each by a tower of its own",
@@ -91,7 +98,7 @@ def page() -> str:
 
 def _tables() -> Iterator[str]:
     every = sorted(((typical(one), one) for one in public()), key=lambda pair: pair[1].name)
-    families = [pair for pair in every if not reads_images(pair[0])]
+    families = [pair for pair in every if type(pair[0]) is ModelConfig]
     for arrangement in ARRANGEMENTS:
         kinds = [kind.name for kind in ObjectiveSettings.parts().values() if kind.arrangement == arrangement]
         yield f"## {arrangement.capitalize()}s\n"
@@ -106,6 +113,11 @@ def _tables() -> Iterator[str]:
     for config, family in every:
         if reads_images(config):
             yield f"| {family.name} | {', '.join(family.examples)} | {READS[type(config)]} |"
+    yield ""
+    yield SOUND
+    for config, family in every:
+        if hears(config):
+            yield f"| {family.name} | {', '.join(family.examples)} |"
     yield ""
 
 

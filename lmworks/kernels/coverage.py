@@ -10,6 +10,7 @@ from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import OVERHEAD_MXFP4, Stored
 from lmworks.models.config import ModelConfig
+from lmworks.models.hearing.config import hears
 from lmworks.models.positions.encoding import encoding_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def uncovered(network: nn.Module) -> str | None:
 
 def unknown(config: object) -> str | None:
     """The same of a config, before there are weights."""
+    if hears(config):
+        return "the compiled path reads tokens, and this network's encoder reads sound"
     if type(config) is not ModelConfig:
         return "the compiled path runs transformers that read tokens, and this network is none"
     stacks = [config, config.encoder()] if config.arrangement == "encoder-decoder" else [config]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
@@ -31,6 +31,7 @@ from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
 from lmworks.models.files.references import resolve
+from lmworks.models.hearing.config import hears
 from lmworks.models.later_network import LaterNetwork
 from lmworks.models.vision.config import reads_images
 from lmworks.tokens.source import target_start
@@ -51,6 +52,9 @@ __all__ = ["LN_2", "LanguageModel", "Message", "Prompt", "Score"]
 class LanguageModel(ScoringModel, EncodingModel):
     """A network, its tokenizer, and where they came from: loaded, run by PyTorch or compiled, and saved. What it writes
     is in writing.py, what it makes of text that is there in scoring.py, its vectors and classes in encoding.py."""
+
+    hears: ClassVar[bool] = False
+    """Reads sound in place of a source text (HearingModel)."""
 
     @classmethod
     def load(
@@ -75,8 +79,9 @@ class LanguageModel(ScoringModel, EncodingModel):
         path, wanted = resolve(str(reference)), None if dtype is None else _dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         footprint = Footprint.of(path, file)
-        if file is None and reads_images(footprint.config):
-            raise ModelError(f"{reference} reads images, and a model of texts is needed here; lm.load loads it")
+        if file is None and (reads_images(footprint.config) or hears(footprint.config) is not cls.hears):
+            what = "images" if reads_images(footprint.config) else "sound" if hears(footprint.config) else "text alone"
+            raise ModelError(f"{reference} reads {what}, and another model is needed here; lm.load loads it")
         few_bits = footprint.few_bits is not None
         config = footprint.config if rope_scaling is None else stretched(footprint.config, rope_scaling)
 

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from torch import nn
 
+from lmworks.models.hearing.config import SoundConfig
+from lmworks.models.hearing.network import SoundNetwork
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
@@ -27,6 +29,7 @@ CLASSES: dict[type[Any], type[nn.Module]] = {
     ResNetConfig: ResNet,
     ConvolutionalConfig: ConvolutionalNetwork,
     ImageTokensConfig: ImageTokenizer,
+    SoundConfig: SoundNetwork,
 }
 
 

@@ -15,7 +15,17 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
-from lmworks.serving.api import chat, completions, documents, embeddings, images, inspection, next_token, tokenizing
+from lmworks.serving.api import (
+    chat,
+    completions,
+    documents,
+    embeddings,
+    images,
+    inspection,
+    next_token,
+    tokenizing,
+    transcriptions,
+)
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
 from lmworks.serving.log import Log
@@ -54,7 +64,7 @@ def create_app(
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
-    for room in (completions, chat, images, documents, embeddings, tokenizing, inspection, next_token):
+    for room in (completions, chat, images, transcriptions, documents, embeddings, tokenizing, inspection, next_token):
         app.include_router(room.routes(models))
     app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts)
     if origins:

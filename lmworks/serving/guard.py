@@ -29,6 +29,8 @@ from lmworks.serving.record import RECORD, Record
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
+AUDIO = "/v1/audio/"
+"""What begins the paths that take recordings, which are longer than texts."""
 
 
 class Keys:
@@ -120,13 +122,18 @@ class Guard:
             said = {"WWW-Authenticate": offered}
             return Refused(401, f"a key is needed: {way}", code="invalid_api_key", headers=said)
         if headers.get("content-length", "0").isdecimal() and (
-            int(headers.get("content-length", "0")) > self._models.limits.body_bytes
+            int(headers.get("content-length", "0")) > self._most(scope)
         ):
-            return self._too_large()
+            return self._too_large(scope)
         return None
 
-    def _too_large(self) -> Refused:
-        most = self._models.limits.body_bytes
+    def _most(self, scope: Scope) -> int:
+        """Bytes that a body may have."""
+        limits = self._models.limits
+        return limits.audio_bytes if scope["path"].startswith(AUDIO) else limits.body_bytes
+
+    def _too_large(self, scope: Scope) -> Refused:
+        most = self._most(scope)
         # The connection stays: closed while the client still sends, it would be reset, and this answer with it.
         return Refused(413, f"the body is longer than {most:,} bytes", code="request_too_large")
 
@@ -145,8 +152,8 @@ class Guard:
                 raise HTTPException(408, "the body did not come in time", {"Connection": "close"}) from None
             size += len(message.get("body", b""))
             over = not message.get("more_body", False)
-            if size > self._models.limits.body_bytes:
-                raise HTTPException(413, str(self._too_large()))
+            if size > self._most(scope):
+                raise HTTPException(413, str(self._too_large(scope)))
             return message
 
         return received

@@ -41,8 +41,8 @@ class Service:
         """What clients call the model."""
         self.adapters = tuple(model.adapters)
         """What clients call the adapters beside it."""
-        self.writes = model.config.arrangement != "encoder"
-        """Whether it writes text; an encoder makes vectors alone."""
+        self.writes = model.config.arrangement != "encoder" and not model.hears
+        """Whether it continues text; an encoder makes vectors alone, and what hears writes down recordings."""
         self.embedder = embedder or (None if model.translates else model)
         """What makes vectors; None where nothing does."""
         self.embedder_name = self.name if embedder is None else embedder.reference or "embedder"
@@ -74,6 +74,7 @@ class Service:
             "chats": converses and self.model.tokenizer.chat_template is not None,
             "translates": self.model.translates,
             "documents": self.index is not None,
+            "hears": self.model.hears,
             "draws": isinstance(self.model, DrawingModel),
             "layers": config.layers,
             "heads": config.heads,

@@ -33,6 +33,9 @@ class ServerLimits(Config):
     body_bytes: int = Field(default=4 * 2**20, gt=0)
     """Bytes of a request's body."""
 
+    audio_bytes: int = Field(default=25 * 2**20, gt=0)
+    """Bytes of one that sends a recording."""
+
     body_seconds: float = Field(default=60, gt=0, le=WEEK)
     """Seconds that a client may take to send it."""
 

@@ -35,6 +35,7 @@ from lmworks.jobs.planning.timing import rates, step_seconds
 from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
+from lmworks.models.hearing.config import hears
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vision.config import reads_images
 from lmworks.objectives.declaration import FullRow
@@ -200,8 +201,9 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
 def _must_be_known(subject: PlannedRun) -> None:
     """ConfigError for a network that is not counted."""
     config = subject.model
-    if reads_images(config):
-        raise ConfigError(f"{subject.name} reads images, and plans count networks that read text")
+    if reads_images(config) or hears(config):
+        what = "images" if reads_images(config) else "sound"
+        raise ConfigError(f"{subject.name} reads {what}, and plans count networks that read text")
     if not isinstance(config, ModelConfig):
         raise ConfigError(
             f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see "

@@ -26,7 +26,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
-from lmworks.models.files.model_folder import INDEX, ONNX, read_config, read_json, weight_files
+from lmworks.models.files.ctranslate2 import read_ctranslate2
+from lmworks.models.files.model_folder import CTRANSLATE2, INDEX, ONNX, read_config, read_json, weight_files
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.network_class import network_class
@@ -51,10 +52,10 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
     as_stored = 4 if files[0].name == ONNX else None if said is None else 2
     width = dtype.itemsize if dtype is not None else as_stored
     sizes = (file.stat().st_size for file in files if file.is_file())
-    stays = at_once if files[0].name == ONNX else later(config)  # whose matrices are in another order
+    read = READERS.get(files[0].name, read_safetensors)
+    stays = at_once if files[0].name in READERS else later(config)  # whose matrices are in another order
     if stays is at_once:
         must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
-    read = read_onnx if files[0].name == ONNX else read_safetensors
     tensors = {name: tensor for file in files for name, tensor in read(file).items()}
     try:
         if said is not None:
@@ -156,6 +157,10 @@ def _check_header(path: Path) -> None:
     missing = 8 + length + max(ends, default=0) - size
     if missing > 0:
         raise ModelError(f"{path} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again")
+
+
+READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {ONNX: read_onnx, CTRANSLATE2: read_ctranslate2}
+"""What reads weights that are in no safetensors file, by the name of theirs."""
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -12,9 +12,13 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, sha256, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.files.ctranslate2_file import is_ctranslate2
+from lmworks.models.hearing.config import hears
 from lmworks.models.vision.config import reads_images
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
+CTRANSLATE2 = "model.bin"
+"""Of a converted Whisper, whose header says that it is no pickle (ctranslate2_file.py)."""
 MODULES = "modules.json"
 """Of sentence-transformers: what is done with the states of the network."""
 MOST_JSON = 100_000_000
@@ -74,6 +78,11 @@ def is_vision(folder: Path) -> bool:
     return folder.is_dir() and (folder / "config.json").is_file() and reads_images(read_config(folder))
 
 
+def is_hearing(folder: Path) -> bool:
+    """Whether a folder or file holds a model that hears."""
+    return folder.is_dir() and (folder / "config.json").is_file() and hears(read_config(folder))
+
+
 def is_mxfp4(said: Any) -> bool:
     """Does a config.json's quantization_config say that experts are in MXFP4 (mxfp4.py)?"""
     return isinstance(said, dict) and said.get("quant_method") == "mxfp4"
@@ -91,7 +100,7 @@ def _pools(folder: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a directory, as its index lists them; its ONNX file where it has none."""
+    """The safetensors files of a directory, as its index lists them; its ONNX or CTranslate2 file where it has none."""
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
@@ -104,6 +113,8 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     if (folder / ONNX).exists():
         return [folder / ONNX]
+    if is_ctranslate2(folder / CTRANSLATE2):
+        return [folder / CTRANSLATE2]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
     if pickles:
         raise ModelError(

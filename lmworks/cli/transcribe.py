@@ -1,0 +1,108 @@
+"""lmworks transcribe: what recordings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmworks.cli.options import Json
+from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.generation.transcript import Transcript
+
+KINDS = (".txt", ".srt", ".vtt", ".json")
+"""What a transcript is written as, by the suffix of its file."""
+TASKS = ("transcribe", "translate")
+
+
+@verb("Use it", place=44)
+def transcribe(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Recordings: WAV; FLAC, Ogg and MP3 with lmworks[audio].")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A model that hears: whisper (English), a directory or hf:org/name.")
+    ] = "whisper",
+    language: Annotated[
+        str | None, typer.Option(help="Code of the language that is spoken (de); told by the sound unless given.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="transcribe, or translate: English of whatever is spoken, by models that learnt it.")
+    ] = "transcribe",
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="A line for each segment, with its times.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Write it to this file: .txt, .srt or .vtt (subtitles), .json. For one recording."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Write down what recordings say."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.basics.files import written_whole
+    from lmworks.cli.options import as_json
+
+    path = None if out is None else Path(out)
+    if path is not None and (len(files) > 1 or path.suffix.lower() not in KINDS):
+        raise ConfigError(
+            f"--out {out} takes one recording, and there are {len(files)}; leave --out away, or give one of them"
+            if len(files) > 1
+            else f"--out {out} names no kind of transcript; end it with one of {', '.join(KINDS)}"
+        )
+    if task not in TASKS:
+        raise ConfigError(f"--task is {task!r}; it is one of {', '.join(TASKS)}")
+    _must_be_there(files)
+
+    from lmworks.hearing_model import hearing
+    from lmworks.loading import load
+
+    heard: list[dict[str, Any]] = []
+    with progress.shown():
+        listener = hearing(load(model))
+        for file in files:
+            transcript = listener.transcribe(
+                file, language=language, task="translate" if task == TASKS[1] else TASKS[0]
+            )
+            if path is not None:
+                with written_whole(path) as temporary:
+                    temporary.write_text(_written(transcript, path.suffix.lower()), encoding="utf-8")
+                if not json_:
+                    typer.echo(f"wrote    {path} ({len(transcript.segments)} segments, {transcript.seconds:,.1f} s)")
+            elif not json_:
+                _show(transcript, file if len(files) > 1 else None, timestamps)
+            heard.append({"file": file, **transcript.facts()})
+    if json_:
+        as_json(heard)
+
+
+def _must_be_there(files: list[str]) -> None:
+    """DataError, before the model is fetched, for a file that is not."""
+    from lmworks.basics.errors import DataError
+
+    for file in files:
+        if not Path(file).is_file():
+            what = "is a folder; give its files" if Path(file).is_dir() else "is not there; give another path"
+            raise DataError(f"{file} {what}")
+
+
+def _written(transcript: Transcript, suffix: str) -> str:
+    """The content of a file."""
+    import json
+
+    if suffix == ".srt":
+        return transcript.srt()
+    if suffix == ".vtt":
+        return transcript.vtt()
+    if suffix == ".json":
+        return json.dumps(transcript.facts(), indent=2, ensure_ascii=False) + "\n"
+    return f"{transcript}\n"
+
+
+def _show(transcript: Transcript, file: str | None, timestamps: bool) -> None:
+    """Print it, under the name of its file where there are several."""
+    if file is not None:
+        typer.echo(f"{file}:")
+    typer.echo((transcript.lines() if timestamps else transcript.text) or "(nobody speaks)")

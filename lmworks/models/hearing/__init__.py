@@ -1,0 +1,1 @@
+"""Networks that read sound: how a recording becomes features, and what reads them in place of tokens."""

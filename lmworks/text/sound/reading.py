@@ -1,0 +1,101 @@
+"""A recording as one row of samples at the rate that a network hears: any channels, joined by their mean.
+
+    samples = read_sound(Path("talk.wav"), 16_000)       # float32, between -1 and 1
+
+WAV files are read here; FLAC, Ogg and MP3 by soundfile (extra `audio`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lmworks.basics.arrays import Float
+from lmworks.basics.errors import DataError
+from lmworks.basics.extras import require
+from lmworks.basics.files import regular
+from lmworks.text.sound.resampling import Resampler
+from lmworks.text.sound.wav import AT_ONCE, LEAST_RATE, MOST_CHANNELS, MOST_RATE, Block, WavFile
+
+MOST_SECONDS = 6 * 3600
+"""Of a recording: 1.4 GB of samples at 16 kHz."""
+OTHERS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd", b"caff")
+"""How files begin that soundfile reads: FLAC, Ogg, MP3, AIFF, AU, CAF."""
+
+Samples = Float[np.ndarray, " samples"]
+
+
+def read_sound(path: Path, rate: int) -> Samples:
+    """The samples of a file at this rate. DataError, one sentence, for what is no recording, is longer than
+    MOST_SECONDS, or is empty."""
+    try:
+        with regular(path).open("rb") as file:
+            return sound_of(file, str(path), rate)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def sound_of(file: BinaryIO, name: str, rate: int) -> Samples:
+    """The same of an open file, which errors call by this name."""
+    blocks, own_rate, count = _opened(file, name)
+    if count > MOST_SECONDS * own_rate:
+        raise DataError(
+            f"{name} lasts {count / own_rate / 3600:.1f} hours, and at most {MOST_SECONDS // 3600} are read; cut it "
+            "into parts"
+        )
+    parts = (block.mean(axis=1, dtype=np.float32) for block in blocks)
+    if own_rate == rate:
+        made = [*parts]
+    else:
+        resampler = Resampler(own_rate, rate)
+        made = [*map(resampler.take, parts), resampler.finish()]
+    samples = np.concatenate([np.zeros(0, np.float32), *made])
+    if not len(samples):
+        raise DataError(f"{name} is a recording without samples; give one in which something can be heard")
+    return samples
+
+
+def _opened(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
+    """Its blocks, samples a second, and how many there are."""
+    head = file.read(12)
+    if not head:
+        raise DataError(f"{name} is an empty file; give a recording")
+    if head.startswith(OTHERS):
+        return _by_soundfile(file, name)
+    if head[:4] not in (b"RIFF", b"RF64"):
+        raise DataError(
+            f"{name} is no recording of a kind that is read (WAV; FLAC, Ogg and MP3 with lmworks[audio]); make a WAV "
+            f"file of it: ffmpeg -i {Path(name).name} {Path(name).stem}-16k.wav"
+        )
+    wav = WavFile(file, name)
+    return wav.blocks(), wav.rate, wav.samples
+
+
+def _by_soundfile(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
+    library = require("soundfile", "audio")
+    file.seek(0)
+    try:
+        sound = library.SoundFile(file)
+    except library.LibsndfileError as error:
+        raise DataError(f"{name} cannot be read ({_why(error)}); copy or convert it again") from None
+    if not 1 <= sound.channels <= MOST_CHANNELS or not LEAST_RATE <= sound.samplerate <= MOST_RATE:
+        raise DataError(f"{name} says {sound.channels} channels of {sound.samplerate:,} samples a second; convert it")
+    return _blocks_of(library, sound, name), sound.samplerate, sound.frames
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "error_string", str(error)).rstrip(".")
+
+
+def _blocks_of(library: Any, sound: Any, name: str) -> Iterator[Block]:
+    try:
+        with sound:
+            left = MOST_SECONDS * sound.samplerate  # what it says of its length may be wrong
+            while left > 0 and len(block := sound.read(min(left, AT_ONCE), dtype="float32", always_2d=True)):
+                left -= len(block)
+                yield block
+    except library.LibsndfileError as error:
+        raise DataError(f"{name} is damaged ({_why(error)}); copy or convert it again") from None

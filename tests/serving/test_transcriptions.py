@@ -1,0 +1,123 @@
+"""Recordings over the API: what they say, in OpenAI's five forms, and requests that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hearing
+import httpx
+import pytest
+
+from lmworks.hearing_model import HearingModel
+from lmworks.serving.api.forms import read_form
+from lmworks.serving.errors import Refused
+from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
+from serving.live import Live, running
+
+PATH = "/v1/audio/transcriptions"
+LIMITS = ServerLimits(audio_bytes=200_000, body_bytes=1000)
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Live]:
+    with running(Service(hearing.model(), name="small", limits=LIMITS)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hearing.wav(tmp_path_factory.mktemp("sound") / "a.wav", hearing.noise(2.3))
+
+
+def send(live: Live, content: bytes, path: str = PATH, **fields: str) -> httpx.Response:
+    return live.http.post(path, files={"file": ("a.wav", content)}, data=fields)
+
+
+def test_a_transcript_is_what_python_gives_in_every_form(listening: Live, recording: Path):
+    model = listening.service.model
+    assert isinstance(model, HearingModel)
+    expected, content = model.transcribe(recording), recording.read_bytes()
+    assert len(content) > LIMITS.body_bytes
+    assert send(listening, content).json() == {"text": expected.text}
+    assert send(listening, content, response_format="text").text == f"{expected}\n"
+    assert send(listening, content, response_format="srt").text == expected.srt()
+    assert send(listening, content, response_format="vtt", model="small").text == expected.vtt()
+    whole = send(listening, content, response_format="verbose_json", language="en").json()
+    assert whole == {"task": "transcribe", **expected.facts()}
+
+
+def test_openais_client_sends_recordings(listening: Live, recording: Path):
+    with recording.open("rb") as file:
+        said = listening.openai.audio.transcriptions.create(model="small", file=file)
+    assert said.text == send(listening, recording.read_bytes()).json()["text"]
+
+
+def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording: Path):
+    content = recording.read_bytes()
+    for sent, message in (
+        (send(listening, b"Dear diary"), "a.wav is no recording of a kind that is read"),
+        (send(listening, b""), "a.wav is an empty file"),
+        (send(listening, content, response_format="mp3"), "response_format is one of json, text, srt"),
+        (send(listening, content, language="de"), "English alone"),
+        (send(listening, content, stream="true"), "a transcript is not streamed"),
+        (send(listening, content, "/v1/audio/translations"), "English alone"),
+        (listening.http.post(PATH, files={"sound": b"x"}), "no field file"),
+        (listening.post("/v1/completions", prompt="a"), "writes down what recordings say, and reads no text"),
+    ):
+        assert sent.status_code == 400 and message in sent.json()["error"]["message"]
+    assert listening.http.post(PATH, content=b"x").status_code == 415
+    assert send(listening, content, model="none").status_code == 404
+    assert send(listening, bytes(200_001)).status_code == 413
+    assert listening.post("/v1/completions", prompt="a" * 1000).status_code == 413
+
+
+def test_the_model_says_that_it_hears(listening: Live):
+    about = listening.http.get("/v1/models/small").json()["about"]
+    assert (about["hears"], about["writes"], about["chats"]) == (True, False, False)
+
+
+def test_a_recording_that_takes_too_long_is_given_up(recording: Path):
+    with running(Service(hearing.model(), name="small", limits=ServerLimits(seconds=1e-6))) as live:
+        assert send(live, recording.read_bytes()).status_code in (408, 503, 504)
+
+
+def form(*parts: bytes, end: bytes = b"--") -> bytes:
+    return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b" + end + b"\r\n"
+
+
+ONE = b'Content-Disposition: form-data; name="file"; filename="a b.wav"\r\n\r\n\r\n\0--b\xff\r\n'
+KIND = "multipart/form-data; boundary=b"
+
+
+def test_a_form_is_read_to_the_byte():
+    fields = read_form(form(ONE, b"content-disposition: form-data; name=model\r\nX: y\r\n\r\nsm\xc3\xa4ll"), KIND)
+    assert fields["file"] == (b"\r\n\0--b\xff\r\n", "a b.wav")
+    assert fields["model"].text("model") == "smäll" and fields["model"].filename is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (form(ONE), "application/json", 415),
+        (form(ONE), "multipart/form-data", 415),
+        (form(ONE), f"multipart/form-data; boundary={'b' * 71}", 415),
+        (b"", KIND, 400),
+        (form(ONE)[:-5], KIND, 400),
+        (form(ONE, end=b""), KIND, 400),
+        (form(b"no head"), KIND, 400),
+        (form(b"Content-Disposition: form-data\r\n\r\nx"), KIND, 400),
+        (form(b"X: " + b"y" * 9000 + b"\r\n\r\nx"), KIND, 400),
+        (form(*[ONE] * 65), KIND, 400),
+    ],
+)
+def test_what_is_no_form_is_refused(body: bytes, kind: str, status: int):
+    with pytest.raises(Refused) as refused:
+        read_form(body, kind)
+    assert refused.value.status == status
+
+
+def test_a_field_that_is_no_text_is_refused():
+    with pytest.raises(Refused, match="model is no UTF-8"):
+        read_form(form(b'Content-Disposition: form-data; name="model"\r\n\r\n\xff'), KIND)["model"].text("model")
