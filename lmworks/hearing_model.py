@@ -81,8 +81,8 @@ class HearingModel(LanguageModel):
     def check_files(self) -> None:
         """ModelError where the folder's files do not fit together."""
         assert self.speech is not None
-        said = self._read(PREPROCESSING)
-        expected = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": WINDOW, "feature_size": self._config.mels}
+        said = self.said(PREPROCESSING)
+        expected = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": WINDOW, "feature_size": self._sound.mels}
         for name, value in expected.items():
             if said.get(name, value) != value:
                 raise ModelError(
@@ -90,18 +90,19 @@ class HearingModel(LanguageModel):
                 )
 
     @property
-    def _config(self) -> SoundConfig:
+    def _sound(self) -> SoundConfig:
         assert isinstance(self.config, SoundConfig)
         return self.config
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def said(self, name: str) -> dict[str, Any]:
+        """What a JSON file of its folder says; nothing where there is none."""
         path = None if self.source is None else self.source / name
         return read_json(path) if path is not None and path.is_file() else {}
 
     @cached_property
     def speech(self) -> SpeechTokens:
         """What its special tokens mean. ModelError where some are missing."""
-        said = self._read("config.json") | self._read(GENERATION)
+        said = self.said("config.json") | self.said(GENERATION)
         return SpeechTokens.of(self.tokenizer, self.config.vocab_size, said)
 
     @property
@@ -119,18 +120,19 @@ class HearingModel(LanguageModel):
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's files, and what the model's own folder says of features and of what it writes."""
         super().write_tokenizer(folder)
-        own = {name: value for name, value in self._read(GENERATION).items() if name in KNOWN}
-        write_json(folder / GENERATION, {**read_json(folder / GENERATION), **own})
-        ids = {name: value for name, value in self._read("config.json").items() if name in IDS}
+        own = {name: value for name, value in self.said(GENERATION).items() if name in KNOWN}
+        one_end = {"eos_token_id": self.speech.end}  # transformers' rules for times take no list
+        write_json(folder / GENERATION, {**read_json(folder / GENERATION), **own, **one_end})
+        ids = {name: value for name, value in self.said("config.json").items() if name in IDS}
         write_json(folder / "config.json", {**read_json(folder / "config.json"), **ids})
         features = {
             "feature_extractor_type": "WhisperFeatureExtractor",
             "processor_class": "WhisperProcessor",
-            "feature_size": self._config.mels,
+            "feature_size": self._sound.mels,
             "sampling_rate": RATE,
             "hop_length": HOP,
             "n_fft": WINDOW,
-            "chunk_length": self._config.frames * HOP // RATE,
+            "chunk_length": self._sound.frames * HOP // RATE,
             "padding_value": 0.0,
             "return_attention_mask": False,
         }
@@ -154,7 +156,7 @@ class HearingModel(LanguageModel):
         heard, told = list[Segment](), language or "en"
         seconds, until = len(samples) / RATE, 0.0
         what = "listening" if isinstance(recording, np.ndarray) else f"listening to {Path(recording).name}"
-        with progress.task(what, round(seconds, 1), "s of sound") as advance:
+        with progress.task(what, round(seconds, 1), "seconds of sound") as advance:
             for window in self.listen(samples, language=language, task=task, seed=seed):
                 heard += window.segments
                 told = window.language or told
@@ -170,8 +172,8 @@ class HearingModel(LanguageModel):
         known = self.speech.prompt(language, task) if language or not self.speech.languages else None
         at, total = 0, -(-len(samples) // HOP)
         while at < total:
-            window = samples[at * HOP : (at + self._config.frames) * HOP]
-            step, found = min(self._config.frames, total - at), list[Segment]()
+            window = samples[at * HOP : (at + self._sound.frames) * HOP]
+            step, found = min(self._sound.frames, total - at), list[Segment]()
             if np.abs(window).max() >= SILENT:
                 memory = self.hear(window)
                 if known is None:
@@ -185,10 +187,10 @@ class HearingModel(LanguageModel):
 
     def hear(self, samples: Samples) -> Encoded:
         """What the encoder makes of one window of samples; a shorter one is filled up with silence."""
-        size = self._config.frames * HOP
+        size = self._sound.frames * HOP
         filled = np.pad(samples[:size], (0, max(size - len(samples), 0)))
         with self.runner.evaluating():
-            return self.runner.encode(log_mel(filled, self._config.mels)[None])
+            return self.runner.encode(log_mel(filled, self._sound.mels)[None])
 
     def _segments(self, written: Written, start: float, seconds: float) -> tuple[list[Segment], float]:
         """The segments of a window that begins at `start` and holds this many seconds, and where the next one goes on

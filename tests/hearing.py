@@ -65,7 +65,7 @@ def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
 
 def wav(path: Path, samples: np.ndarray, rate: int = 16_000, kind: int = 1, bits: int = 16) -> Path:
     """Write a WAV file of samples [samples] or [samples, channels]."""
-    rows = samples.reshape(len(samples), -1)
+    rows = samples.reshape(len(samples), -1).astype(np.float64)
     if kind == 3:
         data = rows.astype(f"<f{bits // 8}").tobytes()
     elif bits == 8:
@@ -79,7 +79,7 @@ def wav(path: Path, samples: np.ndarray, rate: int = 16_000, kind: int = 1, bits
 def riff(path: Path, data: bytes, channels: int, rate: int, kind: int, bits: int) -> Path:
     """Write a WAV file of these bytes."""
     row = channels * bits // 8
-    said = struct.pack("<HHIIHH", kind, channels, rate, rate * row, row, bits)
+    said = struct.pack("<HHIIHH", kind, channels, rate, rate * row % 2**32, row, bits)
     chunks = b"fmt " + struct.pack("<I", len(said)) + said + b"data" + struct.pack("<I", len(data)) + data
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
     return path

@@ -158,7 +158,7 @@ def test_what_is_no_row_of_samples_is_one_sentence(samples: np.ndarray):
 
 def test_what_such_a_model_does_not_do_is_one_sentence(folder: Path):
     model = lm.load(folder / "small")
-    for call in (lambda: model.generate("a"), lambda: model.score("a"), lambda: list(model.stream("a"))):
+    for call in (lambda: model.generate("a"), lambda: model.score("a", prompt="b"), lambda: list(model.stream("a"))):
         with pytest.raises(ConfigError, match="writes down what recordings say, and reads no text"):
             call()
     with pytest.raises(ConfigError):
@@ -178,10 +178,14 @@ def test_features_of_another_kind_are_refused(tmp_path: Path):
 
 
 def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(word) for word in words])
-    code = ended.value.code
-    return code if isinstance(code, int) else 0
+    """Run `lmworks WORDS` as from a shell; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["lmworks", *map(str, words)])
+        try:
+            main()
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else 0
+    return 0
 
 
 def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -189,14 +193,14 @@ def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys:
     assert isinstance(model, HearingModel)
     expected = model.transcribe(folder / "a.wav")
     ask = ["transcribe", folder / "a.wav", "--model", folder / "small"]
-    main([str(word) for word in [*ask, "--json"]])
+    assert run(*ask, "--json") == 0
     [told] = json.loads(capsys.readouterr().out)
     assert told == json.loads(json.dumps({"file": str(folder / "a.wav"), **expected.facts()}))
     for suffix, content in (("srt", expected.srt()), ("vtt", expected.vtt()), ("txt", f"{expected}\n")):
-        main([str(word) for word in [*ask, "--out", tmp_path / f"a.{suffix}"]])
-        assert (tmp_path / f"a.{suffix}").read_text() == content
+        assert run(*ask, "--out", tmp_path / f"a.{suffix}") == 0
+        assert (tmp_path / f"a.{suffix}").read_bytes().decode() == content
         assert f"wrote    {tmp_path}/a.{suffix}" in capsys.readouterr().out
-    main([str(word) for word in [*ask, "--timestamps"]])
+    assert run(*ask, "--timestamps") == 0
     assert capsys.readouterr().out == f"{expected.lines() or '(nobody speaks)'}\n"
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +24,12 @@ from lmworks.generation.chooser import Chooser
 from lmworks.generation.constraints import Guide
 from lmworks.generation.distribution import Logits, log_probability, log_softmax
 from lmworks.generation.strategies import Greedy, Sample, Strategy
-from lmworks.models.runner import Encoded, Runner
+from lmworks.models.runner import Runner
 from lmworks.tokens.speech import STEP, SpeechTokens
 from lmworks.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from lmworks.models.runner import Encoded
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Tried one after another until a window's text is good."""

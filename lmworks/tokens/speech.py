@@ -115,14 +115,11 @@ class SpeechTokens:
 def unspoken(tokenizer: Tokenizer) -> frozenset[int]:
     """Tokens of marks that nobody says (brackets around sounds, notes), and those with a role beside the end: what the
     published models suppress, where a folder does not say."""
-    marks = [*SINGLE, *RUNS.split(), *NOTES]
-    found = {tokenizer.encode(one, special=False)[0] for one in (" -", " '")}
-    for mark in marks:
-        for ids in (tokenizer.encode(text, special=False) for text in (mark, f" {mark}")):
-            if len(ids) == 1 or mark in NOTES:
-                found.add(ids[0])
+    texts = [" -", " '", *(text for mark in (*SINGLE, *RUNS.split(), *NOTES) for text in (mark, f" {mark}"))]
+    encoded = [(text, tokenizer.encode(text, special=False)) for text in texts]
+    found = {ids[0] for text, ids in encoded if len(ids) == 1 or text[-1] in NOTES}
     roles = {number for number, text in tokenizer.special.items() if text[2:-2] in ROLES}
-    return frozenset(found | roles)
+    return frozenset((found | roles) - {*tokenizer.encode(" ", special=False)})
 
 
 def _named(ids: Mapping[str, int], tokenizer: Tokenizer, text: str) -> int:

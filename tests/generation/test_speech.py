@@ -25,7 +25,7 @@ def time(steps: int) -> int:
 
 def allowed(written: list[int], logits: np.ndarray | None = None, timed: bool = True) -> set[int]:
     flat = np.zeros(hearing.SMALL["vocab_size"], np.float32)
-    flat[A] = 20.0  # likelier than all times together
+    flat[[A, END]] = 20.0  # likelier than all times together
     left = SpeechGuide(SPEECH, timed, written).allowed(flat if logits is None else logits)
     return set(np.flatnonzero(left > -np.inf).tolist())
 

@@ -204,5 +204,5 @@ def test_what_nobody_says_is_the_published_list(real: HearingModel):
     published += [11709, 11907, 13163, 13697, 13700, 14808, 15306, 16410, 16791, 17992, 19203, 19510, 20724, 22305]
     published += [22935, 27007, 30109, 30420, 33409, 34949, 40283, 40493, 40549, 47282, 49146]
     published += [50257, 50357, 50358, 50359, 50360, 50361]
-    assert sorted(unspoken(real.tokenizer)) == published and SUPPRESS not in real._read("generation_config.json")
+    assert sorted(unspoken(real.tokenizer)) == published and SUPPRESS not in real.said("generation_config.json")
     assert sorted(real.speech.never_first) == [220, 50256]
