@@ -210,8 +210,13 @@ class HearingModel(LanguageModel):
                 written.no_speech,
             )
             for one in found
-            if (text := self.speech.text_of(self.tokenizer, one.tokens)).strip() and one.start < one.end
+            if _holds_words(text := self.speech.text_of(self.tokenizer, one.tokens)) and one.start < one.end
         ], goes_on
+
+
+def _holds_words(text: str) -> bool:
+    """Quiet noise becomes a segment of a full stop now and then, which nobody said."""
+    return any(letter.isalnum() for letter in text)
 
 
 def _checked(samples: Samples) -> Samples:

@@ -32,6 +32,11 @@ class Segment:
     no_speech: float
     """The probability that nobody spoke in its window."""
 
+    @property
+    def words(self) -> str:
+        """The text on one line."""
+        return " ".join(self.text.split())
+
 
 class Transcript(str):
     """The text of a recording."""
@@ -56,20 +61,19 @@ class Transcript(str):
 
     def lines(self) -> str:
         """A line for each segment: [00:00.000 -> 00:02.500] and its words."""
-        return "\n".join(f"[{_short(one.start)} -> {_short(one.end)}] {one.text.strip()}" for one in self.segments)
+        return "\n".join(f"[{_short(one.start)} -> {_short(one.end)}] {one.words}" for one in self.segments)
 
     def srt(self) -> str:
         """Subtitles as SubRip has them."""
         return "".join(
-            f"{number}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n{one.text.strip()}\n\n"
+            f"{number}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n{one.words}\n\n"
             for number, one in enumerate(self.segments, 1)
         )
 
     def vtt(self) -> str:
         """Subtitles as WebVTT has them (https://www.w3.org/TR/webvtt1)."""
         cues = "".join(
-            f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{_escaped(one.text.strip())}\n\n"
-            for one in self.segments
+            f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{_escaped(one.words)}\n\n" for one in self.segments
         )
         return f"WEBVTT\n\n{cues}"
 

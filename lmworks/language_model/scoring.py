@@ -92,6 +92,7 @@ class ScoringModel(WritingModel):
         """A target's tokens, its end included, and the log-probability of each."""
         from lmworks.generation.scoring import target_logprobs
 
+        self.must_write()
         if source is None:
             raise ConfigError("an encoder-decoder scores a target by its source; give score(target, prompt=source)")
         if window is not None:

@@ -163,10 +163,10 @@ def test_what_a_folder_says_of_its_tokens_is_checked():
 
 
 def test_subtitles_and_lines():
-    one = Segment(0.0, 2.5, " It <b> & so.", (A,), 0.0, -0.2, 1.1, 0.0)
+    one = Segment(0.0, 2.5, " It <b>\n\n& so.", (A,), 0.0, -0.2, 1.1, 0.0)
     other = Segment(3661.0004, 3662.9996, " On.", (B,), 0.0, -0.2, 1.1, 0.0)
     transcript = Transcript.of([one, other], "en", 3700.0)
-    assert transcript == transcript.text == "It <b> & so. On."
+    assert transcript == transcript.text == "It <b>\n\n& so. On."
     assert transcript.lines() == "[00:00.000 -> 00:02.500] It <b> & so.\n[01:01:01.000 -> 01:01:03.000] On."
     assert transcript.srt() == (
         "1\n00:00:00,000 --> 00:00:02,500\nIt <b> & so.\n\n2\n01:01:01,000 --> 01:01:03,000\nOn.\n\n"
@@ -175,5 +175,5 @@ def test_subtitles_and_lines():
         "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\nIt &lt;b&gt; &amp; so.\n\n01:01:01.000"
     )
     facts = transcript.facts()
-    assert facts["text"] == "It <b> & so. On." and facts["duration"] == 3700.0
+    assert facts["text"] == transcript.text and facts["duration"] == 3700.0
     assert [one["start"] for one in facts["segments"]] == [0.0, 3661.0]
