@@ -63,6 +63,7 @@ def measure(model: str, sounds: Path, texts: dict[str, str], least_words: int) -
 
     listener = hearing(lm.load(model))
     wrong, total, seconds, begun, worst = list[int](), list[int](), 0.0, time.process_time(), list[Any]()
+    silent = 0
     for name, text in sorted(texts.items()):
         path, said = sounds / f"{name}.wav", words(text)
         if len(said) < least_words or not path.is_file():
@@ -71,6 +72,7 @@ def measure(model: str, sounds: Path, texts: dict[str, str], least_words: int) -
         wrong.append(errors(said, words(heard)))
         total.append(len(said))
         seconds += heard.seconds
+        silent += not heard.segments
         worst.append((wrong[-1] / total[-1], name, text, heard.text))
     spent = time.process_time() - begun
     rate = ratio_of_sums(wrong, total)
@@ -81,6 +83,7 @@ def measure(model: str, sounds: Path, texts: dict[str, str], least_words: int) -
         "recordings": len(total),
         "words": int(np.sum(total)),
         "least_words": least_words,
+        "left_out": silent,
         "word_error_rate": [round(one, 4) for one in (rate.value, rate.low, rate.high)],
         "seconds_of_sound": round(seconds, 1),
         "cpu_seconds": round(spent, 1),

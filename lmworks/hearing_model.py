@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SILENT = 1e-4
 """A window that never gets this loud (80 dB below the loudest that a file can hold) holds nobody's voice."""
 LEAST_STEP = 50
-"""Frames that a window lies after the one before it, at least."""
+"""Frames that a window lies after the one before it, at least; a rest of fewer holds no words."""
 PREPROCESSING, GENERATION = "preprocessor_config.json", "generation_config.json"
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
@@ -171,7 +171,7 @@ class HearingModel(LanguageModel):
         samples = _checked(samples)
         known = self.speech.prompt(language, task) if language or not self.speech.languages else None
         at, total = 0, -(-len(samples) // HOP)
-        while at < total:
+        while at < total and (not at or total - at >= LEAST_STEP):
             window = samples[at * HOP : (at + self._sound.frames) * HOP]
             step, found = min(self._sound.frames, total - at), list[Segment]()
             if np.abs(window).max() >= SILENT:

@@ -78,20 +78,32 @@ def test_what_a_folder_says_stays_when_it_is_saved_again(folder: Path, tmp_path:
 
 def test_windows_go_on_where_the_last_segment_ended(monkeypatch: pytest.MonkeyPatch):
     model = hearing.model()
-    samples = hearing.noise(2.0)
+    samples = hearing.noise(2.2)
     heard, starts = list[np.ndarray](), [0.0, 0.62, 1.62]
     monkeypatch.setattr(HearingModel, "hear", lambda self, window: heard.append(window))
     first, second = times(model, 0.0, 0.62), times(model, 0.1, 0.9)
     scripted(monkeypatch, [first[0], A, first[1], first[1], B], [second[0], B, second[1]], [*times(model, 0.0), A])
     transcript = model.transcribe(samples)
-    assert [len(window) for window in heard] == [RATE, RATE, round(0.38 * RATE)]
+    assert [len(window) for window in heard] == [RATE, RATE, round(0.58 * RATE)]
     for window, start in zip(heard, starts, strict=True):
         begin = round(start * RATE)
         np.testing.assert_array_equal(window, samples[begin : begin + RATE])
     found = [(round(one.start, 2), round(one.end, 2)) for one in transcript.segments]
-    assert found == [(0.0, 0.62), (0.72, 1.52), (1.62, 2.0)]
+    assert found == [(0.0, 0.62), (0.72, 1.52), (1.62, 2.2)]
     decoded = [model.tokenizer.decode([one]) for one in (A, B)]
-    assert transcript == f"{decoded[0]}{decoded[1]}{decoded[0]}" and transcript.seconds == 2.0
+    assert transcript == f"{decoded[0]}{decoded[1]}{decoded[0]}" and transcript.seconds == 2.2
+
+
+def test_a_rest_of_less_than_half_a_second_holds_no_words(monkeypatch: pytest.MonkeyPatch):
+    """Of some hundredths of a second such models write a "you"."""
+    model = hearing.model()
+    first, second = times(model, 0.0, 0.7)
+    heard = scripted(monkeypatch, [first, A, second, second, B], [first, B])
+    assert len(model.transcribe(hearing.noise(1.19)).segments) == len(heard) == 1
+    heard = scripted(monkeypatch, [first, A, second, second, B], [first, B])
+    assert len(model.transcribe(hearing.noise(1.21)).segments) == len(heard) == 2
+    heard = scripted(monkeypatch, [first, A])
+    assert model.transcribe(hearing.noise(0.1)).segments[0].end == pytest.approx(0.1) and len(heard) == 1
 
 
 def test_a_window_that_ends_where_it_began_still_goes_on(monkeypatch: pytest.MonkeyPatch):
@@ -209,7 +221,7 @@ def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys:
     for suffix, content in (("srt", expected.srt()), ("vtt", expected.vtt()), ("txt", f"{expected}\n")):
         assert run(*ask, "--out", tmp_path / f"a.{suffix}") == 0
         assert (tmp_path / f"a.{suffix}").read_bytes().decode() == content
-        assert f"wrote    {tmp_path}/a.{suffix}" in capsys.readouterr().out
+        assert f"wrote   {tmp_path}/a.{suffix}" in capsys.readouterr().out
     assert run(*ask, "--timestamps") == 0
     assert expected and capsys.readouterr().out == f"{printable(expected.lines())}\n"
 

@@ -41,6 +41,7 @@ def transcribe(
 ) -> None:
     """Write down what recordings say."""
     from lmworks.basics import progress
+    from lmworks.basics.amounts import counted
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.files import written_whole
     from lmworks.cli.options import as_json
@@ -70,7 +71,8 @@ def transcribe(
                 with written_whole(path) as temporary:
                     temporary.write_text(_written(transcript, path.suffix.lower()), encoding="utf-8")
                 if not json_:
-                    typer.echo(f"wrote    {path} ({len(transcript.segments)} segments, {transcript.seconds:,.1f} s)")
+                    segments = counted(len(transcript.segments), "segment")
+                    typer.echo(f"wrote   {path} ({segments}, {transcript.seconds:,.1f} s)")
             elif not json_:
                 _show(transcript, file if len(files) > 1 else None, timestamps)
             heard.append({"file": file, **transcript.facts()})

@@ -37,8 +37,9 @@ MOST_COMPRESSION = 2.4
 """A text that is more times smaller when it is compressed repeats itself."""
 LEAST_LOGPROB = -1.0
 """Of a window's tokens in the mean: below it, the text is improbable."""
-MOST_NO_SPEECH = 0.6
-"""Above it, an improbable text was written of noise."""
+MOST_NO_SPEECH, SURE_NO_SPEECH = 0.6, 0.9
+"""Above the first, an improbable text was written of noise; above the second, any text: of noise and beeps the smallest
+models write a probable "you"."""
 
 
 class SpeechGuide(Guide):
@@ -113,7 +114,7 @@ class Written:
     @property
     def of_noise(self) -> bool:
         """Whether probably nobody spoke."""
-        return self.improbable and self.no_speech > MOST_NO_SPEECH
+        return self.no_speech > (MOST_NO_SPEECH if self.improbable else SURE_NO_SPEECH)
 
     @property
     def good(self) -> bool:

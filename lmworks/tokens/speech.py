@@ -94,7 +94,7 @@ class SpeechTokens:
                     "several languages"
                 )
             return [self.start]
-        if language not in self.languages:
+        if language is None or language not in self.languages:
             raise ConfigError(
                 f"the model knows no language {language!r}; {did_you_mean(str(language), self.languages)}it is one of "
                 f"{', '.join(sorted(self.languages))}"

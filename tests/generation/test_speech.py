@@ -124,6 +124,7 @@ def test_an_improbable_text_of_silence_is_one_of_noise():
     assert replace(GOOD, logprob=-1.1, no_speech=0.7).of_noise
     assert not replace(GOOD, logprob=-0.9, no_speech=0.7).of_noise
     assert not replace(GOOD, logprob=-1.1, no_speech=0.5).of_noise
+    assert replace(GOOD, no_speech=0.91).of_noise and not replace(GOOD, no_speech=0.89).of_noise
 
 
 def test_a_higher_temperature_is_drawn_by_the_seed():
