@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.drawing import draw
 from lmworks.generation.image_spans import OPENS, ImageSpans
@@ -23,6 +24,7 @@ from lmworks.models.files.references import resolve
 
 if TYPE_CHECKING:  # a server asks whether its model draws, and waits for no PyTorch
     from PIL.Image import Image as Picture
+    from torch import Tensor
 
     from lmworks.image_tokens import ImageTokens
     from lmworks.models.network import Network
@@ -34,6 +36,10 @@ USUAL = Sample(temperature=1.0, top_p=0.95)
 MOST_GUIDANCE = 100.0
 MOST_AT_ONCE = 64
 """Drawings of one call that are written side by side."""
+MOST_TRIED = 1_024
+"""Drawings of one caption among which a judge chooses."""
+NEXT = 1_024
+"""Between the seeds of those: as many as the consecutive seeds of a sheet."""
 
 
 class DrawingModel(LanguageModel):
@@ -82,13 +88,20 @@ class DrawingModel(LanguageModel):
         seed: int | None = None,
         guidance: float = GUIDANCE,
         strategy: Strategy | None = None,
+        best_of: int = 1,
+        judge: LanguageModel | None = None,
     ) -> Picture:
         """A Pillow image of what a caption says; the same for the same seed (a fresh one where none is given).
 
         `guidance` is how far it follows the caption: 1 as far as the network does by itself, 0 not at all. The
-        `strategy` chooses the codes. ConfigError for a caption that leaves no room for an image.
+        `strategy` chooses the codes. With `best_of`, so many are drawn, and the one is taken whose vector is nearest to
+        the caption's by the `judge`, a CLIP (as DALL-E: Ramesh et al. 2021, https://arxiv.org/abs/2102.12092, section
+        2.6). ConfigError for a caption that leaves no room for an image, and for a judge that compares no images with
+        texts.
         """
-        return self.drawings([prompt], None if seed is None else [seed], guidance=guidance, strategy=strategy)[0]
+        seeds = None if seed is None else [seed]
+        how: dict[str, Any] = {"guidance": guidance, "strategy": strategy, "best_of": best_of, "judge": judge}
+        return self.drawings([prompt], seeds, **how)[0]
 
     def drawings(
         self,
@@ -97,8 +110,11 @@ class DrawingModel(LanguageModel):
         *,
         guidance: float = GUIDANCE,
         strategy: Strategy | None = None,
+        best_of: int = 1,
+        judge: LanguageModel | None = None,
     ) -> list[Picture]:
-        """An image for each caption, each by the seed of its own; as `draw`."""
+        """An image for each caption, each by the seed of its own; as `draw`. The first of `best_of` is the one that the
+        seed draws alone."""
         chosen = USUAL if strategy is None else strategy
         if isinstance(chosen, Beam | Contrastive):
             raise ConfigError("an image is drawn code by code; take Greedy or Sample")
@@ -111,13 +127,26 @@ class DrawingModel(LanguageModel):
             raise ConfigError(f"there are {len(prompts)} captions and {len(seeds)} seeds; give one for each")
         if any(not 0 <= seed < 2**63 for seed in seeds):
             raise ConfigError("a seed is a whole number from 0 to 2^63 - 1; give another")
+        if not 1 <= best_of <= MOST_TRIED or (best_of > 1) != (judge is not None):
+            raise ConfigError(
+                f"best_of is {best_of}, from 1 to {MOST_TRIED:,}, and {'a' if judge else 'no'} judge is given; more "
+                "than one drawing needs a CLIP that chooses among them, and one needs none"
+            )
         rows, pictures = [self._opened(prompt) for prompt in prompts], list["Picture"]()
-        for begin in range(0, len(rows), MOST_AT_ONCE):
-            part = slice(begin, begin + MOST_AT_ONCE)
-            blank = [*self.start, self.spans.opens]
-            codes = draw(self.runner, rows[part], blank, self.spans, chosen, seeds[part], guidance)
-            pictures += self.images.decode(codes.tolist())
-        return pictures
+        words = None if judge is None else _words(judge, prompts)
+        rows = [row for row in rows for _ in range(best_of)]
+        seeds = [(seed + number * NEXT) % 2**63 for seed in seeds for number in range(best_of)]
+        with progress.task("drawing", len(rows), "drawings", stays=False) as advance:
+            for begin in range(0, len(rows), MOST_AT_ONCE):
+                part = slice(begin, begin + MOST_AT_ONCE)
+                blank = [*self.start, self.spans.opens]
+                codes = draw(self.runner, rows[part], blank, self.spans, chosen, seeds[part], guidance)
+                pictures += self.images.decode(codes.tolist())
+                advance(len(rows[part]))
+        if judge is None or words is None:
+            return pictures
+        near = (judge.embed(images=pictures).view(len(prompts), best_of, -1) * words[:, None]).sum(dim=-1)
+        return [pictures[at * best_of + best] for at, best in enumerate(near.argmax(dim=1).tolist())]
 
     def _opened(self, caption: str) -> list[int]:
         """A caption's tokens up to the mark that opens its image."""
@@ -150,6 +179,16 @@ class DrawingModel(LanguageModel):
         if said.get("constraint") is None and said.get("tools") is None and not isinstance(strategy, Beam):
             said["constraint"] = self.spans
         return super().request(prompt, strategy, *args, **said)
+
+
+def _words(judge: LanguageModel, prompts: Sequence[str]) -> Tensor:
+    """The vectors of the captions. ConfigError for a judge that cannot compare them with images."""
+    if not getattr(judge, "reads_texts", False):
+        raise ConfigError(
+            f"{judge.reference or 'the judge'} does not compare images with texts; take a CLIP, such as `lmworks train "
+            "emoji-clip` makes"
+        )
+    return judge.embed(list(prompts), cut=True)
 
 
 def draws(folder: Path) -> bool:

@@ -25,7 +25,7 @@ from lmworks.models.config import RopeScaling
 from lmworks.models.files import references
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.model_folder import CTRANSLATE2, is_hearing, is_vision, read_facts, read_json
+from lmworks.models.files.model_folder import CTRANSLATE2, EFFICIENTNET, is_hearing, is_vision, read_facts, read_json
 from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -188,7 +188,8 @@ def fingerprint(source: Path) -> str:
         return sha256_once(source)
     import hashlib
 
-    files = next(filter(None, (sorted(source.glob(kind)) for kind in ("*.safetensors", "*.onnx", CTRANSLATE2))), [])
+    kinds = ("*.safetensors", "*.onnx", CTRANSLATE2, EFFICIENTNET)
+    files = next(filter(None, (sorted(source.glob(kind)) for kind in kinds)), [])
     return hashlib.sha256("".join(sha256_once(file) for file in files).encode()).hexdigest()
 
 

@@ -62,6 +62,13 @@ def minilm() -> str:
 
 
 @pytest.fixture(scope="session")
+def efficientnet() -> str:
+    """The network of photos."""
+    _fetched("efficientnet")
+    return "efficientnet"
+
+
+@pytest.fixture(scope="session")
 def reranker() -> str:
     """The default reader, which finds the span of an answer; without it whole sentences are taken."""
     _fetched("reranker")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
@@ -21,10 +23,21 @@ KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp"
 """What an image is written as, by the suffix of its file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice(Options):
+    """Among how many drawings of each caption the best is chosen, and by what."""
+
+    best_of: Annotated[
+        int, typer.Option(help="Draw so many for each image, and keep the one that --judge finds nearest to the words.")
+    ] = 1
+    judge: Annotated[str | None, typer.Option(help="A CLIP that chooses: what lmworks train emoji-clip made.")] = None
+
+
 @verb("Use it", place=42)
 def draw(
     model: Annotated[str, typer.Argument(help="A model that draws: what lmworks train emoji-fusion made.")],
     prompt: Annotated[str, typer.Argument(help="What the image shows, in the words of its captions: a red apple.")],
+    choice: Choice,
     out: Annotated[str, typer.Option(help="The file that the image goes into, .png or .jpg.")] = "drawing.png",
     n: Annotated[int, typer.Option("--n", help="How many to draw, on one sheet, with consecutive seeds.")] = 1,
     seed: Annotated[
@@ -68,8 +81,10 @@ def draw(
         first = USUAL.new_seed() % 2**31 if seed is None else seed
         strategy = USUAL if temperature is None else USUAL.but(temperature=temperature)
         followed = GUIDANCE if guidance is None else guidance
+        judge = None if choice.judge is None else load(choice.judge)
         seeds = list(range(first, first + n))
-        pictures = drawer.drawings([prompt] * n, seeds, guidance=followed, strategy=strategy)
+        chosen = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}
+        pictures = drawer.drawings([prompt] * n, seeds, **chosen)
     sheet = pictures[0] if n == 1 else arranged(pictures)
     sheet = sheet.resize((sheet.width * zoom, sheet.height * zoom), pillow.Resampling.NEAREST)
     with written_whole(path) as temporary, temporary.open("wb") as file:

@@ -35,6 +35,7 @@ from lmworks.models import families
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
+from lmworks.models.vision.efficientnet import EfficientNet
 from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
@@ -73,13 +74,17 @@ def contrast(
     chosen, folder = recipe_and_folder(ContrastRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say)
-    preprocessing = Preprocessing.plain(chosen.model.image_size, MEAN, DEVIATION)
+    known = _known(chosen)
+    colours = (MEAN, DEVIATION) if known is None else (known.preprocessing.mean, known.preprocessing.deviation)
+    preprocessing = Preprocessing.plain(chosen.model.image_size, *colours)
     parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
     start_run(run, chosen, hashes(chosen.data.images, parts), resume, started)
-    towers, tokenizer = _towers(chosen, parts, run, resume)
+    towers, tokenizer = _towers(chosen, parts, run, resume, known)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
-    if isinstance(towers.image, ConvolutionalNetwork):
+    if known is not None:
+        rows.read_ahead(towers.image_states, chosen.training.seed)
+    elif isinstance(towers.image, ConvolutionalNetwork):
         towers.image.whiten(rows.at_epoch(0, chosen.training.seed).pixels_of(_some(len(rows), chosen.training.seed)))
     say(_plan(towers, rows))
     objective = Sigmoid() if chosen.objective.kind == "sigmoid" else InfoNCE()
@@ -133,14 +138,28 @@ def _some(count: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(count), min(count, WHITENED))
 
 
-def _towers(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) -> tuple[Towers, Tokenizer]:
-    """Both towers, fresh but for a model of texts that the recipe names, and the tokenizer of the texts."""
+def _known(recipe: ContrastRecipe) -> VisionModel | None:
+    """The model of images that the recipe names. ConfigError for one that is no EfficientNet."""
+    name = recipe.model.image_model
+    if name is None:
+        return None
+    model = load(name, dtype="float32", compress="none")
+    if not isinstance(model, VisionModel) or not isinstance(model.seeing, EfficientNet):
+        raise ConfigError(f"model.image_model: {name} is no EfficientNet; give efficientnet, or leave it out")
+    return model
+
+
+def _towers(
+    recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool, known: VisionModel | None
+) -> tuple[Towers, Tokenizer]:
+    """Both towers, fresh but for the models of images and of texts that the recipe names, and the tokenizer."""
     sizes, seed = recipe.model, recipe.training.seed
+    seen = None if known is None else known.seeing.config.but(labels=(), looks=sizes.image_looks)
     if sizes.text_model is None:
         tokenizer = _tokenizer(recipe, parts, run, resume)
-        config = sizes.towers(tokenizer.vocab_size, tokenizer.suffix[-1])
+        config = sizes.towers(tokenizer.vocab_size, tokenizer.suffix[-1], seen)
         families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
-        return Towers(config).initialise(seed), tokenizer
+        return _knowing(Towers(config).initialise(seed), known), tokenizer
     texts = load(sizes.text_model, dtype="float32", compress="none")
     pooling = None if isinstance(texts, VisionModel) or texts.network.config.causal else texts.pooling
     if pooling is None or pooling.mode not in ("mean", "first") or pooling.dense:
@@ -149,11 +168,21 @@ def _towers(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) 
             "first of them alone; give minilm, or leave it out"
         )
     padding = texts.tokenizer.pad
-    config = sizes.around(texts.network.config.but(dropout=sizes.dropout), text_end=pooling.mode, pad_token=padding)
-    towers = Towers(config).initialise(seed)
+    described = texts.network.config.but(dropout=sizes.dropout)
+    config = sizes.around(described, seen, text_end=pooling.mode, pad_token=padding)
+    towers = _knowing(Towers(config).initialise(seed), known)
     towers.text.load_state_dict(texts.network.state_dict())
     towers.text.requires_grad_(sizes.text_trained)
     return towers, texts.tokenizer
+
+
+def _knowing(towers: Towers, known: VisionModel | None) -> Towers:
+    """The towers with the weights of a model of images in theirs, which stay as they are."""
+    if known is not None:
+        weights = {name: one for name, one in known.seeing.state_dict().items() if not name.startswith("classifier.")}
+        towers.image.load_state_dict(weights)
+        towers.image.requires_grad_(False)
+    return towers
 
 
 def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool) -> Tokenizer:
@@ -171,7 +200,8 @@ def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: boo
 
 
 def _rows(recipe: ContrastRecipe, documents: Sequence[Document], model: VisionModel, changed: bool) -> CaptionedImages:
-    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (MEAN, DEVIATION))
+    prepared = model.preprocessing
+    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (prepared.mean, prepared.deviation))
 
     def encode(texts: list[str]) -> Tensor:
         return text_rows(model.seeing, model.tokenizer, texts, cut=True)
@@ -188,6 +218,8 @@ def _rows(recipe: ContrastRecipe, documents: Sequence[Document], model: VisionMo
 def _validation(recipe: ContrastRecipe, parts: ImageSplit, model: VisionModel, objective: Contrast) -> Validate:
     """The loss of pairs that are not trained on, in batches that are always the same."""
     rows = _rows(recipe, parts.held_out, model, changed=False)
+    if recipe.model.image_model is not None:
+        rows.read_ahead(model.seeing.image_states, recipe.training.seed)
     batches = rows.order(min(recipe.training.rows, len(rows)), 0, 0)
 
     def validate(network: Network) -> float:
@@ -201,10 +233,11 @@ def _validation(recipe: ContrastRecipe, parts: ImageSplit, model: VisionModel, o
 def _plan(towers: Towers, rows: CaptionedImages) -> str:
     sizes = (sum(one.numel() for one in part.parameters()) / 1e6 for part in (towers, towers.image, towers.text))
     whole, image, text = sizes
-    texts = f"{text:.2f} M for texts"
-    texts += "" if any(one.requires_grad for one in towers.text.parameters()) else " (which stay as they are)"
+    said = {towers.image: f"{image:.2f} M for images", towers.text: f"{text:.2f} M for texts"}
+    for part in said:
+        said[part] += "" if any(one.requires_grad for one in part.parameters()) else " (which stay as they are)"
     groups = "" if rows.groups is None else f"; {len(rows.groups.unique()):,} families of captions"
     return (
-        f"network        two towers: {whole:.2f} M parameters, {image:.2f} M for images, {texts}; "
+        f"network        two towers: {whole:.2f} M parameters, {', '.join(said.values())}; "
         f"{len(rows):,} pairs to train on{groups}"
     )

@@ -52,8 +52,8 @@ Their config.json is refused in one sentence, which names the nearest architectu
 name.
 
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
-`lmworks-convolutional` a classifier of images, `lmworks-towers` a CLIP of other parts than a CLIP's,
-`lmworks-image-tokens` what writes an image as tokens.
+`lmworks-convolutional` a classifier of images, `lmworks-efficientnet` EfficientNet-Lite (`lmworks models`),
+`lmworks-towers` a CLIP of other parts than a CLIP's, `lmworks-image-tokens` what writes an image as tokens.
 [extending.md](extending.md) adds a family.
 """
 

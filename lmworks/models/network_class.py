@@ -14,6 +14,8 @@ from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.convolutional import ConvolutionalNetwork
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
+from lmworks.models.vision.efficientnet import EfficientNet
+from lmworks.models.vision.efficientnet_config import EfficientNetConfig
 from lmworks.models.vision.image_network import ImageNetwork
 from lmworks.models.vision.image_tokens import ImageTokenizer
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
@@ -28,6 +30,7 @@ CLASSES: dict[type[Any], type[nn.Module]] = {
     TowersConfig: Towers,
     ResNetConfig: ResNet,
     ConvolutionalConfig: ConvolutionalNetwork,
+    EfficientNetConfig: EfficientNet,
     ImageTokensConfig: ImageTokenizer,
     SoundConfig: SoundNetwork,
 }

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.arrays import Float, Int, UInt8
 from lmworks.text.document import Document
 from lmworks.text.images.splits import concept_of
@@ -26,8 +27,14 @@ from lmworks.tokens.rows import Rows
 
 Encode = Callable[[list[str]], Int[Tensor, "texts seq"]]
 """Captions as the tower for texts reads them."""
+LOOKS = 2
+"""Ways to show an image to a tower that stays, of which each epoch takes one; the first is the image as it is."""
 SAYINGS = 4
 """Ways to say a caption, of which each epoch takes one; few, so that a tower for texts that stays reads each once."""
+TOGETHER = 32
+"""Images that a tower which stays reads at once."""
+Read = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch dim"]]
+"""Pixels as the tower for images reads them -> their states."""
 Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 3 size size"]]
 """Pixels from 0 to 1 as the tower for images reads them."""
 
@@ -48,6 +55,7 @@ class CaptionedImages(Rows):
         out; 0 for neither. With `negatives`, siblings and captions that repeat are told apart as any others are."""
         self.documents, self.encode, self.normalise = documents, encode, normalise
         self.change, self.epoch, self.seed = change, 0, 0
+        self.states: Float[Tensor, "looks images dim"] | None = None
         self.pixels: UInt8[np.ndarray, "images size size 3"] = np.stack(
             [one.image for one in documents if one.image is not None]
         )
@@ -80,13 +88,33 @@ class CaptionedImages(Rows):
         groups = None if self.groups is None else self.groups[list(places)]
         return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=self.pixels_of(places), groups=groups)
 
-    def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"]:
-        """The images alone."""
+    def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"] | Float[Tensor, "batch dim"]:
+        """The images alone; where they were read ahead, what was made of them."""
+        if self.states is not None:
+            looks = torch.tensor([(self.epoch + place) % len(self.states) for place in places])
+            return self.states[looks, torch.tensor(places)]
+        return self._pixels(places, self.epoch if self.change else None)
+
+    def _pixels(self, places: Sequence[int], epoch: int | None) -> Float[Tensor, "batch 3 size size"]:
+        """Images as they are changed in an epoch; None for as they are."""
         pixels = torch.from_numpy(self.pixels[list(places)]).permute(0, 3, 1, 2).float() / 255
-        if self.change:
-            draws = [random.Random(f"{self.seed}/{self.epoch}/{place}") for place in places]
+        if epoch is not None:
+            draws = [random.Random(f"{self.seed}/{epoch}/{place}") for place in places]
             pixels = moved(pixels, draws, self.change)
         return self.normalise(pixels)
+
+    def read_ahead(self, read: Read, seed: int) -> None:
+        """Let a tower that stays read every image once in each of its looks, in a fixed order: a state differs in its
+        last bits by what it is read with."""
+        looks, rows = LOOKS if self.change else 1, self.at_epoch(0, seed)
+        parts = [range(start, min(start + TOGETHER, len(self))) for start in range(0, len(self), TOGETHER)]
+        states = list[Tensor]()
+        with progress.task("reading images", looks * len(self), "images") as advance:
+            for look in range(looks):
+                for part in parts:
+                    states.append(read(rows._pixels(part, look or None)))
+                    advance(len(part))
+        self.states = torch.cat(states).view(looks, len(self), -1)
 
     def sayings(self, seed: int) -> list[str]:
         """Every caption as it is said in any epoch of a run with this seed, the shortest first."""

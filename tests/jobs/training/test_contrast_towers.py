@@ -15,12 +15,16 @@ from lmworks.basics.errors import ConfigError
 from lmworks.cli import main
 from lmworks.jobs.contrast_recipe import ContrastRecipe
 from lmworks.models.network import Network
+from lmworks.models.vision.efficientnet import EfficientNet
+from lmworks.models.vision.efficientnet_config import EfficientNetConfig
+from lmworks.models.vision.preprocessing import Preprocessing
 from tests import tiny
 from tests.jobs.training.stopping import stopped_before
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
 from lmworks.jobs.contrast import contrast  # noqa: E402
+from lmworks.vision_model import VisionModel  # noqa: E402
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
 SIZES = ("small", "large", "wide")
@@ -113,12 +117,72 @@ def test_convolutions_may_stand_beside_a_tower_for_texts_from_nothing(here: Path
     assert lm.load("own").network.config.text_end == "token"
 
 
-def test_what_does_not_fit_is_said(here: Path):
+@pytest.fixture(scope="module")
+def seen(here: Path) -> Path:
+    """A small EfficientNet with weights drawn at random, as a model directory."""
+    config = EfficientNetConfig(
+        stem=8, widths=(8, 16), depths=(1, 2), sides=(3, 5), halves=(False, True), expands=(1, 2), head=24
+    )
+    network = EfficientNet(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, one in network.state_dict().items():
+            one.copy_(torch.randn(one.shape, generator=generator) * 0.3 + name.endswith(("norm.weight", "_var")))
+            if name.endswith("_var"):
+                one.abs_().add_(0.5)
+    VisionModel(network.eval(), Preprocessing.plain(16, (0.4,) * 3, (0.6,) * 3)).save("seen")
+    return here / "seen"
+
+
+SEEN = {"widths": None, "image_model": "seen", "image_looks": [1], "image_hidden": 12, "dropout": 0.2}
+
+
+def test_the_tower_for_images_stays_and_reads_each_image_in_two_looks(seen: Path):
+    read: list[int] = []
+    hidden = EfficientNet.hidden
+
+    def counted(self: EfficientNet, images: torch.Tensor) -> Any:
+        read.append(len(images))
+        assert not self.training
+        return hidden(self, images)
+
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EfficientNet, "hidden", counted)
+        result = contrast(recipe(model=SEEN), "sees", say=said.append)
+    held_out = 12 - int(next(word for line in said for word in [line.partition("; ")[2]] if "pairs" in word).split()[0])
+    assert sum(read) == 2 * (12 - held_out) + held_out + held_out  # both looks; the validation; the figures
+    theirs = lm.load("seen").seeing.state_dict()
+    for name, weight in result.model.seeing.image.state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)
+    assert result.training.losses[-1] < result.training.losses[0]
+    loaded = lm.load("sees")
+    torch.testing.assert_close(
+        loaded.embed(images=["pictures/red-wide.png"]), result.model.embed(images=["pictures/red-wide.png"])
+    )
+    pixels = torch.stack([loaded.preprocessing(np.asarray(Image.open("pictures/red-wide.png")))])
+    *stages, last = loaded.seeing.image.hidden(pixels)
+    grid = torch.nn.functional.adaptive_avg_pool2d(stages[0], 4).flatten(1)
+    torch.testing.assert_close(loaded.seeing.image_states(pixels), torch.cat([last.mean(dim=(2, 3)), grid], dim=1))
+
+
+def test_a_run_with_images_read_ahead_is_resumed_as_if_it_had_not_stopped(seen: Path):
+    whole = contrast(recipe(model=SEEN), "sees-whole")
+    with stopped_before(8):
+        contrast(recipe(model=SEEN), "sees-parts")
+    again = contrast(recipe(model=SEEN), "sees-parts", resume=True)
+    assert again.training.losses == whole.training.losses[6:]
+
+
+def test_what_does_not_fit_is_said(here: Path, seen: Path):
     tiny.language_model(family="lmworks", arrangement="decoder").save("writes")
     for changes, why in (
         ({"text_model": "writes"}, "writes does not make vectors of texts"),
         ({"text_model": None, "text_trained": True}, "text_trained is for .*text_model"),
-        ({"sigmoid": True}, "leave model.widths and model.text_model out"),
+        ({"sigmoid": True}, "leave model.widths, model.image_model and model.text_model out"),
+        ({"image_model": "seen"}, "leave one of the two out"),
+        ({"image_model": "texts", "widths": None}, "texts is no EfficientNet"),
+        (SEEN | {"image_looks": [2]}, "looks names stage 2, and there are 2"),
         ({"widths": [8] * 5}, "widths has 5 blocks"),
         ({"text_model": "nowhere"}, "nowhere"),
     ):

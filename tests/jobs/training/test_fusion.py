@@ -151,6 +151,27 @@ def test_it_draws_what_the_caption_says_and_the_same_for_the_same_seed(made: Any
     assert model.draw("red 3", seed=1).size == (8, 8) and model.draw("red 3").mode == "RGB"
 
 
+class Judge:
+    """A CLIP that finds the reddest image nearest, whatever the words."""
+
+    reads_texts, reference = True, "judge"
+
+    def embed(self, texts: Any = (), *, images: Any = (), cut: bool = False) -> torch.Tensor:
+        red = [np.asarray(one)[..., 0].mean() / 255 for one in images]
+        return torch.tensor([[value, (1 - value**2) ** 0.5] for value in red] or [[1.0, 0.0]] * len(texts))
+
+
+def test_of_several_drawings_the_one_is_taken_that_a_judge_finds_nearest(made: Any):
+    model = made.model
+    alone = [model.draw("blue 3", seed=seed, guidance=0.0) for seed in (7, 7 + 1024, 7 + 2048)]
+    reddest = max(alone, key=lambda one: np.asarray(one)[..., 0].mean())
+    assert len({one.tobytes() for one in alone}) > 1
+    first, best = model.drawings(["blue 3", "red 3"], [8, 7], guidance=0.0, best_of=3, judge=Judge())
+    assert model.draw("blue 3", seed=7, guidance=0.0, best_of=3, judge=Judge()).tobytes() == reddest.tobytes()
+    assert first.tobytes() == model.draw("blue 3", seed=8, guidance=0.0, best_of=3, judge=Judge()).tobytes()
+    assert best.tobytes() == model.draw("red 3", seed=7, guidance=0.0, best_of=3, judge=Judge()).tobytes()
+
+
 def test_it_says_what_an_image_shows(made: Any, here: Path):
     files = [f"pictures/{name}{number}.png" for name in COLOURS for number in range(3)]
     said = [made.model.generate("", images=[one], max_new_tokens=12) for one in files]
@@ -332,6 +353,9 @@ def test_what_does_not_fit_together_is_said_in_python(made: Any):
         (lambda: model.drawings(["red"], [1, 2]), "1 captions and 2 seeds"),
         (lambda: model.drawings(["red"], [-1]), "a seed is a whole number"),
         (lambda: model.draw("red", strategy=lm.Beam(width=2)), "code by code"),
+        (lambda: model.draw("red", best_of=4), "no judge is given"),
+        (lambda: model.draw("red", judge=Judge()), "best_of is 1, .*a judge is given"),
+        (lambda: model.draw("red", best_of=4, judge=model), "does not compare images with texts"),
         (lambda: model.generate([{"role": "user", "content": "a"}], images=["a.png"]), "give the prompt as a text"),
         (lambda: ImageSpans.of(model.tokenizer, 65, 4), "does not belong"),
     ):
