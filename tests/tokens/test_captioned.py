@@ -57,6 +57,26 @@ def test_the_same_epoch_is_the_same_and_the_next_is_another():
     assert not torch.allclose(made.at_epoch(1, 8).batch([0, 1, 2]).pixels, first)
 
 
+def test_what_is_read_ahead_is_shown_in_turn():
+    made, _ = rows(change=0.2)
+    read = []
+
+    def states(pixels):
+        read.append(len(pixels))
+        return pixels.flatten(1)[:, :5]
+
+    made.read_ahead(states, 7)
+    assert read == [6, 6]  # as they are, and changed
+    as_it_is, changed = rows()[0].pixels_of(range(6)).flatten(1)[:, :5], made.states[1]
+    assert not torch.allclose(as_it_is, changed)
+    for epoch in (0, 1, 2):
+        expected = [(changed if (epoch + place) % 2 else as_it_is)[place] for place in (4, 1)]
+        torch.testing.assert_close(made.at_epoch(epoch, 7).batch([4, 1]).pixels, torch.stack(expected))
+    again, _ = rows(change=0.2)
+    again.read_ahead(states, 7)
+    torch.testing.assert_close(again.states, made.states, rtol=0, atol=0)
+
+
 def test_captions_lose_tags_and_never_gain_any():
     made, said = rows(change=0.2)
     for epoch in range(50):
