@@ -155,6 +155,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=MOST, help="images, or captions, of each part")
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--temperature", type=float, default=USUAL.temperature)
+    parser.add_argument("--best-of", type=int, default=1, help="drawings of each caption, of which --by chooses one")
+    parser.add_argument("--by", help="the CLIP that chooses, of other styles than the judge's")
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
     model = load(given.model)
@@ -165,7 +167,9 @@ def main() -> None:
     shown = some(concepts(parts.held_out), given.most)
     strategy = USUAL.but(temperature=given.temperature)
     texts = [one.text for one in shown]
-    drawn = model.drawings(texts, range(len(texts)), guidance=given.guidance, strategy=strategy)
+    by = None if given.by is None else load(given.by)
+    chosen: dict[str, Any] = {"strategy": strategy, "best_of": given.best_of, "judge": by}
+    drawn = model.drawings(texts, range(len(texts)), guidance=given.guidance, **chosen)
     pixels = np.stack([np.asarray(one) for one in drawn])
     figures = [] if given.judge is None else judged(model, load(given.judge), shown, pixels)
     figures += copies(model, parts, shown, pixels) + captions(model, parts, given.most)
@@ -175,6 +179,8 @@ def main() -> None:
         stored = {
             "guidance": given.guidance,
             "temperature": given.temperature,
+            "best_of": given.best_of,
+            "by": None if by is None or by.source is None else read_facts(by.source)["recipe"],
             "date": time.strftime("%Y-%m-%d"),
             "machine": this_machine().name,
             "cpu_seconds": round(time.process_time()),

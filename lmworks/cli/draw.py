@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,7 +83,7 @@ def draw(
         followed = GUIDANCE if guidance is None else guidance
         judge = None if choice.judge is None else load(choice.judge)
         seeds = list(range(first, first + n))
-        chosen = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}
+        chosen: dict[str, Any] = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}
         pictures = drawer.drawings([prompt] * n, seeds, **chosen)
     sheet = pictures[0] if n == 1 else arranged(pictures)
     sheet = sheet.resize((sheet.width * zoom, sheet.height * zoom), pillow.Resampling.NEAREST)

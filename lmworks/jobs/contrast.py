@@ -75,8 +75,8 @@ def contrast(
     started = time.time()
     run = open_run(folder, chosen, resume, say)
     known = _known(chosen)
-    colours = (MEAN, DEVIATION) if known is None else (known.preprocessing.mean, known.preprocessing.deviation)
-    preprocessing = Preprocessing.plain(chosen.model.image_size, *colours)
+    theirs = Preprocessing() if known is None else known.preprocessing
+    preprocessing = Preprocessing.plain(chosen.model.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
     parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
     start_run(run, chosen, hashes(chosen.data.images, parts), resume, started)
     towers, tokenizer = _towers(chosen, parts, run, resume, known)

@@ -185,7 +185,7 @@ class ClipSizes(Config):
         where these are read by a network that was trained before."""
         image: ImageConfig | ConvolutionalConfig | EfficientNetConfig
         if known is not None:
-            learnt = {"image_hidden": self.image_hidden, "image_dropout": self.dropout}
+            learnt: dict[str, Any] = {"image_hidden": self.image_hidden, "image_dropout": self.dropout}
             return TowersConfig(family=OWN, image=known, text=text, width=self.width, **learnt, **ends)
         if self.widths is None:
             image = self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
