@@ -54,14 +54,14 @@ def transcripts(path: Path) -> dict[str, str]:
     return {name.strip(): said.strip() for name, _, said in lines if words(said) and "[" not in said}
 
 
-def measure(model: str, sounds: Path, texts: dict[str, str], least_words: int) -> dict[str, Any]:
+def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str], least_words: int) -> dict[str, Any]:
     """Word errors and what they took."""
     import torch
 
     import lmworks as lm
     from lmworks.hearing_model import hearing
 
-    listener = hearing(lm.load(model))
+    listener = hearing(lm.load(model, compress=compress))
     wrong, total, seconds, begun, worst = list[int](), list[int](), 0.0, time.process_time(), list[Any]()
     silent = 0
     for name, text in sorted(texts.items()):
@@ -80,6 +80,7 @@ def measure(model: str, sounds: Path, texts: dict[str, str], least_words: int) -
         print(f"{share:.0%} {name}: {text} -> {heard_text}", file=sys.stderr)
     return {
         "model": model,
+        "compress": compress,
         "recordings": len(total),
         "words": int(np.sum(total)),
         "least_words": least_words,
@@ -97,10 +98,11 @@ def main() -> None:
     parser.add_argument("sounds", type=Path)
     parser.add_argument("transcripts", type=Path)
     parser.add_argument("--model", default="whisper")
+    parser.add_argument("--compress", help="as of lmworks transcribe")
     parser.add_argument("--least-words", type=int, default=1, help="leave out recordings of fewer words")
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
-    made = measure(given.model, given.sounds, transcripts(given.transcripts), given.least_words)
+    made = measure(given.model, given.compress, given.sounds, transcripts(given.transcripts), given.least_words)
     print(json.dumps(made, indent=2))
     if given.store:
         stored = json.loads(STORED.read_text()) if STORED.is_file() else []

@@ -22,9 +22,11 @@ from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.generation.speech import TEMPERATURES, Written, pieces, spoken_language, write_well
 from lmworks.generation.transcript import Segment, Transcript
+from lmworks.kernels.choice import default_bits
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
-from lmworks.models.files.model_folder import read_json
+from lmworks.models.files.model_folder import read_config, read_json
+from lmworks.models.files.references import resolve
 from lmworks.models.hearing.config import SoundConfig
 from lmworks.models.hearing.features import HOP, RATE, WINDOW, log_mel
 from lmworks.text.sound.reading import read_sound
@@ -70,11 +72,15 @@ class HearingModel(LanguageModel):
         compress: str | None = None,
         rope_scaling: RopeScaling | None = None,
     ) -> Self:
-        """Load an alias, a directory or hf:org/name, in float32 unless a `dtype` is given: files of 16 bits would be
-        slower on a CPU. ConfigError for a `compress`, which is for networks that read tokens."""
-        if compress not in (None, "none") or rope_scaling is not None:
-            raise ConfigError(f"{reference} reads sound, and runs in PyTorch; leave compress and rope_scaling out")
-        model = super().load(reference, dtype=dtype or "float32", device=device)
+        """Load an alias, a directory or hf:org/name. It runs compiled, in 16 bits unless `compress` says fewer; with
+        "none", with a `dtype`, and where it cannot be compiled, in PyTorch, in float32 unless told otherwise."""
+        if rope_scaling is not None:
+            raise ConfigError(f"{reference} reads sound, and has no rotary positions; leave rope_scaling out")
+        if compress is None and dtype is None and device == "cpu":
+            compress = default_bits(read_config(resolve(str(reference))))
+        if compress in (None, "none"):
+            dtype, compress = dtype or "float32", None
+        model = super().load(reference, dtype=dtype, device=device, compress=compress)
         model.check_files()
         return model
 

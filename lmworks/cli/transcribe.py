@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Json
+from lmworks.cli.options import Compress, Json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def transcribe(
         str | None,
         typer.Option(help="Write it to this file: .txt, .srt or .vtt (subtitles), .json. For one recording."),
     ] = None,
+    compress: Compress = None,
     json_: Json = False,
 ) -> None:
     """Write down what recordings say."""
@@ -62,7 +63,7 @@ def transcribe(
 
     heard: list[dict[str, Any]] = []
     with progress.shown():
-        listener = hearing(load(model))
+        listener = hearing(load(model, compress=compress))
         for file in files:
             transcript = listener.transcribe(
                 file, language=language, task="translate" if task == TASKS[1] else TASKS[0]

@@ -66,10 +66,10 @@ They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in
 |---|---|---|"""
 SOUND = """## Sound
 
-They load, and are written, likewise (`lm.load`, `lmworks transcribe`), and run in PyTorch: [hearing.md](hearing.md).
+They load, and are written, likewise (`lm.load`, `lmworks transcribe`): [hearing.md](hearing.md).
 
-| model_type | such as |
-|---|---|"""
+| model_type | such as | by hand | compiled | GGUF |
+|---|---|---|---|---|"""
 READS: dict[type, str] = {
     ImageConfig: "images, as patches",
     TowersConfig: "images and texts, each by a tower of its own",
@@ -117,7 +117,7 @@ def _tables() -> Iterator[str]:
     yield SOUND
     for config, family in every:
         if hears(config):
-            yield f"| {family.name} | {', '.join(family.examples)} |"
+            yield f"| {family.name} | {' | '.join(_cells(config, family))} |"
     yield ""
 
 

@@ -10,7 +10,7 @@ from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import OVERHEAD_MXFP4, Stored
 from lmworks.models.config import ModelConfig
-from lmworks.models.hearing.config import hears
+from lmworks.models.hearing.config import SoundConfig
 from lmworks.models.positions.encoding import encoding_of
 
 if TYPE_CHECKING:
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 def uncovered(network: nn.Module) -> str | None:
     """What the tape has no operation for, as one sentence; None where it covers the network."""
+    from lmworks.models.hearing.network import SoundNetwork
     from lmworks.models.network import Network
 
     if (reason := unknown(network.config)) is not None:
         return reason
     reason = (
-        "has not learned what this network adds to a transformer" if type(network) is not Network else _state(network)
+        _state(network)
+        if isinstance(network, Network) and type(network) in (Network, SoundNetwork)
+        else "has not learned what this network adds to a transformer"
     )
     return None if reason is None else f"the compiled path {reason}"
 
 
 def unknown(config: object) -> str | None:
     """The same of a config, before there are weights."""
-    if hears(config):
-        return "the compiled path reads tokens, and this network's encoder reads sound"
-    if type(config) is not ModelConfig:
-        return "the compiled path runs transformers that read tokens, and this network is none"
+    if type(config) not in (ModelConfig, SoundConfig):
+        return "the compiled path runs transformers that read tokens or sound, and this network is none"
+    assert isinstance(config, ModelConfig)
     stacks = [config, config.encoder()] if config.arrangement == "encoder-decoder" else [config]
     reason = next(filter(None, map(_parts, stacks)), None) or _shape(config)
     return None if reason is None else f"the compiled path {reason}"

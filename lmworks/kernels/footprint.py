@@ -27,6 +27,7 @@ from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, runs_as_s
 from lmworks.models.files.gguf_file import GGUFFile, TensorInfo
 from lmworks.models.files.gguf_kinds import OF_MXFP4
 from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, weight_files
+from lmworks.models.hearing.config import SoundConfig
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,8 @@ class Footprint:
         """How many weights the network has."""
         if self.counted is not None:
             return self.counted
+        if isinstance(self.config, SoundConfig):
+            return self.config.parameters
         from lmworks.models.files.directory import parameters
 
         return parameters(self.config)

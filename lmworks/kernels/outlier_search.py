@@ -15,6 +15,7 @@ from lmworks.kernels.frame import GROUP
 from lmworks.kernels.outliers import MOST
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.experts import Experts
+from lmworks.models.hearing.config import SoundConfig
 from lmworks.models.hooks import hook_points
 from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.linear import Linear
@@ -77,13 +78,20 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
         ids = _renumbered(private, tokens)
-        memory = None if private.encoder is None else private.encode(ids)
+        memory = None if private.encoder is None else private.encode(_drawn_sound(private, draws, ids))
         hidden = private.hidden(ids, memory=memory)
     advance(sum(peek(matrix, "weight").numel() for matrix in unseen.values()))  # experts without a token
     head, weight = _head(network)
     found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(weight))
     advance(weight.numel())
     return found
+
+
+def _drawn_sound(private: Network, draws: torch.Generator, ids: Tensor) -> Tensor:
+    """What an encoder reads: the tokens, or features that are as large as those of sound."""
+    if not isinstance(private.config, SoundConfig):
+        return ids
+    return 2 * torch.rand(1, private.config.mels, private.config.frames, generator=draws) - 0.5
 
 
 def _reading_alike(layer: nn.Module) -> list[str]:

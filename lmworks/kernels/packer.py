@@ -72,13 +72,14 @@ class Packer:
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
         """What is read in float32: weights of norms, as they are multiplied by, biases, routers and what experts are
-        preferred by, classifiers, kernels of convolutions with a row for each token, what is added at a position, for a
-        segment, and what heads are rotated by."""
+        preferred by, classifiers, kernels of convolutions with a row for each token, convolutions before an encoder of
+        sound, what is added at a position, for a segment, and what heads are rotated by."""
         offset = {f"{path}.weight" for path, one in self.network.named_modules() if getattr(one, "unit_offset", False)}
         found, classifies = {}, self.network.classifier is not None
         for name, parameter in self._parameters.items():
             routes = name.endswith((".router.weight", ".shared_gate.weight"))
-            if parameter.ndim == 1 or routes or (classifies and is_of_classifier(name)):
+            in_front = name.startswith(f"{ENCODER}conv")
+            if parameter.ndim == 1 or in_front or routes or (classifies and is_of_classifier(name)):
                 numbers = self._floats(name, parameter).detach().float()
                 found[name] = (1 + numbers if name in offset else numbers).flatten().numpy()
             elif name.endswith(".attention.kernel"):

@@ -28,6 +28,7 @@ from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
 from lmworks.kernels.text_classifier import TextClassifier
 from lmworks.models.config import ModelConfig
+from lmworks.models.hearing.config import hears
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.later_network import LaterNetwork
 from lmworks.models.runner import (
@@ -316,6 +317,8 @@ class CompiledRunner:
         """What the decoder's layers attend to of source texts."""
         if self.compiled.encoder is not None and self.stands():
             with self._or_pytorch():
+                if hears(self.config):
+                    return self.compiled.hear(np.asarray(sources))
                 return self.compiled.encode(*_rows(sources, mask))
         return self.plain.encode(sources, mask)
 

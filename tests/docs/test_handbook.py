@@ -26,6 +26,7 @@ from lmworks.cli import main
 from lmworks.cli.verb import verbs
 from lmworks.jobs.handbook import _newest, build, handbook
 from lmworks.jobs.train import pretrain
+from lmworks.models.files.references import resolve
 
 DOCS = Path(__file__).parents[2] / "docs"
 TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
@@ -34,7 +35,13 @@ SERVED = TRANSCRIPTS.pop("serve")
 NEEDS = dict.fromkeys(("embed", "index", "search", "graph"), ("minilm",))
 NEEDS |= dict.fromkeys(("ask", "build", "chat"), ("minilm", "reranker"))
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
-NEEDS |= {"draw": ("emoji_fusion",), "sweep": ("optuna",), "bench": ("fastapi",), "docs": ("handbook_pages",)}
+NEEDS |= {
+    "draw": ("emoji_fusion",),
+    "transcribe": ("loudspeakers",),
+    "sweep": ("optuna",),
+    "bench": ("fastapi",),
+    "docs": ("handbook_pages",),
+}
 """The fixtures that fetch what a verb's transcript needs, or skip it."""
 MEASURED = {"bench", "build", "classify", "compress", "distill", "forget", "prefer", "probe", "prompt"}
 """Transcripts whose figures differ between machines: they stand there as they were on one."""
@@ -85,6 +92,21 @@ def emoji_fusion(tmp_path: Path) -> None:
     from serving.drawer import drawer
 
     drawer().save(tmp_path / "models" / "emoji-fusion")
+
+
+@pytest.fixture
+def loudspeakers(tmp_path: Path) -> None:
+    """Two recordings of a voice that many Linux machines have, and the model that writes them down."""
+    recordings = {"front": "Front_Center", "rear": "Rear_Left"}
+    for name, theirs in recordings.items():
+        path = Path(f"/usr/share/sounds/alsa/{theirs}.wav")
+        if not path.is_file():
+            pytest.skip("the recordings of ALSA's test are not here: apt-get install alsa-utils")
+        shutil.copy(path, tmp_path / f"{name}.wav")
+    try:
+        resolve("whisper")
+    except LmworksError as error:
+        pytest.skip(f"whisper is not here ({error}); fetch it with: lmworks models fetch whisper")
 
 
 def commands_of(transcript: Path) -> list[tuple[str, str]]:

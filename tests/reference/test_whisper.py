@@ -157,7 +157,7 @@ def real() -> HearingModel:
         resolve("whisper")
     except LmworksError as error:
         pytest.skip(f"whisper is not here ({error}); fetch it with: lmworks models fetch whisper")
-    model = lm.load("whisper")
+    model = lm.load("whisper", compress="none")
     assert isinstance(model, HearingModel)
     return model
 

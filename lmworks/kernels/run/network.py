@@ -19,6 +19,8 @@ from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
 from lmworks.kernels.run.weights import SEGMENTS, Weights
 from lmworks.kernels.run.workspace import Workspace
+from lmworks.models.hearing.config import SoundConfig
+from lmworks.models.hearing.front import Front
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import Adapters, RowWritten, TokenChoice, Written, of_each_row
@@ -50,6 +52,8 @@ class CompiledNetwork:
         self._scratch_pages = PagedCache(0, self._layer_bytes, apart=False)
         self.encoder = None if weights.encoder is None else CompiledNetwork(weights.encoder)
         """What reads the sources of an encoder-decoder."""
+        self._front: Front | None = None
+        """What stands before an encoder of sound."""
 
     @property
     def has_head(self) -> bool:
@@ -103,6 +107,17 @@ class CompiledNetwork:
         assert self.encoder is not None
         return self.encoder.sources(tokens, real)
 
+    def hear(self, features: Float[np.ndarray, "batch mels frames"]) -> PagedCache:
+        """The same of sound. ConfigError for features of another shape than the network reads."""
+        assert self.encoder is not None and isinstance(self.config, SoundConfig)
+        if self._front is None:
+            self._front = Front.of(self.config, self.encoder.weights.vectors)
+        return self.encoder.sources_of(self._front(features))
+
+    def sources_of(self, embedded: Float[np.ndarray, "batch places dim"]) -> PagedCache:
+        """The same of what stands in the place of tokens' embeddings, by the encoder."""
+        return self._sources([np.zeros(len(one), np.int64) for one in embedded], embedded)
+
     def sources(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
         """The same, by the encoder."""
         at = real_places(tokens, real)
@@ -110,14 +125,22 @@ class CompiledNetwork:
         if not ids or not all(map(len, ids)):
             raise ConfigError("a source has no tokens, and there is nothing to attend to; leave it out")
         self._placing.check(int(tokens.min()), int(tokens.max()))
+        return self._sources(ids, None)
+
+    def _sources(self, ids: list[np.ndarray], embedded: Float[np.ndarray, "batch places dim"] | None) -> PagedCache:
+        """Keys and values of rows with these ids; with other embeddings where some are given."""
         made = self._cache(PagedCache(len(ids), place_of(self.config, self.weights.makes_sources)), None)
+        workspace = self.workspace
         with self.lock:
             cut = list(runs([len(row) for row in ids], False, AT_ONCE))
             held = self._temporary(ids, cut, made.adapters)
             for spans in cut:
-                for cache, tape in ((held, "hidden"), (made, "sources")):
-                    self._placing.place_spans(spans, ids, cache)
-                    self.workspace.run(getattr(self.workspace.tapes, tape))
+                count = self._placing.place_spans(spans, ids, held)
+                if embedded is not None:
+                    workspace.buffers.stream[:count] = np.concatenate([embedded[span.row] for span in spans])
+                workspace.run(workspace.tapes.hidden if embedded is None else workspace.tapes.embedded)
+                self._placing.place_spans(spans, ids, made)
+                workspace.run(workspace.tapes.sources)
             self._give_back(held)
         return made
 

@@ -98,6 +98,8 @@ class Tapes:
     """The same for one row that guesses what follows."""
     sources: Table | None = None
     """Of an encoder-decoder's encoder: the keys and values of its states in the stream, for the decoder."""
+    embedded: Table | None = None
+    """Of the same: hidden states of what stands in the stream in the place of tokens' embeddings."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
     hidden = table(steps)
     reading = hidden[: max(number for number, one in enumerate(steps) if _reads_cache(one))]
     if weights.makes_sources:
-        return Tapes(hidden, reading, None, None, None, None, table(source_steps(weights, buffers)))
+        assert steps[0].operation is Embed
+        return Tapes(hidden, reading, None, None, None, None, table(source_steps(weights, buffers)), table(steps[1:]))
     if room is None:
         return Tapes(hidden, reading, None, None, None, None)
     head = table(head_steps(weights, buffers.stream, 0, 0))

@@ -45,6 +45,16 @@ class SoundConfig(ModelConfig):
         """Frames of features that the encoder reads."""
         return STRIDE * self.sound_places
 
+    @property
+    def parameters(self) -> int:
+        """How many weights a network of this config has, told without making one."""
+        dim, hidden = self.dim, self.hidden_dim
+        attention, norm, inner = 4 * dim * (dim + 1), 2 * dim, 2 * dim * hidden + hidden + dim
+        front = 3 * dim * (self.mels + dim) + 2 * dim
+        places = dim * (self.vocab_size + self.context + self.sound_places)
+        encoder = (self.encoder_layers or self.layers) * (attention + inner + 2 * norm) + norm
+        return front + places + encoder + self.layers * (2 * attention + inner + 3 * norm) + norm
+
     def encoder(self) -> ModelConfig:
         """The config of the encoder, whose context is its places."""
         return super().encoder().but(context=self.sound_places)
