@@ -12,6 +12,7 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.transcript import Transcript
+    from lmworks.tokens.speech import Task
 
 KINDS = (".txt", ".srt", ".vtt", ".json")
 """What a transcript is written as, by the suffix of its file."""
@@ -62,12 +63,11 @@ def transcribe(
     from lmworks.loading import load
 
     heard: list[dict[str, Any]] = []
+    wanted: Task = "translate" if task == "translate" else "transcribe"
     with progress.shown():
         listener = hearing(load(model, compress=compress))
         for file in files:
-            transcript = listener.transcribe(
-                file, language=language, task="translate" if task == TASKS[1] else TASKS[0]
-            )
+            transcript = listener.transcribe(file, language=language, task=wanted)
             if path is not None:
                 with written_whole(path) as temporary:
                     temporary.write_text(_written(transcript, path.suffix.lower()), encoding="utf-8")

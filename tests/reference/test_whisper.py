@@ -16,6 +16,7 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.generation.speech import write_down
 from lmworks.generation.strategies import Greedy
 from lmworks.hearing_model import HearingModel
+from lmworks.models.families.whisper import WHISPER
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.files.references import resolve
 from lmworks.models.hearing.features import log_mel
@@ -93,6 +94,8 @@ def test_other_features_than_the_networks_are_refused(tmp_path: Path):
     for features in (torch.zeros(1, 80, 99), torch.zeros(1, 79, 100), torch.zeros(80, 100)):
         with pytest.raises(LmworksError, match=r"reads sound as features \[batch, 80, 100\]"):
             network.encode(features)
+    with pytest.raises(ModelError, match="a whisper model reads sound, and this network does not"):
+        WHISPER.config_to(tiny.network().config)
     with pytest.raises(ModelError, match="encoder_ffn_dim"):
         theirs(encoder_ffn_dim=32).save_pretrained(tmp_path)
         read_network(tmp_path)

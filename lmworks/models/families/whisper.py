@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.bart import DEFAULTS, FIXED, MBART, PRE_NORM, SETTINGS
 from lmworks.models.families.sources import Source
@@ -23,6 +24,14 @@ QUERY_BIAS, KEY_BIAS = ".q_proj.bias", ".k_proj.bias"
 class WhisperFamily(Family):
     """Our keys have a bias, which adds the same to all scores of a query and so changes nothing: its rows are zeros
     where a file is read, and are left out where one is written."""
+
+    def config_to(self, config: ModelConfig) -> dict[str, Any]:
+        """config.json for our config. ModelError for one of a network that reads no sound."""
+        if not isinstance(config, SoundConfig):
+            raise ModelError(
+                "a whisper model reads sound, and this network does not; choose another family to save it as"
+            )
+        return super().config_to(config)
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names."""

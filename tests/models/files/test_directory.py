@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hearing
 import pytest
 import tiny
 import torch
@@ -28,6 +29,7 @@ from lmworks.models.files import directory
 from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.files.model_folder import INDEX, read_config, refuse_foreign_files
+from lmworks.models.hearing.config import SoundConfig
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
 from lmworks.models.vision.config import ImageConfig, as_model_config
@@ -172,6 +174,8 @@ def tiny_config(family: str) -> ModelConfig:
         return as_model_config(ResNetConfig(labels=("a", "b")))
     if family == "vit":
         return ImageConfig(family=family, **IMAGE, **FAMILIES[family].fixed, qkv_bias=True, pooler=True)
+    if family == "whisper":
+        return SoundConfig(**(hearing.SMALL | {"sound_places": 16}))
     if family == "lmworks-recurrent":
         return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
     more = {"pooler": True} if family == "bert" else {}
