@@ -66,7 +66,7 @@ def create_app(
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
     for room in (completions, chat, images, transcriptions, documents, embeddings, tokenizing, inspection, next_token):
         app.include_router(room.routes(models))
-    app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts)
+    app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 

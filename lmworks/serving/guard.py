@@ -2,7 +2,9 @@
 
 A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own
 dialogue (Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a
-page elsewhere whose name is made to point here (DNS rebinding) cannot read what is served.
+page elsewhere whose name is made to point here (DNS rebinding) cannot read what is served. Bodies are JSON, which a
+page elsewhere cannot send without being asked for leave first (CORS); forms with recordings, which it could send, are
+refused where they come from one.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import hmac
 import re
 import time
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -71,9 +74,10 @@ class Guard:
         metrics: Metrics,
         log: Log,
         hosts: Collection[str] | None = None,
+        origins: Collection[str] = (),
     ) -> None:
         self._app, self._models, self._metrics, self._log = app, models, metrics, log
-        self._keys, self._hosts = Keys(models.keys), hosts
+        self._keys, self._hosts, self._origins = Keys(models.keys), hosts, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass."""
@@ -121,11 +125,20 @@ class Guard:
                 way = "load this page again, and give the key as the password, with any name"
             said = {"WWW-Authenticate": offered}
             return Refused(401, f"a key is needed: {way}", code="invalid_api_key", headers=said)
+        if scope["path"].startswith(AUDIO) and self._is_foreign(headers):
+            return Refused(403, "pages of other origins send no recordings here; allow one with --cors", code="origin")
         if headers.get("content-length", "0").isdecimal() and (
             int(headers.get("content-length", "0")) > self._most(scope)
         ):
             return self._too_large(scope)
         return None
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        """Whether a page elsewhere sent it; programs name no origin."""
+        origin = headers.get("origin")
+        if origin is None or "*" in self._origins or origin in self._origins:
+            return False
+        return urlsplit(origin).netloc != headers.get("host")
 
     def _most(self, scope: Scope) -> int:
         """Bytes that a body may have."""

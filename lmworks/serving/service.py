@@ -72,7 +72,7 @@ class Service:
         return {
             "writes": self.writes,
             "chats": converses and self.model.tokenizer.chat_template is not None,
-            "translates": self.model.translates,
+            "translates": self.model.translates and not self.model.hears,
             "documents": self.index is not None,
             "hears": self.model.hears,
             "draws": isinstance(self.model, DrawingModel),

@@ -73,6 +73,19 @@ def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording
     assert listening.post("/v1/completions", prompt="a" * 1000).status_code == 413
 
 
+def test_a_page_elsewhere_cannot_send_recordings(listening: Live, recording: Path):
+    """A form is what a page may send anywhere without being asked."""
+    files, own = {"file": ("a.wav", recording.read_bytes())}, listening.address
+    for origin, status in (("https://evil.example", 403), ("null", 403), (own, 200), (f"{own}0", 403)):
+        assert listening.http.post(PATH, files=files, headers={"origin": origin}).status_code == status
+    with running(Service(hearing.model(), name="small"), origins=["https://mine.example"]) as live:
+        answers = [
+            live.http.post(PATH, files=files, headers={"origin": f"https://{name}.example"}).status_code
+            for name in ("mine", "evil")
+        ]
+    assert answers == [200, 403]
+
+
 def test_the_model_says_that_it_hears(listening: Live):
     about = listening.http.get("/v1/models/small").json()["about"]
     assert (about["hears"], about["writes"], about["chats"]) == (True, False, False)
