@@ -4,9 +4,9 @@
 
 SOUNDS is a folder of recordings, TRANSCRIPTS a text file with a line `name: what is said` for each (Asterisk's
 prompts, CC BY-SA 3.0, are such: the packages asterisk-core-sounds-en-wav and asterisk-core-sounds-en). Recordings
-without words, in brackets there, are left out. Words are compared without case and punctuation, numbers as words; a
-word error rate is the sum of insertions, deletions and substitutions over the words that were said, its interval a
-bootstrap over recordings.
+without words, in brackets there, are left out, and so is what stands in parentheses. Words are compared without case
+and punctuation, numbers as words; a word error rate is the sum of insertions, deletions and substitutions over the
+words that were said, its interval a bootstrap over recordings. What is stored lies in benchmarks/hearing.json.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def transcripts(path: Path) -> dict[str, str]:
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     lines = [line.partition(":") for line in text.splitlines() if ":" in line and not line.startswith(";")]
-    return {name.strip(): said.strip() for name, _, said in lines if words(said) and "[" not in said}
+    found = {name.strip(): re.sub(r"\(.*?\)", "", said).strip() for name, _, said in lines if "[" not in said}
+    return {name: said for name, said in found.items() if words(said)}
 
 
 def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str], least_words: int) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str
         "words": int(np.sum(total)),
         "least_words": least_words,
         "left_out": silent,
-        "word_error_rate": [round(one, 4) for one in (rate.value, rate.low, rate.high)],
+        "word_error_rate": [round(one, 4) for one in (rate.value, *(rate.interval or ()))],
         "seconds_of_sound": round(seconds, 1),
         "cpu_seconds": round(spent, 1),
         "threads": torch.get_num_threads(),
@@ -106,6 +107,8 @@ def main() -> None:
     print(json.dumps(made, indent=2))
     if given.store:
         stored = json.loads(STORED.read_text()) if STORED.is_file() else []
+        command = f"python -m benchmarks.hearing SOUNDS TRANSCRIPTS --model {given.model} --compress {given.compress}"
+        made |= {"command": f"{command} --least-words {given.least_words} --store"}
         made |= {"machine": this_machine().name, "date": time.strftime("%Y-%m-%d")}
         STORED.write_text(json.dumps([*stored, made], indent=2) + "\n")
 

@@ -20,6 +20,8 @@ STEP = 0.02
 """Seconds from one time to the next."""
 FIRST_TIME = 50
 """The latest time that a text may begin with, in steps, where a model's files say no other."""
+MOST_TIMES = 1501
+"""Those of 30 seconds; a vocabulary may be filled up after them."""
 ENGLISH_ONLY = 51_864
 """Rows of the largest vocabulary that has English alone."""
 SINGLE, NOTES = '"#()*+/:;<=>@[\\]^_`{|}~「」『』', "♩♪♫♬♭♮♯"
@@ -75,7 +77,7 @@ class SpeechTokens:
             end,
             next((ids[text] for text in ("<|nospeech|>", "<|nocaptions|>") if text in ids), None),
             no_times,
-            range(no_times + 1, vocab_size),
+            range(no_times + 1, min(vocab_size, no_times + 1 + MOST_TIMES)),
             codes if several else {},
             tasks if several else {},
             _ids(said, SUPPRESS, vocab_size) if SUPPRESS in said else unspoken(tokenizer),
