@@ -75,6 +75,13 @@ def reranker() -> str:
     return "reranker"
 
 
+@pytest.fixture(scope="session")
+def whisper() -> str:
+    """What writes down recordings."""
+    _fetched("whisper")
+    return "whisper"
+
+
 def _fetched(name: str) -> Path:
     from lmworks.basics.errors import LmworksError
     from lmworks.models.files.references import resolve

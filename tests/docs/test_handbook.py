@@ -26,7 +26,6 @@ from lmworks.cli import main
 from lmworks.cli.verb import verbs
 from lmworks.jobs.handbook import _newest, build, handbook
 from lmworks.jobs.train import pretrain
-from lmworks.models.files.references import resolve
 
 DOCS = Path(__file__).parents[2] / "docs"
 TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
@@ -37,7 +36,7 @@ NEEDS |= dict.fromkeys(("ask", "build", "chat"), ("minilm", "reranker"))
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 NEEDS |= {
     "draw": ("emoji_fusion",),
-    "transcribe": ("loudspeakers",),
+    "transcribe": ("loudspeakers", "whisper"),
     "sweep": ("optuna",),
     "bench": ("fastapi",),
     "docs": ("handbook_pages",),
@@ -96,17 +95,13 @@ def emoji_fusion(tmp_path: Path) -> None:
 
 @pytest.fixture
 def loudspeakers(tmp_path: Path) -> None:
-    """Two recordings of a voice that many Linux machines have, and the model that writes them down."""
+    """Two recordings of a voice that many Linux machines have."""
     recordings = {"front": "Front_Center", "rear": "Rear_Left"}
     for name, theirs in recordings.items():
         path = Path(f"/usr/share/sounds/alsa/{theirs}.wav")
         if not path.is_file():
             pytest.skip("the recordings of ALSA's test are not here: apt-get install alsa-utils")
         shutil.copy(path, tmp_path / f"{name}.wav")
-    try:
-        resolve("whisper")
-    except LmworksError as error:
-        pytest.skip(f"whisper is not here ({error}); fetch it with: lmworks models fetch whisper")
 
 
 def commands_of(transcript: Path) -> list[tuple[str, str]]:

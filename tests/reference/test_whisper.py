@@ -18,7 +18,6 @@ from lmworks.generation.strategies import Greedy
 from lmworks.hearing_model import HearingModel
 from lmworks.models.families.whisper import WHISPER
 from lmworks.models.files.directory import read_network, write_network
-from lmworks.models.files.references import resolve
 from lmworks.models.hearing.features import log_mel
 from lmworks.models.hearing.network import SoundNetwork
 from lmworks.tokens.speech import SUPPRESS, SpeechTokens, unspoken
@@ -155,12 +154,8 @@ def test_greedy_text_is_that_of_transformers(timed: bool, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def real() -> HearingModel:
-    try:
-        resolve("whisper")
-    except LmworksError as error:
-        pytest.skip(f"whisper is not here ({error}); fetch it with: lmworks models fetch whisper")
-    model = lm.load("whisper", compress="none")
+def real(whisper: str) -> HearingModel:
+    model = lm.load(whisper, compress="none")
     assert isinstance(model, HearingModel)
     return model
 

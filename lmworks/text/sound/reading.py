@@ -22,8 +22,8 @@ from lmworks.text.sound.wav import AT_ONCE, LEAST_RATE, MOST_CHANNELS, MOST_RATE
 
 MOST_SECONDS = 6 * 3600
 """Of a recording: 1.4 GB of samples at 16 kHz."""
-OTHERS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd", b"caff")
-"""How files begin that soundfile reads: FLAC, Ogg, MP3, AIFF, AU, CAF."""
+OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
+"""How files begin that soundfile reads: FLAC, Ogg, MP3 with a title, AIFF, AU, CAF."""
 
 Samples = Float[np.ndarray, " samples"]
 
@@ -63,7 +63,7 @@ def _opened(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
     head = file.read(12)
     if not head:
         raise DataError(f"{name} is an empty file; give a recording")
-    if head.startswith(OTHERS):
+    if head.startswith(OTHERS) or _begins_mp3(head):
         return _by_soundfile(file, name)
     if head[:4] not in (b"RIFF", b"RF64"):
         raise DataError(
@@ -72,6 +72,11 @@ def _opened(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
         )
     wav = WavFile(file, name)
     return wav.blocks(), wav.rate, wav.samples
+
+
+def _begins_mp3(head: bytes) -> bool:
+    """A frame of MPEG's layer III: eleven bits of 1, then its version, then the layer as 01."""
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
 
 
 def _by_soundfile(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
