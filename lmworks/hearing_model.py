@@ -86,9 +86,10 @@ class HearingModel(LanguageModel):
 
     def check_files(self) -> None:
         """ModelError where the folder's files do not fit together."""
-        assert self.speech is not None
+        _ = self.speech  # its tokens are all there
         said = self.said(PREPROCESSING)
-        expected = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": WINDOW, "feature_size": self._sound.mels}
+        expected = {"sampling_rate": RATE, "hop_length": HOP, "n_fft": WINDOW}
+        expected |= {"feature_size": self._sound.mels, "chunk_length": self._sound.frames * HOP // RATE}
         for name, value in expected.items():
             if said.get(name, value) != value:
                 raise ModelError(

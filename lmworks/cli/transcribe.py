@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Compress, Json
+from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ def transcribe(
         str | None,
         typer.Option(help="Write it to this file: .txt, .srt or .vtt (subtitles), .json. For one recording."),
     ] = None,
-    compress: Compress = None,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            help="How the network runs on a CPU: int4, int8 or bf16, compiled; none, in PyTorch, in float32. Unless "
+            "given, bf16 where it can be compiled."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Write down what recordings say."""
