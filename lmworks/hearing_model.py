@@ -152,19 +152,20 @@ class HearingModel(LanguageModel):
         language: str | None = None,
         task: Task = "transcribe",
         seed: int = 0,
+        beams: int = 1,
     ) -> Transcript:
         """What a recording says: a file, or samples at 16 kHz between -1 and 1, of any length.
 
         A model of several languages tells the `language` by the first window unless its code is given, and writes
-        English of it where the `task` is "translate". DataError for what is no recording, ConfigError for a language
-        that the model does not know.
+        English of it where the `task` is "translate". Of several `beams` the best text is taken. DataError for what is
+        no recording, ConfigError for a language that the model does not know.
         """
         samples = recording if isinstance(recording, np.ndarray) else read_sound(Path(recording), RATE)
         heard, told = list[Segment](), language or "en"
         seconds, until = len(samples) / RATE, 0.0
         what = "listening" if isinstance(recording, np.ndarray) else f"listening to {Path(recording).name}"
         with progress.task(what, round(seconds, 1), "seconds of sound") as advance:
-            for window in self.listen(samples, language=language, task=task, seed=seed):
+            for window in self.listen(samples, language=language, task=task, seed=seed, beams=beams):
                 heard += window.segments
                 told = window.language or told
                 advance(window.until - until)
@@ -172,7 +173,13 @@ class HearingModel(LanguageModel):
         return Transcript.of(heard, told, seconds)
 
     def listen(
-        self, samples: Samples, *, language: str | None = None, task: Task = "transcribe", seed: int = 0
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        task: Task = "transcribe",
+        seed: int = 0,
+        beams: int = 1,
     ) -> Iterator[Heard]:
         """What samples at 16 kHz say, window by window; arguments and errors as of `transcribe`."""
         samples = _checked(samples)
@@ -186,7 +193,7 @@ class HearingModel(LanguageModel):
                 if known is None:
                     language = spoken_language(self.runner, memory, self.speech)
                     known = self.speech.prompt(language, task)
-                written = write_well(self.runner, self.tokenizer, memory, self.speech, known, TEMPERATURES, seed)
+                written = write_well(self.runner, self.tokenizer, memory, self.speech, known, TEMPERATURES, seed, beams)
                 found, goes_on = self._segments(written, at * HOP / RATE, len(window) / RATE)
                 step = min(max(round(goes_on * RATE / HOP), LEAST_STEP), step)
             at += step

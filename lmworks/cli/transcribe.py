@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Json
+from lmworks.cli.options import Beams, Json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def transcribe(
     task: Annotated[
         str, typer.Option(help="transcribe, or translate: English of whatever is spoken, by models that learnt it.")
     ] = "transcribe",
+    beams: Beams = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="A line for each segment, with its times.")] = False,
     out: Annotated[
         str | None,
@@ -73,7 +74,7 @@ def transcribe(
     with progress.shown():
         listener = hearing(load(model, compress=compress))
         for file in files:
-            transcript = listener.transcribe(file, language=language, task=wanted)
+            transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
             if path is not None:
                 with written_whole(path) as temporary:
                     temporary.write_text(_written(transcript, path.suffix.lower()), encoding="utf-8")

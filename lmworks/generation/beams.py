@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,11 @@ class BeamSequence(Sequence):
             if group.running:
                 self.rows += [RowInput(start + row, (token,)) for row, token in kept]
         return "" if self.rows else self._finished()
+
+    def adjusted(self, logprobs: Float[np.ndarray, " vocab"], written: List[int]) -> Float[np.ndarray, " vocab"]:
+        """Log-probabilities of what comes after an answer's tokens, after the strategy's own steps."""
+        read = [*self.request.prompt, *written]
+        return self.strategy.adjusted(logprobs, read, len(written), self.limits)
 
     def ends(self, tokens: tuple[int, ...]) -> bool:
         """Whether an answer is over with its last token."""
@@ -151,10 +157,7 @@ class _Group:
             logprobs = logprobs.copy()
             logprobs[:, list(taken)] -= np.array(list(taken.values()), logprobs.dtype) * strategy.diversity_penalty
         rows = list(logprobs)
-        adjusted = [
-            strategy.adjusted(row, [*sequence.request.prompt, *one.tokens], len(one.tokens), sequence.limits)
-            for row, one in zip(rows, self.running, strict=True)
-        ]
+        adjusted = [sequence.adjusted(row, one.tokens) for row, one in zip(rows, self.running, strict=True)]
         same = all(new is old for new, old in zip(adjusted, rows, strict=True))
         return logprobs if same else np.stack(adjusted)
 

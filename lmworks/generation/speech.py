@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmworks.basics.arrays import Float
+from lmworks.generation.beams import BeamSequence
 from lmworks.generation.chooser import Chooser
 from lmworks.generation.constraints import Guide
 from lmworks.generation.distribution import Logits, log_probability, log_softmax
-from lmworks.generation.strategies import Greedy, Sample, Strategy
+from lmworks.generation.request import Request
+from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.runner import Runner
 from lmworks.tokens.speech import STEP, SpeechTokens
 from lmworks.tokens.tokenizer import Tokenizer
@@ -130,10 +133,13 @@ def write_well(
     prompt: Sequence[int],
     temperatures: Sequence[float] = TEMPERATURES,
     seed: int = 0,
+    beams: int = 1,
 ) -> Written:
-    """The text of a window at the first temperature that gives a good one, or at the last."""
+    """The text of a window at the first temperature that gives a good one, or at the last; at 0 the best of `beams`."""
     for temperature in temperatures:
-        strategy = Sample(temperature=temperature, seed=seed) if temperature else Greedy()
+        strategy: Strategy = Greedy() if beams == 1 else Beam(width=beams)
+        if temperature:
+            strategy = Sample(temperature=temperature, seed=seed)
         written = write_down(runner, tokenizer, memory, speech, prompt, strategy)
         if written.good:
             break
@@ -150,30 +156,69 @@ def write_down(
     timed: bool = True,
 ) -> Written:
     """The text of a window, with times where the vocabulary has some and it is `timed`."""
-    guide, chooser = SpeechGuide(speech, timed), Chooser(strategy)
+    guide = SpeechGuide(speech, timed)
     read = [*prompt] if guide.timed or prompt[-1] == speech.no_times else [*prompt, speech.no_times]
     most = min(runner.config.context // 2, runner.config.context - len(read))
-    logprobs = []
     with runner.evaluating():
         cache = runner.new_cache(1, len(read) + most, memory)
-        logits = runner.next_logits(np.array([read[:1]]), cache)[0]
-        no_speech = _probability(logits, speech.no_speech)
+        logits = runner.next_logits(np.array([read[:1]]), cache)
+        no_speech = _probability(logits[0], speech.no_speech)
         if len(read) > 1:
-            logits = runner.next_logits(np.array([read[1:]]), cache)[0]
-        while True:
-            allowed = guide.allowed(logits)
-            token = chooser.choose(allowed)
-            logprobs.append(log_probability(allowed, token))
-            if token == speech.end:
-                break
-            guide.accept(token)
-            if len(guide.written) == most:
-                break
-            logits = runner.next_logits(np.array([[token]]), cache)[0]
-    text = speech.text_of(tokenizer, guide.written).strip().encode()
+            logits = runner.next_logits(np.array([read[1:]]), cache)
+        if isinstance(strategy, Beam):
+            request = Request(tokenizer, read, strategy, most, [], runner.config.context)
+            tokens, logprob = _best_of_beams(runner, cache, _GuidedBeams(request, guide), logits)
+        else:
+            tokens, logprob = _one_by_one(runner, cache, guide, Chooser(strategy), logits, most)
+    tokens = tokens[:-1] if tokens[-1:] == [speech.end] else tokens
+    text = speech.text_of(tokenizer, tokens).strip().encode()
     compression = len(text) / len(zlib.compress(text)) if text else 0.0
     temperature = strategy.temperature if isinstance(strategy, Sample) else 0.0
-    return Written(tuple(guide.written), float(np.mean(logprobs)), no_speech, compression, temperature)
+    return Written(tuple(tokens), logprob, no_speech, compression, temperature)
+
+
+def _one_by_one(
+    runner: Runner,
+    cache: KVCache,
+    guide: SpeechGuide,
+    chooser: Chooser,
+    logits: Float[np.ndarray, "row vocab"],
+    most: int,
+) -> tuple[list[int], float]:
+    """At most this many tokens, each chosen for good, and their mean log-probability."""
+    logprobs = list[float]()
+    while True:
+        allowed = guide.allowed(logits[0])
+        token = chooser.choose(allowed)
+        logprobs.append(log_probability(allowed, token))
+        guide.accept(token)
+        if token == guide.speech.end or len(guide.written) == most:
+            return guide.written, float(np.mean(logprobs))
+        logits = runner.next_logits(np.array([[token]]), cache)
+
+
+class _GuidedBeams(BeamSequence):
+    """Beams that keep to the form of a transcript."""
+
+    def __init__(self, request: Request, guide: SpeechGuide) -> None:
+        super().__init__(request)
+        self.guide = guide
+
+    def adjusted(self, logprobs: Logits, written: Sequence[int]) -> Logits:
+        """What may come after the tokens of a beam."""
+        return SpeechGuide(self.guide.speech, self.guide.timed, written).allowed(super().adjusted(logprobs, written))
+
+
+def _best_of_beams(
+    runner: Runner, cache: KVCache, sequence: BeamSequence, logits: Float[np.ndarray, "rows vocab"]
+) -> tuple[list[int], float]:
+    """The best text of all beams, and the mean of what they are compared by."""
+    sequence.observe(logits)
+    while sequence.rows:
+        cache.keep([one.row for one in sequence.rows])
+        logits = runner.next_logits(np.array([one.tokens for one in sequence.rows]), cache)
+        sequence.observe(logits)
+    return sequence.tokens, sequence.hypotheses[0].score(1.0)
 
 
 def spoken_language(runner: Runner, memory: Encoded, speech: SpeechTokens) -> str:

@@ -14,7 +14,7 @@ import torch
 import lmworks as lm
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.generation.speech import write_down
-from lmworks.generation.strategies import Greedy
+from lmworks.generation.strategies import Beam, Greedy, Strategy
 from lmworks.hearing_model import HearingModel
 from lmworks.models.families.whisper import WHISPER
 from lmworks.models.files.directory import read_network, write_network
@@ -118,15 +118,18 @@ def as_theirs(folder: Path) -> Any:
     return transformers.WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def greedy(model: HearingModel, samples: np.ndarray, prompt: list[int], timed: bool) -> list[int]:
+def greedy(
+    model: HearingModel, samples: np.ndarray, prompt: list[int], timed: bool, strategy: Strategy = Greedy()
+) -> list[int]:
     memory = model.hear(samples)
-    written = write_down(model.runner, model.tokenizer, memory, model.speech, prompt, Greedy(), timed)
+    written = write_down(model.runner, model.tokenizer, memory, model.speech, prompt, strategy, timed)
     return list(written.tokens)
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("timed", [True, False])
-def test_greedy_text_is_that_of_transformers(timed: bool, tmp_path: Path):
+def test_text_is_that_of_transformers(timed: bool, beams: int, tmp_path: Path):
     """Suppressed tokens, pairs of times that never go back, the prompt: token for token."""
     for seed in range(4):
         model = hearing.model(seed)
@@ -144,12 +147,14 @@ def test_greedy_text_is_that_of_transformers(timed: bool, tmp_path: Path):
             generation_config=said,
             return_timestamps=timed,
             max_new_tokens=model.config.context // 2,
+            num_beams=beams,
             force_unique_generate_call=True,
         )[0].tolist()
-        ours = greedy(model, samples, speech.prompt(None, "transcribe"), timed)
+        strategy = Greedy() if beams == 1 else Beam(width=beams)
+        ours = greedy(model, samples, speech.prompt(None, "transcribe"), timed, strategy)
         begun = [speech.start] if timed else [speech.start, speech.no_times]
         kept = [token for token in expected[len(begun) :] if token != speech.end]
-        assert expected[: len(begun)] == begun and ours == kept and len(ours) > 8
+        assert expected[: len(begun)] == begun and ours == kept and (len(ours) > 8 or beams > 1)
         assert any(token >= speech.times.start for token in ours) or not timed
 
 
