@@ -55,7 +55,9 @@ def transcripts(path: Path) -> dict[str, str]:
     return {name: said for name, said in found.items() if words(said)}
 
 
-def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str], least_words: int) -> dict[str, Any]:
+def measure(
+    model: str, compress: str | None, beams: int, sounds: Path, texts: dict[str, str], least_words: int
+) -> dict[str, Any]:
     """Word errors and what they took."""
     import torch
 
@@ -69,7 +71,7 @@ def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str
         path, said = sounds / f"{name}.wav", words(text)
         if len(said) < least_words or not path.is_file():
             continue
-        heard = listener.transcribe(path)
+        heard = listener.transcribe(path, beams=beams)
         wrong.append(errors(said, words(heard)))
         total.append(len(said))
         seconds += heard.seconds
@@ -82,6 +84,7 @@ def measure(model: str, compress: str | None, sounds: Path, texts: dict[str, str
     return {
         "model": model,
         "compress": compress,
+        "beams": beams,
         "recordings": len(total),
         "words": int(np.sum(total)),
         "least_words": least_words,
@@ -100,15 +103,23 @@ def main() -> None:
     parser.add_argument("transcripts", type=Path)
     parser.add_argument("--model", default="whisper")
     parser.add_argument("--compress", help="as of lmworks transcribe")
+    parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--least-words", type=int, default=1, help="leave out recordings of fewer words")
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
-    made = measure(given.model, given.compress, given.sounds, transcripts(given.transcripts), given.least_words)
+    made = measure(
+        given.model,
+        given.compress,
+        given.beams,
+        given.sounds,
+        transcripts(given.transcripts),
+        given.least_words,
+    )
     print(json.dumps(made, indent=2))
     if given.store:
         stored = json.loads(STORED.read_text()) if STORED.is_file() else []
         command = f"python -m benchmarks.hearing SOUNDS TRANSCRIPTS --model {given.model} --compress {given.compress}"
-        made |= {"command": f"{command} --least-words {given.least_words} --store"}
+        made |= {"command": f"{command} --beams {given.beams} --least-words {given.least_words} --store"}
         made |= {"machine": this_machine().name, "date": time.strftime("%Y-%m-%d")}
         STORED.write_text(json.dumps([*stored, made], indent=2) + "\n")
 
