@@ -8,7 +8,8 @@ Captions: chrF of what it says of held-out images, beside the caption of the nea
 that fits most, and what it says of another image. Drawings: how often a CLIP of another style and seed finds the
 caption that one was drawn for, beside another drawing's caption and, as the ceiling, real images as their tokens bring
 them back. Copies: how far the nearest training image is, beside the same of real held-out images. `--store` writes
-benchmarks/drawing.json and the sheet of docs/drawing.md.
+benchmarks/drawing.json and the sheet of docs/drawing.md; with `--best-of 32 --by models/emoji-clip`, which draws 32 for
+each caption and lets that CLIP choose, drawing_best.json and a sheet of its own.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from lmworks.text.images.splits import ImageSplit, concept_of
 
 STORED = Path(__file__).with_suffix(".json")
 SHEET = Path(__file__).parents[1] / "docs" / "drawings.png"
+BEST = "_best"
+"""What the names of both end with where each drawing is the best of several."""
 MOST = 300
 """Images, or captions, of each part."""
 SHOWN, ZOOM, COLOURS = 64, 2, 64
@@ -190,10 +193,13 @@ def main() -> None:
             "measurements": [one.to_json() for one in figures],
             "sheet": texts[:SHOWN],
         }
-        STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        end = BEST if given.best_of > 1 else ""
+        STORED.with_stem(STORED.stem + end).write_text(
+            json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         sheet = arranged(drawn[:SHOWN])  # the first, good or bad
         few = sheet.quantize(COLOURS, dither=0)  # a third of the bytes
-        few.resize((few.width * ZOOM, few.height * ZOOM), 0).save(SHEET, optimize=True)
+        few.resize((few.width * ZOOM, few.height * ZOOM), 0).save(SHEET.with_stem(SHEET.stem + end), optimize=True)
 
 
 if __name__ == "__main__":
