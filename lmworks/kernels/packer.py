@@ -107,14 +107,14 @@ class Packer:
         return {name: self._width(name) for name in (*whole, *self._by_head)}
 
     def _width(self, name: str) -> int:
-        """Those of a file may be up to 16; what cannot be kept as a file holds it is rounded to 8 or fewer, and so is
-        what heads read numbers of their own for."""
+        """Those of a file may be up to 16, as its floats of 32 have too; what else cannot be kept as a file holds it is
+        rounded to 8 or fewer, and so is what heads read numbers of their own for."""
         most = max(self.bits, 8) if is_vocabulary(name) else self.bits
         if name in self._by_head:
             return min(most, 8)
         if self.stored is None or most <= 8:
             return most
-        return most if self.stored.alike(name) is not None and self.stored.bits(name) > 8 else 8
+        return most if self.stored.bits(name) > 8 else 8
 
     def _shape(self, name: str) -> Sequence[int]:
         return self._by_head[name].shape if name in self._by_head else self._parameters[name].shape

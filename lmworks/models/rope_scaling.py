@@ -64,6 +64,8 @@ class RopeScaling(Config):
         frequencies or the original context (`context` unless it is said) have no logarithm to divide by."""
         if self.kind == "yarn" and base <= 1:
             raise ConfigError(f"{{at}}rope_scaling of the kind yarn needs a rope_theta above 1, and it is {base:g}")
+        if self.kind == "dynamic" and pairs < 2:
+            raise ConfigError("{at}rope_scaling of the kind dynamic needs more than 2 dimensions that turn")
         if self.kind == "longrope" and (self.original_context or context) < 2:
             raise ConfigError("{at}rope_scaling of the kind longrope needs an original_context above 1")
         if self.kind != "longrope":

@@ -202,16 +202,22 @@ def test_an_encoder_has_room_for_floats_that_its_decoder_wants():
     assert (found - exact).std() < 0.08 * exact.std()
 
 
-@pytest.fixture(scope="module")
-def bf16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(path: Path, kind: Kind, **kinds: Kind) -> Path:
+    """A small model whose matrices have this kind, but for the second layer's that are named."""
     from jobs.small_files import language_model
 
     from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 
-    model, path = language_model("llama"), tmp_path_factory.mktemp("files") / "model.gguf"
+    model = language_model("llama")
     entries = vocabulary_entries(model.tokenizer, model.config.vocab_size)
-    write(path, model.network, Kind.BF16, metadata={key: one for key, one in entries.items() if not key.endswith("x")})
+    others = {f"blk.1.{name}.weight": one for name, one in kinds.items()}
+    write(path, model.network, kind, {key: one for key, one in entries.items() if not key.endswith("x")}, kinds=others)
     return path
+
+
+@pytest.fixture(scope="module")
+def bf16_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("files") / "model.gguf", Kind.BF16)
 
 
 def test_a_file_in_bfloat16_runs_as_it_is_stored(bf16_file: Path):
@@ -228,6 +234,21 @@ def test_a_file_in_bfloat16_runs_as_it_is_stored(bf16_file: Path):
     assert {one.form for one in lm.load(bf16_file, compress="int8").runner.compiled.weights.matrices.values()} == {
         "int8"
     }
+
+
+@pytest.mark.parametrize("kind", [Kind.BF16, Kind.Q8_0], ids=lambda kind: kind.name)
+def test_a_matrix_in_32_bits_among_others_gets_16(kind: Kind, tmp_path: Path):
+    path = written(tmp_path / "m.gguf", kind, ffn_down=Kind.F32, attn_v=Kind.F32)
+    model, exact = lm.load(path), lm.load(path, dtype="float32")
+    assert isinstance(model.runner, CompiledRunner)
+    matrices, weights = model.runner.compiled.weights.matrices, exact.network.state_dict()
+    for name in ("blocks.1.feed_forward.down.weight", "blocks.1.attention.qkv.weight"):
+        assert {one.form for one in matrices[name].every} == {"bf16"}
+        assert torch.equal(unpacked(matrices[name]), weights[name].bfloat16().float())
+    others = {one.form for one in matrices["blocks.0.feed_forward.down.weight"].every}
+    assert others == {"bf16" if kind == Kind.BF16 else "int8"}
+    found, wanted = (one.logits([[1, 2, 3, 4, 5, 6]]) for one in (model, exact))
+    assert (found - wanted).std() < (LOSS if kind == Kind.BF16 else 0.02) * wanted.std()
 
 
 def test_a_directory_runs_in_bfloat16_where_it_is_asked(bf16_file: Path, tmp_path: Path):

@@ -226,3 +226,12 @@ def test_weights_that_it_learns_are_saved_and_read(folder: Path):
     environment = os.environ | {"PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_dynamic_scaling_of_one_pair_is_refused():
+    """Its exponent divides by the dimensions beyond that pair."""
+    small: dict[str, Any] = {"vocab_size": 16, "context": 16, "dim": 8, "layers": 1, "heads": 2, "kv_heads": 2}
+    scaling = {"kind": "dynamic", "factor": 2.0}
+    with pytest.raises(ConfigError, match="dynamic needs more than 2 dimensions that turn"):
+        ModelConfig(**small, hidden_dim=8, rotary_dim=2, rope_scaling=scaling)
+    assert ModelConfig(**small, hidden_dim=8, rope_scaling=scaling).rotates

@@ -22,6 +22,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import PATTERNS, gguf_tokenizer, known_rules, splitter
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.chat.harmony import HARMONY, MARKS
 from lmworks.tokens.tokenizer import Tokenizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -274,6 +275,25 @@ def test_whole_words_come_first_where_the_model_does_so(byte_vocabulary, tmp_pat
     for rule, tokens in (("llama-bpe", 1), ("tekken", 1), ("gpt-2", 4), ("qwen2", 4)):
         ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **added)))
         assert len(ours.encode("zqxj", special=False)) == tokens, rule
+
+
+def test_a_file_of_gpt_oss_without_a_template_chats_in_harmony(byte_vocabulary, tmp_path):
+    marks = [*MARKS, "<|endoftext|>"]
+    tokens = [*byte_vocabulary["tokens"], *marks]
+    said = byte_vocabulary | {
+        "tokens": tokens,
+        "token_type": [*byte_vocabulary["token_type"], *[3] * len(marks)],
+        "eos_token_id": tokens.index("<|return|>"),
+    }
+    ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / "v.gguf", pre="gpt-4o", **said)))
+    assert ours.chat_template == HARMONY and not ours.chat.is_plain
+    ids = encode_chat(ours, [{"role": "user", "content": "Hi <|return|>"}], add_generation_prompt=True)
+    assert ours.decode(ids, skip_special=False).endswith("<|start|>assistant<|channel|>final<|message|>")
+    assert ids[-1] == tokens.index("<|message|>")
+    assert tokens.index("<|return|>") not in ids and tokens.index("<|return|>") in ours.stop_ids
+    assert gguf_tokenizer(
+        GGUFFile(write_vocabulary(tmp_path / "w.gguf", pre="gpt-4o", **byte_vocabulary))
+    ).chat.is_plain
 
 
 def test_sentencepiece_never_merges_characters_into_a_control_token(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from lmworks.basics.errors import DataError, ModelError
 from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
+from lmworks.tokens.chat.harmony import HARMONY, MARKS, implied_template
 from lmworks.tokens.chat.template import ChatTemplate
 from tokens.templates import TEMPLATES
 
@@ -180,3 +181,29 @@ def test_a_model_without_a_template_speaks_plainly_and_says_so(make_tokenizer):
         )
         == " Hello<|im_end|>"
     )
+
+
+def test_gpt_oss_without_a_template_is_asked_in_harmony_for_its_final_answer():
+    """The text of OpenAI's own template, but for how much it should think and where the answer begins."""
+    conversation = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "And 3 + 3?"},
+    ]
+    template, (before, rest) = ChatTemplate(HARMONY), ("Current date: ", "<|start|>developer")
+    text = template.render(conversation, add_generation_prompt=True)
+    assert text.startswith("<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n")
+    date, _, system = text.partition(before)[2].partition(rest)[0].partition("\n")
+    assert len(date) == len("2026-01-31")
+    channels = "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>"
+    assert system == f"\nReasoning: low\n\n{channels}"
+    assert rest + text.partition(rest)[2] == (
+        "<|start|>developer<|message|># Instructions\n\nBe short.\n\n<|end|><|start|>user<|message|>2 + 2?<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>4<|end|><|start|>user<|message|>And 3 + 3?<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>"
+    )
+    answered = template.render([*conversation, {"role": "assistant", "content": "6"}])
+    assert answered == f"{text}6<|return|>"
+    assert implied_template(MARKS) == HARMONY
+    assert all(implied_template([mark for mark in MARKS if mark != one]) is None for one in MARKS)

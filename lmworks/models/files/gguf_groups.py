@@ -15,7 +15,7 @@ from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Said
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, said_number, source_parts, turned_back, with_dropped_axis
-from lmworks.models.files.gguf_blocks import HALVES, is_stored_in_groups, stored_groups
+from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import GGUFFile, Rows, matrix_of
 from lmworks.models.files.gguf_kinds import OF_MXFP4, Kind
 from lmworks.models.files.quantise import Groups, below_one_another
@@ -69,9 +69,10 @@ class StoredInGGUF:
         return [(self.file.info(part).kind, torch.from_numpy(self.file.rows(part, at).copy())) for part, at in places]
 
     def bits(self, name: str) -> int:
-        """The bits that hold whatever a matrix of its kinds may hold."""
-        kinds = {self.file.info(part).kind for part in source_parts(self._sources[name])}
-        if any(kind in HALVES for kind in kinds):
+        """The bits that hold whatever a matrix of its kinds may hold, 16 for all floats."""
+        parts = source_parts(self._sources[name]) if name in self._sources else ()
+        kinds = {self.file.info(part).kind for part in parts}
+        if not kinds.isdisjoint(FLOATS):
             return 16
         return 8 if Kind.Q8_0 in kinds else 4
 

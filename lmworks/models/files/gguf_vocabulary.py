@@ -27,6 +27,7 @@ from lmworks.models.files.gguf_facts import (
 )
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_pieces import unigram, word_pieces
+from lmworks.tokens.chat.harmony import implied_template
 from lmworks.tokens.library import in_words
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
@@ -156,7 +157,7 @@ def read_vocabulary(file: Described) -> Vocabulary:
         pad=roles.get("padding"),
         unknown=roles.get("unknown"),
         stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom"), *facts.ends()) if stop is not None),
-        chat_template=template if isinstance(template, str) else None,
+        chat_template=template if isinstance(template, str) else implied_template(facts.ids),
         max_length=length,
         target_start=start,
     )
