@@ -38,7 +38,9 @@ PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmwo
 architecture and it is mapped here, with the vocabularies of all of them: byte-level BPE, SentencePiece's BPE and
 unigram model, WordPiece. Files of DeepSeek from before they said an `expert_group_count` choose among all experts, as
 llama.cpp does with them, where the model was trained to choose within groups (V3, R1, V2-236B); one of V2 that says
-groups is refused.
+groups is refused. V2 is written in 26 or 27 layers (Lite), by which llama.cpp knows that queries come from no narrow
+state. Layers that guess further tokens (GLM-4.5) are left out. A gpt-oss file without a chat template, as Ollama's own,
+is asked in OpenAI's harmony format for its final answer at once, without thoughts before it.
 """
 OWN = """
 ## Left out, and why

@@ -89,8 +89,20 @@ MIXTURES: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("qkv_bias", "output_bias", "feed_forward_bias", "gate_shift", "sinks"), True)
     | {"window": 9, "window_layers": (0, 2), "layers": 4, "rope_scaling": YARN},
 }
+ROUTED = {"count": 4, "hidden_dim": 32, "shared_dim": 64, "scores": "sigmoid", "choice_bias": True, "scale": 1.8}
+MIXTURES["glm4_moe"] = {"experts": ROUTED | {"layers": (1, 2)}, "layers": 3, "rotary_dim": 8, "qk_norm": True} | {
+    "qkv_bias": True
+}
 MIXTURES = {family: {"family": family, "tied": False} | settings for family, settings in MIXTURES.items()}
-FAMILIES |= MIXTURES
+LATENT = {"kv_heads": 4, "head_dim": 40, "rotary_dim": 8, "tied": False}
+OF_DEEPSEEK: dict[str, dict[str, Any]] = {  # llama.cpp knows by 27 layers that queries come from no narrow state
+    "deepseek_v2": {"family": "deepseek_v2", "layers": 27, "latent": {"rank": 32, "value_dim": 16}}
+    | {"experts": ROUTED | {"scores": "softmax", "choice_bias": False, "normalised": False, "layers": range(1, 27)}},
+    "deepseek_v3": {"family": "deepseek_v3", "latent": {"rank": 32, "query_rank": 96, "value_dim": 16}}
+    | {"experts": ROUTED | {"count": 6, "groups": 3, "top_groups": 2}, "attention_scale": 0.19028975}
+    | {"rope_scaling": {"kind": "yarn", "factor": 4.0, "original_context": 32, "attention_factor": 1.0}},
+}
+FAMILIES |= MIXTURES | {family: LATENT | settings for family, settings in OF_DEEPSEEK.items()}
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import torch
 from tokenizers import pre_tokenizers
 
 import lmworks as lm
-from jobs.small_files import FAMILIES, TEXTS, language_model, tokenizer
+from jobs.small_files import FAMILIES, ROUTED, TEXTS, language_model, tokenizer
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import LmworksError, ModelError
@@ -124,6 +124,15 @@ def test_an_adapter_is_merged_and_the_base_untouched(tmp_path: Path):
 @pytest.mark.parametrize("rule", NAMES)
 def test_the_name_of_the_rule_that_splits_words_is_found(rule: str):
     assert vocabulary_entries(tokenizer(rule), 400)["tokenizer.ggml.pre"] == rule
+
+
+def test_a_pattern_may_hold_ends_of_lines_as_they_are():
+    """As DeepSeek-V3's tokenizer.json does."""
+    made = tokenizer("deepseek-v3").vocabulary
+    state = made.backend.to_str().replace("\\\\r\\\\n", "\\r\\n")
+    words = Tokenizer(Vocabulary(type(made.backend).from_str(state), name="other"))
+    assert state != made.backend.to_str()
+    assert vocabulary_entries(words, 400)["tokenizer.ggml.pre"] == "deepseek-v3"
 
 
 def strange(change: str) -> Tokenizer:
@@ -270,6 +279,34 @@ def test_matrices_of_experts_stand_one_after_another_as_the_public_package_round
     assert away < (0.06 if kind == "q8_0" else 1.0)
 
 
+WIDER: dict[str, Any] = {"dim": 256, "hidden_dim": 512}
+"""Rows of whole blocks of 256."""
+
+
+@pytest.mark.parametrize("kind", ["bf16", "q8_0", "q4_k_m"])
+@pytest.mark.parametrize("family", ["glm4_moe", "deepseek_v2", "deepseek_v3"])
+def test_experts_that_are_chosen_as_deepseek_does_read_back_as_the_public_package_has_them(
+    family: str, kind: str, tmp_path: Path
+):
+    sizes = WIDER | {"head_dim": 64} if kind == "q4_k_m" and family == "glm4_moe" else {}
+    model, file = written(tmp_path, kind, family=family, **sizes)
+    back = lm.load(file, dtype="float32")
+    assert back.config == exported_config(model.config)
+    tensors, exact = network_tensors(back.network), network_tensors(model.network)
+    held = {one.name: one for one in gguf.GGUFReader(file).tensors}
+    assert held.keys() == tensors.keys()
+    for name, weight in tensors.items():
+        one, own = held[name], exact[name]
+        ours, before = (torch.stack(part) if isinstance(part, tuple) else part for part in (weight, own))
+        theirs = gguf.dequantize(one.data, one.tensor_type).reshape(ours.shape)
+        assert np.array_equal(theirs, ours.detach().numpy()), name
+        assert (ours - before).abs().max() <= {"bf16": 2**-8, "q8_0": 0.01, "q4_k_m": 0.1}[kind] * before.abs().max()
+        assert one.tensor_type == Kind.F32 or (ours.ndim > 1 and "gate_inp" not in name)
+    if family != "glm4_moe":
+        assert "blk.0.attn_kv_b.weight" not in held
+        assert held["blk.1.attn_k_b.weight"].shape.tolist() == [32, 32, 4]  # ggml's order
+
+
 @pytest.mark.parametrize("family", ["gpt_oss", "qwen2_moe", "qwen3_moe", "mixtral"])
 @pytest.mark.parametrize("said", [None, 96], ids=["unsaid", "said"])
 def test_a_file_says_how_wide_its_experts_are_where_they_are_as_wide_as_a_feed_forward(
@@ -300,12 +337,19 @@ def test_experts_are_rounded_for_a_text(tmp_path: Path):
     assert len(one) == len(two) and not np.array_equal(one, two)
 
 
+SOFT = ROUTED | {"scores": "softmax", "choice_bias": False, "normalised": False}
+
+
 @pytest.mark.parametrize(
     "family, changes, words",
     [
         ("qwen3_moe", {"experts": {"count": 3, "hidden_dim": 32, "normalised": False}}, r"experts\.normalised = False"),
         ("qwen2_moe", {"experts": {"count": 3, "hidden_dim": 32, "layers": (1,)}}, "layers without experts"),
         ("olmoe", {"tied": True}, "the embedding as its head"),
+        ("glm4_moe", {"experts": ROUTED | {"groups": 2, "top_groups": 2}}, "a choice within all its groups of experts"),
+        ("deepseek_v2", {"layers": 3, "experts": SOFT}, "3 layers and no rank of queries, which llama.cpp knows of 26"),
+        ("deepseek_v3", {"layers": 26}, "26 layers and a rank of queries"),
+        ("deepseek_v3", {"attention_scale": None}, "yarn that does not multiply its scores"),
         ("gpt_oss", {"gate_limit": 5.0}, "a gate that is cut off elsewhere than at 7"),
         ("gpt_oss", {"window_layers": (1, 3)}, r"window_layers = \(1, 3\), where llama.cpp knows \(0, 2\)"),
     ],

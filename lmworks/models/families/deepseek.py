@@ -25,6 +25,7 @@ from lmworks.models.families.tables import Family
 if TYPE_CHECKING:
     from torch import Tensor
 
+MULTIPLIER = "mscale_all_dim"
 ATTENTION = "model.layers.{i}.self_attn"
 ROUTED: dict[str, Source] = QWEN_EXPERTS | {
     "blocks.{i}.feed_forward.router.choice_bias": f"{QWEN_LAYER}.gate.e_score_correction_bias",
@@ -123,8 +124,8 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
             "value_dim": theirs["v_head_dim"],
         },
     }
-    if rope.get("rope_type", rope.get("type", "default")) != "default" and rope.get("mscale_all_dim"):
-        amplitude = yarn_amplitude(rope["factor"], rope["mscale_all_dim"])
+    if rope.get("rope_type", rope.get("type", "default")) != "default" and rope.get(MULTIPLIER):
+        amplitude = yarn_amplitude(rope["factor"], rope[MULTIPLIER])
         ours["attention_scale"] = (rotary + plain) ** -0.5 * amplitude * amplitude
     return ours | _experts_from(theirs, layers)
 
@@ -149,18 +150,23 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 
 def _scale_to(config: ModelConfig) -> dict[str, Any]:
     """A scale of the scores as the `mscale_all_dim` that it comes from."""
+    multiplier = all_dims_multiplier(config)
+    return {} if multiplier is None else {"rope_scaling": rope_to(config)["rope_scaling"] | {MULTIPLIER: multiplier}}
 
+
+def all_dims_multiplier(config: ModelConfig) -> float | None:
+    """What a scale of the scores comes from: the number in YaRN's factor that the logarithm is multiplied by
+    (`mscale_all_dim`). None where scores have no scale of their own; ModelError where it comes from nothing like
+    that."""
     if config.attention_scale is None:
-        return {}
+        return None
     amplitude, scaling = (config.attention_scale * config.head_dim**0.5) ** 0.5, config.rope_scaling
     if scaling is None or scaling.kind != "yarn" or scaling.factor <= 1 or amplitude <= 1:
         raise ModelError(
             f"a {config.family} model cannot have attention_scale = {config.attention_scale!r} without YaRN that it "
             "comes from; choose another family to save it as"
         )
-    written = rope_to(config)["rope_scaling"]
-    scale = (amplitude - 1) / (0.1 * math.log(scaling.factor))
-    return {"rope_scaling": written | {"mscale_all_dim": float(f"{scale:.9g}")}}  # as it was said, and not rounded
+    return float(f"{(amplitude - 1) / (0.1 * math.log(scaling.factor)):.9g}")  # as it was said, and not rounded
 
 
 def _glm_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -262,7 +268,7 @@ DEEPSEEK_V2 = replace(
         "norm_topk_prob": False,
         "first_k_dense_replace": 0,
     },
-    usual={"num_experts_per_tok": 6, "moe_intermediate_size": 1408, "q_lora_rank": None},
+    usual={"num_hidden_layers": 27, "num_experts_per_tok": 6, "moe_intermediate_size": 1408, "q_lora_rank": None},
 )
 GLM4_MOE = Family(
     name="glm4_moe",

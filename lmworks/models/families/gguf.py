@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from lmworks.basics.config import shortened
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
@@ -21,10 +23,10 @@ WRITTEN = {
     "gemma3": "gemma3_text",
     "apertus": "apertus",
     **{"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "olmoe": "olmoe", "granitemoe": "granitemoe"},
-    "gpt-oss": "gpt_oss",
+    **{"gpt-oss": "gpt_oss", "glm4moe": "glm4_moe", "deepseek2": "deepseek_v2"},
 }
 """`general.architecture` -> family, of those that are written too."""
-WRITTEN_VARIANTS = ("mixtral", "granitemoeshared")
+WRITTEN_VARIANTS = ("mixtral", "granitemoeshared", "deepseek_v3")
 """Of VARIANTS, those that are written."""
 ARCHITECTURES = (
     {"gptoss": "gpt_oss"}
@@ -33,7 +35,7 @@ ARCHITECTURES = (
         **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
         **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
         **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
-        **{"bert": "bert", "t5": "t5", "deepseek2": "deepseek_v2"},
+        **{"bert": "bert", "t5": "t5"},
     }
 )
 """The same of those that are read; Ollama has a word of its own for gpt-oss."""
@@ -44,8 +46,12 @@ VARIANTS = {  # architecture: the key that says so, and the family
     "deepseek2": ("expert_gating_func", "deepseek_v3"),
 }
 """Families that have another's architecture, and a setting more."""
-SIGMOIDS = 2
-"""`deepseek2.expert_gating_func` of DeepSeek-V3."""
+WITH_ROUTES = ("deepseek2", "glm4moe")
+"""Architectures whose files say how experts are chosen."""
+SOFTMAX, SIGMOIDS = 1, 2
+"""`expert_gating_func` of DeepSeek-V2, and of DeepSeek-V3 and GLM-4.5."""
+FURTHER = "nextn_predict_layers"
+"""How many of the layers guess further tokens; they are counted, and left out here."""
 ACTIVATIONS = {
     "gpt2": "gelu_tanh",
     "gemma": "gelu_tanh",
@@ -136,12 +142,14 @@ EXPERTS: dict[str, Source] = {  # a number in brackets is the place of one exper
     "blocks.{i}.feed_forward.shared.down.weight": "blk.{i}.ffn_down_shexp.weight",
     "blocks.{i}.feed_forward.shared_gate.weight": "blk.{i}.ffn_gate_inp_shexp.weight",
 }
+NORM_AFTER_ATTENTION: dict[str, Source] = {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"}
+"""The feed-forward's, named by what is before it."""
 GPT_OSS_TENSORS: dict[str, Source] = (
     TENSORS
     | EXPERTS
+    | NORM_AFTER_ATTENTION
     | {
         "blocks.{i}.attention.sinks": "blk.{i}.attn_sinks.weight",
-        "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight",
         "blocks.{i}.feed_forward.router.bias": "blk.{i}.ffn_gate_inp.bias",
         "blocks.{i}.feed_forward.experts.{e}.up.bias": Rows(
             ("blk.{i}.ffn_gate_exps.bias[{e}]", "blk.{i}.ffn_up_exps.bias[{e}]")
@@ -149,10 +157,11 @@ GPT_OSS_TENSORS: dict[str, Source] = (
         "blocks.{i}.feed_forward.experts.{e}.down.bias": "blk.{i}.ffn_down_exps.bias[{e}]",
     }
 )
+CHOICE: dict[str, Source] = {"blocks.{i}.feed_forward.router.choice_bias": "blk.{i}.exp_probs_b.bias"}
 DEEPSEEK_TENSORS: dict[str, Source] = {
     **{name: source for name, source in TENSORS.items() if ".attention." not in name or ".output." in name},
     **EXPERTS,
-    "blocks.{i}.feed_forward.router.choice_bias": "blk.{i}.exp_probs_b.bias",
+    **CHOICE,
     "blocks.{i}.attention.query_down.weight": "blk.{i}.attn_q_a.weight",
     "blocks.{i}.attention.query_down_norm.weight": "blk.{i}.attn_q_a_norm.weight",
     "blocks.{i}.attention.query_up.weight": Chosen(
@@ -255,7 +264,8 @@ OF_FAMILIES = {
         "blocks.{i}.feed_forward.activation.below": Said("xielu.alpha_n[{i}]"),
     },
     "lfm2": TENSORS | SHORT_CONVOLUTIONS,
-    "seed_oss": TENSORS | {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"},
+    "seed_oss": TENSORS | NORM_AFTER_ATTENTION,
+    "glm4_moe": TENSORS | EXPERTS | CHOICE | NORM_AFTER_ATTENTION,
 }
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared")
 OF_FAMILIES |= dict.fromkeys(MIXTURES, TENSORS | EXPERTS)
@@ -309,7 +319,7 @@ def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
     """The family of a file of a known architecture."""
     key, variant = VARIANTS.get(architecture, ("", ""))
     said = theirs.get(f"{architecture}.{key}")
-    is_so = said == SIGMOIDS if architecture == "deepseek2" else said
+    is_so = said == SIGMOIDS if architecture in WITH_ROUTES else said
     return variant if variant and is_so else ARCHITECTURES[architecture]
 
 
@@ -352,7 +362,7 @@ def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any
     }
     if said.get("hidden_dim") == theirs.get(f"{architecture}.feed_forward_length"):
         said.pop("hidden_dim", None)
-    more = _deepseek_experts(theirs) if architecture == "deepseek2" else known_of_experts(architecture)
+    more = _routes(architecture, theirs) if architecture in WITH_ROUTES else known_of_experts(architecture)
     return {"experts": said | more}
 
 
@@ -365,27 +375,44 @@ def known_of_experts(architecture: str) -> dict[str, bool]:
     }
 
 
-def _deepseek_experts(theirs: Mapping[str, Any]) -> dict[str, Any]:
+def _routes(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of them beside; ModelError for groups where they are chosen by a softmax, as V2's larger models
     take the best expert of each. A file from before llama.cpp wrote groups says none, and is read as it reads it:
     without any."""
 
     def whole(key: str, otherwise: int = 0, most: int = MOST) -> int:
-        return whole_number(theirs, f"deepseek2.{key}", otherwise, most)
+        return whole_number(theirs, f"{architecture}.{key}", otherwise, most)
 
-    dense, layers = whole("leading_dense_block_count", most=MOST_LAYERS), whole("block_count", most=MOST_LAYERS)
-    by_sigmoids, groups = theirs.get("deepseek2.expert_gating_func") == SIGMOIDS, whole("expert_group_count", 1)
+    dense, layers = whole("leading_dense_block_count", most=MOST_LAYERS), layers_in(architecture, theirs)
+    unsaid = SIGMOIDS if architecture == "glm4moe" else SOFTMAX
+    by_sigmoids = theirs.get(f"{architecture}.expert_gating_func", unsaid) == SIGMOIDS
+    groups = whole("expert_group_count", 1)
     if groups > 1 and not by_sigmoids:
         raise ModelError("it chooses experts within groups by a softmax (DeepSeek-V2), which is not supported")
     return {
         "shared_dim": whole("expert_shared_count") * whole("expert_feed_forward_length"),
-        "scale": number(theirs, "deepseek2.expert_weights_scale", 1.0),
-        "normalised": theirs.get("deepseek2.expert_weights_norm", False),
+        "scale": as_written(number(theirs, f"{architecture}.expert_weights_scale", 1.0)),
+        "normalised": theirs.get(f"{architecture}.expert_weights_norm", False),
         "scores": "sigmoid" if by_sigmoids else "softmax",
         "choice_bias": by_sigmoids,
         "layers": tuple(range(dense, layers)) if dense else None,
         **({"groups": groups, "top_groups": whole("expert_group_used_count")} if groups > 1 else {}),
     }
+
+
+def layers_in(architecture: str, theirs: Mapping[str, Any]) -> int:
+    """The layers of a file without those that guess further tokens; 0 where it has no others. ModelError where it says
+    no number of them."""
+    every, further = (
+        whole_number(theirs, f"{architecture}.{key}", most=MOST_LAYERS) for key in ("block_count", FURTHER)
+    )
+    return max(every - further, 0)
+
+
+def as_written(value: float) -> float:
+    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05; a larger one is infinite."""
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
@@ -457,8 +484,13 @@ def _deepseek(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, A
         },
     }
     if width and multiplier and said.get("rope.scaling.type") == "yarn":
-        ours["attention_scale"] = width**-0.5 * yarn_amplitude(factor, 10 * multiplier) ** 2
+        ours["attention_scale"] = scale_of_scores(width, multiplier, factor)
     return ours
+
+
+def scale_of_scores(width: int, multiplier: float, factor: float) -> float:
+    """Of heads this wide where YaRN says by how much."""
+    return width**-0.5 * yarn_amplitude(factor, 10 * multiplier) ** 2
 
 
 def _t5(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
@@ -489,6 +521,7 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "gptoss": lambda theirs, tensors: {"gate_limit": 7.0, "output_bias": "blk.0.attn_out.bias" in tensors},
     "apertus": _apertus,
     "deepseek2": _deepseek,
+    "glm4moe": lambda theirs, tensors: {"qk_norm": "blk.0.attn_q_norm.weight" in tensors},
 }
 
 

@@ -17,7 +17,17 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.deepseek import latent_rows, query_rows
-from lmworks.models.families.gguf import EXPAND, EXPANDS_TO, FACTORS, GATES_AND_UPS, NEIGHBOURS, NOT_READ, table_in
+from lmworks.models.families.gguf import (
+    EXPAND,
+    EXPANDS_TO,
+    FACTORS,
+    FURTHER,
+    GATES_AND_UPS,
+    NEIGHBOURS,
+    NOT_READ,
+    table_in,
+    whole_number,
+)
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows as Joined
 from lmworks.models.families.sources import (
@@ -52,7 +62,8 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
         names = dict(each_name(table_in(file, config), config))
         expected = {matrix_of(part)[0] for source in names.values() for part in source_parts(source)}
         expected |= {part.replace(EXPAND, one) for part in expected if EXPAND in part for one in EXPANDS_TO}
-        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
+        further = {one for one in file.tensors if _is_further(file, one, config)}
+        left = sorted(set(file.tensors) - expected - further - {"rope_freqs.weight", NOT_READ, *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
         made = {}
@@ -71,6 +82,13 @@ def _named(file: GGUFFile) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(f"{file.path}: {error}") from None
+
+
+def _is_further(file: GGUFFile, name: str, config: ModelConfig) -> bool:
+    """Does a tensor belong to a layer that guesses further tokens?"""
+    layer = name.removeprefix("blk.").partition(".")[0]
+    further = whole_number(file.metadata, f"{file.metadata['general.architecture']}.{FURTHER}")
+    return layer.isdecimal() and 0 <= int(layer) - config.layers < further
 
 
 def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:

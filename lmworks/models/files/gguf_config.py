@@ -15,13 +15,16 @@ from lmworks.models.families.gguf import (
     ACTIVATIONS,
     ARCHITECTURES,
     FACTORS,
+    FURTHER,
     IMPLIED,
     KERNEL,
     NORM_EPS,
     ROUTER,
     SCALARS,
     SETTINGS,
+    as_written,
     family_in,
+    layers_in,
     more_from,
     number,
     whole_number,
@@ -75,6 +78,8 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     turned = theirs.get(f"{architecture}.rope.dimension_count")
     if family.partly_rotary and turned != ours.get("head_dim"):
         ours["rotary_dim"] = turned
+    if f"{architecture}.{FURTHER}" in theirs:
+        ours["layers"] = layers_in(architecture, theirs)
     ours |= more_from(architecture, theirs, file.tensors)
     ours = {key: as_written(value) if isinstance(value, float) else value for key, value in ours.items()}
     try:
@@ -100,12 +105,6 @@ def _check_windows(ours: Mapping[str, Any], said: object) -> None:
     marks = said if isinstance(said, list) else [isinstance(said, int) and (one + 1) % max(said, 1) for one in layers]
     if [layer for layer, mark in enumerate(marks) if mark] != list(chosen):
         raise ModelError("its windows are on other layers than those of its family, which is not supported")
-
-
-def as_written(value: float) -> float:
-    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05; a larger one is infinite."""
-    with np.errstate(over="ignore"):
-        return float(str(np.float32(value)))
 
 
 def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:

@@ -14,7 +14,7 @@ from lmworks.models.files.gguf_facts import CONTROL, NORMAL, UNUSED, USER_DEFINE
 from lmworks.models.files.gguf_vocabulary import composes, splitter, whole_words_first
 from lmworks.tokens.tokenizer import Tokenizer
 
-NAMES = ("gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o")
+NAMES = ("gpt-2", "smollm", "llama-bpe", "glm4", "qwen2", "tekken", "gpt-4o", "deepseek-v3", "deepseek-llm")
 """The name to write for each rule that is known."""
 
 
@@ -73,13 +73,16 @@ def _rule(tokenizer: Tokenizer, state: dict[str, Any]) -> str:
 
 
 def _plain(rule: Any) -> Any:
-    """A rule without what only moves the borders of tokens in the text, and without sequences of one."""
+    """A rule without what only moves the borders of tokens in the text, without sequences of one, and with ends of
+    lines in its patterns as escapes."""
+    if isinstance(rule, str):
+        return rule.replace("\r", "\\r").replace("\n", "\\n")
     if not isinstance(rule, dict):
         return rule
     if rule.get("type") == "Sequence":
         parts = [_plain(part) for part in rule["pretokenizers"]]
         return parts[0] if len(parts) == 1 else parts
-    return {key: value for key, value in rule.items() if key != "trim_offsets"}
+    return {key: _plain(value) for key, value in rule.items() if key != "trim_offsets"}
 
 
 def _is_byte_level(decoder: dict[str, Any] | None) -> bool:

@@ -28,14 +28,13 @@ from lmworks.models.families import family_of
 from lmworks.models.families.gguf import (
     ACTIVATIONS,
     CONSTANTS,
+    EXPAND,
     FACTORS,
     GRANITES,
     IMPLIED,
     KERNEL,
-    MIXTURES,
     NEIGHBOURS,
     NORM_EPS,
-    OF_EXPERTS,
     ROUTER,
     SCALARS,
     SETTINGS,
@@ -43,13 +42,21 @@ from lmworks.models.families.gguf import (
     VARIANTS,
     WRITTEN,
     WRITTEN_VARIANTS,
-    known_of_experts,
+    as_written,
 )
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import Rows, Said, halves_of_neighbours, rows_of
-from lmworks.models.files.gguf_config import as_written
+from lmworks.models.files.gguf import LATENT_ROWS
 from lmworks.models.files.gguf_file import matrix_of
 from lmworks.models.files.gguf_kinds import BLOCKS, Kind
+from lmworks.models.files.gguf_routed import (
+    apart,
+    as_read_back,
+    entries_of_experts,
+    entries_of_latent,
+    problems_of_experts,
+    problems_of_latent,
+)
 from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
 from lmworks.models.files.quantise import fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
@@ -65,7 +72,7 @@ FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7, Kind.Q4_K: 15, Kind.Q5_K:
 """`general.file_type`: what most of the file is."""
 INSTEAD = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
 """For matrices whose rows are not whole blocks of 256."""
-WITH_BIASES = ("llama", "mistral", "mixtral", "qwen2", "gpt2", "smollm3", "qwen2_moe", "gpt_oss")
+WITH_BIASES = ("llama", "mistral", "mixtral", "qwen2", "gpt2", "smollm3", "qwen2_moe", "gpt_oss", "glm4_moe")
 """Families whose attention may have biases in such a file."""
 DOWN = tuple(f"{name}.weight" for name in ("ffn_down", "ffn_down_exps", "ffn_down_shexp"))
 """How the names of what comes down end."""
@@ -102,6 +109,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
             factor=scaling.factor,
             original_context=scaling.original_context,
             truncate=config.family != "gpt_oss",
+            attention_factor=None if config.latent is None else 1.0,
         ),
         "biases in its attention": config.family not in WITH_BIASES and (config.qkv_bias or config.output_bias),
         "biases in its feed-forward": config.family in ("smollm3", "granite") and config.feed_forward_bias,
@@ -114,7 +122,8 @@ def exported_config(config: ModelConfig) -> ModelConfig:
         "no caps": config.family == "gemma2" and None in (config.attention_cap, config.logit_cap),
         "a cap on its scores": config.family == "gemma3_text" and config.attention_cap is not None,
         "a gate that is cut off elsewhere than at 7": config.family == "gpt_oss" and config.gate_limit != 7.0,
-        **_problems_of_experts(config),
+        **problems_of_experts(config, _architecture(config.family)),
+        **problems_of_latent(config),
     }
     for name, value in _implied(config).items():
         problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family,"] = (
@@ -127,23 +136,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
             )
     if scaling is not None and scaling.kind == "longrope":
         config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))
-    if config.experts is not None and config.experts.hidden_dim == config.hidden_dim:
-        config = config.but(experts=config.experts.but(hidden_dim=None))
-    return config.but(family="llama" if config.family == "mistral" else config.family, dropout=0.0)
-
-
-def _problems_of_experts(config: ModelConfig) -> dict[str, bool]:
-    """What a file cannot say of experts."""
-    experts = config.experts
-    if experts is None:
-        return {"no experts": config.family in (*MIXTURES, "gpt_oss")}
-    found = {"layers without experts": experts.layers is not None}
-    for name, known in known_of_experts(_architecture(config.family)).items():
-        value = getattr(experts, name)
-        found[f"experts.{name} = {value}, where llama.cpp knows {known} of this family,"] = value != known and (
-            name != "shared_gate" or experts.shared_dim > 0
-        )
-    return found
+    return as_read_back(config).but(family="llama" if config.family == "mistral" else config.family, dropout=0.0)
 
 
 def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
@@ -190,11 +183,8 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
     if config.family in GRANITES:
         entries[f"{architecture}.logit_scale"] = 1 / (ours.head_scale or 1.0)
         entries[f"{architecture}.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
-    if ours.experts is not None:
-        sizes = ours.experts.but(hidden_dim=ours.experts.hidden_dim or ours.hidden_dim)
-        entries |= {
-            f"{architecture}.{name}": value for key, name in OF_EXPERTS.items() if (value := getattr(sizes, key)) > 0
-        }
+    said = entries_of_experts(config, architecture) | entries_of_latent(config)
+    entries |= {f"{architecture}.{name}": value for name, value in said.items()}
     if config.family == "lfm2":
         entries["lfm2.attention.head_count_kv"] = [
             0 if ours.convolves(layer) else ours.kv_heads for layer in range(ours.layers)
@@ -223,6 +213,9 @@ def network_tensors(network: Network) -> dict[str, Written]:
         if isinstance(source, Said):
             continue
         weight = weights[name]
+        if EXPAND in str(source):
+            theirs |= apart(str(source), weight, config)
+            continue
         if config.norm_unit_offset and name.endswith("norm.weight"):
             weight = weight.float() + 1
         if name.endswith(".attention.kernel"):
@@ -385,5 +378,8 @@ def _architecture(family: str) -> str:
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
-    turned = name.split(".")[-2] in ("attn_q", "attn_k") and config.family in (*NEIGHBOURS, "mistral")
+    tensor = name.split(".")[-2]
+    if config.latent is not None:
+        return weight[LATENT_ROWS[tensor](config).argsort()] if tensor in LATENT_ROWS else weight
+    turned = tensor in ("attn_q", "attn_k") and config.family in (*NEIGHBOURS, "mistral")
     return weight[halves_of_neighbours(weight, config).argsort()] if turned else weight

@@ -154,6 +154,8 @@ SAID: dict[str, dict[str, Any]] = {
     "exaone4": {"exaone4.attention.sliding_window_pattern": [True, True, True, False]},
     "gpt_oss": {"gpt-oss.rope.scaling.type": "yarn", "gpt-oss.rope.scaling.factor": 4.0}
     | {"gpt-oss.rope.scaling.original_context_length": 32},
+    "glm4_moe": {"glm4moe.rope.dimension_count": 8, "glm4moe.leading_dense_block_count": 1}
+    | {"glm4moe.expert_shared_count": 2, "glm4moe.expert_weights_scale": 1.8, "glm4moe.expert_weights_norm": True},
     "deepseek_v2": of_deepseek(value_length=16)
     | {"deepseek2.leading_dense_block_count": 1, "deepseek2.expert_shared_count": 2},
     # Of a head whose query was taken through what makes keys; YaRN multiplies scores by 0.7.
@@ -248,8 +250,10 @@ def write(
     kind: Kind = Kind.F32,
     metadata: dict[str, Any] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
+    kinds: dict[str, Kind] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Write a GGUF file; return what its tensors hold once they are dequantised."""
+    """Write a GGUF file, matrices in one kind but for those of `kinds`; return what its tensors hold once they are
+    dequantised."""
     config, architecture = network.config, architecture_of(network.config.family)
     writer = gguf.GGUFWriter(path, architecture)
     entries = {
@@ -271,7 +275,7 @@ def write(
         add(key, value)
     held: dict[str, np.ndarray] = {}
     for name, weight in (llama_cpp_tensors(network) if tensors is None else tensors).items():
-        stored = kind if weight.ndim > 1 and "shortconv.conv" not in name else Kind.F32
+        stored = (kinds or {}).get(name, kind) if weight.ndim > 1 and "shortconv.conv" not in name else Kind.F32
         data = gguf.quantize(weight.astype(np.float32), stored)
         writer.add_tensor(name, data, raw_dtype=stored)
         held[name] = gguf.dequantize(data, stored).reshape(weight.shape)
@@ -376,6 +380,22 @@ def test_keys_and_values_of_latent_states_may_be_held_apart(stays: bool, tmp_pat
     write(tmp_path / "turned.gguf", network, tensors=turned)
     with pytest.raises(ModelError, match=r"attn_v_b\.weight has the shape \[4, 32, 16\]"):
         read_gguf_network(GGUFFile(tmp_path / "turned.gguf"), torch.float32)
+
+
+def test_layers_that_guess_further_tokens_are_left_out(tmp_path: Path):
+    """GLM-4.5's files count them among the layers."""
+    network = tiny.network(**(WIDE | FAMILIES["glm4_moe"]))
+    more = {"blk.3.nextn.eh_proj.weight": np.ones((64, 128)), "blk.3.attn_norm.weight": np.ones(64)}
+    tensors, said = llama_cpp_tensors(network) | more, {"glm4moe.block_count": 4, "glm4moe.nextn_predict_layers": 1}
+    write(tmp_path / "m.gguf", network, metadata=said, tensors=tensors)
+    back = read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32)
+    assert back.config == network.config
+    torch.testing.assert_close(back.state_dict(), network.state_dict(), rtol=0, atol=0)
+    for further, words in ((0, "it holds blk.3.attn_norm"), (5, "does not describe a glm4_moe network")):
+        said |= {"glm4moe.nextn_predict_layers": further, "glm4moe.block_count": 3 if further == 0 else 4}
+        write(tmp_path / "odd.gguf", network, metadata=said, tensors=tensors)
+        with pytest.raises(ModelError, match=words):
+            read_gguf_network(GGUFFile(tmp_path / "odd.gguf"), torch.float32)
 
 
 def test_rows_are_in_the_order_of_the_half_split_rotation(tmp_path: Path):
@@ -676,10 +696,10 @@ ODD += [True, 1e300, [[1]], ["x", 1], ["x", 2, 0], [[2], 2, 0], None]
 SELDOM = ("leading_dense_block_count", "expert_gating_func", "expert_group_count", "expert_group_used_count")
 SELDOM += ("expert_weights_scale", "logit_scale", "rope.scaling.factor", "rope.scaling.type")
 SELDOM += ("rope.scaling.attn_factor", "rope.scaling.original_context_length")
-SELDOM += ("rope.scaling.yarn_log_multiplier", "attention.key_length_mla")
+SELDOM += ("rope.scaling.yarn_log_multiplier", "attention.key_length_mla", "nextn_predict_layers")
 
 
-@pytest.mark.parametrize("family", [*OF_DEEPSEEK, "gpt_oss", "lfm2", "granitemoe"])
+@pytest.mark.parametrize("family", [*OF_DEEPSEEK, "glm4_moe", "gpt_oss", "lfm2", "granitemoe"])
 def test_whatever_a_key_says_there_is_a_network_or_one_sentence(family: str, tmp_path: Path):
     """In the memory of a small network; and the plan that is made before it is read says no more."""
     write(tmp_path / "m.gguf", tiny.network(**(WIDE | FAMILIES[family])))
