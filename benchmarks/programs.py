@@ -8,6 +8,7 @@ runs alone.
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,15 @@ class Compiled:
 
 
 class LlamaCpp:
-    """The peer, one sequence for each row."""
+    """The peer, one sequence for each row. It computes in a thread of its own: it sets its tiles (AMX) up once in each
+    thread, and ours lets go of them."""
 
     format = ""
 
     def __init__(self, program: str, path: Path, threads: int, window: int = 16_384) -> None:
         import llama_cpp as peer
 
-        self.program, self.peer = program, peer
+        self.program, self.peer, self._thread = program, peer, ThreadPoolExecutor(1)
         self._quiet = peer.llama_log_callback(lambda level, text, data: None)
         peer.llama_log_set(self._quiet, ctypes.c_void_p(0))
         peer.llama_backend_init()
@@ -78,6 +80,9 @@ class LlamaCpp:
 
     def read(self, tokens: list[list[int]]) -> list[int]:
         """Read new tokens of every row; the likeliest next one of each."""
+        return self._thread.submit(self._read, tokens).result()
+
+    def _read(self, tokens: list[list[int]]) -> list[int]:
         import numpy as np
 
         count, at_once = len(tokens[0]), max(512 // len(tokens), 1)

@@ -66,7 +66,7 @@ def test_products(kind: Kind):
     groups, weights = matrix(kind)
     outliers = 0, 3, 17, 31, 100, 255, 256, 511
     packed = pack(groups, bits_of(groups), outliers)
-    for tokens in (1, 2, 3, 4, 8, 31):
+    for tokens in (1, 2, 3, 4, 8, 31, 85):
         bench, output = Bench(tokens, COLUMNS), numbers(tokens, 64, seed=2)
         x, before = numbers(tokens, COLUMNS, seed=1), output.clone()
         x[:, list(outliers)] *= 50
@@ -78,8 +78,8 @@ def test_products(kind: Kind):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(kind: Kind):
-    packed, x, found = pack(matrix(kind)[0], bits_of(matrix(kind)[0])), numbers(24, COLUMNS, seed=1), []
-    for tokens in (1, 8, 15, 16, 24):
+    packed, x, found = pack(matrix(kind)[0], bits_of(matrix(kind)[0])), numbers(85, COLUMNS, seed=1), []
+    for tokens in (1, 8, 15, 16, 24, 64, 85):
         bench, output = Bench(tokens, COLUMNS), torch.zeros(tokens, 64)
         bench.quantise(x[:tokens].clone())
         bench.run(multiply(packed, address(output), 256))

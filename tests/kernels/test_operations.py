@@ -63,10 +63,10 @@ def test_a_matrix(bits: int, tokens: int, adds: bool, outliers: tuple[int, ...])
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(bits: int):
-    columns, most = 288, 24  # 9 groups: tiles take 8 at a time
+    columns, most = 288, 85  # 9 groups: tiles take 8 at a time, and 64 tokens
     weight = pack(quantised("m", numbers(50, columns), bits), bits, (3, 49))
     x, together = numbers(most, columns, seed=1), []
-    for tokens in range(1, most + 1):
+    for tokens in (*range(1, 25), 64, most):
         bench, output = Bench(tokens, columns), torch.zeros(tokens, 64)
         bench.quantise(x[:tokens].clone(), (3, 49))
         bench.run(multiply(weight, address(output), 256))
