@@ -17,6 +17,8 @@ from lmworks.models.config import ModelConfig
 
 FLOAT_BYTES = 6
 """Of a value in float32 and bfloat16, where a matrix has weights that are floats (operations/quantise.py)."""
+LINE = 64
+"""Bytes of a line of the cache."""
 
 
 class Buffers:
@@ -117,8 +119,12 @@ def _values(
 ) -> tuple[
     Int[np.ndarray, "tokens bytes"], Float[np.ndarray, "tokens groups_and_after"], Float[np.ndarray, "tokens twice"]
 ]:
-    """Values, scales with room for `after` numbers of each token after them, and sums (operations/quantise.py)."""
-    values = aligned(tokens * width * value_bytes).view(np.int8).reshape(tokens, -1)
+    """Values, scales with room for `after` numbers of each token after them, and sums (operations/quantise.py).
+
+    A token's values are an odd number of cache lines: tokens that are a power of 2 apart share a few sets of the cache,
+    and push one another out of it."""
+    lines = -(-width * value_bytes // LINE) | 1
+    values = aligned(tokens * lines * LINE).view(np.int8).reshape(tokens, -1)
     scales, sums = (
         aligned(4 * size * tokens * (width // GROUP + after)).view(np.float32).reshape(tokens, -1) for size in (1, 2)
     )
