@@ -33,6 +33,7 @@ from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import Quantise
 from lmworks.kernels.packed import aligned
 from lmworks.kernels.packing import pack, quantised, unpacked
+from lmworks.kernels.run.buffers import _values
 from lmworks.models.attention import attend
 from lmworks.models.feed_forward import XIELU, activation_of
 from lmworks.models.masks import visibility
@@ -380,3 +381,12 @@ def test_exp_goes_from_nothing_to_much():
     bench.run(activated(bench, "sigmoid", x, 32))
     assert bench.near(torch.sigmoid(x))
     assert math.isfinite(float(bench.read().sum()))
+
+
+@pytest.mark.parametrize("value_bytes", [1, 7])
+def test_values_of_tokens_do_not_lie_a_power_of_two_apart(value_bytes: int):
+    """Sixteen of them would share the few places that a cache has for such addresses."""
+    for width in (64, 96, 2048, 8192):
+        values, _, _ = _values(3, width, 8, value_bytes)
+        assert values.shape[1] >= width * value_bytes and values.strides[0] // 64 % 2 == 1
+        assert values.ctypes.data % 64 == values.strides[0] % 64 == 0
