@@ -34,6 +34,8 @@ STARTS = {
 }
 """What docs/fast.md says of a start: peers in that work."""
 
+OTHERS = {"smollm2": "SmolLM2", "qwen3-0.6b": "Qwen3-0.6B", "llama-1b": "Llama-3.2-1B", "llama-3b": "Llama-3.2-3B"}
+"""Shapes of benchmarks/shapes.py, and their names."""
 SECTIONS = {
     "Beside llama.cpp": (
         "SmolLM2-135M compiled, the file's 4-bit weights. Q4_1 has the same weights; Q4_0 is llama.cpp's fastest "
@@ -60,6 +62,17 @@ SECTIONS = {
             "16 requests, sampled": "16 requests through the engine, sampled",
             "16 requests through the server, 128 + 128 tokens": "16 requests through the server, 128 + 128 tokens",
             "16 requests through the server, 64 + 64 tokens": "16 requests through the server, 64 + 64 tokens",
+        },
+    ),
+    "Beside llama.cpp in other sizes and kinds": (
+        "The same file in both programs, one thread each, by processor time: SmolLM2-135M, and networks of random "
+        "weights in public shapes. A stream waits for memory, of which a thread gets less beside others. `python -m "
+        "benchmarks.compiled --processor --file llama-1b.q4_0`.",
+        {
+            f"{work}, {shape} {kind}, processor time": f"{name} {kind}, {title}"
+            for shape, name in OTHERS.items()
+            for kind in ("Q4_0", "Q4_K_M", "Q8_0")
+            for work, title in (("one stream, steps alone", "one stream"), ("prompt of 512", "prompt of 512 tokens"))
         },
     ),
     "Beside transformers, PEFT and sentence-transformers": (
