@@ -82,7 +82,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "qwen2_moe": {"qkv_bias": True}
     | {"experts": {"count": 3, "hidden_dim": 32, "shared_dim": 64, "shared_gate": True, "normalised": False}},
     "qwen3_moe": {"experts": {"count": 3, "hidden_dim": 32}, "qk_norm": True, "head_dim": 32},
-    "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row"},
+    "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row", "kv_heads": 4},
     "granitemoe": {"experts": {"count": 3}, "attention_scale": 0.5, "residual_scale": 0.25, "head_scale": 0.125},
     "granitemoeshared": {"experts": {"count": 3, "shared_dim": 64}, "attention_scale": 0.5, "head_scale": 0.25},
     "gpt_oss": {"experts": {"count": 3, "router_bias": True}, "activation": "quick_gelu", "gate_limit": 7.0}

@@ -346,6 +346,7 @@ SOFT = ROUTED | {"scores": "softmax", "choice_bias": False, "normalised": False}
         ("qwen3_moe", {"experts": {"count": 3, "hidden_dim": 32, "normalised": False}}, r"experts\.normalised = False"),
         ("qwen2_moe", {"experts": {"count": 3, "hidden_dim": 32, "layers": (1,)}}, "layers without experts"),
         ("olmoe", {"tied": True}, "the embedding as its head"),
+        ("olmoe", {"kv_heads": 2}, "fewer heads of keys than of queries"),
         ("glm4_moe", {"experts": ROUTED | {"groups": 2, "top_groups": 2}}, "a choice within all its groups of experts"),
         ("deepseek_v2", {"layers": 3, "experts": SOFT}, "3 layers and no rank of queries, which llama.cpp knows of 26"),
         ("deepseek_v3", {"layers": 26}, "26 layers and a rank of queries"),

@@ -118,6 +118,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
         "the embedding as its head": config.family in ("olmo2", "olmoe", "gpt_oss") and config.tied,
         "other heads than dim / heads": config.family in ("olmo2", "olmoe", "phi3")
         and config.heads * config.head_dim != config.dim,
+        "fewer heads of keys than of queries": config.family == "olmoe" and config.kv_heads != config.heads,
         "no window": config.family == "gemma2" and config.window is None,
         "no caps": config.family == "gemma2" and None in (config.attention_cap, config.logit_cap),
         "a cap on its scores": config.family == "gemma3_text" and config.attention_cap is not None,
