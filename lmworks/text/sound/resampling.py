@@ -10,7 +10,9 @@ Source: Crochiere and Rabiner 1983, Multirate Digital Signal Processing, chapter
 
 from __future__ import annotations
 
-from math import ceil, gcd
+from fractions import Fraction
+from functools import cache
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +24,9 @@ BETA = 9.0
 """Of Kaiser's window: what lies beyond the band is 90 dB lower."""
 PASSES = 0.93
 """The filter is at half its height here, as a share of the lower rate's half; it is at nothing a little above 1."""
+MOST_PHASES = 2048
+"""Places between two old samples that have a filter of their own. Of rates that would need more (44,101 Hz), the
+nearest ratio is taken that does not: in six hours it is a tenth of a second away."""
 AT_ONCE = 2**21
 """Numbers of one product, which bound the memory."""
 
@@ -32,12 +37,13 @@ class Resampler:
     """Turns samples at one rate into samples at another, however they are cut into blocks."""
 
     def __init__(self, rate: int, wanted: int) -> None:
-        shared = gcd(rate, wanted)
-        self.up, self.down = wanted // shared, rate // shared
+        step = Fraction(rate, wanted).limit_denominator(MOST_PHASES)
+        self.up, self.down = step.denominator, step.numerator
         scale = min(1.0, wanted / rate) * PASSES
         self.half = ceil(CROSSINGS / scale)
         """Old samples to either side that a new one is made of."""
         self.scale = scale
+        self._weights = cache(self._made_weights)
         self._held = np.zeros(self.half, np.float32)
         """Old samples that may still be wanted, from the old place `_first` on."""
         self._first, self._taken, self._made = -self.half, 0, 0
@@ -64,7 +70,7 @@ class Resampler:
             low = wanted[0] * self.down // self.up  # of the first one; the others follow by `down`
             start = low - self.half + 1 - self._first
             views = np.lib.stride_tricks.sliding_window_view(self._held[start:], width)[:: self.down][: len(wanted)]
-            weights, step = self._weights(wanted[0] * self.down % self.up / self.up), max(AT_ONCE // width, 1)
+            weights, step = self._weights(int(wanted[0] * self.down % self.up)), max(AT_ONCE // width, 1)
             for begin in range(0, len(wanted), step):
                 part = slice(begin * self.up + phase, (begin + step) * self.up + phase, self.up)
                 made[part] = views[begin : begin + step] @ weights
@@ -73,9 +79,9 @@ class Resampler:
         self._held, self._first = self._held[kept:].copy(), self._first + kept
         return made
 
-    def _weights(self, fraction: float) -> Mono:
-        """Of the old samples around a place that lies this share of a step after the one before it."""
-        away = np.arange(-self.half + 1, self.half + 1) - fraction
+    def _made_weights(self, phase: int) -> Mono:
+        """Of the old samples around a place that lies so many `up`ths of a step after the one before it."""
+        away = np.arange(-self.half + 1, self.half + 1) - phase / self.up
         window = np.i0(BETA * np.sqrt((1 - (away / self.half) ** 2).clip(min=0))) / np.i0(BETA)
         weights = self.scale * np.sinc(self.scale * away) * window
         return (weights / weights.sum()).astype(np.float32)

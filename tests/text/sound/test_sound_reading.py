@@ -81,6 +81,19 @@ def test_samples_are_the_same_however_they_are_cut(rate: int):
     np.testing.assert_allclose(np.concatenate([*made, parts.finish()]), expected, atol=1e-6)
 
 
+def test_a_rate_that_shares_nothing_with_the_new_one_takes_few_filters(monkeypatch: pytest.MonkeyPatch):
+    """Each filter costs a fraction of a millisecond: made for every block anew, they took longer than the sound."""
+    made, rate, at = list[int](), 44_101, np.arange(44_101) / 44_101
+    monkeypatch.setattr(np, "i0", lambda x, real=np.i0: made.append(np.size(x)) or real(x))
+    resampler = Resampler(rate, RATE)
+    tone = np.sin(2 * np.pi * 440 * at).astype(np.float32)
+    parts = [*(resampler.take(one) for one in np.array_split(tone, 4)), resampler.finish()]
+    assert sum(size > 1 for size in made) <= 2048
+    new, expected = np.concatenate(parts), np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+    assert abs(len(new) - RATE) <= 1
+    np.testing.assert_allclose(new[500:-500], expected[500 : len(new) - 500], atol=1e-3)
+
+
 def test_sizes_that_a_stopped_recorder_left_are_not_believed(tmp_path: Path):
     samples = hearing.noise(0.1)
     path = hearing.wav(tmp_path / "a.wav", samples)
