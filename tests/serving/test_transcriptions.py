@@ -76,7 +76,13 @@ def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording
 def test_a_page_elsewhere_cannot_send_recordings(listening: Live, recording: Path):
     """A form is what a page may send anywhere without being asked."""
     files, own = {"file": ("a.wav", recording.read_bytes())}, listening.address
-    for origin, status in (("https://evil.example", 403), ("null", 403), (own, 200), (f"{own}0", 403)):
+    for origin, status in (
+        ("https://evil.example", 403),
+        ("null", 403),
+        (own, 200),
+        (f"{own}0", 403),
+        ("http://[", 403),
+    ):
         assert listening.http.post(PATH, files=files, headers={"origin": origin}).status_code == status
     with running(Service(hearing.model(), name="small"), origins=["https://mine.example"]) as live:
         answers = [
@@ -123,12 +129,22 @@ def test_a_form_is_read_to_the_byte():
         (form(b"Content-Disposition: form-data\r\n\r\nx"), KIND, 400),
         (form(b"X: " + b"y" * 9000 + b"\r\n\r\nx"), KIND, 400),
         (form(*[ONE] * 65), KIND, 400),
+        (form(b"Content-Disposition: form-data; name=file; filename*=idna''%ff\r\n\r\nx"), KIND, 400),
+        (form(b"Content-Disposition: form-data; name=file; filename*=a\0b''c\r\n\r\nx"), KIND, 400),
+        (form(ONE), "multipart/form-data; boundary*=idna''%ff", 415),
     ],
 )
 def test_what_is_no_form_is_refused(body: bytes, kind: str, status: int):
     with pytest.raises(Refused) as refused:
         read_form(body, kind)
     assert refused.value.status == status
+
+
+def test_a_files_name_is_a_text_that_can_be_told():
+    """An encoding that the client names makes half a character of it."""
+    head = b"Content-Disposition: form-data; name=file; filename*=utf-7''%s\r\n\r\nx"
+    names = [read_form(form(head % said), KIND)["file"].filename for said in (b"+2AA-.wav", b"a.wav")]
+    assert names == ["?.wav", "a.wav"]
 
 
 def test_a_field_that_is_no_text_is_refused():

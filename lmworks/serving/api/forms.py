@@ -34,15 +34,22 @@ class Part(NamedTuple):
 
 def read_form(body: bytes, content_type: str) -> dict[str, Part]:
     """The fields of a form by their names, of several of one name the last. Refused for what is no such form."""
-    said = Message()
-    said["content-type"] = content_type
-    boundary = said.get_boundary() if said.get_content_type() == "multipart/form-data" else None
+    boundary = _boundary(content_type)
     if not boundary or len(boundary) > 70 or not boundary.isascii():
         raise Refused(415, "send multipart/form-data, as OpenAI's clients do, with the recording as its field file")
     opening, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode(), MOST_PARTS + 2)
     if opening.strip() or len(parts) > MOST_PARTS + 1 or not parts or not parts[-1].startswith(b"--"):
         raise Refused(400, "the body is no whole form (cut off, or of too many fields?)")
     return dict(_part(one) for one in parts[:-1])
+
+
+def _boundary(content_type: str) -> str | None:
+    said = Message()
+    said["content-type"] = content_type
+    try:
+        return said.get_boundary() if said.get_content_type() == "multipart/form-data" else None
+    except ValueError:  # a parameter may name an encoding, and be none in it
+        return None
 
 
 def _part(part: bytes) -> tuple[str, Part]:
@@ -57,4 +64,8 @@ def _part(part: bytes) -> tuple[str, Part]:
     named = headers.get_param("name", header="content-disposition")
     if not isinstance(named, str):
         raise Refused(400, "a field of the form has no name")
-    return named, Part(content, headers.get_filename())
+    try:
+        filename = headers.get_filename()
+    except ValueError:  # as in _boundary
+        raise Refused(400, f"the name of the file of {named[:40]} cannot be read", param="file") from None
+    return named, Part(content, filename and filename.encode(errors="replace").decode())
