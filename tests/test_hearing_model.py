@@ -224,6 +224,8 @@ def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys:
         assert f"wrote   {tmp_path}/a.{suffix}" in capsys.readouterr().out
     assert run(*ask, "--timestamps") == 0
     assert expected and capsys.readouterr().out == f"{printable(expected.lines())}\n"
+    assert run(*ask, "--timestamps", "--out", tmp_path / "a.txt") == 0
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == f"{expected.lines()}\n"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,7 @@ def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys:
         (["a.wav", "--out", "a.mp3"], "--out a.mp3 names no kind of transcript; end it with one of .txt, .srt"),
         (["a.wav", "a.wav", "--out", "a.srt"], "--out a.srt takes one recording, and there are 2"),
         (["a.wav", "--task", "sing"], "--task is 'sing'; it is one of transcribe, translate"),
+        (["a.wav", "--beams", "0"], "width is 0; it should be greater than 0"),
         (["a.wav", "--language", "de"], "writes down English alone"),
         (["a.wav", "--model", "writer"], "writer hears nothing; take one that writes down speech (whisper)"),
         (["empty.wav"], "empty.wav is an empty file"),

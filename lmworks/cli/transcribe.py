@@ -74,10 +74,10 @@ def transcribe(
     with progress.shown():
         listener = hearing(load(model, compress=compress))
         for file in files:
-            transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
+            transcript = listener.transcribe(file, language=language, task=wanted, beams=1 if beams is None else beams)
             if path is not None:
                 with written_whole(path) as temporary:
-                    temporary.write_text(_written(transcript, path.suffix.lower()), encoding="utf-8")
+                    temporary.write_text(_written(transcript, path.suffix.lower(), timestamps), encoding="utf-8")
                 if not json_:
                     segments = counted(len(transcript.segments), "segment")
                     typer.echo(f"wrote   {path} ({segments}, {transcript.seconds:,.1f} s)")
@@ -98,8 +98,8 @@ def _must_be_there(files: list[str]) -> None:
             raise DataError(f"{file} {what}")
 
 
-def _written(transcript: Transcript, suffix: str) -> str:
-    """The content of a file."""
+def _written(transcript: Transcript, suffix: str, timestamps: bool) -> str:
+    """The content of a file; a text has times where they are asked for, all others have some."""
     import json
 
     if suffix == ".srt":
@@ -108,7 +108,7 @@ def _written(transcript: Transcript, suffix: str) -> str:
         return transcript.vtt()
     if suffix == ".json":
         return json.dumps(transcript.facts(), indent=2, ensure_ascii=False) + "\n"
-    return f"{transcript}\n"
+    return f"{transcript.lines() if timestamps else transcript}\n"
 
 
 def _show(transcript: Transcript, file: str | None, timestamps: bool) -> None:
