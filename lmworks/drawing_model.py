@@ -64,9 +64,9 @@ class DrawingModel(LanguageModel):
         self.spans = ImageSpans.of(self.tokenizer, config.codes, config.places)
         self.images = images
 
-    def beside(self, network: Network) -> DrawingModel:
-        """The same with another network of the same shape: one that shares the weights, for another thread."""
-        other = DrawingModel(network, self.tokenizer, self.source, self.reference, self.exact)
+    def beside(self, network: Network) -> Self:
+        """As LanguageModel.beside, with the same tokenizer of images."""
+        other = super().beside(network)
         other.take_images(self.images)
         return other
 

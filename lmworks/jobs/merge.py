@@ -104,6 +104,7 @@ def merge(
     with directory_written_whole(folder) as temporary:
         write_network(temporary, result.network)
         result.write_tokenizer(temporary)
+        result.write_beside(temporary)
         write_facts(temporary, facts)
     result.source, result.reference = folder, str(folder)
     return Merged(folder, result, settings, measured)
@@ -145,4 +146,4 @@ def with_weights(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageMo
     """A model of the same kind with other weights."""
     network = copy.deepcopy(model.network)
     network.load_state_dict(tensors, assign=True)
-    return LanguageModel(network.requires_grad_(False).eval(), model.tokenizer, model.source, model.reference)
+    return model.beside(network.requires_grad_(False).eval())

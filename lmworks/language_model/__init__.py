@@ -204,6 +204,10 @@ class LanguageModel(ScoringModel, EncodingModel):
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
 
+    def beside(self, network: Network) -> Self:
+        """The same with another network of the same shape."""
+        return type(self)(network, self.tokenizer, self.source, self.reference, self.exact)
+
     def write_beside(self, folder: Path) -> None:
         """What a kind of model keeps in its directory beside network and tokenizer."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import hearing
 import pytest
 import tiny
 import torch
@@ -130,3 +131,14 @@ def test_both_texts_are_measured_at_several_shares(folder: Path, monkeypatch: py
     assert list(made.measured) == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
     assert all(one.difference.value == 0 for one in made.measured[0.0])
     assert all(one.difference.value != 0 for one in made.measured[1.0])
+
+
+def test_a_model_that_hears_stays_one(tmp_path: Path):
+    heard = hearing.model()
+    heard.save(tmp_path / "a")
+    said = json.loads((tmp_path / "a" / "generation_config.json").read_text())
+    (tmp_path / "a" / "generation_config.json").write_text(json.dumps({**said, "suppress_tokens": [1, 2]}))
+    made = merge([tmp_path / "a"], tmp_path / "merged", base=str(tmp_path / "a"), keep=0.5).folder
+    for name in ("preprocessor_config.json", "config.json"):
+        assert json.loads((made / name).read_text()) == json.loads((tmp_path / "a" / name).read_text())
+    assert json.loads((made / "generation_config.json").read_text())["suppress_tokens"] == [1, 2]
