@@ -36,6 +36,9 @@ class ServerLimits(Config):
     audio_bytes: int = Field(default=25 * 2**20, gt=0)
     """Bytes of one that sends a recording."""
 
+    audio_seconds: float = Field(default=2 * 3600, gt=0, le=WEEK)
+    """Seconds that a recording may last; few bytes can hold hours, each of which takes 230 MB of memory."""
+
     body_seconds: float = Field(default=60, gt=0, le=WEEK)
     """Seconds that a client may take to send it."""
 

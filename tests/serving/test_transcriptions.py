@@ -17,7 +17,7 @@ from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running
 
 PATH = "/v1/audio/transcriptions"
-LIMITS = ServerLimits(audio_bytes=200_000, body_bytes=1000)
+LIMITS = ServerLimits(audio_bytes=200_000, body_bytes=1000, audio_seconds=10)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,12 @@ def test_openais_client_sends_recordings(listening: Live, recording: Path):
     assert said.text == send(listening, recording.read_bytes()).json()["text"]
 
 
-def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording: Path):
-    content = recording.read_bytes()
+def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording: Path, tmp_path: Path):
+    content, slow = recording.read_bytes(), hearing.riff(tmp_path / "slow.wav", bytes(11_000), 1, 1000, 1, 8)
     for sent, message in (
         (send(listening, b"Dear diary"), "a.wav is no recording of a kind that is read"),
         (send(listening, b""), "a.wav is an empty file"),
+        (send(listening, slow.read_bytes()), "a.wav lasts 0.0 hours, and at most 0.00278 are read"),
         (send(listening, content, response_format="mp3"), "response_format is one of json, text, srt"),
         (send(listening, content, language="de"), "English alone"),
         (send(listening, content, stream="true"), "a transcript is not streamed"),

@@ -72,7 +72,8 @@ async def _transcript(service: Service, http: Request, file: Part, language: str
     segments, told = list[Segment](), language or "en"
 
     def begin() -> tuple[Iterator[Heard], float]:
-        samples = sound_of(io.BytesIO(file.content), (file.filename or "the recording")[:80], RATE)
+        name, most = (file.filename or "the recording")[:80], service.limits.audio_seconds
+        samples = sound_of(io.BytesIO(file.content), name, RATE, most)
         return model.listen(samples, language=language, task=task), len(samples) / RATE
 
     windows, seconds = await service.worker.run(begin)

@@ -38,13 +38,14 @@ def read_sound(path: Path, rate: int) -> Samples:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def sound_of(file: BinaryIO, name: str, rate: int) -> Samples:
-    """The same of an open file, which errors call by this name."""
-    blocks, own_rate, count = _opened(file, name)
-    if count > MOST_SECONDS * own_rate:
+def sound_of(file: BinaryIO, name: str, rate: int, most: float | None = None) -> Samples:
+    """The same of an open file, which errors call by this name, of so many seconds (MOST_SECONDS) at most."""
+    most = MOST_SECONDS if most is None else min(most, MOST_SECONDS)
+    blocks, own_rate, count = _opened(file, name, most)
+    if count > most * own_rate:
         raise DataError(
-            f"{name} lasts {count / own_rate / 3600:.1f} hours, and at most {MOST_SECONDS // 3600} are read; cut it "
-            "into parts"
+            f"{name} lasts {count / own_rate / 3600:.1f} hours, and at most {most / 3600:.3g} are read; cut it into "
+            "parts"
         )
     parts = (block.mean(axis=1, dtype=np.float32) for block in blocks)
     if own_rate == rate:
@@ -58,13 +59,13 @@ def sound_of(file: BinaryIO, name: str, rate: int) -> Samples:
     return samples
 
 
-def _opened(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
+def _opened(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Block], int, int]:
     """Its blocks, samples a second, and how many there are."""
     head = file.read(12)
     if not head:
         raise DataError(f"{name} is an empty file; give a recording")
     if head.startswith(OTHERS) or _begins_mp3(head):
-        return _by_soundfile(file, name)
+        return _by_soundfile(file, name, most)
     if head[:4] not in (b"RIFF", b"RF64"):
         raise DataError(
             f"{name} is no recording of a kind that is read (WAV; FLAC, Ogg and MP3 with lmworks[audio]); make a WAV "
@@ -79,7 +80,7 @@ def _begins_mp3(head: bytes) -> bool:
     return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
 
 
-def _by_soundfile(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]:
+def _by_soundfile(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Block], int, int]:
     library = require("soundfile", "audio")
     file.seek(0)
     try:
@@ -88,17 +89,17 @@ def _by_soundfile(file: BinaryIO, name: str) -> tuple[Iterator[Block], int, int]
         raise DataError(f"{name} cannot be read ({_why(error)}); copy or convert it again") from None
     if not 1 <= sound.channels <= MOST_CHANNELS or not LEAST_RATE <= sound.samplerate <= MOST_RATE:
         raise DataError(f"{name} says {sound.channels} channels of {sound.samplerate:,} samples a second; convert it")
-    return _blocks_of(library, sound, name), sound.samplerate, sound.frames
+    return _blocks_of(library, sound, name, most), sound.samplerate, sound.frames
 
 
 def _why(error: Exception) -> str:
     return getattr(error, "error_string", str(error)).rstrip(".")
 
 
-def _blocks_of(library: Any, sound: Any, name: str) -> Iterator[Block]:
+def _blocks_of(library: Any, sound: Any, name: str, most: float) -> Iterator[Block]:
     try:
         with sound:
-            left = MOST_SECONDS * sound.samplerate  # what it says of its length may be wrong
+            left = round(most * sound.samplerate)  # what it says of its length may be wrong
             while left > 0 and len(block := sound.read(min(left, AT_ONCE), dtype="float32", always_2d=True)):
                 left -= len(block)
                 yield block
