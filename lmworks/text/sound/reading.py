@@ -25,6 +25,9 @@ MOST_SECONDS = 6 * 3600
 OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 """How files begin that soundfile reads: FLAC, Ogg, MP3 with a title, AIFF, AU, CAF."""
 
+UNKNOWN = 2**62
+"""Samples that soundfile counts at least where a file does not say how many it has: FLAC that was written to a pipe."""
+
 Samples = Float[np.ndarray, " samples"]
 
 
@@ -89,7 +92,10 @@ def _by_soundfile(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Bloc
         raise DataError(f"{name} cannot be read ({_why(error)}); copy or convert it again") from None
     if not 1 <= sound.channels <= MOST_CHANNELS or not LEAST_RATE <= sound.samplerate <= MOST_RATE:
         raise DataError(f"{name} says {sound.channels} channels of {sound.samplerate:,} samples a second; convert it")
-    return _blocks_of(library, sound, name, most), sound.samplerate, sound.frames
+    count = sound.frames
+    if count > UNKNOWN:  # after each block it would look for its place, which at such a file's end it cannot find
+        count, sound.seekable = 0, lambda: False
+    return _blocks_of(library, sound, name, most), sound.samplerate, count
 
 
 def _why(error: Exception) -> str:
@@ -103,5 +109,9 @@ def _blocks_of(library: Any, sound: Any, name: str, most: float) -> Iterator[Blo
             while left > 0 and len(block := sound.read(min(left, AT_ONCE), dtype="float32", always_2d=True)):
                 left -= len(block)
                 yield block
+            if not left and len(sound.read(1)):
+                raise DataError(
+                    f"{name} lasts more than {most / 3600:.3g} hours, which it does not say; cut it into parts"
+                )
     except library.LibsndfileError as error:
         raise DataError(f"{name} is damaged ({_why(error)}); copy or convert it again") from None

@@ -190,3 +190,20 @@ def test_other_kinds_are_read_by_soundfile(kind: str, rate: int, tmp_path: Path)
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(DataError, match=r"cannot be read|damaged|without samples"):
         read_sound(path, RATE)
+
+
+def test_a_stream_that_does_not_say_its_length_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As FLAC is that was written to a pipe; one that is too long is not cut off silently."""
+    library = pytest.importorskip("soundfile", reason="pip install 'lmworks[audio]'")
+    path = tmp_path / "pipe.flac"
+    library.write(path, hearing.noise(3.0), RATE)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples: 36 bits
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert len(read_sound(path, RATE)) == 3 * RATE
+    monkeypatch.setattr(reading, "MOST_SECONDS", 2)
+    with pytest.raises(DataError, match=r"lasts more than .* hours"):
+        read_sound(path, RATE)
+    monkeypatch.setattr(reading, "MOST_SECONDS", 3)
+    assert len(read_sound(path, RATE)) == 3 * RATE
