@@ -61,6 +61,8 @@ async def _heard(models: ServedModels, http: Request, task: Task) -> Response:
         raise Refused(400, "the form has no field file, which holds the recording", param="file")
     if _text(fields, "stream") not in (None, "", "false", "False"):
         raise Refused(400, "a transcript is not streamed; leave stream out", param="stream")
+    if _text(fields, "timestamp_granularities[]") == "word":
+        raise Refused(400, "segments have times here, and words have none; leave timestamp_granularities out")
     service = await models.lend(http, _text(fields, "model"))
     transcript = await _transcript(service, http, fields["file"], _text(fields, "language") or None, task)
     return _answer(transcript, form, task)
