@@ -90,9 +90,11 @@ def draw(
     with written_whole(path) as temporary, temporary.open("wb") as file:
         sheet.save(file, format=KINDS[path.suffix.lower()])
     if json_:
-        as_json({"file": str(path), "seed": first, "n": n, "guidance": followed, "size": [sheet.width, sheet.height]})
+        facts = {"file": str(path), "seed": first, "n": n, "best_of": choice.best_of, "guidance": followed}
+        as_json({**facts, "size": [sheet.width, sheet.height]})
     else:
-        typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first})")
+        best = f", the best of {choice.best_of:,}" if choice.best_of > 1 else ""
+        typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first}{best})")
 
 
 def _check_sheet(n: int, zoom: int, side: int) -> None:

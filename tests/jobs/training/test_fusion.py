@@ -279,6 +279,11 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
     assert "drew    one.png (8 x 8 pixels, seed 5)" in capsys.readouterr().out
     with Image.open("one.png") as drawn:
         assert drawn.tobytes() == made.model.draw("red 3", seed=5, guidance=2.0).tobytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("lmworks.loading.load", lambda name: Judge() if name == "judge" else made.model)
+        chosen = ["--best-of", "3", "--judge", "judge"]
+        assert run(monkeypatch, "draw", "made", "red 3", "--out", "best.png", "--seed", "5", *chosen) == 0
+    assert "seed 5, the best of 3)" in capsys.readouterr().out
     assert run(monkeypatch, "draw", "made", "red 3", "--out", "s/sheet.jpg", "--n", "5", "--zoom", "2", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["size"] == [2 * (3 * 10 + 2), 2 * (2 * 10 + 2)] and Path("s/sheet.jpg").exists() and told["n"] == 5
