@@ -62,6 +62,7 @@ def test_what_is_wrong_with_a_request_is_one_sentence(listening: Live, recording
         (send(listening, slow.read_bytes()), "a.wav lasts 0.0 hours, and at most 0.00278 are read"),
         (send(listening, content, response_format="mp3"), "response_format is one of json, text, srt"),
         (send(listening, content, language="de"), "English alone"),
+        (send(listening, content, langauge="de"), "langauge is not a field of this request"),
         (send(listening, content, **{"timestamp_granularities[]": "word"}), "words have none"),
         (send(listening, content, stream="true"), "a transcript is not streamed"),
         (send(listening, content, "/v1/audio/translations"), "English alone"),

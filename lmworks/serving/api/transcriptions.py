@@ -29,6 +29,8 @@ FIELDS = {
     "prompt": {"type": "string", "description": "Accepted, not used; so is temperature."},
     "temperature": {"type": "string"},
 }
+UNUSED = ("stream", "timestamp_granularities[]", "chunking_strategy", "include[]")
+"""What OpenAI's clients may send beside."""
 FORM = {
     "requestBody": {
         "required": True,
@@ -59,6 +61,9 @@ async def _heard(models: ServedModels, http: Request, task: Task) -> Response:
         raise Refused(400, f"response_format is one of {', '.join(FORMATS)}", param="response_format")
     if "file" not in fields:
         raise Refused(400, "the form has no field file, which holds the recording", param="file")
+    if unknown := fields.keys() - FIELDS.keys() - set(UNUSED):
+        name = min(unknown)[:40]
+        raise Refused(400, f"{name} is not a field of this request", param=name, code="unknown_parameter")
     if _text(fields, "stream") not in (None, "", "false", "False"):
         raise Refused(400, "a transcript is not streamed; leave stream out", param="stream")
     if _text(fields, "timestamp_granularities[]") == "word":
