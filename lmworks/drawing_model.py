@@ -132,21 +132,38 @@ class DrawingModel(LanguageModel):
                 f"best_of is {best_of}, from 1 to {MOST_TRIED:,}, and {'a' if judge else 'no'} judge is given; more "
                 "than one drawing needs a CLIP that chooses among them, and one needs none"
             )
-        rows, pictures = [self._opened(prompt) for prompt in prompts], list["Picture"]()
+        rows = [self._opened(prompt) for prompt in prompts]
         words = None if judge is None else _words(judge, prompts)
-        rows = [row for row in rows for _ in range(best_of)]
-        seeds = [(seed + number * NEXT) % 2**63 for seed in seeds for number in range(best_of)]
-        with progress.task("drawing", len(rows), "drawings", stays=False) as advance:
-            for begin in range(0, len(rows), MOST_AT_ONCE):
-                part = slice(begin, begin + MOST_AT_ONCE)
-                blank = [*self.start, self.spans.opens]
-                codes = draw(self.runner, rows[part], blank, self.spans, chosen, seeds[part], guidance)
-                pictures += self.images.decode(codes.tolist())
-                advance(len(rows[part]))
-        if judge is None or words is None:
-            return pictures
-        near = (judge.embed(images=pictures).view(len(prompts), best_of, -1) * words[:, None]).sum(dim=-1)
-        return [pictures[at * best_of + best] for at, best in enumerate(near.argmax(dim=1).tolist())]
+        together, pictures = max(MOST_AT_ONCE // best_of, 1), list["Picture"]()
+        with progress.task("drawing", best_of * len(rows), "drawings", stays=False) as advance:
+            for begin in range(0, len(rows), together):
+                part = slice(begin, begin + together)
+                tried = [
+                    (row, seed + number * NEXT)
+                    for row, seed in zip(rows[part], seeds[part], strict=True)
+                    for number in range(best_of)
+                ]
+                drawn = self._drawn(tried, chosen, guidance, advance)
+                if judge is None or words is None:
+                    pictures += drawn
+                    continue
+                near = (judge.embed(images=drawn).view(-1, best_of, words.shape[1]) * words[part, None]).sum(dim=-1)
+                pictures += [drawn[at * best_of + best] for at, best in enumerate(near.argmax(dim=1).tolist())]
+        return pictures
+
+    def _drawn(
+        self, tried: Sequence[tuple[list[int], int]], strategy: Strategy, guidance: float, advance: progress.Advance
+    ) -> list[Picture]:
+        """An image for each opened caption and seed."""
+        pictures, blank = list["Picture"](), [*self.start, self.spans.opens]
+        for begin in range(0, len(tried), MOST_AT_ONCE):
+            rows, seeds = zip(*tried[begin : begin + MOST_AT_ONCE], strict=True)
+            codes = draw(
+                self.runner, list(rows), blank, self.spans, strategy, [seed % 2**63 for seed in seeds], guidance
+            )
+            pictures += self.images.decode(codes.tolist())
+            advance(len(rows))
+        return pictures
 
     def _opened(self, caption: str) -> list[int]:
         """A caption's tokens up to the mark that opens its image."""

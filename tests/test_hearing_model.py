@@ -236,7 +236,7 @@ def test_the_verb_writes_what_python_gives(folder: Path, tmp_path: Path, capsys:
         (["a.wav", "--out", "a.mp3"], "--out a.mp3 names no kind of transcript; end it with one of .txt, .srt"),
         (["a.wav", "a.wav", "--out", "a.srt"], "--out a.srt takes one recording, and there are 2"),
         (["a.wav", "--task", "sing"], "--task is 'sing'; it is one of transcribe, translate"),
-        (["a.wav", "--beams", "0"], "width is 0; it should be greater than 0"),
+        (["a.wav", "--beams", "0"], "--beams is 0; give a number from 1 to 16"),
         (["a.wav", "--language", "de"], "writes down English alone"),
         (["a.wav", "--model", "writer"], "writer hears nothing; take one that writes down speech (whisper)"),
         (["empty.wav"], "empty.wav is an empty file"),
@@ -253,6 +253,17 @@ def test_mistakes_are_one_sentence(
     assert run("transcribe", *words, *model) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("lmworks: ") == 1 and "Traceback" not in error
+
+
+def test_what_was_written_down_before_a_damaged_recording_is_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(folder)
+    (folder / "text.wav").write_text("Dear diary")
+    assert run("transcribe", "a.wav", "text.wav", "--model", "small", "--json") == 1
+    shown = capsys.readouterr()
+    assert [one["file"] for one in json.loads(shown.out)] == ["a.wav"]
+    assert "text.wav is no recording" in shown.err
 
 
 def test_a_recording_by_a_model_that_is_not_whisper(folder: Path):

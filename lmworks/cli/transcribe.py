@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmworks.generation.transcript import Transcript
     from lmworks.tokens.speech import Task
 
+MOST_BEAMS = 16
 KINDS = (".txt", ".srt", ".vtt", ".json")
 """What a transcript is written as, by the suffix of its file."""
 TASKS = ("transcribe", "translate")
@@ -62,6 +63,8 @@ def transcribe(
             if len(files) > 1
             else f"--out {out} names no kind of transcript; end it with one of {', '.join(KINDS)}"
         )
+    if beams is not None and not 1 <= beams <= MOST_BEAMS:
+        raise ConfigError(f"--beams is {beams}; give a number from 1 to {MOST_BEAMS}")
     if task not in TASKS:
         raise ConfigError(f"--task is {task!r}; it is one of {', '.join(TASKS)}")
     _must_be_there(files)
@@ -71,21 +74,23 @@ def transcribe(
 
     heard: list[dict[str, Any]] = []
     wanted: Task = "translate" if task == "translate" else "transcribe"
-    with progress.shown():
-        listener = hearing(load(model, compress=compress))
-        for file in files:
-            transcript = listener.transcribe(file, language=language, task=wanted, beams=1 if beams is None else beams)
-            if path is not None:
-                with written_whole(path) as temporary:
-                    temporary.write_text(_written(transcript, path.suffix.lower(), timestamps), encoding="utf-8")
-                if not json_:
-                    segments = counted(len(transcript.segments), "segment")
-                    typer.echo(f"wrote   {path} ({segments}, {transcript.seconds:,.1f} s)")
-            elif not json_:
-                _show(transcript, file if len(files) > 1 else None, timestamps)
-            heard.append({"file": file, **transcript.facts()})
-    if json_:
-        as_json(heard)
+    try:
+        with progress.shown():
+            listener = hearing(load(model, compress=compress))
+            for file in files:
+                transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
+                if path is not None:
+                    with written_whole(path) as temporary:
+                        temporary.write_text(_written(transcript, path.suffix.lower(), timestamps), encoding="utf-8")
+                    if not json_:
+                        segments = counted(len(transcript.segments), "segment")
+                        typer.echo(f"wrote   {path} ({segments}, {transcript.seconds:,.1f} s)")
+                elif not json_:
+                    _show(transcript, file if len(files) > 1 else None, timestamps)
+                heard.append({"file": file, **transcript.facts()})
+    finally:
+        if json_ and heard:  # what was written down before a recording that cannot be read
+            as_json(heard)
 
 
 def _must_be_there(files: list[str]) -> None:

@@ -30,7 +30,7 @@ from lmworks.evaluation.retrieval import retrieval
 from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
 from lmworks.jobs.pictures import hashes, picture_facts, read_pictures
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
-from lmworks.loading import load
+from lmworks.loading import identity, load
 from lmworks.models import families
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
@@ -78,7 +78,7 @@ def contrast(
     theirs = Preprocessing() if known is None else known.preprocessing
     preprocessing = Preprocessing.plain(chosen.model.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
     parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
-    start_run(run, chosen, hashes(chosen.data.images, parts), resume, started)
+    start_run(run, chosen, hashes(chosen.data.images, parts) | _models(chosen), resume, started)
     towers, tokenizer = _towers(chosen, parts, run, resume, known)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
@@ -136,6 +136,12 @@ def _read_ahead(towers: Towers, rows: CaptionedImages, seed: int) -> None:
 def _some(count: int, seed: int) -> list[int]:
     """Rows, drawn, whose patches are whitened."""
     return random.Random(seed).sample(range(count), min(count, WHITENED))
+
+
+def _models(recipe: ContrastRecipe) -> dict[str, tuple[str, str]]:
+    """The models that stand in the towers, which a resumed run must find as they were."""
+    named = {"image_model": recipe.model.image_model, "text_model": recipe.model.text_model}
+    return {side: (name, identity(name)) for side, name in named.items() if name is not None}
 
 
 def _known(recipe: ContrastRecipe) -> VisionModel | None:

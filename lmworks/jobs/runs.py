@@ -141,8 +141,7 @@ def start_run(
     for side, (source, digest) in texts.items():
         if theirs.get(side) != digest:
             raise ConfigError(
-                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start "
-                "afresh"
+                f"{source} does not hold what the run was started with; put it back, or remove {run} to start afresh"
             )
     _start_clock(run, started, resume)
 

@@ -188,7 +188,7 @@ def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.
     changed = Path("notes", split(read("notes").documents, 0.25).train[0].source)
     before = changed.read_text()
     changed.write_text(before + " and more")
-    with pytest.raises(ConfigError, match="notes does not hold the text that the run was started with"):
+    with pytest.raises(ConfigError, match="notes does not hold what the run was started with"):
         build(out="out", recipe=recipe(steps=6), resume=True)
     changed.write_text(before)
     resumed = build(out="out", recipe=recipe(steps=6), resume=True)

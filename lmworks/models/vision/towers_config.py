@@ -168,6 +168,10 @@ class ClipSizes(Config):
             )
         if self.widths is not None and self.image_model is not None:
             raise ConfigError("{at}image_model reads the images, or {at}widths from nothing; leave one of the two out")
+        if self.image_model is None:
+            for name in ("image_looks", "image_hidden"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ConfigError(f"{{at}}{name} is for {{at}}image_model, and there is none; leave it out")
         if self.text_trained and self.text_model is None:
             raise ConfigError("{at}text_trained is for {at}text_model; a tower from nothing is always trained")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from lmworks.serving.service import Service
 from lmworks.text.sound.reading import sound_of
 from lmworks.tokens.speech import Task
 
+AT_ONCE = 2
+"""Recordings whose sound is in memory at once, up to half a gigabyte each; others wait."""
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 FIELDS = {
     "file": {"type": "string", "format": "binary", "description": "The recording: WAV; FLAC, Ogg, MP3 with soundfile."},
@@ -41,20 +44,20 @@ FORM = {
 
 def routes(models: ServedModels) -> APIRouter:
     """The endpoints, for a server's models."""
-    router = APIRouter()
+    router, places = APIRouter(), asyncio.Semaphore(AT_ONCE)
 
     @router.post("/v1/audio/transcriptions", summary="What a recording says", openapi_extra=FORM)
     async def transcribe(http: Request) -> Response:
-        return await _heard(models, http, "transcribe")
+        return await _heard(models, http, "transcribe", places)
 
     @router.post("/v1/audio/translations", summary="The same in English", openapi_extra=FORM)
     async def translate(http: Request) -> Response:
-        return await _heard(models, http, "translate")
+        return await _heard(models, http, "translate", places)
 
     return router
 
 
-async def _heard(models: ServedModels, http: Request, task: Task) -> Response:
+async def _heard(models: ServedModels, http: Request, task: Task, places: asyncio.Semaphore) -> Response:
     fields = read_form(await http.body(), http.headers.get("content-type", ""))
     form = _text(fields, "response_format") or "json"
     if form not in FORMATS:
@@ -69,7 +72,8 @@ async def _heard(models: ServedModels, http: Request, task: Task) -> Response:
     if _text(fields, "timestamp_granularities[]") == "word":
         raise Refused(400, "segments have times here, and words have none; leave timestamp_granularities out")
     service = await models.lend(http, _text(fields, "model"))
-    transcript = await _transcript(service, http, fields["file"], _text(fields, "language") or None, task)
+    async with places:
+        transcript = await _transcript(service, http, fields["file"], _text(fields, "language") or None, task)
     return _answer(transcript, form, task)
 
 

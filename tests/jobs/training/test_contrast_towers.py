@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,14 @@ def test_a_run_with_images_read_ahead_is_resumed_as_if_it_had_not_stopped(seen: 
     whole = contrast(recipe(model=SEEN), "sees-whole")
     with stopped_before(8):
         contrast(recipe(model=SEEN), "sees-parts")
+    shutil.copytree("seen", "kept")
+    other = lm.load("seen")
+    other.seeing.stem.convolution.weight.data.mul_(1.1)
+    other.save("seen")
+    with pytest.raises(ConfigError, match="seen does not hold what the run was started with"):
+        contrast(recipe(model=SEEN), "sees-parts", resume=True)
+    shutil.rmtree("seen")
+    shutil.move("kept", "seen")
     again = contrast(recipe(model=SEEN), "sees-parts", resume=True)
     assert again.training.losses == whole.training.losses[6:]
 
@@ -181,6 +190,7 @@ def test_what_does_not_fit_is_said(here: Path, seen: Path):
         ({"text_model": None, "text_trained": True}, "text_trained is for .*text_model"),
         ({"sigmoid": True}, "leave model.widths, model.image_model and model.text_model out"),
         ({"image_model": "seen"}, "leave one of the two out"),
+        ({"image_hidden": 8}, "image_hidden is for model.image_model, and there is none"),
         ({"image_model": "texts", "widths": None}, "texts is no EfficientNet"),
         (SEEN | {"image_looks": [2]}, "looks names stage 2, and there are 2"),
         ({"widths": [8] * 5}, "widths has 5 blocks"),

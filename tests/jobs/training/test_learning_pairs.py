@@ -230,7 +230,7 @@ def test_a_run_is_not_resumed_with_another_text_to_be_measured_on(side: str, tmp
     with pytest.raises(Stopped):
         pretrain(made, tmp_path / "out")
     write(tmp_path / f"{side}.jsonl", numbers(4, 9))
-    with pytest.raises(ConfigError, match=f"{side}.jsonl does not hold the text that the run was started with"):
+    with pytest.raises(ConfigError, match=f"{side}.jsonl does not hold what the run was started with"):
         pretrain(made, tmp_path / "out", resume=True)
 
 
