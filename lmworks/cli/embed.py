@@ -36,4 +36,5 @@ def tell(source: str, out: str, model: str, json_: bool) -> None:
         return
     typer.echo(f"read    {made.summary}")
     typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")
-    typer.echo(f"next    lmworks search {made.folder} 'a few words'")
+    asked = "'a few words'" if made.by_words else "photo.jpg"
+    typer.echo(f"next    lmworks search {made.folder} {asked}")

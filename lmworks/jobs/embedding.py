@@ -47,6 +47,8 @@ class Embedded:
     dim: int
     summary: str
     """What was read, and what was left out and why."""
+    by_words: bool
+    """Whether it can be searched by words, and not by an image alone."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     with directory_written_whole(folder) as temporary:
         write_safetensors(temporary / VECTORS, {"vectors": vectors})
         write_json(temporary / FACTS, facts)
-    return Embedded(folder, len(kept), vectors.shape[1], images.summary() if images else f"{len(kept):,} texts")
+    summary = images.summary() if images else f"{len(kept):,} texts"
+    by_words = not isinstance(reader, VisionModel) or reader.reads_texts
+    return Embedded(folder, len(kept), vectors.shape[1], summary, by_words)
 
 
 def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
@@ -104,6 +108,8 @@ def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
     if identity(str(facts["model"])) != facts["identity"]:
         raise ModelError(f"{facts['model']} has changed since {folder} was made; make it anew with lmworks embed")
     shown = isinstance(model, VisionModel) and Path(query).suffix.lower() in SUFFIXES
+    if isinstance(model, VisionModel) and not shown and not model.reads_texts:
+        raise ConfigError(f"{facts['model']} reads images alone; search {folder} by the path of an image")
     asked = model.embed(images=[query]) if shown else model.embed([query], cut=True, prompt="query")
     unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
     cosines = unit @ torch.nn.functional.normalize(asked[0].float(), dim=0)

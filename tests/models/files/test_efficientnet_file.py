@@ -10,6 +10,7 @@ import pytest
 
 import lmworks as lm
 from lmworks.basics.errors import ModelError
+from lmworks.cli import main
 from lmworks.models.files.model_folder import EFFICIENTNET
 from lmworks.models.files.references import resolve
 
@@ -43,3 +44,28 @@ def test_it_tells_a_photo_and_is_saved_as_safetensors(efficientnet: str, tmp_pat
     assert [one.name for one in (tmp_path / "again").glob("*.pth")] == []
     again = lm.load(tmp_path / "again").classify(sample)[0].probabilities
     assert again == pytest.approx(told.probabilities, rel=1e-4)
+
+
+def test_photos_are_searched_by_a_photo(
+    efficientnet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    pillow = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
+    datasets = pytest.importorskip("sklearn.datasets", reason="pip install scikit-learn")
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in ("flower", "china"):
+        pillow.fromarray(datasets.load_sample_image(f"{name}.jpg")).save(f"photos/{name}.png")
+    pillow.open("photos/flower.png").crop((60, 40, 560, 400)).save("part.png")
+
+    def lmworks(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", ["lmworks", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    code, said, _ = lmworks("embed", efficientnet, "photos", "--out", "vectors")
+    assert code == 0 and "next    lmworks search vectors photo.jpg" in said
+    code, said, _ = lmworks("search", "vectors", "part.png")
+    assert code == 0 and said.index("flower.png") < said.index("china.png")
+    code, _, error = lmworks("search", "vectors", "a daisy")
+    assert code == 1 and "efficientnet reads images alone; search vectors by the path of an image" in error
