@@ -37,9 +37,9 @@ MOST_GUIDANCE = 100.0
 MOST_AT_ONCE = 64
 """Drawings of one call that are written side by side."""
 MOST_TRIED = 1_024
-"""Drawings of one caption among which a judge chooses."""
-NEXT = 1_024
-"""Between the seeds of those: as many as the consecutive seeds of a sheet."""
+"""Candidates for one drawing, of which the judge picks one."""
+SEED_STEP = 1_024
+"""Between the seeds of a drawing's candidates, so that those of a sheet, whose seeds are consecutive, all differ."""
 
 
 class DrawingModel(LanguageModel):
@@ -94,10 +94,10 @@ class DrawingModel(LanguageModel):
         """A Pillow image of what a caption says; the same for the same seed (a fresh one where none is given).
 
         `guidance` is how far it follows the caption: 1 as far as the network does by itself, 0 not at all. The
-        `strategy` chooses the codes. With `best_of`, so many are drawn, and the one is taken whose vector is nearest to
-        the caption's by the `judge`, a CLIP (as DALL-E: Ramesh et al. 2021, https://arxiv.org/abs/2102.12092, section
-        2.6). ConfigError for a caption that leaves no room for an image, and for a judge that compares no images with
-        texts.
+        `strategy` chooses the codes. With `best_of`, that many candidates are drawn, and the `judge`, a CLIP, picks the
+        one whose vector is closest to the caption's (reranking as in DALL-E: Ramesh et al. 2021,
+        https://arxiv.org/abs/2102.12092, section 2.6). ConfigError for a caption that leaves no room for an image, and
+        for a judge that cannot compare images with texts.
         """
         seeds = None if seed is None else [seed]
         how: dict[str, Any] = {"guidance": guidance, "strategy": strategy, "best_of": best_of, "judge": judge}
@@ -113,8 +113,8 @@ class DrawingModel(LanguageModel):
         best_of: int = 1,
         judge: LanguageModel | None = None,
     ) -> list[Picture]:
-        """An image for each caption, each by the seed of its own; as `draw`. The first of `best_of` is the one that the
-        seed draws alone."""
+        """An image for each caption, each by the seed of its own; as `draw`. The first of `best_of` candidates is
+        what the seed draws alone."""
         chosen = USUAL if strategy is None else strategy
         if isinstance(chosen, Beam | Contrastive):
             raise ConfigError("an image is drawn code by code; take Greedy or Sample")
@@ -139,7 +139,7 @@ class DrawingModel(LanguageModel):
             for begin in range(0, len(rows), together):
                 part = slice(begin, begin + together)
                 tried = [
-                    (row, seed + number * NEXT)
+                    (row, seed + number * SEED_STEP)
                     for row, seed in zip(rows[part], seeds[part], strict=True)
                     for number in range(best_of)
                 ]

@@ -25,12 +25,13 @@ KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp"
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Options):
-    """Among how many drawings of each caption the best is chosen, and by what."""
+    """How many candidates are drawn for each image, and which model picks one."""
 
     best_of: Annotated[
-        int, typer.Option(help="Draw so many for each image, and keep the one that --judge finds nearest to the words.")
+        int,
+        typer.Option(help="Draw this many candidates for each image; --judge picks the one closest to the words."),
     ] = 1
-    judge: Annotated[str | None, typer.Option(help="A CLIP that chooses: what lmworks train emoji-clip made.")] = None
+    judge: Annotated[str | None, typer.Option(help="The CLIP that picks: what lmworks train emoji-clip made.")] = None
 
 
 @verb("Use it", place=42)

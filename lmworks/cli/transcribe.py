@@ -51,28 +51,15 @@ def transcribe(
 ) -> None:
     """Write down what recordings say."""
     from lmworks.basics import progress
-    from lmworks.basics.amounts import counted
-    from lmworks.basics.errors import ConfigError
-    from lmworks.basics.files import written_whole
     from lmworks.cli.options import as_json
 
     path = None if out is None else Path(out)
-    if path is not None and (len(files) > 1 or path.suffix.lower() not in KINDS):
-        raise ConfigError(
-            f"--out {out} takes one recording, and there are {len(files)}; leave --out away, or give one of them"
-            if len(files) > 1
-            else f"--out {out} names no kind of transcript; end it with one of {', '.join(KINDS)}"
-        )
-    if beams is not None and not 1 <= beams <= MOST_BEAMS:
-        raise ConfigError(f"--beams is {beams}; give a number from 1 to {MOST_BEAMS}")
-    if task not in TASKS:
-        raise ConfigError(f"--task is {task!r}; it is one of {', '.join(TASKS)}")
-    _must_be_there(files)
+    _check(files, path, task, beams)
 
     from lmworks.hearing_model import hearing
     from lmworks.loading import load
 
-    heard: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
     wanted: Task = "translate" if task == "translate" else "transcribe"
     try:
         with progress.shown():
@@ -80,21 +67,46 @@ def transcribe(
             for file in files:
                 transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
                 if path is not None:
-                    with written_whole(path) as temporary:
-                        temporary.write_text(_written(transcript, path.suffix.lower(), timestamps), encoding="utf-8")
-                    if not json_:
-                        segments = counted(len(transcript.segments), "segment")
-                        typer.echo(f"wrote   {path} ({segments}, {transcript.seconds:,.1f} s)")
+                    _write(transcript, path, timestamps, tell=not json_)
                 elif not json_:
                     _show(transcript, file if len(files) > 1 else None, timestamps)
-                heard.append({"file": file, **transcript.facts()})
+                facts.append({"file": file, **transcript.facts()})
     finally:
-        if json_ and heard:  # what was written down before a recording that cannot be read
-            as_json(heard)
+        if json_ and facts:  # what was written down before a recording that cannot be read
+            as_json(facts)
+
+
+def _check(files: list[str], path: Path | None, task: str, beams: int | None) -> None:
+    """ConfigError for options that do not fit together, and DataError for a file that is not there, before the model
+    is fetched."""
+    from lmworks.basics.errors import ConfigError
+
+    if path is not None and len(files) > 1:
+        raise ConfigError(
+            f"--out {path} takes one recording, and there are {len(files)}; leave --out away, or give one of them"
+        )
+    if path is not None and path.suffix.lower() not in KINDS:
+        raise ConfigError(f"--out {path} names no kind of transcript; end it with one of {', '.join(KINDS)}")
+    if beams is not None and not 1 <= beams <= MOST_BEAMS:
+        raise ConfigError(f"--beams is {beams}; give a number from 1 to {MOST_BEAMS}")
+    if task not in TASKS:
+        raise ConfigError(f"--task is {task!r}; it is one of {', '.join(TASKS)}")
+    _must_be_there(files)
+
+
+def _write(transcript: Transcript, path: Path, timestamps: bool, tell: bool) -> None:
+    """Write it to a file, and tell so."""
+    from lmworks.basics.amounts import counted
+    from lmworks.basics.files import written_whole
+
+    with written_whole(path) as temporary:
+        temporary.write_text(_content(transcript, path.suffix.lower(), timestamps), encoding="utf-8")
+    if tell:
+        typer.echo(f"wrote   {path} ({counted(len(transcript.segments), 'segment')}, {transcript.seconds:,.1f} s)")
 
 
 def _must_be_there(files: list[str]) -> None:
-    """DataError, before the model is fetched, for a file that is not."""
+    """DataError for a file that is not there."""
     from lmworks.basics.errors import DataError
 
     for file in files:
@@ -103,7 +115,7 @@ def _must_be_there(files: list[str]) -> None:
             raise DataError(f"{file} {what}")
 
 
-def _written(transcript: Transcript, suffix: str, timestamps: bool) -> str:
+def _content(transcript: Transcript, suffix: str, timestamps: bool) -> str:
     """The content of a file; a text has times where they are asked for, all others have some."""
     import json
 

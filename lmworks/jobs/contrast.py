@@ -74,11 +74,11 @@ def contrast(
     chosen, folder = recipe_and_folder(ContrastRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say)
-    known = _known(chosen)
+    known = _image_model(chosen)
     theirs = Preprocessing() if known is None else known.preprocessing
     preprocessing = Preprocessing.plain(chosen.model.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
     parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
-    start_run(run, chosen, hashes(chosen.data.images, parts) | _models(chosen), resume, started)
+    start_run(run, chosen, hashes(chosen.data.images, parts) | _identities(chosen), resume, started)
     towers, tokenizer = _towers(chosen, parts, run, resume, known)
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
@@ -138,13 +138,13 @@ def _some(count: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(count), min(count, WHITENED))
 
 
-def _models(recipe: ContrastRecipe) -> dict[str, tuple[str, str]]:
-    """The models that stand in the towers, which a resumed run must find as they were."""
+def _identities(recipe: ContrastRecipe) -> dict[str, tuple[str, str]]:
+    """Which models the towers are made of; a resumed run must find the same."""
     named = {"image_model": recipe.model.image_model, "text_model": recipe.model.text_model}
     return {side: (name, identity(name)) for side, name in named.items() if name is not None}
 
 
-def _known(recipe: ContrastRecipe) -> VisionModel | None:
+def _image_model(recipe: ContrastRecipe) -> VisionModel | None:
     """The model of images that the recipe names. ConfigError for one that is no EfficientNet."""
     name = recipe.model.image_model
     if name is None:
@@ -160,12 +160,12 @@ def _towers(
 ) -> tuple[Towers, Tokenizer]:
     """Both towers, fresh but for the models of images and of texts that the recipe names, and the tokenizer."""
     sizes, seed = recipe.model, recipe.training.seed
-    seen = None if known is None else known.seeing.config.but(labels=(), looks=sizes.image_looks)
+    seen = None if known is None else known.seeing.config.but(labels=(), pooled_stages=sizes.image_stages)
     if sizes.text_model is None:
         tokenizer = _tokenizer(recipe, parts, run, resume)
         config = sizes.towers(tokenizer.vocab_size, tokenizer.suffix[-1], seen)
         families.family_of(config.family).config_to(as_model_config(config))  # what could not be saved is not trained
-        return _knowing(Towers(config).initialise(seed), known), tokenizer
+        return _with_weights(Towers(config).initialise(seed), known), tokenizer
     texts = load(sizes.text_model, dtype="float32", compress="none")
     pooling = None if isinstance(texts, VisionModel) or texts.network.config.causal else texts.pooling
     if pooling is None or pooling.mode not in ("mean", "first") or pooling.dense:
@@ -176,14 +176,14 @@ def _towers(
     padding = texts.tokenizer.pad
     described = texts.network.config.but(dropout=sizes.dropout)
     config = sizes.around(described, seen, text_end=pooling.mode, pad_token=padding)
-    towers = _knowing(Towers(config).initialise(seed), known)
+    towers = _with_weights(Towers(config).initialise(seed), known)
     towers.text.load_state_dict(texts.network.state_dict())
     towers.text.requires_grad_(sizes.text_trained)
     return towers, texts.tokenizer
 
 
-def _knowing(towers: Towers, known: VisionModel | None) -> Towers:
-    """The towers with the weights of a model of images in theirs, which stay as they are."""
+def _with_weights(towers: Towers, known: VisionModel | None) -> Towers:
+    """The towers with the pretrained tower for images copied in and frozen."""
     if known is not None:
         weights = {name: one for name, one in known.seeing.state_dict().items() if not name.startswith("classifier.")}
         towers.image.load_state_dict(weights)

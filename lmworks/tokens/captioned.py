@@ -27,12 +27,12 @@ from lmworks.tokens.rows import Rows
 
 Encode = Callable[[list[str]], Int[Tensor, "texts seq"]]
 """Captions as the tower for texts reads them."""
-LOOKS = 2
-"""Ways to show an image to a tower that stays, of which each epoch takes one; the first is the image as it is."""
+VERSIONS = 2
+"""Versions of an image that a frozen tower reads, of which each epoch takes one; the first is the image as it is."""
 SAYINGS = 4
 """Ways to say a caption, of which each epoch takes one; few, so that a tower for texts that stays reads each once."""
 TOGETHER = 32
-"""Images that a tower which stays reads at once."""
+"""Images that a frozen tower reads at once."""
 Read = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch dim"]]
 """Pixels as the tower for images reads them -> their states."""
 Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 3 size size"]]
@@ -55,7 +55,7 @@ class CaptionedImages(Rows):
         out; 0 for neither. With `negatives`, siblings and captions that repeat are told apart as any others are."""
         self.documents, self.encode, self.normalise = documents, encode, normalise
         self.change, self.epoch, self.seed = change, 0, 0
-        self.states: Float[Tensor, "looks images dim"] | None = None
+        self.states: Float[Tensor, "versions images dim"] | None = None
         self.pixels: UInt8[np.ndarray, "images size size 3"] = np.stack(
             [one.image for one in documents if one.image is not None]
         )
@@ -91,8 +91,8 @@ class CaptionedImages(Rows):
     def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"] | Float[Tensor, "batch dim"]:
         """The images alone; where they were read ahead, what was made of them."""
         if self.states is not None:
-            looks = torch.tensor([(self.epoch + place) % len(self.states) for place in places])
-            return self.states[looks, torch.tensor(places)]
+            versions = torch.tensor([(self.epoch + place) % len(self.states) for place in places])
+            return self.states[versions, torch.tensor(places)]
         return self._pixels(places, self.epoch if self.change else None)
 
     def _pixels(self, places: Sequence[int], epoch: int | None) -> Float[Tensor, "batch 3 size size"]:
@@ -104,17 +104,17 @@ class CaptionedImages(Rows):
         return self.normalise(pixels)
 
     def read_ahead(self, read: Read, seed: int) -> None:
-        """Let a tower that stays read every image once in each of its looks, in a fixed order: a state differs in its
-        last bits by what it is read with."""
-        looks, rows = LOOKS if self.change else 1, self.at_epoch(0, seed)
+        """Let a frozen tower read every version of every image once, in a fixed order: a state's last bits depend on
+        what it is computed beside."""
+        versions, rows = VERSIONS if self.change else 1, self.at_epoch(0, seed)
         parts = [range(start, min(start + TOGETHER, len(self))) for start in range(0, len(self), TOGETHER)]
         states = list[Tensor]()
-        with progress.task("reading images", looks * len(self), "images") as advance:
-            for look in range(looks):
+        with progress.task("reading images", versions * len(self), "images") as advance:
+            for version in range(versions):
                 for part in parts:
-                    states.append(read(rows._pixels(part, look or None)))
+                    states.append(read(rows._pixels(part, version or None)))
                     advance(len(part))
-        self.states = torch.cat(states).view(looks, len(self), -1)
+        self.states = torch.cat(states).view(versions, len(self), -1)
 
     def sayings(self, seed: int) -> list[str]:
         """Every caption as it is said in any epoch of a run with this seed, the shortest first."""

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: convolutions that look at each channel by itself, between two that mix the channels.
+"""EfficientNet-Lite: depthwise convolutions between two that mix the channels.
 
     network = EfficientNet(EfficientNetConfig())
     states = network.pooled(network.hidden(images))     # [batch, 3, 224, 224] -> [batch, 1280], images of any size
@@ -23,9 +23,9 @@ EPSILON = 1e-3
 """TensorFlow's, in batch norms."""
 
 
-class EdgedConvolution(nn.Module):
-    """A convolution, its norm, and ReLU6 unless a sum follows. Edges are padded as TensorFlow does: where one side gets
-    more, the right and the bottom."""
+class SamePaddedConvolution(nn.Module):
+    """A convolution, its norm, and ReLU6 unless a sum follows. Padding is TensorFlow's "same": where it is odd, the
+    right and the bottom get one more."""
 
     def __init__(
         self, inputs: int, outputs: int, side: int = 1, stride: int = 1, groups: int = 1, acts: bool = True
@@ -44,14 +44,15 @@ class EdgedConvolution(nn.Module):
         return F.relu6(x) if self.acts else x
 
 
-class InvertedBlock(nn.Module):
-    """Out to more channels, each looked at by itself, and back to few; beside the stream where the shapes agree."""
+class InvertedResidual(nn.Module):
+    """A convolution to more channels, a depthwise one, and one back to few, added to the input where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, side: int, stride: int, expand: int) -> None:
         super().__init__()
         wide = inputs * expand
-        parts = [] if expand == 1 else [EdgedConvolution(inputs, wide)]
-        parts += [EdgedConvolution(wide, wide, side, stride, groups=wide), EdgedConvolution(wide, outputs, acts=False)]
+        parts = [] if expand == 1 else [SamePaddedConvolution(inputs, wide)]
+        parts += [SamePaddedConvolution(wide, wide, side, stride, groups=wide)]
+        parts += [SamePaddedConvolution(wide, outputs, acts=False)]
         self.parts = nn.Sequential(*parts)
         self.beside = stride == 1 and inputs == outputs
 
@@ -66,20 +67,20 @@ class EfficientNet(nn.Module):
     def __init__(self, config: EfficientNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = EdgedConvolution(config.channels, config.stem, 3, 2)
+        self.stem = SamePaddedConvolution(config.channels, config.stem, 3, 2)
         blocks, inputs = list[nn.Module](), config.stem
         self.ends = dict[int, int]()
-        """Of each stage that joins an image's vector, its last block."""
+        """The last block of each of `pooled_stages`."""
         sizes = zip(config.widths, config.depths, config.sides, config.halves, config.expands, strict=True)
         for stage, (width, depth, side, halves, expand) in enumerate(sizes):
             for number in range(depth):
                 stride = 2 if halves and not number else 1
-                blocks.append(InvertedBlock(inputs, width, side, stride, expand))
+                blocks.append(InvertedResidual(inputs, width, side, stride, expand))
                 inputs = width
-            if stage in config.looks:
+            if stage in config.pooled_stages:
                 self.ends[stage] = len(blocks) - 1
         self.blocks = nn.ModuleList(blocks)
-        self.head = EdgedConvolution(inputs, config.head)
+        self.head = SamePaddedConvolution(inputs, config.head)
         self.classifier = nn.Linear(config.head, len(config.labels)) if config.labels else None
 
     @property
@@ -97,8 +98,7 @@ class EfficientNet(nn.Module):
         return self.classify(self.hidden(images))
 
     def hidden(self, images: Images) -> list[Maps]:
-        """The maps after the last convolution, and before them those of each stage that joins an image's vector.
-        ConfigError for images with other channels."""
+        """The maps of `pooled_stages`, then of the last convolution. ConfigError for images with other channels."""
         if images.ndim != 4 or images.shape[1] != self.config.channels:
             raise ConfigError(
                 f"the images have the shape {list(images.shape)}, and the network reads [images, "
@@ -110,10 +110,10 @@ class EfficientNet(nn.Module):
             x = block(x)
             if number in kept:
                 after[number] = x
-        return [*(after[self.ends[stage]] for stage in self.config.looks), self.head(x)]
+        return [*(after[self.ends[stage]] for stage in self.config.pooled_stages), self.head(x)]
 
     def pooled(self, maps: list[Maps]) -> Float[Tensor, "batch dim"]:
-        """The mean over all places, which stands for each image, and what `looks` puts beside it."""
+        """The mean of the last maps over all places, then the pooled maps of `pooled_stages`."""
         *stages, last = maps
         grids = [F.adaptive_avg_pool2d(one, GRID).flatten(1) for one in stages]
         return torch.cat([last.mean(dim=(2, 3)), *grids], dim=1) if grids else last.mean(dim=(2, 3))

@@ -11,7 +11,7 @@ from lmworks.models.vision.convolutions import Convolutions, Width
 
 MOST_BLOCKS = 200
 GRID = 4
-"""Places of a side that a stage's maps are brought to, where they join an image's vector."""
+"""Places of a side that the maps of `pooled_stages` are pooled to."""
 Side = Literal[1, 3, 5, 7]
 
 
@@ -45,14 +45,14 @@ class EfficientNetConfig(Convolutions):
     head: Width = 1280
     """Channels after the last convolution, whose mean over all places is an image's vector."""
 
-    looks: tuple[Annotated[int, Field(ge=0, lt=16)], ...] = ()
-    """Stages of which a grid of 4 x 4 places joins an image's vector, side by side: it then knows what small things and
-    colours are where, and not only what is shown. None in what tells classes."""
+    pooled_stages: tuple[Annotated[int, Field(ge=0, lt=16)], ...] = ()
+    """Stages, counted from 0, whose maps are pooled to 4 x 4 places and concatenated to an image's vector. They hold
+    where colours and small shapes are, which the mean over the last maps has lost. The classifier does not see them."""
 
     @property
     def dim(self) -> int:
         """Numbers of an image's vector."""
-        return self.head + GRID**2 * sum(self.widths[stage] for stage in self.looks)
+        return self.head + GRID**2 * sum(self.widths[stage] for stage in self.pooled_stages)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -60,9 +60,10 @@ class EfficientNetConfig(Convolutions):
         if len(set(stages.values())) > 1:
             said = ", ".join(f"{{at}}{name} {count}" for name, count in stages.items())
             raise ConfigError(f"stages differ in number: {said}; give as many of each")
-        if self.looks and max(self.looks) >= len(self.widths):
+        if self.pooled_stages and max(self.pooled_stages) >= len(self.widths):
             raise ConfigError(
-                f"{{at}}looks names stage {max(self.looks)}, and there are {len(self.widths)}, counted from 0"
+                f"{{at}}pooled_stages names stage {max(self.pooled_stages)}, and there are {len(self.widths)}, counted "
+                "from 0"
             )
         if sum(self.depths) > MOST_BLOCKS:
             raise ConfigError(f"{{at}}depths asks for {sum(self.depths):,} blocks, and the most is {MOST_BLOCKS:,}")

@@ -39,8 +39,8 @@ Tokens = Int[Tensor, "texts seq"]
 Vectors = Float[Tensor, "rows width"]
 
 
-class Head(nn.Module):
-    """From the state of a tower that stays to a vector: each number normed, one layer between."""
+class ProjectionHead(nn.Module):
+    """From the state of a frozen tower to a vector: a batch norm and one hidden layer."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -70,9 +70,10 @@ class Towers(nn.Module):
         self.text = Network(config.text)
         self._read: dict[tuple[int, ...], Tensor] | None = None
         """States of texts by their ids, while the tower for texts stays as it is."""
-        self.image_projection: nn.Linear | Head | None = None
+        self.image_projection: nn.Linear | ProjectionHead | None = None
         if config.image_hidden:
-            self.image_projection = Head(config.image.dim, config.image_hidden, config.width, config.image_dropout)
+            sizes = config.image.dim, config.image_hidden, config.width
+            self.image_projection = ProjectionHead(*sizes, config.image_dropout)
         elif config.project_images:
             self.image_projection = nn.Linear(config.image.dim, config.width, bias=False)
         self.text_projection = nn.Linear(config.text.dim, config.width, bias=config.projection_bias)

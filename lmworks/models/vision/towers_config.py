@@ -30,10 +30,10 @@ class TowersConfig(ReadsImages):
     """The tower for images: a transformer that reads patches, or convolutions."""
 
     image_hidden: int | None = Field(default=None, gt=0, le=100_000)
-    """Between an image's state and its vector lie a batch norm and a layer of so many units; None for a matrix."""
+    """Units of a hidden layer, after a batch norm, between an image's state and its vector; None for a matrix alone."""
 
     image_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of an image's state, and of those units, that is dropped in training."""
+    """Share of an image's state, and of the hidden units, dropped in training."""
 
     text: ModelConfig
     """The tower for texts."""
@@ -117,14 +117,14 @@ class ClipSizes(Config):
     for patches and a transformer."""
 
     image_model: str | None = None
-    """A network of convolutions that was trained before (efficientnet, say) as the tower for images, which stays as it
-    is and reads each image once in each of its looks; None for one from nothing."""
+    """A pretrained network of convolutions (efficientnet, say) as the tower for images. It is frozen, and reads each
+    image twice in a whole run, as it is and changed; None for a tower from nothing."""
 
-    image_looks: tuple[int, ...] = (2, 4)
-    """Stages of `image_model` of which places join an image's state, side by side, counted from 0."""
+    image_stages: tuple[int, ...] = (2, 4)
+    """Stages of `image_model`, counted from 0, whose maps are pooled to 4 x 4 places and concatenated to its vector."""
 
     image_hidden: int = Field(default=512, gt=0, le=100_000)
-    """Units of the layer that is learnt between the states of `image_model` and the vectors."""
+    """Units of the hidden layer between the vectors of `image_model` and those of the towers."""
 
     text_model: str | None = None
     """A model that makes vectors of texts (minilm, say) as the tower for texts; None for one from nothing."""
@@ -169,7 +169,7 @@ class ClipSizes(Config):
         if self.widths is not None and self.image_model is not None:
             raise ConfigError("{at}image_model reads the images, or {at}widths from nothing; leave one of the two out")
         if self.image_model is None:
-            for name in ("image_looks", "image_hidden"):
+            for name in ("image_stages", "image_hidden"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ConfigError(f"{{at}}{name} is for {{at}}image_model, and there is none; leave it out")
         if self.text_trained and self.text_model is None:
@@ -185,8 +185,8 @@ class ClipSizes(Config):
         return self.around(text, known, text_end="token", end_token=end_token)
 
     def around(self, text: ModelConfig, known: EfficientNetConfig | None = None, **ends: Any) -> TowersConfig:
-        """The config of both towers with this one for texts, which `ends` says how to sum up, and `known` for images
-        where these are read by a network that was trained before."""
+        """The config of both towers with this one for texts, which `ends` says how to sum up; `known` is the
+        pretrained tower for images, where there is one."""
         image: ImageConfig | ConvolutionalConfig | EfficientNetConfig
         if known is not None:
             learnt: dict[str, Any] = {"image_hidden": self.image_hidden, "image_dropout": self.dropout}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,10 +136,10 @@ def seen(here: Path) -> Path:
     return here / "seen"
 
 
-SEEN = {"widths": None, "image_model": "seen", "image_looks": [1], "image_hidden": 12, "dropout": 0.2}
+SEEN = {"widths": None, "image_model": "seen", "image_stages": [1], "image_hidden": 12, "dropout": 0.2}
 
 
-def test_the_tower_for_images_stays_and_reads_each_image_in_two_looks(seen: Path):
+def test_the_tower_for_images_stays_and_reads_each_image_in_two_versions(seen: Path):
     read: list[int] = []
     hidden = EfficientNet.hidden
 
@@ -151,8 +152,8 @@ def test_the_tower_for_images_stays_and_reads_each_image_in_two_looks(seen: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EfficientNet, "hidden", counted)
         result = contrast(recipe(model=SEEN), "sees", say=said.append)
-    held_out = 12 - int(next(word for line in said for word in [line.partition("; ")[2]] if "pairs" in word).split()[0])
-    assert sum(read) == 2 * (12 - held_out) + held_out + held_out  # both looks; the validation; the figures
+    held_out = 12 - int(re.search(r"(\d+) pairs to train on", "\n".join(said))[1])
+    assert sum(read) == 2 * (12 - held_out) + held_out + held_out  # both versions; the validation; the figures
     theirs = lm.load("seen").seeing.state_dict()
     for name, weight in result.model.seeing.image.state_dict().items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)
@@ -192,7 +193,7 @@ def test_what_does_not_fit_is_said(here: Path, seen: Path):
         ({"image_model": "seen"}, "leave one of the two out"),
         ({"image_hidden": 8}, "image_hidden is for model.image_model, and there is none"),
         ({"image_model": "texts", "widths": None}, "texts is no EfficientNet"),
-        (SEEN | {"image_looks": [2]}, "looks names stage 2, and there are 2"),
+        (SEEN | {"image_stages": [2]}, "pooled_stages names stage 2, and there are 2"),
         ({"widths": [8] * 5}, "widths has 5 blocks"),
         ({"text_model": "nowhere"}, "nowhere"),
     ):
