@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import UploadFile
 
 from lmworks.generation.transcript import Segment, Transcript
 from lmworks.hearing_model import Heard, hearing
 from lmworks.models.hearing.features import RATE
-from lmworks.serving.api.forms import Part, read_form
 from lmworks.serving.errors import Refused, late
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
@@ -58,33 +57,38 @@ def routes(models: ServedModels) -> APIRouter:
 
 
 async def _heard(models: ServedModels, http: Request, task: Task, places: asyncio.Semaphore) -> Response:
-    fields = read_form(await http.body(), http.headers.get("content-type", ""))
-    form = _text(fields, "response_format") or "json"
-    if form not in FORMATS:
-        raise Refused(400, f"response_format is one of {', '.join(FORMATS)}", param="response_format")
-    if "file" not in fields:
-        raise Refused(400, "the form has no field file, which holds the recording", param="file")
-    if unknown := fields.keys() - FIELDS.keys() - set(UNUSED):
-        name = min(unknown)[:40]
-        raise Refused(400, f"{name} is not a field of this request", param=name, code="unknown_parameter")
-    if _text(fields, "stream") not in (None, "", "false", "False"):
-        raise Refused(400, "a transcript is not streamed; leave stream out", param="stream")
-    if _text(fields, "timestamp_granularities[]") == "word":
-        raise Refused(400, "segments have times here, and words have none; leave timestamp_granularities out")
-    service = await models.lend(http, _text(fields, "model"))
-    async with places:
-        transcript = await _transcript(service, http, fields["file"], _text(fields, "language") or None, task)
-    return _answer(transcript, form, task)
+    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Refused(415, "send multipart/form-data, as OpenAI's clients do, with the recording as its field file")
+    async with http.form(max_files=1, max_fields=len(FIELDS) + len(UNUSED)) as form:
+        file, fields = form.get("file"), {name: said for name, said in form.items() if isinstance(said, str)}
+        kind = fields.get("response_format") or "json"
+        if kind not in FORMATS:
+            raise Refused(400, f"response_format is one of {', '.join(FORMATS)}", param="response_format")
+        if not isinstance(file, UploadFile):
+            raise Refused(400, "the form has no field file, which holds the recording", param="file")
+        if unknown := form.keys() - FIELDS.keys() - set(UNUSED):
+            name = min(unknown)[:40]
+            raise Refused(400, f"{name} is not a field of this request", param=name, code="unknown_parameter")
+        if fields.get("stream", "") not in ("", "false", "False"):
+            raise Refused(400, "a transcript is not streamed; leave stream out", param="stream")
+        if fields.get("timestamp_granularities[]") == "word":
+            raise Refused(400, "segments have times here, and words have none; leave timestamp_granularities out")
+        service = await models.lend(http, fields.get("model"))
+        async with places:
+            transcript = await _transcript(service, http, file, fields.get("language") or None, task)
+    return _answer(transcript, kind, task)
 
 
-async def _transcript(service: Service, http: Request, file: Part, language: str | None, task: Task) -> Transcript:
+async def _transcript(
+    service: Service, http: Request, file: UploadFile, language: str | None, task: Task
+) -> Transcript:
     """Window by window, so that others have their turns, and nobody waits for whom nobody listens to."""
     model, end = hearing(service.model), time.monotonic() + service.limits.seconds
     segments, told = list[Segment](), language or "en"
 
     def begin() -> tuple[Iterator[Heard], float]:
         name, most = (file.filename or "the recording")[:80], service.limits.audio_seconds
-        samples = sound_of(io.BytesIO(file.content), name, RATE, most)
+        samples = sound_of(file.file, name, RATE, most)
         return model.listen(samples, language=language, task=task), len(samples) / RATE
 
     windows, seconds = await service.worker.run(begin)
@@ -106,7 +110,3 @@ def _answer(transcript: Transcript, form: str, task: Task) -> Response:
         return JSONResponse(facts)
     texts = {"text": lambda: f"{transcript}\n", "srt": transcript.srt, "vtt": transcript.vtt}
     return PlainTextResponse(texts[form]())
-
-
-def _text(fields: Mapping[str, Part], name: str) -> str | None:
-    return fields[name].text(name)[:1000] if name in fields else None
