@@ -159,6 +159,19 @@ def test_a_look_inside(page):
     page.get_by_text("at most 64 are shown here; shorten it").wait_for()
 
 
+def test_a_view_is_seen_no_sooner_than_its_form_is_heard(page):
+    seen: list[bool] = []
+
+    def brought(route: Any) -> None:
+        seen.append(page.locator("#inside").is_visible())
+        route.continue_()
+
+    page.route("**/inside.js", brought)
+    page.get_by_role("link", name="Inside").click()
+    page.locator("#inside").wait_for()
+    assert seen == [False]
+
+
 def test_the_api_is_there_beside_it_and_knows_its_addresses(smollm2):
     unknown, method = httpx.get(f"{smollm2}/v1/unknown"), httpx.get(f"{smollm2}/v1/completions")
     assert (unknown.status_code, method.status_code) == (404, 405)

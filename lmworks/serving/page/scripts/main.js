@@ -61,26 +61,26 @@ select.addEventListener("change", () => {
   view();
 });
 
-// Views: each has an address; what the chat does not need is fetched when it is first looked at.
+// Views: each has an address; what the chat does not need is fetched when it is first looked at, and seen once it is there: its form
+// would send to nobody before.
 const started = {};
+const start = name => (started[name] ??= import(`./${name}.js`).then(script => script.start(by(name), { settings, model })));
 async function view() {
-  let name = ["next", "inside"].find(one => location.hash === `#${one}`) ?? "chat";
-  if (name !== "chat") {
-    try {
-      await loaded(() => tell(t("loading", { model: model().id })));
-    } catch (error) {
-      tell(error.message);
-    }
+  const address = location.hash;
+  let name = ["next", "inside"].find(one => address === `#${one}`) ?? "chat";
+  try {
+    if (name !== "chat") await loaded(() => tell(t("loading", { model: model().id })));
+    if (by(`to-${name}`).hidden) name = ["chat", "inside"].find(one => !by(`to-${one}`).hidden) ?? "chat";
+    if (name !== "chat") await start(name);
+  } catch (error) {
+    tell(error.message);
+    name = "chat";
   }
-  if (by(`to-${name}`).hidden) name = ["chat", "inside"].find(one => !by(`to-${one}`).hidden) ?? "chat";
+  if (location.hash !== address) return; // another was chosen meanwhile
   for (const one of ["chat", "next", "inside"]) {
     by(one).hidden = one !== name;
     if (one === name) by(`to-${one}`).setAttribute("aria-current", "page");
     else by(`to-${one}`).removeAttribute("aria-current");
-  }
-  if (name !== "chat" && !started[name]) {
-    started[name] = true;
-    (await import(`./${name}.js`)).start(by(name), { settings, model });
   }
 }
 addEventListener("hashchange", view);
