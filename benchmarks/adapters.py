@@ -24,6 +24,7 @@ from benchmarks.works.lora import step_of_ours, step_of_peft
 Step = Callable[[], None]
 PROGRAMS: dict[str, Callable[[str], Step]] = {
     "lmworks lora": step_of_ours,
+    "lmworks lora exact": functools.partial(step_of_ours, frozen="exact"),
     "lmworks dora": functools.partial(step_of_ours, method="dora"),
     "lmworks qlora nf4": functools.partial(step_of_ours, method="qlora"),
     "lmworks qlora file": functools.partial(step_of_ours, method="qlora", grid="file"),
@@ -35,6 +36,7 @@ PROGRAMS: dict[str, Callable[[str], Step]] = {
 }
 WORKS = {
     "lora": ("lmworks lora", "PEFT lora"),
+    "frozen": ("lmworks lora", "lmworks lora exact", "PEFT lora"),
     "dora": ("lmworks dora", "lmworks lora", "PEFT dora"),
     "qlora": ("lmworks qlora nf4", "lmworks qlora file", "lmworks lora", "PEFT + bitsandbytes"),
     "others": ("lmworks bottleneck", "lmworks prompt", "lmworks lora"),

@@ -35,6 +35,8 @@ ARCHITECTURES = {
 }
 """What the makers call a family and model of processors."""
 
+MULTIPLY_BF16 = ("Zen 4", "Zen 5", "Sapphire Rapids", "Emerald Rapids", "Granite Rapids")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -50,8 +52,9 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """What a column of the tables is called."""
-        return self.architecture or self.processor
+        """What a column of the tables is called; a cloud may hide what a design has."""
+        hidden = self.architecture in MULTIPLY_BF16 and "bf16" not in self.features
+        return f"{self.architecture} without bf16" if hidden else self.architecture or self.processor
 
     @property
     def told(self) -> str:

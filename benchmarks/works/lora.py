@@ -7,6 +7,7 @@ PEFT keeps its adapters in float32 on either base.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.work import Facts, Side, Work, in_transformers, repeated
@@ -15,10 +16,15 @@ ROWS, CONTEXT, RANK, TIMES = 4, 256, 8, 4
 
 
 def step_of_ours(
-    dtype: str, rows: int = ROWS, recompute: bool = False, method: str = "lora", **settings: Any
+    dtype: str,
+    rows: int = ROWS,
+    recompute: bool = False,
+    method: str = "lora",
+    frozen: Any = None,
+    **settings: Any,
 ) -> Callable[[], None]:
     """A step by hand-written blocks, as `lmworks build` trains by a method; `recompute` keeps no activations inside of
-    a block."""
+    a block, `frozen` is training.frozen."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -30,6 +36,7 @@ def step_of_ours(
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
     from lmworks.training import rows_apart
+    from lmworks.training.by_hand.eight_bits import in_eight_bits, settled
     from lmworks.training.by_hand.fused_block import use_fused_blocks
     from lmworks.training.optimiser import trainable
     from lmworks.training.optimisers.adamw import adamw
@@ -41,10 +48,13 @@ def step_of_ours(
     network = chosen.prepare(Setup(model.network, CausalLM(), [])).network
     assert use_fused_blocks(network, recompute)
     network.train()
+    training = settled(TrainingConfig(frozen=frozen), network.config, network.dtype, adapter=True, compares=False)
+    if training.frozen == "int8":
+        ExitStack().enter_context(in_eight_bits(network))  # and never left
     ids = torch.randint(0, 49_152, (rows, CONTEXT))
     labels = torch.cat([ids[:, 1:], torch.full((rows, 1), IGNORE)], dim=1)
     batch = Batch(ids, labels, torch.arange(CONTEXT).expand(rows, -1), torch.zeros_like(ids))
-    optimiser, objective = adamw(trainable(network), TrainingConfig()), CausalLM()
+    optimiser, objective = adamw(trainable(network), training), CausalLM()
 
     make = rows_apart.gradients if rows_apart.go_apart(network, objective, [batch]) else accumulate
 

@@ -69,7 +69,7 @@ class BottleneckLinear(AdaptedLinear):
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The layer's result, and what the base gave, which the backward needs."""
-        y = F.linear(x, self.base.weight, self.base.bias)
+        y = self.base.times(x)
         if not self.enabled:
             return y, None
         narrow, narrow_bias, widen, widen_bias = (one.detach().to(y.dtype) for one in self.own())
@@ -85,7 +85,7 @@ class BottleneckLinear(AdaptedLinear):
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapter, in the order of `trained`."""
         if kept is None:  # it was off
-            return torch.mm(gradient, self.base.weight) if to_x else None, []
+            return self.base.times_back(gradient) if to_x else None, []
         narrow, narrow_bias, widen, _ = (one.detach().to(kept.dtype) for one in self.own())
         inner = F.linear(kept, narrow, narrow_bias)
         to_inner = self.derivative(gradient @ widen, inner)
@@ -94,7 +94,7 @@ class BottleneckLinear(AdaptedLinear):
             *(lambda: gradient.T @ self.activation(inner), lambda: gradient.sum(0, dtype=torch.float32)),
         )
         gradients = [make().to(one.dtype) for make, one in zip(made, self.own(), strict=True) if one.requires_grad]
-        result = (gradient + to_inner @ narrow) @ self.base.weight if to_x else None
+        result = self.base.times_back(gradient + to_inner @ narrow) if to_x else None
         return result, gradients
 
     def merge(self) -> None:

@@ -65,7 +65,10 @@ class DoRALinear(LoRALinear):
         if not self.enabled:
             return super().forward_by_hand(x)
         down, up = self.copies()
-        unscaled = torch.mm(x, self.base.weight.T).addmm_(torch.mm(x, down.T), up.T)
+        unscaled = self.base.times(x)
+        if self.base.bias is not None:
+            unscaled.sub_(self.base.bias)
+        unscaled.addmm_(torch.mm(x, down.T), up.T)
         self._used = self._gain()
         y = unscaled * self._used.to(x.dtype)
         return y if self.base.bias is None else y.add_(self.base.bias), unscaled

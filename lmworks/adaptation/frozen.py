@@ -59,15 +59,23 @@ class FrozenLinear(nn.Module):
         """Nothing."""
         return []
 
+    def times(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+        """x W^T + bias, without a gradient."""
+        return F.linear(x, self.weight, self.bias)
+
+    def times_back(self, gradient: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows inputs"]:
+        """gradient W, what the product makes of its result's gradient."""
+        return torch.mm(gradient, self.weight)
+
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], None]:
         """The product, and what the backward needs beside x."""
-        return F.linear(x, self.weight, self.bias), None
+        return self.times(x), None
 
     def backward_by_hand(
         self, gradient: Float[Tensor, "rows outputs"], x: Float[Tensor, "rows inputs"], kept: None, to_x: bool = True
     ) -> tuple[Any, list[Tensor]]:
         """The gradient of x, None unless wanted."""
-        return torch.mm(gradient, self.weight) if to_x else None, []
+        return self.times_back(gradient) if to_x else None, []
 
 
 class _Product(torch.autograd.Function):

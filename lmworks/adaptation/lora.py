@@ -95,10 +95,10 @@ class LoRALinear(AdaptedLinear):
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and A x, which the backward needs."""
         if not self.enabled:
-            return F.linear(x, self.base.weight, self.base.bias), None
+            return self.base.times(x), None
         down, up = self.copies()
         narrow = torch.mm(x, down.T)
-        return F.linear(x, self.base.weight, self.base.bias).addmm_(narrow, up.T), narrow
+        return self.base.times(x).addmm_(narrow, up.T), narrow
 
     def backward_by_hand(
         self,
@@ -110,12 +110,12 @@ class LoRALinear(AdaptedLinear):
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`; None for each
         where `row_gradients` takes them."""
         if kept is None:  # it was off
-            return torch.mm(gradient, self.base.weight) if to_x else None, []
+            return self.base.times_back(gradient) if to_x else None, []
         down, up = self.copies()
         if self.row_gradients is not None:
             through = torch.mm(gradient, up)
             self._row_by_row(self.row_gradients, gradient, x, kept, through)
-            to = torch.mm(gradient, self.base.weight).addmm_(through, down) if to_x else None
+            to = self.base.times_back(gradient).addmm_(through, down) if to_x else None
             return to, [None] * len(self.trained())
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)
@@ -124,7 +124,7 @@ class LoRALinear(AdaptedLinear):
             if block.requires_grad:
                 own = joint[part.rows, index * self.rank : (index + 1) * self.rank]
                 gradients.append(own.to(block.dtype).mul_(self.scale))
-        return torch.mm(gradient, self.base.weight).addmm_(through, down) if to_x else None, gradients
+        return self.base.times_back(gradient).addmm_(through, down) if to_x else None, gradients
 
     def _row_by_row(self, into: RowGradients, gradient: Tensor, x: Tensor, kept: Tensor, through: Tensor) -> None:
         """The adapters' gradients of each row of the batch; as many products as for their sum."""
@@ -168,7 +168,7 @@ class LoRALinear(AdaptedLinear):
     @property
     def _dtype(self) -> torch.dtype:
         """What the layer computes in."""
-        return self.base.weight.dtype if isinstance(self.base, nn.Linear) else self.base.dtype
+        return peek(self.base, "weight").dtype if isinstance(self.base, nn.Linear) else self.base.dtype
 
     @torch.no_grad()
     def delta(self) -> Float[Tensor, "outputs inputs"]:

@@ -55,9 +55,11 @@ from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
+from lmworks.training.by_hand.eight_bits import settled
 from lmworks.training.loop import TrainingResult, train
 from lmworks.training.private.dp_sgd import Private
 from lmworks.training.processes import refuse_ranks
+from lmworks.training.settings import TrainingConfig
 
 Say = Callable[[str], None]
 
@@ -160,11 +162,23 @@ def build(
 def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
     """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
     skills does not fit the method: tried without values."""
+    training_settings(recipe, model.network, learning)
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
     chosen = replace(recipe.chosen, stored=model.stored)
     setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []), recipe.training.context)
     chosen.retain(setup, Original(model, chosen.method.adapter, recipe.training.context, frozenset()))
+
+
+def compares_with_base(recipe: Recipe, learning: Learning) -> bool:
+    """Does what is minimised look at what the base predicts?"""
+    return recipe.retain != "nothing" or learning.compares_with_base
+
+
+def training_settings(recipe: Recipe, network: Network, learning: Learning) -> TrainingConfig:
+    """The recipe's, with what it leaves to the processor decided. ConfigError where that cannot do what is asked."""
+    adapter, compares = recipe.chosen.method.adapter is not None, compares_with_base(recipe, learning)
+    return settled(recipe.training, network.config, network.dtype, adapter=adapter, compares=compares)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -254,12 +268,11 @@ class _Job:
         self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool, private: Private | None
     ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
-        settings = self.recipe.training
+        settings = training_settings(self.recipe, model.network, self.learning)
         chosen = replace(self.recipe.chosen, stored=model.stored)
         base = Original(model, self.adapter, settings.context, measured)
         objective = self.learning.objective(self.recipe)
-        compares = self.recipe.retain != "nothing" or self.learning.compares_with_base
-        calibration = () if compares or private is not None else rows
+        calibration = () if compares_with_base(self.recipe, self.learning) or private is not None else rows
         setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, calibration=calibration))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
@@ -307,6 +320,7 @@ class _Job:
             **({} if promised is None else {"private": promised.facts}),
             "seeds": [recipe.training.seed],
             "dtype": str(model.network.dtype).removeprefix("torch."),
+            "frozen": training_settings(recipe, model.network, self.learning).frozen,
             **({"index": text.grounded.facts} if text.grounded else {}),
             **provenance(self.run),
         }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float
 from lmworks.models.precision import multiplied, quicker_in_float32
+from lmworks.models.unread import peek, peeked
 
 _float32_as: ContextVar[torch.dtype | None] = ContextVar("the format of packed copies of float32 weights", default=None)
 
@@ -90,8 +91,23 @@ def packable(weight: Tensor, dtype: torch.dtype | None = None) -> bool:
     )
 
 
+class BothWays(Protocol):
+    """A frozen weight as training multiplies it."""
+
+    def times(
+        self, x: Float[Tensor, "rows inputs"], bias: Float[Tensor, " outputs"] | None
+    ) -> Float[Tensor, "rows outputs"]:
+        """x W^T + bias."""
+
+    def times_back(self, gradient: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows inputs"]:
+        """gradient W."""
+
+
 class Linear(nn.Linear):
     """A linear layer that runs packed where nothing needs a gradient."""
+
+    in_eight_bits: BothWays | None = None
+    """In a training run that wants it, the weight in 8 bits, for what runs by hand."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__(inputs, outputs, bias=bias)
@@ -110,11 +126,23 @@ class Linear(nn.Linear):
 
     def trained(self) -> list[nn.Parameter]:
         """Weight and bias, as far as they require gradients."""
-        return [one for one in self.parameters() if one.requires_grad]
+        return [one for one in peeked(self).values() if one.requires_grad]
+
+    def times(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+        """x W^T + bias, without a gradient."""
+        if self.in_eight_bits is not None:
+            return self.in_eight_bits.times(x, self.bias)
+        return F.linear(x, self.weight, self.bias)
+
+    def times_back(self, gradient: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows inputs"]:
+        """gradient W, what the product makes of its result's gradient."""
+        return (
+            torch.mm(gradient, self.weight) if self.in_eight_bits is None else self.in_eight_bits.times_back(gradient)
+        )
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and what the backward needs beside x."""
-        return F.linear(x, self.weight, self.bias), None
+        return self.times(x), None
 
     def backward_by_hand(
         self,
@@ -124,7 +152,7 @@ class Linear(nn.Linear):
         to_x: bool = True,
     ) -> tuple[Any, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of what is trained, in the order of `trained`."""
-        gradients = [torch.mm(gradient.T, x)] if self.weight.requires_grad else []
+        gradients = [torch.mm(gradient.T, x)] if peek(self, "weight").requires_grad else []
         if self.bias is not None and self.bias.requires_grad:
             gradients.append(gradient.sum(0))
-        return torch.mm(gradient, self.weight) if to_x else None, gradients
+        return self.times_back(gradient) if to_x else None, gradients

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
+from lmworks.training.by_hand.eight_bits import in_eight_bits
 from lmworks.training.by_hand.fused_block import FusedBlocks, choose_blocks
 from lmworks.training.settings import TrainingConfig
 
@@ -40,7 +41,8 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
     try:
         if config.compile:
             _compile(network, rehearse)
-        yield
+        with in_eight_bits(network) if config.frozen == "int8" else nullcontext():
+            yield
     finally:
         network.run_block = before
 

@@ -70,6 +70,11 @@ class TrainingConfig(PartSettings):
     recompute: bool = False
     """Keep less in memory and compute parts of each block again going back (activation checkpointing)."""
 
+    frozen: Literal["exact", "int8"] | None = None
+    """How matrices that are not trained are multiplied on a CPU: exactly, or in 8 bits, states and gradients row by
+    row. None takes 8 bits for an adapter on a processor that multiplies bytes and no bfloat16, where a step takes two
+    thirds of the time, unless the loss compares with the base."""
+
     compile: bool = False
     """Compile the blocks first (torch.compile): 10 to 20 s, then about a quarter faster on a CPU (docs/log.md)."""
 

@@ -15,6 +15,7 @@ from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM
 from lmworks.objectives.declaration import ObjectiveSettings
+from lmworks.training.by_hand.eight_bits import BYTES, frozen_matrices
 from lmworks.training.declaration import CountedParameters
 from lmworks.training.optimiser import trainable
 from lmworks.training.settings import TrainingConfig
@@ -46,6 +47,8 @@ def adapted_memory(
         "optimiser": float(training.part.keeps(counted) * formats.moments),
     }
     always["retention"] = chosen.kept(network)
+    if training.frozen == "int8":
+        always["frozen matrices in 8 bits"] = BYTES * sum(one.weight.numel() for one in frozen_matrices(network))
     always = {name: size / devices for name, size in always.items() if size}
     followed = followed_in(config, training, formats, objective, chosen, cuda)
     gradients = sum(one.nbytes for one in trained) / devices

@@ -35,6 +35,7 @@ from lmworks.kernels.pages import token_bytes
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
 from lmworks.objectives.declaration import ObjectiveSettings
+from lmworks.training.by_hand.eight_bits import BYTES
 from lmworks.training.declaration import CountedParameters
 from lmworks.training.settings import TrainingConfig
 
@@ -186,6 +187,8 @@ def _resident(
     parts = {"weights": weight_bytes(parameters, formats)}
     if lora is not None:
         parts["adapters"] = parameters.adapters * formats.adapters
+        if training.frozen == "int8" and not formats.quantised:
+            parts["frozen matrices in 8 bits"] = BYTES * parameters.matrices
     elif formats.master:
         parts["master weights"] = trained * formats.master
     parts["optimiser"] = training.part.keeps(_counted(parameters, formats, lora)) * formats.moments

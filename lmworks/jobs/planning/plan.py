@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -39,7 +39,11 @@ from lmworks.models.hearing.config import hears
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vision.config import reads_images
 from lmworks.objectives.declaration import FullRow
+from lmworks.training.by_hand.eight_bits import settled
 from lmworks.training.settings import TrainingConfig
+
+if TYPE_CHECKING:
+    import torch
 
 ON_A_CPU = (
     "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: "
@@ -181,8 +185,10 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
         raise error.inside(("lora",)) from None
     others = [] if subject.chosen is None or _is_added_up(subject.chosen) else [subject.chosen]
     methods = (None, Chosen(METHODS["lora"], lora), *others)
+    each_way = [_frozen(each, subject.model, None if cuda else dtype, one) for one in methods]
     whole, adapters, *rest = (
-        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in methods
+        None if cuda else step_seconds(subject.model, training.but(frozen=way.frozen), name, one, subject.objective)
+        for way, one in zip(each_way, methods, strict=True)
     )
     path = None if cuda else path_of(subject, name)
     found = None if path is None else rates(subject.model, name, path.bits)
@@ -190,12 +196,25 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
     ways = [
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
-        _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora, adapters),
+        _trained("LoRA", subject, devices, each_way[1], Formats.of(name, adapters=True), lora, adapters),
         _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
-        *(_adapted(one, subject, devices, each, name, timed) for one, timed in zip(others, rest, strict=True)),
+        *(
+            _adapted(one, subject, devices, way, name, timed)
+            for one, way, timed in zip(others, each_way[2:], rest, strict=True)
+        ),
         _served(subject, devices, Formats.of(name), path, runs),
     ]
     return Plan(subject, devices, name, rows, parameters, ways, runs)
+
+
+def _frozen(
+    training: TrainingConfig, config: ModelConfig, dtype: torch.dtype | None, chosen: Chosen | None
+) -> TrainingConfig:
+    """The settings of one way to train, with what is left to the processor decided; `dtype` None for a GPU."""
+    adapter = chosen is not None and chosen.method.adapter is not None
+    if dtype is None or not adapter:
+        return training.but(frozen="exact")
+    return settled(training, config, dtype, adapter=True, compares=chosen is not None and bool(_kept_by(chosen)))
 
 
 def _must_be_known(subject: PlannedRun) -> None:

@@ -34,7 +34,7 @@ from lmworks.models.precision import dtype_of
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives.declaration import FullRow, ObjectiveSettings
-from lmworks.training.by_hand.fused_block import choose_blocks
+from lmworks.training.blocks import fast_blocks
 from lmworks.training.optimiser import make_optimiser
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import accumulate
@@ -249,7 +249,6 @@ def _timed_step(
     if chosen is not None:
         setup = chosen.retain(chosen.prepare(Setup(network, objective, [])))
         network, objective = setup.network, setup.objective
-    choose_blocks(network.train(), training.recompute)
     optimiser = make_optimiser(network, training)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
@@ -261,7 +260,8 @@ def _timed_step(
         torch.nn.utils.clip_grad_norm_(parameters, training.clip)
         optimiser.step()
 
-    return fastest(gradients, most=0.6), fastest(update)
+    with fast_blocks(network.train(), training.but(compile=False), lambda: None):
+        return fastest(gradients, most=0.6), fastest(update)
 
 
 def fastest(work: Callable[[], object], times: int = 5, most: float = 0.2) -> float:
