@@ -49,8 +49,9 @@ def step_of_ours(
     assert use_fused_blocks(network, recompute)
     network.train()
     training = settled(TrainingConfig(frozen=frozen), network.config, network.dtype, adapter=True, compares=False)
+    held = ExitStack()
     if training.frozen == "int8":
-        ExitStack().enter_context(in_eight_bits(network))  # and never left
+        held.enter_context(in_eight_bits(network))
     ids = torch.randint(0, 49_152, (rows, CONTEXT))
     labels = torch.cat([ids[:, 1:], torch.full((rows, 1), IGNORE)], dim=1)
     batch = Batch(ids, labels, torch.arange(CONTEXT).expand(rows, -1), torch.zeros_like(ids))
@@ -63,6 +64,7 @@ def step_of_ours(
         optimiser.step()
         optimiser.zero_grad()
 
+    step.held = held  # type: ignore[attr-defined]  # for as long as there are steps
     return step
 
 

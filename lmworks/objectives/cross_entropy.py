@@ -168,7 +168,7 @@ def _part(
             probabilities -= terms.label_smoothing / head.shape[0]
         if cap is not None:
             probabilities *= logits.div_(cap).square_().neg_().add_(1)
-        products_gradient = products.copy_(probabilities)
+        products_gradient = probabilities if products.dtype == exact else products.copy_(probabilities)
         if states_gradient is not None:
             torch.mm(products_gradient, head, out=states_gradient)
         if head_gradient is not None:
