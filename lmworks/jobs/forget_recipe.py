@@ -120,8 +120,9 @@ class ForgetRecipe(RecipeFile):
         tables = self.build.model_dump()
         if changes.get("method", self.build.method) != self.build.method:
             del tables[self.build.method]
+        frozen = changes.get("training", {}).get("frozen") or self.build.training.frozen
         fixed = {
-            "training": {"seed": seed},
+            "training": {"seed": seed, "frozen": frozen or "exact"},  # what keeps old skills often needs it: all alike
             "grounding": {"index": False},
             "model": {"dtype": self.build.model.dtype or "float32"},  # merging a small update in bfloat16 loses most
         }

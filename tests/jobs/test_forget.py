@@ -221,6 +221,14 @@ def test_online_springs_go_from_task_to_task_with_the_last_text_alone(here: Path
     assert [len(rows) for rows in result.matrices.values()] == [4, 4, 1] and len(result.summaries["online"]) == 5
 
 
+def test_every_way_multiplies_frozen_matrices_alike():
+    chosen = ForgetRecipe(**TABLES | {"ways": {"near": {"retain": "kl"}}})
+    assert {chosen.stage(way, 0).training.frozen for way in (NAIVE, "near")} == {"exact"}
+    asked = TABLES["build"]["training"] | {"frozen": "int8"}
+    chosen = ForgetRecipe(**TABLES | {"build": TABLES["build"] | {"training": asked}})
+    assert chosen.stage(NAIVE, 0).training.frozen == "int8"
+
+
 def test_joint_training_reads_as_much_of_each_task_and_nothing_that_measures(tmp_path: Path):
     splits = [
         Split([Document(f"{name} {at} " + "word " * 20, "") for at in range(count)], [Document(f"held {name}", "")], 0)
