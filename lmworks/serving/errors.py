@@ -64,8 +64,12 @@ class ErrorAnswer(BaseModel):
     error: ErrorFacts
 
 
-class Refused(Exception):
-    """A request that is answered with an error of this status."""
+class Refused(HTTPException):
+    """A request that is answered with an error of this status.
+
+    Only an HTTPException reaches its handler out of the reading of a body; FastAPI calls anything else a body that
+    cannot be parsed.
+    """
 
     def __init__(
         self,
@@ -76,10 +80,13 @@ class Refused(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status, self.headers = status, dict(headers or {})
+        super().__init__(status, message, headers)
+        self.status = status
         kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.facts = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 def refusal(error: Exception) -> Refused:

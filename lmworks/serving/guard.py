@@ -19,7 +19,6 @@ import time
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
@@ -77,6 +76,8 @@ class Guard:
     ) -> None:
         self._app, self._models, self._metrics, self._log = app, models, metrics, log
         self._keys, self._hosts, self._origins = Keys(models.keys), hosts, origins
+        self._held = 0
+        """Bytes of the bodies of all requests that are not answered yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass."""
@@ -102,13 +103,14 @@ class Guard:
                 answer = as_page if _wants_page(scope) else as_response
                 await answer(refused)(scope, receive, sent)
             else:
-                await self._app(scope, self._bounded(scope, receive), sent)
+                await self._app(scope, self._bounded(scope, receive, record), sent)
         except Exception as error:
             fault = error
             record.status = 500
             if not begun:
                 await as_response(refusal(error))(scope, receive, sent)
         finally:
+            self._held -= record.body_bytes
             if record.give_back is not None:
                 record.give_back()
             self._ended(scope, record, time.monotonic() - started, fault)
@@ -149,23 +151,33 @@ class Guard:
         # The connection stays: closed while the client still sends, it would be reset, and this answer with it.
         return Refused(413, f"the body is longer than {most:,} bytes", code="request_too_large")
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """The body, as far as it keeps to its bounds of size and time."""
-        size, over, loop = 0, False, asyncio.get_running_loop()
+    def _full(self) -> Refused:
+        most = self._models.limits.held_bytes
+        said = f"the bodies of the requests that wait already fill the {most:,} bytes that there are; ask again later"
+        return Refused(429, said, code="queue_full", headers={"Retry-After": "1"})
+
+    def _bounded(self, scope: Scope, receive: Receive, record: Record) -> Receive:
+        """The body, as far as it keeps to its bounds of size and time, and all bodies together to theirs."""
+        over, loop = False, asyncio.get_running_loop()
         end = loop.time() + self._models.limits.body_seconds
 
         async def received() -> Message:
-            nonlocal size, over
+            nonlocal over
             if over:  # what comes now is that the client left
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), end - loop.time())
             except TimeoutError:
-                raise HTTPException(408, "the body did not come in time", {"Connection": "close"}) from None
-            size += len(message.get("body", b""))
+                raise Refused(408, "the body did not come in time", headers={"Connection": "close"}) from None
+            came = len(message.get("body", b""))
+            record.body_bytes += came
+            self._held += came
             over = not message.get("more_body", False)
-            if size > self._most(scope):
-                raise HTTPException(413, str(self._too_large(scope)))
+            if record.body_bytes > self._most(scope):
+                raise self._too_large(scope)
+            # Bytes that came are counted, and not those that are announced, which cost a client nothing.
+            if self._held > self._models.limits.held_bytes:
+                raise self._full()
             return message
 
         return received

@@ -3,9 +3,12 @@ for some, a `Service` made in Python takes all."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
 
 WEEK = 7 * 24 * 60 * 60
 """Seconds; whoever asks for more has mistyped, and no timer can wait for ever."""
@@ -36,6 +39,9 @@ class ServerLimits(Config):
     audio_bytes: int = Field(default=25 * 2**20, gt=0)
     """Bytes of one that sends a recording."""
 
+    held_bytes: int = Field(default=256 * 2**20, gt=0)
+    """Bytes of all bodies that are held at once, each from its first byte to the end of its answer."""
+
     audio_seconds: float = Field(default=2 * 3600, gt=0, le=WEEK)
     """Seconds that a recording may last; few bytes can hold hours, each of which takes 230 MB of memory."""
 
@@ -65,3 +71,10 @@ class ServerLimits(Config):
 
     surrounding: int = Field(default=4096, gt=0)
     """Characters around a passage, on each side."""
+
+    @model_validator(mode="after")
+    def _each_body_fits(self) -> Self:
+        longest = max(self.body_bytes, self.audio_bytes)
+        if self.held_bytes < longest:
+            raise ConfigError(f"{{at}}held_bytes is {self.held_bytes:,}; a single body may have {longest:,}")
+        return self

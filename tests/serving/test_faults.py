@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -289,6 +290,36 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
     finally:
         server.kill()
         server.wait()
+
+
+def test_bodies_that_are_held_at_once_have_a_bound():
+    """Those that wait keep theirs; whoever comes beyond the bound is told to come again, and has it when they left."""
+    limits = ServerLimits(body_bytes=4000, audio_bytes=4000, held_bytes=6000)
+    asked = json.dumps({"prompt": "a", "max_tokens": 1}).encode().ljust(3500)
+    with running(Service(small(), name="tiny", limits=limits)) as live:
+        host, _, port = live.address.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            head = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 3500\r\n"
+            slow.sendall(head + b"Content-Type: application/json\r\n\r\n" + asked[:3000])
+            answers = [_full(live, asked)]
+            for parts in ([asked], [asked[:2000], asked[2000:]]):  # with its length said before, and without
+                answers.append(live.http.post("/v1/completions", content=iter(parts), headers=JSON))
+            for answer in answers:
+                assert answer.status_code == 429 and answer.json()["error"]["code"] == "queue_full"
+                assert "fill the 6,000 bytes" in answer.json()["error"]["message"] and answer.headers["retry-after"]
+            assert live.post("/v1/completions", prompt="a", max_tokens=1).status_code == 200
+            slow.sendall(asked[3000:])
+            assert slow.recv(12) == b"HTTP/1.1 200"
+        for _ in range(5):  # what was answered, and what was refused, is held no more
+            assert live.http.post("/v1/completions", content=asked, headers=JSON).status_code == 200
+
+
+def _full(live: Live, body: bytes) -> httpx.Response:
+    """The first refusal; the server may not have read yet what fills it."""
+    end = time.monotonic() + 30
+    while (answer := live.http.post("/v1/completions", content=body, headers=JSON)).status_code == 200:
+        assert time.monotonic() < end
+    return answer
 
 
 @pytest.mark.slow

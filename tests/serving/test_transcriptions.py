@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import hearing
 import httpx
 import pytest
 
 from lmworks.hearing_model import HearingModel
+from lmworks.serving.api.transcriptions import AT_ONCE
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running
@@ -101,6 +105,50 @@ def test_the_model_says_that_it_hears(listening: Live):
 def test_a_recording_that_takes_too_long_is_given_up(recording: Path):
     with running(Service(hearing.model(), name="small", limits=ServerLimits(seconds=1e-6))) as live:
         assert send(live, recording.read_bytes()).status_code in (408, 503, 504)
+
+
+def test_others_wait_while_two_recordings_are_heard(recording: Path, monkeypatch: pytest.MonkeyPatch):
+    """And where as many wait as may, the next is told to come again."""
+    heard, held, listen = threading.Event(), list[int](), HearingModel.listen
+    begun = 0
+
+    def counted(self: HearingModel, samples: Any, **asked: Any) -> Iterator[Any]:
+        nonlocal begun
+        begun += 1
+
+        def windows() -> Iterator[Any]:
+            nonlocal begun
+            held.append(begun)
+            assert heard.wait(60)
+            yield from listen(self, samples, **asked)
+            begun -= 1
+
+        return windows()
+
+    monkeypatch.setattr(HearingModel, "listen", counted)
+    with (
+        running(Service(hearing.model(), name="small", limits=ServerLimits(queue=3))) as live,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        answers = [pool.submit(send, live, recording.read_bytes()) for _ in range(6)]
+        full = next(as_completed(answers, 60)).result()  # 2 are heard, 3 wait
+        heard.set()
+        assert full.status_code == 429 and full.json()["error"]["code"] == "queue_full"
+        assert "3 recordings wait already" in full.json()["error"]["message"] and full.headers["retry-after"]
+        assert sorted(answer.result().status_code for answer in answers) == [200] * 5 + [429]
+    assert AT_ONCE == 2 and max(held) == 2
+
+
+def test_the_wait_for_others_counts_among_a_recordings_seconds(recording: Path, monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+    monkeypatch.setattr(HearingModel, "listen", lambda *_, **__: iter(lambda: ended.wait(60) and None, None))
+    limits = ServerLimits(seconds=0.5)
+    with running(Service(hearing.model(), name="small", limits=limits)) as live, ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(send, live, recording.read_bytes()) for _ in range(3)]
+        late = next(as_completed(answers, 60)).result()
+        ended.set()
+        assert late.status_code == 504 and "others were heard meanwhile" in late.json()["error"]["message"]
+        assert sorted(answer.result().status_code for answer in answers) == [200, 200, 504]
 
 
 def form(*parts: bytes, end: bytes = b"--") -> bytes:

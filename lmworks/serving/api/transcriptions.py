@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import UploadFile
 
+from lmworks.basics.errors import QueueFull
 from lmworks.generation.transcript import Segment, Transcript
 from lmworks.hearing_model import Heard, hearing
 from lmworks.models.hearing.features import RATE
 from lmworks.serving.errors import Refused, late
 from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
 from lmworks.text.sound.reading import sound_of
 from lmworks.tokens.speech import Task
 
@@ -43,7 +46,7 @@ FORM = {
 
 def routes(models: ServedModels) -> APIRouter:
     """The endpoints, for a server's models."""
-    router, places = APIRouter(), asyncio.Semaphore(AT_ONCE)
+    router, places = APIRouter(), _Places()
 
     @router.post("/v1/audio/transcriptions", summary="What a recording says", openapi_extra=FORM)
     async def transcribe(http: Request) -> Response:
@@ -56,7 +59,31 @@ def routes(models: ServedModels) -> APIRouter:
     return router
 
 
-async def _heard(models: ServedModels, http: Request, task: Task, places: asyncio.Semaphore) -> Response:
+class _Places:
+    """For recordings whose sound is in memory."""
+
+    def __init__(self) -> None:
+        self._free, self._waiting = asyncio.Semaphore(AT_ONCE), 0
+
+    @contextlib.asynccontextmanager
+    async def one(self, limits: ServerLimits) -> AsyncIterator[None]:
+        """A place while the block runs. QueueFull where as many wait as may, Refused where the wait takes too long."""
+        if self._waiting >= limits.queue:
+            raise QueueFull(f"{self._waiting:,} recordings wait already; ask again later")
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._free.acquire(), limits.seconds)
+        except TimeoutError:
+            raise late(limits.seconds, "others were heard meanwhile; ask again later") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+async def _heard(models: ServedModels, http: Request, task: Task, places: _Places) -> Response:
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Refused(415, "send multipart/form-data, as OpenAI's clients do, with the recording as its field file")
     async with http.form(max_files=1, max_fields=len(FIELDS) + len(UNUSED)) as form:
@@ -74,16 +101,19 @@ async def _heard(models: ServedModels, http: Request, task: Task, places: asynci
         if fields.get("timestamp_granularities[]") == "word":
             raise Refused(400, "segments have times here, and words have none; leave timestamp_granularities out")
         service = await models.lend(http, fields.get("model"))
-        async with places:
-            transcript = await _transcript(service, http, file, fields.get("language") or None, task)
+        end = time.monotonic() + service.limits.seconds  # the wait for a place included
+        async with places.one(service.limits):
+            transcript = await _transcript(service, http, file, fields.get("language") or None, task, end)
     return _answer(transcript, kind, task)
 
 
 async def _transcript(
-    service: Service, http: Request, file: UploadFile, language: str | None, task: Task
+    service: Service, http: Request, file: UploadFile, language: str | None, task: Task, end: float
 ) -> Transcript:
     """Window by window, so that others have their turns, and nobody waits for whom nobody listens to."""
-    model, end = hearing(service.model), time.monotonic() + service.limits.seconds
+    model = hearing(service.model)
+    if await http.is_disconnected():  # while it waited
+        raise Refused(499, "the client went away")
     segments, told = list[Segment](), language or "en"
 
     def begin() -> tuple[Iterator[Heard], float]:
