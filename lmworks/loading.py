@@ -15,18 +15,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter, kept_files
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
-from lmworks.models.config import RopeScaling
+from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.families import family_of
 from lmworks.models.files import references
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.model_folder import CTRANSLATE2, EFFICIENTNET, is_hearing, is_vision, read_facts, read_json
+from lmworks.models.files.model_folder import (
+    CTRANSLATE2,
+    EFFICIENTNET,
+    is_hearing,
+    is_vision,
+    read_config,
+    read_facts,
+    read_json,
+)
 from lmworks.models.files.references import ALIASES, resolve
+from lmworks.models.hearing.config import hears
+from lmworks.models.vision.config import reads_images
+from lmworks.models.vision.image_tokens_config import ImageTokensConfig
+from lmworks.text import hub
 from lmworks.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -101,6 +114,41 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     from lmworks.vision_model import VisionModel
 
     return ImageTokens if is_image_tokens(path) else VisionModel
+
+
+def must_learn_text(reference: str) -> None:
+    """ConfigError for a model that cannot be adapted to text, ModelError for a name of nothing: what every job asks
+    before it reads its text. Told by the model's config, as far as that is known without fetching weights."""
+    references.must_be_somewhere(reference)
+    config = _config_ahead(reference)
+    if config is None:
+        return
+    if isinstance(config, ImageTokensConfig):
+        what = "writes images as tokens, and learns no text; `lmworks draw` uses it within a model that draws"
+    elif hears(config):
+        what = "writes down what recordings say, and learns no text; `lmworks transcribe` uses it"
+    elif reads_images(config):
+        what = "reads images, and learns no text; `lmworks embed` and `lmworks classify` use it"
+    elif config.arrangement == "encoder":
+        use = "classify" if config.labels else "embed"
+        what = (
+            f"is an encoder and does not write or score text token by token, so it learns none; `lmworks {use}` uses it"
+        )
+    else:
+        return
+    raise ConfigError(f"{reference} {what}")
+
+
+def _config_ahead(reference: str) -> ModelConfig | None:
+    if reference.startswith(hub.PREFIX):
+        return read_config(hub.snapshot(reference, "model", references.CONFIGS))
+    path = Path(reference) if ":" not in reference else resolve(reference)
+    if reference in ALIASES:
+        path = references.place(reference)
+        if not path.exists():
+            said = references.config_ahead(reference)
+            return None if said is None else family_of(said.get("model_type")).config_from(said)
+    return Footprint.of(path).config if path.is_file() else read_config(path)
 
 
 def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:

@@ -46,10 +46,9 @@ from lmworks.jobs.runs import (
 )
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
-from lmworks.loading import files_digest, fingerprint, text_kind
+from lmworks.loading import files_digest, fingerprint, must_learn_text, text_kind
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import INDEX_FOLDER, refuse_foreign_files, write_facts
-from lmworks.models.files.references import must_be_somewhere
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
@@ -127,7 +126,7 @@ def build(
             f"what {chosen.method} learns fits into no weight, so there is nothing to merge; leave out --merge, and "
             "use the adapter beside its base"
         )
-    must_be_somewhere(chosen.model.reference)
+    must_learn_text(chosen.model.reference)
     learning = learning or Learning()
     job = _Job(chosen, folder, merge, learning, say)
     open_run(folder, chosen, resume, say)

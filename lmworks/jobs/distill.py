@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmworks.adaptation.adapter_files import is_adapter
 from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
 from lmworks.adaptation.distillation.student import narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
@@ -30,7 +31,7 @@ from lmworks.jobs.comparing import HELD_OUT
 from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
 from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
 from lmworks.language_model import LanguageModel
-from lmworks.loading import identity, load
+from lmworks.loading import identity, load, must_learn_text
 from lmworks.models.adapted import has_adapters
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
@@ -87,6 +88,9 @@ def distill(
     """
     refuse_ranks("lmworks distill")
     chosen = with_arguments(recipe, changes, teacher, data, layers, student)
+    for one in filter(None, (chosen.teacher.reference, chosen.student.reference)):
+        if not is_adapter(Path(one)):  # which is merged
+            must_learn_text(one)
     name = chosen.student.reference or chosen.teacher.reference
     folder = Path(out) if out is not None else Path("models") / f"{Path(name).stem}-student"
     run = open_run(folder, chosen, resume, say)

@@ -37,7 +37,7 @@ from lmworks.jobs.learning import Learning
 from lmworks.jobs.merge import with_weights
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
-from lmworks.loading import identity, load_tokenizer
+from lmworks.loading import identity, load_tokenizer, must_learn_text
 from lmworks.models.files.model_folder import FACTS, read_facts, read_json
 from lmworks.text.sources import read
 from lmworks.tokens.batch import example_of
@@ -66,6 +66,7 @@ def forget(
     """
     refuse_ranks("lmworks forget")
     chosen = recipe if isinstance(recipe, ForgetRecipe) else ForgetRecipe.read(recipe, changes)
+    must_learn_text(chosen.build.model.reference)
     name = "sequence" if isinstance(recipe, ForgetRecipe) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("forgetting") / name
     with says_why(folder):

@@ -27,7 +27,7 @@ from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.tune import marked
 from lmworks.language_model import LanguageModel
-from lmworks.loading import fingerprint, load_tokenizer
+from lmworks.loading import fingerprint, load_tokenizer, must_learn_text
 from lmworks.objectives.loss import Objective
 from lmworks.objectives.preference import Preference
 from lmworks.text.document import Document
@@ -66,6 +66,7 @@ def prefer(  # noqa: PLR0913 (each is a choice that people know by name)
 def preview(model: str, data: str | os.PathLike[str], count: int = 3, say: Say = lambda line: None) -> list[str]:
     """The first pairs as the model reads them, each answer under its name, with what is learnt in brackets; says what
     is left out. DataError where there are none."""
+    must_learn_text(model)
     tokenizer = load_tokenizer(model)
     reading = read(str(data))
     say_skipped(reading, say)

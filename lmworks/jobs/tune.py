@@ -13,7 +13,7 @@ from lmworks.basics.errors import DataError
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
-from lmworks.loading import load_tokenizer
+from lmworks.loading import load_tokenizer, must_learn_text
 from lmworks.text.sources import read
 from lmworks.tokens.batch import Example, example_of
 from lmworks.tokens.tokenizer import Tokenizer
@@ -46,6 +46,7 @@ def preview(
 ) -> list[str]:
     """The first examples as the model reads them, with what is learnt in brackets; says what is left out. DataError
     where there are none."""
+    must_learn_text(model)
     tokenizer = load_tokenizer(model)
     reading = read(str(data))
     say_skipped(reading, say)

