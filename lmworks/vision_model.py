@@ -23,7 +23,16 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole
 from lmworks.encoding.classifying import Told
 from lmworks.encoding.embedding import Pooling
-from lmworks.encoding.seeing import TEMPLATE, Image, as_list, embed_images, embed_texts, tell_classes, zero_shot
+from lmworks.encoding.seeing import (
+    TEMPLATE,
+    Image,
+    as_list,
+    embed_images,
+    embed_texts,
+    tell_classes,
+    too_long,
+    zero_shot,
+)
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_network, write_network
@@ -141,6 +150,12 @@ class VisionModel(LanguageModel):
         for wrong in (one for one in texts if not isinstance(one, str)):
             raise DataError(f"a {type(wrong).__name__} is no text; give images as model.embed(images=[...])")
         return embed_texts(self.seeing, self.tokenizer, [str(one) for one in texts], cut)
+
+    def too_long(self, texts: Sequence[str], *, prompt: str | None = None) -> int:
+        """How many of these texts have more tokens than the tower for texts reads, so that they lose their ends where
+        they may be cut. ConfigError where there is no such tower."""
+        self.must_read_texts()
+        return too_long(self.seeing, self.tokenizer, texts)
 
     def vectors(self, texts: Sequence[str | Sequence[int]], **how: Any) -> np.ndarray:
         """What `embed` gives of texts, as an array of NumPy."""

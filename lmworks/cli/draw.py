@@ -86,16 +86,20 @@ def draw(
         seeds = list(range(first, first + n))
         chosen: dict[str, Any] = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}
         pictures = drawer.drawings([prompt] * n, seeds, **chosen)
+        cut = judge is not None and bool(judge.too_long([prompt]))
     sheet = pictures[0] if n == 1 else arranged(pictures)
     sheet = sheet.resize((sheet.width * zoom, sheet.height * zoom), pillow.Resampling.NEAREST)
     with written_whole(path) as temporary, temporary.open("wb") as file:
         sheet.save(file, format=KINDS[path.suffix.lower()])
     if json_:
         facts = {"file": str(path), "seed": first, "n": n, "best_of": choice.best_of, "guidance": followed}
-        as_json({**facts, "size": [sheet.width, sheet.height]})
+        judged = {} if judge is None else {"judge_cut": cut}
+        as_json({**facts, **judged, "size": [sheet.width, sheet.height]})
     else:
         best = f", the best of {choice.best_of:,}" if choice.best_of > 1 else ""
         typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first}{best})")
+        if cut:
+            typer.echo(f"but     {choice.judge} reads no caption of this length whole; it judged by the beginning")
 
 
 def _check_sheet(n: int, zoom: int, side: int) -> None:

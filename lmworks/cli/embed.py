@@ -32,7 +32,8 @@ def tell(source: str, out: str, model: str, json_: bool) -> None:
     with progress.shown():
         made = run(model, source, out)
     if json_:
-        as_json({"folder": str(made.folder), "vectors": made.count, "dimensions": made.dim, "read": made.summary})
+        facts = {"folder": str(made.folder), "vectors": made.count, "dimensions": made.dim}
+        as_json({**facts, "cut": made.cut, "read": made.summary})
         return
     typer.echo(f"read    {made.summary}")
     typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")

@@ -70,10 +70,10 @@ def search(
 
 def _near(folder: str, query: str, k: int, json_: bool) -> None:
     """What of a folder of vectors is nearest."""
-    from lmworks.cli.options import as_json
+    from lmworks.cli.options import as_json, say
     from lmworks.jobs.embedding import search as run
 
-    found = run(folder, query, k)
+    found = run(folder, query, k, say)
     if json_:
         as_json([asdict(one) for one in found])
         return

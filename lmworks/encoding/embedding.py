@@ -17,6 +17,7 @@ from lmworks.basics import progress
 from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.encoding.pooling import Pooling
+from lmworks.models.config import ModelConfig
 from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -73,6 +74,15 @@ def embed(
             )
             advance(len(places))
     return vectors
+
+
+def too_long(
+    tokenizer: Tokenizer, texts: Sequence[str], pooling: Pooling, config: ModelConfig, prompt: str | None = None
+) -> int:
+    """How many of these texts have more tokens than are read of one, so that `embed` with `cut` drops their ends."""
+    longest = pooling.within(config.context)
+    encoded = _encoded(tokenizer, pooling.prompted(texts, prompt), config.vocab_size)
+    return sum(len(ids) > longest for ids in encoded)
 
 
 def pooled(

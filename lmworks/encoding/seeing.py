@@ -107,13 +107,7 @@ def text_rows(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str], cut: b
     """The ids of texts as the tower reads them, [texts, seq]: each with its end, and padding after it; to the tower's
     whole context where the last place counts."""
     config = towers.config
-    before, after = around_a_text(tokenizer)
-    if config.text_end in ("mean", "first"):  # an encoder of sentences reads what its own tokenizer adds, and no more
-        before, after = list(tokenizer.prefix), list(tokenizer.suffix)
-    if config.end_token is not None and config.end_token not in after:
-        after = [config.end_token]
-    before = [one for one in before if one != config.end_token]  # the first one stands for the text
-    room = config.context - len(before) - len(after)
+    before, after, room = _around(towers, tokenizer)
     rows = []
     for text, ids in zip(texts, tokenizer.encode_batch(list(texts), special=False), strict=True):
         if len(ids) > room and not cut:
@@ -125,6 +119,25 @@ def text_rows(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str], cut: b
     longest = config.context if config.text_end == "last" else max(map(len, rows))
     padding = tokenizer.pad if tokenizer.pad is not None else (after or before or [0])[-1]
     return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
+
+
+def too_long(towers: Towers, tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    """How many of these texts have more tokens than the tower reads, so that they lose their ends where they may be
+    cut."""
+    _, _, room = _around(towers, tokenizer)
+    return sum(len(ids) > room for ids in tokenizer.encode_batch(list(texts), special=False))
+
+
+def _around(towers: Towers, tokenizer: Tokenizer) -> tuple[list[int], list[int], int]:
+    """The tokens before and after a text, and how many of its own fit between them."""
+    config = towers.config
+    before, after = around_a_text(tokenizer)
+    if config.text_end in ("mean", "first"):  # an encoder of sentences reads what its own tokenizer adds, and no more
+        before, after = list(tokenizer.prefix), list(tokenizer.suffix)
+    if config.end_token is not None and config.end_token not in after:
+        after = [config.end_token]
+    before = [one for one in before if one != config.end_token]  # the first one stands for the text
+    return before, after, config.context - len(before) - len(after)
 
 
 @torch.inference_mode()

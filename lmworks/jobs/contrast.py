@@ -87,6 +87,7 @@ def contrast(
     elif isinstance(towers.image, ConvolutionalNetwork):
         towers.image.whiten(rows.at_epoch(0, chosen.training.seed).pixels_of(_some(len(rows), chosen.training.seed)))
     say(_plan(towers, rows))
+    cut = _cut(model, parts, say)
     objective = Sigmoid() if chosen.objective.kind == "sigmoid" else InfoNCE()
     validate = _validation(chosen, parts, model, objective)
     texts_stay = chosen.model.text_model is not None and not chosen.model.text_trained
@@ -97,7 +98,7 @@ def contrast(
         loss = held_out_loss(training, validate, cast(Network, towers))
         figures = measure(model, parts, chosen.training.seed)
     described = {
-        "data": picture_facts(chosen.data.images, parts),
+        "data": {**picture_facts(chosen.data.images, parts), "cut": cut},
         "tokenizer": {"vocab_size": tokenizer.vocab_size},
     }
     return finish_run(run, folder, chosen, model, training, loss, figures, **described)
@@ -114,6 +115,18 @@ def measure(model: VisionModel, parts: ImageSplit, seed: int = 0) -> list[Measur
             similar = [_similar(model, part) for part in sets]
             figures += retrieval(name, similar, captions, shown, seeds=(seed,))
     return figures
+
+
+def _cut(model: VisionModel, parts: ImageSplit, say: Say) -> dict[str, int]:
+    """How many captions of each part are longer than the tower for texts reads, so that neither training nor figures
+    know their ends; says so where there are any."""
+    unseen = {name: [one for part in every for one in part[:MOST_CANDIDATES]] for name, every in parts.unseen.items()}
+    sides = {"train": parts.train, **unseen}
+    cut = {name: model.too_long([one.text for one in documents]) for name, documents in sides.items()}
+    if any(cut.values()):
+        told = ", ".join(f"{name} {count:,} of {len(sides[name]):,}" for name, count in cut.items() if count)
+        say(f"cut            captions longer than the tower reads ({model.config.context} tokens): {told}")
+    return cut
 
 
 def _similar(model: VisionModel, part: Sequence[Document]) -> Float[np.ndarray, "images texts"]:

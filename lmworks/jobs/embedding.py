@@ -11,7 +11,7 @@ texts. Images are read one at a time, so that a set may be larger than the memor
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,8 @@ class Embedded:
     dim: int
     summary: str
     """What was read, and what was left out and why."""
+    cut: int
+    """Texts that have more tokens than the model reads, of which only the beginning is embedded."""
     by_words: bool
     """Whether it can be searched by words, and not by an image alone."""
 
@@ -75,10 +77,11 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         raise ConfigError(
             f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
         )
-    rows, kept = [], []
+    rows, kept, cut = [], [], 0
     with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
         for part in _batched(images if images is not None else read(reference).documents):
             rows.append(_vectors(reader, part))
+            cut += 0 if images else reader.too_long([one.text for one in part], prompt="passage")
             texts = [textwrap.shorten(one.text, SHOWN, placeholder="...") for one in part]
             kept += [{"source": one.source, "text": text} for one, text in zip(part, texts, strict=True)]
             advance(len(part))
@@ -91,13 +94,16 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         write_safetensors(temporary / VECTORS, {"vectors": vectors})
         write_json(temporary / FACTS, facts)
     summary = images.summary() if images else f"{len(kept):,} texts"
+    if cut:
+        summary += f", {cut:,} of them longer than {model} reads, and cut there"
     by_words = not isinstance(reader, VisionModel) or reader.reads_texts
-    return Embedded(folder, len(kept), vectors.shape[1], summary, by_words)
+    return Embedded(folder, len(kept), vectors.shape[1], summary, cut, by_words)
 
 
-def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
+def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None] = lambda line: None) -> list[Near]:
     """The `k` nearest to some words, or to an image whose path is given (of a model that reads images), the nearest
-    first. ModelError where the model is not the one that made the vectors."""
+    first; says where only the beginning of the words is read. ModelError where the model is not the one that made the
+    vectors."""
     folder = Path(folder)
     facts = read_json(folder / FACTS)
     vectors = read_safetensors(folder / VECTORS).get("vectors")
@@ -111,6 +117,8 @@ def search(folder: str | Path, query: str, k: int = 5) -> list[Near]:
     if isinstance(model, VisionModel) and not shown and not model.reads_texts:
         raise ConfigError(f"{facts['model']} reads images alone; search {folder} by the path of an image")
     asked = model.embed(images=[query]) if shown else model.embed([query], cut=True, prompt="query")
+    if not shown and model.too_long([query], prompt="query"):
+        say(f"cut            the query is longer than {facts['model']} reads; its beginning is searched for")
     unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
     cosines = unit @ torch.nn.functional.normalize(asked[0].float(), dim=0)
     best = cosines.topk(min(k, len(cosines)))

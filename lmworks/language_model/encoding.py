@@ -83,6 +83,13 @@ class EncodingModel(ModelParts):
             adapter=self.known_adapter(adapter),
         )
 
+    def too_long(self, texts: Sequence[str], *, prompt: str | None = None) -> int:
+        """How many of these texts have more tokens than `embed` reads of one, so that they lose their ends where they
+        may be cut."""
+        from lmworks.encoding.embedding import too_long
+
+        return too_long(self.tokenizer, texts, self.pooling, self.config, prompt)
+
     def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
         """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the
         higher, the better they belong together.

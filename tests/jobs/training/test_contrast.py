@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 import lmworks as lm
@@ -168,6 +169,38 @@ def test_a_folder_is_searched_by_words_and_by_an_image(made, here, tmp_path):
     (image,) = model.embed(images=[best.source])
     assert best.score == pytest.approx(float(asked @ image), abs=1e-5)
     assert embedding.search(tmp_path / "vectors", "green middle", k=1) == [best]
+
+
+def test_captions_that_are_longer_than_the_tower_reads_are_counted(made, here):
+    """Byte by byte, "yellow middle" has 13 tokens; beside the two ends of a text 12 leave room for 10."""
+    assert made[0].facts["data"]["cut"] == {"train": 0, "unseen concepts": 0} and "cut   " not in made[1]
+    said = []
+    short = recipe(model={"context": 12}, training={"steps": 2})
+    data = contrast(short, "short", say=said.append).facts["data"]
+    train, unseen = data["train"]["images"], data["held_out"]["images"]
+    longer = sum(len(f"{colour} {shape}") > 10 for colour in COLOURS for shape in SHAPES)
+    assert sum(data["cut"].values()) == longer and min(data["cut"].values()) > 0
+    one = f"train {data['cut']['train']} of {train}, unseen concepts {data['cut']['unseen concepts']} of {unseen}"
+    assert f"cut            captions longer than the tower reads (12 tokens): {one}" in said
+    told = []
+    embedding.embed("short", "pictures", "short-vectors")
+    embedding.search("short-vectors", "yellow middle", say=told.append)
+    assert told == ["cut            the query is longer than short reads; its beginning is searched for"]
+
+
+def test_texts_that_are_longer_than_the_embedder_reads_are_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.embedder(Path("embeds"))
+    Path("notes").mkdir()
+    for number, words in enumerate(("short", "long " * 100, "long " * 90, "")):
+        Path(f"notes/{number}.txt").write_text(f"{words} note")
+    for more in ((), ("--json",)):
+        monkeypatch.setattr("sys.argv", ["lmworks", "embed", "embeds", "notes", "--out", "vectors", *more])
+        with pytest.raises(SystemExit):
+            main()
+        said = capsys.readouterr().out
+        assert "4 texts, 2 of them longer than embeds reads, and cut there" in said
+    assert json.loads(said)["cut"] == 2
 
 
 def test_embed_refuses_what_it_would_spoil(made, here, tmp_path):

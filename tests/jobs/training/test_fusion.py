@@ -159,6 +159,9 @@ class Judge:
     def __init__(self, likes: bytes = b"") -> None:
         self.likes = likes
 
+    def too_long(self, texts: Any) -> int:
+        return 0
+
     def embed(self, texts: Any = (), *, images: Any = (), cut: bool = False) -> torch.Tensor:
         near, far = [1.0, 0.0], [0.0, 1.0]
         return torch.tensor([near if one.tobytes() == self.likes else far for one in images] or [near] * len(texts))
@@ -283,7 +286,12 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
         patch.setattr("lmworks.loading.load", lambda name: Judge() if name == "judge" else made.model)
         chosen = ["--best-of", "3", "--judge", "judge"]
         assert run(monkeypatch, "draw", "made", "red 3", "--out", "best.png", "--seed", "5", *chosen) == 0
-    assert "seed 5, the best of 3)" in capsys.readouterr().out
+        assert "seed 5, the best of 3)\n" in (told := capsys.readouterr().out) and "but " not in told
+        patch.setattr(Judge, "too_long", lambda self, texts: len(texts))
+        assert run(monkeypatch, "draw", "made", "red 3", "--out", "best.png", *chosen) == 0
+        assert "judge reads no caption of this length whole; it judged by the beginning" in capsys.readouterr().out
+        assert run(monkeypatch, "draw", "made", "red 3", "--out", "best.png", *chosen, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["judge_cut"] is True
     assert run(monkeypatch, "draw", "made", "red 3", "--out", "s/sheet.jpg", "--n", "5", "--zoom", "2", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["size"] == [2 * (3 * 10 + 2), 2 * (2 * 10 + 2)] and Path("s/sheet.jpg").exists() and told["n"] == 5
