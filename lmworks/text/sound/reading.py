@@ -7,12 +7,17 @@ WAV files are read here; FLAC, Ogg and MP3 by soundfile (extra `audio`).
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from lmworks.basics import progress
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
@@ -25,6 +30,8 @@ MOST_SECONDS = 6 * 3600
 OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 """How files begin that soundfile reads: FLAC, Ogg, MP3 with a title, AIFF, AU, CAF."""
 
+STDERR = 2
+"""Standard error, as a library in C knows it."""
 UNKNOWN = 2**62
 """Samples that soundfile counts at least where a file does not say how many it has: FLAC that was written to a pipe."""
 
@@ -32,13 +39,39 @@ Samples = Float[np.ndarray, " samples"]
 
 
 def read_sound(path: Path, rate: int) -> Samples:
-    """The samples of a file at this rate. DataError, one sentence, for what is no recording, is longer than
-    MOST_SECONDS, or is empty."""
+    """The samples of a file at this rate; a note where a part of it could not be read. DataError, one sentence, for
+    what is no recording, is longer than MOST_SECONDS, or is empty."""
     try:
-        with regular(path).open("rb") as file:
-            return sound_of(file, str(path), rate)
+        with regular(path).open("rb") as file, _complaints() as told:
+            samples = sound_of(file, str(path), rate)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if told:
+        progress.note(f"{path} is damaged in places, and was read as far as it goes ({told[0]})")
+    return samples
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """The lines that decoders written in C (MP3's) print to standard error inside the block, there to be read after
+    it. Another thread's lines would be among them, which is why a server reads without it."""
+    told = list[str]()
+    with contextlib.ExitStack() as stack:
+        try:
+            real, kept = os.dup(STDERR), stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # there is no standard error, or no room for what it says
+            yield told
+            return
+        sys.stderr.flush()
+        os.dup2(kept.fileno(), STDERR)
+        try:
+            yield told
+        finally:
+            os.dup2(real, STDERR)
+            os.close(real)
+            kept.seek(0)
+            lines = kept.read(2**16).decode(errors="replace").splitlines()
+            told += [line.rpartition("] ")[2] for line in lines]  # after the place in its source
 
 
 def sound_of(file: BinaryIO, name: str, rate: int, most: float | None = None) -> Samples:
@@ -87,7 +120,7 @@ def _by_soundfile(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Bloc
     library = require("soundfile", "audio")
     file.seek(0)
     try:
-        sound = library.SoundFile(file)
+        sound = library.SoundFile(_Seekable(file))
     except library.LibsndfileError as error:
         raise DataError(f"{name} cannot be read ({_why(error)}); copy or convert it again") from None
     if not 1 <= sound.channels <= MOST_CHANNELS or not LEAST_RATE <= sound.samplerate <= MOST_RATE:
@@ -98,8 +131,24 @@ def _by_soundfile(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Bloc
     return _blocks_of(library, sound, name, most), sound.samplerate, count
 
 
+class _Seekable:
+    """A file for a library that cannot be told of an error: sought at a place that is none (before its beginning, as
+    the header of a damaged file says), it stays where it is. An exception would be printed and be lost."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.readinto = file.tell, file.readinto  # type: ignore[attr-defined]
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Where it is then."""
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            self._file.seek(place, whence)
+        return self._file.tell()
+
+
 def _why(error: Exception) -> str:
-    return getattr(error, "error_string", str(error)).rstrip(".")
+    said = str(getattr(error, "error_string", error)).rstrip(".")
+    return "it holds no whole sound" if said.startswith("File does not exist") else said  # it does: MP3 without a frame
 
 
 def _blocks_of(library: Any, sound: Any, name: str, most: float) -> Iterator[Block]:

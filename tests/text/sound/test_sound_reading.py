@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
 import struct
+import sys
 from pathlib import Path
 
 import hearing
@@ -207,3 +210,34 @@ def test_a_stream_that_does_not_say_its_length_is_read_to_its_end(tmp_path: Path
         read_sound(path, RATE)
     monkeypatch.setattr(reading, "MOST_SECONDS", 3)
     assert len(read_sound(path, RATE)) == 3 * RATE
+
+
+def test_a_damaged_file_is_our_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A header that leads before the file's beginning, of a path and of what a client sent."""
+    printed = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)  # where what cannot be raised within C goes
+    library = pytest.importorskip("soundfile", reason="pip install 'lmworks[audio]'")
+    path = tmp_path / "a.aiff"
+    library.write(path, hearing.noise(0.5), RATE)
+    content = path.read_bytes()
+    at = content.index(b"SSND")
+    path.write_bytes(content[:at] + b"SRND\xff\xff\xff\x00" + content[at + 8 :])
+    with pytest.raises(DataError, match=r"a\.aiff cannot be read"):
+        read_sound(path, RATE)
+    with pytest.raises(DataError, match="sent cannot be read"):
+        reading.sound_of(io.BytesIO(path.read_bytes()), "sent", RATE)
+    assert not printed
+
+
+def test_what_a_decoder_prints_of_a_damaged_file_is_one_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    library = pytest.importorskip("soundfile", reason="pip install 'lmworks[audio]'")
+    path = tmp_path / "a.mp3"
+    library.write(path, hearing.noise(1.0), RATE)
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.warns(UserWarning, match=r"a\.mp3 is damaged in places, and was read as far as it goes \(\w"):
+        assert 0 < len(read_sound(path, RATE)) < RATE
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"a\.mp3 cannot be read"):
+        read_sound(path, RATE)
+    os.write(2, b"still there")
+    assert capfd.readouterr() == ("", "still there")
