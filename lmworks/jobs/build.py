@@ -129,7 +129,7 @@ def build(
     must_learn_text(chosen.model.reference)
     learning = learning or Learning()
     job = _Job(chosen, folder, merge, learning, say)
-    open_run(folder, chosen, resume, say)
+    open_run(folder, chosen, resume, say, chosen.model.reference)
 
     started = time.time()
     parts = learning.read(chosen, say)

@@ -18,7 +18,6 @@ import torch
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
 from lmworks.adaptation.lora import merge_adapters
-from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
@@ -29,7 +28,7 @@ from lmworks.models.adapted import has_adapters
 from lmworks.models.files.compressed import Compression, check_bits
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_json, refuse_foreign_files, weight_files, write_facts
-from lmworks.models.files.references import resolve
+from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.text.sources import read
 
 TEXT, TOKENS = "wikitext2", 8_192
@@ -71,12 +70,11 @@ def compress(
     check_bits(bits, embedding_bits)
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
+    must_not_replace(folder, model, base)
     reading = read(text)
     documents, text = reading.documents, reading.name
     loaded = load(model, base=base, compress="none")
     loaded.must_converse()
-    if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
-        raise ConfigError(f"{folder} is the model itself; give another folder with --out")
     kept = torch.float16 if loaded.network.dtype == torch.float16 else torch.bfloat16
     compression = Compression(bits, embedding_bits, kept)
     before = measure(loaded, documents, f"{text} before", tokens=tokens)

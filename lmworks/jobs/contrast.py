@@ -73,7 +73,7 @@ def contrast(
     """
     chosen, folder = recipe_and_folder(ContrastRecipe, recipe, changes, out)
     started = time.time()
-    run = open_run(folder, chosen, resume, say)
+    run = open_run(folder, chosen, resume, say, chosen.model.image_model, chosen.model.text_model)
     known = _image_model(chosen)
     theirs = Preprocessing() if known is None else known.preprocessing
     preprocessing = Preprocessing.plain(chosen.model.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)

@@ -93,7 +93,7 @@ def distill(
             must_learn_text(one)
     name = chosen.student.reference or chosen.teacher.reference
     folder = Path(out) if out is not None else Path("models") / f"{Path(name).stem}-student"
-    run = open_run(folder, chosen, resume, say)
+    run = open_run(folder, chosen, resume, say, chosen.teacher.reference, chosen.student.reference)
 
     started = time.time()
     parts = read_text(chosen, say)

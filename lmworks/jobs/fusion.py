@@ -72,7 +72,7 @@ def fuse(
     chosen, folder = recipe_and_folder(FusionRecipe, recipe, changes, out)
     started = time.time()
     images = image_tokens_of(chosen)
-    run = open_run(folder, chosen, resume, say)
+    run = open_run(folder, chosen, resume, say, chosen.image_tokens)
     parts = read_pictures(chosen.data, images.preprocessing, chosen.training.rows, say, captions=True)
     known = hashes(chosen.data.images, parts) | {"written_by": (chosen.image_tokens, identity(chosen.image_tokens))}
     start_run(run, chosen, known, resume, started)

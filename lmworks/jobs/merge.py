@@ -28,7 +28,7 @@ from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files, write_facts
-from lmworks.models.files.references import resolve
+from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
 
@@ -72,6 +72,7 @@ def merge(
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"
     refuse_foreign_files(folder)
     reference = base or base_of(str(models[0]))
+    must_not_replace(folder, reference, *models)
     started = load(reference, compress="none")
     tensors = [_weights(str(one), base, started) for one in models]
     origin = dict(started.network.state_dict())

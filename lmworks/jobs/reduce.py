@@ -26,6 +26,7 @@ from lmworks.grounding.chunks import chunks_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.model_folder import refuse_foreign_files
+from lmworks.models.files.references import must_not_replace
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 
@@ -68,6 +69,7 @@ def reduce(
         raise ConfigError(f"dimensions is {dimensions}; {model} makes {loaded.vector_dim}, give fewer")
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(model)).name}-{dimensions}"
     refuse_foreign_files(folder)
+    must_not_replace(folder, model)
     reading = read(text)
     pieces = _pieces(loaded, reading.documents)
     held_out = pieces[::EVERY]

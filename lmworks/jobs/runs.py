@@ -25,6 +25,7 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.measurement import Measurement
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.model_folder import read_json, refuse_foreign_files
+from lmworks.models.files.references import must_not_replace
 from lmworks.models.network import Network
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged
@@ -67,11 +68,12 @@ def recipe_and_folder(
     return chosen, Path(out) if out is not None else Path("models") / name
 
 
-def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> Path:
+def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None], *read: str | None) -> Path:
     """The folder of a run whose result goes into `folder`, `<folder>.run`; ConfigError for what must not be overwritten
-    or cannot be resumed."""
+    (the models that are `read` for it, too) or cannot be resumed."""
     run = folder.with_name(f"{folder.name}.run")
     refuse_foreign_files(folder)
+    must_not_replace(folder, *read)
     check_run(run, recipe, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()

@@ -176,7 +176,7 @@ def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.devic
 
 def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, started: float, say: Say) -> Split:
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
-    open_run(folder, recipe, resume, say)
+    open_run(folder, recipe, resume, say, recipe.upcycle)
     parts = read_parts(recipe, say)
     start_run(run, recipe, _texts(recipe, parts), resume, started)
     prepare(recipe, parts, run, resume)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, write_json, written_whole
 from lmworks.models.files import ollama
 from lmworks.text import hub
@@ -263,6 +263,18 @@ def place(reference: str) -> Path:
     if reference in ALIASES:
         return _file(ALIASES[reference])
     return Path(reference) if ":" not in reference else resolve(reference)
+
+
+def must_not_replace(out: Path, *read: str | os.PathLike[str] | None) -> None:
+    """ConfigError for an output that is one of the models that are `read` for it, or holds one: it would be replaced by
+    what is made of it."""
+    for one in read:
+        if one is None or ":" in str(one):  # on no path of the user's
+            continue
+        path = place(str(one))
+        if out.exists() and path.exists() and path.resolve().is_relative_to(out.resolve()):
+            itself = "is the model itself" if path.samefile(out) else f"holds {one}, which is read"
+            raise ConfigError(f"{out} {itself}; give another name with --out")
 
 
 def config_ahead(reference: str) -> dict[str, Any] | None:
