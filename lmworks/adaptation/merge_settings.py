@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lmworks.basics.errors import ConfigError
@@ -28,6 +29,8 @@ class MergeSettings:
     def __post_init__(self) -> None:
         if self.way not in WAYS:
             raise ConfigError(f"{self.way!r} is not a way to merge; it can be {', '.join(WAYS)}")
+        if wrong := [one for one in self.weights if not math.isfinite(one)]:
+            raise ConfigError(f"a weight is {wrong[0]:g}; give finite numbers")
         if self.way == "linear" and sum(self.weights) <= 0:
             raise ConfigError(f"the weights add up to {sum(self.weights):g}, and a mean needs more than 0")
         if not 0 <= self.keep <= 1:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.basics.arrays import Float
+from lmworks.basics.errors import ModelError
 
 Weight = Float[Tensor, "..."]
 
@@ -62,7 +63,7 @@ FUNCTIONS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": 
 
 def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], settings: MergeSettings) -> dict[str, Tensor]:
     """All tensors, in the base's types. Those in which no model differs from the base stay to the bit, and so does a
-    single model that is kept whole."""
+    single model that is kept whole. ModelError where a number would not be finite."""
     whole = len(models) == 1 and settings.way in ("task", "linear") and settings.keep == 1
     whole = whole and (settings.way == "linear" or settings.weights == (1.0,))
     result = {}
@@ -76,6 +77,10 @@ def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], setting
             of_this = replace(settings, seed=settings.seed + number)
             put = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
             result[name] = put.to(tensor.dtype)
+            if not result[name].isfinite().all():
+                raise ModelError(
+                    f"{name} would not be finite: it is not in one of the models, or the weights are too large"
+                )
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from lmworks.jobs.merge import Merged
 
 
+USES = {"density": ("ties", "dare"), "seed": ("dare",)}
+"""The ways that such an option is for."""
+
+
 @verb("Make a model", place=3)
 def merge(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models of one shape, or adapters.")],
@@ -21,8 +25,10 @@ def merge(
     way: Annotated[str, typer.Option(help="task (add what each learnt), linear (their mean), ties or dare.")] = "task",
     weights: Annotated[str | None, typer.Option(help="What each counts, as 1,0.5; 1 each unless given.")] = None,
     keep: Annotated[float, typer.Option(help="The share of what was learnt that stays: 0 is the base.")] = 1.0,
-    density: Annotated[float, typer.Option(help="ties, dare: the share of each difference that counts.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="dare: what is drawn.")] = 0,
+    density: Annotated[
+        float | None, typer.Option(help="ties, dare: the share of each difference that counts; 0.2 unless given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="dare: what is drawn; 0 unless given.")] = None,
     text: Annotated[
         str | None, typer.Option(help="Measure what was learnt of this text, and lost of another, at several shares.")
     ] = None,
@@ -38,7 +44,12 @@ def merge(
     except ValueError:
         raise ConfigError(f"--weights is {weights!r}; give numbers with commas between them, as 1,0.5") from None
     # mistakes are told before torch loads, which takes seconds
-    MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
+    named: tuple[tuple[str, Any], ...] = (("density", density), ("seed", seed))
+    given = {name: value for name, value in named if value is not None}
+    MergeSettings.given(len(models), numbers, way=way, keep=keep, **given)
+    for name in given:
+        if way not in USES[name]:
+            raise ConfigError(f"--{name} is for --way {' and '.join(USES[name])}; leave it out, or take one of these")
 
     from lmworks.jobs.merge import merge as run
 
@@ -50,9 +61,8 @@ def merge(
             way=way,
             weights=numbers,
             keep=keep,
-            density=density,
-            seed=seed,
             text=text,
+            **given,
         )
     if json_:
         measured = {

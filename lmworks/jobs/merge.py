@@ -19,16 +19,18 @@ from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
+from lmworks.models.config import ModelConfig
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files, write_facts
 from lmworks.models.files.references import must_not_replace, resolve
+from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
 
@@ -36,6 +38,10 @@ UNRELATED = "wikitext2"
 """The text that shows what was lost."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How much of what was learnt is kept, where both texts measure it."""
+
+
+NO_MEANING = {"family", "context", "dropout", "dim", "hidden_dim", "layers", "vocab_size"}
+"""Settings that change nothing of what a weight means, and those that a weight's shape says."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ def merge(
     reference = base or base_of(str(models[0]))
     must_not_replace(folder, reference, *models)
     started = load(reference, compress="none")
+    if reads_images(started.config):
+        raise ConfigError(f"{reference} reads images, and models of text or sound alone are merged here")
     tensors = [_weights(str(one), base, started) for one in models]
     origin = dict(started.network.state_dict())
 
@@ -129,14 +137,28 @@ def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[s
         merge_adapters(model.network)
     found: dict[str, Tensor] = dict(model.network.state_dict())
     wanted: dict[str, Any] = dict(started.network.state_dict())
-    other = sorted(name for name in found.keys() | wanted.keys() if _shape(found, name) != _shape(wanted, name))
-    if other:
+    shaped = sorted(name for name in found.keys() | wanted.keys() if _shape(found, name) != _shape(wanted, name))
+    if shaped:
         raise ModelError(
-            f"{reference} is of another shape than {started.reference} ({other[0]} is "
-            f"{_shape(found, other[0]) or 'missing'} and not {_shape(wanted, other[0]) or 'there'}); models of one "
+            f"{reference} is of another shape than {started.reference} ({shaped[0]} is "
+            f"{_shape(found, shaped[0]) or 'missing'} and not {_shape(wanted, shaped[0]) or 'there'}); models of one "
             "base can be merged"
         )
+    if (other := _another(model.config, started.config)) is not None:
+        ours, theirs = getattr(model.config, other), getattr(started.config, other)
+        raise ModelError(
+            f"{reference} is of another kind than {started.reference} ({other} is {ours!r} and not {theirs!r}); models "
+            "of one base can be merged"
+        )
     return found
+
+
+def _another(config: ModelConfig, base: ModelConfig) -> str | None:
+    """A setting by which weights of the same shapes mean something else: heads, or what a token sees, say."""
+    if type(config) is not type(base):
+        return "family"
+    fields = type(base).model_fields.keys() - NO_MEANING
+    return next((name for name in sorted(fields) if getattr(config, name) != getattr(base, name)), None)
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> list[int] | None:

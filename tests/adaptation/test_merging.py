@@ -18,8 +18,13 @@ from lmworks.adaptation.merge_settings import WAYS, MergeSettings
 from lmworks.adaptation.merging import FUNCTIONS, merged
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.cli import main
 from lmworks.jobs.merge import merge
 from lmworks.language_model import LanguageModel
+from lmworks.models.vision.config import BLOCKS, ImageConfig
+from lmworks.models.vision.image_network import ImageNetwork
+from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.vision_model import VisionModel
 
 BASE, ONE, TWO = (torch.tensor(values) for values in ([1.0, 1, 1, 1], [2.0, 1, 0.5, 4], [0.0, 1, 0.7, 3]))
 
@@ -73,6 +78,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_adapter(Path(name), model.network, "base")
         model.write_tokenizer(Path(name))
     tiny.language_model(dim=16, heads=2, kv_heads=1).save("narrow")
+    tiny.language_model(heads=2, kv_heads=1).save("heads")
+    tiny.language_model(family="lmworks", arrangement="encoder").save("encoder")
+    sees = ImageConfig(family="vit", image_size=16, patch_size=8, dim=32, layers=1, heads=4, **BLOCKS, pooler=True)
+    VisionModel(ImageNetwork(sees), Preprocessing.plain(16, (0.5,) * 3, (0.5,) * 3)).save("sees")
     return tmp_path
 
 
@@ -112,6 +121,15 @@ def test_two_adapters_are_added(folder: Path):
         (["nowhere"], {}, "nowhere is neither a known model nor a path"),
         (["base"], {}, "base does not say what it was made from; give it with --base"),
         (["narrow"], {"base": "base"}, r"narrow is of another shape than base \("),
+        (["heads"], {"base": "base"}, r"heads is of another kind than base \(head_dim is 16 and not 8\)"),
+        (
+            ["encoder"],
+            {"base": "base"},
+            r"encoder is of another kind than base \(arrangement is 'encoder' and not 'dec",
+        ),
+        (["one"], {"weights": [float("nan")]}, "a weight is nan; give finite numbers"),
+        (["one"], {"weights": [1e300]}, r"would not be finite: it is not in one of the models, or the weights are too"),
+        (["sees"], {"base": "sees"}, "sees reads images, and models of text or sound alone are merged here"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence_and_nothing_is_written(folder, models, settings, words):
@@ -119,6 +137,21 @@ def test_what_does_not_go_together_is_one_sentence_and_nothing_is_written(folder
     with pytest.raises((ConfigError, ModelError), match=words):
         merge(models, "out", **settings)
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--density", "0.5"), "--density is for --way ties and dare; leave it out, or take one of these"),
+        (("--way", "ties", "--seed", "4"), "--seed is for --way dare; leave it out"),
+        (("--weights", "inf"), "a weight is inf"),
+    ],
+)
+def test_an_option_that_would_not_count_is_refused(folder, given, words, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["lmworks", "merge", "one", *given])
+    with pytest.raises(SystemExit):
+        main()
+    assert words in capsys.readouterr().err and not Path("models").exists()
 
 
 def test_both_texts_are_measured_at_several_shares(folder: Path, monkeypatch: pytest.MonkeyPatch):
