@@ -380,6 +380,7 @@ class _Job:
                 adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
             else:
                 write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
+                model.write_beside(temporary)
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
             if "index" in facts:

@@ -86,6 +86,7 @@ def compress(
     with directory_written_whole(folder) as temporary:
         write_network(temporary, loaded.network, compression=compression)
         loaded.write_tokenizer(temporary)
+        loaded.write_beside(temporary)
         made = load(temporary, compress="none")  # as before: what the weights lost, not what runs them
         after = measure(made, documents, f"{text} after", tokens=tokens)
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))

@@ -20,15 +20,13 @@ from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import directory_written_whole
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import write_network
-from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files, write_facts
+from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files
 from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
@@ -110,11 +108,7 @@ def merge(
             for figure in (one.before, one.after, one.difference)
         ],
     }
-    with directory_written_whole(folder) as temporary:
-        write_network(temporary, result.network)
-        result.write_tokenizer(temporary)
-        result.write_beside(temporary)
-        write_facts(temporary, facts)
+    result.save(folder, facts)
     result.source, result.reference = folder, str(folder)
     return Merged(folder, result, settings, measured)
 
