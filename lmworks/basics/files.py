@@ -53,6 +53,25 @@ def says_why(path: Path) -> Iterator[None]:
         raise LmworksError(f"{path}: {error.strerror or error}") from error
 
 
+def must_be_writable(path: Path) -> None:
+    """LmworksError for a path that nothing can be written to: asked before the work whose result is to go there."""
+    with says_why(path):
+        above = path.absolute().parent
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir():
+            raise LmworksError(f"{path}: {above} is a file and no folder; choose another place")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission", str(above))
+
+
+def must_be_a_writable_file(path: Path) -> None:
+    """As `must_be_writable`, for a file: LmworksError for a folder of that name, too."""
+    if path.is_dir():
+        raise LmworksError(f"{path} is a folder; give the name of a file")
+    must_be_writable(path)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether an error says that no more bytes fit: Python's, or that of a library which tells it in words alone.
 

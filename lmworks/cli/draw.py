@@ -58,12 +58,13 @@ def draw(
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.extras import require
-    from lmworks.basics.files import written_whole
+    from lmworks.basics.files import must_be_a_writable_file, written_whole
     from lmworks.cli.options import as_json
 
     path = Path(out)
     if path.suffix.lower() not in KINDS:
         raise ConfigError(f"--out {out} names no kind of image; end it with one of {', '.join(KINDS)}")
+    must_be_a_writable_file(path)
     for name, value, most in (("n", n, MOST), ("zoom", zoom, MOST_ZOOM)):
         if not 1 <= value <= most:
             raise ConfigError(f"--{name} is {value}; give a number from 1 to {most:,}")

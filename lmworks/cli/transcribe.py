@@ -78,8 +78,9 @@ def transcribe(
 
 def _check(files: list[str], path: Path | None, task: str, beams: int | None) -> None:
     """ConfigError for options that do not fit together, and DataError for a file that is not there, before the model
-    is fetched."""
+    is fetched; LmworksError for an --out that cannot be written, before hours are listened to."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.basics.files import must_be_a_writable_file
 
     if path is not None and len(files) > 1:
         raise ConfigError(
@@ -87,6 +88,8 @@ def _check(files: list[str], path: Path | None, task: str, beams: int | None) ->
         )
     if path is not None and path.suffix.lower() not in KINDS:
         raise ConfigError(f"--out {path} names no kind of transcript; end it with one of {', '.join(KINDS)}")
+    if path is not None:
+        must_be_a_writable_file(path)
     if beams is not None and not 1 <= beams <= MOST_BEAMS:
         raise ConfigError(f"--beams is {beams}; give a number from 1 to {MOST_BEAMS}")
     if task not in TASKS:

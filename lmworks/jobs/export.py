@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import regular, says_why, written_whole
+from lmworks.basics.files import must_be_writable, regular, says_why, written_whole
 from lmworks.evaluation.likelihood import change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
@@ -134,6 +134,7 @@ def refuse_other_files(file: Path) -> None:
         raise ModelError(f"{file} does not end in .gguf, by which such files are known; give --out NAME.gguf")
     if file.is_dir():
         raise ModelError(f"{file} is a directory; give another name")
+    must_be_writable(file)
     if file.exists():
         with says_why(file), regular(file).open("rb") as there:
             if there.read(4) != b"GGUF":

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from serving.drawer import drawer
 
 import lmworks as lm
 from lmworks.drawing_model import DrawingModel
 from lmworks.jobs.build import build
 from lmworks.jobs.compress import compress
 from lmworks.jobs.merge import merge
-from serving.drawer import drawer
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 
 from lmworks.basics.config import merge, overrides, to_toml
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
-from lmworks.basics.files import write_json, written_whole
+from lmworks.basics.files import must_be_writable, says_why, write_json, written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.basics.postgresql import without_password
 from lmworks.jobs.sweeping.importance import Importance, importances
@@ -127,9 +127,11 @@ def sweep(
     name = "recipe" if isinstance(recipe, Mapping) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("sweeps") / name
     _refuse_foreign(folder)
+    must_be_writable(folder)
     keep_freed_memory()
     texts = PackedTexts(read_parts(chosen, say), folder / "texts", chosen.validation.tokens)
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
+    with says_why(folder):
+        (folder / "locks").mkdir(parents=True, exist_ok=True)
     texts.of(chosen)  # a text that cannot be packed ends the sweep here, and not each trial
     plan = {
         "recipe": chosen.model_dump(mode="json"),

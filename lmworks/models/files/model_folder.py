@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular, sha256, write_json
+from lmworks.basics.files import must_be_writable, regular, sha256, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.files.ctranslate2_file import is_ctranslate2
@@ -130,9 +130,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def refuse_foreign_files(folder: Path) -> None:
-    """ModelError if a folder that is about to be replaced holds anything but a model."""
+    """ModelError if a folder that is about to be replaced holds anything but a model, LmworksError if nothing can be
+    written there."""
     if folder.is_file():
         raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    must_be_writable(folder)
     if not folder.is_dir():
         return
     names = sorted(path.name for path in folder.iterdir())
