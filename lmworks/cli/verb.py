@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lmworks.basics.declared import declared
+from lmworks.basics.errors import ConfigError
 from lmworks.cli.option_groups import with_options
 
 HEADINGS = ("Make a model", "Use it", "Measure it", "Find out more")
@@ -44,6 +45,8 @@ class Verb:
     def command(self) -> Any:
         """The command that reads its options."""
         if isinstance(self.run, typer.Typer):
+            for below in self.run.registered_commands:
+                below.cls = GroupedCommand
             made = typer.main.get_group(self.run)
         else:
             alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -97,8 +100,26 @@ class Verbs(TyperGroup):
         _sections(formatter, rows)
 
 
+REFERENCES = frozenset(
+    "adapter base beside chat_template data draft embedder file files folder graph index judge mapping members model "
+    "models non_members out recipe server source space student teacher text trained_on what".split()
+)
+"""Parameters whose text is a path, or a name that counts before one."""
+
+
 class GroupedCommand(TyperCommand):
     """A verb whose help shows its options under the headings of their groups."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. ConfigError for an empty path, as of a shell's variable that is not set: it would stand for the
+        folder in which the command is given."""
+        for parameter in self.get_params(ctx):
+            given = ctx.params.get(parameter.name)
+            if parameter.name in REFERENCES and "" in (given if isinstance(given, list) else [given]):
+                is_option = parameter.param_type_name == "option"
+                said = parameter.opts[0] if is_option else parameter.metavar or parameter.name
+                raise ConfigError(f"{said} is empty; give a path or a name, and . for the folder in which you are")
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, options without a group, then one group after another."""

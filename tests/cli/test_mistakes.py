@@ -120,6 +120,14 @@ MISTAKES = {
     "a window for a translator": (("evaluate", "TRANSLATOR", "TEXT", "--window", "9"), "--window does not go with"),
     "BLEU of what continues a text": (("evaluate", "MODEL", "TEXT", "--figure", "bleu"), "--figure does not go with"),
     "a window of 1": (("evaluate", "MODEL", "TEXT", "--window", "1"), "the window is 1 tokens"),
+    "a text that a shell's variable should have named": (
+        ("index", ""),
+        "text is empty; give a path or a name, and . for",
+    ),
+    "a model of that kind": (("generate", "", "Hi"), "model is empty; give a path or a name"),
+    "an output of that kind": (("embed", "MODEL", "TEXT", "--out", ""), "--out is empty; give a path or a name"),
+    "one of several": (("merge", "MODEL", "", "--base", "MODEL"), "MODEL... is empty; give a path or a name"),
+    "a text of a verb below another": (("tokens", "train", ""), "text is empty; give a path or a name"),
     "an unknown recipe key": (
         ("build", "TEXT", "--model", "MODEL", "--recipe", "RECIPE"),
         "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
