@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +53,12 @@ class _Guarded:
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Guard standard output and standard error inside the block."""
-    with contextlib.redirect_stdout(_Guarded(sys.stdout)), contextlib.redirect_stderr(_Guarded(sys.stderr)):
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(
+            Path(os.devnull).open("w", encoding="utf-8")
+        )  # for a stream that was closed (`>&-`)
+        stack.enter_context(contextlib.redirect_stdout(_Guarded(sys.stdout or nowhere)))
+        stack.enter_context(contextlib.redirect_stderr(_Guarded(sys.stderr or nowhere)))
         yield
 
 

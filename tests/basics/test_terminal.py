@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -67,6 +68,13 @@ def test_what_a_model_wrote_goes_to_a_pipe_as_it_is_and_to_a_terminal_shown(caps
         monkeypatch.setattr(sys.stdout.unguarded, "isatty", lambda: True)
         verbatim("\x1b[2J")
     assert capsys.readouterr().out == "\x1b[2J\\x1b[2J"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_is_nowhere(closed):
+    command = ["bash", "-c", f"{sys.executable} -m lmworks explain sample {closed}"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert not ran.stderr and bool(ran.stdout) == (closed == "2>&-")
 
 
 @pytest.mark.parametrize("words", ["rich.console import", "Console(stderr"])

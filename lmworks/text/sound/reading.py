@@ -58,8 +58,10 @@ def _complaints() -> Iterator[list[str]]:
     told = list[str]()
     with contextlib.ExitStack() as stack:
         try:
+            if sys.__stderr__ is None:  # it was closed, and another file may have its number
+                raise OSError
             real, kept = os.dup(STDERR), stack.enter_context(tempfile.TemporaryFile())
-        except OSError:  # there is no standard error, or no room for what it says
+        except OSError:  # there is none, or no room for what it says
             yield told
             return
         sys.stderr.flush()
