@@ -169,6 +169,7 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
         ("clip", lambda model: model.embed(["a"], adapter="x"), "leave pooling, prompt and adapter out"),
         ("clip", lambda model: model.generate("Once"), "writes no text"),
         ("clip", lambda model: model.score("Once"), "writes no text"),
+        ("clip", lambda model: model.with_images("Once", ["a.png"]), "writes no text"),
         ("clip", lambda model: model.logits([[1]]), "writes no text"),
         ("clip", lambda model: model.compare([("a", "b")]), "classif"),
         ("clip", check_model, "models of texts are checked"),

@@ -25,7 +25,7 @@ VERDICTS = {
 @reads_text
 def compress(
     model: Model,
-    bits: Annotated[int, typer.Option(help="Bits of each weight of the blocks: 4 or 8.")] = 4,
+    bits: Annotated[int | None, typer.Option(help="Bits of each weight of the blocks: 4 or 8; 4 unless given.")] = None,
     embedding_bits: Annotated[
         int | None,
         typer.Option(help="Bits of embedding and head, 16 unless given; with fewer, transformers does not load it."),
@@ -34,7 +34,7 @@ def compress(
     text: Annotated[
         str, typer.Option(help="What quality is measured on: a file or folder, or a name of the data registry.")
     ] = "wikitext2",
-    tokens: Annotated[int, typer.Option(help="About this many tokens of it.")] = 8_192,
+    tokens: Annotated[int | None, typer.Option(min=1, help="About this many tokens of it; 8,192 unless given.")] = None,
     dimensions: Annotated[
         int | None,
         typer.Option(help="Of an encoder: vectors of this many dimensions, fitted on the text."),
@@ -51,6 +51,9 @@ def compress(
     from lmworks.basics.errors import ConfigError
 
     if dimensions is not None:
+        named = {"--bits": bits, "--embedding-bits": embedding_bits, "--tokens": tokens, "--base": base}
+        if given := [name for name, value in named.items() if value is not None]:
+            raise ConfigError(f"{' and '.join(given)}: fewer dimensions leave all weights as they are; leave it out")
         _reduce(model, dimensions, text, out, whiten, json_)
         return
     if whiten:
@@ -58,7 +61,8 @@ def compress(
     from lmworks.jobs.compress import compress as run
 
     with progress.shown():
-        made = run(model, out, bits=bits, embedding_bits=embedding_bits, text=text, tokens=tokens, base=base)
+        amounts = {name: value for name, value in (("bits", bits), ("tokens", tokens)) if value is not None}
+        made = run(model, out, embedding_bits=embedding_bits, text=text, base=base, **amounts)
     if json_:
         as_json(
             {

@@ -100,10 +100,11 @@ class Verbs(TyperGroup):
         _sections(formatter, rows)
 
 
-REFERENCES = frozenset(
-    "adapter base beside chat_template data draft embedder file files folder graph index judge mapping members model "
-    "models non_members out recipe server source space student teacher text trained_on what".split()
-)
+REFERENCES = {
+    *("adapter", "base", "beside", "chat_template", "data", "draft", "embedder", "file", "files", "folder", "graph"),
+    *("index", "judge", "mapping", "members", "model", "models", "non_members", "out", "recipe", "server", "source"),
+    *("space", "student", "teacher", "text", "trained_on", "what"),
+}
 """Parameters whose text is a path, or a name that counts before one."""
 
 

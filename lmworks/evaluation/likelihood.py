@@ -10,7 +10,7 @@ import numpy as np
 
 from lmworks.basics import progress
 from lmworks.basics.arrays import Float, Int
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import texts_logprobs
@@ -88,7 +88,9 @@ def counted_tokens(
     model: LanguageModel, documents: Sequence[Document], what: str, tokens: int | None = None
 ) -> list[tuple[list[int], list[bool]]]:
     """Documents as the model reads them, and which of their tokens count: in the order of their hashes, up to about
-    `tokens` tokens. DataError where nothing counts."""
+    `tokens` tokens. DataError where nothing counts, ConfigError where there are none to count."""
+    if tokens is not None and tokens < 1:
+        raise ConfigError(f"tokens is {tokens:,}; measure on at least 1")
     model.must_write()
     chosen, budget = [], tokens
     for document in sorted(documents, key=lambda document: document.hash):

@@ -32,6 +32,7 @@ from lmworks.grounding.terms import language_of_question, terms
 from lmworks.grounding.words import content, coverage
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.files.references import must_be_somewhere
 from lmworks.text.sentences import sentences
 
 READ = 6
@@ -146,6 +147,8 @@ def ask(
         raise ConfigError("writing needs a model; name one (--model smollm2), or take the way extract")
     if not question.strip():
         raise ConfigError("the question is empty; ask something")
+    if isinstance(model, str):
+        must_be_somewhere(model)  # whether or not the question comes to it
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else ()
     gate = Gate.of(index.tested, type(reader).__name__)

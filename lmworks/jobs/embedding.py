@@ -87,7 +87,12 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
             kept += [{"source": one.source, "text": text} for one, text in zip(part, texts, strict=True)]
             advance(len(part))
     if not kept:
-        raise DataError(f"there is nothing to embed: {images.summary() if images else reference}")
+        raise DataError(
+            f"{model} reads images, and {reference} holds none that can be read ({images.summary()}); for texts give "
+            "what reads them, such as minilm"
+            if images
+            else f"there is nothing to embed: {reference}"
+        )
     vectors = torch.cat(rows)
     kind = "images" if images is not None else "texts"
     facts = {"model": model, "identity": identity(model), "of": kind, "reference": reference, "items": kept}
@@ -105,6 +110,8 @@ def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None
     """The `k` nearest to some words, or to an image whose path is given (of a model that reads images), the nearest
     first; says where only the beginning of the words is read. ModelError where the model is not the one that made the
     vectors."""
+    if k < 1:
+        raise ConfigError(f"k is {k}; ask for at least 1")
     folder = Path(folder)
     facts = read_json(folder / FACTS)
     vectors = read_safetensors(folder / VECTORS).get("vectors")

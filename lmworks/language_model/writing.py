@@ -226,6 +226,7 @@ class WritingModel(ModelParts):
         """A prompt as it is. ConfigError for images, which are for a model whose vocabulary holds them
         (DrawingModel)."""
         if images is not None:
+            self.must_write()  # what a model of images alone is, is another sentence
             raise ConfigError(
                 f"{self.reference or 'the model'} reads texts and no images; take a model that `lmworks train "
                 "emoji-fusion` made"

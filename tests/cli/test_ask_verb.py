@@ -66,3 +66,5 @@ def test_mistakes_are_sentences(run, notes):
     assert ran.code == 1 and "writing needs a model" in ran.err
     ran = run("ask", str(notes.parent / "index"), " ")
     assert ran.code == 1 and "is empty" in ran.err
+    ran = run("ask", str(notes.parent / "index"), "Who is the king of France?", "--model", "smolm2")  # no answer there
+    assert ran.code == 1 and "did you mean smollm2?" in ran.err and not ran.out

@@ -142,6 +142,10 @@ MISTAKES = {
     "a tokenizer without merges": (("export", "MODEL"), "has no merges, and llama.cpp could not give the same ids"),
     "a translator to export": (("export", "TRANSLATOR"), "a lmworks network cannot be written as GGUF here"),
     "three bits": (("compress", "MODEL", "--bits", "3", "--text", "TEXT"), "3 bits are not written here"),
+    "bits of fewer dimensions": (
+        ("compress", "MODEL", "--text", "TEXT", "--dimensions", "4", "--bits", "8", "--tokens", "9"),
+        "--bits and --tokens: fewer dimensions leave all weights as they are; leave it out",
+    ),
     "a translator to compress": (("compress", "TRANSLATOR", "--text", "TEXT"), "it has no conversations"),
     "a result in a folder of one's own": (
         ("compress", "MODEL", "--text", "TEXT", "--out", "TEXT"),

@@ -88,6 +88,8 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(model: str, text: str,
         compress(model, tmp_path / "mine", text=text)
     with pytest.raises(ConfigError, match="is the model itself"):
         compress(model, model, text=text)
+    with pytest.raises(ConfigError, match="tokens is -5; measure on at least 1"):
+        compress(model, tmp_path / "small", text=text, tokens=-5)
     with pytest.raises(ConfigError, match="3 bits are not written here; known are 4 and 8"):
         compress(model, tmp_path / "small", bits=3, text=text)
     both = {"family": "lmworks", "arrangement": "encoder-decoder", "positions": "relative"}

@@ -201,6 +201,9 @@ def test_texts_that_are_longer_than_the_embedder_reads_are_counted(tmp_path, cap
         said = capsys.readouterr().out
         assert "4 texts, 2 of them longer than embeds reads, and cut there" in said
     assert json.loads(said)["cut"] == 2
+    for k in (0, -3):
+        with pytest.raises(ConfigError, match=f"k is {k}; ask for at least 1"):
+            embedding.search("vectors", "short", k)
 
 
 def test_embed_refuses_what_it_would_spoil(made, here, tmp_path):
@@ -208,7 +211,11 @@ def test_embed_refuses_what_it_would_spoil(made, here, tmp_path):
     (tmp_path / "empty").mkdir()
     for source, out, why in (
         ("pictures", tmp_path / "mine", "is no folder of vectors, and would be replaced"),
-        (str(tmp_path / "empty"), tmp_path / "new", "nothing to embed: 0 images"),
+        (
+            str(tmp_path / "empty"),
+            tmp_path / "new",
+            r"holds none that can be read \(0 images\); for texts give what reads them",
+        ),
         ("nowhere", tmp_path / "new", "nowhere does not exist"),
     ):
         with pytest.raises(LmworksError, match=why):
