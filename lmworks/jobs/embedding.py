@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, ModelError
@@ -80,11 +81,12 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         )
     rows, kept, cut = [], [], 0
     with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
-        for part in _batched(images if images is not None else read(reference).documents):
+        texts = None if images is not None else read(reference)
+        for part in _batched(texts.documents if texts is not None else images or ()):
             rows.append(_vectors(reader, part))
             cut += 0 if images else reader.too_long([one.text for one in part], prompt="passage")
-            texts = [textwrap.shorten(one.text, SHOWN, placeholder="...") for one in part]
-            kept += [{"source": one.source, "text": text} for one, text in zip(part, texts, strict=True)]
+            begun = [textwrap.shorten(one.text, SHOWN, placeholder="...") for one in part]
+            kept += [{"source": one.source, "text": text} for one, text in zip(part, begun, strict=True)]
             advance(len(part))
     if not kept:
         raise DataError(
@@ -102,6 +104,9 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     summary = images.summary() if images else f"{len(kept):,} texts"
     if cut:
         summary += f", {cut:,} of them longer than {model} reads, and cut there"
+    if texts is not None and (skipped := texts.skipped):
+        more = "; ..." if skipped[1:] else ""
+        summary += f"; {len(skipped):,} skipped ({skipped[0].path}: {skipped[0].reason}{more})"
     by_words = not isinstance(reader, VisionModel) or reader.reads_texts
     return Embedded(folder, len(kept), vectors.shape[1], summary, cut, by_words)
 
@@ -115,8 +120,8 @@ def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None
     folder = Path(folder)
     facts = read_json(folder / FACTS)
     vectors = read_safetensors(folder / VECTORS).get("vectors")
-    items = facts.get("items")
-    if vectors is None or not isinstance(items, list) or len(items) != len(vectors):
+    items: Any = facts.get("items")
+    if vectors is None or not _fit(items, vectors) or not facts.keys() >= {"model", "identity"}:
         raise DataError(f"{folder} is damaged: its vectors and its list do not fit; make it anew with lmworks embed")
     model = load(str(facts["model"]))
     if identity(str(facts["model"])) != facts["identity"]:
@@ -134,6 +139,13 @@ def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None
         Near(score, items[at]["source"], items[at]["text"])
         for score, at in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
+
+
+def _fit(items: Any, vectors: Tensor) -> bool:
+    """Whether a list is that of these vectors: what each stands for."""
+    if not isinstance(items, list) or vectors.dim() != 2 or len(items) != len(vectors):
+        return False
+    return all(isinstance(one, dict) and one.keys() >= {"source", "text"} for one in items)
 
 
 def _holds_images_alone(reference: str) -> bool:

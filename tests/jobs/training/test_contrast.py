@@ -194,13 +194,22 @@ def test_texts_that_are_longer_than_the_embedder_reads_are_counted(tmp_path, cap
     Path("notes").mkdir()
     for number, words in enumerate(("short", "long " * 100, "long " * 90, "")):
         Path(f"notes/{number}.txt").write_text(f"{words} note")
+    Path("notes/picture.txt").write_bytes(b"\x89PNG\x00\x01\x02")
     for more in ((), ("--json",)):
         monkeypatch.setattr("sys.argv", ["lmworks", "embed", "embeds", "notes", "--out", "vectors", *more])
         with pytest.raises(SystemExit):
             main()
         said = capsys.readouterr().out
-        assert "4 texts, 2 of them longer than embeds reads, and cut there" in said
+        assert "4 texts, 2 of them longer than embeds reads, and cut there; 1 skipped (picture.txt: binary" in said
     assert json.loads(said)["cut"] == 2
+    facts = json.loads(Path("vectors/vectors.json").read_text())
+    for wrong in ({"items": [1, 2, 3, 4]}, {"items": None}, {"items": facts["items"][1:]}):
+        Path("vectors/vectors.json").write_text(json.dumps(facts | wrong))
+        with pytest.raises(DataError, match="vectors is damaged"):
+            embedding.search("vectors", "short")
+    Path("vectors/vectors.json").write_text(json.dumps({"items": facts["items"]}))
+    with pytest.raises(DataError, match="vectors is damaged"):
+        embedding.search("vectors", "short")
     for k in (0, -3):
         with pytest.raises(ConfigError, match=f"k is {k}; ask for at least 1"):
             embedding.search("vectors", "short", k)
