@@ -85,7 +85,9 @@ class SqliteStorage:
                 # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
                 connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
                 connection.execute("BEGIN IMMEDIATE")
-                yield _Tables(connection, self)
+                tables = _Tables(connection, self)
+                tables.must_have_vectors()
+                yield tables
                 connection.execute("COMMIT")
         except LmworksError:
             raise
@@ -194,10 +196,13 @@ class _Tables(Tables):
         return [chunk for one in documents for (chunk,) in self._connection.execute(read, (one,))]
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
-        scores = self._matrix().scores(query)
-        if len(scores) <= self._all("SELECT coalesce(max(id), -1) FROM chunks")[0][0]:
+        self.must_have_vectors()
+        return self._matrix().scores(query)
+
+    def must_have_vectors(self) -> None:
+        """DataError where the file of vectors is gone or ends before the last chunk's."""
+        if len(self._matrix()) <= self._all("SELECT coalesce(max(id), -1) FROM chunks")[0][0]:
             raise self._torn()
-        return scores
 
     def set(self, name: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))

@@ -207,6 +207,17 @@ def test_a_damaged_index_is_a_sentence_that_says_how_to_make_it_again(
             lm.open_index(place).update()
 
 
+@pytest.mark.parametrize("change", [lambda content: None, lambda content: content[:100], lambda content: b""])
+def test_an_index_without_its_vectors_is_not_brought_up_to_date(
+    notes: Path, settings: IndexSettings, tmp_path: Path, change
+):
+    """It would be said to be as it was, and then not be searched."""
+    build(notes, tmp_path / "index", settings)
+    place = damaged(tmp_path / "index", "vectors.i8", change)
+    with pytest.raises(DataError, match=r"vectors.i8 does not belong to the index.sqlite beside it; delete it and run"):
+        lm.open_index(place).update()
+
+
 def test_an_index_of_another_version_or_with_vectors_of_another_says_so(
     notes: Path, settings: IndexSettings, tmp_path: Path
 ):
