@@ -87,7 +87,7 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_one_sentence(tmp_path: Path):
         (tmp_path, "is a folder"),
         (tmp_path / "none.toml", "does not exist"),
         (tmp_path / "bad.toml", "is not a TOML file"),
-        (tmp_path / "binary.toml", "is not a TOML file"),
+        (tmp_path / "binary.toml", "is no text in UTF-8; give the path of a TOML file"),
     ):
         with pytest.raises(ConfigError, match=words) as caught:
             Recipe.read(name)
