@@ -67,7 +67,8 @@ def contrast(
     say: Say = lambda line: None,
 ) -> RunResult[ContrastRecipe, VisionModel]:
     """Train both towers from nothing and write a model directory to `out`. The validation loss is in nats a pair, of
-    concepts that were not trained on; what is measured is R@1 and R@5, both ways, for each way of being unseen.
+    concepts that were not trained on (with two networks for images, the mean of theirs); what is measured is R@1 and
+    R@5, both ways, for each way of being unseen.
 
     Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
@@ -83,9 +84,10 @@ def contrast(
     model = VisionModel(towers, preprocessing, tokenizer)
     rows = _rows(chosen, parts.train, model, changed=True)
     if known is not None:
-        rows.read_ahead(towers.image_states, chosen.training.seed)
-    elif isinstance(towers.image, ConvolutionalNetwork):
-        towers.image.whiten(rows.at_epoch(0, chosen.training.seed).pixels_of(_some(len(rows), chosen.training.seed)))
+        rows.read_ahead(towers.image_states, chosen.training.seed, _small(towers))
+    convolutions = towers.beside or towers.image
+    if isinstance(convolutions, ConvolutionalNetwork):
+        convolutions.whiten(rows.at_epoch(0, chosen.training.seed).pixels_of(_some(len(rows), chosen.training.seed)))
     say(_plan(towers, rows))
     cut = _cut(model, parts, say)
     objective = Sigmoid() if chosen.objective.kind == "sigmoid" else InfoNCE()
@@ -144,6 +146,11 @@ def _read_ahead(towers: Towers, rows: CaptionedImages, seed: int) -> None:
             part = said[start : start + TOGETHER]
             towers.encode_texts(rows.encode(part))
             advance(len(part))
+
+
+def _small(towers: Towers) -> int | None:
+    """Pixels of a side of the images that are kept after a frozen tower has read them."""
+    return None if towers.beside is None else towers.beside.config.image_size
 
 
 def _some(count: int, seed: int) -> list[int]:
@@ -238,7 +245,7 @@ def _validation(recipe: ContrastRecipe, parts: ImageSplit, model: VisionModel, o
     """The loss of pairs that are not trained on, in batches that are always the same."""
     rows = _rows(recipe, parts.held_out, model, changed=False)
     if recipe.model.image_model is not None:
-        rows.read_ahead(model.seeing.image_states, recipe.training.seed)
+        rows.read_ahead(model.seeing.image_states, recipe.training.seed, _small(model.seeing))
     batches = rows.order(min(recipe.training.rows, len(rows)), 0, 0)
 
     def validate(network: Network) -> float:
@@ -253,6 +260,9 @@ def _plan(towers: Towers, rows: CaptionedImages) -> str:
     sizes = (sum(one.numel() for one in part.parameters()) / 1e6 for part in (towers, towers.image, towers.text))
     whole, image, text = sizes
     said = {towers.image: f"{image:.2f} M for images", towers.text: f"{text:.2f} M for texts"}
+    if towers.beside is not None:
+        convolutions = sum(one.numel() for one in towers.beside.parameters()) / 1e6
+        said[towers.beside] = f"{convolutions:.2f} M of convolutions beside"
     for part in said:
         said[part] += "" if any(one.requires_grad for one in part.parameters()) else " (which stay as they are)"
     groups = "" if rows.groups is None else f"; {len(rows.groups.unique()):,} families of captions"

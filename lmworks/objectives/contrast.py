@@ -63,15 +63,18 @@ class Contrast(Objective):
     """A loss of images and captions that belong together, row by row of a batch; others in it are negatives."""
 
     def __call__(self, network: Any, batch: Batch) -> Loss:
-        """The loss of a batch, through `Towers`. ConfigError where it has no images."""
+        """The loss of a batch, through `Towers`: the mean over the networks that read images, so that one which learns
+        a batch by heart leaves the other something to learn. ConfigError where it has no images."""
         import torch
 
-        if batch.pixels is None:
+        if batch.pixels is None and batch.states is None:
             raise ConfigError(f"{type(self).__name__} compares texts with images, and the batch has no images")
         with torch.no_grad():
             network.scale.clamp_(max=LARGEST_SCALE)
-        logits = network(batch.pixels, batch.tokens)
-        return Loss(self.of(logits, batch.groups), len(batch.tokens))
+        texts = network.encode_texts(batch.tokens)
+        parts = network.image_parts(batch.pixels, batch.states)
+        losses = [self.of(network.similarities(images, texts), batch.groups) for images in parts]
+        return Loss(torch.stack(losses).mean(), len(batch.tokens))
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Pairs."""

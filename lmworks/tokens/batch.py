@@ -93,6 +93,8 @@ class Batch:
     """What a teacher predicts at each token, [batch, seq] of it; whatever stands where nothing is to be predicted."""
     pixels: Float[Tensor, "batch channels height width"] | None = field(default=None, kw_only=True)
     """The image of each row, whose caption or class stands beside it."""
+    states: Float[Tensor, "batch dim"] | None = field(default=None, kw_only=True)
+    """What a frozen tower made of each row's image before training."""
     groups: Int[Tensor, " batch"] | None = field(default=None, kw_only=True)
     """Rows of one group are too much alike to tell apart: their captions repeat, or are siblings."""
 

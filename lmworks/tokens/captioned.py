@@ -59,6 +59,7 @@ class CaptionedImages(Rows):
         self.pixels: UInt8[np.ndarray, "images size size 3"] = np.stack(
             [one.image for one in documents if one.image is not None]
         )
+        """Empty where they were read ahead and nothing else reads them."""
         numbers: dict[str, int] = {}
         families = [numbers.setdefault(concept_of(one), len(numbers)) for one in documents]
         self.groups = None if negatives else torch.tensor(families)
@@ -86,13 +87,18 @@ class CaptionedImages(Rows):
         ignored = torch.full_like(tokens, IGNORE)
         positions = torch.arange(tokens.shape[1]).expand_as(tokens)
         groups = None if self.groups is None else self.groups[list(places)]
-        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=self.pixels_of(places), groups=groups)
+        pixels, states = self.pixels_of(places) if len(self.pixels) else None, self.states_of(places)
+        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=pixels, states=states, groups=groups)
 
-    def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"] | Float[Tensor, "batch dim"]:
-        """The images alone; where they were read ahead, what was made of them."""
-        if self.states is not None:
-            versions = torch.tensor([(self.epoch + place) % len(self.states) for place in places])
-            return self.states[versions, torch.tensor(places)]
+    def states_of(self, places: Sequence[int]) -> Float[Tensor, "batch dim"] | None:
+        """What was made of some images, where they were read ahead."""
+        if self.states is None:
+            return None
+        versions = torch.tensor([(self.epoch + place) % len(self.states) for place in places])
+        return self.states[versions, torch.tensor(places)]
+
+    def pixels_of(self, places: Sequence[int]) -> Float[Tensor, "batch 3 size size"]:
+        """Some images alone."""
         return self._pixels(places, self.epoch if self.change else None)
 
     def _pixels(self, places: Sequence[int], epoch: int | None) -> Float[Tensor, "batch 3 size size"]:
@@ -103,9 +109,9 @@ class CaptionedImages(Rows):
             pixels = moved(pixels, draws, self.change)
         return self.normalise(pixels)
 
-    def read_ahead(self, read: Read, seed: int) -> None:
+    def read_ahead(self, read: Read, seed: int, keep: int | None = None) -> None:
         """Let a frozen tower read every version of every image once, in a fixed order: a state's last bits depend on
-        what it is computed beside."""
+        what it is computed beside. The images are kept with `keep` pixels a side, or not at all."""
         versions, rows = VERSIONS if self.change else 1, self.at_epoch(0, seed)
         parts = [range(start, min(start + TOGETHER, len(self))) for start in range(0, len(self), TOGETHER)]
         states = list[Tensor]()
@@ -115,6 +121,8 @@ class CaptionedImages(Rows):
                     states.append(read(rows._pixels(part, version or None)))
                     advance(len(part))
         self.states = torch.cat(states).view(versions, len(self), -1)
+        kept = [_reduced(self.pixels[part], keep) for part in parts] if keep else [self.pixels[:0]]
+        self.pixels = np.concatenate(kept)
 
     def sayings(self, seed: int) -> list[str]:
         """Every caption as it is said in any epoch of a run with this seed, the shortest first."""
@@ -133,6 +141,12 @@ class CaptionedImages(Rows):
         if draw.random() < 0.1 and chosen:  # tags alone stand for it too
             return ", ".join(chosen)
         return f"{name}: {', '.join(chosen)}" if chosen else name
+
+
+def _reduced(images: UInt8[np.ndarray, "images size size 3"], side: int) -> UInt8[np.ndarray, "images side side 3"]:
+    """The means of the places that fall together."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return F.adaptive_avg_pool2d(pixels, side).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def moved(

@@ -71,10 +71,25 @@ def test_what_is_read_ahead_is_shown_in_turn():
     assert not torch.allclose(as_it_is, changed)
     for epoch in (0, 1, 2):
         expected = [(changed if (epoch + place) % 2 else as_it_is)[place] for place in (4, 1)]
-        torch.testing.assert_close(made.at_epoch(epoch, 7).batch([4, 1]).pixels, torch.stack(expected))
+        batch = made.at_epoch(epoch, 7).batch([4, 1])
+        torch.testing.assert_close(batch.states, torch.stack(expected))
+        assert batch.pixels is None
     again, _ = rows(change=0.2)
     again.read_ahead(states, 7)
     torch.testing.assert_close(again.states, made.states, rtol=0, atol=0)
+
+
+def test_what_is_read_ahead_may_be_kept_smaller_and_is_changed_in_each_epoch():
+    made, _ = rows(change=0.2)
+    size = made.pixels.shape[1]
+    whole = made._pixels(range(6), None)
+    made.read_ahead(lambda pixels: pixels.flatten(1)[:, :5], 7, size // 2)
+    assert made.pixels.shape == (6, size // 2, size // 2, 3) and made.pixels.dtype == np.uint8
+    means = torch.nn.functional.avg_pool2d(whole, 2)
+    torch.testing.assert_close(made._pixels(range(6), None), means, rtol=0, atol=2 / 255)
+    first, third = (made.at_epoch(epoch, 7).batch([4, 1]) for epoch in (0, 2))
+    torch.testing.assert_close(first.states, third.states, rtol=0, atol=0)  # two versions, in turn
+    assert not torch.allclose(first.pixels, third.pixels)
 
 
 def test_captions_lose_tags_and_never_gain_any():

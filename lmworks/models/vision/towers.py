@@ -76,6 +76,11 @@ class Towers(nn.Module):
             self.image_projection = ProjectionHead(*sizes, config.image_dropout)
         elif config.project_images:
             self.image_projection = nn.Linear(config.image.dim, config.width, bias=False)
+        self.beside: ConvolutionalNetwork | None = None
+        self.beside_projection: nn.Linear | None = None
+        if config.beside is not None:
+            self.beside = ConvolutionalNetwork(config.beside)
+            self.beside_projection = nn.Linear(config.beside.dim, config.width, bias=False)
         self.text_projection = nn.Linear(config.text.dim, config.width, bias=config.projection_bias)
         self.scale = nn.Parameter(torch.tensor(math.log(FIRST_SIGMOID_SCALE if config.bias else FIRST_SCALE)))
         """The logarithm of what cosines are multiplied by."""
@@ -98,10 +103,12 @@ class Towers(nn.Module):
             self.image.initialise(seed)
         elif isinstance(self.image, ImageNetwork):
             initialise(self.image, self.image.config, seed, scheme)
+        if self.beside is not None:
+            self.beside.initialise(seed)
         initialise(self.text, self.config.text, seed + 1, scheme)
         generator = torch.Generator().manual_seed(seed + 2)
         with torch.no_grad():
-            projections = (self.image_projection, self.text_projection)
+            projections = (self.image_projection, self.text_projection, self.beside_projection)
             for part in (part for one in projections if one is not None for part in one.modules()):
                 if isinstance(part, nn.Linear):
                     part.weight.normal_(0.0, part.in_features**-0.5, generator=generator)
@@ -110,10 +117,21 @@ class Towers(nn.Module):
         draw_tokens(self, seed)
         return self
 
-    def encode_images(self, images: Images | Float[Tensor, "images dim"]) -> Vectors:
-        """The vector of each image, not brought to length 1; of pixels, or of what `image_states` made of them."""
-        state = images if images.ndim == 2 else self.image_states(images)
-        return state if self.image_projection is None else self.image_projection(state)
+    def encode_images(self, images: Images) -> Vectors:
+        """The vector of each image, not brought to length 1."""
+        parts = self.image_parts(images)
+        return parts[0] if len(parts) == 1 else torch.stack([F.normalize(one, dim=-1) for one in parts]).sum(dim=0)
+
+    def image_parts(self, images: Images | None, states: Float[Tensor, "images dim"] | None = None) -> list[Vectors]:
+        """The vectors that each network for images makes of them; `states` are what `image_states` made of them before,
+        and where these are given, `images` are what the convolutions beside read, where there are some."""
+        if states is None:
+            states = self.image_states(images)  # type: ignore[arg-type]
+        parts = [states if self.image_projection is None else self.image_projection(states)]
+        if self.beside is not None and self.beside_projection is not None:
+            small = F.adaptive_avg_pool2d(images, self.beside.config.image_size)  # type: ignore[arg-type]
+            parts.append(self.beside_projection(self.beside.pooled(self.beside.hidden(small))))
+        return parts
 
     def image_states(self, images: Images) -> Float[Tensor, "images dim"]:
         """What stands for each image in the tower for images."""

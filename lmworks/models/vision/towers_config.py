@@ -35,6 +35,10 @@ class TowersConfig(ReadsImages):
     image_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of an image's state, and of the hidden units, dropped in training."""
 
+    beside: ConvolutionalConfig | None = None
+    """Convolutions beside a frozen tower for images, which are trained: an image's vector is the sum of both networks'
+    vectors, each brought to length 1."""
+
     text: ModelConfig
     """The tower for texts."""
 
@@ -96,6 +100,8 @@ class TowersConfig(ReadsImages):
             raise ConfigError(f"{{at}}family is {self.family!r}, and its images are read by patches; take {OWN!r}")
         if self.image_hidden and (self.family != OWN or not self.project_images):
             raise ConfigError(f"{{at}}image_hidden is for {{at}}family {OWN!r} with {{at}}project_images; leave it out")
+        if self.beside is not None and not (isinstance(self.image, EfficientNetConfig) and self.image_hidden):
+            raise ConfigError("{at}beside stands beside an EfficientNet with {at}image_hidden; leave it out")
         if self.text.arrangement == "encoder-decoder":
             raise ConfigError("{at}text.arrangement is 'encoder-decoder', and one stack reads a text; take 'decoder'")
         return self
@@ -113,8 +119,8 @@ class ClipSizes(Config):
     """Pixels of a side of a patch."""
 
     widths: tuple[Width, ...] | None = Field(default=None, min_length=1, max_length=8)
-    """Channels of each block of convolutions, which then read the images (the network of `learns = "classes"`); None
-    for patches and a transformer."""
+    """Channels of each block of convolutions, which then read the images (the network of `learns = "classes"`), or do
+    so beside `image_model`; None for patches and a transformer."""
 
     image_model: str | None = None
     """A pretrained network of convolutions (efficientnet, say) as the tower for images. It is frozen, and reads each
@@ -125,6 +131,9 @@ class ClipSizes(Config):
 
     image_hidden: int = Field(default=512, gt=0, le=100_000)
     """Units of the hidden layer between the vectors of `image_model` and those of the towers."""
+
+    small_size: int = Field(default=32, ge=16, le=MOST_PIXELS)
+    """Pixels of a side that the images are reduced to for convolutions beside `image_model`."""
 
     text_model: str | None = None
     """A model that makes vectors of texts (minilm, say) as the tower for texts; None for one from nothing."""
@@ -166,8 +175,13 @@ class ClipSizes(Config):
                 "{at}sigmoid makes a SigLIP, whose towers are its own; leave {at}widths, {at}image_model and "
                 "{at}text_model out"
             )
-        if self.widths is not None and self.image_model is not None:
-            raise ConfigError("{at}image_model reads the images, or {at}widths from nothing; leave one of the two out")
+        if self.small_size != type(self).model_fields["small_size"].default and None in (self.widths, self.image_model):
+            raise ConfigError("{at}small_size is for {at}widths beside {at}image_model; leave it out, or give both")
+        if self.image_model is not None and self.widths is not None and self.small_size > self.image_size:
+            raise ConfigError(
+                f"{{at}}small_size ({self.small_size}) is more than {{at}}image_size ({self.image_size}), which is "
+                "reduced to it; give less"
+            )
         if self.image_model is None:
             for name in ("image_stages", "image_hidden"):
                 if getattr(self, name) != type(self).model_fields[name].default:
@@ -188,13 +202,15 @@ class ClipSizes(Config):
         """The config of both towers with this one for texts, which `ends` says how to sum up; `known` is the
         pretrained tower for images, where there is one."""
         image: ImageConfig | ConvolutionalConfig | EfficientNetConfig
+        size = self.image_size if known is None else self.small_size
+        convolutions = None
+        if self.widths is not None:
+            convolutions = ConvolutionalConfig(image_size=size, widths=self.widths, image_state="places")
         if known is not None:
             learnt: dict[str, Any] = {"image_hidden": self.image_hidden, "image_dropout": self.dropout}
-            return TowersConfig(family=OWN, image=known, text=text, width=self.width, **learnt, **ends)
-        if self.widths is None:
-            image = self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
-        else:
-            image = ConvolutionalConfig(image_size=self.image_size, widths=self.widths, image_state="places")
+            learnt |= {"beside": convolutions, "width": self.width}
+            return TowersConfig(family=OWN, image=known, text=text, **learnt, **ends)
+        image = convolutions or self._image("clip", "quick_gelu", patch_bias=False, embedding_norm="layer")
         family = "clip" if self.widths is None and self.text_model is None else OWN
         return TowersConfig(family=family, image=image, text=text, width=self.width, **ends)
 

@@ -127,8 +127,8 @@ def _gates(name: str) -> bool:
 
 
 def _in_blocks(name: str) -> bool:
-    """Is it in a block, of the decoder, of the encoder beside it, or of one of two towers?"""
-    return name.startswith(("blocks.", "encoder.blocks.", "image.blocks.", "text.blocks."))
+    """Is it in a block, of the decoder, of the encoder beside it, of one of two towers, or beside one?"""
+    return name.startswith(("blocks.", "encoder.blocks.", "image.blocks.", "text.blocks.", "beside.blocks."))
 
 
 def _of_tower(name: str, config: Any) -> ModelConfig:

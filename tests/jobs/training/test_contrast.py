@@ -284,6 +284,8 @@ def test_the_shipped_recipe_is_read_and_known():
     assert image_recipe("emoji-clip") is ContrastRecipe and image_recipe("shakespeare-char") is None
     shipped = ContrastRecipe.read("emoji-clip")
     assert shipped.data.images == "emoji" and shipped.data.unseen_style == "twemoji"
+    pretrained = ContrastRecipe.read("emoji-clip-pretrained").model
+    assert pretrained.image_model == "efficientnet" and pretrained.widths == (32, 64, 128)
 
 
 def test_the_verbs_train_embed_and_search(here, tmp_path, capsys, monkeypatch):

@@ -15,11 +15,17 @@ import torch
 import lmworks as lm
 from lmworks.basics.errors import ConfigError
 from lmworks.cli import main
+from lmworks.jobs import embedding
 from lmworks.jobs.contrast_recipe import ContrastRecipe
 from lmworks.models.network import Network
 from lmworks.models.vision.efficientnet import EfficientNet
 from lmworks.models.vision.efficientnet_config import EfficientNetConfig
 from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.models.vision.towers import Towers
+from lmworks.objectives import InfoNCE
+from lmworks.objectives.contrast import info_nce
+from lmworks.tokens.batch import Batch
+from lmworks.training.optimiser import make_optimiser
 from tests import tiny
 from tests.jobs.training.stopping import stopped_before
 
@@ -184,13 +190,96 @@ def test_a_run_with_images_read_ahead_is_resumed_as_if_it_had_not_stopped(seen: 
     assert again.training.losses == whole.training.losses[6:]
 
 
+BESIDE = SEEN | {"image_size": 32, "widths": [8, 12], "small_size": 16}
+
+
+@pytest.fixture(scope="module")
+def both(seen: Path) -> Any:
+    """A run with convolutions beside the tower that stays."""
+    said: list[str] = []
+    result = contrast(recipe(model=BESIDE), "both", say=said.append)
+    assert "M of convolutions beside" in "\n".join(said)
+    return result
+
+
+def test_convolutions_beside_a_tower_that_stays_are_trained(both: Any):
+    towers = both.model.seeing
+    theirs = lm.load("seen").seeing.state_dict()
+    for name, weight in towers.image.state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)
+    fresh = Towers(towers.config).initialise(0).beside.state_dict()
+    changed = [name for name, one in towers.beside.state_dict().items() if not torch.equal(one, fresh[name])]
+    assert {"patches.weight", "blocks.1.parts.1.convolution.weight", "blocks.0.parts.0.norm.running_mean"} <= {*changed}
+    groups = make_optimiser(towers, recipe().training).param_groups
+    (names,) = [group["names"] for group in groups if group["rule"].name == "muon"]
+    assert {*names} == {f"beside.blocks.{at}.parts.{part}.convolution.weight" for at in (0, 1) for part in (0, 1)}
+    assert both.training.losses[-1] < both.training.losses[0]
+
+
+def test_the_vector_is_the_sum_of_both_networks_directions(both: Any):
+    towers = both.model.seeing
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    known, learnt = towers.image_parts(pixels)
+    assert known.shape == learnt.shape == (3, 16)
+    small = torch.nn.functional.avg_pool2d(pixels, 2)
+    torch.testing.assert_close(known, towers.image_projection(towers.image_states(pixels)))
+    torch.testing.assert_close(learnt, towers.beside_projection(towers.beside.pooled(towers.beside.hidden(small))))
+    expected = known / known.norm(dim=1, keepdim=True) + learnt / learnt.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(towers.encode_images(pixels), expected)
+    again = towers.image_parts(small, towers.image_states(pixels))  # as in training
+    torch.testing.assert_close(torch.stack(again), torch.stack([known, learnt]))
+
+
+def test_each_network_for_images_has_a_loss_of_its_own(both: Any):
+    """A frozen one takes no part, and what its projection knows by heart leaves the other's gradient as it is."""
+    towers = both.model.seeing
+    draw = torch.Generator().manual_seed(1)
+    tokens = torch.randint(5, 50, (4, 6), generator=draw)
+    small, states = torch.rand(4, 3, 16, 16, generator=draw), torch.randn(4, towers.config.image.dim, generator=draw)
+    batch = Batch(tokens, tokens, tokens, tokens, pixels=small, states=states)
+
+    def gradients(loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        towers.zero_grad()
+        loss.backward()
+        return {name: one.grad.clone() for name, one in towers.named_parameters() if one.grad is not None}
+
+    found = gradients(InfoNCE()(towers, batch).total)
+    assert not [name for name in found if name.startswith(("image.", "text."))]
+    assert found["beside.blocks.0.parts.0.convolution.weight"].abs().sum() > 0
+    _, learnt = towers.image_parts(small, states)
+    alone = gradients(info_nce(towers.similarities(learnt, towers.encode_texts(tokens))) / 2)
+    for name in (one for one in alone if one.startswith("beside")):
+        torch.testing.assert_close(found[name], alone[name])
+    assert "image_projection.up.weight" in found and "image_projection.up.weight" not in alone
+
+
+def test_what_is_saved_with_convolutions_beside_loads_embeds_and_is_searched(both: Any, here: Path, tmp_path: Path):
+    loaded = lm.load("both")
+    assert loaded.seeing.config == both.model.seeing.config
+    for given in ({"images": ["pictures/red-wide.png"]}, {"texts": ["red wide"]}):
+        torch.testing.assert_close(loaded.embed(**given), both.model.embed(**given), rtol=0, atol=0)
+    embedding.embed("both", "pictures", tmp_path / "vectors")
+    (found,) = embedding.search(tmp_path / "vectors", "pictures/red-wide.png", k=1)
+    assert found.source == "pictures/red-wide.png" and found.score == pytest.approx(1, abs=1e-5)
+
+
+def test_a_run_with_convolutions_beside_is_resumed_as_if_it_had_not_stopped(both: Any):
+    with stopped_before(8):
+        contrast(recipe(model=BESIDE), "both-parts")
+    again = contrast(recipe(model=BESIDE), "both-parts", resume=True)
+    assert again.training.losses == both.training.losses[6:]
+    assert again.measurements == both.measurements
+
+
 def test_what_does_not_fit_is_said(here: Path, seen: Path):
     tiny.language_model(family="lmworks", arrangement="decoder").save("writes")
     for changes, why in (
         ({"text_model": "writes"}, "writes does not make vectors of texts"),
         ({"text_model": None, "text_trained": True}, "text_trained is for .*text_model"),
         ({"sigmoid": True}, "leave model.widths, model.image_model and model.text_model out"),
-        ({"image_model": "seen"}, "leave one of the two out"),
+        ({"small_size": 24}, "small_size is for model.widths beside model.image_model; leave it out, or give both"),
+        (BESIDE | {"small_size": 64}, r"small_size \(64\) is more than model.image_size \(32\)"),
+        (BESIDE | {"smal_size": 16}, "model.smal_size is not a setting; did you mean model.small_size"),
         ({"image_hidden": 8}, "image_hidden is for model.image_model, and there is none"),
         ({"image_model": "texts", "widths": None}, "texts is no EfficientNet"),
         (SEEN | {"image_stages": [2]}, "pooled_stages names stage 2, and there are 2"),
