@@ -230,7 +230,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(here: Path):
     (here / "file").write_text("not a folder")
     with pytest.raises(LmworksError) as caught:
         build(out="file/out", recipe=recipe())
-    assert "file/out.run" in str(caught.value) and "\n" not in str(caught.value)
+    assert "file/out" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_folder_with_other_files_is_not_replaced(here: Path):
