@@ -24,7 +24,7 @@ from benchmarks.works.lora import step_of_ours, step_of_peft
 Step = Callable[[], None]
 PROGRAMS: dict[str, Callable[[str], Step]] = {
     "lmworks lora": step_of_ours,
-    "lmworks lora exact": functools.partial(step_of_ours, frozen="exact"),
+    "lmworks lora exact": functools.partial(step_of_ours, products="exact"),
     "lmworks dora": functools.partial(step_of_ours, method="dora"),
     "lmworks qlora nf4": functools.partial(step_of_ours, method="qlora"),
     "lmworks qlora file": functools.partial(step_of_ours, method="qlora", grid="file"),

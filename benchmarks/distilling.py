@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import this_machine
+from benchmarks.store import add
 
 STORED = Path(__file__).with_suffix(".json")
 
@@ -91,8 +92,7 @@ def main() -> None:
     facts = run(options, options.out)
     print(json.dumps(facts, indent=2))
     if options.store:
-        stored = json.loads(STORED.read_text()) if STORED.exists() else []
-        STORED.write_text(json.dumps([*stored, facts], indent=2) + "\n")
+        add(STORED, facts)
 
 
 if __name__ == "__main__":

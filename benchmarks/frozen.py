@@ -18,25 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import this_machine
+from benchmarks.store import add
 
 STORED = Path(__file__).with_suffix(".json")
 
 
-def built(options: argparse.Namespace, seed: int, frozen: str) -> dict[str, Any]:
+def built(options: argparse.Namespace, seed: int, products: str) -> dict[str, Any]:
     """One build's figures."""
     import lmworks as lm
 
     started = time.process_time()
     result = lm.build(
         options.data,
-        out=options.out / f"{frozen}-{seed}",
+        out=options.out / f"{products}-{seed}",
         recipe=options.recipe,
-        changes=[f"training.seed={seed}", f"training.frozen={frozen}", "model.dtype=float32"],
+        changes=[f"training.seed={seed}", f"training.frozen_products={products}", "model.dtype=float32"],
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     return {
         "seed": seed,
-        "frozen": frozen,
+        "frozen products": products,
         **{one.text: str(one.difference) for one in result.comparisons},
         "moved": str(result.moved),
         "last loss, nats": result.training.losses[-1],
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/frozen"))
     parser.add_argument("--store", action="store_true")
     options = parser.parse_args()
-    runs = [built(options, seed, frozen) for seed in options.seeds for frozen in ("int8", "exact")]
+    runs = [built(options, seed, products) for seed in options.seeds for products in ("int8", "exact")]
     facts = {
         "command": "python -m benchmarks.frozen " + " ".join(sys.argv[1:]),
         "machine": this_machine().name,
@@ -62,8 +63,7 @@ def main() -> None:
     }
     print(json.dumps(facts, indent=2))
     if options.store:
-        stored = json.loads(STORED.read_text()) if STORED.exists() else []
-        STORED.write_text(json.dumps([*stored, facts], indent=2) + "\n")
+        add(STORED, facts)
 
 
 if __name__ == "__main__":

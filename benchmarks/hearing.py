@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import this_machine
+from benchmarks.store import add
 from lmworks.evaluation.statistics import ratio_of_sums
 
 STORED = Path(__file__).with_suffix(".json")
@@ -117,11 +118,10 @@ def main() -> None:
     )
     print(json.dumps(made, indent=2))
     if given.store:
-        stored = json.loads(STORED.read_text()) if STORED.is_file() else []
         command = f"python -m benchmarks.hearing SOUNDS TRANSCRIPTS --model {given.model} --compress {given.compress}"
         made |= {"command": f"{command} --beams {given.beams} --least-words {given.least_words} --store"}
         made |= {"machine": this_machine().name, "date": time.strftime("%Y-%m-%d")}
-        STORED.write_text(json.dumps([*stored, made], indent=2) + "\n")
+        add(STORED, made)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ ARCHITECTURES = {
 """What the makers call a family and model of processors."""
 
 MULTIPLY_BF16 = ("Zen 4", "Zen 5", "Sapphire Rapids", "Emerald Rapids", "Granite Rapids")
+"""Designs that multiply bfloat16, unless a cloud hides it."""
 
 
 @dataclass(frozen=True)

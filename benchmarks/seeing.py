@@ -20,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.machine import this_machine
+from benchmarks.store import add
 
 STORED = Path(__file__).with_suffix(".json")
 
@@ -70,8 +71,7 @@ def keep(command: str, found: dict[str, Any], store: bool) -> None:
     """Add a run to what is stored, or print it."""
     record = {"command": command, "machine": this_machine().name, "date": time.strftime("%Y-%m-%d"), **found}
     if store:
-        earlier = json.loads(STORED.read_text()) if STORED.exists() else []
-        STORED.write_text(json.dumps([*earlier, record], indent=2) + "\n")
+        add(STORED, record)
     else:
         print(json.dumps(record, indent=2))
 

@@ -189,6 +189,12 @@ def lines(run: Run) -> list[str]:
     return [*made, f"stored{load}"]
 
 
+def add(path: Path, record: Any) -> None:
+    """Put a record behind those that a file of a benchmark holds."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    path.write_text(json.dumps([*earlier, record], indent=2) + "\n", encoding="utf-8")
+
+
 def stored(folder: Path = RESULTS) -> list[Run]:
     """All runs, oldest first."""
     return [Run.read(path) for path in sorted(folder.glob("*.json"))]

@@ -20,11 +20,11 @@ def step_of_ours(
     rows: int = ROWS,
     recompute: bool = False,
     method: str = "lora",
-    frozen: Any = None,
+    products: Any = None,
     **settings: Any,
 ) -> Callable[[], None]:
     """A step by hand-written blocks, as `lmworks build` trains by a method; `recompute` keeps no activations inside of
-    a block, `frozen` is training.frozen."""
+    a block, `products` is training.frozen_products."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -36,7 +36,7 @@ def step_of_ours(
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
     from lmworks.training import rows_apart
-    from lmworks.training.by_hand.eight_bits import in_eight_bits, settled
+    from lmworks.training.by_hand.eight_bits import choose_products, in_eight_bits
     from lmworks.training.by_hand.fused_block import use_fused_blocks
     from lmworks.training.optimiser import trainable
     from lmworks.training.optimisers.adamw import adamw
@@ -48,9 +48,11 @@ def step_of_ours(
     network = chosen.prepare(Setup(model.network, CausalLM(), [])).network
     assert use_fused_blocks(network, recompute)
     network.train()
-    training = settled(TrainingConfig(frozen=frozen), network.config, network.dtype, adapter=True, compares=False)
+    training = choose_products(
+        TrainingConfig(frozen_products=products), network.config, network.dtype, adapter=True, compares=False
+    )
     held = ExitStack()
-    if training.frozen == "int8":
+    if training.frozen_products == "int8":
         held.enter_context(in_eight_bits(network))
     ids = torch.randint(0, 49_152, (rows, CONTEXT))
     labels = torch.cat([ids[:, 1:], torch.full((rows, 1), IGNORE)], dim=1)

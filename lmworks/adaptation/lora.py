@@ -168,7 +168,7 @@ class LoRALinear(AdaptedLinear):
     @property
     def _dtype(self) -> torch.dtype:
         """What the layer computes in."""
-        return peek(self.base, "weight").dtype if isinstance(self.base, nn.Linear) else self.base.dtype
+        return self.base.weight.dtype if isinstance(self.base, nn.Linear) else self.base.dtype
 
     @torch.no_grad()
     def delta(self) -> Float[Tensor, "outputs inputs"]:

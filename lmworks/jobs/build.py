@@ -54,7 +54,7 @@ from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
-from lmworks.training.by_hand.eight_bits import settled
+from lmworks.training.by_hand.eight_bits import choose_products
 from lmworks.training.loop import TrainingResult, train
 from lmworks.training.private.dp_sgd import Private
 from lmworks.training.processes import refuse_ranks
@@ -177,7 +177,7 @@ def compares_with_base(recipe: Recipe, learning: Learning) -> bool:
 def training_settings(recipe: Recipe, network: Network, learning: Learning) -> TrainingConfig:
     """The recipe's, with what it leaves to the processor decided. ConfigError where that cannot do what is asked."""
     adapter, compares = recipe.chosen.method.adapter is not None, compares_with_base(recipe, learning)
-    return settled(recipe.training, network.config, network.dtype, adapter=adapter, compares=compares)
+    return choose_products(recipe.training, network.config, network.dtype, adapter=adapter, compares=compares)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -319,7 +319,7 @@ class _Job:
             **({} if promised is None else {"private": promised.facts}),
             "seeds": [recipe.training.seed],
             "dtype": str(model.network.dtype).removeprefix("torch."),
-            "frozen": training_settings(recipe, model.network, self.learning).frozen,
+            "frozen_products": training_settings(recipe, model.network, self.learning).frozen_products,
             **({"index": text.grounded.facts} if text.grounded else {}),
             **provenance(self.run),
         }

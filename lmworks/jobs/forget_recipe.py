@@ -120,9 +120,9 @@ class ForgetRecipe(RecipeFile):
         tables = self.build.model_dump()
         if changes.get("method", self.build.method) != self.build.method:
             del tables[self.build.method]
-        frozen = changes.get("training", {}).get("frozen") or self.build.training.frozen
+        products = changes.get("training", {}).get("frozen_products") or self.build.training.frozen_products
         fixed = {
-            "training": {"seed": seed, "frozen": frozen or "exact"},  # what keeps old skills often needs it: all alike
+            "training": {"seed": seed, "frozen_products": products or "exact"},  # all alike, and some need it
             "grounding": {"index": False},
             "model": {"dtype": self.build.model.dtype or "float32"},  # merging a small update in bfloat16 loses most
         }

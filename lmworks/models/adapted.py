@@ -72,7 +72,7 @@ class AdaptedLinear(nn.Module, ABC):
     @property
     def by_hand(self) -> bool:
         """Do `forward_by_hand` and `backward_by_hand` compute what the layer does? Not while adapters are merged."""
-        return not self.merged and not any(one.requires_grad for one in peeked(self.base).values())
+        return not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
     def updates(self) -> Iterator[Update]:
         """Of each range of rows to which U D x is added: the rows, D and U."""

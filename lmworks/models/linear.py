@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float
 from lmworks.models.precision import multiplied, quicker_in_float32
-from lmworks.models.unread import peek, peeked
 
 _float32_as: ContextVar[torch.dtype | None] = ContextVar("the format of packed copies of float32 weights", default=None)
 
@@ -91,8 +90,8 @@ def packable(weight: Tensor, dtype: torch.dtype | None = None) -> bool:
     )
 
 
-class BothWays(Protocol):
-    """A frozen weight as training multiplies it."""
+class FrozenProducts(Protocol):
+    """How training multiplies with a frozen weight."""
 
     def times(
         self, x: Float[Tensor, "rows inputs"], bias: Float[Tensor, " outputs"] | None
@@ -106,7 +105,7 @@ class BothWays(Protocol):
 class Linear(nn.Linear):
     """A linear layer that runs packed where nothing needs a gradient."""
 
-    in_eight_bits: BothWays | None = None
+    in_eight_bits: FrozenProducts | None = None
     """In a training run that wants it, the weight in 8 bits, for what runs by hand."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
@@ -126,7 +125,7 @@ class Linear(nn.Linear):
 
     def trained(self) -> list[nn.Parameter]:
         """Weight and bias, as far as they require gradients."""
-        return [one for one in peeked(self).values() if one.requires_grad]
+        return [one for one in self.parameters() if one.requires_grad]
 
     def times(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """x W^T + bias, without a gradient."""
@@ -136,9 +135,9 @@ class Linear(nn.Linear):
 
     def times_back(self, gradient: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows inputs"]:
         """gradient W, what the product makes of its result's gradient."""
-        return (
-            torch.mm(gradient, self.weight) if self.in_eight_bits is None else self.in_eight_bits.times_back(gradient)
-        )
+        if self.in_eight_bits is not None:
+            return self.in_eight_bits.times_back(gradient)
+        return torch.mm(gradient, self.weight)
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and what the backward needs beside x."""
@@ -152,7 +151,7 @@ class Linear(nn.Linear):
         to_x: bool = True,
     ) -> tuple[Any, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of what is trained, in the order of `trained`."""
-        gradients = [torch.mm(gradient.T, x)] if peek(self, "weight").requires_grad else []
+        gradients = [torch.mm(gradient.T, x)] if self.weight.requires_grad else []
         if self.bias is not None and self.bias.requires_grad:
             gradients.append(gradient.sum(0))
         return self.times_back(gradient) if to_x else None, gradients

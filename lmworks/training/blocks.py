@@ -41,7 +41,7 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
     try:
         if config.compile:
             _compile(network, rehearse)
-        with in_eight_bits(network) if config.frozen == "int8" else nullcontext():
+        with in_eight_bits(network) if config.frozen_products == "int8" else nullcontext():
             yield
     finally:
         network.run_block = before

@@ -18,9 +18,7 @@ Named = dict[str, "nn.Parameter"]
 
 def trainable(network: nn.Module) -> Named:
     """The parameters that training may change, by path."""
-    from lmworks.models.unread import peeked
-
-    return {name: parameter for name, parameter in peeked(network).items() if parameter.requires_grad}
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def make_optimiser(network: Network, config: TrainingConfig) -> torch.optim.Optimizer:

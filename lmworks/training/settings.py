@@ -70,7 +70,7 @@ class TrainingConfig(PartSettings):
     recompute: bool = False
     """Keep less in memory and compute parts of each block again going back (activation checkpointing)."""
 
-    frozen: Literal["exact", "int8"] | None = None
+    frozen_products: Literal["exact", "int8"] | None = None
     """How matrices that are not trained are multiplied on a CPU: exactly, or in 8 bits, states and gradients row by
     row. None takes 8 bits for an adapter on a processor that multiplies bytes and no bfloat16, where a step takes three
     quarters of the time, unless the loss compares with the base."""

@@ -223,10 +223,10 @@ def test_online_springs_go_from_task_to_task_with_the_last_text_alone(here: Path
 
 def test_every_way_multiplies_frozen_matrices_alike():
     chosen = ForgetRecipe(**TABLES | {"ways": {"near": {"retain": "kl"}}})
-    assert {chosen.stage(way, 0).training.frozen for way in (NAIVE, "near")} == {"exact"}
-    asked = TABLES["build"]["training"] | {"frozen": "int8"}
+    assert {chosen.stage(way, 0).training.frozen_products for way in (NAIVE, "near")} == {"exact"}
+    asked = TABLES["build"]["training"] | {"frozen_products": "int8"}
     chosen = ForgetRecipe(**TABLES | {"build": TABLES["build"] | {"training": asked}})
-    assert chosen.stage(NAIVE, 0).training.frozen == "int8"
+    assert chosen.stage(NAIVE, 0).training.frozen_products == "int8"
 
 
 def test_joint_training_reads_as_much_of_each_task_and_nothing_that_measures(tmp_path: Path):

@@ -23,7 +23,7 @@ IDLE = {
     "masked": {"objective.span_length"},
 }
 """What the recipe's own objective and optimiser do not have."""
-NEWER = {"training.frozen": None}
+NEWER = {"training.frozen_products": None}
 """Settings that were not there."""
 
 

@@ -9,14 +9,13 @@ import torch
 from adaptation.adapted import adapted, packed
 from torch import Tensor
 
-from lmworks.adaptation.lora import lora_layers
 from lmworks.basics.errors import ConfigError
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
-from lmworks.models.unread import Unread, leave_unread, peek, unread_of
 from lmworks.objectives import CausalLM
 from lmworks.training.blocks import fast_blocks
-from lmworks.training.by_hand.eight_bits import EightBits, in_eight_bits, multiplies_bytes, settled
+from lmworks.training.by_hand import eight_bits
+from lmworks.training.by_hand.eight_bits import BYTES, EightBits, choose_products, in_eight_bits, multiplies_bytes
 from lmworks.training.by_hand.fused_block import use_fused_blocks
 from lmworks.training.optimiser import trainable
 from lmworks.training.settings import TrainingConfig
@@ -94,29 +93,12 @@ def test_a_step_is_near_the_exact_one_and_all_else_is_exact(recompute: bool):
 
 
 @needs_bytes
-def test_weights_of_a_file_are_forgotten_while_they_stand_in_8_bits():
-    network = adapted().train()
-    layer = next(iter(lora_layers(network).values())).base
-    assert isinstance(layer, Linear)
-    weight = layer.weight.detach().clone()
-    unread = Unread(tuple(weight.shape), weight.dtype, lambda rows: weight[rows].clone())
-    layer._parameters["weight"] = unread.placeholder()
-    leave_unread(layer)
-    assert use_fused_blocks(network)
-    assert torch.equal(layer.weight, weight) and unread_of(peek(layer, "weight")) is None
-    with in_eight_bits(network):
-        gradients(network, (20,))
-        assert unread_of(peek(layer, "weight")) is not None
-    assert torch.equal(layer.weight, weight)
-
-
-@needs_bytes
 def test_a_run_takes_them_for_its_length():
     network = adapted().train()
     layers = [one for one in network.blocks.modules() if isinstance(one, Linear)]
-    for frozen in ("exact", "int8"):
-        with fast_blocks(network, TrainingConfig(frozen=frozen), lambda: None):
-            assert {one.in_eight_bits is not None for one in layers} == {frozen == "int8"}
+    for products in ("exact", "int8"):
+        with fast_blocks(network, TrainingConfig(frozen_products=products), lambda: None):
+            assert {one.in_eight_bits is not None for one in layers} == {products == "int8"}
     assert all(one.in_eight_bits is None for one in layers)
 
 
@@ -137,14 +119,35 @@ def test_where_they_cannot_be_they_are_refused_and_never_chosen(change, reason):
     asked = {"training": TrainingConfig(), "config": CONFIG, "dtype": torch.float32, "adapter": True} | change
     asked.setdefault("compares", False)
     training = asked.pop("training")
-    assert settled(training, **asked).frozen == "exact"
+    assert choose_products(training, **asked).frozen_products == "exact"
     with pytest.raises(ConfigError, match=reason):
-        settled(training.but(frozen="int8"), **asked)
+        choose_products(training.but(frozen_products="int8"), **asked)
+
+
+def test_without_sums_of_32_bits_they_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(eight_bits, "multiplies_bytes", lambda: False)
+    asked = {"config": CONFIG, "dtype": torch.float32, "adapter": True, "compares": False}
+    assert choose_products(TrainingConfig(), **asked).frozen_products == "exact"
+    with pytest.raises(ConfigError, match="this processor cannot add products of bytes"):
+        choose_products(TrainingConfig(frozen_products="int8"), **asked)
+
+
+@needs_bytes
+def test_plans_count_the_bytes_that_are_held():
+    weight = values(96, 160)
+    held = sum(one.packed.nbytes for one in (EightBits(weight)._forward, EightBits(weight)._back))
+    assert held == BYTES * weight.numel()
 
 
 def test_what_is_asked_for_is_taken_and_bfloat16_is_quick_enough():
     asked = {"config": CONFIG, "adapter": True, "compares": False}
-    assert settled(TrainingConfig(frozen="exact"), dtype=torch.float32, **asked).frozen == "exact"
-    assert settled(TrainingConfig(), dtype=torch.bfloat16, **asked).frozen == "exact"
+    assert (
+        choose_products(TrainingConfig(frozen_products="exact"), dtype=torch.float32, **asked).frozen_products
+        == "exact"
+    )
+    assert choose_products(TrainingConfig(), dtype=torch.bfloat16, **asked).frozen_products == "exact"
     if multiplies_bytes():
-        assert settled(TrainingConfig(frozen="int8"), dtype=torch.bfloat16, **asked).frozen == "int8"
+        assert (
+            choose_products(TrainingConfig(frozen_products="int8"), dtype=torch.bfloat16, **asked).frozen_products
+            == "int8"
+        )

@@ -47,7 +47,7 @@ def adapted_memory(
         "optimiser": float(training.part.keeps(counted) * formats.moments),
     }
     always["retention"] = chosen.kept(network)
-    if training.frozen == "int8":
+    if training.frozen_products == "int8":
         always["frozen matrices in 8 bits"] = BYTES * sum(one.weight.numel() for one in frozen_matrices(network))
     always = {name: size / devices for name, size in always.items() if size}
     followed = followed_in(config, training, formats, objective, chosen, cuda)

@@ -39,7 +39,7 @@ from lmworks.models.hearing.config import hears
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vision.config import reads_images
 from lmworks.objectives.declaration import FullRow
-from lmworks.training.by_hand.eight_bits import settled
+from lmworks.training.by_hand.eight_bits import choose_products
 from lmworks.training.settings import TrainingConfig
 
 if TYPE_CHECKING:
@@ -185,9 +185,13 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
         raise error.inside(("lora",)) from None
     others = [] if subject.chosen is None or _is_added_up(subject.chosen) else [subject.chosen]
     methods = (None, Chosen(METHODS["lora"], lora), *others)
-    each_way = [_frozen(each, subject.model, None if cuda else dtype, one) for one in methods]
+    each_way = [_with_products(each, subject.model, None if cuda else dtype, one) for one in methods]
     whole, adapters, *rest = (
-        None if cuda else step_seconds(subject.model, training.but(frozen=way.frozen), name, one, subject.objective)
+        None
+        if cuda
+        else step_seconds(
+            subject.model, training.but(frozen_products=way.frozen_products), name, one, subject.objective
+        )
         for way, one in zip(each_way, methods, strict=True)
     )
     path = None if cuda else path_of(subject, name)
@@ -207,14 +211,16 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
     return Plan(subject, devices, name, rows, parameters, ways, runs)
 
 
-def _frozen(
+def _with_products(
     training: TrainingConfig, config: ModelConfig, dtype: torch.dtype | None, chosen: Chosen | None
 ) -> TrainingConfig:
     """The settings of one way to train, with what is left to the processor decided; `dtype` None for a GPU."""
     adapter = chosen is not None and chosen.method.adapter is not None
     if dtype is None or not adapter:
-        return training.but(frozen="exact")
-    return settled(training, config, dtype, adapter=True, compares=chosen is not None and bool(_kept_by(chosen)))
+        return training.but(frozen_products="exact")
+    return choose_products(
+        training, config, dtype, adapter=True, compares=chosen is not None and bool(_kept_by(chosen))
+    )
 
 
 def _must_be_known(subject: PlannedRun) -> None:

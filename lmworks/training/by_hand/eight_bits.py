@@ -24,7 +24,6 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
-from lmworks.models.unread import let_go
 from lmworks.training.by_hand.fused_block import covered
 from lmworks.training.settings import TrainingConfig
 
@@ -35,10 +34,10 @@ SMALLEST = 1e-30
 """The largest number of a row of zeros, so that nothing is divided by 0."""
 
 
-def settled(
+def choose_products(
     training: TrainingConfig, config: ModelConfig, dtype: torch.dtype, *, adapter: bool, compares: bool
 ) -> TrainingConfig:
-    """The settings with `frozen` decided for a network of this config and type, with an adapter or without;
+    """The settings with `frozen_products` chosen for a network of this config and type, with an adapter or without;
     `compares` says that the loss compares with the base. ConfigError where 8 bits are asked for and cannot be had."""
     cannot = {
         "the weights themselves are trained": not adapter,
@@ -48,10 +47,10 @@ def settled(
         "this processor cannot add products of bytes to 32 bits (AVX-512 VNNI, AVX-VNNI)": not multiplies_bytes(),
     }
     reason = next((one for one, holds in cannot.items() if holds), None)
-    if training.frozen == "int8" and reason is not None:
-        raise ConfigError(f"{{at}}training.frozen = 'int8' cannot be had: {reason}; leave it out")
+    if training.frozen_products == "int8" and reason is not None:
+        raise ConfigError(f"{{at}}training.frozen_products = 'int8' cannot be had: {reason}; leave it out")
     quicker = reason is None and dtype == fast_dtype() == torch.float32
-    return training.but(frozen=training.frozen or ("int8" if quicker else "exact"))
+    return training.but(frozen_products=training.frozen_products or ("int8" if quicker else "exact"))
 
 
 def multiplies_bytes() -> bool:
@@ -112,13 +111,11 @@ def frozen_matrices(network: Network) -> list[Linear]:
 @contextmanager
 def in_eight_bits(network: Network) -> Iterator[None]:
     """Multiply the frozen matrices of a network's blocks in 8 bits in steps that run by hand; passes that need no
-    gradient, and whatever else asks for the weights, have them as they are. Weights that were read from a file are
-    forgotten until then."""
+    gradient, and whatever else asks for the weights, have them as they are."""
     frozen = frozen_matrices(network)
     try:
         for layer in frozen:
             layer.in_eight_bits = EightBits(layer.weight)
-            let_go(layer)
         yield
     finally:
         for layer in frozen:

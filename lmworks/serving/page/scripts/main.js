@@ -64,7 +64,12 @@ select.addEventListener("change", () => {
 // Views: each has an address; what the chat does not need is fetched when it is first looked at, and seen once it is there: its form
 // would send to nobody before.
 const started = {};
-const start = name => (started[name] ??= import(`./${name}.js`).then(script => script.start(by(name), { settings, model })));
+const start = name => (started[name] ??= import(`./${name}.js`)
+  .then(script => script.start(by(name), { settings, model }))
+  .catch(error => {
+    delete started[name]; // so that it is fetched again
+    throw error;
+  }));
 async function view() {
   const address = location.hash;
   let name = ["next", "inside"].find(one => address === `#${one}`) ?? "chat";
