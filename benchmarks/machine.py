@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Machine:
     """Of FEATURES; AVX2 is left out where AVX-512 stands."""
     architecture: str = ""
     """The maker's name of the design, where it is known."""
+
+    def __post_init__(self) -> None:
+        plain = re.sub(r"\((R|TM)\)| Processor$", "", self.processor)  # some systems call the same one so
+        object.__setattr__(self, "processor", plain)
 
     @property
     def name(self) -> str:
