@@ -65,6 +65,22 @@ def must_be_writable(path: Path) -> None:
             raise PermissionError(errno.EACCES, "no permission", str(above))
 
 
+def must_be_elsewhere(folder: Path) -> None:
+    """LmworksError for the folder in which the user is, and which is about to be replaced as a whole: the shell would
+    stand in one that is gone."""
+    if folder.resolve() == Path.cwd():
+        raise LmworksError(
+            f"{folder} is the folder in which you are, and would be replaced as a whole; give a new one, {folder}/mine "
+            "say"
+        )
+
+
+def beside(path: Path, before: str, after: str) -> Path:
+    """The path beside another with its name between these two; `.` and `..` have the names of their folders."""
+    path = path.resolve() if path.name in ("", "..") else path
+    return path.parent / f"{before}{path.name}{after}"
+
+
 def must_be_a_writable_file(path: Path) -> None:
     """As `must_be_writable`, for a file: LmworksError for a folder of that name, too."""
     if path.is_dir():
@@ -113,13 +129,14 @@ def directory_written_whole(path: Path, *, alone: bool = False) -> Iterator[Path
     directory (`alone`), what processes left that were killed on the way is removed.
     """
     path = Path(path)
+    must_be_elsewhere(path)
     restore_directory(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*") if alone else ():
         shutil.rmtree(left, ignore_errors=True)
     with says_why(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        aside = path.with_name(f".{path.name}.earlier")
+        aside = beside(path, ".", ".earlier")
         try:
             yield temporary
             temporary.chmod(0o755)
@@ -137,7 +154,7 @@ def directory_written_whole(path: Path, *, alone: bool = False) -> Iterator[Path
 
 def restore_directory(path: Path) -> None:
     """Put back the directory that an interrupted `directory_written_whole` had moved aside."""
-    aside = path.with_name(f".{path.name}.earlier")
+    aside = beside(path, ".", ".earlier")
     if aside.exists():
         if path.exists():
             shutil.rmtree(aside, ignore_errors=True)

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
-from lmworks.basics.files import FULL, says_why
+from lmworks.basics.files import FULL, beside, must_be_elsewhere, says_why
 from lmworks.grounding.changes import FileState
 from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.matrix import Matrix
@@ -99,7 +99,8 @@ class SqliteStorage:
         """As `Storage.making`. ConfigError where the folder holds other files, which would be lost."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ConfigError(f"{self.folder} holds other files; give an empty folder, or a new one, for the index")
-        making = self.folder.with_name(f".{self.folder.name}.making")
+        must_be_elsewhere(self.folder)
+        making = beside(self.folder, ".", ".making")
         with says_why(self.folder), _alone(making):
             within = SqliteStorage(making, alone=True)
             if not within._began_with(settings):

@@ -25,7 +25,7 @@ from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import directory_written_whole
+from lmworks.basics.files import beside, directory_written_whole
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of
@@ -232,7 +232,7 @@ class _Job:
     @property
     def run(self) -> Path:
         """What is needed to resume."""
-        return self.folder.with_name(f"{self.folder.name}.run")
+        return beside(self.folder, "", ".run")
 
     @property
     def base_figures(self) -> Path:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.basics.files import directory_written_whole, must_be_writable, write_json
+from lmworks.basics.files import directory_written_whole, must_be_elsewhere, must_be_writable, write_json
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.files.directory import read_safetensors, write_safetensors
@@ -72,6 +72,7 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     folder = Path(out)
     if folder.exists() and not (folder / FACTS).is_file():
         raise ConfigError(f"{folder} is no folder of vectors, and would be replaced; give one that does not exist yet")
+    must_be_elsewhere(folder)
     must_be_writable(folder)
     reader = load(model)
     images = Images(reference) if isinstance(reader, VisionModel) else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import beside
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
 from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, lira, scored, too_few
@@ -145,8 +146,7 @@ def _membership(
 
 def _beside(model: str) -> Path:
     """The folder of a model's shadows."""
-    folder = Path(model)
-    return folder.with_name(f"{folder.name}.shadows")
+    return beside(Path(model), "", ".shadows")
 
 
 def _by_shadows(shadows: Shadows, tuned: LanguageModel, texts: MembershipTexts) -> list[Measurement]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import restore_directory, says_why, write_json
+from lmworks.basics.files import beside, restore_directory, says_why, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.measurement import Measurement
@@ -71,7 +71,7 @@ def recipe_and_folder(
 def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None], *read: str | None) -> Path:
     """The folder of a run whose result goes into `folder`, `<folder>.run`; ConfigError for what must not be overwritten
     (the models that are `read` for it, too) or cannot be resumed."""
-    run = folder.with_name(f"{folder.name}.run")
+    run = beside(folder, "", ".run")
     refuse_foreign_files(folder)
     must_not_replace(folder, *read)
     check_run(run, recipe, resume, say)

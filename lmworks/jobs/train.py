@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import directory_written_whole
+from lmworks.basics.files import beside, directory_written_whole
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.runs import (
     RunResult,
@@ -122,7 +122,7 @@ def pretrain(
 
 
 def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: Ranks) -> PretrainResult:
-    run = folder.with_name(f"{folder.name}.run")
+    run = beside(folder, "", ".run")
     started = time.time()
     ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
     ranks.check(chosen.training)

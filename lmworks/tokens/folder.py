@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular, write_json, written_whole
+from lmworks.basics.files import must_be_elsewhere, regular, write_json, written_whole
 from lmworks.tokens.clip import START, clip_backend
 from lmworks.tokens.library import in_words
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
@@ -68,6 +68,7 @@ def refuse_foreign_files(folder: Path) -> None:
     """ModelError if a folder in which a tokenizer is about to be replaced holds anything else, a model say."""
     if folder.is_file():
         raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    must_be_elsewhere(folder)
     foreign = sorted({path.name for path in folder.iterdir()} - OWN_FILES) if folder.is_dir() else []
     if foreign:
         raise ModelError(

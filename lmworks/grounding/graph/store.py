@@ -22,7 +22,7 @@ from urllib.parse import quote
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.extras import require
-from lmworks.basics.files import directory_written_whole, restore_directory, sha256, write_json
+from lmworks.basics.files import directory_written_whole, must_be_elsewhere, restore_directory, sha256, write_json
 from lmworks.grounding.graph.catalog import Select, write_catalog
 from lmworks.grounding.graph.mapping import RecordMapping
 from lmworks.grounding.graph.records import Facts, read_records
@@ -209,6 +209,7 @@ def changed(out: Path) -> Iterator[Making]:
     from filelock import FileLock, Timeout
 
     ox = require("pyoxigraph", "graph")
+    must_be_elsewhere(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.parent / f".{out.name}.lock")
     try:

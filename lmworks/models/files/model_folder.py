@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import must_be_writable, regular, sha256, write_json
+from lmworks.basics.files import must_be_elsewhere, must_be_writable, regular, sha256, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.files.ctranslate2_file import is_ctranslate2
@@ -134,6 +134,7 @@ def refuse_foreign_files(folder: Path) -> None:
     written there."""
     if folder.is_file():
         raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    must_be_elsewhere(folder)
     must_be_writable(folder)
     if not folder.is_dir():
         return
