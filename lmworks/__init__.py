@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.basics.errors import LmworksError
     from lmworks.evaluation.probing import probe
     from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
@@ -74,6 +75,7 @@ __all__ = [
     "Beam",
     "Greedy",
     "LanguageModel",
+    "LmworksError",
     "Sample",
     "__version__",
     "add_adapter",
@@ -103,3 +105,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), _NAMES.get(name, name))
     raise AttributeError(f"lmworks has no {name!r}; it has {', '.join(_HOMES)}")
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names, whether they were used or not."""
+    return [*__all__]

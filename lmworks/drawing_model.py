@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.drawing import draw
 from lmworks.generation.image_spans import OPENS, ImageSpans
@@ -81,6 +82,7 @@ class DrawingModel(LanguageModel):
         start = self.tokenizer.document_start
         return [] if start is None else [start]
 
+    @checked
     def draw(
         self,
         prompt: str,
@@ -103,6 +105,7 @@ class DrawingModel(LanguageModel):
         how: dict[str, Any] = {"guidance": guidance, "strategy": strategy, "best_of": best_of, "judge": judge}
         return self.drawings([prompt], seeds, **how)[0]
 
+    @checked
     def drawings(
         self,
         prompts: Sequence[str],

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import write_json
@@ -145,6 +146,7 @@ class HearingModel(LanguageModel):
         }
         write_json(folder / PREPROCESSING, features)
 
+    @checked
     def transcribe(
         self,
         recording: str | os.PathLike[str] | Samples,

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter, kept_files
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import restore_directory, sha256_once
+from lmworks.basics.files import as_reference, restore_directory, sha256_once
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.kernels.footprint import Footprint
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
     from lmworks.models.network import Network
 
 
+@checked
 def load(
     reference: str | os.PathLike[str],
     *,
-    base: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     dtype: str | torch.dtype | None = None,
     device: str = "cpu",
     compress: str | None = None,
@@ -64,6 +66,10 @@ def load(
     adapter was trained on.
     """
     check_compress(compress, dtype)
+    if device != "cpu":
+        from lmworks.models.precision import must_be_device
+
+        must_be_device(device)
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
@@ -73,7 +79,7 @@ def load(
             )
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
-    named = base or _base_of(folder)
+    named = as_reference(base) or _base_of(folder)
     kind = text_kind(named)
     # What is packed of a base serves no adapter that PyTorch runs, or that changes it.
     files = kept_files(folder) if dtype is None else []
@@ -158,6 +164,7 @@ def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:
     return DrawingModel if draws(resolve(str(reference))) else LanguageModel
 
 
+@checked
 def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:
     """Put an adapter beside a model under a name that `generate`, `score` and `embed` take: `adapter="notes"`. Texts
     that name none are the model's own, and the model's weights are there once, however many adapters it has.

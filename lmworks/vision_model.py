@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole
 from lmworks.encoding.classifying import Told
@@ -94,6 +95,7 @@ class VisionModel(LanguageModel):
             tokenizer = Tokenizer.load(path) if isinstance(network, Towers) else None
         return cls(network.to(device), preprocessing, tokenizer, path, str(reference))
 
+    @checked
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
         """Write a Hugging Face directory that transformers loads; `facts` go into lmworks.json."""
         folder = Path(folder)
@@ -122,6 +124,7 @@ class VisionModel(LanguageModel):
         """How many numbers a vector has."""
         return int(self.seeing.config.dim)
 
+    @checked
     def embed(
         self,
         texts: Sequence[str | Sequence[int]] = (),
@@ -161,6 +164,7 @@ class VisionModel(LanguageModel):
         """What `embed` gives of texts, as an array of NumPy."""
         return self.embed(texts, **how).numpy()
 
+    @checked
     def classify(
         self,
         texts: Sequence[Image] | Image,

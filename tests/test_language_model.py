@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
-from lmworks.basics.errors import ConfigError, DataError
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.generation.strategies import Greedy, Sample
 from lmworks.language_model import LanguageModel
 
@@ -127,12 +131,74 @@ def test_a_setting_out_of_range_is_one_sentence(settings: dict[str, Any], words:
         (lambda model: model.score("text", window=1), "the window is 1 tokens; give at least 2"),
         (lambda model: model.score("text", window=0), "the window is 0 tokens; give at least 2"),
         (lambda model: model.score("text", window=-5), "the window is -5 tokens; give at least 2"),
+        (
+            lambda model: model.generate(None),
+            "prompt is None; give a string, a list of dicts or a list of whole numbers",
+        ),
+        (lambda model: model.stream(None), "prompt is None; give a string"),  # and not when the first piece is taken
+        (lambda model: model.generate(["a", "b"]), "this is a list of 2 texts; give one text, or take generate_batch"),
+        (lambda model: model.generate({"role": "user"}), "prompt is a dict; give a string, a list of dicts"),
+        (lambda model: model.generate("a", "greedy"), "strategy is 'greedy'; give a strategy: lm.Greedy(), lm.Sample("),
+        (lambda model: model.generate("a", Greedy), "strategy is the class Greedy; give a strategy"),
+        (lambda model: model.generate("a", temperature=0.5), "give strategy=Sample(temperature=0.5)"),
+        (lambda model: model.generate("a", max_tokens=5), "no argument max_tokens; did you mean 'max_new_tokens'?"),
+        (lambda model: model.generate("a", max_new_tokens=2.5), "max_new_tokens is 2.5; give a whole number"),
+        (lambda model: model.generate("a", window="slides"), "window is 'slides'; give 'stop' or 'slide'"),
+        (lambda model: model.generate("a", constraint="[a-z]"), "constraint is '[a-z]'; give a JsonSchema, a Regex"),
+        (lambda model: model.generate("a", guess="lookup"), "guess is 'lookup'; give a Guess"),
+        (lambda model: model.generate("a", tools=[{}]), "tools is a list; give Tools(functions) of lmworks.gen"),
+        (lambda model: model.generate_batch("ab"), "prompts is 'ab'; give a list"),
+        (lambda model: model.score(["a"]), "text is a list; give a string"),
+        (lambda model: model.embed("ab"), "texts is 'ab'; give a list"),
+        (lambda model: model.patch("a", "b", 3), "metric is"),
+        (lambda model: model.save(None), "folder is None; give a string or a path"),
+        (pickle.dumps, "a model is not pickled or copied; load it once more (lm.load), in another process by its ref"),
+        (copy.deepcopy, "a model is not pickled or copied"),
     ],
 )
 def test_a_mistake_in_a_call_is_one_sentence(model: LanguageModel, ask: Any, words: str):
     with pytest.raises(ConfigError) as caught:
         ask(model)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ask, words",
+    [
+        (lambda model: model.embed([None]), "a NoneType is no text; give a list of texts, or of their tokens' ids"),
+        (lambda model: model.embed([b"ab"]), "a bytes is no text"),
+        (lambda model: model.embed([["a"]]), "a list is no text"),
+        (
+            lambda model: model.loglikelihood(("a", "b")),
+            "give a list of pairs of texts: [(context, continuation), ...]",
+        ),
+        (lambda model: model.loglikelihood([("a", 3)]), "give a list of pairs of texts"),
+        (lambda model: model.generate([{"role": "user", "content": "a"}, "b"]), "message 2 is a str"),
+        (lambda model: model.tokenizer.encode(3), "an int is no text; give a text"),
+    ],
+)
+def test_texts_that_are_none_are_one_sentence(model: LanguageModel, ask: Any, words: str):
+    with pytest.raises(DataError) as caught:
+        ask(model)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_ids_and_texts_come_in_arrays_and_generators_too(model: LanguageModel):
+    ids = model.tokenizer.encode("Once")
+    said = model.generate("Once", max_new_tokens=5)
+    for given in (ids, tuple(ids), np.array(ids), torch.tensor(ids), [np.int64(one) for one in ids], iter(ids)):
+        assert model.generate(given, max_new_tokens=5) == said
+    assert model.generate_batch((text for text in ("Once", "Twice")), max_new_tokens=5)[0] == said
+    vectors = model.embed(["one", "two"])
+    for texts in (("one", "two"), np.array(["one", "two"]), (text for text in ("one", "two"))):
+        assert torch.equal(model.embed(texts), vectors)
+    assert model.loglikelihood(pair for pair in [("a", "b")]) == model.loglikelihood([("a", "b")])
+
+
+def test_a_model_says_what_it_is(model: LanguageModel, tmp_path: Path):
+    assert repr(model) == f"<LanguageModel in memory: llama, {model.parameters:,} parameters, in PyTorch>"
+    loaded = LanguageModel.load(model.save(tmp_path / "mine"))
+    assert repr(loaded).startswith(f"<LanguageModel {tmp_path / 'mine'}: llama, ")
 
 
 def test_half_a_character_is_refused(model: LanguageModel):
@@ -192,3 +258,34 @@ def test_smollm2_knows_english_and_the_capital_of_france(smollm2_path: Path):
     assert jumbled.bits_per_byte > 1.5 * score.bits_per_byte
     assert "Paris" in model.generate("The capital of France is", max_new_tokens=8)
     assert "Paris" in model.generate([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20)
+
+
+def test_a_path_names_a_model_wherever_a_string_does(tmp_path: Path):
+    missing, words = tmp_path / "nothere", "nothere is neither a known model nor a path"
+    (tmp_path / "text.txt").write_text("Some text.\n")
+    for job in (
+        lambda: lm.load(missing),
+        lambda: lm.build(tmp_path / "text.txt", missing, tmp_path / "out"),
+        lambda: lm.tune(missing, tmp_path / "text.txt", out=tmp_path / "out"),
+        lambda: lm.prefer(missing, tmp_path / "text.txt", out=tmp_path / "out"),
+        lambda: lm.distill(missing, tmp_path / "text.txt", tmp_path / "out", layers=1),
+        lambda: lm.privacy(missing),
+        lambda: lm.merge([missing], tmp_path / "out", base=missing),
+        lambda: lm.compress(missing, tmp_path / "out"),
+        lambda: lm.export(missing, tmp_path / "out.gguf"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            job()
+
+
+def test_a_model_that_cannot_be_loaded_so_is_one_sentence(model: LanguageModel, tmp_path: Path):
+    folder = model.save(tmp_path / "mine")
+    for given, words in (
+        ({"device": "gpu"}, "there is no device 'gpu' on this machine for PyTorch; there is cpu"),
+        ({"compress": 4}, "compress is 4; give a string"),
+        ({"rope_scaling": 2}, "rope_scaling is 2; give a RopeScaling"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            lm.load(folder, **given)
+    with pytest.raises(ModelError, match="the model's name is empty; give an alias, a path, or"):
+        lm.load("")

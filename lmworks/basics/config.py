@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from lmworks.basics.errors import ConfigError, UnknownSettingError
+from lmworks.basics.errors import ArgumentError, ConfigError, UnknownSettingError
 from lmworks.basics.files import regular
 from lmworks.basics.meanings import meanings
 
@@ -52,6 +52,15 @@ class Config(BaseModel):
             if isinstance(value, int | float) and abs(value) >= most:
                 raise ConfigError(f"{{at}}{name} is {shortened(value)}; it should be less than {most:.2g} in size")
         return self
+
+    def __new__(cls, *unnamed: Any, **values: Any) -> Self:
+        """ArgumentError where a value is given without the name of its setting."""
+        if unnamed:
+            raise ArgumentError(
+                f"{cls.__name__} takes its settings by their names, and {shortened(unnamed[0])} comes without one; "
+                f"there are {', '.join(cls.model_fields)}"
+            )
+        return super().__new__(cls)
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -60,6 +60,10 @@ class ConfigError(LmworksError, ValueError):
         return type(self)(self.problem, section + self.at)
 
 
+class ArgumentError(ConfigError, TypeError):
+    """An argument of a function that is missing, unknown, or of the wrong kind."""
+
+
 class UnknownSettingError(ConfigError):
     """Settings that nobody knows: several of them are told together."""
 

@@ -15,7 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from lmworks.basics.errors import LmworksError
 
@@ -79,6 +79,15 @@ def beside(path: Path, before: str, after: str) -> Path:
     """The path beside another with its name between these two; `.` and `..` have the names of their folders."""
     path = path.resolve() if path.name in ("", "..") else path
     return path.parent / f"{before}{path.name}{after}"
+
+
+@overload
+def as_reference(given: str | os.PathLike[str]) -> str: ...
+@overload
+def as_reference(given: str | os.PathLike[str] | None) -> str | None: ...
+def as_reference(given: str | os.PathLike[str] | None) -> str | None:
+    """A name or a path as recipes and files have it, a text; None as it is."""
+    return None if given is None else os.fspath(given)
 
 
 def must_be_a_writable_file(path: Path) -> None:

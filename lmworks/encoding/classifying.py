@@ -6,7 +6,7 @@ print(told.label, told.probabilities)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +50,12 @@ def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut:
         raise ConfigError(
             "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
         )
-    if isinstance(texts, str):
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise DataError("classify takes a list of texts; put the one text into brackets")
+    texts = list(texts)
     opening, closing = around_a_text(tokenizer)
     room = config.context - len(opening) - len(closing)
-    read = tokenizer.encode_batch(list(texts), special=False)
+    read = tokenizer.encode_batch(texts, special=False)
     for text, ids in zip(texts, read, strict=True):
         if len(ids) > room and not cut:
             raise DataError(

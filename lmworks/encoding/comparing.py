@@ -7,13 +7,14 @@ Source: Nogueira and Cho 2019, https://arxiv.org/abs/1901.04085.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import two_texts
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.encoding.embedding import at_once, rows_by_length
@@ -87,7 +88,8 @@ def compare(
 
 def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) -> tuple[list[list[int]], list[int]]:
     """The ids of each pair, and how many of them belong to its first text."""
-    if isinstance(pairs, str) or any(isinstance(one, str) or len(one) != 2 for one in pairs):
+    pairs = list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, str) else [pairs]
+    if not all(two_texts(one) for one in pairs):
         raise DataError("compare takes a list of pairs of texts: [(question, passage), ...]")
     opening, closing = around_a_text(tokenizer)
     between = between_texts(tokenizer)

@@ -8,12 +8,14 @@ Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import kind_of
 from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import DataError
 from lmworks.encoding.pooling import Pooling
@@ -123,12 +125,21 @@ def pooled(
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_size: int) -> list[list[int]]:
     written = iter(tokenizer.encode_batch([text for text in texts if isinstance(text, str)]))
-    encoded = [next(written) if isinstance(text, str) else list(text) for text in texts]
+    encoded = [next(written) if isinstance(text, str) else _given_ids(text) for text in texts]
     for ids in encoded:
         if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
             wrong = min(ids) if min(ids) < 0 else max(ids)
             raise DataError(f"there is no token {wrong:,}; the vocabulary has {vocab_size:,}")
     return encoded
+
+
+def _given_ids(text: Sequence[int]) -> list[int]:
+    """The ids of a text that was given as them. DataError for what is no text either."""
+    if isinstance(text, Iterable) and not isinstance(text, bytes | Mapping):
+        ids = list(text)
+        if all(isinstance(one, Integral) for one in ids):
+            return [int(one) for one in ids]
+    raise DataError(f"{kind_of(text)} is no text; give a list of texts, or of their tokens' ids")
 
 
 def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], longest: int, cut: bool) -> list[int]:

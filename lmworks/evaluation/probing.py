@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lmworks.basics.arguments import checked, two_texts
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
@@ -47,6 +48,7 @@ class Probed:
         return [self.right, self.control, self.selectivity]
 
 
+@checked
 def probe(model: LanguageModel, pairs: Sequence[Example], *, units: int = 8, seed: int = 0) -> list[Probed]:
     """A probe of `units` numbers after each layer, learnt from two thirds of the texts and tried on the others; texts
     that are longer than the model reads are cut. ConfigError for fewer than 30 texts, and for units below 1."""
@@ -54,6 +56,8 @@ def probe(model: LanguageModel, pairs: Sequence[Example], *, units: int = 8, see
         raise ConfigError(
             f"a probe of {units} numbers of a state and {len(pairs)} texts; give 1 or more, and {LEAST} texts or more"
         )
+    if not all(two_texts(one) for one in pairs):
+        raise ConfigError("a probe learns from pairs of a text and the name of its class: [(text, class), ...]")
     drawn = mixed(pairs, seed)
     texts, names = [text for text, _ in drawn], sorted({label for _, label in drawn})
     ids = [model.tokenizer.encode(text, special=False)[: model.longest] for text in texts]

@@ -17,7 +17,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -39,6 +39,8 @@ s and is refused after 0.2; a thousand choices of a hundred characters fit in ha
 
 class Constraint(ABC):
     """The form of an answer."""
+
+    given_as: ClassVar[str] = "a JsonSchema, a Regex or a Choice of lmworks.generation.constraints"
 
     @property
     @abstractmethod

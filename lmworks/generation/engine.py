@@ -31,6 +31,7 @@ from collections import deque
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import start
@@ -83,6 +84,7 @@ class EngineState:
 class Engine:
     """Answers requests side by side."""
 
+    @checked
     def __init__(
         self,
         model: WritingModel,
@@ -106,6 +108,7 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="lmworks-engine", daemon=True)
         self._thread.start()
 
+    @checked
     def submit(  # noqa: PLR0913 (those of LanguageModel.generate)
         self,
         prompt: Prompt,

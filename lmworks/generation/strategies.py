@@ -36,6 +36,8 @@ class Strategy(Config):
     Its settings are its own and those of every declared adjustment.
     """
 
+    given_as: ClassVar[str] = "a strategy: lm.Greedy(), lm.Sample(temperature=0.8) or lm.Beam(width=5)"
+
     unbounded = True  # a number beyond all bounds is as good as never
 
     min_new_tokens: int = Field(default=0, ge=0)

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import SPACES, Constraint, Guide, JsonSchema
@@ -49,6 +49,8 @@ class ToolCall:
 @dataclass(frozen=True)
 class Tools(Constraint):
     """Functions that an answer may call, and whether it must. ConfigError for a choice that does not exist."""
+
+    given_as: ClassVar[str] = "Tools(functions) of lmworks.generation.tool_calls"
 
     functions: Sequence[Tool]
     choice: str = "auto"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
@@ -122,6 +123,7 @@ class Asked:
         return GroundedAnswer(text, refused, self.confidence, passages=self.passages, **given)
 
 
+@checked
 def ask(
     index: Searchable,
     question: str,
@@ -141,8 +143,6 @@ def ask(
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of.
     ConfigError for an empty question, a way that does not exist, or writing without a model.
     """
-    if way not in ("extract", "write"):
-        raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (--model smollm2), or take the way extract")
     if not question.strip():

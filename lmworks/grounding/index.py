@@ -17,12 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked, kind_of
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, did_you_mean
 from lmworks.grounding import postings
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 VERSION = 5
 By = Literal["hybrid", "keywords", "vectors"]
-WAYS: tuple[By, ...] = get_args(By)
 GIVEN = "a list of Documents"
 """The reference of an index of no file."""
 BLOCK = 256
@@ -116,6 +116,10 @@ class Index:
         self.changes = Changes([], [], [])
         """What the last update took over; after it is made, all files."""
 
+    def __repr__(self) -> str:
+        """Where it lies and how much it holds."""
+        return f"<Index {self.place}: {len(self):,} chunks, language {self.language}>"
+
     @property
     def place(self) -> str:
         """Where it lies, as people call it."""
@@ -152,6 +156,7 @@ class Index:
         with self.storage.reading() as reading:
             return self._counted(reading).chunks
 
+    @checked
     def search(
         self,
         query: str,
@@ -173,8 +178,6 @@ class Index:
             raise ConfigError("the query is empty; give some words or a question")
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
-        if by not in WAYS:
-            raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
         # Before the reading: an embedder takes seconds to load, and who updates the index waits for readers to end.
         vector = None if by == "keywords" else self.query_vector(query)
         with self.storage.reading() as reading:
@@ -241,6 +244,7 @@ class Index:
         """The share of the vectors in a hybrid score: as the index's own test chose it, else as it was made with."""
         return float(self.tested.get("weight", self.settings.weight))
 
+    @checked
     def ask(
         self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
     ) -> GroundedAnswer:
@@ -249,11 +253,13 @@ class Index:
 
         return ask(self, question, way, model, **choices)
 
+    @checked
     def passage(self, chunk: int) -> Passage | None:
         """A chunk by its number, with a score of 0; None where there is none of it (any more)."""
         with self.storage.reading() as reading:
             return next(iter(reading.passages([chunk])), None)
 
+    @checked
     def document(self, file: str) -> str | None:
         """The whole text of a document by its source (`Passage.file`); None where the index has no such document."""
         with self.storage.reading() as reading:
@@ -279,6 +285,7 @@ class Index:
         with self.storage.writing() as writing:
             writing.set("tested", json.dumps(dict(figures)))
 
+    @checked
     def update(self, documents: Iterable[Document] | None = None) -> Changes:
         """Bring in what was added, changed or deleted since; returns what that was. Nothing is lost where it fails.
 
@@ -321,6 +328,7 @@ def storage_of(place: str | Path) -> Storage:
     return PostgresqlStorage(str(place)) if address else SqliteStorage(Path(place))
 
 
+@checked
 def open_index(place: str | Path) -> Index:
     """An index that exists, in a folder, in the model's directory that it was built with, or at a PostgreSQL address;
     DataError where there is none."""
@@ -331,6 +339,7 @@ def open_index(place: str | Path) -> Index:
     return Index(storage)
 
 
+@checked
 def build(reference: str | Path | Iterable[Document], out: str | Path, settings: IndexSettings | None = None) -> Index:
     """Index a folder, a file, a named text or some Documents into the folder or PostgreSQL address `out`.
 
@@ -339,6 +348,8 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     """
     chosen, storage = settings or IndexSettings(), storage_of(out)
     given = located(reference) if isinstance(reference, str | Path) else tuple(reference)
+    for other in (one for one in given if not isinstance(given, str) and not isinstance(one, Document)):
+        raise DataError(f"{kind_of(other)} is no document; give Document(text, source) of lmworks.text.document")
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":

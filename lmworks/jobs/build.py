@@ -22,10 +22,11 @@ from torch import Tensor
 
 from lmworks.adaptation.declaration import Adapter, Original, Setup
 from lmworks.adaptation.lora import merge_adapters
+from lmworks.basics.arguments import checked
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import beside, directory_written_whole
+from lmworks.basics.files import as_reference, beside, directory_written_whole
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of
@@ -99,9 +100,10 @@ class BuildResult:
         return _After(self.comparisons, self.moved, self.drift, self.further).measurements
 
 
+@checked
 def build(
     text: str | os.PathLike[str] | None = None,
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
     recipe: str | Path | Recipe | None = None,
@@ -119,7 +121,7 @@ def build(
     after saving what `resume` needs.
     """
     refuse_ranks("lmworks build")
-    chosen = _recipe(recipe, list(changes), text, model)
+    chosen = _recipe(recipe, list(changes), as_reference(text), as_reference(model))
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
     if merge and (adapter := chosen.chosen.method.adapter) is not None and not adapter.merges:
         raise ConfigError(
@@ -391,15 +393,13 @@ class _Job:
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
 
-def _recipe(
-    recipe: str | Path | Recipe | None, changes: list[str], text: str | os.PathLike[str] | None, model: str | None
-) -> Recipe:
+def _recipe(recipe: str | Path | Recipe | None, changes: list[str], text: str | None, model: str | None) -> Recipe:
     if isinstance(recipe, Recipe):
         chosen = Recipe(**tables_as_one(recipe.model_dump(), overrides(changes))) if changes else recipe
     else:
         chosen = Recipe.read("adapt" if recipe is None else recipe, changes)
     if text is not None:
-        chosen = chosen.but(data=chosen.data.but(text=str(text)))
+        chosen = chosen.but(data=chosen.data.but(text=text))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
 
 

@@ -18,7 +18,8 @@ import torch
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
 from lmworks.adaptation.lora import merge_adapters
-from lmworks.basics.files import directory_written_whole
+from lmworks.basics.arguments import checked
+from lmworks.basics.files import as_reference, directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import carry_index
@@ -51,15 +52,16 @@ class Compressed:
     """Adapters were merged into the weights."""
 
 
+@checked
 def compress(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
     bits: int = 4,
     embedding_bits: int | None = None,
-    text: str = TEXT,
+    text: str | os.PathLike[str] = TEXT,
     tokens: int = TOKENS,
-    base: str | None = None,
+    base: str | os.PathLike[str] | None = None,
 ) -> Compressed:
     """Write a model directory with the matrices in `bits` (4 or 8); measure the change on about `tokens` of `text`.
 
@@ -68,10 +70,11 @@ def compress(
     for; ModelError naming a weight that is not finite.
     """
     check_bits(bits, embedding_bits)
+    base = as_reference(base)
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
     must_not_replace(folder, model, base)
-    reading = read(text)
+    reading = read(as_reference(text))
     documents, text = reading.documents, reading.name
     loaded = load(model, base=base, compress="none")
     loaded.must_converse()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
@@ -58,6 +59,7 @@ MOST_CANDIDATES = 2_000
 """Images of a part that are searched among: the figure falls with their number, and so does the speed."""
 
 
+@checked
 def contrast(
     recipe: str | Path | ContrastRecipe,
     out: str | os.PathLike[str] | None = None,

@@ -23,6 +23,7 @@ from lmworks.adaptation.distillation.student import narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.old_text import rows_written
 from lmworks.basics import amounts
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.beside_teacher import Beside, beside, writing_costs
 from lmworks.evaluation.measurement import Measurement
@@ -68,13 +69,14 @@ class DistillResult:
         return [*(figure for one in self.texts for figure in one.measurements), *self.costs]
 
 
+@checked
 def distill(
-    teacher: str | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
     layers: int | None = None,
-    student: str | None = None,
+    student: str | os.PathLike[str] | None = None,
     recipe: str | Path | DistillRecipe = "distill",
     changes: Sequence[str] = (),
     resume: bool = False,

@@ -95,10 +95,10 @@ class DistillRecipe(RecipeFile):
 def with_arguments(
     recipe: str | Path | DistillRecipe,
     changes: Sequence[str] = (),
-    teacher: str | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     layers: int | None = None,
-    student: str | None = None,
+    student: str | os.PathLike[str] | None = None,
 ) -> DistillRecipe:
     """The recipe with what a call says in its place; ConfigError for what makes no sense."""
     given = {

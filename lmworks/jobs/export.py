@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmworks.adaptation.lora import merge_adapters
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import must_be_writable, regular, says_why, written_whole
+from lmworks.basics.files import as_reference, must_be_writable, regular, says_why, written_whole
 from lmworks.evaluation.likelihood import change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
@@ -73,14 +74,15 @@ class Exported:
     change: Measurement | None = None
 
 
+@checked
 def export(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
     kind: str = "f16",
-    text: str | None = None,
+    text: str | os.PathLike[str] | None = None,
     tokens: int = TOKENS,
-    base: str | None = None,
+    base: str | os.PathLike[str] | None = None,
 ) -> Exported:
     """Write a model as a GGUF file of one of `KINDS`; adapters are merged into the weights.
 
@@ -93,6 +95,7 @@ def export(
         raise ConfigError(f"{kind!r} is not a type of GGUF file that is written here; known are {', '.join(KINDS)}")
     file = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{kind}.gguf"
     refuse_other_files(file)
+    text = as_reference(text)
     loaded = load(model, base=base, dtype="float32")
     if loaded.source is not None and file.exists() and file.samefile(loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")

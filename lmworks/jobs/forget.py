@@ -24,6 +24,7 @@ from lmworks.adaptation.merging import merged
 from lmworks.adaptation.old_text import own_texts
 from lmworks.adaptation.router import BEGINNING, Router, states
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import alone, says_why, write_json
 from lmworks.evaluation.exact import exactly_answered
@@ -52,6 +53,7 @@ LEARNT_FROM = 64
 """Texts of each kind by which the router knows it."""
 
 
+@checked
 def forget(
     recipe: str | Path | ForgetRecipe,
     out: str | os.PathLike[str] | None = None,

@@ -19,7 +19,9 @@ from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.merging import merged
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import as_reference
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
@@ -53,17 +55,18 @@ class Merged:
     """By the share that is kept, each text's figures beside the base's; empty without a text."""
 
 
+@checked
 def merge(
     models: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str] | None = None,
     *,
-    base: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     way: str = "task",
     weights: Sequence[float] | None = None,
     keep: float = 1.0,
     density: float = 0.2,
     seed: int = 0,
-    text: str | None = None,
+    text: str | os.PathLike[str] | None = None,
 ) -> Merged:
     """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
@@ -71,6 +74,7 @@ def merge(
     and what was lost of WikiText-2 are measured at several shares kept. ConfigError for settings out of range,
     ModelError for models that do not go together.
     """
+    base, text = as_reference(base), as_reference(text)
     numbers = None if weights is None else tuple(weights)
     settings = MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lmworks.adaptation.declaration import Original, Setup
 from lmworks.adaptation.reference import kept_references, references, rows_digest
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.preferences import figures, judge
@@ -43,8 +44,9 @@ LONGEST = 100_000
 """Tokens of a pair that a preview shows."""
 
 
+@checked
 def prefer(  # noqa: PLR0913 (each is a choice that people know by name)
-    model: str,
+    model: str | os.PathLike[str],
     data: str | os.PathLike[str],
     method: str | None = None,
     retain: str | None = None,

@@ -9,12 +9,14 @@ random by each document's hash, which is what a test of membership needs.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import beside
+from lmworks.basics.files import as_reference, beside
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
 from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, lira, scored, too_few
@@ -65,12 +67,13 @@ class Leakage:
         return [*self.membership, *([self.blind] if self.blind else [])]
 
 
+@checked
 def privacy(
-    model: str,
+    model: str | os.PathLike[str],
     *,
-    members: str | None = None,
-    others: str | None = None,
-    base: str | None = None,
+    members: str | os.PathLike[str] | None = None,
+    others: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
     limit: int = MOST,
     tokens: int | None = None,
     shadows: int = 0,
@@ -85,10 +88,11 @@ def privacy(
     `shadows` models more are tuned by the same recipe on halves of the texts, in a folder beside the model's: the
     strongest attack, which costs as many runs.
     """
+    model, base = as_reference(model), as_reference(base)
     network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
     recipe = _recipe(facts)
-    sides = _sides(model, members, others, recipe, facts)
+    sides = _sides(model, as_reference(members), as_reference(others), recipe, facts)
     if shadows and (recipe is None or shadows < 4):
         raise ConfigError(
             f"{shadows} shadow models are tuned as {model} was; give 4 or more, and a model whose folder has a recipe"

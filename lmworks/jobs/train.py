@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.amounts import counted
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import beside, directory_written_whole
 from lmworks.evaluation.measurement import Measurement
@@ -103,6 +104,7 @@ class Fitted:
     """Of what is held out, in the unit of its task."""
 
 
+@checked
 def pretrain(
     recipe: str | Path | TrainRecipe,
     out: str | os.PathLike[str] | None = None,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import DataError
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
@@ -22,14 +24,15 @@ LEARNT = ("[", "]")
 """What stands around a run of tokens that carry loss in a preview."""
 
 
+@checked
 def tune(
-    model: str,
+    model: str | os.PathLike[str],
     data: str | os.PathLike[str],
     method: str = "lora",
     retain: str = "nothing",
     out: str | os.PathLike[str] | None = None,
     *,
-    recipe: str = "adapt",
+    recipe: str | Path = "adapt",
     changes: Sequence[str] = (),
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
@@ -183,6 +184,7 @@ class LanguageModel(ScoringModel, EncodingModel):
             return StoredInGGUF(weights, self.config) if runs_as_stored(weights, self.config) else None
         return None if weights is None else StoredInDirectory.of(weights, self.config)
 
+    @checked
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
         """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
 

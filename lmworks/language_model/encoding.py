@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.choice import embedder_for
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
 class EncodingModel(ModelParts):
     """A model that is asked for vectors, classes, scores of pairs, or what a mask stands for."""
 
+    @checked
     def embed(
         self,
         texts: Sequence[str | Sequence[int]] = (),
@@ -55,6 +57,7 @@ class EncodingModel(ModelParts):
         self._no_images(texts, images)
         return torch.from_numpy(self.vectors(texts, prompt=prompt, pooling=pooling, cut=cut, adapter=adapter))
 
+    @checked
     def vectors(
         self,
         texts: Sequence[str | Sequence[int]],
@@ -90,6 +93,7 @@ class EncodingModel(ModelParts):
 
         return too_long(self.tokenizer, texts, self.pooling, self.config, prompt)
 
+    @checked
     def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
         """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the
         higher, the better they belong together.
@@ -101,6 +105,7 @@ class EncodingModel(ModelParts):
 
         return torch.from_numpy(self.scores(pairs, cut=cut))
 
+    @checked
     def scores(self, pairs: Sequence[Pair], *, cut: bool = False) -> Float[np.ndarray, " pairs"]:
         """What `compare` gives, as an array of NumPy: on the compiled path without PyTorch."""
         from lmworks.encoding.comparing import compare
@@ -123,6 +128,7 @@ class EncodingModel(ModelParts):
             )
         return classify(self.runner, self.tokenizer, texts, cut=cut)
 
+    @checked
     def fill(self, text: str, *, top: int = 5) -> list[list[Filled]]:
         """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their
         probabilities."""
@@ -130,6 +136,7 @@ class EncodingModel(ModelParts):
 
         return fill(self.runner, self.tokenizer, text, top)
 
+    @checked
     def reduce(self, texts: Sequence[str], dimensions: int, *, whiten: bool = False) -> float:
         """Let `embed` give vectors of fewer dimensions from here on: the principal components of these texts' vectors,
         before they are brought to length 1; with `whiten` each divided by its standard deviation. `save` keeps it.
@@ -175,6 +182,8 @@ class EncodingModel(ModelParts):
 
     def _no_images(self, texts: Any, images: Any = None) -> None:
         """ConfigError where one of what is given is an image in memory."""
+        if isinstance(texts, np.ndarray) and texts.dtype.kind in "OU":  # of texts, as a column of a table is
+            return
         several = texts if isinstance(texts, list | tuple) else [texts]
         wrong = next((one for one in [*several, images] if hasattr(one, "convert") or hasattr(one, "ndim")), images)
         if wrong is not None:

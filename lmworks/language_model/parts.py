@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.generation_config import GenerationConfig
@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
 
 class ModelParts:
     """A network, its tokenizer, what runs it, and where they came from."""
+
+    given_as: ClassVar[str] = "a model that lm.load gave"
 
     def __init__(
         self,
@@ -55,6 +57,22 @@ class ModelParts:
         self._embedder: tuple[Runner, int] | None = None
         """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
+
+    def __repr__(self) -> str:
+        """What it is, how large, and what runs it; no weight is read for that."""
+        runner = self._embedder[0] if self._embedder is not None else self._runner
+        runs = "" if runner is None else ", compiled" if runner.own_threads() else ", in PyTorch"
+        return (
+            f"<{type(self).__name__} {self.reference or 'in memory'}: {self.config.family}, {self.parameters:,} "
+            f"parameters{runs}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        """ConfigError: weights are neither pickled nor copied unseen, as another process or a deepcopy would."""
+        raise ConfigError(
+            "a model is not pickled or copied; load it once more (lm.load), in another process by its reference, "
+            f"{self.reference or 'the folder that model.save wrote'}"
+        )
 
     @property
     def runner(self) -> Runner:

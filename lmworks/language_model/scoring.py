@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lmworks.basics.arguments import checked, shown
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.request import Prompt
 from lmworks.language_model.writing import WritingModel
@@ -52,6 +53,7 @@ class Score:
 class ScoringModel(WritingModel):
     """A model that is asked how likely a text is, and why."""
 
+    @checked
     def score(
         self, text: str, *, prompt: Prompt | None = None, window: int | None = None, adapter: str | None = None
     ) -> Score:
@@ -105,6 +107,7 @@ class ScoringModel(WritingModel):
                 )
         return tokens, target_logprobs(self.runner, read, [target_start(self.tokenizer), *tokens])
 
+    @checked
     def loglikelihood(self, pairs: Sequence[tuple[str, str]], reading: Reading | None = None) -> list[Continuation]:
         """How likely each continuation is after its context: [(context, continuation), ...]. What several texts begin
         with is read once, and `reading` then says how much that saved.
@@ -155,6 +158,7 @@ class ScoringModel(WritingModel):
         with self.runner.evaluating():
             return self.runner.logits(self.runner.hidden(tokens, mask))
 
+    @checked
     def attribute(
         self,
         prompt: Prompt,
@@ -188,6 +192,7 @@ class ScoringModel(WritingModel):
         pieces = tuple(self.tokenizer.decode([one], skip_special=False) for one in ids)
         return replace(found, pieces=pieces, answer=answer or "")
 
+    @checked
     def patch(
         self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
     ) -> Float[Tensor, "layers places"]:
@@ -196,12 +201,16 @@ class ScoringModel(WritingModel):
         from lmworks.inside.patching import difference, patch
 
         self.must_write()
-        if isinstance(metric, tuple):
+        if isinstance(metric, tuple | list):
             first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
             if first[0] == first[1] or not all(first):
                 raise ConfigError(
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
                 )
             metric = difference(first[0][0], first[1][0])
+        elif not callable(metric):
+            raise ConfigError(
+                f"metric is {shown(metric)}; give two answers, (' Paris', ' Rome'), or a function of logits"
+            )
         kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
         return patch(self.network, kept, changed, metric, place=place)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
@@ -27,6 +29,7 @@ from lmworks.tokens.source import source_ids, target_start
 class WritingModel(ModelParts):
     """A model that is asked for text."""
 
+    @checked
     def generate(
         self,
         prompt: Prompt,
@@ -34,7 +37,7 @@ class WritingModel(ModelParts):
         *,
         images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         constraint: Constraint | None = None,
         tools: Tools | None = None,
         guess: Guess | None = None,
@@ -59,6 +62,7 @@ class WritingModel(ModelParts):
         )
         return answer
 
+    @checked
     def stream(
         self,
         prompt: Prompt,
@@ -66,14 +70,15 @@ class WritingModel(ModelParts):
         *,
         images: Sequence[Any] | Any | None = None,
         max_new_tokens: int = 256,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         constraint: Constraint | None = None,
         tools: Tools | None = None,
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
     ) -> Iterator[str]:
-        """Pieces of text as they come; joined they are what `generate` returns."""
+        """Pieces of text as they come; joined they are what `generate` returns. What is wrong with the request is said
+        at once, and not when the first piece is taken."""
         request = self.request(
             self.with_images(prompt, images),
             strategy,
@@ -85,17 +90,21 @@ class WritingModel(ModelParts):
             window=window,
             adapter=adapter,
         )
+        return self._pieces(request)
+
+    def _pieces(self, request: Request) -> Iterator[str]:
         for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
 
+    @checked
     def generate_batch(
         self,
         prompts: Sequence[Prompt],
         strategy: Strategy | Sequence[Strategy] | None = None,
         *,
         max_new_tokens: int = 256,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         constraint: Constraint | None = None,
         tools: Tools | None = None,
         guess: Guess | None = None,
@@ -129,6 +138,7 @@ class WritingModel(ModelParts):
             pass
         return [Answer.of(sequence) for sequence in sequences]
 
+    @checked
     def translate(
         self,
         texts: Sequence[str],
@@ -156,7 +166,7 @@ class WritingModel(ModelParts):
         prompt: Prompt,
         strategy: Strategy | None = None,
         max_new_tokens: int = 256,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         *,
         logprobs: LogprobOptions = LogprobOptions(),
         constraint: Constraint | None = None,
@@ -169,7 +179,7 @@ class WritingModel(ModelParts):
         self.must_write()
         if tools is not None and constraint is not None:
             raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
-        shown = () if tools is None or all(isinstance(token, int) for token in prompt) else tools.shown
+        shown = () if tools is None or _ids_of(prompt) is not None else tools.shown
         read = self.encode_prompt(prompt, self.longest if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
@@ -189,7 +199,7 @@ class WritingModel(ModelParts):
             [target_start(self.tokenizer)] if self.translates else read,
             chosen,
             max_new_tokens,
-            [stop] if isinstance(stop, str) else stop,
+            [stop] if isinstance(stop, str) else list(stop),
             self.longest,
             vocab_size=self.config.vocab_size,
             source=read if self.translates else None,
@@ -205,18 +215,24 @@ class WritingModel(ModelParts):
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
         the chat template, which shows `tools` where there are any; a source with its end. ConfigError, before it is
         tokenized, for a text that certainly has more than `most` tokens."""
-        if tools and (isinstance(prompt, str) or not all(isinstance(turn, Mapping) for turn in prompt)):
+        ids = _ids_of(prompt)
+        if tools and (isinstance(prompt, str) or ids is not None):
             raise ConfigError("tools are shown to a model in a conversation; give messages, not a text or tokens")
         if isinstance(prompt, str):
             self.tokenizer.must_fit(prompt, most, "source" if self.translates else "prompt")
-            ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
-            return ids or [self.tokenizer.document_start or 0]
-        if all(isinstance(token, int) for token in prompt):
-            return [token for token in prompt if isinstance(token, int)]
+            read = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
+            return read or [self.tokenizer.document_start or 0]
+        if ids is not None:
+            return ids
+        if all(isinstance(one, str) for one in prompt):
+            raise ConfigError(
+                f"one prompt is asked for, and this is a list of {len(prompt):,} texts; give one text, or take "
+                "generate_batch"
+            )
         self.must_converse()
         return encode_chat(
             self.tokenizer,
-            [dict(message) for message in prompt if isinstance(message, Mapping)],
+            [dict(one) if isinstance(one, Mapping) else one for one in prompt],  # type: ignore[misc]
             add_generation_prompt=True,
             most=most,
             tools=tools,
@@ -232,3 +248,13 @@ class WritingModel(ModelParts):
                 "emoji-fusion` made"
             )
         return prompt
+
+
+def _ids_of(prompt: Prompt) -> list[int] | None:
+    """A prompt of token ids as a list, whatever holds them: a list, an array, a tensor. None for any other."""
+    if isinstance(prompt, str):
+        return None
+    given: Any = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    if not isinstance(given, Sequence) or not all(isinstance(token, int | Integral) for token in given):
+        return None
+    return [int(token) for token in given]

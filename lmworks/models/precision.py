@@ -19,6 +19,17 @@ def dtype_of(name: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def must_be_device(device: str) -> None:
+    """ConfigError for a device that PyTorch does not know, or that is not on this machine."""
+    try:
+        there = torch.device(device).type in ("cpu", "meta") or torch.empty(0, device=device).numel() == 0
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = False
+    if not there:
+        known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        raise ConfigError(f"there is no device {device!r} on this machine for PyTorch; there is {' and '.join(known)}")
+
+
 def fast_dtype(device: str | torch.device = "cpu") -> torch.dtype:
     """bfloat16 where the device multiplies it natively (AVX-512 BF16, AMX, any recent GPU), else float32."""
     if torch.device(device).type == "cuda":

@@ -245,7 +245,9 @@ def must_end_with_tokens(mask: RealTokens | None) -> None:
 
 def no_adapter(name: str, known: Sequence[str]) -> ConfigError:
     """What is said of a name that is none: the base's output would be wrong, and nobody would see it."""
-    there = f"there is {' and '.join(known)}" if known else "there is none; add_adapter puts one beside the model"
+    there = (
+        f"there is {' and '.join(known)}" if known else "none stands beside the model (lm.add_adapter puts one there)"
+    )
     return ConfigError(f"there is no adapter {name!r}; {there}")
 
 

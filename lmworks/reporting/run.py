@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import write_json, written_whole
@@ -36,6 +37,7 @@ def sections() -> dict[str, Section]:
     return {one.name: one for one in sorted(found, key=lambda one: (one.place, one.name))}
 
 
+@checked
 def report(
     model: LanguageModel | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lmworks.basics.arguments import two_texts
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -16,6 +17,8 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list
     Spaces at the end of a context go to the continuation. Nothing before a continuation stands for the token that
     `opening` gives. DataError for a continuation without a token.
     """
+    if isinstance(pairs, str) or not all(two_texts(pair) for pair in pairs):
+        raise DataError("give a list of pairs of texts: [(context, continuation), ...]")
     moved = [_moved(*pair) for pair in pairs]
     contexts = list(dict.fromkeys(context for context, _ in moved if context))
     read = dict(zip(contexts, tokenizer.encode_batch(contexts, special=False), strict=True))

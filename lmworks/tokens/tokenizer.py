@@ -22,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 import tokenizers
 
+from lmworks.basics.arguments import kind_of
 from lmworks.basics.arrays import Int64
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.tokens.bounds import TokenBound
@@ -391,7 +392,9 @@ def _first(*ids: int | None) -> int | None:
 
 
 def _sound(text: str) -> str:
-    """The text, if it can be written as UTF-8."""
+    """The text, if it is one that can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise DataError(f"{kind_of(text)} is no text; give a text")
     try:
         text.encode()
     except UnicodeEncodeError as error:

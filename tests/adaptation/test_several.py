@@ -209,7 +209,7 @@ def test_a_name_that_is_none_is_an_error_and_never_the_base(model: LanguageModel
             ask()
     with pytest.raises(ConfigError, match="there are 2 prompts and 1 adapters"):
         model.generate_batch(["a", "b"], adapter=["a"])
-    with pytest.raises(ConfigError, match=r"there is no adapter 'a'; there is none; add_adapter puts one"):
+    with pytest.raises(ConfigError, match=r"there is no adapter 'a'; none stands beside the model"):
         make("plain").generate("a", adapter="a")
 
 

@@ -56,12 +56,17 @@ def test_what_gives_no_scores_says_so(cross: LanguageModel):
         tiny.language_model().compare(PAIRS)
     with pytest.raises(ConfigError, match="no classifier of texts"):  # one class would always be certain
         cross.classify(["a cat"])
-    for wrong in ("a cat", ["a cat"], [("a", "b", "c")]):
+    for wrong in ("a cat", ["a cat"], [("a", "b", "c")], [("a", 3)], ["ab"], 3, None):
         with pytest.raises(DataError, match="takes a list of pairs of texts"):
             cross.compare(wrong)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="'', 'x' is empty; leave the pair out"):
         cross.compare([("", "x")])
     assert cross.compare([]).shape == (0,)
+
+
+def test_pairs_come_from_a_generator_too(cross: LanguageModel):
+    assert torch.equal(cross.compare(pair for pair in PAIRS), cross.compare(PAIRS))  # type: ignore[arg-type]
+    assert torch.equal(cross.compare(np.array(PAIRS)), cross.compare(PAIRS))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -254,7 +254,7 @@ def test_what_cannot_be_asked_is_a_sentence(index):
         index.ask("  ")
     with pytest.raises(ConfigError, match="writing needs a model"):
         index.ask("When?", way="write")
-    with pytest.raises(ConfigError, match="there are extract and write"):
+    with pytest.raises(ConfigError, match="give 'extract' or 'write'"):
         index.ask("When?", way="guess")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ask for at least 1"):
         index.ask("When?", k=0)

@@ -308,8 +308,11 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(
         build(notes, places("index"), settings)
     with pytest.raises(ConfigError, match="ask for at least 1"):
         index.search("boat", 0)
-    with pytest.raises(ConfigError, match="there are hybrid, keywords and vectors"):
+    with pytest.raises(ConfigError, match="give 'hybrid', 'keywords' or 'vectors'"):
         index.search("boat", by="magic")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"a str is no document; give Document\(text, source\)"):
+        build(["The rent is due."], places("texts"), settings)  # type: ignore[list-item]
+    assert repr(index) == f"<Index {index.place}: {len(index)} chunks, language {index.language}>"
 
 
 def test_a_database_that_is_none_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from lmworks.basics import progress
+from lmworks.basics.arguments import checked
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.basics.files import write_json
@@ -57,6 +58,7 @@ def evaluate(
     items: Literal[True],
     out: str | os.PathLike[str] | None = ...,
 ) -> tuple[list[Measurement], dict[str, list[ItemScores]]]: ...
+@checked
 def evaluate(
     model: Measured | str | os.PathLike[str],
     tasks: str | Sequence[str | Task],

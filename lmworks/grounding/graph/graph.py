@@ -21,6 +21,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.graph.catalog import Catalog
 from lmworks.grounding.graph.meaning import Meaning, Meanings
@@ -285,6 +286,7 @@ class Graph:
         return f"no way leads in the graph from {named} to what is asked"
 
 
+@checked
 def open_graph(folder: str | Path, endpoint: str | None = None) -> Graph:
     """A graph that exists; DataError where the folder holds none."""
     return Graph(folder, endpoint)

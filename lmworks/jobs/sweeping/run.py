@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.arguments import checked
 from lmworks.basics.config import merge, overrides, to_toml
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import must_be_writable, says_why, write_json, written_whole
@@ -92,6 +93,7 @@ class SweepResult:
         }
 
 
+@checked
 def sweep(
     recipe: str | Path | Tables,
     space: str | Path | Tables,

@@ -242,6 +242,8 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     path. Raises ModelError (no such model, a wrong checksum, no network), LmworksError (disk, extras).
     """
     if isinstance(reference, str):
+        if not reference:
+            raise ModelError("the model's name is empty; give an alias, a path, or . for the folder in which you are")
         if reference in ALIASES:
             return fetched(ALIASES[reference], verify)
         if reference.startswith(ollama.PREFIX):
