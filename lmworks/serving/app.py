@@ -70,6 +70,7 @@ def create_app(
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether requests are taken")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "stopping" if models.stopping else "ok"}, 503 if models.stopping else 200)

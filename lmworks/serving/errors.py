@@ -6,10 +6,11 @@ settings are repeated.
 
 from __future__ import annotations
 
+import difflib
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +18,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from lmworks.basics.errors import EngineClosed, LmworksError, QueueFull
 
@@ -33,6 +36,9 @@ NOWHERE = {
     405: "this path is not for this method; GET /openapi.json says which one it is for",
 }
 """What those are told who ask for what is not there."""
+
+REFUSED = "lmworks.refused"
+"""Where a request that is refused has the refusal in its ASGI scope."""
 
 TOO_LONG = "context_length_exceeded"
 """OpenAI's code for a text of more tokens than the model reads."""
@@ -115,6 +121,12 @@ def late(seconds: float, instead: str) -> Refused:
     return Refused(504, f"the answer took longer than {seconds:g} seconds; {instead}", code="timeout")
 
 
+def refuse(scope: MutableMapping[str, Any], refused: Refused) -> Response:
+    """The answer to a request, which its log line tells of."""
+    scope[REFUSED] = refused
+    return as_response(refused)
+
+
 def as_response(refused: Refused) -> Response:
     """The answer. ASCII alone, so that whatever is quoted can be written."""
     return Response(json.dumps(refused.facts), refused.status, refused.headers, "application/json")
@@ -131,23 +143,51 @@ def as_page(refused: Refused) -> Response:
 def tell_errors(app: FastAPI) -> None:
     """Answer all errors of an app in this form."""
 
-    async def ours(_: Request, error: Exception) -> Response:
-        return as_response(refusal(error))
+    async def ours(request: Request, error: Exception) -> Response:
+        return refuse(request.scope, refusal(error))
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return as_response(_invalid(error.errors()))
+        return refuse(request.scope, _invalid(error.errors(), _settings_of(request)))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         said = NOWHERE.get(error.status_code, str(error.detail))
-        return as_response(Refused(error.status_code, said, headers=error.headers))
+        if error.status_code == 404:
+            said = _meant(request.scope, app) or said
+        return refuse(request.scope, Refused(error.status_code, said, headers=error.headers))
 
     app.add_exception_handler(Refused, ours)
     app.add_exception_handler(LmworksError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, ours)
+
+
+NEWER = {"functions": "tools", "function_call": "tool_choice"}
+"""What OpenAI calls now what it called so before."""
+ELSEWHERE = {
+    "/v1/responses": "the Responses API is not served here; ask POST /v1/chat/completions",
+    "/v1/engines": "this is GET /v1/models now",
+}
+"""What is there in place of a path of OpenAI's."""
+
+
+def _meant(scope: Scope, app: FastAPI) -> str | None:
+    """Where somebody may have wanted to go who asks for a path that is not there: mostly a base URL without /v1, or
+    with it twice."""
+    path = scope["path"]
+    for near in (f"/v1{path}", path.removeprefix("/v1")):
+        if near != path and any(one.matches({**scope, "path": near})[0] is not Match.NONE for one in app.routes):
+            return f"there is nothing at this path; did you mean {near}? the base URL of OpenAI's clients ends in /v1"
+    return ELSEWHERE.get("/v1/" + path.removeprefix("/v1").strip("/").partition("/")[0])
+
+
+def _settings_of(request: Request) -> set[str]:
+    """The fields of the body that a route reads."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    kind = getattr(getattr(body, "field_info", None), "annotation", None)
+    return kind.names() if kind is not None and hasattr(kind, "names") else set()
 
 
 WANTED = {
@@ -176,8 +216,9 @@ WANTED = {
 """What is to be given instead, by pydantic's names of what is wrong."""
 
 
-def _invalid(details: Sequence[Any]) -> Refused:
-    """What pydantic says of a body, as one sentence about the field that comes first."""
+def _invalid(details: Sequence[Any], settings: Collection[str] = ()) -> Refused:
+    """What pydantic says of a body, as one sentence about the field that comes first; `settings` are those that there
+    are."""
     first = details[0]
     if first["type"] == "json_invalid":
         return Refused(400, f"the body is not JSON: {first['ctx']['error']} (character {first['loc'][-1]:,})")
@@ -189,9 +230,12 @@ def _invalid(details: Sequence[Any]) -> Refused:
     # A field that may be of several kinds has a complaint of each: those count that came furthest into the value.
     about = [one for one in details if _field(one) == field]
     first = max(about, key=_how_far)
-    path, same = ".".join(_path(first)), [one for one in about if _how_far(one) == _how_far(first)]
+    same = [one for one in about if _how_far(one) == _how_far(first) and _path(one) == _path(first)]
+    path = ".".join(_path(first))
     if first["type"] == "extra_forbidden":
-        return Refused(400, f"{path} is not a setting of this request", param=field, code="unknown_parameter")
+        near = [NEWER[path]] if path in NEWER else difflib.get_close_matches(path, settings, n=1, cutoff=0.75)
+        do = f"did you mean {near[0]}?" if near else "leave it out"
+        return Refused(400, f"{path} is not a setting of this request; {do}", param=field, code="unknown_parameter")
     if first["type"] == "missing":
         return Refused(400, f"{path} is missing", param=field, code="missing_required_parameter")
     if first["type"] == "value_error":

@@ -22,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.errors import Refused, as_page, as_response, refusal
+from lmworks.serving.errors import REFUSED, Refused, as_page, as_response, refusal, refuse
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
 from lmworks.serving.models import ServedModels
@@ -100,6 +100,7 @@ class Guard:
         fault: Exception | None = None
         try:
             if (refused := self._refused(scope)) is not None:
+                scope[REFUSED] = refused
                 answer = as_page if _wants_page(scope) else as_response
                 await answer(refused)(scope, receive, sent)
             else:
@@ -108,7 +109,7 @@ class Guard:
             fault = error
             record.status = 500
             if not begun:
-                await as_response(refusal(error))(scope, receive, sent)
+                await refuse(scope, refusal(error))(scope, receive, sent)
         finally:
             self._held -= record.body_bytes
             if record.give_back is not None:
@@ -125,7 +126,8 @@ class Guard:
                 offered = 'Basic realm="lmworks"'
                 way = "load this page again, and give the key as the password, with any name"
             said = {"WWW-Authenticate": offered}
-            return Refused(401, f"a key is needed: {way}", code="invalid_api_key", headers=said)
+            what = "the key that was sent opens nothing here" if headers.get("authorization") else "a key is needed"
+            return Refused(401, f"{what}: {way}", code="invalid_api_key", headers=said)
         if scope["path"].startswith(AUDIO) and self._is_foreign(headers):
             return Refused(403, "pages of other origins send no recordings here; allow one with --cors", code="origin")
         if headers.get("content-length", "0").isdecimal() and (

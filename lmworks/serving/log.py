@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from starlette.types import Scope
 
 from lmworks.serving.api.work import Work
+from lmworks.serving.errors import REFUSED
 from lmworks.serving.record import Record
 
 QUIET = ("/health", "/metrics", "/page/")
@@ -48,6 +49,10 @@ class Log:
             facts |= _of(record.work)
         if record.cited is not None:
             facts |= record.cited.facts
+        if (refused := scope.get(REFUSED)) is not None:  # not its words, which may quote what was asked
+            said = refused.facts["error"]
+            facts["error"] = said["code"] or said["type"]
+            facts |= {} if said["param"] is None else {"param": said["param"]}
         if record.text is not None:
             facts["text"] = record.text
         if fault is not None:
@@ -64,5 +69,5 @@ def _of(work: Work) -> dict[str, Any]:
         "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
         "completion_tokens": usage["completion_tokens"],
         "first_token_seconds": round(min(firsts), 4) if firsts else None,
-        "finish": [handle.sequence.finish for handle in work.handles],
+        "finish": [handle.sequence.finish or ("cancelled" if handle.cancelled else None) for handle in work.handles],
     }

@@ -90,6 +90,11 @@ WRONG = {
         "stream_options.include_obfuscation is true; give false",
     ),
     "a tool": (CHAT | {"tools": [{"type": "function"}]}, "tools", "tools.0.function is missing"),
+    "a tool of another kind": (
+        CHAT | {"tools": [{"type": "custom", "custom": {"name": "a"}}]},
+        "tools",
+        "tools.0.type is 'custom'; give 'function'",
+    ),
     "alternatives without log-probabilities": (CHAT | {"top_logprobs": 2}, None, "top_logprobs goes with logprobs"),
     "two lengths": (CHAT | {"max_completion_tokens": 3}, None, "differ; give one of them"),
 }
@@ -117,7 +122,7 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     response = live.http.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
     error = response.json()["error"]
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
-    assert words in error["message"] and "\n" not in error["message"]
+    assert words in error["message"] and "\n" not in error["message"] and "another value" not in error["message"]
 
 
 BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {

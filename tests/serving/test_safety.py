@@ -46,6 +46,8 @@ def test_nothing_is_answered_without_a_key(locked: Live):
         for header in ("", "Bearer wrong", "Bearer", "Basic !", "Bearer first-ke", "first-key", "Bearer \xe9"):
             response = locked.http.request(method, path, headers={"Authorization": header.encode("latin-1")})
             assert response.status_code == 401, (path, header)
+            wrong = "the key that was sent opens nothing here" if header else "a key is needed"
+            assert response.json()["error"]["message"] == f"{wrong}: Authorization: Bearer KEY"
             assert response.json()["error"]["code"] == "invalid_api_key"
     assert locked.http.get("/health").status_code == 200
 
