@@ -246,7 +246,7 @@ def test_an_export_is_what_tune_reads_and_comes_back_as_it_was(tab, other, tmp_p
     assert tab.page.locator(".turn .text, .turn .said").all_inner_texts()[1:3] == ['Says "yes".\n\nTwo 🦊', "two"]
     path.write_text(path.read_text() + json.dumps({"messages": [{"role": "user"}]}) + "\n")
     tab.page.locator("#imported").set_input_files(path)
-    tab.page.get_by_text("Line 2 of chats.jsonl is no conversation").wait_for()
+    tab.page.get_by_text("Line 2 of chats.jsonl is not a conversation").wait_for()
     assert tab.page.locator("#kept .open").count() == 1
 
 
@@ -255,7 +255,10 @@ def test_text_files_go_with_a_message_by_their_name(tab, other, tmp_path: Path):
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff")
     (tmp_path / "nothing.txt").write_bytes(b"a\0b")
     (tmp_path / "big.txt").write_text("a" * 200_001)
-    bad = {"x.png": "x.png is no picture that this browser reads", "nothing.txt": "nothing.txt is no text in UTF-8"}
+    bad = {
+        "x.png": "x.png is not a picture that this browser can read",
+        "nothing.txt": "nothing.txt is not text in UTF-8",
+    }
     for name, said in (bad | {"big.txt": "big.txt is larger than 200 KB"}).items():
         tab.page.locator("#attach").set_input_files(tmp_path / name)
         tab.page.get_by_text(said).wait_for()

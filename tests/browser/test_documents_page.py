@@ -110,7 +110,10 @@ def test_a_follow_up_takes_the_words_of_the_question_before_it(page):
 def test_the_model_answers_by_itself_where_the_settings_say_so(page):
     page.get_by_label("Max tokens").fill("4")
     page.get_by_role("slider", name="Temperature").fill("0")  # drawn at random, one of the four may end the answer
+    said = page.get_by_text("Answers from the documents follow none of the settings below.")
+    assert said.is_visible()
     page.get_by_label("Answers").select_option("by the model itself")
+    assert said.is_hidden()
     assert "4 tokens" in ask(page, "hello").locator("> .foot").inner_text()
 
 

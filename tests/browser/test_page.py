@@ -88,7 +88,7 @@ def test_the_conversation_goes_on_and_an_answer_that_was_too_long_is_continued(p
     page.get_by_role("button", name="New conversation").click()
     page.get_by_label("Max tokens").fill("9")
     cut = ask(page, QUESTION)
-    assert "the longest answer is reached" in cut.locator(".foot").inner_text()
+    assert "stopped at Max tokens" in cut.locator(".foot").inner_text()
     page.get_by_label("Max tokens").fill("256")
     page.get_by_role("button", name="Continue").click()
     page.locator("#send").wait_for()
@@ -132,6 +132,18 @@ def test_it_fits_on_a_phone(page):
         page.wait_for_function("document.documentElement.scrollWidth <= 360")
     page.get_by_role("button", name="Settings").click()
     page.get_by_text("How the next token is chosen").wait_for()
+
+
+def test_a_setting_says_what_it_does_to_the_keyboard_too(page):
+    said = page.locator(".about:visible")
+    assert said.count() == 0
+    for name, words in (
+        ("Top-k", "keep the k likeliest tokens; 0 keeps all"),
+        ("Max tokens", "the longest answer allow"),
+    ):
+        page.get_by_label(name).focus()
+        assert said.count() == 1 and said.inner_text().startswith(words)
+    assert page.locator("#unset").is_hidden()  # there are no documents, whose answers follow no setting
 
 
 def test_settings_act_on_the_next_token_while_they_are_moved(page):

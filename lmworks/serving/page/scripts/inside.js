@@ -22,7 +22,7 @@ export function start(view, { model }) {
       }
       said.textContent = t("rows", { layer, head });
       place.replaceChildren(el("h2", {}, t("attention")), attention(tokens, facts.attention[0].heads[0].weights));
-      if (facts.layers) place.append(el("h2", {}, t("lens")), lens(tokens, facts.layers));
+      if (facts.layers) place.append(el("h2", {}, t("lens")), el("p", { class: "hint" }, t("lens_hint")), lens(tokens, facts.layers));
     } catch (error) {
       said.textContent = error.message;
     }

@@ -44,6 +44,7 @@ export class Settings {
   }
 
   #show() {
+    this.form.querySelector("#unset").hidden = this.way === "off";
     for (const field of this.form.querySelectorAll("[type=range]")) {
       field.closest("label").querySelector(".value").textContent = Number(field.value).toLocaleString(document.documentElement.lang);
     }
