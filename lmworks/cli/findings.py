@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,15 +154,26 @@ def _show(finding: Finding) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("measured", "value", "95 % interval, n, chance", ""):
         table.add_column(name, overflow="fold")
-    for one in finding.measurements:
+    drawn = {(f" {name}", one) for name, one in _points(finding)}
+    shown = [one for one in finding.measurements if not any(one.name.endswith(n) and one.value == y for n, y in drawn)]
+    for one in shown:
         table.add_row(one.name, one.figure, one.certainty, one.remark)
     screen.print(table, highlight=False)
+    if len(shown) < len(finding.measurements):
+        line(f"and the {len(finding.measurements) - len(shown)} points of the chart, each with its interval: --json")
     for part in finding.also:
         line(f"  also measured, {page.part_line(part)}")
     for check in finding.requirements:
         line(f"  {'met' if check.passed else 'not met'}: {check.says} ({check.rule}; {check.value:.4g})")
     line(f"\nnote      {finding.note}")
     line(f"run       {page.measured(finding)}. {finding.stopped}".rstrip())
+
+
+def _points(finding: Finding) -> Iterator[tuple[str, float]]:
+    """What the points of a chart's lines are called among the measurements, and their values."""
+    chart = finding.chart
+    for series in () if chart is None or chart.kind != "line" else chart.series:
+        yield from ((f"{series.name} {x:g}", y) for x, y in zip(series.x, series.y, strict=True))
 
 
 def _say(lines: list[str]) -> None:

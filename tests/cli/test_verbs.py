@@ -461,6 +461,9 @@ def test_lab_shows_a_stored_result_and_runs_nothing(run, tmp_path):
     shown = run("lab", "32", "--show")
     assert shown.code == 0 and "interval" in shown.out and "yes: " in shown.out
     assert run("lab", "32", "--show", "--json").json["question"] == 32
+    kept = run("lab", "12", "--show").out  # figures that the chart draws are not written out below it once more
+    assert "and the 36 points of the chart" in kept and "kept, top-k 3" not in kept and "least" in kept
+    assert "tokens kept, top-k 3" in run("lab", "12", "--show", "--json").out
 
 
 @pytest.fixture
