@@ -60,6 +60,10 @@ class GroundedAnswer:
     false_refusals: float = 0.0
     """The share of the questions that documents do answer which that refuses, as it was measured."""
 
+    def __str__(self) -> str:
+        """The answer's text."""
+        return self.text
+
 
 @dataclass(frozen=True)
 class BestSpan:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,8 @@ class Described:
 
 class Filter(Config):
     """Documents that fulfil all that is given."""
+
+    given_as: ClassVar[str] = 'a Filter(paths=["2026/*"]) of lmworks.grounding.filters'
 
     paths: tuple[str, ...] = ()
     """Files like one of these: `*` stands for any characters, slashes too; a name that ends with a slash, for all files

@@ -348,8 +348,6 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     """
     chosen, storage = settings or IndexSettings(), storage_of(out)
     given = located(reference) if isinstance(reference, str | Path) else tuple(reference)
-    for other in (one for one in given if not isinstance(given, str) and not isinstance(one, Document)):
-        raise DataError(f"{kind_of(other)} is no document; give Document(text, source) of lmworks.text.document")
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":
@@ -392,6 +390,8 @@ def _changes(reference: str | Sequence[Document], known: Mapping[str, State]) ->
     """What differs from what is known; DataError where two Documents have one source, by which they are told apart."""
     if isinstance(reference, str):
         return changes_of(reference, known)
+    for other in (one for one in reference if not isinstance(one, Document)):
+        raise DataError(f"{kind_of(other)} is no document; give Document(text, source) of lmworks.text.document")
     sources = Counter(one.source for one in reference)
     if sources and max(sources.values()) > 1:
         [(source, count)] = sources.most_common(1)

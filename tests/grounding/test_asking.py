@@ -97,7 +97,7 @@ def test_a_second_start_finds_and_answers_without_pytorch(index: Index):
 )
 def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, question, said, file):
     answer = index.ask(question)
-    assert not answer.refused and answer.confidence >= answer.threshold
+    assert not answer.refused and answer.confidence >= answer.threshold and str(answer) == answer.text
     first = answer.citations[0]
     assert said in first.text and first.file in (file, "copy.md")
     assert index.document(first.file)[first.start : first.end] == first.text

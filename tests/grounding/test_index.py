@@ -312,6 +312,11 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(
         index.search("boat", by="magic")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"a str is no document; give Document\(text, source\)"):
         build(["The rent is due."], places("texts"), settings)  # type: ignore[list-item]
+    mine = build([Document("The rent is due.", "rent")], places("mine"), settings)
+    with pytest.raises(DataError, match="a str is no document"):
+        mine.update(["The rent is due."])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match=r"where is a dict; give a Filter\(paths="):
+        index.search("boat", where={"paths": ["*"]})  # type: ignore[arg-type]
     assert repr(index) == f"<Index {index.place}: {len(index)} chunks, language {index.language}>"
 
 
