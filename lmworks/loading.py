@@ -80,6 +80,15 @@ def load(
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = as_reference(base) or _base_of(folder)
+    from lmworks.seeing_model import SeeingModel, sees
+
+    if sees(folder):
+        how = {"dtype": dtype, "device": device, "compress": compress, "rope_scaling": rope_scaling}
+        seeing = SeeingModel.load_reader(folder, named, **how)
+        if base is None:
+            _check_base(folder, seeing.source)
+        seeing.source, seeing.reference = folder, str(reference)
+        return seeing
     kind = text_kind(named)
     # What is packed of a base serves no adapter that PyTorch runs, or that changes it.
     files = kept_files(folder) if dtype is None else []

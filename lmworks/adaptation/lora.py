@@ -336,6 +336,11 @@ def merge_adapters(network: Network) -> Network:
             "a trained prompt is read before each text and is no part of a weight, so it cannot be merged; use the "
             "adapter beside its base"
         )
+    if network.image_reader is not None:
+        raise ConfigError(
+            "a reader of images makes vectors beside the network's embeddings and is no part of a weight, so it cannot "
+            "be merged; give its base, or use the model as it is"
+        )
     for layer in adapted_layers(network).values():
         layer.merge()
     return _take_off(network)
@@ -345,7 +350,7 @@ def remove_adapters(network: Network) -> Network:
     """Take the adapters off, in place: the network is as it was before they came, to the bit, but frozen."""
     for layer in adapted_layers(network).values():
         layer.unmerge()
-    network.prompt = None
+    network.prompt = network.image_reader = None
     return _take_off(network)
 
 

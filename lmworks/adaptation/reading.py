@@ -32,7 +32,10 @@ def put_adapter(folder: Path, network: Network) -> Network:
 
 
 def tensors_on(network: Network) -> dict[str, Tensor]:
-    """The tensors of a network's adapter, by the names that its file has; empty for a network without one."""
+    """The tensors of a network's adapter, or reader of images, by the names that its file has; empty for a network
+    without one."""
+    if network.image_reader is not None:
+        return dict(network.image_reader.layers.state_dict())
     return next((found for one in _adapters() if (found := one.tensors(network))), {})
 
 

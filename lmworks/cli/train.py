@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.train import PretrainResult
 
 NEXT = {
+    "captions": "lmworks generate {0} '' --image PHOTO",
     "contrast": "lmworks embed {0} PHOTOS --out photos     lmworks search photos 'a red apple'",
     "classes": "lmworks classify {0} PHOTO",
     "fusion": "lmworks draw {0} 'a red apple'     lmworks generate {0} '' --image PHOTO",
@@ -77,6 +78,7 @@ def _of_images(
     images, or a model that draws."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
+    from lmworks.jobs.captions import caption
     from lmworks.jobs.contrast import contrast
     from lmworks.jobs.fusion import fuse
     from lmworks.jobs.image_classes import train_classes
@@ -85,7 +87,7 @@ def _of_images(
     if processes != 1:
         raise ConfigError("--processes is for models of text; leave it out")
     jobs: dict[str, Any] = {"contrast": contrast, "classes": train_classes}
-    jobs |= {"image-tokens": train_image_tokens, "fusion": fuse}
+    jobs |= {"image-tokens": train_image_tokens, "fusion": fuse, "captions": caption}
     with progress.shown():
         result = jobs[kind](
             recipe,
@@ -98,7 +100,7 @@ def _of_images(
         as_json({"folder": str(result.folder), **result.facts})
         return
     typer.echo("")
-    done, one_of = result.training, {"contrast": "pair", "fusion": "token"}.get(kind, "image")
+    done, one_of = result.training, {"contrast": "pair", "fusion": "token", "captions": "token"}.get(kind, "image")
     unit = f"nats/{one_of}" if kind != "image-tokens" else "squared error"
     table(
         ["not seen in training", ""],

@@ -79,7 +79,7 @@ class BeamSequence(Sequence):
 
     def adjusted(self, logprobs: Float[np.ndarray, " vocab"], written: List[int]) -> Float[np.ndarray, " vocab"]:
         """Log-probabilities of what comes after an answer's tokens, after the strategy's own steps."""
-        read = [*self.request.prompt, *written]
+        read = [*self.request.words, *written]
         return self.strategy.adjusted(logprobs, read, len(written), self.limits)
 
     def ends(self, tokens: tuple[int, ...]) -> bool:

@@ -17,6 +17,13 @@ Message = Mapping[str, str]
 Prompt = str | Sequence[Message] | Sequence[int]
 """Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue; for an
 encoder-decoder the source, as text or ids."""
+
+
+class WithImages(list[int]):
+    """The token ids of a prompt that shows images, as `model.with_images` makes it: those past the vocabulary stand for
+    what the model sees. A list of ids from anywhere else must not name any."""
+
+
 Window = Literal["stop", "slide"]
 """What happens at the end of the context: the answer ends (finish "window"), or the window slides."""
 SHORTEST = 16
@@ -89,6 +96,12 @@ class Request:
             self.guide = self.constraint.start(self.tokenizer, self.vocab_size or self.tokenizer.vocab_size)
         if self.guess is not None:
             self.guesser = self.guess.start(self.strategy, self.seed, self.tokenizer)
+
+    @property
+    def words(self) -> list[int]:
+        """The prompt's tokens without what stands for images: what penalties and guesses look back at."""
+        most = self.vocab_size or self.tokenizer.vocab_size
+        return self.prompt if max(self.prompt) < most else [one for one in self.prompt if one < most]
 
     @property
     def slides(self) -> bool:

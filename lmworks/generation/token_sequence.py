@@ -24,7 +24,7 @@ class TokenSequence(Sequence):
     def __init__(self, request: Request, sampler: Sampler | None = None) -> None:
         super().__init__(request)
         self.chooser = Chooser(request.strategy, request.seed, request.limits, request.guide, sampler)
-        self.chooser.observe(request.prompt)
+        self.chooser.observe(request.words)
         self.stream = StreamDecoder(request.tokenizer, request.stop)
         self.guesser = request.guesser
         self.window = request.context if request.slides else None

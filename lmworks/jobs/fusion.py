@@ -31,7 +31,7 @@ from lmworks.evaluation.statistics import clustered_mean
 from lmworks.generation.image_spans import code_names
 from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.fusion_recipe import FusionRecipe
-from lmworks.jobs.pictures import hashes, picture_facts, read_pictures, stacked
+from lmworks.jobs.pictures import apart, hashes, picture_facts, read_pictures, stacked
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import identity, load
 from lmworks.models.network import Network, evaluating
@@ -195,7 +195,7 @@ def measure(model: DrawingModel, held_out: dict[bool, FusedImages], seed: int = 
     ):
         rows = held_out[captioning]
         families = [concept_of(one) for one in rows.documents]
-        shift = _apart(families)
+        shift = apart(families)
         for name, turn in ((what, 0), (others, shift)):
             estimate = clustered_mean(_nats(model, rows, captioning, turn), families)
             figures.append(
@@ -209,15 +209,6 @@ def measure(model: DrawingModel, held_out: dict[bool, FusedImages], seed: int = 
                 )
             )
     return figures
-
-
-def _apart(families: Sequence[str]) -> int:
-    """How far a list is turned so that next to no family meets itself: about half of it, as neighbours are alike."""
-    half = max(1, len(families) // 2)
-    return min(
-        range(half, max(half + 1, min(len(families), half + 50))),
-        key=lambda turn: sum(a == b for a, b in zip(families, _turned(families, turn), strict=True)),
-    )
 
 
 def _turned(values: Sequence[Any], by: int) -> list[Any]:

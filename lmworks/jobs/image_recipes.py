@@ -6,14 +6,21 @@ from pathlib import Path
 
 from lmworks.basics.config import read_toml
 from lmworks.basics.errors import ConfigError
+from lmworks.jobs.captions_recipe import CaptionsRecipe
 from lmworks.jobs.contrast_recipe import ContrastRecipe
 from lmworks.jobs.fusion_recipe import FusionRecipe
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
 from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
 from lmworks.jobs.training_recipe import TrainRecipe
 
-ImageRecipe = ContrastRecipe | ImageClassesRecipe | ImageTokensRecipe | FusionRecipe
-KINDS: tuple[type[ImageRecipe], ...] = (ContrastRecipe, ImageClassesRecipe, ImageTokensRecipe, FusionRecipe)
+ImageRecipe = ContrastRecipe | ImageClassesRecipe | ImageTokensRecipe | FusionRecipe | CaptionsRecipe
+KINDS: tuple[type[ImageRecipe], ...] = (
+    ContrastRecipe,
+    ImageClassesRecipe,
+    ImageTokensRecipe,
+    FusionRecipe,
+    CaptionsRecipe,
+)
 
 
 def image_recipe(recipe: str) -> type[ImageRecipe] | None:

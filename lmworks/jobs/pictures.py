@@ -106,3 +106,12 @@ def picture_facts(reference: str, parts: ImageSplit) -> dict[str, Any]:
 def stacked(documents: Sequence[Document]) -> UInt8[np.ndarray, "images size size 3"]:
     """Their pixels, in bytes."""
     return np.stack([one.image for one in documents if one.image is not None])
+
+
+def apart(families: Sequence[str]) -> int:
+    """How far a list is turned so that next to no family meets itself: about half of it, as neighbours are alike."""
+    half = max(1, len(families) // 2)
+    return min(
+        range(half, max(half + 1, min(len(families), half + 50))),
+        key=lambda turn: sum(a == b for a, b in zip(families, [*families[turn:], *families[:turn]], strict=True)),
+    )

@@ -41,6 +41,7 @@ from lmworks.models.runner import (
     Written,
     must_end_with_tokens,
 )
+from lmworks.models.seen_vectors import SeenVectors
 from lmworks.models.value_each import a_value_each
 
 if TYPE_CHECKING:
@@ -356,6 +357,10 @@ class CompiledRunner:
         if (memory is None or isinstance(memory, PagedCache)) and self.stands():
             return self.compiled.new_cache(rows, adapters, memory)
         return self.plain.new_cache(rows, capacity, _for_pytorch(memory), adapters)
+
+    def take_images(self, seen: SeenVectors) -> None:
+        """Read these vectors where a text has ids past the vocabulary."""
+        self.compiled.take_images(seen)
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Pack the adapters that are put beside the weights, which stay packed as they are; those that the tape does

@@ -16,7 +16,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import decode, start
-from lmworks.generation.request import Guess, LogprobOptions, Prompt, Request, Window
+from lmworks.generation.request import Guess, LogprobOptions, Prompt, Request, Window, WithImages
 from lmworks.generation.strategies import Strategy
 from lmworks.generation.tool_calls import Tools
 from lmworks.language_model.parts import ModelParts
@@ -183,7 +183,7 @@ class WritingModel(ModelParts):
         read = self.encode_prompt(prompt, self.longest if window == "stop" else None, shown)
         said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
-        if smallest < 0 or largest >= self.config.vocab_size:
+        if smallest < 0 or (largest >= self.config.vocab_size and not isinstance(prompt, WithImages)):
             raise ConfigError(
                 f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
@@ -239,21 +239,21 @@ class WritingModel(ModelParts):
         )
 
     def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
-        """A prompt as it is. ConfigError for images, which are for a model whose vocabulary holds them
-        (DrawingModel)."""
+        """A prompt as it is. ConfigError for images, which are for a model that reads them (SeeingModel,
+        DrawingModel)."""
         if images is not None:
             self.must_write()  # what a model of images alone is, is another sentence
             raise ConfigError(
                 f"{self.reference or 'the model'} reads texts and no images; take a model that `lmworks train "
-                "emoji-fusion` made"
+                "emoji-captions` made"
             )
         return prompt
 
 
 def _ids_of(prompt: Prompt) -> list[int] | None:
     """A prompt of token ids as a list, whatever holds them: a list, an array, a tensor. None for any other."""
-    if isinstance(prompt, str):
-        return None
+    if isinstance(prompt, str | WithImages):
+        return prompt if isinstance(prompt, WithImages) else None
     given: Any = prompt.tolist() if hasattr(prompt, "tolist") else prompt
     if not isinstance(given, Sequence) or not all(isinstance(token, int | Integral) for token in given):
         return None

@@ -186,8 +186,9 @@ def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Is anything trained beside the network's own weights: adapters on layers, or a prompt?"""
-    return getattr(network, "prompt", None) is not None or bool(adapted_layers(network))
+    """Is anything trained beside the network's own weights: adapters on layers, a prompt, or a reader of images?"""
+    beside = (getattr(network, name, None) for name in ("prompt", "image_reader"))
+    return any(one is not None for one in beside) or bool(adapted_layers(network))
 
 
 def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:

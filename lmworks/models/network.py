@@ -24,6 +24,7 @@ from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
+from lmworks.models.image_reader import ImageReader
 from lmworks.models.initialisation import initialise
 from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
@@ -60,6 +61,7 @@ class Network(Stack):
         self.classifier = nn.Linear(judged, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
         self.prompt: TrainedPrompt | None = None
+        self.image_reader: ImageReader | None = None
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -166,7 +168,8 @@ class Network(Stack):
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         led = None
-        x = looked_up(self.embedding, tokens, IDS)
+        known = tokens if self.image_reader is None else self.image_reader.known(tokens)
+        x = looked_up(self.embedding, known, IDS)
         if self.prompt is not None and self.prompt.leads(cache):
             led = self.prompt.led(tokens, real, documents, prefix)
             x, tokens = led.put(self._scaled(x), self._before_texts(self.prompt)), led.tokens
@@ -175,6 +178,8 @@ class Network(Stack):
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
         x = x if led is not None else self._scaled(x)
+        if self.image_reader is not None:
+            x = self.image_reader.put(x, tokens)
         x = self.read(x, tokens, positions, real, documents, cache, segments, memory, prefix)
         if cache is not None:
             cache.advance(tokens, real)

@@ -23,6 +23,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
+from lmworks.models.seen_vectors import SeenVectors
 
 if TYPE_CHECKING:  # the compiled path runs without PyTorch
     from torch import Tensor
@@ -231,6 +232,9 @@ class Runner(Sampler, Protocol):
 
     def take_adapters(self, put: Callable[[], None]) -> None:
         """Have adapters put beside the network's weights, and run with them, too; what caches hold stays."""
+
+    def take_images(self, seen: SeenVectors) -> None:
+        """Read these vectors where a text has ids past the vocabulary."""
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
         """A place for the beginnings of texts, in at most `limit` bytes; None where it keeps none. What it holds is

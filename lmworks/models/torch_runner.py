@@ -29,6 +29,7 @@ from lmworks.models.runner import (
     must_end_with_tokens,
     of_each_row,
 )
+from lmworks.models.seen_vectors import SeenVectors
 
 if TYPE_CHECKING:
     from lmworks.models.runner import Encoded, Mask, Tokens
@@ -159,6 +160,9 @@ class TorchRunner:
     def take_adapters(self, put: Callable[[], None]) -> None:
         """It runs whatever parts the network has."""
         put()
+
+    def take_images(self, seen: SeenVectors) -> None:
+        """Nothing: the network's own reader has them."""
 
     def new_prefixes(self, limit: int) -> None:
         """None: keys and values of several texts stand in one buffer, which they cannot share."""

@@ -1,4 +1,5 @@
-"""EMBED: the residual stream begins with each token's row of the packed embedding."""
+"""EMBED: the residual stream begins with each token's row of the packed embedding, or, of an id below zero, with the
+vector in float32 at that address (an image's: SeenVectors)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from enum import auto
 from typing import Any
 
 from lmworks.kernels.emit.calls import call_embed, function_of
-from lmworks.kernels.emit.scalars import compiled, compiled_as, field, float_field, long_at, put_single
+from lmworks.kernels.emit.scalars import compiled, compiled_as, copy, field, float_field, long_at, put_single
 from lmworks.kernels.emit.vectors import BYTE, HALF, LONG, SHORT, SINGLE, WORD, Emitter, Float, Int, Value, emitted
 from lmworks.kernels.frame import Field, FormEntry
 from lmworks.kernels.operation import Operands, Operation, Step
@@ -106,7 +107,11 @@ def run(thread, threads, frame, step):
     function, row = function_of(frame, field(step, Embed.FORM), FormEntry.EMBED), 128 * field(step, Embed.GROUPS)
     ids, stream = field(frame, Field.IDS), field(frame, Field.STREAM)
     for token in range(thread, field(frame, Field.TOKENS), threads):
-        call_embed(function, step, long_at(ids + 8 * token), stream + token * row)
+        one = long_at(ids + 8 * token)
+        if one < 0:
+            copy(0 - one, 32 * field(step, Embed.GROUPS), stream + token * row)
+        else:
+            call_embed(function, step, one, stream + token * row)
 
 
 EMBED = Operation(Embed, run)

@@ -24,6 +24,7 @@ from lmworks.models.hearing.front import Front
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import Adapters, RowWritten, TokenChoice, Written, of_each_row
+from lmworks.models.seen_vectors import SeenVectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +91,10 @@ class CompiledNetwork:
     def take_adapters(self, network: Network) -> None:
         """Run with the adapters that the network has now, too."""
         self._take(lambda: self.weights.take_adapters(network))
+
+    def take_images(self, seen: SeenVectors) -> None:
+        """Read these vectors where a text has ids past the vocabulary."""
+        self._placing.seen = seen
 
     def put_packed(self, packed: Mapping[str, PackedAdapter]) -> None:
         """Run with an adapter that is packed already and that every row has."""

@@ -4,12 +4,12 @@ time."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lmworks.basics.arrays import Int
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.emit.attention_page import TILE_VECTORS
 from lmworks.kernels.frame import Field
@@ -17,6 +17,7 @@ from lmworks.kernels.pages import PAGE, PagedCache, attended
 from lmworks.kernels.run.spans import Span
 from lmworks.kernels.run.turns import alike_to, turned
 from lmworks.kernels.run.workspace import MOST_PARTS, Workspace
+from lmworks.models.seen_vectors import SeenVectors
 
 SPLIT = 4
 """Where a thread would have fewer chunks of attention of a text than this (a tile of tokens and a key head each),
@@ -61,9 +62,15 @@ class Placing:
         self._biased_to = 0
         """The longest text that BIASES are there for."""
         self._cuts = (0, 0), Cuts(np.ones((1, 2), np.int64), 0, 0)
+        self.seen: SeenVectors | None = None
+        """What stands for ids past the vocabulary."""
+        self._read: list[Float[np.ndarray, " width"]] = []
+        """The vectors that the frame names, which stay where they are for as long."""
 
     def check(self, smallest: int, largest: int) -> None:
         """ConfigError for an id that has no row: the kernels would read what lies after the table."""
+        if self.seen is not None and 0 <= smallest <= largest:
+            return  # an id past the vocabulary is looked for where it is placed
         if not 0 <= smallest <= largest < self.config.vocab_size:
             raise ConfigError(
                 f"ids lie between {smallest} and {largest}, and the vocabulary has {self.config.vocab_size:,}; encode "
@@ -115,7 +122,7 @@ class Placing:
         positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
         # Of each token its id, its position, the end of what it sees, the address of its row's pages.
         none = [0] * spare
-        entries = [*itertools.chain.from_iterable(tokens), *none, *positions, *none]
+        entries = [*self._ids(itertools.chain.from_iterable(tokens)), *none, *positions, *none]
         addresses = [cache.list_address(row) for row in rows]
         if self.config.causal:
             entries += [position + 1 for position in positions] + none
@@ -183,6 +190,19 @@ class Placing:
         pages, few = -(-longest // PAGE), sum(counts) <= 2
         alone = len(counts) == 1 and tiles * self._attended.heads < SPLIT * self.workspace.team.threads
         return pages if few or (alone and self._part_bytes(sum(counts), pages) <= MOST_PARTS) else 1
+
+    def _ids(self, tokens: Iterable[int]) -> list[int]:
+        """What EMBED reads: ids, and of those past the vocabulary the address of their vector, below zero. ConfigError
+        for an id that has none."""
+        self._read = []
+        if self.seen is None:
+            return list(tokens)
+        return [one if one < self.config.vocab_size else -self._address(one) for one in tokens]
+
+    def _address(self, token: int) -> int:
+        assert self.seen is not None
+        self._read.append(self.seen.at(token))
+        return self._read[-1].ctypes.data
 
     def _check_length(self, longest: int) -> None:
         places = self.workspace.weights.places

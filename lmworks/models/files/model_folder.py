@@ -32,6 +32,8 @@ INDEX_FOLDER = "index"
 """A folder in a model directory: the index of the documents that it answers from."""
 IMAGES_FOLDER = "image_tokens"
 """Of a model whose vocabulary holds images: the tokenizer that they are written by, a model directory itself."""
+SEEING_FOLDER = "image_model"
+"""Of a language model that reads images: what sees them, a model directory itself."""
 DENSE_FILES = {"config.json", "model.safetensors"}
 """Of a folder beside the weights that holds a layer of sentence-transformers."""
 INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
@@ -154,7 +156,7 @@ def _is_ours(path: Path) -> bool:
         return any(path.match(kind) for kind in OWN_FILES)
     if {one.name for one in path.iterdir()} == DENSE_FILES:
         return True
-    if path.name == IMAGES_FOLDER:
+    if path.name in (IMAGES_FOLDER, SEEING_FOLDER):
         return all(one.is_file() and _is_ours(one) for one in path.iterdir())
     return path.name == INDEX_FOLDER and all(
         one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()

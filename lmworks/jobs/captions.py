@@ -1,0 +1,221 @@
+"""A language model that learns to read images: images with captions, a frozen model that sees, one that writes, and a
+reader of images trained between them.
+
+    result = caption("emoji-captions", out="models/emoji-captions")
+    print(*result.measurements, sep="\\n")
+
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import clustered_mean
+from lmworks.jobs.captions_recipe import CaptionsRecipe
+from lmworks.jobs.pictures import apart, hashes, picture_facts, read_pictures
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.loading import fingerprint, identity, load, must_learn_text
+from lmworks.models.image_reader import ImageLayers, ImageReader
+from lmworks.models.network import Network, evaluating
+from lmworks.models.precision import fast_dtype
+from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.vision.efficientnet import EfficientNet
+from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.objectives.captioning import Captioning
+from lmworks.seeing_model import SeeingModel, before, must_take_images
+from lmworks.text.document import Document
+from lmworks.text.images.splits import concept_of
+from lmworks.tokens.labels import IGNORE
+from lmworks.tokens.said_images import SaidImages
+from lmworks.training.by_hand.eight_bits import choose_products
+from lmworks.training.loop import Validate, train
+from lmworks.vision_model import VisionModel
+
+Say = Callable[[str], None]
+AT_ONCE = 64
+"""Rows that are read at once where they are measured."""
+MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def caption(
+    recipe: str | Path | CaptionsRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> RunResult[CaptionsRecipe, SeeingModel]:
+    """Train a reader of images before a language model and write its directory to `out`. The validation loss is in nats
+    a token of the captions of images that were not trained on; what is measured are nats a token of such captions
+    after their own image and after another.
+
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    """
+    chosen, folder = recipe_and_folder(CaptionsRecipe, recipe, changes, out)
+    started, sizes = time.time(), chosen.model
+    must_learn_text(sizes.language_model)
+    run = open_run(folder, chosen, resume, say, sizes.image_model, sizes.language_model)
+    eye = eye_of(chosen)
+    parts = read_pictures(chosen.data, eye.preprocessing, chosen.training.rows, say, captions=True)
+    known = {name: (name, identity(name)) for name in (sizes.image_model, sizes.language_model)}
+    start_run(run, chosen, hashes(chosen.data.images, parts) | known, resume, started)
+
+    model = SeeingModel.load(sizes.language_model, dtype=fast_dtype())
+    network = model.network.requires_grad_(False)
+    must_take_images(network.config, sizes.language_model)
+    _must_leave_room(chosen, network)
+    layers = ImageLayers(eye.vector_dim, sizes.hidden, sizes.length, network.config.embedding_width, sizes.dropout)
+    model.see_by(eye, ImageReader(layers, network.config.vocab_size), sizes.language_model)
+    rows = rows_of(chosen, model, parts.train, chosen.data.change)
+    assert rows.states is not None
+    layers.begin(rows.states[0], float(network.embedding.weight.float().std()), chosen.training.seed)
+    held_out = rows_of(chosen, model, parts.held_out)
+    say(_plan(layers, rows))
+    objective, validate = Captioning(), _validation(held_out)
+    settings = choose_products(chosen.training, network.config, network.dtype, adapter=True, compares=False)
+    with _trained(network, layers):
+        training = train(network, objective, rows, settings, run, resume=resume, validate=validate)
+    loss = held_out_loss(training, validate, network)
+    figures = measure(model, held_out, chosen.training.seed)
+    layers.requires_grad_(False)
+    model.choose_runner()
+    model.runner.take_images(model.reader.seen)
+    assert model.source is not None
+    described: dict[str, Any] = {
+        "base": {"reference": sizes.language_model, "sha256": fingerprint(model.source)},
+        "data": picture_facts(chosen.data.images, parts),
+    }
+    return finish_run(run, folder, chosen, model, training, loss, figures, **described)
+
+
+def eye_of(recipe: CaptionsRecipe) -> VisionModel:
+    """The model of images as it reads for a language model. ConfigError for one that is no EfficientNet."""
+    sizes = recipe.model
+    known = load(sizes.image_model, dtype="float32", compress="none")
+    if not isinstance(known, VisionModel) or not isinstance(known.seeing, EfficientNet):
+        raise ConfigError(f"model.image_model: {sizes.image_model} is no EfficientNet; give efficientnet")
+    seen = EfficientNet(known.seeing.config.but(labels=(), pooled_stages=sizes.image_stages))
+    weights = {name: one for name, one in known.seeing.state_dict().items() if not name.startswith("classifier.")}
+    seen.load_state_dict(weights)
+    theirs = known.preprocessing
+    preprocessing = Preprocessing.plain(sizes.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
+    return VisionModel(seen.eval().requires_grad_(False), preprocessing, None, known.source, known.reference)
+
+
+def rows_of(
+    recipe: CaptionsRecipe, model: SeeingModel, documents: Sequence[Document], change: float = 0.0
+) -> SaidImages:
+    """Rows of these images, which the model of images has read."""
+    prepared, tokenizer, room = model.eye.preprocessing, model.tokenizer, recipe.model.context
+    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (prepared.mean, prepared.deviation))
+    end = tokenizer.document_end
+    if end is None:
+        raise ConfigError(f"model.language_model: {recipe.model.language_model} has no token that ends a text")
+
+    def around(text: str) -> list[int]:
+        return [*tokenizer.encode(text, special=False)[: room - 1], end]
+
+    places = range(model.reader.vocabulary, model.reader.vocabulary + model.reader.layers.length)
+    first = [*before(model), *places]
+    rows = SaidImages(documents, around, first, lambda pixels: (pixels - mean) / deviation, change=change)
+    seen = model.eye.seeing
+
+    def read(pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = seen.pooled(seen.hidden(pixels))
+        return found.clone()
+
+    rows.read_ahead(read, recipe.training.seed)
+    return rows
+
+
+def _must_leave_room(recipe: CaptionsRecipe, network: Network) -> None:
+    needed = recipe.model.length + recipe.model.context
+    if needed > network.longest:
+        raise ConfigError(
+            f"model.length and model.context are {needed:,} together, and {recipe.model.language_model} reads "
+            f"{network.longest:,} tokens; make them smaller"
+        )
+
+
+@contextmanager
+def _trained(network: Network, layers: ImageLayers) -> Any:
+    """The layers as a part of the network, for as long as it is trained."""
+    network.add_module("image_layers", layers)
+    try:
+        yield
+    finally:
+        del network.image_layers
+        layers.eval()
+
+
+def _validation(held_out: SaidImages) -> Validate:
+    """The loss of captions that are not trained on."""
+    objective = Captioning()
+
+    def validate(network: Network) -> float:
+        total, count = 0.0, 0
+        with torch.inference_mode(), evaluating(network):
+            for start in range(0, len(held_out), AT_ONCE):
+                batch = held_out.batch(range(start, min(start + AT_ONCE, len(held_out))))
+                total, count = total + float(objective(network, batch).total), count + batch.supervised
+        return total / count
+
+    return validate
+
+
+def measure(model: SeeingModel, rows: SaidImages, seed: int = 0) -> list[Measurement]:
+    """Nats a token of captions after their own image and after another's, with the interval over families."""
+    families = [concept_of(one) for one in rows.documents]
+    figures = []
+    for what, turn in (("caption after its image", 0), ("caption after another image", apart(families))):
+        estimate = clustered_mean(np.array(_nats(model, rows, turn)), families)
+        figures.append(
+            Measurement(
+                name=f"{what}, held out",
+                value=estimate.value,
+                unit="nats/token",
+                interval=estimate.interval,
+                n=len(rows),
+                seeds=(seed,),
+            )
+        )
+    return figures
+
+
+@torch.inference_mode()
+def _nats(model: SeeingModel, rows: SaidImages, turn: int) -> list[float]:
+    """The mean of each caption after the image that stands `turn` places after its own."""
+    network, reader = TorchRunner(model.network).network, model.reader
+    found = list[float]()
+    with evaluating(network):
+        for start in range(0, len(rows), AT_ONCE):
+            at = range(start, min(start + AT_ONCE, len(rows)))
+            batch, states = rows.apart(at), rows.states_of([(place + turn) % len(rows) for place in at])
+            assert states is not None
+            with reader.showing(states):
+                logits = network(reader.numbered(batch.tokens), documents=batch.documents)
+            losses = cross_entropy(logits.transpose(1, 2), batch.labels, ignore_index=IGNORE, reduction="none")
+            found += (losses.sum(1) / (batch.labels != IGNORE).sum(1)).tolist()
+    return found
+
+
+def _plan(layers: ImageLayers, rows: SaidImages) -> str:
+    size = sum(one.numel() for one in layers.parameters()) / 1e6
+    return (
+        f"reader         {layers.length} vectors of {layers.dim} for an image: {size:.2f} M parameters are trained, "
+        f"the two models around them stay; {len(rows):,} images to train on"
+    )

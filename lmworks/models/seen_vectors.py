@@ -1,0 +1,69 @@
+"""Vectors of images that a language model was shown, under ids past its vocabulary; without PyTorch, as the compiled
+path reads them too."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import numpy as np
+
+from lmworks.basics.arrays import Float
+from lmworks.basics.errors import ConfigError
+
+MOST = 1_024
+"""Images whose vectors are held; the one that was not wanted for the longest time goes first."""
+
+
+class SeenVectors:
+    """As many vectors for each image, of one width. An image that is shown again has the ids that it had."""
+
+    def __init__(self, vocabulary: int, length: int) -> None:
+        """`vocabulary` is the first id that no token has, `length` the vectors of an image."""
+        self.vocabulary, self.length = vocabulary, length
+        self._held: OrderedDict[int, Float[np.ndarray, "length width"]] = OrderedDict()
+        """By the image's number; the least wanted first."""
+        self._numbers: dict[bytes, int] = {}
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def remember(self, images: Float[np.ndarray, "images length width"]) -> list[list[int]]:
+        """The ids of each image's vectors, in their order."""
+        return [self._ids(self._number(np.ascontiguousarray(one, np.float32))) for one in images]
+
+    def _ids(self, number: int) -> list[int]:
+        first = self.vocabulary + number * self.length
+        return list(range(first, first + self.length))
+
+    def _number(self, vectors: Float[np.ndarray, "length width"]) -> int:
+        digest = hashlib.sha256(vectors.tobytes()).digest()
+        with self._lock:
+            number = self._numbers.get(digest)
+            if number is None or number not in self._held:
+                number, self._made = self._made, self._made + 1
+                self._held[number], self._numbers[digest] = vectors.copy(), number
+            self._held.move_to_end(number)
+            if len(self._held) > MOST:
+                gone, _ = self._held.popitem(last=False)
+                self._numbers = {key: one for key, one in self._numbers.items() if one != gone}
+            return number
+
+    def at(self, token: int) -> Float[np.ndarray, " width"]:
+        """The vector of one id. ConfigError for an id that none has."""
+        number, place = divmod(token - self.vocabulary, self.length)
+        with self._lock:
+            found = self._held.get(number)
+            if found is None:
+                raise ConfigError(
+                    f"the token {token:,} is past the vocabulary ({self.vocabulary:,}) and belongs to no image that is "
+                    f"held (the last {MOST:,} are); show the image again, or encode the text with this model's "
+                    "tokenizer"
+                )
+            self._held.move_to_end(number)
+            return found[place]
+
+    def rows(self, tokens: Iterable[int]) -> Float[np.ndarray, "tokens width"]:
+        """The vectors of ids, as they were given."""
+        return np.stack([self.at(token) for token in tokens])

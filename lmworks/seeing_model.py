@@ -1,0 +1,156 @@
+"""SeeingModel: a language model that reads images, by a reader that was trained between it and a model of images.
+
+model = lm.load("models/emoji-captions")
+print(model.generate("", images=["apple.png"]))          # what it shows
+
+The language model stays as it is: of a text without images it says what its base says. The folder holds the reader,
+the model of images and the name of the base, and is small beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lmworks.adaptation.adapter_files import CONFIG, TYPE, WEIGHTS, fill, is_adapter, write_files
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import directory_written_whole
+from lmworks.generation.request import Prompt, WithImages
+from lmworks.language_model import LanguageModel
+from lmworks.models.config import ModelConfig
+from lmworks.models.files.model_folder import SEEING_FOLDER, read_json, refuse_foreign_files, write_facts
+
+if TYPE_CHECKING:  # a server asks whether its model sees, and waits for no PyTorch
+    from torch import Tensor
+
+    from lmworks.models.image_reader import ImageReader
+    from lmworks.vision_model import VisionModel
+
+IMAGES = "LMWORKS_IMAGES"
+"""What adapter_config.json calls such a folder; PEFT knows no such kind."""
+SIZES = ("states", "hidden", "length", "dim", "vocabulary")
+MOST = 100_000_000
+"""No size of a reader is larger."""
+
+
+class SeeingModel(LanguageModel):
+    """Reads images that stand before a text."""
+
+    reader: ImageReader
+    eye: VisionModel
+    base: str
+    """The reference of the language model."""
+
+    @classmethod
+    def load_reader(cls, folder: Path, base: str, **how: Any) -> Self:
+        """The model of a folder that holds a reader, on its base; `how` as of LanguageModel.load. ModelError where the
+        files do not fit it."""
+        import torch
+
+        from lmworks.models.files.directory import read_safetensors
+        from lmworks.models.image_reader import ImageLayers, ImageReader
+        from lmworks.vision_model import VisionModel
+
+        said = read_json(folder / CONFIG)
+        sizes: dict[str, Any] = {name: said.get(name) for name in SIZES}
+        if not all(isinstance(one, int) and 0 < one <= MOST for one in sizes.values()):
+            raise ModelError(f"{folder / CONFIG} lacks a size of the reader of images; fetch or train it again")
+        vocabulary = sizes.pop("vocabulary")
+        with torch.device("meta"):
+            layers = ImageLayers(**sizes)
+        tensors = read_safetensors(folder / WEIGHTS)
+        fill(folder, layers.state_dict(), tensors)  # checked before anything is as large as the file says
+        layers.load_state_dict({name: one.float() for name, one in tensors.items()}, assign=True)
+        model = cls.load(base, **how)
+        eye = VisionModel.load(folder / SEEING_FOLDER, dtype="float32")
+        model.see_by(eye, ImageReader(layers.requires_grad_(False), vocabulary), base)
+        return model
+
+    def see_by(self, eye: VisionModel, reader: ImageReader, base: str) -> None:
+        """Read images by these from here on. ConfigError for a reader that was made for another language model, or for
+        another model of images."""
+        must_take_images(self.config, self.reference or "the model")
+        here = {"dim": self.config.embedding_width, "vocabulary": self.config.vocab_size, "states": eye.vector_dim}
+        layers = reader.layers.eval()
+        made_for = {"dim": layers.dim, "vocabulary": reader.vocabulary, "states": len(layers.mean)}
+        for name, value in made_for.items():
+            if value != here[name]:
+                raise ConfigError(
+                    f"the reader of images was made for {name} = {value:,}, and here it is {here[name]:,}; give the "
+                    "models that it was trained between"
+                )
+        self.eye, self.reader, self.base = eye, reader, base
+        self.runner.take_images(reader.seen)
+        self._later.when_built(lambda network: setattr(network, "image_reader", reader))
+
+    def states_of(self, images: Sequence[Any] | Any) -> Tensor:
+        """What the model of images sees in each image, [images, states]. DataError for what is no image."""
+        import torch
+
+        from lmworks.encoding.seeing import as_list, prepared
+
+        with torch.inference_mode():
+            seen = self.eye.seeing
+            rows = [
+                seen.pooled(seen.hidden(pixels))
+                for pixels in prepared(as_list(images), self.eye.preprocessing, seen.device, "looking")
+            ]
+            return torch.cat(rows) if rows else torch.zeros(0, len(self.reader.layers.mean))
+
+    def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
+        """The tokens of a prompt that begins with images. DataError for what is no image, ConfigError where they leave
+        no room for a text."""
+        if images is None:
+            return prompt
+        if not isinstance(prompt, str):
+            raise ConfigError("images stand before a text here; give the prompt as a text")
+        shown = [token for ids in self.reader.remember(self.states_of(images)) for token in ids]
+        if not shown:
+            raise ConfigError("images is an empty list; give at least one image, or leave it out")
+        if len(shown) >= self.config.context:
+            raise ConfigError(
+                f"the images have {len(shown):,} vectors and the model reads {self.config.context:,}; give fewer"
+            )
+        return WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
+
+    def beside(self, network: Any) -> Self:
+        """As LanguageModel.beside, with the same eye and reader."""
+        other = super().beside(network)
+        other.see_by(self.eye, self.reader, self.base)
+        return other
+
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
+        """Write the reader, the model of images and the base's name; `facts` go into lmworks.json."""
+        folder = Path(folder)
+        refuse_foreign_files(folder)
+        layers = self.reader.layers
+        sizes = [layers.inner.in_features, layers.inner.out_features, layers.length, layers.dim]
+        settings = dict(zip(SIZES, [*sizes, self.reader.vocabulary], strict=True))
+        with directory_written_whole(folder) as temporary:
+            write_files(temporary, IMAGES, self.base, settings, dict(layers.state_dict()))
+            self.write_tokenizer(temporary)
+            self.eye.save(temporary / SEEING_FOLDER)
+            write_facts(temporary, {"source": self.reference, **(facts or {})})
+        return folder
+
+
+def before(model: LanguageModel) -> list[int]:
+    """What a text of its tokenizer begins with, and so an image before it."""
+    start = model.tokenizer.document_start
+    return [] if start is None else [start]
+
+
+def sees(folder: Path) -> bool:
+    """Does the folder hold a reader of images?"""
+    return is_adapter(folder) and read_json(folder / CONFIG).get(TYPE) == IMAGES
+
+
+def must_take_images(config: ModelConfig, name: str) -> None:
+    """ConfigError for a network in whose texts no vectors can stand."""
+    if config.arrangement != "decoder" or config.ngrams or config.embedding_norm is not None:
+        what = f"an {config.arrangement}" if config.arrangement != "decoder" else "one whose embeddings are more"
+        raise ConfigError(
+            f"images are read before a decoder's text, and {name} is {what}; take a decoder such as smollm2"
+        )
