@@ -38,10 +38,16 @@ MOST = 100_000_000
 class SeeingModel(LanguageModel):
     """Reads images that stand before a text."""
 
-    reader: ImageReader
     eye: VisionModel
     base: str
     """The reference of the language model."""
+    _reader: ImageReader | None = None
+
+    @property
+    def reader(self) -> ImageReader:
+        """What stands between the two models."""
+        assert self._reader is not None, "see_by gives it"
+        return self._reader
 
     @classmethod
     def load_reader(cls, folder: Path, base: str, **how: Any) -> Self:
@@ -81,9 +87,15 @@ class SeeingModel(LanguageModel):
                     f"the reader of images was made for {name} = {value:,}, and here it is {here[name]:,}; give the "
                     "models that it was trained between"
                 )
-        self.eye, self.reader, self.base = eye, reader, base
+        self.eye, self._reader, self.base = eye, reader, base
         self.runner.take_images(reader.seen)
         self._later.when_built(lambda network: setattr(network, "image_reader", reader))
+
+    def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
+        """As LanguageModel.choose_runner."""
+        super().choose_runner(compress, as_read=as_read)
+        if self._reader is not None:
+            self.runner.take_images(self._reader.seen)
 
     def states_of(self, images: Sequence[Any] | Any) -> Tensor:
         """What the model of images sees in each image, [images, states]. DataError for what is no image."""

@@ -92,7 +92,6 @@ def caption(
     figures = measure(model, held_out, chosen.training.seed)
     layers.requires_grad_(False)
     model.choose_runner()
-    model.runner.take_images(model.reader.seen)
     assert model.source is not None
     described: dict[str, Any] = {
         "base": {"reference": sizes.language_model, "sha256": fingerprint(model.source)},

@@ -17,6 +17,7 @@ from lmworks.generation.guessing import Lookup
 from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
+from lmworks.seeing_model import SeeingModel
 from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
@@ -76,6 +77,7 @@ class Service:
             "documents": self.index is not None,
             "hears": self.model.hears,
             "draws": isinstance(self.model, DrawingModel),
+            "sees": isinstance(self.model, DrawingModel | SeeingModel),
             "layers": config.layers,
             "heads": config.heads,
             "parameters": self.model.parameters,

@@ -158,6 +158,7 @@ def test_the_command_line_and_the_api_describe(made: Any, here: Path, capsys: An
         body = {"model": "made", "messages": [asked], "max_tokens": 8, "temperature": 0}
         answer = client.post("/v1/chat/completions", **body).json()
         assert answer["choices"][0]["message"]["content"] == wanted, answer
+        assert client.http.get("/v1/models").json()["data"][0]["about"]["sees"] is True
         refused = client.post("/v1/completions", model="made", prompt=[259], max_tokens=1)
         assert refused.status_code == 400 and "names the token 259" in refused.json()["error"]["message"]
 

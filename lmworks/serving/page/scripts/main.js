@@ -43,6 +43,7 @@ function hint() {
   if (about?.documents) return t("hint_documents");
   if (about?.translates) return t("hint_translates");
   if (about?.draws) return t("hint_draws");
+  if (about?.sees) return t("hint_sees");
   return t(about && !about.chats ? "hint_no_template" : "hint");
 }
 /** What the chosen model can do, as far as it is known. */

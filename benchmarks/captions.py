@@ -1,0 +1,129 @@
+"""What a language model says of images that it has never seen, beside what needs no such model.
+
+    lmworks train emoji-captions --out models/emoji-captions
+    python -m benchmarks.captions models/emoji-captions --store
+
+chrF of what it says of held-out images, beside the caption of the nearest training image (by the states of the model
+of images that it reads by, and by pixels), the one caption that fits most, and what it says of another image.
+`--store` writes benchmarks/captions.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from benchmarks.drawing import COMMON, measurement, nearest, some, turned
+from benchmarks.machine import this_machine
+from lmworks.basics.arrays import Float
+from lmworks.basics.extras import require
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.strategies import Beam, Greedy, Strategy
+from lmworks.jobs.captions_recipe import CaptionsRecipe
+from lmworks.jobs.pictures import read_pictures, stacked
+from lmworks.loading import load
+from lmworks.models.files.model_folder import read_facts
+from lmworks.seeing_model import SeeingModel
+from lmworks.text.document import Document
+from lmworks.text.images.splits import ImageSplit, concept_of
+
+STORED = Path(__file__).with_suffix(".json")
+MOST = 300
+"""Images that are described."""
+SHOWN = 24
+"""Answers that are stored, the first, good or bad."""
+SMALL = 4
+"""Pixels that count as one where images are compared by pixels: 128 become 32."""
+
+
+def likeness(said: Sequence[str], wanted: Sequence[str]) -> Float[np.ndarray, " texts"]:
+    """chrF of each text."""
+    metric = require("sacrebleu.metrics", "text").CHRF()
+    return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
+
+
+def nearest_by_states(model: SeeingModel, shown: Sequence[Document], known: Sequence[Document]) -> list[int]:
+    """Of each image the training image whose states point the same way, each number as far from the training set's mean
+    as it is usual."""
+
+    def states(documents: Sequence[Document]) -> Tensor:
+        layers = model.reader.layers
+        found = model.states_of([one.image for one in documents])
+        return normalize((found - layers.mean) / layers.deviation, dim=1)
+
+    found: list[int] = (states(shown) @ states(known).T).argmax(1).tolist()
+    return found
+
+
+def figures(model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy) -> tuple[list[Measurement], list[str]]:
+    """chrF of what is said of held-out images, and how much more that is than without looking."""
+    shown, known = some(parts.held_out, most), [one for one in parts.train if one.text]
+    families, wanted = [concept_of(one) for one in shown], [one.text for one in shown]
+    prompts = [model.with_images("", [one.image]) for one in shown]
+    said = [answer.text.strip() for answer in model.generate_batch(prompts, strategy, max_new_tokens=48)]
+    by_pixels, _ = nearest(*(stacked(one)[:, ::SMALL, ::SMALL] for one in (shown, known)))
+    sample = [one.text for one in some(known, COMMON)]
+    common = max(sample, key=lambda one: likeness([one] * len(sample), sample).mean())
+    others = {
+        "the caption of the nearest training image": [known[at].text for at in nearest_by_states(model, shown, known)],
+        "the caption of the nearest training image by pixels": [known[at].text for at in by_pixels],
+        "the caption that fits most": [common] * len(shown),
+        "what it says of another image": turned(said),
+    }
+    own = likeness(said, wanted)
+    found = [measurement("captions of held-out images", own, families, "chrF", ideal=100.0)]
+    for name, texts in others.items():
+        told = likeness(texts, wanted)
+        found.append(measurement(name, told, families, "chrF"))
+        found.append(measurement(f"captions, beyond {name}", own - told, families, "chrF", difference=True))
+    return found, said
+
+
+def main() -> None:
+    """Measure, print, and store where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--most", type=int, default=MOST, help="images that are described")
+    parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--store", action="store_true")
+    given = parser.parse_args()
+    model = load(given.model)
+    assert isinstance(model, SeeingModel) and model.source is not None
+    facts = read_facts(model.source)
+    recipe = CaptionsRecipe(**facts["recipe"])
+    parts = read_pictures(recipe.data, model.eye.preprocessing, 1, captions=True)
+    strategy = Greedy() if given.beams == 1 else Beam(width=given.beams)
+    with torch.inference_mode():
+        found, said = figures(model, parts, given.most, strategy)
+    for one in found:
+        print(f"{one.name:70} {one}")
+    answers = [
+        {"wanted": one.text, "said": text}
+        for one, text in zip(some(parts.held_out, given.most)[:SHOWN], said[:SHOWN], strict=True)
+    ]
+    for answer in answers:
+        print(f"  {answer['wanted'][:60]:60} | {answer['said'][:60]}")
+    if given.store:
+        stored = {
+            "beams": given.beams,
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": this_machine().name,
+            "cpu_seconds": round(time.process_time()),
+            "training": {"steps": facts["training"]["steps"], "data": facts["data"], "recipe": facts["recipe"]},
+            "trained": facts["measurements"],
+            "measurements": [one.to_json() for one in found],
+            "said": answers,
+        }
+        STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
