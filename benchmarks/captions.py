@@ -63,7 +63,9 @@ def nearest_by_states(model: SeeingModel, shown: Sequence[Document], known: Sequ
     return found
 
 
-def figures(model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy) -> tuple[list[Measurement], list[str]]:
+def figures(
+    model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy
+) -> tuple[list[Measurement], list[str]]:
     """chrF of what is said of held-out images, and how much more that is than without looking."""
     shown, known = some(parts.held_out, most), [one for one in parts.train if one.text]
     families, wanted = [concept_of(one) for one in shown], [one.text for one in shown]

@@ -50,6 +50,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint, must_learn_text, text_kind
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import INDEX_FOLDER, refuse_foreign_files, write_facts
+from lmworks.models.files.references import lasting
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
@@ -379,7 +380,7 @@ class _Job:
         adapter = self.adapter
         with directory_written_whole(self.folder) as temporary:
             if adapter is not None and not self.merge:
-                adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
+                adapter.write(temporary, model.network, lasting(self.recipe.model.reference))
             else:
                 write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
                 model.write_beside(temporary)
@@ -401,9 +402,3 @@ def _recipe(recipe: str | Path | Recipe | None, changes: list[str], text: str | 
     if text is not None:
         chosen = chosen.but(data=chosen.data.but(text=text))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
-
-
-def _lasting(reference: str) -> str:
-    """A reference that still holds when the command is run from another folder."""
-    path = Path(reference)
-    return str(path.resolve()) if path.exists() else reference

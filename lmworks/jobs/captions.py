@@ -28,6 +28,7 @@ from lmworks.jobs.captions_recipe import CaptionsRecipe
 from lmworks.jobs.pictures import apart, hashes, picture_facts, read_pictures
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import fingerprint, identity, load, must_learn_text
+from lmworks.models.files.references import lasting
 from lmworks.models.image_reader import ImageLayers, ImageReader
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
@@ -78,7 +79,7 @@ def caption(
     must_take_images(network.config, sizes.language_model)
     _must_leave_room(chosen, network)
     layers = ImageLayers(eye.vector_dim, sizes.hidden, sizes.length, network.config.embedding_width, sizes.dropout)
-    model.see_by(eye, ImageReader(layers, network.config.vocab_size), sizes.language_model)
+    model.see_by(eye, ImageReader(layers, network.config.vocab_size), lasting(sizes.language_model))
     rows = rows_of(chosen, model, parts.train, chosen.data.change)
     assert rows.states is not None
     layers.begin(rows.states[0], float(network.embedding.weight.float().std()), chosen.training.seed)

@@ -253,6 +253,12 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     return _checked_path(Path(reference))
 
 
+def lasting(reference: str) -> str:
+    """A reference that still holds when it is used from another folder."""
+    path = Path(reference)
+    return str(path.resolve()) if path.exists() else reference
+
+
 def must_be_somewhere(reference: str) -> None:
     """ModelError for a name or a path of nothing; nothing is fetched."""
     if reference not in ALIASES and not reference.startswith((ollama.PREFIX, hub.PREFIX)):

@@ -103,6 +103,8 @@ def test_it_says_what_an_image_shows_and_leaves_the_language_model_as_it_was(mad
 def test_the_folder_is_small_and_reads_the_same_again(made: Any, here: Path):
     facts = json.loads((here / "made" / "lmworks.json").read_text())
     assert facts["recipe"]["learns"] == "captions" and facts["base"]["reference"] == "writer"
+    base = json.loads((here / "made" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert base == str(here.resolve() / "writer"), "wherever it is loaded from"
     assert {one.name for one in (here / "made").iterdir()} >= {"image_model", "adapter_config.json", "log.jsonl"}
     again = lm.load("made")
     assert isinstance(again, SeeingModel) and again.source == Path("made")
