@@ -330,7 +330,15 @@ def adapters_off(network: Network) -> Iterator[None]:
 
 def merge_adapters(network: Network) -> Network:
     """Add every update to its weight and take the adapters off, in place: a plain network remains. ConfigError, with
-    the network as it was, for adapters of which no weight could do the work."""
+    the network as it was, as `must_merge` says."""
+    must_merge(network)
+    for layer in adapted_layers(network).values():
+        layer.merge()
+    return _take_off(network)
+
+
+def must_merge(network: Network) -> None:
+    """ConfigError for adapters of which no weight could do the work."""
     if network.prompt is not None:
         raise ConfigError(
             "a trained prompt is read before each text and is no part of a weight, so it cannot be merged; use the "
@@ -341,9 +349,6 @@ def merge_adapters(network: Network) -> Network:
             "a reader of images makes vectors beside the network's embeddings and is no part of a weight, so it cannot "
             "be merged; give its base, or use the model as it is"
         )
-    for layer in adapted_layers(network).values():
-        layer.merge()
-    return _take_off(network)
 
 
 def remove_adapters(network: Network) -> Network:

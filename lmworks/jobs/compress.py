@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
-from lmworks.adaptation.lora import merge_adapters
+from lmworks.adaptation.lora import merge_adapters, must_merge
 from lmworks.basics.arguments import checked
 from lmworks.basics.files import as_reference, directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
@@ -78,6 +78,7 @@ def compress(
     documents, text = reading.documents, reading.name
     loaded = load(model, base=base, compress="none")
     loaded.must_converse()
+    must_merge(loaded.network)  # before anything is measured
     kept = torch.float16 if loaded.network.dtype == torch.float16 else torch.bfloat16
     compression = Compression(bits, embedding_bits, kept)
     before = measure(loaded, documents, f"{text} before", tokens=tokens)
