@@ -48,6 +48,8 @@ from lmworks.vision_model import VisionModel
 Say = Callable[[str], None]
 AT_ONCE = 64
 """Rows that are read at once where they are measured."""
+MOST = 300
+"""Held-out images that are measured, spread over all: a language model takes a while for each."""
 MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -83,7 +85,7 @@ def caption(
     rows = rows_of(chosen, model, parts.train, chosen.data.change)
     assert rows.states is not None
     layers.begin(rows.states[0], float(network.embedding.weight.float().std()), chosen.training.seed)
-    held_out = rows_of(chosen, model, parts.held_out)
+    held_out = rows_of(chosen, model, _some(parts.held_out))
     say(_plan(layers, rows))
     objective, validate = Captioning(), _validation(held_out)
     settings = choose_products(chosen.training, network.config, network.dtype, adapter=True, compares=False)
@@ -149,6 +151,10 @@ def _must_leave_room(recipe: CaptionsRecipe, network: Network) -> None:
             f"model.length and model.context are {needed:,} together, and {recipe.model.language_model} reads "
             f"{network.longest:,} tokens; make them smaller"
         )
+
+
+def _some(documents: Sequence[Document]) -> list[Document]:
+    return [documents[at] for at in np.linspace(0, len(documents) - 1, min(MOST, len(documents))).astype(int)]
 
 
 @contextmanager
