@@ -26,7 +26,7 @@ from benchmarks.machine import this_machine
 from lmworks.basics.arrays import Float
 from lmworks.basics.extras import require
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.strategies import Beam, Greedy, Strategy
+from lmworks.generation.strategies import Beam, Strategy
 from lmworks.jobs.captions_recipe import CaptionsRecipe
 from lmworks.jobs.pictures import read_pictures, stacked
 from lmworks.loading import load
@@ -64,7 +64,7 @@ def nearest_by_states(model: SeeingModel, shown: Sequence[Document], known: Sequ
 
 
 def figures(
-    model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy
+    model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy | None
 ) -> tuple[list[Measurement], list[str]]:
     """chrF of what is said of held-out images, and how much more that is than without looking."""
     shown, known = some(parts.held_out, most), [one for one in parts.train if one.text]
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--most", type=int, default=MOST, help="images that are described")
-    parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--beams", type=int, help="of which the best is taken; else as the model does by itself")
     parser.add_argument("--store", action="store_true")
     given = parser.parse_args()
     model = load(given.model)
@@ -102,7 +102,7 @@ def main() -> None:
     facts = read_facts(model.source)
     recipe = CaptionsRecipe(**facts["recipe"])
     parts = read_pictures(recipe.data, model.eye.preprocessing, 1, captions=True)
-    strategy = Greedy() if given.beams == 1 else Beam(width=given.beams)
+    strategy = None if given.beams is None else Beam(width=given.beams, no_repeat_ngram=2)
     with torch.inference_mode():
         found, said = figures(model, parts, given.most, strategy)
     for one in found:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from lmworks.adaptation.adapter_files import CONFIG, TYPE, WEIGHTS, fill, is_adapter, write_files
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole
-from lmworks.generation.request import Prompt, WithImages
+from lmworks.generation.request import Prompt, Request, WithImages
+from lmworks.generation.strategies import Greedy, Strategy
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.model_folder import SEEING_FOLDER, read_json, refuse_foreign_files, write_facts
@@ -31,6 +32,8 @@ if TYPE_CHECKING:  # a server asks whether its model sees, and waits for no PyTo
 IMAGES = "LMWORKS_IMAGES"
 """What adapter_config.json calls such a folder; PEFT knows no such kind."""
 SIZES = ("states", "hidden", "length", "dim", "vocabulary")
+SAID_ONCE = Greedy(no_repeat_ngram=2)
+"""How a caption is written where nothing else is said: small models like to list one word again and again."""
 MOST = 100_000_000
 """No size of a reader is larger."""
 
@@ -126,6 +129,12 @@ class SeeingModel(LanguageModel):
                 f"the images have {len(shown):,} vectors and the model reads {self.config.context:,}; give fewer"
             )
         return WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
+
+    def request(self, prompt: Prompt, strategy: Strategy | None = None, *args: Any, **said: Any) -> Request:
+        """As LanguageModel.request; of an image nothing is said twice, unless a strategy is given."""
+        if strategy is None and isinstance(prompt, WithImages):
+            strategy = SAID_ONCE
+        return super().request(prompt, strategy, *args, **said)
 
     def beside(self, network: Any) -> Self:
         """As LanguageModel.beside, with the same eye and reader."""
