@@ -102,7 +102,7 @@ def main() -> None:
     facts = read_facts(model.source)
     recipe = CaptionsRecipe(**facts["recipe"])
     parts = read_pictures(recipe.data, model.eye.preprocessing, 1, captions=True)
-    strategy = None if given.beams is None else Beam(width=given.beams, no_repeat_ngram=2)
+    strategy = None if given.beams is None else Beam(width=given.beams).but(no_repeat_ngram=2)
     with torch.inference_mode():
         found, said = figures(model, parts, given.most, strategy)
     for one in found:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # a server asks whether its model sees, and waits for no PyTo
 IMAGES = "LMWORKS_IMAGES"
 """What adapter_config.json calls such a folder; PEFT knows no such kind."""
 SIZES = ("states", "hidden", "length", "dim", "vocabulary")
-SAID_ONCE = Greedy(no_repeat_ngram=2)
+SAID_ONCE = Greedy().but(no_repeat_ngram=2)
 """How a caption is written where nothing else is said: small models like to list one word again and again."""
 MOST = 100_000_000
 """No size of a reader is larger."""
