@@ -260,7 +260,7 @@ def test_a_model_that_does_not_continue_a_text_is_refused_before_anything_is_wri
 def test_an_unknown_section_scale_or_text_is_told_first(model, tmp_path):
     with pytest.raises(ConfigError, match=r"'energi' is no section of a report; did you mean energy\?"):
         lm.report(model, tmp_path / "r", only=["energi"])
-    with pytest.raises(ConfigError, match="give .quick. or .full."):
+    with pytest.raises(ConfigError, match="give 'quick' or 'full'"):
         lm.report(model, tmp_path / "r", scale="huge")
     with pytest.raises(DataError, match="nowhere"):
         lm.report(model, tmp_path / "r", trained_on="nowhere")
