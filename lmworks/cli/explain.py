@@ -6,6 +6,7 @@ folders of PARTS.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
@@ -35,7 +36,8 @@ def explain(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="A verb, a kind of recipe or network, a strategy, or a part of one; all that there is if not given."
+            help="A verb, a kind of recipe or network, a strategy, a part of one, or a setting by its name; all that "
+            "there is if not given."
         ),
     ] = None,
     json_: Json = False,
@@ -66,21 +68,38 @@ def _first_sentence(text: str) -> str:
     return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
 
-def _meanings(what: str) -> dict[str, str]:
-    """The options of a verb, then the settings of that name."""
+def _meanings(asked: str) -> dict[str, str]:
+    """The options of a verb, then the settings of that name; of neither, the settings that are called so. Capitals and
+    lines in place of underscores are as good."""
     from lmworks.basics.errors import ConfigError, did_you_mean
+
+    known = list(dict.fromkeys([*verbs(), *explained(), *parts()]))
+    what = next((one for one in known if _plain(one) == _plain(asked)), None)
+    if what is not None:
+        return (dict(_options(verbs()[what])) if what in verbs() else {}) | _settings(what)
+    called: dict[tuple[str, str], list[str]] = {}
+    every = [(of, *one) for of in known for one in _settings(of).items()]
+    for of, setting, meaning in every:
+        if _plain(asked) in (_plain(setting), _plain(setting).rpartition(".")[2]):
+            called.setdefault((setting, meaning), []).append(of)
+    if not called:
+        names = [*known, *(name for _, setting, _ in every for name in (setting, setting.rpartition(".")[2]))]
+        hint = did_you_mean(_plain(asked).replace("-", "_"), dict.fromkeys(names))
+        raise ConfigError(f"explain does not know {asked!r}; {hint}lmworks explain lists what it knows")
+    return {f"{setting} ({', '.join(owners)})": meaning for (setting, meaning), owners in called.items()}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _settings(what: str) -> dict[str, str]:
+    """The settings of that name; none where it has none."""
     from lmworks.basics.meanings import meanings
 
-    lines = dict(_options(verbs()[what])) if what in verbs() else {}
     if what in explained():
-        lines |= explained()[what].explain()
-    elif what in parts():
-        lines |= meanings(parts()[what].settings)
-    if not lines:
-        known = [*verbs(), *explained(), *parts()]
-        hint = did_you_mean(what, known)
-        raise ConfigError(f"explain does not know {what!r}; {hint}it knows {', '.join(dict.fromkeys(known))}")
-    return lines
+        return explained()[what].explain()
+    return meanings(parts()[what].settings) if what in parts() else {}
 
 
 def _options(one: Verb) -> Iterator[tuple[str, str]]:
@@ -92,6 +111,7 @@ def _options(one: Verb) -> Iterator[tuple[str, str]]:
             yield f"{below.name} {label}" if below is not command else label, parameter.help
 
 
+@functools.cache
 def explained() -> dict[str, type[Config]]:
     """Every class of settings that says `explain_as`, by that name. A file without the word is not imported."""
     import importlib
@@ -110,6 +130,7 @@ def explained() -> dict[str, type[Config]]:
     return found
 
 
+@functools.cache
 def parts() -> dict[str, Explainable]:
     """Every declared part that has settings, by its name."""
     kind: Any = Explainable

@@ -365,6 +365,18 @@ def test_every_setting_of_a_strategy_is_an_option(run):
             assert meaning and (kind is Contrastive or meaning[:30] in " ".join(shown.split()))
 
 
+def test_explain_knows_a_setting_by_its_name_alone(run):
+    found = run("explain", "temperature", "--json").json
+    assert found["temperature (sample)"].startswith("Divides the logits")
+    [(steps, meaning)] = run("explain", "training.steps", "--json").json.items()
+    assert steps.startswith("training.steps (build, distill, ") and meaning.startswith("Optimiser steps")
+    assert run("explain", "Top-K").out == run("explain", "top_k").out
+    error = run("explain", "temprature").err
+    assert error == (
+        "lmworks: explain does not know 'temprature'; did you mean 'temperature'? lmworks explain lists what it knows\n"
+    )
+
+
 def test_explain_knows_every_verb_setting_and_part(run):
     for what, named in run("explain", "--json").json.items():
         meanings = run("explain", what, "--json").json
