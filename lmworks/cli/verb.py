@@ -108,8 +108,22 @@ REFERENCES = {
 """Parameters whose text is a path, or a name that counts before one."""
 
 
+NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number", "bool_parsing": "true or false"}
+"""What was to be given, by pydantic's names of what is wrong."""
+
+
 class GroupedCommand(TyperCommand):
     """A verb whose help shows its options under the headings of their groups."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments. A number that is none is named in our words: pydantic's, which typer takes, leave it out."""
+        try:
+            return list(super().parse_args(ctx, args))
+        except Exception as error:
+            wrong: list[Any] = getattr(error.__cause__, "errors", list)()
+            if wrong and wrong[0]["type"] in NUMBERS and hasattr(error, "message"):
+                error.message = f"{wrong[0]['input']!r} is not {NUMBERS[wrong[0]['type']]}"
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. ConfigError for an empty path, as of a shell's variable that is not set: it would stand for the

@@ -365,6 +365,19 @@ def test_every_setting_of_a_strategy_is_an_option(run):
             assert meaning and (kind is Contrastive or meaning[:30] in " ".join(shown.split()))
 
 
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        (("lab", "foo"), "Invalid value for 'questions': 'foo' is not a whole number"),
+        (("generate", "x", "Hi", "--max-new-tokens", "2.5"), "for '--max-new-tokens': '2.5' is not a whole number"),
+        (("generate", "x", "Hi", "--temperature", "hot"), "for '--temperature': 'hot' is not a number"),
+    ],
+)
+def test_a_number_that_is_none_is_named(run, asked, words):
+    ran = run(*asked)
+    assert ran.code == 2 and words in ran.err and "parse string" not in ran.err
+
+
 def test_explain_knows_a_setting_by_its_name_alone(run):
     found = run("explain", "temperature", "--json").json
     assert found["temperature (sample)"].startswith("Divides the logits")
