@@ -49,7 +49,7 @@ WRITTEN = 160
 # What a span of a few words does not answer: why, how to, what happens, what something is.
 _ASKS_FOR_A_SENTENCE = re.compile(
     r"(?:(?:and|so|but|please)\b,?\s*)*"
-    r"(?:(?:why|explain|describe|tell me)\b|"
+    r"(?:(?:why|explain|describe|tell me|what\s+if)\b|"
     r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)\b|"
     r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",

@@ -33,12 +33,16 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 """What says something else together with what follows it."""
-_LEADS = re.compile(r":[\s>]*$")
-"""What is said comes after it: a command, a list."""
+_LEADS = re.compile(r"[:?][\s>]*$")
+"""What is said comes after it: a command, a list, the answer to a question."""
 _CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
 _BLANK = re.compile(r"\n\s*\n")
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
+NARROWEST = 50
+"""Characters of the longest line where lines are wrapped."""
+ROOM = 0.95
+"""Of the longest line, what a line and the next one's first word must exceed where they are one sentence."""
 RETRIEVAL = 2.0
 """What the whole range of a search's scores, 0 to 1, weighs beside a reader's score."""
 DEFINES = 10.0
@@ -90,8 +94,8 @@ class Evidence:
 
     @property
     def paragraph(self) -> Span:
-        """What a long answer is: the paragraph around the sentence, with the next one where it ends in a colon; the
-        sentence where that is long."""
+        """What a long answer is: the paragraph around the sentence, with the next one where it ends in a colon or asks
+        something; the sentence where that is long."""
         if self.defines:
             return self.sentence
         text, (start, end) = self.passage.text, self.sentence
@@ -131,17 +135,31 @@ class Evidence:
 
 def units(text: str) -> list[Span]:
     """The sentences of a text; lines of a list, a table or code are sentences of their own."""
-    return [part for start, end in sentence_spans(text) for part in _lines(text, start, end)]
+    width = max(map(len, text.split("\n")), default=0)
+    return [part for start, end in sentence_spans(text) for part in _lines(text, start, end, width)]
 
 
-def _lines(text: str, start: int, end: int) -> Iterator[Span]:
+def _lines(text: str, start: int, end: int, width: int) -> Iterator[Span]:
     pattern = _LINE if end - start <= LONGEST else re.compile(r"\n")
+    cuts = [*(start + one.start() for one in pattern.finditer(text[start:end])), end]
     begin = start
-    for cut in [*(start + one.start() for one in pattern.finditer(text[start:end])), end]:
+    for cut, following in zip(cuts, [*cuts[1:], end], strict=True):
+        if cut < end and following - begin <= LONGEST and _wrapped(text, cut, width):
+            continue
         piece = text[begin:cut]
         if piece.strip():
             yield begin + len(piece) - len(piece.lstrip()), cut - len(piece) + len(piece.rstrip())
         begin = cut
+
+
+def _wrapped(text: str, at: int, width: int) -> bool:
+    """Whether the line that ends here goes on in the next one, whose first word had no room left in it: indented prose,
+    as manual pages have it. The first line of a text may lack its beginning; it goes on in a small letter."""
+    after = re.match(r"\n[ \t]*(?![-*+•>|]|\d+[.)]|```)(\S+)", text[at : at + width + 1])
+    if width < NARROWEST or after is None:
+        return False
+    first = text.rfind("\n", 0, at) + 1
+    return at - first + 1 + len(after[1]) > ROOM * width if first else after[1][0].islower()
 
 
 def read_passages(

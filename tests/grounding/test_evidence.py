@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.asking import Asked, extracted
-from lmworks.grounding.evidence import distinct, read_passages, units
+from lmworks.grounding.evidence import LONGEST, distinct, read_passages, units
 from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.passage import Passage
 
@@ -96,6 +96,46 @@ def test_lines_of_lists_tables_and_code_are_sentences_of_their_own():
         "run this",
         "run that",
     ]
+
+
+MANUAL = """LD_PRELOAD
+              A list of user-specified objects that are loaded before all others, which
+              overrides functions selectively.  Objects that do not exist are skipped.
+       -v, --verbose
+              Say more.
+                  $ ldconfig -v
+                  $ ldconfig --print
+"""
+
+
+def test_an_indented_line_that_was_wrapped_goes_on_in_the_next_one():
+    assert [" ".join(MANUAL[start:end].split()) for start, end in units(MANUAL)] == [
+        "LD_PRELOAD",
+        "A list of user-specified objects that are loaded before all others, which overrides functions selectively.",
+        "Objects that do not exist are skipped.",
+        "-v, --verbose",
+        "Say more.",
+        "$ ldconfig -v",
+        "$ ldconfig --print",
+    ]
+    cut = MANUAL[MANUAL.index("user") :]  # a passage may begin within a line
+    assert cut[slice(*units(cut)[0])].endswith("selectively.")
+
+
+def test_a_long_sentence_is_cut_at_line_ends_into_pieces_that_can_be_shown():
+    lines = "\n".join(["        words that fill a line of a long paragraph which never ends and goes on"] * 9)
+    sizes = [end - start for start, end in units(lines)]
+    assert 1 < len(sizes) < 9 and max(sizes) <= LONGEST
+
+
+def test_a_question_of_the_text_is_answered_by_what_stands_after_it():
+    class Question:
+        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+            return [BestSpan(0, one.index("?") + 1, 1.0, 0.9) for one in texts]
+
+    text = "Is a closed file removed?\n\nYes, as soon as nobody has it open.\n\nAnother paragraph."
+    (cited,) = extracted(asked("Is a closed file removed?", [text], Question())).citations
+    assert cited.text == text.rpartition("\n\n")[0]
 
 
 def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
