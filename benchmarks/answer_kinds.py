@@ -34,6 +34,7 @@ from lmworks.grounding.self_test.questions import questions_of
 HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 """Articles of SQuAD 2 that the reader is not trained on (`lmworks.grounding.heads.train`)."""
 WRITTEN = Path(__file__).with_name("manual_questions.toml")
+DEVELOPED = Path(__file__).with_name("manual_questions_dev.toml")
 MANUALS = Path("/usr/share/man")
 PAGES = """
     group.5 hosts.5 nsswitch.conf.5 nologin.5 proc_loadavg.5 proc_meminfo.5 resolv.conf.5 securetty.5 services.5
@@ -43,6 +44,25 @@ PAGES = """
     write.2 getenv.3 malloc.3 printf.3 qsort.3 sleep.3 strtol.3
 """.split()  # noqa: SIM905 (a list of fifty strings is not read more easily)
 """Manual pages, of Debian's packages manpages, manpages-dev, postgresql, sysstat, curl and xdg-utils."""
+OTHER_PAGES = """
+    epoll.7 inotify.7 unix.7 symlink.7 signal.7 environ.7 glob.7 credentials.7 fifo.7 pty.7 random.7 time.7
+    mq_overview.7 VACUUM.7 INSERT.7 LOCK.7 TRUNCATE.7 REINDEX.7 SAVEPOINT.7 CREATE_VIEW.7 CREATE_DATABASE.7
+    SELECT.7 NOTIFY.7 ld.so.8 ldconfig.8 issue.5 host.conf.5 gai.conf.5 proc_swaps.5 proc_uptime.5 proc_stat.5
+    proc_pid_status.5 hosts.equiv.5 motd.5 shells.5 utmp.5 pg_restore.1 dropdb.1 vacuumdb.1 initdb.1
+    createuser.1 reindexdb.1 localedef.1 locale.1 mtrace.1 xdg-mime.1 xdg-settings.1 dup.2 wait.2 mmap.2 poll.2
+    stat.2 rename.2 unlink.2 accept.2 listen.2 nice.2 link.2 lseek.2 truncate.2 alarm.2 access.2 fopen.3
+    getopt.3 system.3 atexit.3 rand.3 fclose.3 popen.3 daemon.3 strdup.3 strcpy.3 tmpfile.3 perror.3 exec.3
+""".split()  # noqa: SIM905
+"""Others, on which methods are chosen."""
+LEFT_OUT = (
+    "semver",
+    "unstable",
+    "build-script-examples",
+    "credential-provider-protocol",
+    "registry-index",
+    "registry-web-api",
+)
+"""Pages of Cargo's book that no question is about, and the longest."""
 MADE = 60
 """Questions that are made from a kind's own text."""
 
@@ -90,8 +110,17 @@ def kinds() -> list[Kind]:
     ]
 
 
-def _written(name: str) -> Callable[[Index], list[Question]]:
-    known = tomllib.loads(WRITTEN.read_text(encoding="utf-8"))[name]
+def development() -> list[Kind]:
+    """Kinds that methods are chosen on: manuals of programs that are on this machine, which no stored figure is of."""
+    return [
+        Kind("other-pages", f"{len(OTHER_PAGES)} other manual pages", other_pages, _written("other-pages", DEVELOPED)),
+        Kind("npm", "npm's documentation", npm, _written("npm", DEVELOPED)),
+        Kind("cargo", "the Cargo book", cargo, _written("cargo", DEVELOPED)),
+    ]
+
+
+def _written(name: str, file: Path = WRITTEN) -> Callable[[Index], list[Question]]:
+    known = tomllib.loads(file.read_text(encoding="utf-8"))[name]
 
     def asked(index: Index) -> list[Question]:
         found = [_about(name, text, tuple(words.split("|"))) for text, words in known["answered"]]
@@ -137,7 +166,38 @@ def handbook(folder: Path) -> Index:
 
 def manual_pages(folder: Path) -> Index:
     """Those of this machine, as text without hyphens at line ends."""
-    for page in PAGES:
+    return _pages(folder, PAGES)
+
+
+def other_pages(folder: Path) -> Index:
+    """The others."""
+    return _pages(folder, OTHER_PAGES)
+
+
+def npm(folder: Path) -> Index:
+    """What comes with npm."""
+    there = subprocess.run(["npm", "root", "-g"], capture_output=True, check=True, text=True).stdout.strip()
+    shutil.copytree(Path(there, "npm", "docs", "content"), folder / "text")
+    return build(folder / "text", folder / "index")
+
+
+def cargo(folder: Path) -> Index:
+    """What comes with Rust."""
+    there = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, check=True, text=True).stdout.strip()
+    book = Path(there, "share", "doc", "rust", "html", "cargo")
+    parts = [
+        path for part in ("getting-started", "guide", "reference") for path in sorted((book / part).glob("*.html"))
+    ]
+    for path in (book / "faq.html", *parts):
+        if path.stem not in LEFT_OUT:
+            to = folder / "text" / path.relative_to(book)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to)
+    return build(folder / "text", folder / "index")
+
+
+def _pages(folder: Path, pages: Sequence[str]) -> Index:
+    for page in pages:
         path = MANUALS / f"man{page.rpartition('.')[2]}" / f"{page}.gz"
         plain = ["groff", "-man", "-Tutf8", "-P-c", "-P-b", "-P-u", "-rLL=100n", "-rHY=0", "-dAD=l"]
         told = subprocess.run(plain, input=gzip.decompress(path.read_bytes()), capture_output=True, check=True)

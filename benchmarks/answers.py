@@ -4,6 +4,7 @@ python -m benchmarks.answers                     # the figures, stored in benchm
 python -m benchmarks.answers --questions 60      # a part of XQuAD's, stored nowhere
 python -m benchmarks.answers --fit               # weights of the gate, into lmworks/grounding/gate.json
 python -m benchmarks.answers --rows rows.jsonl   # keeps what was asked, and goes on from there
+python -m benchmarks.answers --development       # other manuals, on which methods are chosen; stored nowhere
 python -m benchmarks.answers --model smollm2 --questions 40               # a model chooses among the sentences
 python -m benchmarks.answers --model smollm2 --questions 40 --way write   # it writes
 python -m benchmarks.answers --model smollm2 --questions 40 --orders      # every passage ends with an order; stored
@@ -29,7 +30,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answer_kinds import HELD_OUT, Kind, Question, encyclopaedia, kinds, plain, unanswerable, xquad
+from benchmarks.answer_kinds import (
+    HELD_OUT,
+    Kind,
+    Question,
+    development,
+    encyclopaedia,
+    kinds,
+    plain,
+    unanswerable,
+    xquad,
+)
 from benchmarks.answer_rows import Kept, Row, rows
 from benchmarks.machine import ROOT, commit
 from lmworks.basics.files import write_json
@@ -249,6 +260,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rows", type=Path, help="a file of what was asked: read, and added to; of this lmworks alone")
     made.add_argument("--indexes", type=Path, help="a folder of the kinds' indexes: read, and added to")
     made.add_argument("--only", help="ask the questions of this kind alone, for --rows")
+    made.add_argument("--development", action="store_true", help="ask about the manuals on which methods are chosen")
     made.add_argument("--model", help="ask a model too; figures of it alone, stored nowhere")
     made.add_argument("--way", default="extract", choices=("extract", "write"), help="what the model does")
     made.add_argument("--orders", action="store_true", help="end every passage with an order to the model")
@@ -305,6 +317,9 @@ def main() -> None:
     options = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asker = Asker(options, Path(folder))
+        if options.development:
+            _on_other_manuals(asker, options)
+            return
         if options.model or options.questions:
             _a_part(asker, options)
             return
@@ -323,6 +338,14 @@ def main() -> None:
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     result = RESULT if reader == "SpanReader" else RESULT.with_name(f"answers-{reader}.json")
     write_json(result, {"reader": reader, "k": options.k} | _from() | {"figures": found})
+
+
+def _on_other_manuals(asker: Asker, options: argparse.Namespace) -> None:
+    """The manuals on which methods are chosen, by the shipped gate."""
+    gate, found = Gate.of({}, options.reader or "SpanReader"), {}
+    for one in development():
+        found[one.name] = figures_of_a_kind(asker.rows(one.name, one.indexed, one.asked), gate)
+    print(json.dumps(found, indent=1))
 
 
 def _a_part(asker: Asker, options: argparse.Namespace) -> None:
