@@ -123,8 +123,6 @@ class DrawingModel(LanguageModel):
             raise ConfigError("an image is drawn code by code; take Greedy or Sample")
         if not 0 <= guidance <= MOST_GUIDANCE:
             raise ConfigError(f"guidance is {guidance:g}; it is at least 0 and at most {MOST_GUIDANCE:g}")
-        if isinstance(prompts, str):
-            raise ConfigError("drawings takes a list of captions; put the one caption into brackets, or use draw")
         seeds = [chosen.new_seed() or 0 for _ in prompts] if seeds is None else seeds
         if len(seeds) != len(prompts):
             raise ConfigError(f"there are {len(prompts)} captions and {len(seeds)} seeds; give one for each")

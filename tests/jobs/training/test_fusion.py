@@ -32,6 +32,7 @@ from lmworks.models.adapted import adapted_layers  # noqa: E402
 from lmworks.models.vision.image_tokens import ImageTokenizer  # noqa: E402
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig  # noqa: E402
 from lmworks.tokens.labels import IGNORE  # noqa: E402
+from lmworks.vision_model import VisionModel  # noqa: E402
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "white": (250, 250, 250)}
 SMALL: dict[str, Any] = {
@@ -154,18 +155,18 @@ def test_it_draws_what_the_caption_says_and_the_same_for_the_same_seed(made: Any
     assert model.draw("red 3", seed=1).size == (8, 8) and model.draw("red 3").mode == "RGB"
 
 
-class Judge:
+class Judge(VisionModel):
     """A CLIP that finds one image nearest, whatever the words."""
 
-    reads_texts, reference = True, "judge"
+    reads_texts, reference = True, "judge"  # type: ignore[assignment]
 
     def __init__(self, likes: bytes = b"") -> None:
         self.likes = likes
 
-    def too_long(self, texts: Any) -> int:
+    def too_long(self, texts: Any) -> int:  # type: ignore[override]
         return 0
 
-    def embed(self, texts: Any = (), *, images: Any = (), cut: bool = False) -> torch.Tensor:
+    def embed(self, texts: Any = (), *, images: Any = (), cut: bool = False) -> torch.Tensor:  # type: ignore[override]
         near, far = [1.0, 0.0], [0.0, 1.0]
         return torch.tensor([near if one.tobytes() == self.likes else far for one in images] or [near] * len(texts))
 
@@ -368,7 +369,7 @@ def test_a_directory_that_does_not_fit_is_refused(made: Any, here: Path, tmp_pat
 def test_what_does_not_fit_together_is_said_in_python(made: Any):
     model = made.model
     for asked, words in (
-        (lambda: model.drawings("red"), "put the one caption into brackets"),
+        (lambda: model.drawings("red"), "prompts is 'red'; give a list of strings"),
         (lambda: model.drawings(["red"], [1, 2]), "1 captions and 2 seeds"),
         (lambda: model.drawings(["red"], [-1]), "a seed is a whole number"),
         (lambda: model.draw("red", strategy=lm.Beam(width=2)), "code by code"),

@@ -315,7 +315,7 @@ def test_paths_are_checked_for_what_they_are(tmp_path, monkeypatch):
         ("made/ches", "did you mean made/chess?"),
         ("made/draft", "there is no directory made/draft (made holds chess)"),  # and not a run that is not done
         ("modle.gguf", "did you mean model.gguf?"),
-        ("", "holds no config.json"),
+        ("", "the model's name is empty"),
         ("xyz", "give a model directory, a .gguf file, ollama:name, hf:org/name, or smollm2"),
     ],
 )
