@@ -29,7 +29,7 @@ from lmworks.models.adapted import has_adapters
 from lmworks.models.files.compressed import Compression, check_bits
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_json, refuse_foreign_files, weight_files, write_facts
-from lmworks.models.files.references import must_not_replace, resolve
+from lmworks.models.files.references import must_be_somewhere, must_not_replace, resolve
 from lmworks.text.sources import read
 
 TEXT, TOKENS = "wikitext2", 8_192
@@ -74,6 +74,7 @@ def compress(
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
     must_not_replace(folder, model, base)
+    must_be_somewhere(str(model))  # before a text is fetched
     reading = read(as_reference(text))
     documents, text = reading.documents, reading.name
     loaded = load(model, base=base, compress="none")

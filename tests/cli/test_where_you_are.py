@@ -22,7 +22,7 @@ def test_a_model_is_named_by_the_folder_in_which_one_is(run, model_folder: str, 
 @pytest.mark.parametrize(
     "verb",
     [
-        ("index", "NOTES", "--out", "."),
+        ("index", "NOTES", "--embedder", "EMBEDDER", "--out", "."),
         ("build", "NOTES", "--model", "MODEL", "--out", "."),
         ("compress", "MODEL", "--out", "."),
         ("tokens", "train", "NOTES", "--out", "."),
@@ -30,11 +30,15 @@ def test_a_model_is_named_by_the_folder_in_which_one_is(run, model_folder: str, 
     ],
     ids=lambda verb: verb[0],
 )
-def test_the_folder_in_which_one_is_is_not_replaced(run, model_folder, text_folder, tmp_path, monkeypatch, verb):
+def test_the_folder_in_which_one_is_is_not_replaced(
+    run, model_folder, text_folder, tmp_path, tmp_path_factory, monkeypatch, verb
+):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    result = run(*({"NOTES": text_folder, "MODEL": model_folder}.get(word, word) for word in verb))
+    elsewhere = tmp_path_factory.mktemp("embedder") / "model"
+    folders = {"NOTES": text_folder, "MODEL": model_folder, "EMBEDDER": tiny.embedder(elsewhere)}
+    result = run(*(folders.get(word, word) for word in verb))
     assert result.code == 1 and "Traceback" not in result.err
     assert result.err.splitlines()[-1] == (
         "lmworks: . is the folder in which you are, and would be replaced as a whole; give a new one, ./mine say"

@@ -211,7 +211,7 @@ def test_a_reader_for_another_model_is_refused(made: Any, here: Path):
         (["generate", "writer", "", "--image", "pictures/red0.png"], "reads texts and no images"),
         (["merge", "made", "--out", "merged"], "is no part of a weight"),
         (["export", "made", "--out", "made.gguf"], "is no part of a weight"),
-        (["compress", "made", "--out", "small"], "is no part of a weight"),
+        (["compress", "made", "--out", "small", "--text", "pictures/red0.txt"], "is no part of a weight"),
         (["build", "pictures", "--model", "made", "--out", "built"], "made"),
         (["train", "emoji-captions", "--set", "model.kind=x"], "model.kind"),
     ],
