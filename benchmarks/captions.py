@@ -16,15 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.drawing import COMMON, measurement, nearest, some, turned
+from benchmarks.drawing import compared, nearest, some
 from benchmarks.machine import this_machine
-from lmworks.basics.arrays import Float
-from lmworks.basics.extras import require
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Beam, Strategy
 from lmworks.jobs.captions_recipe import CaptionsRecipe
@@ -33,7 +30,7 @@ from lmworks.loading import load
 from lmworks.models.files.model_folder import read_facts
 from lmworks.seeing_model import SeeingModel
 from lmworks.text.document import Document
-from lmworks.text.images.splits import ImageSplit, concept_of
+from lmworks.text.images.splits import ImageSplit
 
 STORED = Path(__file__).with_suffix(".json")
 MOST = 300
@@ -42,12 +39,6 @@ SHOWN = 24
 """Answers that are stored, the first, good or bad."""
 SMALL = 4
 """Pixels that count as one where images are compared by pixels: 128 become 32."""
-
-
-def likeness(said: Sequence[str], wanted: Sequence[str]) -> Float[np.ndarray, " texts"]:
-    """chrF of each text."""
-    metric = require("sacrebleu.metrics", "text").CHRF()
-    return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
 
 
 def nearest_by_states(model: SeeingModel, shown: Sequence[Document], known: Sequence[Document]) -> list[int]:
@@ -66,27 +57,16 @@ def nearest_by_states(model: SeeingModel, shown: Sequence[Document], known: Sequ
 def figures(
     model: SeeingModel, parts: ImageSplit, most: int, strategy: Strategy | None
 ) -> tuple[list[Measurement], list[str]]:
-    """chrF of what is said of held-out images, and how much more that is than without looking."""
+    """chrF of what it says of held-out images, beside what needs no such model; and what it says."""
     shown, known = some(parts.held_out, most), [one for one in parts.train if one.text]
-    families, wanted = [concept_of(one) for one in shown], [one.text for one in shown]
     prompts = [model.with_images("", [one.image]) for one in shown]
     said = [answer.text.strip() for answer in model.generate_batch(prompts, strategy, max_new_tokens=48)]
     by_pixels, _ = nearest(*(stacked(one)[:, ::SMALL, ::SMALL] for one in (shown, known)))
-    sample = [one.text for one in some(known, COMMON)]
-    common = max(sample, key=lambda one: likeness([one] * len(sample), sample).mean())
-    others = {
-        "the caption of the nearest training image": [known[at].text for at in nearest_by_states(model, shown, known)],
-        "the caption of the nearest training image by pixels": [known[at].text for at in by_pixels],
-        "the caption that fits most": [common] * len(shown),
-        "what it says of another image": turned(said),
+    near = {
+        "the caption of the nearest training image": nearest_by_states(model, shown, known),
+        "the caption of the nearest training image by pixels": by_pixels,
     }
-    own = likeness(said, wanted)
-    found = [measurement("captions of held-out images", own, families, "chrF", ideal=100.0)]
-    for name, texts in others.items():
-        told = likeness(texts, wanted)
-        found.append(measurement(name, told, families, "chrF"))
-        found.append(measurement(f"captions, beyond {name}", own - told, families, "chrF", difference=True))
-    return found, said
+    return compared(said, shown, known, near), said
 
 
 def main() -> None:

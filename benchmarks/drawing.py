@@ -26,6 +26,7 @@ import torch
 
 from benchmarks.machine import this_machine
 from lmworks.basics.arrays import Float, UInt8
+from lmworks.basics.extras import require
 from lmworks.cli.draw import arranged
 from lmworks.drawing_model import GUIDANCE, USUAL, DrawingModel
 from lmworks.evaluation.measurement import Measurement
@@ -87,35 +88,41 @@ def nearest(images: UInt8[np.ndarray, "a h w 3"], others: UInt8[np.ndarray, "b h
     return places.numpy(), (distances / flat.shape[1] ** 0.5).numpy()
 
 
-def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurement]:
-    """chrF of what is said of held-out images, and how much more that is than without looking."""
-    from lmworks.basics.extras import require
-
+def likeness(said: Sequence[str], wanted: Sequence[str]) -> Float[np.ndarray, " texts"]:
+    """chrF of each text."""
     metric = require("sacrebleu.metrics", "text").CHRF()
+    return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
 
-    def chrf(said: Sequence[str], wanted: Sequence[str]) -> Float[np.ndarray, " texts"]:
-        return np.array([metric.sentence_score(a, [b]).score for a, b in zip(said, wanted, strict=True)])
 
-    shown = some(parts.held_out, most)
+def compared(
+    said: Sequence[str], shown: Sequence[Document], known: Sequence[Document], near: dict[str, Sequence[int]]
+) -> list[Measurement]:
+    """chrF of what is said of images, and how much more that is than without looking; `near` has the places of training
+    images whose captions could be taken instead."""
     families, wanted = [concept_of(one) for one in shown], [one.text for one in shown]
-    prompts = [model.with_images("", [one.image]) for one in shown]
-    said = [answer.text.strip() for answer in model.generate_batch(prompts, ONE_WORD, max_new_tokens=40)]
-    known = some([one for one in parts.train if one.text], 10**9)
-    places, _ = nearest(stacked(shown), stacked(known))
     sample = [one.text for one in some(known, COMMON)]
-    common = max(sample, key=lambda one: chrf([one] * len(sample), sample).mean())
+    common = max(sample, key=lambda one: likeness([one] * len(sample), sample).mean())
     others = {
-        "the caption of the nearest training image": [known[at].text for at in places],
+        **{name: [known[at].text for at in places] for name, places in near.items()},
         "the caption that fits most": [common] * len(shown),
         "what it says of another image": turned(said),
     }
-    own = chrf(said, wanted)
+    own = likeness(said, wanted)
     figures = [measurement("captions of held-out images", own, families, "chrF", ideal=100.0)]
     for name, texts in others.items():
-        told = chrf(texts, wanted)
+        told = likeness(texts, wanted)
         figures.append(measurement(name, told, families, "chrF"))
         figures.append(measurement(f"captions, beyond {name}", own - told, families, "chrF", difference=True))
     return figures
+
+
+def captions(model: DrawingModel, parts: ImageSplit, most: int) -> list[Measurement]:
+    """chrF of what it says of held-out images, beside what needs no such model."""
+    shown, known = some(parts.held_out, most), [one for one in parts.train if one.text]
+    prompts = [model.with_images("", [one.image]) for one in shown]
+    said = [answer.text.strip() for answer in model.generate_batch(prompts, ONE_WORD, max_new_tokens=40)]
+    places, _ = nearest(stacked(shown), stacked(known))
+    return compared(said, shown, known, {"the caption of the nearest training image": places})
 
 
 def judged(model: DrawingModel, judge: Any, shown: Sequence[Document], drawn: Any) -> list[Measurement]:

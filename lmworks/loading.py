@@ -40,6 +40,7 @@ from lmworks.models.files.references import ALIASES, resolve
 from lmworks.models.hearing.config import hears
 from lmworks.models.vision.config import reads_images
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
+from lmworks.seeing_model import SeeingModel, sees
 from lmworks.text import hub
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -80,8 +81,6 @@ def load(
         kind = _kind_of(resolve(str(reference)))
         return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     named = as_reference(base) or _base_of(folder)
-    from lmworks.seeing_model import SeeingModel, sees
-
     if sees(folder):
         how = {"dtype": dtype, "device": device, "compress": compress, "rope_scaling": rope_scaling}
         seeing = SeeingModel.load_reader(folder, named, **how)

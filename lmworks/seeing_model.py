@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # a server asks whether its model sees, and waits for no PyTo
 IMAGES = "LMWORKS_IMAGES"
 """What adapter_config.json calls such a folder; PEFT knows no such kind."""
 SIZES = ("states", "hidden", "length", "dim", "vocabulary")
-SAID_ONCE = Greedy().but(no_repeat_ngram=2)
-"""How a caption is written where nothing else is said: small models like to list one word again and again."""
+DESCRIBING = Greedy().but(no_repeat_ngram=2)
+"""How an image is described where nothing else is said: small models like to list one word again and again."""
 MOST = 100_000_000
 """No size of a reader is larger."""
 
@@ -131,9 +131,9 @@ class SeeingModel(LanguageModel):
         return WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
 
     def request(self, prompt: Prompt, strategy: Strategy | None = None, *args: Any, **said: Any) -> Request:
-        """As LanguageModel.request; of an image nothing is said twice, unless a strategy is given."""
+        """As LanguageModel.request; what is said of an image repeats no pair of tokens, unless a strategy is given."""
         if strategy is None and isinstance(prompt, WithImages):
-            strategy = SAID_ONCE
+            strategy = DESCRIBING
         return super().request(prompt, strategy, *args, **said)
 
     def beside(self, network: Any) -> Self:

@@ -19,27 +19,34 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.statistics import clustered_mean
 from lmworks.jobs.captions_recipe import CaptionsRecipe
-from lmworks.jobs.pictures import apart, hashes, picture_facts, read_pictures
+from lmworks.jobs.pictures import (
+    apart,
+    efficientnet_of,
+    hashes,
+    nats_a_token,
+    normaliser,
+    picture_facts,
+    read_pictures,
+    row_losses,
+    square,
+    tell_cut,
+    without_classifier,
+)
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
-from lmworks.loading import fingerprint, identity, load, must_learn_text
+from lmworks.loading import fingerprint, identity, must_learn_text
 from lmworks.models.files.references import lasting
 from lmworks.models.image_reader import ImageLayers, ImageReader
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
-from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.vision.efficientnet import EfficientNet
-from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.objectives.captioning import Captioning
 from lmworks.seeing_model import SeeingModel, before, must_take_images
 from lmworks.text.document import Document
-from lmworks.text.images.splits import concept_of
-from lmworks.tokens.labels import IGNORE
+from lmworks.text.images.splits import ImageSplit, concept_of
 from lmworks.tokens.said_images import SaidImages
 from lmworks.training.by_hand.eight_bits import choose_products
 from lmworks.training.loop import Validate, train
@@ -50,7 +57,6 @@ AT_ONCE = 64
 """Rows that are read at once where they are measured."""
 MOST = 300
 """Held-out images that are measured, spread over all: a language model takes a while for each."""
-MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def caption(
@@ -79,7 +85,7 @@ def caption(
     model = SeeingModel.load(sizes.language_model, dtype=fast_dtype())
     network = model.network.requires_grad_(False)
     must_take_images(network.config, sizes.language_model)
-    _must_leave_room(chosen, network)
+    _must_leave_room(chosen, model)
     layers = ImageLayers(eye.vector_dim, sizes.hidden, sizes.length, network.config.embedding_width, sizes.dropout)
     model.see_by(eye, ImageReader(layers, network.config.vocab_size), lasting(sizes.language_model))
     rows = rows_of(chosen, model, parts.train, chosen.data.change)
@@ -87,6 +93,7 @@ def caption(
     layers.begin(rows.states[0], float(network.embedding.weight.float().std()), chosen.training.seed)
     held_out = rows_of(chosen, model, _some(parts.held_out))
     say(_plan(layers, rows))
+    cut = _cut(chosen, model, parts, say)
     objective, validate = Captioning(), _validation(held_out)
     settings = choose_products(chosen.training, network.config, network.dtype, adapter=True, compares=False)
     with _trained(network, layers):
@@ -98,22 +105,17 @@ def caption(
     assert model.source is not None
     described: dict[str, Any] = {
         "base": {"reference": sizes.language_model, "sha256": fingerprint(model.source)},
-        "data": picture_facts(chosen.data.images, parts),
+        "data": {**picture_facts(chosen.data.images, parts), "cut": cut},
     }
     return finish_run(run, folder, chosen, model, training, loss, figures, **described)
 
 
 def eye_of(recipe: CaptionsRecipe) -> VisionModel:
     """The model of images as it reads for a language model. ConfigError for one that is no EfficientNet."""
-    sizes = recipe.model
-    known = load(sizes.image_model, dtype="float32", compress="none")
-    if not isinstance(known, VisionModel) or not isinstance(known.seeing, EfficientNet):
-        raise ConfigError(f"model.image_model: {sizes.image_model} is no EfficientNet; give efficientnet")
-    seen = EfficientNet(known.seeing.config.but(labels=(), pooled_stages=sizes.image_stages))
-    weights = {name: one for name, one in known.seeing.state_dict().items() if not name.startswith("classifier.")}
-    seen.load_state_dict(weights)
-    theirs = known.preprocessing
-    preprocessing = Preprocessing.plain(sizes.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
+    known = efficientnet_of(recipe.model.image_model)
+    seen = EfficientNet(known.seeing.config.but(labels=(), pooled_stages=recipe.model.image_stages))
+    seen.load_state_dict(without_classifier(known))
+    preprocessing = square(recipe.model.image_size, known)
     return VisionModel(seen.eval().requires_grad_(False), preprocessing, None, known.source, known.reference)
 
 
@@ -121,8 +123,7 @@ def rows_of(
     recipe: CaptionsRecipe, model: SeeingModel, documents: Sequence[Document], change: float = 0.0
 ) -> SaidImages:
     """Rows of these images, which the model of images has read."""
-    prepared, tokenizer, room = model.eye.preprocessing, model.tokenizer, recipe.model.context
-    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (prepared.mean, prepared.deviation))
+    tokenizer, reader, room = model.tokenizer, model.reader, recipe.model.context
     end = tokenizer.document_end
     if end is None:
         raise ConfigError(f"model.language_model: {recipe.model.language_model} has no token that ends a text")
@@ -130,9 +131,8 @@ def rows_of(
     def around(text: str) -> list[int]:
         return [*tokenizer.encode(text, special=False)[: room - 1], end]
 
-    places = range(model.reader.vocabulary, model.reader.vocabulary + model.reader.layers.length)
-    first = [*before(model), *places]
-    rows = SaidImages(documents, around, first, lambda pixels: (pixels - mean) / deviation, change=change)
+    first = [*before(model), *range(reader.vocabulary, reader.vocabulary + reader.layers.length)]
+    rows = SaidImages(documents, around, first, normaliser(model.eye.preprocessing), change=change)
     seen = model.eye.seeing
 
     def read(pixels: Tensor) -> Tensor:
@@ -144,12 +144,23 @@ def rows_of(
     return rows
 
 
-def _must_leave_room(recipe: CaptionsRecipe, network: Network) -> None:
-    needed = recipe.model.length + recipe.model.context
-    if needed > network.longest:
+def _cut(recipe: CaptionsRecipe, model: SeeingModel, parts: ImageSplit, say: Say) -> dict[str, int]:
+    """How many captions of each part are longer than what is learnt of them; says so where there are any."""
+    sides, room = {"train": parts.train, "held_out": parts.held_out}, recipe.model.context - 1
+    cut = {
+        name: sum(len(ids) > room for ids in model.tokenizer.encode_batch([one.text for one in part], special=False))
+        for name, part in sides.items()
+    }
+    tell_cut(cut, sides, f"captions longer than model.context = {recipe.model.context}", say)
+    return cut
+
+
+def _must_leave_room(recipe: CaptionsRecipe, model: SeeingModel) -> None:
+    needed = len(before(model)) + recipe.model.length + recipe.model.context
+    if needed > model.longest:
         raise ConfigError(
-            f"model.length and model.context are {needed:,} together, and {recipe.model.language_model} reads "
-            f"{network.longest:,} tokens; make them smaller"
+            f"an image and its caption have up to {needed:,} tokens, and {recipe.model.language_model} reads "
+            f"{model.longest:,}; make model.length or model.context smaller"
         )
 
 
@@ -186,27 +197,14 @@ def _validation(held_out: SaidImages) -> Validate:
 def measure(model: SeeingModel, rows: SaidImages, seed: int = 0) -> list[Measurement]:
     """Nats a token of captions after their own image and after another's, with the interval over families."""
     families = [concept_of(one) for one in rows.documents]
-    figures = []
-    for what, turn in (("caption after its image", 0), ("caption after another image", apart(families))):
-        estimate = clustered_mean(np.array(_nats(model, rows, turn)), families)
-        figures.append(
-            Measurement(
-                name=f"{what}, held out",
-                value=estimate.value,
-                unit="nats/token",
-                interval=estimate.interval,
-                n=len(rows),
-                seeds=(seed,),
-            )
-        )
-    return figures
+    turns = {"caption after its image": 0, "caption after another image": apart(families)}
+    return [nats_a_token(name, _nats(model, rows, turn), families, seed) for name, turn in turns.items()]
 
 
 @torch.inference_mode()
 def _nats(model: SeeingModel, rows: SaidImages, turn: int) -> list[float]:
     """The mean of each caption after the image that stands `turn` places after its own."""
-    network, reader = TorchRunner(model.network).network, model.reader
-    found = list[float]()
+    network, reader, found = model.network, model.reader, list[float]()
     with evaluating(network):
         for start in range(0, len(rows), AT_ONCE):
             at = range(start, min(start + AT_ONCE, len(rows)))
@@ -214,8 +212,7 @@ def _nats(model: SeeingModel, rows: SaidImages, turn: int) -> list[float]:
             assert states is not None
             with reader.showing(states):
                 logits = network(reader.numbered(batch.tokens), documents=batch.documents)
-            losses = cross_entropy(logits.transpose(1, 2), batch.labels, ignore_index=IGNORE, reduction="none")
-            found += (losses.sum(1) / (batch.labels != IGNORE).sum(1)).tolist()
+            found += row_losses(logits, batch.labels)
     return found
 
 

@@ -72,6 +72,6 @@ class CaptionsRecipe(RecipeFile):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.training.frozen_products == "int8" and self.training.compile:
-            raise ConfigError("{at}training.compile joins exact products; leave out frozen_products, or compile")
+        if self.training.compile:
+            raise ConfigError("{at}training.compile is for rows of one length, and these differ; leave it out")
         return self

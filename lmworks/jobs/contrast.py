@@ -29,15 +29,22 @@ from lmworks.encoding.seeing import text_rows
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.retrieval import retrieval
 from lmworks.jobs.contrast_recipe import AROUND, ContrastRecipe
-from lmworks.jobs.pictures import hashes, picture_facts, read_pictures
+from lmworks.jobs.pictures import (
+    efficientnet_of,
+    hashes,
+    normaliser,
+    picture_facts,
+    read_pictures,
+    square,
+    tell_cut,
+    without_classifier,
+)
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import identity, load
 from lmworks.models import families
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.config import as_model_config
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
-from lmworks.models.vision.efficientnet import EfficientNet
-from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.objectives import InfoNCE, Sigmoid
 from lmworks.objectives.contrast import Contrast
@@ -52,7 +59,6 @@ from lmworks.vision_model import VisionModel
 
 Say = Callable[[str], None]
 TOKENIZER = "tokenizer"
-MEAN, DEVIATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 TOGETHER = 32
 """Captions that a tower which stays reads at once."""
 MOST_CANDIDATES = 2_000
@@ -77,9 +83,9 @@ def contrast(
     chosen, folder = recipe_and_folder(ContrastRecipe, recipe, changes, out)
     started = time.time()
     run = open_run(folder, chosen, resume, say, chosen.model.image_model, chosen.model.text_model)
-    known = _image_model(chosen)
-    theirs = Preprocessing() if known is None else known.preprocessing
-    preprocessing = Preprocessing.plain(chosen.model.image_size, theirs.mean or MEAN, theirs.deviation or DEVIATION)
+    named = chosen.model.image_model
+    known = None if named is None else efficientnet_of(named, ", or leave it out")
+    preprocessing = square(chosen.model.image_size, known)
     parts = read_pictures(chosen.data, preprocessing, chosen.training.rows, say, captions=True)
     start_run(run, chosen, hashes(chosen.data.images, parts) | _identities(chosen), resume, started)
     towers, tokenizer = _towers(chosen, parts, run, resume, known)
@@ -127,9 +133,7 @@ def _cut(model: VisionModel, parts: ImageSplit, say: Say) -> dict[str, int]:
     unseen = {name: [one for part in every for one in part[:MOST_CANDIDATES]] for name, every in parts.unseen.items()}
     sides = {"train": parts.train, **unseen}
     cut = {name: model.too_long([one.text for one in documents]) for name, documents in sides.items()}
-    if any(cut.values()):
-        told = ", ".join(f"{name} {count:,} of {len(sides[name]):,}" for name, count in cut.items() if count)
-        say(f"cut            captions longer than the tower reads ({model.config.context} tokens): {told}")
+    tell_cut(cut, sides, f"captions longer than the tower reads ({model.config.context} tokens)", say)
     return cut
 
 
@@ -166,17 +170,6 @@ def _identities(recipe: ContrastRecipe) -> dict[str, tuple[str, str]]:
     return {side: (name, identity(name)) for side, name in named.items() if name is not None}
 
 
-def _image_model(recipe: ContrastRecipe) -> VisionModel | None:
-    """The model of images that the recipe names. ConfigError for one that is no EfficientNet."""
-    name = recipe.model.image_model
-    if name is None:
-        return None
-    model = load(name, dtype="float32", compress="none")
-    if not isinstance(model, VisionModel) or not isinstance(model.seeing, EfficientNet):
-        raise ConfigError(f"model.image_model: {name} is no EfficientNet; give efficientnet, or leave it out")
-    return model
-
-
 def _towers(
     recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: bool, known: VisionModel | None
 ) -> tuple[Towers, Tokenizer]:
@@ -207,8 +200,7 @@ def _towers(
 def _with_weights(towers: Towers, known: VisionModel | None) -> Towers:
     """The towers with the pretrained tower for images copied in and frozen."""
     if known is not None:
-        weights = {name: one for name, one in known.seeing.state_dict().items() if not name.startswith("classifier.")}
-        towers.image.load_state_dict(weights)
+        towers.image.load_state_dict(without_classifier(known))
         towers.image.requires_grad_(False)
     return towers
 
@@ -228,16 +220,13 @@ def _tokenizer(recipe: ContrastRecipe, parts: ImageSplit, run: Path, resume: boo
 
 
 def _rows(recipe: ContrastRecipe, documents: Sequence[Document], model: VisionModel, changed: bool) -> CaptionedImages:
-    prepared = model.preprocessing
-    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (prepared.mean, prepared.deviation))
-
     def encode(texts: list[str]) -> Tensor:
         return text_rows(model.seeing, model.tokenizer, texts, cut=True)
 
     return CaptionedImages(
         documents,
         encode,
-        lambda pixels: (pixels - mean) / deviation,
+        normaliser(model.preprocessing),
         change=recipe.data.change if changed else 0.0,
         negatives=recipe.objective.siblings_are_negatives,
     )

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from lmworks.basics import progress
 from lmworks.basics.amounts import counted
@@ -27,11 +26,10 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.drawing_model import DrawingModel
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.statistics import clustered_mean
 from lmworks.generation.image_spans import code_names
 from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.fusion_recipe import FusionRecipe
-from lmworks.jobs.pictures import apart, hashes, picture_facts, read_pictures, stacked
+from lmworks.jobs.pictures import apart, hashes, nats_a_token, picture_facts, read_pictures, row_losses, stacked
 from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
 from lmworks.loading import identity, load
 from lmworks.models.network import Network, evaluating
@@ -197,17 +195,7 @@ def measure(model: DrawingModel, held_out: dict[bool, FusedImages], seed: int = 
         families = [concept_of(one) for one in rows.documents]
         shift = apart(families)
         for name, turn in ((what, 0), (others, shift)):
-            estimate = clustered_mean(_nats(model, rows, captioning, turn), families)
-            figures.append(
-                Measurement(
-                    name=f"{name}, held out",
-                    value=estimate.value,
-                    unit="nats/token",
-                    interval=estimate.interval,
-                    n=len(rows),
-                    seeds=(seed,),
-                )
-            )
+            figures.append(nats_a_token(name, _nats(model, rows, captioning, turn), families, seed))
     return figures
 
 
@@ -233,9 +221,7 @@ def _nats(model: DrawingModel, rows: FusedImages, captioning: bool, turn: int) -
             for row, at in enumerate(part):
                 first = len(model.start) + len(before[at]) + (not captioning)  # the mark that opens an image is given
                 labels[row, first - 1 : len(whole[row]) - 1] = tokens[row, first : len(whole[row])]
-            logits = model.network(tokens)
-            losses = cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
-            found += (losses.sum(1) / (labels != IGNORE).sum(1)).tolist()
+            found += row_losses(model.network(tokens), labels)
     return found
 
 

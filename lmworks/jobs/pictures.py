@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from lmworks.basics import progress
-from lmworks.basics.arrays import UInt8
-from lmworks.basics.errors import DataError
+from lmworks.basics.arrays import Float, Int, UInt8
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import clustered_mean
 from lmworks.jobs.picture_settings import PictureSettings
+from lmworks.loading import load
+from lmworks.models.vision.efficientnet import EfficientNet
 from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.text.document import Document
 from lmworks.text.images.reading import Images
 from lmworks.text.images.splits import ImageSplit, split_images
 from lmworks.text.splits import data_hash
+from lmworks.tokens.captioned import Normalise
+from lmworks.tokens.labels import IGNORE
+from lmworks.vision_model import VisionModel
 
 Say = Callable[[str], None]
+HALF = (0.5, 0.5, 0.5)
 
 
 def read_pictures(
@@ -106,6 +117,54 @@ def picture_facts(reference: str, parts: ImageSplit) -> dict[str, Any]:
 def stacked(documents: Sequence[Document]) -> UInt8[np.ndarray, "images size size 3"]:
     """Their pixels, in bytes."""
     return np.stack([one.image for one in documents if one.image is not None])
+
+
+def efficientnet_of(name: str, otherwise: str = "") -> VisionModel:
+    """The EfficientNet that a recipe names as its `model.image_model`. ConfigError for another kind of model, in which
+    `otherwise` says what else could be done."""
+    model = load(name, dtype="float32", compress="none")
+    if not isinstance(model, VisionModel) or not isinstance(model.seeing, EfficientNet):
+        raise ConfigError(f"model.image_model: {name} is no EfficientNet; give efficientnet{otherwise}")
+    return model
+
+
+def without_classifier(model: VisionModel) -> dict[str, Tensor]:
+    """The weights of its network but for those that tell classes."""
+    return {name: one for name, one in model.seeing.state_dict().items() if not name.startswith("classifier.")}
+
+
+def square(size: int, model: VisionModel | None) -> Preprocessing:
+    """How images become squares of `size` pixels a side, scaled as a pretrained model reads them; without one, from -1
+    to 1."""
+    theirs = Preprocessing() if model is None else model.preprocessing
+    return Preprocessing.plain(size, theirs.mean or HALF, theirs.deviation or HALF)
+
+
+def normaliser(preprocessing: Preprocessing) -> Normalise:
+    """What brings pixels from 0 to 1 to the scale of a preprocessing."""
+    mean, deviation = (torch.tensor(one).view(1, 3, 1, 1) for one in (preprocessing.mean, preprocessing.deviation))
+    return lambda pixels: (pixels - mean) / deviation
+
+
+def tell_cut(cut: Mapping[str, int], sides: Mapping[str, Sequence[Document]], what: str, say: Say) -> None:
+    """Say how many captions of each part lose their ends, where there are any; `what` is too long of them."""
+    if any(cut.values()):
+        told = ", ".join(f"{name} {count:,} of {len(sides[name]):,}" for name, count in cut.items() if count)
+        say(f"cut            {what}: {told}")
+
+
+def nats_a_token(name: str, values: Sequence[float], families: Sequence[str], seed: int) -> Measurement:
+    """The mean loss of what is held out, with its interval over families."""
+    estimate = clustered_mean(np.array(values), families)
+    figure = {"name": f"{name}, held out", "value": estimate.value, "unit": "nats/token"}
+    return Measurement(**figure, interval=estimate.interval, n=len(values), seeds=(seed,))
+
+
+def row_losses(logits: Float[Tensor, "rows seq vocab"], labels: Int[Tensor, "rows seq"]) -> list[float]:
+    """The mean cross-entropy of each row, over the labels that are not IGNORE, in nats."""
+    losses = cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
+    found: list[float] = (losses.sum(1) / (labels != IGNORE).sum(1)).tolist()
+    return found
 
 
 def apart(families: Sequence[str]) -> int:

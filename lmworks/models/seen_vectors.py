@@ -13,8 +13,8 @@ import numpy as np
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 
-MOST = 1_024
-"""Images whose vectors are held; the one that was not wanted for the longest time goes first."""
+MOST_BYTES = 2**28
+"""Of the vectors that are held; the image that was not wanted for the longest time goes first."""
 
 
 class SeenVectors:
@@ -26,7 +26,8 @@ class SeenVectors:
         self._held: OrderedDict[int, Float[np.ndarray, "length width"]] = OrderedDict()
         """By the image's number; the least wanted first."""
         self._numbers: dict[bytes, int] = {}
-        self._made = 0
+        self._digests: dict[int, bytes] = {}
+        self._made = self._bytes = 0
         self._lock = threading.Lock()
 
     def remember(self, images: Float[np.ndarray, "images length width"]) -> list[list[int]]:
@@ -41,13 +42,16 @@ class SeenVectors:
         digest = hashlib.sha256(vectors.tobytes()).digest()
         with self._lock:
             number = self._numbers.get(digest)
-            if number is None or number not in self._held:
+            if number is None:
                 number, self._made = self._made, self._made + 1
-                self._held[number], self._numbers[digest] = vectors.copy(), number
+                self._held[number] = vectors.copy()
+                self._numbers[digest], self._digests[number] = number, digest
+                self._bytes += vectors.nbytes
             self._held.move_to_end(number)
-            if len(self._held) > MOST:
-                gone, _ = self._held.popitem(last=False)
-                self._numbers = {key: one for key, one in self._numbers.items() if one != gone}
+            while self._bytes > MOST_BYTES and len(self._held) > 1:
+                gone, forgotten = self._held.popitem(last=False)
+                del self._numbers[self._digests.pop(gone)]
+                self._bytes -= forgotten.nbytes
             return number
 
     def at(self, token: int) -> Float[np.ndarray, " width"]:
@@ -58,8 +62,7 @@ class SeenVectors:
             if found is None:
                 raise ConfigError(
                     f"the token {token:,} is past the vocabulary ({self.vocabulary:,}) and belongs to no image that is "
-                    f"held (the last {MOST:,} are); show the image again, or encode the text with this model's "
-                    "tokenizer"
+                    "still held; show the image again, or encode the text with this model's tokenizer"
                 )
             self._held.move_to_end(number)
             return found[place]

@@ -39,30 +39,18 @@ Normalise = Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch 
 """Pixels from 0 to 1 as the tower for images reads them."""
 
 
-class CaptionedImages(Rows):
-    """A row for each image: its pixels, its caption's tokens, and the number of its family."""
+class ImageRows(Rows):
+    """A row for each image: its pixels, and what a frozen network made of them, if one has read them ahead."""
 
-    def __init__(
-        self,
-        documents: Sequence[Document],
-        encode: Encode,
-        normalise: Normalise,
-        *,
-        change: float = 0.0,
-        negatives: bool = False,
-    ) -> None:
-        """The images are of one size. `change` is how far they are moved, as a share of it, and whether tags are left
-        out; 0 for neither. With `negatives`, siblings and captions that repeat are told apart as any others are."""
-        self.documents, self.encode, self.normalise = documents, encode, normalise
-        self.change, self.epoch, self.seed = change, 0, 0
+    def __init__(self, documents: Sequence[Document], normalise: Normalise, change: float) -> None:
+        """The images are of one size. `change` is how far they are moved, as a share of it; 0 for not at all."""
+        self.documents, self.normalise, self.change = documents, normalise, change
+        self.epoch, self.seed = 0, 0
         self.states: Float[Tensor, "versions images dim"] | None = None
         self.pixels: UInt8[np.ndarray, "images size size 3"] = np.stack(
             [one.image for one in documents if one.image is not None]
         )
         """Empty where they were read ahead and nothing else reads them."""
-        numbers: dict[str, int] = {}
-        families = [numbers.setdefault(concept_of(one), len(numbers)) for one in documents]
-        self.groups = None if negatives else torch.tensor(families)
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -76,19 +64,6 @@ class CaptionedImages(Rows):
         turned = copy(self)
         turned.epoch, turned.seed = epoch, seed
         return turned
-
-    def width(self, context: int) -> float:
-        """See Rows: what counts is pairs."""
-        return 1.0
-
-    def batch(self, places: Sequence[int]) -> Batch:
-        """Some images with their captions."""
-        tokens = self.encode([self._caption(at) for at in places])
-        ignored = torch.full_like(tokens, IGNORE)
-        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
-        groups = None if self.groups is None else self.groups[list(places)]
-        pixels, states = self.pixels_of(places) if len(self.pixels) else None, self.states_of(places)
-        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=pixels, states=states, groups=groups)
 
     def states_of(self, places: Sequence[int]) -> Float[Tensor, "batch dim"] | None:
         """What was made of some images, where they were read ahead."""
@@ -123,6 +98,40 @@ class CaptionedImages(Rows):
         self.states = torch.cat(states).view(versions, len(self), -1)
         kept = [_reduced(self.pixels[part], keep) for part in parts] if keep else [self.pixels[:0]]
         self.pixels = np.concatenate(kept)
+
+
+class CaptionedImages(ImageRows):
+    """A row for each image: its pixels, its caption's tokens, and the number of its family."""
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        encode: Encode,
+        normalise: Normalise,
+        *,
+        change: float = 0.0,
+        negatives: bool = False,
+    ) -> None:
+        """`change` as of ImageRows; where it is not 0, tags are left out too. With `negatives`, siblings and captions
+        that repeat are told apart as any others are."""
+        super().__init__(documents, normalise, change)
+        self.encode = encode
+        numbers: dict[str, int] = {}
+        families = [numbers.setdefault(concept_of(one), len(numbers)) for one in documents]
+        self.groups = None if negatives else torch.tensor(families)
+
+    def width(self, context: int) -> float:
+        """See Rows: what counts is pairs."""
+        return 1.0
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some images with their captions."""
+        tokens = self.encode([self._caption(at) for at in places])
+        ignored = torch.full_like(tokens, IGNORE)
+        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        groups = None if self.groups is None else self.groups[list(places)]
+        pixels, states = self.pixels_of(places) if len(self.pixels) else None, self.states_of(places)
+        return Batch(tokens, ignored, positions, torch.zeros_like(tokens), pixels=pixels, states=states, groups=groups)
 
     def sayings(self, seed: int) -> list[str]:
         """Every caption as it is said in any epoch of a run with this seed, the shortest first."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from lmworks.text.document import Document
 from lmworks.tokens.batch import Batch, Example, stack
-from lmworks.tokens.captioned import CaptionedImages, Normalise
+from lmworks.tokens.captioned import ImageRows, Normalise
 
 ROW = 256
 """Tokens of a row that holds several images with their captions; a longer one has a row of its own."""
 
 
-class SaidImages(CaptionedImages):
+class SaidImages(ImageRows):
     """An image's places and its caption for each image, several in a row, which do not see each other. The places of
     every image are the first ids past the vocabulary: whoever reads the batch puts its own there (`Captioning`)."""
 
@@ -28,8 +27,8 @@ class SaidImages(CaptionedImages):
         change: float = 0.0,
     ) -> None:
         """`around` gives a caption's tokens with its end, and `before` are those that stand before it, an image's
-        places among them. `change` as of CaptionedImages, for images alone: a caption is learnt as it is."""
-        super().__init__(documents, _never, normalise, change=change, negatives=True)
+        places among them. `change` as of ImageRows."""
+        super().__init__(documents, normalise, change)
         self.around, self.before = around, list(before)
 
     def width(self, context: int) -> float:
@@ -56,7 +55,3 @@ class SaidImages(CaptionedImages):
         said = self.around(document.text)
         supervised = [False] * len(self.before) + [True] * len(said)
         return Example([*self.before, *said], supervised, document.source)
-
-
-def _never(texts: list[str]) -> Any:
-    raise AssertionError("captions are encoded one by one")

@@ -70,7 +70,7 @@ def test_gradients_reach_the_layers_and_not_the_network():
 
 
 def test_the_same_image_has_the_same_ids_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(seen_vectors, "MOST", 2)
+    monkeypatch.setattr(seen_vectors, "MOST_BYTES", 2 * 2 * 40 * 4)  # two images
     seen, values = SeenVectors(96, 2), np.random.default_rng(0).normal(size=(3, 2, 40)).astype(np.float32)
     first, second = seen.remember(values[:2])
     assert (first, second) == ([96, 97], [98, 99]) and seen.remember(values[:1]) == [first]

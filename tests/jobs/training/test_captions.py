@@ -96,7 +96,7 @@ def test_it_says_what_an_image_shows_and_leaves_the_language_model_as_it_was(mad
     right = [file.split("/")[1].startswith(one.text[:3]) for one, file in zip(said, files, strict=True)]
     assert sum(right) >= 9, [one.text for one in said]
     told = made.model.generate("red 1, red 1, red 1,", images=files[0], max_new_tokens=24).tokens
-    assert len(set(itertools.pairwise(told))) == len(told) - 1, "nothing is said twice"
+    assert len(set(itertools.pairwise(told))) == len(told) - 1, "no pair of tokens stands twice"
     assert "".join(made.model.stream("", images=files[0], max_new_tokens=12)) == said[0].text
     assert made.model.generate("re", images=files[0], max_new_tokens=1).text == "d"
     writer = lm.load("writer")
@@ -139,6 +139,16 @@ def test_every_image_is_read_with_its_own_caption(made: Any, here: Path):
     assert max(learnt) < reader.vocabulary
 
 
+def test_captions_that_lose_their_ends_are_counted(here: Path):
+    told = list[str]()
+    made = caption(recipe(model={"context": 6}, training={"steps": 1}), "cut", say=told.append)
+    ((line),) = [one for one in told if one.startswith("cut ")]
+    facts = json.loads(Path("cut/lmworks.json").read_text())["data"]["cut"]
+    longer = {one.stem for one in Path("pictures").glob("*.txt") if len(one.read_text()) > 5}
+    assert sum(facts.values()) == len(longer) and f"train {facts['train']}" in line and "model.context = 6" in line
+    assert made.model.generate("", images="pictures/red0.png", max_new_tokens=2).tokens
+
+
 def test_a_run_that_is_stopped_goes_on_to_the_same_reader(here: Path):
     short = {"steps": 9}
     whole = caption(recipe(training=short), "whole")
@@ -173,7 +183,9 @@ def test_the_command_line_and_the_api_describe(made: Any, here: Path, capsys: An
     [
         ({"model": {"image_model": "writer"}}, "writer is no EfficientNet"),
         ({"model": {"language_model": "eye"}}, "reads images, and learns no text"),
-        ({"model": {"length": 120}}, "reads 128 tokens; make them smaller"),
+        ({"model": {"length": 120}}, "have up to 133 tokens, and writer reads 128"),
+        ({"model": {"image_stages": (5,)}}, "stage 5, and there are 2"),
+        ({"training": {"compile": True}}, "training.compile is for rows of one length"),
         ({"training": {"rows": 1000}}, "less than one batch of 1000"),
     ],
 )
