@@ -53,7 +53,7 @@ class ReaderSizes(Config):
     """Share of the states, and of that layer, dropped in training."""
 
     context: int = Field(default=48, ge=2, le=100_000)
-    """Tokens of a caption, with its ends; longer ones are cut."""
+    """Tokens of a caption, with the one that ends it; longer ones are cut, and counted."""
 
 
 class CaptionsRecipe(RecipeFile):

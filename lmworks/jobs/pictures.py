@@ -156,8 +156,14 @@ def tell_cut(cut: Mapping[str, int], sides: Mapping[str, Sequence[Document]], wh
 def nats_a_token(name: str, values: Sequence[float], families: Sequence[str], seed: int) -> Measurement:
     """The mean loss of what is held out, with its interval over families."""
     estimate = clustered_mean(np.array(values), families)
-    figure = {"name": f"{name}, held out", "value": estimate.value, "unit": "nats/token"}
-    return Measurement(**figure, interval=estimate.interval, n=len(values), seeds=(seed,))
+    return Measurement(
+        name=f"{name}, held out",
+        value=estimate.value,
+        unit="nats/token",
+        interval=estimate.interval,
+        n=len(values),
+        seeds=(seed,),
+    )
 
 
 def row_losses(logits: Float[Tensor, "rows seq vocab"], labels: Int[Tensor, "rows seq"]) -> list[float]:
