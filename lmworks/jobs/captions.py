@@ -195,10 +195,15 @@ def _validation(held_out: SaidImages) -> Validate:
 
 
 def measure(model: SeeingModel, rows: SaidImages, seed: int = 0) -> list[Measurement]:
-    """Nats a token of captions after their own image and after another's, with the interval over families."""
+    """Nats a token of captions after their own image and after another's, and what their own saves, with intervals over
+    families: where that is a tie, the model does not look."""
     families = [concept_of(one) for one in rows.documents]
-    turns = {"caption after its image": 0, "caption after another image": apart(families)}
-    return [nats_a_token(name, _nats(model, rows, turn), families, seed) for name, turn in turns.items()]
+    own, others = (np.array(_nats(model, rows, turn)) for turn in (0, apart(families)))
+    return [
+        nats_a_token("caption after its image", own, families, seed),
+        nats_a_token("caption after another image", others, families, seed),
+        nats_a_token("what its own image saves", others - own, families, seed, difference=True),
+    ]
 
 
 @torch.inference_mode()

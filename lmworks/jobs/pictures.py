@@ -153,9 +153,11 @@ def tell_cut(cut: Mapping[str, int], sides: Mapping[str, Sequence[Document]], wh
         say(f"cut            {what}: {told}")
 
 
-def nats_a_token(name: str, values: Sequence[float], families: Sequence[str], seed: int) -> Measurement:
-    """The mean loss of what is held out, with its interval over families."""
-    estimate = clustered_mean(np.array(values), families)
+def nats_a_token(
+    name: str, values: Sequence[float] | Float[np.ndarray, " rows"], families: Sequence[str], seed: int, **more: Any
+) -> Measurement:
+    """The mean loss of what is held out, with its interval over families; `more` as of Measurement."""
+    estimate = clustered_mean(np.asarray(values), families)
     return Measurement(
         name=f"{name}, held out",
         value=estimate.value,
@@ -163,6 +165,7 @@ def nats_a_token(name: str, values: Sequence[float], families: Sequence[str], se
         interval=estimate.interval,
         n=len(values),
         seeds=(seed,),
+        **more,
     )
 
 
