@@ -48,7 +48,7 @@ class SeeingModel(LanguageModel):
 
     @property
     def reader(self) -> ImageReader:
-        """What stands between the two models."""
+        """What turns the states of images into vectors for the language model."""
         assert self._reader is not None, "see_by gives it"
         return self._reader
 
@@ -78,8 +78,8 @@ class SeeingModel(LanguageModel):
         return model
 
     def see_by(self, eye: VisionModel, reader: ImageReader, base: str) -> None:
-        """Read images by these from here on. ConfigError for a reader that was made for another language model, or for
-        another model of images."""
+        """Use this model of images and this reader from now on. ConfigError for a reader whose sizes are those of other
+        models."""
         must_take_images(self.config, self.reference or "the model")
         here = {"dim": self.config.embedding_width, "vocabulary": self.config.vocab_size, "states": eye.vector_dim}
         layers = reader.layers.eval()
@@ -158,13 +158,13 @@ class SeeingModel(LanguageModel):
 
 
 def before(model: LanguageModel) -> list[int]:
-    """What a text of its tokenizer begins with, and so an image before it."""
+    """The tokens that every text of the model starts with; in a prompt with images they come first."""
     start = model.tokenizer.document_start
     return [] if start is None else [start]
 
 
 def sees(folder: Path) -> bool:
-    """Does the folder hold a reader of images?"""
+    """Whether the folder holds a reader of images."""
     return is_adapter(folder) and read_json(folder / CONFIG).get(TYPE) == IMAGES
 
 

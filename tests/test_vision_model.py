@@ -157,7 +157,7 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
         (
             "clip",
             lambda model: model.classify("a.png", "cat"),
-            r"labels is 'cat'; give a list of strings, \['cat'\] say",
+            r"labels is 'cat'; give a list of strings, such as \['cat'\]",
         ),
         ("clip", lambda model: model.classify("a.png", ["cat", "cat"]), "twice"),
         ("clip", lambda model: model.classify("a.png", ["cat"], template="x"), "no {}"),
@@ -167,7 +167,7 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
         ("clip", lambda model: model.classify("https://a.org/a.png", ["cat"]), "nothing is fetched; save the image"),
         ("clip", lambda model: model.classify(3, ["cat"]), "3 is no image"),
         ("clip", lambda model: model.embed(pictures()), "give images as model.embed"),
-        ("clip", lambda model: model.embed("a cat"), r"texts is 'a cat'; give a list, \['a cat'\] say"),
+        ("clip", lambda model: model.embed("a cat"), r"texts is 'a cat'; give a list, such as \['a cat'\]"),
         ("clip", lambda model: model.embed(["a cat"], images=["a.png"]), "a call of its own"),
         ("clip", lambda model: model.embed(["a cat " * 9]), "shorten it"),
         ("clip", lambda model: model.embed(["a"], adapter="x"), "leave pooling, prompt and adapter out"),

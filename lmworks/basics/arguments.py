@@ -64,7 +64,7 @@ def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if isinstance(value, Iterator | KeysView | ValuesView) and _wants_sequence(kind):
             given[name] = list(value)
         if not fits(given[name], kind):
-            alone = f", [{shown(value)}] say" if isinstance(value, str) and _wants_sequence(kind) else ""
+            alone = f", such as [{shown(value)}]" if isinstance(value, str) and _wants_sequence(kind) else ""
             raise ArgumentError(f"{name} is {shown(value)}; give {_wanted(kind)}{alone}")
     return bound
 

@@ -70,8 +70,8 @@ def must_be_elsewhere(folder: Path) -> None:
     stand in one that is gone."""
     if folder.resolve() == Path.cwd():
         raise LmworksError(
-            f"{folder} is the folder in which you are, and would be replaced as a whole; give a new one, {folder}/mine "
-            "say"
+            f"{folder} is the folder in which you are, and would be replaced as a whole; give a new one, such as "
+            f"{folder}/mine"
         )
 
 

@@ -90,13 +90,13 @@ class ImageReader:
             self._shown = None
 
     def numbered(self, tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-        """Tokens in which every image has the ids of the first one, with the ids of its own: images in their order, row
-        by row."""
+        """Give each image ids of its own, in tokens where every image has the ids of the first: images count in their
+        order, row by row."""
         image = (tokens == self.vocabulary).flatten().cumsum(0).view_as(tokens) - 1
         return torch.where(tokens < self.vocabulary, tokens, tokens + image * self.layers.length)
 
     def known(self, tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-        """The tokens, with the first of the vocabulary in the place of each image's."""
+        """The tokens, with token 0 in place of the ids of images, so that they can be looked up."""
         return torch.where(tokens < self.vocabulary, tokens, 0)
 
     def put(

@@ -18,7 +18,7 @@ MOST_BYTES = 2**28
 
 
 class SeenVectors:
-    """As many vectors for each image, of one width. An image that is shown again has the ids that it had."""
+    """Holds the same number of vectors for each image. An image that is shown again gets the ids that it had."""
 
     def __init__(self, vocabulary: int, length: int) -> None:
         """`vocabulary` is the first id that no token has, `length` the vectors of an image."""

@@ -14,8 +14,8 @@ ROW = 256
 
 
 class SaidImages(ImageRows):
-    """An image's places and its caption for each image, several in a row, which do not see each other. The places of
-    every image are the first ids past the vocabulary: whoever reads the batch puts its own there (`Captioning`)."""
+    """Images with their captions, several in a row, which do not see each other. Every image stands as the first ids
+    past the vocabulary; `Captioning` gives each its own."""
 
     def __init__(
         self,

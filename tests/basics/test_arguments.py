@@ -77,7 +77,7 @@ def meal(
         ({"guests": None}, "guests is None; give a whole number"),
         ({"share": "much"}, "share is 'much'; give a number"),
         ({"warm": "no"}, "warm is 'no'; give True or False"),
-        ({"courses": "soup"}, "courses is 'soup'; give a list of strings, ['soup'] say"),
+        ({"courses": "soup"}, "courses is 'soup'; give a list of strings, such as ['soup']"),
         ({"courses": {"soup": 1}}, "courses is a dict; give a list of strings"),
         ({"courses": None}, "courses is None; give a list of strings"),
         ({"order": "medium"}, "order is 'medium'; give 'fast' or 'slow'"),

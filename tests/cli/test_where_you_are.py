@@ -41,7 +41,7 @@ def test_the_folder_in_which_one_is_is_not_replaced(
     result = run(*(folders.get(word, word) for word in verb))
     assert result.code == 1 and "Traceback" not in result.err
     assert result.err.splitlines()[-1] == (
-        "lmworks: . is the folder in which you are, and would be replaced as a whole; give a new one, ./mine say"
+        "lmworks: . is the folder in which you are, and would be replaced as a whole; give a new one, such as ./mine"
     )
     assert list(here.iterdir()) == [] and {path.name for path in tmp_path.iterdir()} == {"here", "notes"}
 

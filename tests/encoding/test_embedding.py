@@ -113,7 +113,7 @@ def test_a_text_may_be_given_as_its_tokens(encoder: LanguageModel):
 def test_what_has_no_vector_is_a_sentence(encoder: LanguageModel):
     with pytest.raises(DataError, match="an empty text has no token"):
         encoder.embed(TEXTS)
-    with pytest.raises(ConfigError, match=r"texts is 'a cat'; give a list, \['a cat'\] say"):
+    with pytest.raises(ConfigError, match=r"texts is 'a cat'; give a list, such as \['a cat'\]"):
         encoder.embed("a cat")
     with pytest.raises(ConfigError, match="an encoder-decoder has no pooled states"):
         tiny.language_model(family="lmworks", arrangement="encoder-decoder").embed(["a"])
