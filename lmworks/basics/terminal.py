@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,11 @@ def printable(text: str) -> str:
     Line ends and tabs stay.
     """
     return text.translate(_SHOWN)
+
+
+def typed(path: str | os.PathLike[str]) -> str:
+    """A path or name as one types it in a shell, for a command that the user is told to run."""
+    return shlex.quote(str(path))
 
 
 class _Guarded:

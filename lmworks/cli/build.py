@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.basics.amounts import size
+from lmworks.basics.terminal import typed
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -127,10 +128,8 @@ def show(result: BuildResult) -> None:
         typer.echo(f"but     {remark}")
     what = f"{'whole model' if result.whole else 'adapter'} {size(result.weight_bytes)}"
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
-    typer.echo(
-        f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     "
-        f"lmworks check {result.folder}"
-    )
+    there = typed(result.folder)
+    typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT     lmworks check {there}")
 
 
 def _certainty(one: Measurement) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.basics.terminal import typed
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
@@ -73,7 +74,8 @@ def _show(report: CorpusReport) -> None:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
     dropped = "dropped/, " if Path(report.folder, "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
-    typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
+    there = typed(report.folder)
+    typer.echo(f"next      lmworks train RECIPE --set data.text={there}     lmworks check {there}")
 
 
 def _row(step: StepReport) -> list[str]:

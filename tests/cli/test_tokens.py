@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ def test_a_tokenizer_is_trained_saved_and_looked_at(run, trained):
     shown = run("tokens", "inspect", folder, "Note 1 says\n").out
     assert all(f"{piece['text']} {piece['id']} " in shown for piece in facts["pieces"])
     assert f"{len(facts['pieces'])} tokens for 12 bytes" in shown
+
+
+def test_what_to_do_next_can_be_typed_as_it_stands(run, text_folder, tmp_path):
+    said = run("tokens", "train", text_folder, "--vocab-size", "280", "--out", str(tmp_path / "my own")).out
+    command = said.rpartition("next    lmworks ")[2].replace("TEXT", "water")
+    assert run(*shlex.split(command)).code == 0, command
 
 
 def test_every_kind_is_trained_by_name_and_chatml_comes_along(run, text_folder, tmp_path):

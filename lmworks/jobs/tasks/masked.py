@@ -8,6 +8,7 @@ from operator import eq
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from lmworks.basics.terminal import typed
 from lmworks.evaluation import statistics
 from lmworks.evaluation.held_out import classified, held_out_losses, nats_per_token, restored
 from lmworks.evaluation.measurement import Measurement
@@ -81,7 +82,8 @@ class Masked(Task):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks check {folder}     in Python lmworks.load('{folder}').fill('... [MASK] ...') and .embed([...])"
+        in_python = f"lmworks.load({str(folder)!r}).fill('... [MASK] ...') and .embed([...])"
+        return f"lmworks check {typed(folder)}     in Python {in_python}"
 
 
 class MaskedPairs(Masked):

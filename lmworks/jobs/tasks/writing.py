@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmworks.basics.errors import DataError
+from lmworks.basics.terminal import typed
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.stream import stream_loss
@@ -74,7 +75,7 @@ class Writing(Task):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks generate {folder} 'text'     lmworks evaluate {folder} TEXT"
+        return f"lmworks generate {typed(folder)} 'text'     lmworks evaluate {typed(folder)} TEXT"
 
 
 WRITING = TaskKind("writing", Writing)
