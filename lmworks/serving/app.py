@@ -23,6 +23,7 @@ from lmworks.serving.api import (
     images,
     inspection,
     next_token,
+    responses,
     tokenizing,
     transcriptions,
 )
@@ -64,7 +65,8 @@ def create_app(
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
-    for room in (completions, chat, images, transcriptions, documents, embeddings, tokenizing, inspection, next_token):
+    answering = (completions, chat, responses, images, transcriptions, documents, embeddings)
+    for room in (*answering, tokenizing, inspection, next_token):
         app.include_router(room.routes(models))
     app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:

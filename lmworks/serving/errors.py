@@ -167,7 +167,7 @@ def tell_errors(app: FastAPI) -> None:
 NEWER = {"functions": "tools", "function_call": "tool_choice"}
 """What OpenAI calls now what it called so before."""
 ELSEWHERE = {
-    "/v1/responses": "the Responses API is not served here; ask POST /v1/chat/completions",
+    "/v1/conversations": "conversations are kept by POST /v1/responses; go on with previous_response_id",
     "/v1/engines": "this is GET /v1/models now",
 }
 """What is there in place of a path of OpenAI's."""
@@ -198,7 +198,9 @@ WANTED = {
     "int_parsing_size": "a smaller number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "int_parsing": "a whole number",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "list_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
@@ -214,6 +216,10 @@ WANTED = {
     "literal_error": "{expected}",
 }
 """What is to be given instead, by pydantic's names of what is wrong."""
+
+
+KINDS = ("str", "constrained-str", "NamedTool", "ChosenFunction")
+"""What pydantic calls a kind that it tried, where a value may be of several."""
 
 
 def _invalid(details: Sequence[Any], settings: Collection[str] = ()) -> Refused:
@@ -294,4 +300,4 @@ def _field(detail: Any) -> str | None:
 def _path(detail: Any) -> list[str]:
     where = [str(part)[:100] for part in detail["loc"][1:]]
     # Where a value may be of several kinds, pydantic adds the kind that it tried.
-    return [part for part in where if "[" not in part and part not in ("str", "constrained-str", "NamedTool")]
+    return [part for part in where if "[" not in part and part not in KINDS]

@@ -46,10 +46,11 @@ class Keys:
                 )
         self._known = [hashlib.sha256(key.encode()).digest() for key in keys]
 
-    def open(self, authorization: str) -> bool:
-        """Whether a header holds one of them; always, where there are none. The time tells nothing of the keys."""
+    def owner(self, authorization: str) -> str | None:
+        """Whose a request is by its header: a name for each of the keys, one for everybody where there are none, and
+        None where the header opens nothing. The time tells nothing of the keys."""
         if not self._known:
-            return True
+            return ""
         kind, _, said = authorization.partition(" ")
         if kind.lower() == "basic":
             try:
@@ -59,7 +60,7 @@ class Keys:
         elif kind.lower() != "bearer":
             said = ""
         sent = hashlib.sha256(said.strip().encode(errors="surrogateescape")).digest()
-        return sum(hmac.compare_digest(sent, key) for key in self._known) > 0
+        return sent.hex() if sum(hmac.compare_digest(sent, key) for key in self._known) else None
 
 
 class Guard:
@@ -99,7 +100,8 @@ class Guard:
 
         fault: Exception | None = None
         try:
-            if (refused := self._refused(scope)) is not None:
+            record.owner = self._keys.owner(Headers(scope=scope).get("authorization", ""))
+            if (refused := self._refused(scope, record)) is not None:
                 scope[REFUSED] = refused
                 answer = as_page if _wants_page(scope) else as_response
                 await answer(refused)(scope, receive, sent)
@@ -116,11 +118,11 @@ class Guard:
                 record.give_back()
             self._ended(scope, record, time.monotonic() - started, fault)
 
-    def _refused(self, scope: Scope) -> Refused | None:
+    def _refused(self, scope: Scope, record: Record) -> Refused | None:
         headers = Headers(scope=scope)
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
             return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
-        if scope["path"] not in OPEN and not self._keys.open(headers.get("authorization", "")):
+        if scope["path"] not in OPEN and record.owner is None:
             offered, way = "Bearer", "Authorization: Bearer KEY"
             if _wants_page(scope):
                 offered = 'Basic realm="lmworks"'

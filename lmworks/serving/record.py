@@ -35,6 +35,8 @@ class Record:
     id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
     status: int = 499
     """What was answered; as nginx has it, 499 where the client left before."""
+    owner: str | None = None
+    """Whose it is, by its key: the same for everybody where there are no keys."""
     body_bytes: int = 0
     """Of its body, as far as it came."""
     model: str | None = None

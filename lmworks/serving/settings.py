@@ -63,6 +63,12 @@ class ServerLimits(Config):
     inspected_tokens: int = Field(default=512, gt=0)
     """Tokens of a text that is looked into."""
 
+    kept_responses: int = Field(default=1000, ge=0)
+    """Responses of /v1/responses that are kept to go on with, in memory; the oldest goes first."""
+
+    kept_bytes: int = Field(default=64 * 2**20, ge=0)
+    """Bytes of all of them, each with the whole conversation before it."""
+
     question: int = Field(default=4096, gt=0)
     """Characters of a question to the documents."""
 

@@ -54,6 +54,12 @@ def adapter_of(name: str | None, service: Service) -> str | None:
     return None
 
 
+def recorded(http: HttpRequest, asked: GenerationRequest, work: Work) -> None:
+    """Tell the request's record of its work, for the log and the counts."""
+    if (record := http.scope.get(RECORD)) is not None:
+        record.work, record.text = work, asked.text if record.keeps_text else None
+
+
 async def answer(
     http: HttpRequest, asked: GenerationRequest, work: Work, kind: str, prefix: str, choice: Callable[[int], ApiChoice]
 ) -> Response:
@@ -66,8 +72,7 @@ async def answer(
         "system_fingerprint": FINGERPRINT,
     }
     choices = [choice(number) for number in range(len(work.handles))]
-    if (record := http.scope.get(RECORD)) is not None:
-        record.work, record.text = work, asked.text if record.keeps_text else None
+    recorded(http, asked, work)
     if asked.stream:
         options = asked.stream_options
         return Stream(_events(facts, choices, work, bool(options and options.include_usage)), work)

@@ -33,19 +33,24 @@ def routes(models: ServedModels) -> APIRouter:
         adapter, way = adapter_of(asked.model, service), way_of(service, asked)
         if way != "off":
             return await cited_answer(service, asked, http, way)
-        service.model.must_converse()
-        longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
-        wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
-        prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
-        jobs = [
-            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
-            for number in range(asked.answers)
-        ]
-        work = await Work.begin(service, jobs, asked.answers)
+        work = await begin(service, asked, adapter)
         kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
+        return await answer(http, asked, work, kind, "chatcmpl", lambda number: ChatChoice(service, number, asked))
 
     return router
+
+
+async def begin(service: Service, asked: ChatRequest, adapter: str | None) -> Work:
+    """Queue what the model itself is to answer. Refused, or an LmworksError, with what is wrong."""
+    service.model.must_converse()
+    longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
+    wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
+    prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
+    jobs = [
+        AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
+        for number in range(asked.answers)
+    ]
+    return await Work.begin(service, jobs, asked.answers)
 
 
 async def _prompt(service: Service, asked: ChatRequest) -> Prompt:
@@ -66,7 +71,7 @@ def _with_images(model: LanguageModel, asked: ChatRequest) -> Prompt:
     return model.with_images(asked.messages[-1].text, [pixels_at(url, param) for param, url in asked.images])
 
 
-class _ChatChoice:
+class ChatChoice:
     """One answer."""
 
     def __init__(self, service: Service, number: int, asked: ChatRequest) -> None:

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lmworks.generation.tool_calls import Tools
 from lmworks.serving.api.image_urls import MOST_IMAGES, ImageUrl
 from lmworks.serving.api.requests import LONGEST, GenerationRequest, StrictModel, Text, few
 from lmworks.tokens.chat.tools import MOST, Tool
 
+MOST_MESSAGES = 4096
+"""Of one conversation."""
+MOST_PARTS = 1024
+"""Of one message."""
+MOST_CALLS = 128
+"""Of one turn."""
+
+
+def _an_object(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("this text is no JSON object; send the arguments as they were written")
+    return text
+
+
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+CallId = Annotated[str, Field(min_length=1, max_length=200)]
+Arguments = Annotated[Text, AfterValidator(_an_object)]
+"""A JSON object, as text."""
 
 
 class Part(StrictModel):
@@ -34,25 +55,14 @@ class CalledFunction(StrictModel):
     """What an earlier answer called."""
 
     name: Name
-    arguments: Text
+    arguments: Arguments
     """A JSON object, as text."""
-
-    @field_validator("arguments")
-    @classmethod
-    def _an_object(cls, text: str) -> str:
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise ValueError("this text is no JSON object; send the arguments as they were written")
-        return text
 
 
 class Call(StrictModel):
     """A call of an earlier answer."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
+    id: CallId
     type: Literal["function"]
     function: CalledFunction
 
@@ -70,7 +80,7 @@ class Message(StrictModel):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | Annotated[list[Part], Field(max_length=1024, fail_fast=True)] | None = None
+    content: Text | Annotated[list[Part], Field(max_length=MOST_PARTS, fail_fast=True)] | None = None
     """Text, and a user's images; none of an assistant that only calls tools."""
 
     name: Annotated[str, Field(max_length=200)] | None = None
@@ -79,10 +89,10 @@ class Message(StrictModel):
     refusal: None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
-    tool_calls: Annotated[list[Call], Field(max_length=128, fail_fast=True)] | None = None
+    tool_calls: Annotated[list[Call], Field(max_length=MOST_CALLS, fail_fast=True)] | None = None
     """What the assistant called."""
 
-    tool_call_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    tool_call_id: CallId | None = None
     """Which call a tool answers."""
 
     function_call: None = None
@@ -170,7 +180,10 @@ class Grounding(StrictModel):
 class ChatRequest(GenerationRequest):
     """A request to /v1/chat/completions: answer a conversation."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
+    CALLING: ClassVar[str] = "the assistant's message with its tool_calls"
+    """What makes a call."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     """The longest answer; the rest of the model's window unless it is given."""
 
@@ -214,17 +227,23 @@ class ChatRequest(GenerationRequest):
         self._images_fit()
         return self
 
+    def named(self, field: str) -> str:
+        """What a client calls a field, here and where it asked another endpoint."""
+        return field
+
     def _images_fit(self) -> None:
         count = sum(len(message.images) for message in self.messages)
         if count > MOST_IMAGES:
             raise ValueError(f"the messages have {count} images; send at most {MOST_IMAGES}")
-        if count and (self.tools or self.continue_final_message):
-            raise ValueError("images are described here; leave tools and continue_final_message out")
+        for field, given in (("tools", self.tools), ("continue_final_message", self.continue_final_message)):
+            if count and given:
+                raise ValueError(f"images are described here; leave {field} out")
 
     @property
     def images(self) -> list[tuple[str, str]]:
         """The addresses of all images, each with its place in the request."""
-        return [(f"messages.{place}.content", url) for place, one in enumerate(self.messages) for url in one.images]
+        placed = ((self.named(f"messages.{place}"), one) for place, one in enumerate(self.messages))
+        return [(f"{place}.content", url) for place, one in placed for url in one.images]
 
     def _goes_on(self) -> None:
         if self.continue_final_message:
@@ -242,16 +261,17 @@ class ChatRequest(GenerationRequest):
             self.response_format is not None and self.response_format.type != "text"
         )
         if self.tools and form and self.tool_choice != "none":
-            raise ValueError("tools and response_format both say the form of the answer; give one of them")
+            form_field = self.named("response_format")
+            raise ValueError(f"tools and {form_field} both say the form of the answer; give one of them")
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
             raise ValueError("tool_choice asks for a call and there are no tools; give some")
         called: set[str] = set()
         for place, message in enumerate(self.messages):
             called |= {one.id for one in message.tool_calls or ()}
             if message.tool_call_id is not None and message.tool_call_id not in called:
+                where = self.named(f"messages.{place}")
                 raise ValueError(
-                    f"messages.{place} is the result of a call that no message before it makes; send the assistant's "
-                    "message with its tool_calls first"
+                    f"{where} is the result of a call that no message before it makes; send {self.CALLING} first"
                 )
 
     def called(self) -> Tools | None:

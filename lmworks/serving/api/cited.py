@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -19,6 +20,7 @@ from lmworks.serving.api.answering import FINGERPRINT, Facts, event
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.documents import index_of, question_of
+from lmworks.serving.api.work import EVENT_HEADERS
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD, Cited
 from lmworks.serving.service import Service
@@ -31,20 +33,41 @@ def way_of(service: Service, asked: ChatRequest) -> str:
     return "off" if service.index is None else "extract"
 
 
-async def cited_answer(service: Service, asked: ChatRequest, http: Request, way: Any) -> Response:
-    """The response to a conversation whose last question goes to the documents."""
+@dataclass(frozen=True)
+class CitedText:
+    """An answer from documents, as it is told."""
+
+    text: str
+    extra: Facts
+    """What it cites, and how it came about: `citations` and `grounding`."""
+    usage: Facts
+
+    @property
+    def choices(self) -> list[Facts]:
+        """As a stream tells it: the text; then, with the end, what it cites."""
+        deltas = (({"role": "assistant", "content": self.text}, None), (self.extra, "stop"))
+        return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": end} for delta, end in deltas]
+
+
+async def cited_text(service: Service, asked: ChatRequest, http: Request, way: Any) -> CitedText:
+    """What the documents say to a conversation's last question. Refused for settings that this cannot keep to."""
     index = index_of(service)
     _fits(asked)
     if way == "write" and asked.model in service.adapters:
         said = f"answers from documents are written by the model itself; ask {service.name}, or give another way"
         raise Refused(400, said, param="grounding")
-    question = question_of(service, _question(asked), "messages")
+    question = question_of(service, _question(asked), asked.named("messages"))
     answer = await attended(http, service, lambda: service.ask(question, way))
     if (record := http.scope.get(RECORD)) is not None:
         record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
     told = facts_of(answer, index)
     extra = {"citations": told["citations"], "grounding": _grounding(answer, way, question, index)}
-    usage = _usage(service, question, answer)
+    return CitedText(answer.text, extra, _usage(service, question, answer))
+
+
+async def cited_answer(service: Service, asked: ChatRequest, http: Request, way: Any) -> Response:
+    """The response to a conversation whose last question goes to the documents."""
+    cited = await cited_text(service, asked, http, way)
     facts: Facts = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk" if asked.stream else "chat.completion",
@@ -54,22 +77,19 @@ async def cited_answer(service: Service, asked: ChatRequest, http: Request, way:
     }
     if asked.stream:
         wanted = bool(asked.stream_options and asked.stream_options.include_usage)
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        events = _events(facts, answer.text, extra, usage if wanted else None)
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    message = {"role": "assistant", "content": answer.text, "refusal": None, **extra}
+        events = _events(facts, cited, wanted)
+        return StreamingResponse(events, media_type="text/event-stream", headers=EVENT_HEADERS)
+    message = {"role": "assistant", "content": cited.text, "refusal": None, **cited.extra}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    return JSONResponse(facts | {"choices": [choice], "usage": usage})
+    return JSONResponse(facts | {"choices": [choice], "usage": cited.usage})
 
 
-def _events(facts: Facts, text: str, extra: Facts, usage: Facts | None) -> Iterator[bytes]:
-    """The text; then, with the end, what it cites."""
-    last: Facts = {} if usage is None else {"usage": None}
-    for delta, finish in (({"role": "assistant", "content": text}, None), (extra, "stop")):
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+def _events(facts: Facts, cited: CitedText, usage: bool) -> Iterator[bytes]:
+    last: Facts = {"usage": None} if usage else {}
+    for choice in cited.choices:
         yield event(facts | {"choices": [choice]} | last)
-    if usage is not None:
-        yield event(facts | {"choices": [], "usage": usage})
+    if usage:
+        yield event(facts | {"choices": [], "usage": cited.usage})
     yield b"data: [DONE]\n\n"
 
 
@@ -84,8 +104,9 @@ def _fits(asked: ChatRequest) -> None:
         "response_format": form,
         "continue_final_message": asked.continue_final_message,
     }
-    for name, given in unfit.items():
+    for field, given in unfit.items():
         if given:
+            name = asked.named(field)
             said = f'{name} does not go with an answer from documents; leave it out, or give grounding {{"way": "off"}}'
             raise Refused(400, said, param=name)
 
@@ -94,7 +115,8 @@ def _question(asked: ChatRequest) -> str:
     """What the conversation asks last, with the words of the question before it where it leans on that."""
     turns = [one.turn for one in asked.messages]
     if turns[-1]["role"] != "user":
-        raise Refused(400, "the last message is not the user's, so nothing is asked of the documents", param="messages")
+        said = "the last message is not the user's, so nothing is asked of the documents"
+        raise Refused(400, said, param=asked.named("messages"))
     asks = [turn["content"] for turn in turns if turn["role"] == "user"]
     return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
 

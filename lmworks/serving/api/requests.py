@@ -181,7 +181,23 @@ class SampledRequest(StrictModel):
         return {int(token): bias for token, bias in self.logit_bias.items()}
 
 
-class GenerationRequest(SampledRequest):
+class ClientRequest(SampledRequest):
+    """What OpenAI's clients say of any answer."""
+
+    stream: bool | None = None
+
+    user: Annotated[str, Field(max_length=4096)] | None = None
+    """Accepted, not used; so are the fields below, but where their endpoint says so."""
+
+    metadata: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] | None = None
+    store: bool | None = None
+    service_tier: Annotated[str, Field(max_length=100)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=4096)] | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=4096)] | None = None
+    prompt_cache_retention: Annotated[str, Field(max_length=100)] | None = None
+
+
+class GenerationRequest(ClientRequest):
     """What completions and chats share: how the answer is chosen and sent."""
 
     n: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -192,21 +208,10 @@ class GenerationRequest(SampledRequest):
 
     structured_outputs: StructuredOutputs | None = None
     response_format: ResponseFormat | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    user: Annotated[str, Field(max_length=4096)] | None = None
-    """Accepted, not used; so are the fields below."""
-
-    metadata: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] | None = None
-    store: bool | None = None
-    service_tier: Annotated[str, Field(max_length=100)] | None = None
     prediction: Annotated[dict[str, Any], BeforeValidator(few)] | None = None
     """OpenAI's guess of the answer, which makes it faster there and changes nothing."""
-
-    safety_identifier: Annotated[str, Field(max_length=4096)] | None = None
-    prompt_cache_key: Annotated[str, Field(max_length=4096)] | None = None
-    prompt_cache_retention: Annotated[str, Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -31,6 +31,9 @@ from lmworks.serving.service import Service
 REASONS = {"stop": "stop", "length": "length", "window": "length"}
 """OpenAI's words for why an answer ended."""
 
+EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Of streams: what is between server and client holds nothing back."""
+
 
 @dataclass(frozen=True)
 class AnswerJob:
@@ -172,7 +175,7 @@ class Stream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncIterator[bytes], work: Work) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        super().__init__(events, headers=EVENT_HEADERS)
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
