@@ -164,8 +164,15 @@ def tell_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, ours)
 
 
-NEWER = {"functions": "tools", "function_call": "tool_choice"}
-"""What OpenAI calls now what it called so before."""
+NEWER = {
+    "functions": "tools",
+    "function_call": "tool_choice",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "messages": "input",
+    "response_format": "text",
+}
+"""What OpenAI calls now, or at a newer endpoint, what it called so before."""
 ELSEWHERE = {
     "/v1/conversations": "conversations are kept by POST /v1/responses; go on with previous_response_id",
     "/v1/engines": "this is GET /v1/models now",
@@ -239,7 +246,8 @@ def _invalid(details: Sequence[Any], settings: Collection[str] = ()) -> Refused:
     same = [one for one in about if _how_far(one) == _how_far(first) and _path(one) == _path(first)]
     path = ".".join(_path(first))
     if first["type"] == "extra_forbidden":
-        near = [NEWER[path]] if path in NEWER else difflib.get_close_matches(path, settings, n=1, cutoff=0.75)
+        newer = NEWER.get(path)
+        near = [newer] if newer in settings else difflib.get_close_matches(path, settings, n=1, cutoff=0.75)
         do = f"did you mean {near[0]}?" if near else "leave it out"
         return Refused(400, f"{path} is not a setting of this request; {do}", param=field, code="unknown_parameter")
     if first["type"] == "missing":

@@ -14,6 +14,7 @@ from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.embeddings import EmbeddingRequest
 from lmworks.serving.api.inspection import InspectRequest
 from lmworks.serving.api.requests import CompletionRequest, StrictModel
+from lmworks.serving.api.response_requests import ResponseRequest
 from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from serving.live import Live
 
@@ -128,6 +129,7 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
 BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {
     "/v1/completions": (CompletionRequest, TEXT),
     "/v1/chat/completions": (ChatRequest, CHAT),
+    "/v1/responses": (ResponseRequest, {"input": "a", "max_output_tokens": 2}),
     "/v1/embeddings": (EmbeddingRequest, {"input": "a"}),
     "/tokenize": (TokenizeRequest, {"prompt": "a"}),
     "/detokenize": (DetokenizeRequest, {"tokens": [1]}),

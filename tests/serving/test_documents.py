@@ -74,6 +74,29 @@ def test_openais_client_reads_answers_whole_and_streamed(docs: Live):
     assert last.finish_reason == "stop" and last.delta.model_extra["citations"] == citations
 
 
+def test_a_response_cites_as_a_chat_does(docs: Live):
+    """Its message has what a chat's message has; a response that goes on has the question before it."""
+    message = chat(docs, QUESTION).json()["choices"][0]["message"]
+    whole = docs.openai.responses.create(model="tiny", input=QUESTION)
+    [item] = whole.to_dict()["output"]  # type: ignore[misc]
+    assert whole.output_text == message["content"] and whole.status == "completed"
+    assert (item["citations"], item["grounding"]) == (message["citations"], message["grounding"])
+    stream = docs.openai.responses.create(model="tiny", input=QUESTION, stream=True)
+    *told, last = list(stream)
+    assert last.type == "response.completed" and last.response.output_text == whole.output_text
+    assert "".join(one.delta for one in told if one.type == "response.output_text.delta") == whole.output_text
+    assert last.response.to_dict()["output"][0]["citations"] == message["citations"]  # type: ignore[index]
+    follow = docs.openai.responses.create(model="tiny", input="And how much is it?", previous_response_id=whole.id)
+    assert "700" in follow.output_text
+    again: Any = [{"role": "user", "content": QUESTION}, *whole.output, {"role": "user", "content": "And its cost?"}]
+    assert docs.openai.responses.create(model="tiny", input=again).status == "completed"
+    asked = {"input": QUESTION, "text": {"format": {"type": "json_object"}}}
+    error = docs.error("/v1/responses", **asked)
+    assert error["message"].startswith("text.format does not go with an answer from documents")
+    off = docs.post("/v1/responses", input="a", grounding={"way": "off"}, max_output_tokens=2).json()
+    assert "citations" not in off["output"][0]
+
+
 def test_what_the_documents_do_not_say_is_refused(docs: Live):
     message = chat(docs, "Xyzzy plugh?").json()["choices"][0]["message"]
     assert message["content"] == "not in these documents" and message["citations"] == []

@@ -53,6 +53,21 @@ def test_an_image_in_a_message_is_what_python_reads(drawing: Live):
     assert other["usage"]["prompt_tokens"] == 11
 
 
+def test_an_image_in_a_response_is_what_a_chat_reads(drawing: Live):
+    """Also where the response that had it goes on."""
+    parts = [{"type": "input_image", "image_url": url_of(RED)}, {"type": "input_text", "text": "what"}]
+    asked = {"max_output_tokens": 9, "temperature": 0}
+    said = drawing.post("/v1/responses", input=[{"role": "user", "content": parts}], **asked).json()
+    chat = drawing.post("/v1/chat/completions", max_tokens=9, **asking(url_of(RED))).json()
+    assert said["output"][0]["content"][0]["text"] == chat["choices"][0]["message"]["content"]
+    assert said["usage"]["input_tokens"] == chat["usage"]["prompt_tokens"] == 11
+    more = drawing.post("/v1/responses", input="what", previous_response_id=said["id"], **asked).json()
+    assert more["output"][0]["content"] == said["output"][0]["content"]
+    wrong = [{"type": "input_image", "image_url": "data:image/png;base64,%%%"}]
+    error = drawing.error("/v1/responses", input=[{"role": "user", "content": wrong}])
+    assert error["param"] == "input.0.content" and "holds no base64" in error["message"]
+
+
 def test_images_are_drawn_as_in_python(drawing: Live):
     answer = drawing.openai.images.generate(model="drawer", prompt="red", n=2, extra_body={"seed": 5, "guidance": 2})
     assert answer.data is not None and answer.created > 0

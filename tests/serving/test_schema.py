@@ -74,7 +74,7 @@ def test_whatever_the_description_allows(described):
 
 
 def test_whatever_the_description_of_documents_allows(with_documents):
-    paths = ["/v1/search", "/v1/passages/{chunk}", "/v1/chat/completions"]
+    paths = ["/v1/search", "/v1/passages/{chunk}", "/v1/chat/completions", "/v1/responses"]
     assert sorted(try_out(with_documents, 12, paths)) == sorted(paths)
     for body in ({"query": "rent"}, {"query": "rent", "k": 1, "by": "vectors"}):
         _hold(with_documents["/v1/search"]["POST"].Case(body=body))
@@ -85,11 +85,15 @@ def test_whatever_the_description_of_documents_allows(with_documents):
 
 
 def test_streams_are_described(described):
-    for path in ("/v1/completions", "/v1/chat/completions"):
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/responses"):
         told = described.raw_schema["paths"][path]["post"]["responses"]["200"]["content"]
         assert set(told) == {"application/json", "text/event-stream"}
-        asked = {"messages": [{"role": "user", "content": "a"}]} if "chat" in path else {"prompt": "a"}
-        _hold(described[path]["POST"].Case(body=asked | {"stream": True, "max_tokens": 2}))
+        asked: dict[str, Any] = {"prompt": "a", "max_tokens": 2}
+        if "chat" in path:
+            asked = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 2}
+        elif "responses" in path:
+            asked = {"input": "a", "max_output_tokens": 2}
+        _hold(described[path]["POST"].Case(body=asked | {"stream": True}))
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from lmworks.serving.api.chat_requests import (
     DescribedFunction,
     Grounding,
     Name,
+    NamedFunction,
 )
 from lmworks.serving.api.requests import LONGEST, ClientRequest, SampledRequest, StrictModel, Text
 from lmworks.serving.errors import Refused
@@ -153,10 +154,14 @@ class Item(StrictModel):
         return {"role": self.role, "content": content}
 
 
-class FunctionTool(DescribedFunction):
-    """A function with what it is for."""
+class Typed(StrictModel):
+    """What says first what it is."""
 
     type: Literal["function"]
+
+
+class FunctionTool(DescribedFunction, Typed):
+    """A function with what it is for."""
 
     @property
     def chat_tool(self) -> Facts:
@@ -164,11 +169,8 @@ class FunctionTool(DescribedFunction):
         return {"type": "function", "function": self.model_dump(exclude={"type"})}
 
 
-class ChosenFunction(StrictModel):
+class ChosenFunction(NamedFunction, Typed):
     """The function that is to be called."""
-
-    type: Literal["function"]
-    name: Name
 
     @property
     def chat_choice(self) -> Facts:
@@ -312,7 +314,7 @@ class ResponseRequest(ClientRequest):
             "messages": [message for _, message in turns],
             "places": [place for place, _ in turns],
             "max_completion_tokens": self.max_output_tokens,
-            "tools": self.tools and [one.chat_tool for one in self.tools],
+            "tools": [tool.chat_tool for tool in self.tools or ()] or None,
             "tool_choice": choice.chat_choice if isinstance(choice, ChosenFunction) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": form and form.chat_form,
