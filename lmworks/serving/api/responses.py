@@ -38,8 +38,9 @@ def routes(models: ServedModels) -> APIRouter:
         adapter, way = adapter_of(asked.model, service), way_of(service, chat)
 
         def keep(response: Facts) -> None:
-            items = [*before, *(item.facts for item in asked.items)]
-            response["store"] = response["store"] and kept.keep(owner, response, items)
+            if response["store"]:
+                items = [*before, *(item.facts for item in asked.items)]
+                response["store"] = kept.keep(owner, response, items)
 
         writer = ResponseWriter(asked.echo, asked.model or service.name, keep)
         if way != "off":
