@@ -283,6 +283,19 @@ def test_what_is_kept_is_found_listed_and_deleted(live: Live):
     assert live.http.get(f"/v1/responses/{first.id}?stream=true").status_code == 400
 
 
+def test_what_is_accepted_and_not_used_is_not_kept(live: Live):
+    """It may be nested as deeply as can be read, which is more deeply than can be written."""
+    deep: dict[str, Any] = {}
+    for _ in range(500):
+        deep = {"a": deep}
+    part = {"type": "output_text", "text": "b", "annotations": [deep], "logprobs": [deep]}
+    said = {"role": "assistant", "content": [part], "citations": [deep], "grounding": deep}
+    kept = live.post("/v1/responses", input=[MESSAGE, said, MESSAGE], max_output_tokens=2).json()
+    listed = live.http.get(f"/v1/responses/{kept['id']}/input_items").json()["data"]
+    assert listed[1]["content"] == [{"type": "output_text", "text": "b"}]
+    assert set(listed[1]) == {"id", "type", "role", "status", "content"}
+
+
 def test_what_is_kept_is_the_key_s_that_asked():
     with running(Service(small(), name="tiny", keys=["mine", "yours"])) as live:
         mine, yours = (live.openai.with_options(api_key=key) for key in ("mine", "yours"))

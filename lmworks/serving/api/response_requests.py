@@ -50,10 +50,10 @@ class ContentPart(StrictModel):
     """data:image/png;base64,... with the image itself."""
 
     detail: Literal["auto", "low", "high", "original"] | None = None
-    """Accepted, not used; so are the fields below, which answers have."""
+    """Accepted, not used; so are the fields below, which answers have, and which are not kept."""
 
-    annotations: Annotated[list[Any], Field(max_length=1024)] | None = None
-    logprobs: Annotated[list[Any], Field(max_length=2**20)] | None = None
+    annotations: Annotated[list[Any], Field(max_length=1024)] | None = Field(default=None, exclude=True)
+    logprobs: Annotated[list[Any], Field(max_length=2**20)] | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _is_what_it_says(self) -> Self:
@@ -102,11 +102,12 @@ class Item(StrictModel):
     """What the function gave."""
 
     id: Annotated[str, Field(max_length=200)] | None = None
-    """Accepted, not used; so are the fields below, which answers have."""
+    """Accepted, not used; so are the fields below, which answers have. The last two are not kept: they may be nested
+    more deeply than can be written."""
 
     status: Literal["in_progress", "completed", "incomplete"] | None = None
-    citations: Annotated[list[Any], Field(max_length=1024)] | None = None
-    grounding: dict[str, Any] | None = None
+    citations: Annotated[list[Any], Field(max_length=1024)] | None = Field(default=None, exclude=True)
+    grounding: dict[str, Any] | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _is_what_it_says(self) -> Self:
