@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from lmworks.text.document import Document
@@ -22,8 +23,12 @@ Count = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
 Span = tuple[int, int]
 
-_HEADING = re.compile(r"(#{1,6})\s+(\S.*?)\s*#*")
-_UNDERLINED = re.compile(r"(\S.*)\n\s*(=|-){3,}\s*")
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)\s*#*")
+_HEADING_LINE = re.compile(
+    r"^#{1,6}[ \t]+\S.*$"
+    r"|^\S.*\n[ \t]*(?:={3,}|-{3,})[ \t]*(?=\n\s*?\n|\s*\Z)",
+    re.MULTILINE,
+)
 _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^`\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 LONGEST_TITLE = 120
 """Characters of a title or heading that are kept."""
@@ -56,8 +61,10 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     title = own or _name(document.source)
     above: dict[int, str] = {}
     front = front_matter_end(text)  # says what the document is, and no sentence goes on from it
-    sentences = [*sentence_spans(text[:front]), *((front + at, front + to) for at, to in sentence_spans(text[front:]))]
-    spans = [part for span in sentences for part in _headings_apart(text, *span, is_code)]
+    headings = dict(_headings(text, front, is_code))  # apart from sentences: a full stop ends none ("2. Notice")
+    between = pairwise([(0, 0), (front, front), *headings, (len(text), len(text))])
+    sentences = (one for (_, start), (end, _) in between for one in _sentences(text, start, end))
+    spans = sorted([*sentences, *headings])
     tokens = count([text[start:end] for start, end in spans])
     found: list[Chunk] = []
     held: list[Span] = []
@@ -74,10 +81,9 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     for (start, end), length in zip(spans, tokens, strict=True):
         if held and held[0][0] < front <= start:
             close()
-        heading = None if start < front or is_code(start) else _heading(text[start:end])
-        if heading is not None:
+        if (start, end) in headings:
             close()
-            level, words = heading
+            level, words = headings[start, end]
             if level == 1 and not found and own in ("", words):
                 title = words
             else:
@@ -119,32 +125,26 @@ def _code(document: Document) -> Callable[[int], bool]:
     return is_code
 
 
-def _headings_apart(text: str, start: int, end: int, is_code: Callable[[int], bool]) -> Iterator[Span]:
-    """The span, cut into its Markdown headings and what stands between them."""
-    begin = start
-    for line in re.finditer(r"^#{1,6}\s.*$", text[start:end], re.MULTILINE):
-        if is_code(start + line.start()):
+def _headings(text: str, front: int, is_code: Callable[[int], bool]) -> Iterator[tuple[Span, tuple[int, str]]]:
+    """The Markdown headings after the front matter, in order: where each stands, its level and its words."""
+    for line in _HEADING_LINE.finditer(text, front):
+        start, end = line.span()
+        if is_code(start):
             continue
-        yield from _shown(text, begin, start + line.start())
-        yield from _shown(text, start + line.start(), start + line.end())
-        begin = start + line.end()
-    yield from _shown(text, begin, end)
+        if marked := _HEADING.fullmatch(line.group()):
+            yield (start, end), (len(marked[1]), marked[2][:LONGEST_TITLE])
+        elif _begins_a_paragraph(text, start):
+            words, rule = line.group().split("\n")
+            yield (start, end), (1 if "=" in rule else 2, words.rstrip()[:LONGEST_TITLE])
 
 
-def _shown(text: str, start: int, end: int) -> Iterator[Span]:
-    """A span without the white space around it; nothing where that is all."""
-    piece = text[start:end]
-    if piece.strip():
-        yield start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
+    return ((start + first, start + last) for first, last in sentence_spans(text[start:end]))
 
 
-def _heading(sentence: str) -> tuple[int, str] | None:
-    """Level and words of a Markdown heading; None for any other sentence."""
-    marked = _HEADING.fullmatch(sentence)
-    if marked:
-        return len(marked[1]), marked[2][:LONGEST_TITLE]
-    underlined = _UNDERLINED.fullmatch(sentence)
-    return (1 if underlined[2] == "=" else 2, underlined[1][:LONGEST_TITLE]) if underlined else None
+def _begins_a_paragraph(text: str, start: int) -> bool:
+    """Whether the line before this one is blank, or there is none."""
+    return not text[text.rfind("\n", 0, max(start - 1, 0)) + 1 : start].strip()
 
 
 def _cut(text: str, start: int, end: int, count: Count, longest: int) -> Iterator[Span]:

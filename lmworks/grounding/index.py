@@ -45,7 +45,7 @@ from lmworks.text.sources import Skipped
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
 
-VERSION = 5
+VERSION = 6
 By = Literal["hybrid", "keywords", "vectors"]
 GIVEN = "a list of Documents"
 """The reference of an index of no file."""

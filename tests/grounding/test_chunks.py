@@ -98,6 +98,19 @@ def test_no_sentence_goes_on_from_front_matter(rule: str):
     assert (note.text, text[note.start : note.end]) == ("It hums.", "It hums.")
 
 
+@pytest.mark.parametrize("marks", ["## {}", "{}\n------"])
+@pytest.mark.parametrize("words_of_it", ["2. Notice", "1.2. Scope of work", "Who pays? When?", "The board. A history"])
+def test_a_full_stop_ends_no_heading(marks: str, words_of_it: str):
+    text = f"# Lease\n\n{marks.format(words_of_it)}\n\nFour months.\n\n#\nNot above.\n"
+    (one,) = chunks_of(Document(text, "lease.md"), words, longest=20)
+    assert (one.title, one.heading, one.text) == ("Lease", words_of_it, "Four months.\n\n#\nNot above.")
+
+
+def test_a_rule_below_a_paragraph_makes_no_heading_of_its_last_line():
+    text = "It rained. We left\nearly. It was cold\n---\n\nThen it stopped."
+    assert {one.heading for one in chunks_of(Document(text, "a.md"), words, longest=40)} == {""}
+
+
 def test_a_comment_in_code_is_no_heading():
     fenced = "# Start\n\nType this:\n\n```sh\n# as root\nmake\n\n# later\nrun\n```\n\n## Stop\n\nPress q.\n"
     found = chunks_of(Document(fenced, "use.md"), words, longest=40)
