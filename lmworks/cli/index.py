@@ -158,7 +158,7 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
             raise ConfigError(f"{place} holds no index; say what to index: lmworks index FOLDER --out {place}")
         return build(text, target, IndexSettings(**chosen))
     index = Index(storage)
-    if text is not None and located(text) != index.reference:
+    if text is not None and index.reference not in (located(text), str(Path(text).resolve())):
         raise ConfigError(f"{place} is an index of {index.reference}; give another --out for {text}")
     if any(getattr(index.settings, name) != value for name, value in chosen.items()):
         raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lmworks.basics.errors import DataError
 from lmworks.basics.files import regular, sha256
 from lmworks.text.document import Document
 from lmworks.text.plain import UnreadableError, check_size
@@ -20,6 +21,8 @@ FileState = tuple[str, int, int, str]
 """A file's name and state."""
 UNSURE = 2 * 10**9
 """Nanoseconds: a file that was changed so shortly before it is read may change again without a later time."""
+TICK = 2 * 10**7
+"""Nanoseconds by which a file system's clock may be behind."""
 PARTS = ("index.sqlite", "vectors.i8")
 """Files of an index; a folder that holds them is no document of another."""
 
@@ -62,15 +65,20 @@ class FoundChanges:
     """Of the files that may have to be read."""
 
 
-def changes_of(reference: str, known: Mapping[str, State]) -> FoundChanges:
+def changes_of(reference: str, known: Mapping[str, State], looked: int | None = None) -> FoundChanges:
     """Compare the files of a reference with those that an index knows; only files that differ are read.
 
-    A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too.
+    A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too. `looked` is
+    when the index last looked, in nanoseconds: a file that was put there since with the size and time of the one before
+    (unpacked from an archive that dates all files alike) is read too. What lies where nobody could look (a folder
+    without permission) is as it was. DataError where no file is left of those that are known: a drive that is not
+    mounted is an empty folder.
     """
     folder, changes = Path(reference), Changes([], [], [])
     if not folder.is_dir():
         return _whole_reference(reference, known)
     there: dict[str, tuple[Path, int, int]] = {}
+    touched: set[str] = set()
     for path, name, status in entries(folder, changes.skipped):
         if _of_an_index(path, folder):
             continue
@@ -78,10 +86,32 @@ def changes_of(reference: str, known: Mapping[str, State]) -> FoundChanges:
             changes.skipped.append(Skipped(name, "another file's name is the same once it is written as UTF-8"))
         else:
             there[name] = (path, status.st_size, status.st_mtime_ns)
-    changes.deleted.extend(name for name in known if name not in there)
-    differ = {name: one for name, one in there.items() if name not in known or known[name][:2] != one[1:]}
+            if looked is not None and status.st_ctime_ns > looked - TICK:
+                touched.add(name)
+    changes.deleted.extend(_gone(known, there, changes.skipped))
+    if known and not there and len(changes.deleted) == len(known):
+        raise DataError(
+            f"{folder} holds no file any more, and the index knows {len(known):,} of it; it stays as it is. "
+            "Mount the drive if that is why, or delete the index if it is no longer wanted"
+        )
+    differ = {
+        name: one for name, one in there.items() if name not in known or known[name][:2] != one[1:] or name in touched
+    }
     files = (read for name, one in differ.items() for read in _read(name, *one, known.get(name), changes))
     return FoundChanges(changes, files, sum(size for _, size, _ in differ.values()))
+
+
+def _gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -> list[str]:
+    """Known files that are not there. Those that may be, where nobody could look, are told of beside the reason."""
+    missing = [name for name in known if name not in there]
+    for place, one in enumerate(skipped):
+        if one.unseen:
+            left = [name for name in missing if one.path != "." and not f"{name}/".startswith(f"{one.path}/")]
+            if kept := len(missing) - len(left):
+                files = "1 file of it stays" if kept == 1 else f"{kept:,} files of it stay"
+                skipped[place] = replace(one, reason=f"{one.reason}; {files} in the index")
+            missing = left
+    return missing
 
 
 def _read(name: str, path: Path, size: int, changed: int, before: State | None, changes: Changes) -> Iterator[Read]:

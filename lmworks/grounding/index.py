@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -49,6 +50,8 @@ VERSION = 6
 By = Literal["hybrid", "keywords", "vectors"]
 GIVEN = "a list of Documents"
 """The reference of an index of no file."""
+LOOKED = "looked"
+"""The setting that says when the files were looked at last, in nanoseconds since 1970."""
 BLOCK = 256
 """Scores of which the highest is found first."""
 
@@ -297,8 +300,10 @@ class Index:
             raise ConfigError(f"{self.place} is an index of {self.reference}; give update {what}")
         reference = self.reference if documents is None else tuple(documents)
         with self.storage.writing() as writing:
-            found = _changes(reference, writing.files())
+            looked, now = int(writing.settings().get(LOOKED, 0)), time.time_ns()
+            found = _changes(reference, writing.files(), looked)
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
+            writing.set(LOOKED, str(now))
         self.changes = found.changes
         return found.changes
 
@@ -373,9 +378,10 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
         "prompts": json.dumps(prompts),
     }
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
-        begun = writing.files()  # by a build that was stopped
-        found = _changes(given, begun)
+        begun, now = writing.files(), time.time_ns()  # by a build that was stopped
+        found = _changes(given, begun, 0)
         Indexer(lambda: embedder, chosen.longest, chosen.language).take_over(found, writing, keep=True)
+        writing.set(LOOKED, str(now))
         if not languages_in(writing):
             raise DataError(f"{held['reference']} holds no text to index{_named(found.changes.skipped)}")
         added = {*begun, *found.changes.added} - {*found.changes.deleted}
@@ -386,10 +392,12 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     return index
 
 
-def _changes(reference: str | Sequence[Document], known: Mapping[str, State]) -> FoundChanges:
+def _changes(
+    reference: str | Sequence[Document], known: Mapping[str, State], looked: int | None = None
+) -> FoundChanges:
     """What differs from what is known; DataError where two Documents have one source, by which they are told apart."""
     if isinstance(reference, str):
-        return changes_of(reference, known)
+        return changes_of(reference, known, looked)
     for other in (one for one in reference if not isinstance(one, Document)):
         raise DataError(f"{kind_of(other)} is no document; give Document(text, source) of lmworks.text.document")
     sources = Counter(one.source for one in reference)

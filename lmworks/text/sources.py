@@ -39,6 +39,8 @@ class Skipped:
     """Relative to the folder that was read."""
     reason: str
     """For people: "binary, not text"."""
+    unseen: bool = False
+    """Whether it could not even be looked at: of a folder, nothing is known of what it holds now."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def entries(folder: Path, skipped: list[Skipped], follow: bool = False) -> list[
         except FileNotFoundError:
             continue  # a link may lead nowhere, and a file may go meanwhile
         except OSError as error:
-            skipped.append(Skipped(name, why(error)))
+            skipped.append(Skipped(name, why(error), unseen=True))
     return found
 
 
@@ -161,7 +163,7 @@ def _files(folder: Path, skipped: list[Skipped], follow: bool) -> Iterator[Path]
     home = os.path.realpath(folder)
 
     def denied(error: OSError) -> None:
-        skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), why(error)))
+        skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), why(error), unseen=True))
 
     for parent, folders, names in os.walk(folder, onerror=denied):
         folders[:] = [name for name in folders if not name.startswith(".")]

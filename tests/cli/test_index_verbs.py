@@ -124,6 +124,13 @@ def test_an_index_of_something_else_is_not_overwritten(run, notes, embedder, tmp
     assert ran.code == 1 and f"mine is an index of {notes}; give another --out for other.txt" in ran.err
 
 
+def test_a_folder_that_is_gone_does_not_exist(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("index", "notes", "--embedder", embedder).code == 0
+    notes.rename(tmp_path / "elsewhere")
+    assert f"{notes} does not exist" in run("index", "notes").err
+
+
 def test_a_folder_that_is_too_small_to_be_tested_says_so(run, notes, embedder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = run("index", "notes", "--embedder", embedder, "--test")

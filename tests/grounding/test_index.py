@@ -146,6 +146,46 @@ def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, p
     assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
 
 
+def test_a_file_of_the_same_size_and_date_is_read_again(notes: Path, settings: IndexSettings, places: Places):
+    index, file = build(notes, places("index"), settings), notes / "note3.txt"
+    before, text = file.stat(), file.read_text()
+    file.write_text(text.swapcase())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert index.update().changed == ["note3.txt"] and index.document("note3.txt") == text.swapcase()
+    assert not index.update()
+
+
+def test_what_nobody_could_look_at_stays(notes: Path, settings: IndexSettings, places: Places, monkeypatch):
+    for at in range(2):
+        (notes / "sub").mkdir(exist_ok=True)
+        (notes / "sub" / f"deep{at}.txt").write_text(f"A deep well, {at}.")
+    index, scandir = build(notes, places("index"), settings), os.scandir
+
+    def denied(path):
+        if Path(path).name in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    closed = {"sub"}
+    (notes / "note3.txt").unlink()
+    changes = index.update()
+    assert changes.deleted == ["note3.txt"] and index.document("sub/deep0.txt") == "A deep well, 0."
+    assert [one.reason for one in changes.skipped] == ["permission denied; 2 files of it stay in the index"]
+    closed = {notes.name}
+    assert not index.update() and len(index.changes.skipped) == 1
+    assert index.search("deep well", by="keywords")
+
+
+def test_an_empty_folder_empties_no_index(notes: Path, settings: IndexSettings, places: Places):
+    index = build(notes, places("index"), settings)
+    notes.rename(notes.with_name("unmounted"))
+    notes.mkdir()
+    with pytest.raises(DataError, match="holds no file any more, and the index knows .* of it; it stays"):
+        index.update()
+    assert index.search("red lamp", by="keywords")
+
+
 def killed_while_updating(place: str, at: str) -> None:
     """Update an index in a copy of this process, which dies before its postings are changed, or after."""
     change = postings.change
