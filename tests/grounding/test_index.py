@@ -181,7 +181,7 @@ def test_an_empty_folder_empties_no_index(notes: Path, settings: IndexSettings, 
     index = build(notes, places("index"), settings)
     notes.rename(notes.with_name("unmounted"))
     notes.mkdir()
-    with pytest.raises(DataError, match="holds no file any more, and the index knows .* of it; it stays"):
+    with pytest.raises(DataError, match=r"holds no file any more, and the index knows .* of it; it stays"):
         index.update()
     assert index.search("red lamp", by="keywords")
 
