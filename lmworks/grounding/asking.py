@@ -30,7 +30,7 @@ from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
 from lmworks.grounding.terms import language_of_question, terms
-from lmworks.grounding.words import content, coverage
+from lmworks.grounding.words import about, content, coverage
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
@@ -201,7 +201,7 @@ def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> F
     """What the gate looks at, of evidence ordered best first."""
     if not evidence:
         return Features(0.0, 0.0, log_odds(0.0))
-    wanted, best = content(question, language), evidence[0]
+    wanted, best = about(question, language), evidence[0]
     return Features(
         coverage(wanted, content(headed(best.passage), language)),
         coverage(wanted, content(best.quote, language)),
@@ -220,7 +220,7 @@ def _why(asked: Asked) -> str:
     if not asked.passages:
         return "nothing was found: the index is empty, or no document is as the filters say"
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
-    missing = set(content(asked.question, asked.language)) - held
+    missing = set(about(asked.question, asked.language)) - held
     words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
     named = [one for one in words if (own := set(content(one, asked.language))) and own <= missing]
     if named:

@@ -43,6 +43,35 @@ FREQUENT = {
 }
 """The commonest words of a language, by which its texts are recognised."""
 
+ASKING = {
+    "english": "who whom whose what which when where why how is are was were be do does did can could may must should "
+    "will has have i you we they he she it my your our a an at on by from not",
+    "german": "wer wen wem wessen was wann wo woher wohin womit wofür wie wieso weshalb warum welche welcher welches "
+    "welchen welchem wieviel viel viele lange oft bis seit ab um an am im in bei für aus nach vor ein eine einen einem "
+    "einer den dem des ist sind war waren wird werden wurde wurden worden hat haben hatte kann können darf dürfen muss "
+    "müssen soll sollen gibt es er sie ich man wir",
+    "french": "qui que quoi quel quelle quels quelles quand où comment pourquoi combien est sont était ont sera peut "
+    "peuvent doit doivent faut il elle ils elles on je au aux de du par sur ce se",
+    "spanish": "quién quiénes qué cuál cuáles cuándo dónde cómo cuánto cuánta cuántos cuántas porqué es está están era "
+    "fue fueron hay ha han puede pueden debe deben se al en de un lo su",
+    "italian": "chi cosa quale quali qual quando dove dov come perché quanto quanta quanti quante cos sono era ha hanno "
+    "può possono deve devono si al alla nel nella da dal un gli lo le ci",
+    "portuguese": "quem quê qual quais quando onde como porquê quanto quanta quantos quantas são está estão era foi "
+    "foram há tem têm pode podem deve devem se ao no na um",
+    "dutch": "wie wat waar wanneer hoe hoeveel waarom welk welke wiens is zijn was waren wordt worden werd heeft hebben "
+    "kan kunnen mag moet moeten er in aan bij om uit hij zij ik men",
+    "swedish": "vem vems vad var när hur varför vilken vilket vilka vart är blir blev har hade kan får ska måste finns "
+    "man han hon jag om vid från",
+    "russian": "кто кого кому чей что чего когда где куда откуда как почему зачем сколько какой какая какое какие каких "
+    "ли есть был была было были будет может можно должен должна он она они от до для за по при",
+}
+"""The words that questions are made of, with their helping verbs: they tell a question's language, and nothing of what
+it is about. Single letters are English alone: several languages share them."""
+ASKING_UNSPACED = re.compile(
+    "请问|請問|什么时候|什麼時候|何时|何時|为什么|為什麼|什么|什麼|哪里|哪裡|哪儿|哪些|哪个|哪個|谁|誰|怎么样|怎麼樣|怎么|怎麼|怎样|如何|"
+    "多少钱|多少錢|多少|多久|几点|幾點|是否|吗|嗎|呢|いつ|どこ|だれ|なぜ|どう|どの|いくら|いくつ|何ですか|ですか|ますか|何"
+)
+"""The same where no spaces are written (Chinese, Japanese)."""
 
 SAMPLE = 20_000
 """Characters by which the language of a text is recognised."""
@@ -54,12 +83,13 @@ _ASKS_IN_ENGLISH = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|wh
 """What no other language above has: a name (Les Paul) or a verb (die) makes a short question none of it."""
 
 
-def language_of(text: str, least: float = 0.1) -> str:
-    """The language whose commonest words make up most of a text, if they are `least` of its words; else "none"."""
+def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str]] | None = None) -> str:
+    """The language whose `known` words, the commonest ones unless given, make up most of a text, if they are `least` of
+    its words; else "none"."""
     words: Counter[str] = Counter()
     for word, count in Counter(_WORD.findall(text)).items():
         words[word.casefold()] += count
-    counts = {name: sum(words[word] for word in known) for name, known in _frequent().items()}
+    counts = {name: sum(words[word] for word in these) for name, these in (known or _frequent()).items()}
     best = max(counts, key=lambda name: counts[name])
     return best if words and counts[best] >= least * words.total() else "none"
 
@@ -81,7 +111,7 @@ def language_of_question(question: str, languages: Mapping[str, int]) -> str:
     """The language of a question to chunks of these languages, most first: its own where it can be told and there are
     chunks in it, else that of most."""
     usual = next(iter(languages), "none")
-    own = language_of(question)
+    own = language_of(question, known=_frequent_or_asking())
     if _UNSPACED.search(question):
         own = "none"
     elif _ASKS_IN_ENGLISH.search(question):
@@ -102,6 +132,11 @@ def query_terms(text: str, languages: Iterable[str]) -> list[str]:
 @cache
 def _frequent() -> dict[str, frozenset[str]]:
     return {name: frozenset(words.split()) for name, words in FREQUENT.items()}
+
+
+@cache
+def _frequent_or_asking() -> dict[str, frozenset[str]]:
+    return {name: words | frozenset(ASKING[name].split()) for name, words in _frequent().items()}
 
 
 def terms(text: str, language: str = "none") -> list[str]:

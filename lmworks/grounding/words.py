@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from lmworks.grounding.terms import FREQUENT, terms
+from lmworks.grounding.terms import ASKING, ASKING_UNSPACED, FREQUENT, terms
 
 FUNCTION_WORDS = (
     "a about after again all also am an and any are as at be because been before being below between both but by can "
@@ -44,6 +44,17 @@ def content(text: str, language: str) -> list[str]:
     """The stems of a text in order, without function words; all of them where nothing else is left."""
     found = terms(text, language)
     return [one for one in found if one not in _empty(language)] or found
+
+
+@cache
+def _asking(language: str) -> frozenset[str]:
+    return frozenset(terms(ASKING.get(language, ""), language))
+
+
+def about(question: str, language: str) -> list[str]:
+    """The stems of what a question is about: its content without the words that ask; `content` where nothing is left."""
+    found = content(ASKING_UNSPACED.sub(" ", question), language)
+    return [one for one in found if one not in _asking(language)] or content(question, language)
 
 
 def coverage(wanted: Sequence[str], there: Collection[str]) -> float:

@@ -8,7 +8,8 @@ import pytest
 import tiny
 
 from lmworks.grounding.reading import NearestSentence, reader_for
-from lmworks.grounding.terms import language_of_question
+from lmworks.grounding.terms import ASKING, language_of_question
+from lmworks.grounding.words import about, content
 
 EMBEDDER = tiny.language_model(family="lmworks", arrangement="encoder", context=256)
 
@@ -39,6 +40,22 @@ def test_other_languages_are_not_read_by_the_english_reader(language, question):
     assert isinstance(reader_for(index, question), NearestSentence)
 
 
+def test_english_is_not_taken_for_another_language_of_the_folder():
+    others = dict.fromkeys(("english", *ASKING), 1)
+    for question in ("Can I keep a gas bottle on board?", "Is the hat in hall 3?", "Was a man at the gate?"):
+        assert language_of_question(question, others) == "english"
+    for question, language in {
+        "Où sont les clés ?": "french",
+        "¿Cuánto cuesta el amarre?": "spanish",
+        "Quanto costa un ormeggio?": "italian",
+        "Quais são os preços?": "portuguese",
+        "Hoeveel kost een ligplaats?": "dutch",
+        "Vilken hamn ligger närmast?": "swedish",
+        "Сколько стоит стоянка?": "russian",
+    }.items():
+        assert language_of_question(question, others) == language
+
+
 @pytest.mark.parametrize(
     ("question", "language"),
     [
@@ -47,6 +64,9 @@ def test_other_languages_are_not_read_by_the_english_reader(language, question):
         ("Did Les Paul die?", "english"),
         ("Where is der Spiegel printed?", "english"),
         ("Guernica?", "english"),
+        ("Wann gibt es Mittagessen?", "german"),
+        ("Welches Telefon hat Schäfer?", "german"),
+        ("Can I keep a gas bottle on board?", "english"),
         ("Quand est le loyer dû ?", "english"),  # nothing here is French
     ],
 )
@@ -56,3 +76,16 @@ def test_a_question_in_a_mixed_folder_is_read_in_its_own_language(question, lang
     if language != "english":
         reader = reader_for(index, question)
         assert isinstance(reader, NearestSentence) and reader.language == language
+
+
+def test_what_a_question_is_about_has_no_words_that_ask():
+    assert about("Ab welcher Windstärke wird der Kranbetrieb eingestellt?", "german") == [
+        "windstark",
+        "kranbetrieb",
+        "eingestellt",
+    ]
+    assert about("起重机什么时候停用?", "none") == ["起重", "重机", "停用"]
+    assert about("Wann?", "german") == ["wann"]  # there is nothing else
+    assert about(ASKING["english"], "english") == content(ASKING["english"], "english")  # the gate is fitted on these
+    for question in ("How many boats may lie there?", "Is it not free?"):
+        assert about(question, "english") == content(question, "english")
