@@ -54,16 +54,16 @@ ASKING = {
     "peuvent doit doivent faut il elle ils elles on je au aux de du par sur ce se",
     "spanish": "quién quiénes qué cuál cuáles cuándo dónde cómo cuánto cuánta cuántos cuántas porqué es está están era "
     "fue fueron hay ha han puede pueden debe deben se al en de un lo su",
-    "italian": "chi cosa quale quali qual quando dove dov come perché quanto quanta quanti quante cos sono era ha hanno "
-    "può possono deve devono si al alla nel nella da dal un gli lo le ci",
+    "italian": "chi cosa quale quali qual quando dove dov come perché quanto quanta quanti quante cos sono era ha "
+    "hanno può possono deve devono si al alla nel nella da dal un gli lo le ci",
     "portuguese": "quem quê qual quais quando onde como porquê quanto quanta quantos quantas são está estão era foi "
     "foram há tem têm pode podem deve devem se ao no na um",
-    "dutch": "wie wat waar wanneer hoe hoeveel waarom welk welke wiens is zijn was waren wordt worden werd heeft hebben "
-    "kan kunnen mag moet moeten er in aan bij om uit hij zij ik men",
+    "dutch": "wie wat waar wanneer hoe hoeveel waarom welk welke wiens is zijn was waren wordt worden werd heeft "
+    "hebben kan kunnen mag moet moeten er in aan bij om uit hij zij ik men",
     "swedish": "vem vems vad var när hur varför vilken vilket vilka vart är blir blev har hade kan får ska måste finns "
     "man han hon jag om vid från",
-    "russian": "кто кого кому чей что чего когда где куда откуда как почему зачем сколько какой какая какое какие каких "
-    "ли есть был была было были будет может можно должен должна он она они от до для за по при",
+    "russian": "кто кого кому чей что чего когда где куда откуда как почему зачем сколько какой какая какое какие "
+    "каких ли есть был была было были будет может можно должен должна он она они от до для за по при",
 }
 """The words that questions are made of, with their helping verbs: they tell a question's language, and nothing of what
 it is about. Single letters are English alone: several languages share them."""
