@@ -234,8 +234,10 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     whole = best.defines or (in_english(asked.question, asked.language) and asks_for_a_sentence(asked.question))
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
-    shown = best.passage.text[slice(*span)]
-    if len(units(shown)) == 1:
+    text, (start, end) = best.passage.text, span
+    shown = text[start:end]
+    begins_a_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
+    if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number
         shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
     citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]

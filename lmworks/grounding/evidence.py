@@ -125,7 +125,8 @@ class Evidence:
         where it leans on that."""
         one = self.passage
         start, end = self.paragraph if whole else self.sentence
-        span = (start, end) if whole else (self.reading.start, self.reading.end)
+        says = not whole and any(map(str.isalnum, self.answer))  # a reader that finds nothing may take a full stop
+        span = (self.reading.start, self.reading.end) if says else (start, end)
         if _LEANS.match(one.text, start):
             start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
         place = (one.start + start, one.start + end)

@@ -12,7 +12,8 @@ from typing import Any
 from lmworks.grounding.answer import Citation, GroundedAnswer
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.places import PAGE_BREAK, place_of
+from lmworks.grounding.places import PAGE_BREAK, Place, place_of
+from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 
@@ -54,10 +55,14 @@ def where(span: Citation | Passage, index: Index) -> str:
 
 
 def spot(span: Citation | Passage, index: Index) -> str:
-    """The page or the line of a span, as the file itself counts them; else its characters."""
+    """The page or the line of a span, as the file itself counts them; else its characters. Of a citation, where its
+    answer begins: a sentence may go on for lines, or over a page."""
     text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()
+    start = span.answer[0] if isinstance(span, Citation) and span.answer else span.start
     if text is not None and (PAGE_BREAK in text or suffix in (*TEXT.suffixes, *SOURCE_CODE.suffixes)):
-        return str(place_of(text, span.start))
+        return str(place_of(text, start))
+    if suffix in PDF.suffixes:
+        return str(Place("page", 1))
     return f"characters {span.start:,} to {span.end:,}"
 
 

@@ -52,7 +52,7 @@ def _asking(language: str) -> frozenset[str]:
 
 
 def about(question: str, language: str) -> list[str]:
-    """The stems of what a question is about: its content without the words that ask; all of it where nothing is left."""
+    """The stems of what a question is about: its content without the words that ask; all where nothing is left."""
     found = content(ASKING_UNSPACED.sub(" ", question), language)
     return [one for one in found if one not in _asking(language)] or content(question, language)
 

@@ -65,6 +65,7 @@ def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     question=st.sampled_from(["When is rent due?", "Why?", "rent"]),
 )
 @example(texts=["\n- Cats"], spans=[(0, 2)], question="When is rent due?")
+@example(texts=["The rent is due 5. May"], spans=[(16, 22)], question="When is rent due?")
 def test_citations_are_verbatim_and_numbered_and_hold_the_answer(texts, spans, question):
     answer = extracted(asked(question, texts, Arbitrary(spans)))
     documents = {f"{at}.txt": BEFORE + text for at, text in enumerate(texts)}
@@ -199,6 +200,13 @@ def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
         extracted(asked("Which is the vimrc file?", [text], Echo())).text == "You write settings in the vimrc file. [1]"
     )
     assert extracted(asked("Which one is it?", [text], Echo())).text == "vimrc file [1]"
+
+
+def test_a_full_stop_is_no_answer_within_its_sentence():
+    text = "The rope is long."
+    (one,) = read_passages(Arbitrary([(16, 17)]), "Why?", passages([text]))
+    cited = one.citation(1)
+    assert cited.answer == (cited.start, cited.end) and cited.text.endswith(text)
 
 
 def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():

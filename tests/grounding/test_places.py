@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
+
+from lmworks.grounding.answer import Citation
 from lmworks.grounding.places import place_of
+from lmworks.grounding.telling import spot
 
 
 def test_a_place_is_a_page_where_there_are_pages_and_else_a_line():
@@ -14,3 +20,18 @@ def test_a_place_is_a_page_where_there_are_pages_and_else_a_line():
         "page 3",
         "page 3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "place"),
+    [
+        ("a.txt", "First line\nSecond line\nThe tank holds 9,500 litres.", "line 3"),
+        ("a.pdf", "The tank holds\f9,500 litres.", "page 2"),
+        ("a.pdf", "The tank holds 9,500 litres.", "page 1"),  # one page has no form feed
+        ("a.docx", "The tank holds 9,500 litres.", "characters 0 to 28"),
+    ],
+)
+def test_a_citation_stands_where_its_answer_begins(file: str, text: str, place: str):
+    at = text.index("9,500")
+    cited = Citation(1, text, "", "", file, 0, len(text), 0, answer=(at, at + 5))
+    assert spot(cited, SimpleNamespace(document=lambda name: text)) == place
