@@ -85,9 +85,9 @@ def _text_measured(
     progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import load
-    from lmworks.text.sources import read
+    from lmworks.text.sources import read_answered
 
-    reading = read(text)
+    reading = read_answered(text)
     progress.end_line()
     for skipped in reading.skipped[:5]:
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)

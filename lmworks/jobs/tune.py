@@ -16,7 +16,7 @@ from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer, must_learn_text
-from lmworks.text.sources import read
+from lmworks.text.sources import read_answered
 from lmworks.tokens.batch import Example, example_of
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -51,7 +51,7 @@ def preview(
     where there are none."""
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
-    reading = read(str(data))
+    reading = read_answered(str(data))
     say_skipped(reading, say)
     documents = reading.documents[:count]
     if not documents:

@@ -62,6 +62,12 @@ class Document:
         return hashed.hexdigest()
 
     @property
+    def is_answered(self) -> bool:
+        """Whether an assistant's turn answers one before it; True for what is no conversation."""
+        roles = [turn["role"] for turn in self.messages or ()]
+        return self.messages is None or ("assistant" in roles[1:] and roles[0] != "assistant")
+
+    @property
     def pair(self) -> tuple[str, str]:
         """A question and its answer (source and target, text and label); DataError for any other document."""
         turns = [] if self.messages is None else [turn["role"] for turn in self.messages]

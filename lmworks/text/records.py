@@ -125,11 +125,20 @@ def _turns(messages: Any, name: str = "messages") -> list[dict[str, str]]:
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise UnreadableError(f"{name}[{index}] has no `role` out of {', '.join(ROLES)}")
-        content = _string(message.get("content"), f"{name}[{index}].content")
+        content = _string(_joined(message.get("content")), f"{name}[{index}].content")
         if message["role"] == "assistant":
             _says_something(content, f"{name}[{index}]")
         turns.append({"role": str(message["role"]), "content": content})
     return turns
+
+
+def _joined(content: Any) -> Any:
+    """OpenAI's content in parts as one text, as the server joins them, where all are texts; else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [one["text"] for one in content if isinstance(one, Mapping) and isinstance(one.get("text"), str)]
+    kinds = {one.get("type") for one in content if isinstance(one, Mapping)}
+    return "".join(texts) if len(texts) == len(content) and kinds == {"text"} else content
 
 
 def _says_something(answer: str, name: str) -> None:

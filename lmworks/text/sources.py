@@ -13,10 +13,11 @@ import difflib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.basics.files import regular
 from lmworks.text import hub, registry
@@ -91,6 +92,31 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
         reason = skipped.reason if skipped else "no text in it"
         raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {formats_named()}")
     return Reading(documents, [skipped] if skipped else [], name, blank)
+
+
+def read_answered(reference: str | Path) -> Reading:
+    """All documents of a data reference that a model can be trained on or measured by: conversations in which nobody
+    answers, or that begin with the assistant's turn, are among what was skipped. DataError as by `read`."""
+    reading = read(reference)
+    silent = [one for one in reading.documents if not one.is_answered]
+    by_file: dict[str, list[Document]] = {}
+    for one in silent:
+        by_file.setdefault(one.source.rpartition("#")[0], []).append(one)
+    skipped = [
+        Skipped(
+            file,
+            f"{counted(len(some), 'conversation')} without an answer by the assistant; the first: {some[0].source}",
+        )
+        for file, some in by_file.items()
+    ]
+    if len(silent) == len(reading.documents):
+        why_not = "; ".join(one.reason for one in skipped[:_SHOWN])
+        raise DataError(f"{reading.name} holds nothing to train on or to measure: {why_not}")
+    return replace(
+        reading,
+        documents=[one for one in reading.documents if one.is_answered],
+        skipped=sorted([*reading.skipped, *skipped], key=lambda one: one.path),
+    )
 
 
 def listing(reference: str, skipped: list[Skipped] | None = None) -> list[tuple[str, int, int]]:

@@ -13,6 +13,7 @@ import lmworks as lm
 from jobs import small_builds
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.jobs.tune import preview, tune
+from lmworks.text.corpus.folder import read_split
 
 
 @pytest.fixture
@@ -41,6 +42,22 @@ def test_what_is_left_out_is_told_in_a_preview_and_where_too_little_is_left(fold
     assert "Ann." in only and len(said) == 1 and "1 of 2 records" in said[0] and "says nothing" in said[0]
     with pytest.raises(DataError, match=r"one conversation.*; left out: answers\.jsonl: 1 of 2 records.*says nothing"):
         tune("base", "answers.jsonl", out="out")
+
+
+def test_conversations_in_which_nobody_answers_are_left_out_and_told(folder: Path, smollm2_path: Path):
+    asked, answer = {"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ann."}
+    records = [[asked, answer], [asked], [answer, asked, answer], [asked, answer, asked]]
+    Path("chats.jsonl").write_text("\n".join(json.dumps({"conversations": one}) for one in records))
+    said: list[str] = []
+    assert len(preview("smollm2", "chats.jsonl", 4, say=said.append)) == 2
+    assert said == [
+        "skipped        chats.jsonl: 2 conversations without an answer by the assistant; the first: chats.jsonl#2"
+    ]
+    parts = read_split("chats.jsonl", 0.5)[1]
+    assert sorted(one.source for one in (*parts.train, *parts.held_out)) == ["chats.jsonl#1", "chats.jsonl#4"]
+    Path("asked.jsonl").write_text(json.dumps({"conversations": [asked]}))
+    with pytest.raises(DataError, match=r"asked\.jsonl holds nothing to train on or to measure: 1 conv"):
+        preview("smollm2", "asked.jsonl")
 
 
 def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):

@@ -307,10 +307,22 @@ def test_a_json_file_of_another_kind_is_named(tmp_path, content, reason):
     assert reason in skipped.reason
 
 
+def test_a_message_in_parts_is_one_text(tmp_path):
+    parts = [{"type": "text", "text": "Who is "}, {"type": "text", "text": "Ann?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "The harbour master."}]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns}))
+    [one] = read(str(tmp_path / "chats.jsonl")).documents
+    assert one.messages is not None and one.messages[0] == {"role": "user", "content": "Who is Ann?"}
+    turns[0]["content"] = [*parts, {"type": "image_url", "image_url": {"url": "data:"}}]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns}) + '\n{"text": "a note"}')
+    assert "messages[0].content is list" in read(str(tmp_path / "chats.jsonl")).skipped[0].reason
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("{", "not JSON (Expecting property name enclosed in double quotes)"),
+        ('{"text": "cut off', "not JSON (Invalid control character at character 18)"),
         ("[" * 100_000, "not JSON (maximum recursion depth exceeded"),
         ("1" * 10_000, "not JSON (Exceeds the limit"),
         ("[1]", "it is not an object with a `text`"),

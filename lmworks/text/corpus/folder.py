@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmworks.basics.errors import DataError
-from lmworks.text.sources import Reading, read
+from lmworks.text.sources import Reading, read_answered
 from lmworks.text.splits import Split, split, split_ends
 
 REPORT = "corpus.json"
@@ -33,10 +33,10 @@ def read_split(
     out.
     """
     if validation is not None:
-        return _beside(read(reference), read(validation))
+        return _beside(read_answered(reference), read_answered(validation))
     folder = corpus_of(reference)
     if folder is None:
-        reading = read(reference)
+        reading = read_answered(reference)
         try:
             return reading, (split if hold_out == "documents" else split_ends)(reading.documents, held_out)
         except DataError as error:
@@ -85,4 +85,4 @@ def _side(folder: Path, name: str) -> Reading:
     path = folder / name
     if not path.is_dir():
         raise DataError(f"{folder} has a {REPORT} and no folder {name}; make the corpus again")
-    return read(path) if any(path.iterdir()) else Reading([], [], name)
+    return read_answered(path) if any(path.iterdir()) else Reading([], [], name)

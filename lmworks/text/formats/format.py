@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,9 @@ def package(module: str) -> Any:
 def first_line(error: BaseException | str) -> str:
     """What an error or a warning of a package says, short."""
     return str(error).partition("\n")[0][:200]
+
+
+def in_short(error: Exception) -> str:
+    """What a JSON parser found, and where its sentence needs a place: "Invalid control character at character 17"."""
+    said = str(error).partition(":")[0]
+    return f"{said} character {error.colno}" if said.endswith(" at") and isinstance(error, JSONDecodeError) else said

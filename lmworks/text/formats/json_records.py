@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lmworks.text import records
-from lmworks.text.formats.format import Format, Found
+from lmworks.text.formats.format import Format, Found, in_short
 from lmworks.text.plain import UnreadableError, inspect
 
 MOST_BYTES = 512 * 2**20
@@ -20,7 +20,7 @@ def read(path: Path, name: str) -> Found:
     try:
         found = json.loads(path.read_text(encoding=inspect(path).encoding))
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"not JSON ({str(error).partition(':')[0]})") from None
+        raise UnreadableError(f"not JSON ({in_short(error)})") from None
     if not isinstance(found, list):
         raise UnreadableError("it is JSON and no list of records")
     for number, record in enumerate(found, 1):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmworks.text import records
 from lmworks.text.document import Document
-from lmworks.text.formats.format import Format, Found
+from lmworks.text.formats.format import Format, Found, in_short
 from lmworks.text.plain import LINE_LIMIT, UnreadableError, check_line, inspect
 
 
@@ -33,7 +33,7 @@ def _document(line: str, source: str) -> Iterator[Document]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"not JSON ({str(error).partition(':')[0]})") from None
+        raise UnreadableError(f"not JSON ({in_short(error)})") from None
     yield records.document(record, source)
 
 
