@@ -48,7 +48,7 @@ handbook: $(VENV)/dev.done
 
 # A wheel and the sources, with the handbook's pages inside.
 dist: handbook
-	rm -rf dist lmworks/handbook && cp -r docs/_build/html lmworks/handbook
+	rm -rf dist lmworks/handbook && cp -r docs/_build/html lmworks/handbook && cp docs/glossary.md lmworks/handbook
 	$(BIN)/python -m build --quiet --outdir dist . ; made=$$? ; rm -rf lmworks/handbook ; exit $$made
 
 bench: $(VENV)/dev.done

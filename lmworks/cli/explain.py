@@ -16,6 +16,7 @@ import typer
 from lmworks.basics.declared import declared
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.verb import Verb, verb, verbs
+from lmworks.jobs.handbook import glossary
 
 if TYPE_CHECKING:
     from lmworks.basics.config import Config
@@ -36,17 +37,18 @@ def explain(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="A verb, a kind of recipe or network, a strategy, a part of one, or a setting by its name; all that "
-            "there is if not given."
+            help="A verb, a kind of recipe or network, a strategy, a part of one, a setting by its name, or a word of "
+            "the glossary (perplexity); all that can be set if not given."
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Say what each setting of a recipe, a network or a verb means."""
+    """Say what each setting of a recipe, a network or a verb means, and the words of the field."""
     if what is None:
         lines, columns = _summaries(), ["lmworks explain", "which is"]
     else:
-        lines, columns = _meanings(what), ["setting", "meaning"]
+        lines = _meanings(what)
+        columns = ["setting" if lines.keys() - glossary() else "word", "meaning"]
     if json_:
         as_json(lines)
     else:
@@ -69,8 +71,8 @@ def _first_sentence(text: str) -> str:
 
 
 def _meanings(asked: str) -> dict[str, str]:
-    """The options of a verb, then the settings of that name; of neither, the settings that are called so. Capitals and
-    lines in place of underscores are as good."""
+    """The options of a verb, then the settings of that name; of neither, what the glossary says of the word, and the
+    settings that are called so. Capitals and lines in place of underscores are as good."""
     from lmworks.basics.errors import ConfigError, did_you_mean
 
     known = list(dict.fromkeys([*verbs(), *explained(), *parts()]))
@@ -82,15 +84,17 @@ def _meanings(asked: str) -> dict[str, str]:
     for of, setting, meaning in every:
         if _plain(asked) in (_plain(setting), _plain(setting).rpartition(".")[2]):
             called.setdefault((setting, meaning), []).append(of)
-    if not called:
+    words = {term: terms for terms in glossary() for term in (terms, *terms.split(", "))}
+    said = {terms: glossary()[terms] for term, terms in words.items() if _plain(term) == _plain(asked)}
+    if not called and not said:
         names = [*known, *(name for _, setting, _ in every for name in (setting, setting.rpartition(".")[2]))]
-        hint = did_you_mean(_plain(asked).replace("-", "_"), dict.fromkeys(names))
+        hint = did_you_mean(_plain(asked).replace("-", "_"), dict.fromkeys(names)) or did_you_mean(asked, words)
         raise ConfigError(f"explain does not know {asked!r}; {hint}lmworks explain lists what it knows")
-    return {f"{setting} ({', '.join(owners)})": meaning for (setting, meaning), owners in called.items()}
+    return said | {f"{setting} ({', '.join(owners)})": meaning for (setting, meaning), owners in called.items()}
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("_", "-")
+    return name.lower().replace("_", "-").replace(" ", "-")
 
 
 def _settings(what: str) -> dict[str, str]:

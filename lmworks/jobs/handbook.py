@@ -1,11 +1,13 @@
 """The handbook as pages: those that a wheel carries, or those of a checkout, built when a page has changed.
 
 front = handbook()        # the path of index.html
+glossary()["perplexity"]  # one sentence
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 
 PACKAGE = Path(lmworks.__path__[0])
+_ENTRY = re.compile(r"^- \*\*(.+?)\*\*: (.+(?:\n  .+)*)", re.MULTILINE)
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 CARRIED = PACKAGE / "handbook"
 """Where `make dist` puts the pages, so that they need neither Sphinx nor a network."""
 
@@ -45,6 +49,13 @@ def written(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> se
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     pages = [*docs.glob("*.md"), *carried.rglob("*.html"), *(docs / "_build" / "html").rglob("*.html")]
     return rooms | {path.stem for path in pages} - {"index"}
+
+
+def glossary(docs: Path = PACKAGE.parent / "docs", carried: Path = CARRIED) -> dict[str, str]:
+    """What the handbook's glossary says of its terms ("step, epoch"); nothing where it is not here."""
+    files = [folder / "glossary.md" for folder in (docs, carried) if (folder / "glossary.md").is_file()]
+    entries = _ENTRY.findall(files[0].read_text(encoding="utf-8")) if files else []
+    return {terms: _LINK.sub(r"\1", " ".join(said.split())).replace("`", "") for terms, said in entries}
 
 
 def build(docs: Path, out: Path) -> None:

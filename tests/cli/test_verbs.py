@@ -378,6 +378,16 @@ def test_a_number_that_is_none_is_named(run, asked, words):
     assert ran.code == 2 and words in ran.err and "parse string" not in ran.err
 
 
+def test_explain_knows_the_words_of_the_glossary(run):
+    assert run("explain", "Perplexity", "--json").json["perplexity"].startswith("e to the loss")
+    assert list(run("explain", "epoch", "--json").json) == ["step, epoch"]
+    assert run("explain", "kv cache").out.startswith("word ")
+    assert list(run("explain", "beam-search", "--json").json) == ["beam search"]
+    both = run("explain", "temperature", "--json").json
+    assert both["temperature"] and both["temperature (sample)"]
+    assert "did you mean 'perplexity'?" in run("explain", "perplexitty").err
+
+
 def test_explain_knows_a_setting_by_its_name_alone(run):
     found = run("explain", "temperature", "--json").json
     assert found["temperature (sample)"].startswith("Divides the logits")
