@@ -121,7 +121,12 @@ class Index:
 
     def __repr__(self) -> str:
         """Where it lies and how much it holds."""
-        return f"<Index {self.place}: {len(self):,} chunks, language {self.language}>"
+        languages = ", ".join(f"{name} {count:,}" for name, count in self.languages.items())
+        return f"<Index {self.place}: {len(self):,} chunks: {languages}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled or copied it is opened again at its place, so that the processes of a pool may have one each."""
+        return open_index, (self.place,)
 
     @property
     def place(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
 import os
+import pickle
 import random
 import signal
 import sqlite3
@@ -417,6 +419,14 @@ def test_a_passage_a_document_and_a_tests_figures_are_kept(
     assert index.tested == {}
     index.keep_test({"recall@5": 0.9})
     assert lm.open_index(places("index")).tested == {"recall@5": 0.9}
+
+
+def test_a_pickled_index_is_opened_again_at_its_place(notes: Path, settings: IndexSettings, places: Places):
+    index = build(notes, places("index"), settings)
+    assert index.embedder is not None  # a model, which is not pickled
+    for other in (pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        assert other.place == index.place and everything(other) == everything(index)
+    assert repr(index) == f"<Index {index.place}: {len(index):,} chunks: english {len(index):,}>"
 
 
 def test_what_another_process_changed_is_found_at_once(notes: Path, settings: IndexSettings, places: Places):
