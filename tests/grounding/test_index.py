@@ -359,7 +359,7 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(
         mine.update(["The rent is due."])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match=r"where is a dict; give a Filter\(paths="):
         index.search("boat", where={"paths": ["*"]})  # type: ignore[arg-type]
-    assert repr(index) == f"<Index {index.place}: {len(index)} chunks, language {index.language}>"
+    assert repr(index).startswith(f"<Index {index.place}: {len(index)} chunks: ")
 
 
 def test_a_database_that_is_none_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):
