@@ -12,6 +12,7 @@ from pathlib import Path
 from lmworks.basics.errors import DataError
 from lmworks.basics.files import regular, sha256
 from lmworks.text.document import Document
+from lmworks.text.formats.format import reader_for
 from lmworks.text.plain import UnreadableError, check_size
 from lmworks.text.sources import Skipped, entries, listing, read, read_file, why
 
@@ -115,20 +116,25 @@ def _gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -
 
 
 def _read(name: str, path: Path, size: int, changed: int, before: State | None, changes: Changes) -> Iterator[Read]:
-    """One file, if it differs; its reason among what was skipped, if it cannot be read."""
+    """One file, if it differs; its reason among what was skipped, if it cannot be read. Of such a file no hash is kept:
+    it is named at the next update too, and read once that is possible (a package was installed)."""
     seen = -1 if time.time_ns() - changed < UNSURE else size
+    documents: list[Document] = []
     try:
+        reader_for(path, look_up=True)  # before its bytes are hashed: it may be a film
         check_size(path)
         digest = sha256(regular(path))
     except (UnreadableError, OSError) as error:  # too large; deleted meanwhile, no permission, a pipe
         changes.skipped.append(Skipped(name, why(error)))
         digest = ""
+    if digest and (before is None or before[2] != digest):
+        documents, skipped, blank = read_file(path, name, look_up=True)
+        if skipped:
+            changes.skipped.append(skipped)
+            digest = digest if documents or blank else ""
     if before and before[2] == digest:
-        yield Read((name, seen, changed, digest), [], known=False, bytes=size)
+        yield Read((name, seen if digest else -1, changed, digest), [], known=False, bytes=size)
         return
-    documents, skipped, _ = read_file(path, name, look_up=True) if digest else ([], None, 0)
-    if skipped:
-        changes.skipped.append(skipped)
     if before:  # also one that has no text any more: what it had goes
         changes.changed.append(name)
     elif documents:

@@ -277,7 +277,7 @@ class Index:
     def digest(self) -> str:
         """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
         with self.storage.reading() as reading:
-            files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items())
+            files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items() if hashed)
         facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
         facts += [self.prompts] if self.prompts and any(self.prompts.values()) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -33,6 +33,7 @@ from lmworks.grounding.index import IndexSettings, build, open_index, storage_of
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
 from lmworks.text.document import Document
+from lmworks.text.plain import UnreadableError
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,26 @@ def test_a_file_of_the_same_size_and_date_is_read_again(notes: Path, settings: I
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert index.update().changed == ["note3.txt"] and index.document("note3.txt") == text.swapcase()
     assert not index.update()
+
+
+def test_a_file_that_can_be_read_at_last_is(notes: Path, settings: IndexSettings, places: Places, monkeypatch):
+    """As where a package was installed since, or lmworks learnt a format."""
+    (notes / "plan.mbox").write_text("From x\nSubject: plan\n\nA tower of glass.")
+    (notes / "bad.jsonl").write_text("{")
+
+    def unreadable(path: Path, look_up: bool = False) -> Any:
+        raise UnreadableError("a package is not here")
+
+    index = build(notes, places("index"), settings)
+    assert [one.path for one in index.changes.skipped] == ["bad.jsonl"]
+    with monkeypatch.context() as without:
+        without.setattr("lmworks.text.sources.reader_for", unreadable)
+        (notes / "late.mbox").write_text("From x\nSubject: late\n\nA bridge of wood.")
+        assert not index.update() and [one.path for one in index.changes.skipped] == ["bad.jsonl", "late.mbox"]
+    assert index.update().added == ["late.mbox"] and [one.path for one in index.changes.skipped] == ["bad.jsonl"]
+    assert index.search("bridge", by="keywords") and not index.update()
+    fresh = build(notes, places("fresh"), settings)
+    assert index.digest == fresh.digest and everything(index) == everything(fresh)
 
 
 def test_what_nobody_could_look_at_stays(notes: Path, settings: IndexSettings, places: Places, monkeypatch):
@@ -365,7 +386,7 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(
 def test_a_database_that_is_none_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):
     (notes / "blob.txt").write_bytes(os.urandom(500))
     index = build(notes, tmp_path / "index", settings)
-    assert [one.path for one in index.update().skipped] == []
+    assert [one.path for one in index.update().skipped] == ["blob.txt"]
     (tmp_path / "index" / "index.sqlite").write_bytes(b"no database at all, and longer than a header" * 20)
     with pytest.raises(DataError, match="cannot be read"):
         lm.open_index(tmp_path / "index")
