@@ -14,7 +14,7 @@ from lmworks.basics.files import regular, sha256
 from lmworks.text.document import Document
 from lmworks.text.formats.format import reader_for
 from lmworks.text.plain import UnreadableError, check_size
-from lmworks.text.sources import Skipped, entries, listing, read, read_file, why
+from lmworks.text.sources import NO_TEXT, Skipped, entries, listing, read, read_file, why
 
 State = tuple[int, int, str]
 """Bytes, time of the last change in nanoseconds, and SHA-256 of a file; -1 bytes for one to be looked at again."""
@@ -128,10 +128,10 @@ def _read(name: str, path: Path, size: int, changed: int, before: State | None, 
         changes.skipped.append(Skipped(name, why(error)))
         digest = ""
     if digest and (before is None or before[2] != digest):
-        documents, skipped, blank = read_file(path, name, look_up=True)
+        documents, skipped, _ = read_file(path, name, look_up=True)
         if skipped:
             changes.skipped.append(skipped)
-            digest = digest if documents or blank else ""
+            digest = digest if documents or skipped.reason == NO_TEXT else ""
     if before and before[2] == digest:
         yield Read((name, seen if digest else -1, changed, digest), [], known=False, bytes=size)
         return

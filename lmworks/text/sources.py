@@ -58,6 +58,8 @@ class Reading:
 
 
 WHOLE = (0, 1)
+NO_TEXT = "no text in it"
+"""The reason for a file that was read and holds none."""
 
 
 def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = False) -> Reading:
@@ -226,7 +228,7 @@ def read_file(path: Path, name: str, look_up: bool = False) -> tuple[list[Docume
     if problems:
         share = f"{len(problems):,} of {len(problems) + len(documents):,} records"
         return documents, Skipped(name, f"{share}; the first: {problems[0]}"), blank
-    return (documents, None, blank) if documents else ([], Skipped(name, "no text in it"), 0)
+    return (documents, None, blank) if documents else ([], Skipped(name, NO_TEXT), 0)
 
 
 def _python_reference() -> list[Document]:
