@@ -77,3 +77,20 @@ PARTS = b"Subject: a\nContent-Type: multipart/mixed; boundary=x\n\n--x\n"
 def test_a_damaged_message_is_read_or_named(head: bytes, content: bytes):
     with contextlib.suppress(UnreadableError):
         assert mail._document(head + content, "a.eml").text
+
+
+def test_parts_within_parts_without_end_are_named_and_not_the_end(tmp_path: Path):
+    """The standard library's parser calls itself for each."""
+    opened = "".join(f"--b{depth}\nContent-Type: multipart/mixed; boundary=b{depth + 1}\n\n" for depth in range(3000))
+    (tmp_path / "parts.eml").write_text(
+        f"From: a@b\nContent-Type: multipart/mixed; boundary=b0\n\n{opened}--b3000\n\nwords\n"
+    )
+    (tmp_path / "forwarded.eml").write_text("From: a@b\nContent-Type: message/rfc822\n\n" * 5000 + "words")
+    (tmp_path / "address.eml").write_text(f"From: {'(' * 5000}\nSubject: Lunch\n\nwords\n")
+    reading = read(tmp_path)
+    assert {one.source for one in reading.documents} | {one.path for one in reading.skipped} == {
+        "parts.eml",
+        "forwarded.eml",
+        "address.eml",
+    }
+    assert all("an e-mail that cannot be read" in one.reason for one in reading.skipped) and len(reading.skipped) >= 2

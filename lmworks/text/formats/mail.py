@@ -22,8 +22,8 @@ HEADERS = ("From", "To", "Cc", "Date", "Subject")
 MESSAGE_LIMIT = 64 * MEBIBYTE
 """Bytes of one message, attachments included."""
 TOO_LARGE = f"an e-mail of more than {MESSAGE_LIMIT / MEBIBYTE:.0f} MiB; save it without attachments"
-DAMAGED = (ValueError, LookupError, AttributeError, TypeError)
-"""What the standard library's parser raises at damaged messages."""
+DAMAGED = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError)
+"""What the standard library's parser raises at damaged messages, and at parts within parts within parts."""
 _QUOTED = re.compile(rb">+From ")
 
 
@@ -66,7 +66,7 @@ def _messages(path: Path) -> Iterator[bytes]:
 def _document(content: bytes, source: str) -> Document:
     if len(content) > MESSAGE_LIMIT:
         raise UnreadableError(TOO_LARGE)
-    message = email.message_from_bytes(content, policy=email.policy.default)
+    message = _parsed(content)
     said = {name: text for name in HEADERS if (text := _header(message, name))}
     if not said:
         raise UnreadableError("not an e-mail: it has neither sender nor date nor subject")
@@ -76,6 +76,13 @@ def _document(content: bytes, source: str) -> Document:
     facts = {"title": said.get("Subject", ""), "author": said.get("From", ""), "date": said.get("Date", "")}
     text = newlines("\n".join(lines) + "\n\n" + _body(message)).encode("utf-8", "replace").decode()
     return Document(text, source, metadata=of_record(facts, ()))
+
+
+def _parsed(content: bytes) -> EmailMessage:
+    try:
+        return email.message_from_bytes(content, policy=email.policy.default)
+    except DAMAGED as error:
+        raise UnreadableError(f"an e-mail that cannot be read ({first_line(error)})") from None
 
 
 def _attached(message: EmailMessage) -> list[str]:
