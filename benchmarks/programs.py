@@ -1,14 +1,15 @@
-"""SmolLM2-135M on our compiled path and in llama.cpp, with one interface: forget, read, give the likeliest token.
+"""A model on our compiled path and beside it in llama.cpp and OpenVINO GenAI: forget, read, give the likeliest token.
 
 llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1)
-and on a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours
-runs alone.
+and on a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). OpenVINO GenAI reads the
+same file by its own reader, and prompts alone are asked of it. Without these packages ours runs alone.
 """
 
 from __future__ import annotations
 
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,32 @@ class LlamaCpp:
         return [int(np.ctypeslib.as_array(one, (self.size,)).argmax()) for one in made]
 
 
+class OpenVino:
+    """The peer that reads prompts fastest: its pipeline is asked for one token after a whole prompt. Activations have 8
+    bits in groups of 32, as ours, with which it is faster than by itself."""
+
+    program, format = "OpenVINO GenAI", ""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino_genai as peer
+
+        settings = {"INFERENCE_NUM_THREADS": threads, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 32}
+        self.peer, self.pipeline = peer, peer.LLMPipeline(str(path), "CPU", **settings)
+
+    def clear(self, rows: int = 1) -> None:
+        """Nothing: each prompt is read from its beginning."""
+
+    def read(self, tokens: list[list[int]]) -> list[int]:
+        """The likeliest token after a prompt."""
+        import numpy as np
+        import openvino
+
+        ids = np.array(tokens)
+        inputs = self.peer.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(np.ones_like(ids)))
+        settings = self.peer.GenerationConfig(max_new_tokens=1, ignore_eos=True, do_sample=False)
+        return [row[0] for row in self.pipeline.generate(inputs, settings).tokens]
+
+
 def programs(threads: int, file: str | None = None) -> list[Any]:
     """Ours, and the peer's two where its package is installed; on a `file` (shapes.py) both programs have that."""
     from benchmarks.shapes import exported, named
@@ -109,14 +136,16 @@ def programs(threads: int, file: str | None = None) -> list[Any]:
 
     path = None if file is None else named(file)
     ours = Compiled("smollm2" if path is None else str(path))
-    try:
-        import llama_cpp  # noqa: F401
-    except ImportError:
-        print("llama-cpp-python is not installed; ours runs alone")
+    installed = {name for name in ("llama_cpp", "openvino_genai") if find_spec(name) is not None}
+    if not installed:
+        print("neither llama-cpp-python nor openvino-genai is installed; ours runs alone")
         return [ours]
     if path is not None:
         ours.format = file.rsplit(".", 1)[1].upper() if file else ""
-        return [ours, LlamaCpp("llama.cpp", path, threads, window=4096)]
+        peers: list[Any] = [LlamaCpp("llama.cpp", path, threads, window=4096)] if "llama_cpp" in installed else []
+        return [ours, *peers, *([OpenVino(path, threads)] if "openvino_genai" in installed else [])]
+    if "llama_cpp" not in installed:
+        return [ours]
     return [
         ours,
         LlamaCpp("llama.cpp Q4_1", resolve("smollm2"), threads),

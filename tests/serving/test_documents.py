@@ -249,6 +249,9 @@ def test_an_index_that_broke_is_a_sentence(tmp_path: Path, index: Index):
     with running(Service(small(), name="tiny", index=open_index(folder))) as live:
         with sqlite3.connect(folder / "index.sqlite") as connection:
             connection.execute("DROP TABLE chunks")
-        error = live.error("/v1/search", query="rent", by="keywords")
+        answer = live.post("/v1/search", query="rent", by="keywords")
+        error = answer.json()["error"]
+        assert answer.status_code == 503  # no client's mistake
         assert "cannot be read (no such table: chunks)" in error["message"]
+        assert error["type"] == "server_error" and error["code"] == "documents_unreadable"
         assert json.dumps(error).count("Traceback") == 0

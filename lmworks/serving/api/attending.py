@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from lmworks.basics.errors import DataError
 from lmworks.serving.errors import Refused, late
 from lmworks.serving.service import Service
 
@@ -15,7 +16,8 @@ Result = TypeVar("Result")
 
 
 async def attended(http: Request, service: Service, work: Callable[[], Result]) -> Result:
-    """What `work` returns. Refused where it takes too long or its client leaves; what has not begun then never does."""
+    """What `work` returns. Refused where it takes too long or its client leaves (what has not begun then never does),
+    and where the documents that it looks at cannot be read (any more), which is no client's mistake."""
     running = asyncio.ensure_future(service.worker.run(work))
 
     async def watch() -> None:
@@ -28,6 +30,8 @@ async def attended(http: Request, service: Service, work: Callable[[], Result]) 
         return await asyncio.wait_for(asyncio.shield(running), service.limits.seconds)
     except TimeoutError:
         raise late(service.limits.seconds, "ask for less at once") from None
+    except DataError as error:
+        raise Refused(503, str(error), code="documents_unreadable") from error
     except asyncio.CancelledError:
         if running.cancelled():
             raise Refused(499, "the client went away") from None
