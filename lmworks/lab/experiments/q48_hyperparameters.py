@@ -70,8 +70,8 @@ SWEEP = 0
     not_true_when="a setting is already past what matters: which settings count, and how much, hangs on the range that "
     "is looked at and on the length of training.",
     headlines={
-        "yy?y": "A tenth of the learning rate trains more slowly and ends worse, and four times the batch trains more "
-        "slowly. Whether such a batch ends worse is open."
+        "yyyy": "Both matter: training with a tenth of the learning rate, or with four times the batch, is slower and "
+        "ends worse after as many tokens."
     },
     not_tested="training until nothing is gained any more; rates for wider networks.",
     note="Every run sees equally many tokens; a larger batch makes fewer steps of them, which is how it usually costs: "
