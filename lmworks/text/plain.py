@@ -95,7 +95,7 @@ def _longest_line(file: BinaryIO, codec: str) -> int:
         except UnicodeDecodeError as error:
             name = "UTF-8" if codec == "utf-8" else "UTF-16"
             raise UnreadableError(
-                f"not {name} text (byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,})"
+                f"not {name} text (byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}); save it as UTF-8"
             ) from None
         if "\0" in text:
             raise UnreadableError("binary, not text")

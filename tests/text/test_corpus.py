@@ -218,7 +218,7 @@ def test_encodings_are_repaired_or_named(tmp_path):
     recipe.write_text(f"sources = [{json.dumps(str(folder))}]\n")
     report = run.build(recipe, tmp_path / "out")
     assert {one["path"]: one["reason"] for one in report.skipped} == {
-        "latin.txt": "not UTF-8 text (byte 0xe9 at offset 3)",
+        "latin.txt": "not UTF-8 text (byte 0xe9 at offset 3); save it as UTF-8",
         "empty.txt": "empty",
     }
     assert step(report, "clean").changed == {"documents": 1, "encoding_repaired": 1}

@@ -79,11 +79,11 @@ def test_mixed_encodings_are_read_or_named_with_the_byte_that_is_wrong(tmp_path)
     reading = read(tmp_path)
     assert texts(reading) == {"a.txt": "naïve 🙂\nsecond\nthird", "b.txt": "naïve 🙂", "c.txt": "naïve"}
     assert reasons(reading) == {
-        "d.txt": "not UTF-8 text (byte 0xef at offset 2)",
-        "e.txt": "not UTF-8 text (byte 0xf0 at offset 0)",
+        "d.txt": "not UTF-8 text (byte 0xef at offset 2); save it as UTF-8",
+        "e.txt": "not UTF-8 text (byte 0xf0 at offset 0); save it as UTF-8",
         "f.txt": "UTF-32 text; save it as UTF-8",
-        "g.txt": "not UTF-16 text (byte 0xd8 at offset 2)",
-        "h.txt": "not UTF-8 text (byte 0xff at offset 6)",
+        "g.txt": "not UTF-16 text (byte 0xd8 at offset 2); save it as UTF-8",
+        "h.txt": "not UTF-8 text (byte 0xff at offset 6); save it as UTF-8",
     }
 
 
@@ -92,7 +92,7 @@ def test_the_wrong_byte_is_named_by_its_offset_in_the_whole_file(tmp_path, monke
     write(tmp_path, a__txt="é" * 3 + "🙂" * 9, b__txt=b"abcde" + "🙂".encode() * 5 + b"\xff")
     reading = read(tmp_path)
     assert texts(reading) == {"a.txt": "ééé" + "🙂" * 9}
-    assert reasons(reading) == {"b.txt": "not UTF-8 text (byte 0xff at offset 25)"}
+    assert reasons(reading) == {"b.txt": "not UTF-8 text (byte 0xff at offset 25); save it as UTF-8"}
 
 
 def test_binary_empty_and_unknown_files_are_named(tmp_path):
