@@ -84,6 +84,8 @@ class Method:
     the meta device, without rows to learn from: that tells early whether the method fits, and lets a planner count."""
     settle: Callable[[Network], None] = lambda network: None
     """What is done, in place, once training has ended: a base in few bits becomes plain matrices of the same values."""
+    few_bits: bool = False
+    """The frozen matrices are kept in few bits, for the memory."""
     adapter: Adapter | None = None
     """None for a method that changes the weights themselves: then the whole model is saved."""
 

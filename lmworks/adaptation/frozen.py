@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float
-from lmworks.models.linear import Linear
+from lmworks.models.linear import FrozenProducts, Linear
 
 
 class PackedMatrix(Protocol):
@@ -38,6 +38,8 @@ class FrozenLinear(nn.Module):
     """x W^T + bias, where W is kept in few bits."""
 
     by_hand = True
+    in_eight_bits: FrozenProducts | None = None
+    """As of Linear: what few bits save in memory is given back for the time that making W anew takes."""
 
     def __init__(self, packed: PackedMatrix, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
@@ -61,10 +63,14 @@ class FrozenLinear(nn.Module):
 
     def times(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """x W^T + bias, without a gradient."""
+        if self.in_eight_bits is not None:
+            return self.in_eight_bits.times(x, self.bias)
         return F.linear(x, self.weight, self.bias)
 
     def times_back(self, gradient: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows inputs"]:
         """gradient W, what the product makes of its result's gradient."""
+        if self.in_eight_bits is not None:
+            return self.in_eight_bits.times_back(gradient)
         return torch.mm(gradient, self.weight)
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], None]:

@@ -179,8 +179,15 @@ def compares_with_base(recipe: Recipe, learning: Learning) -> bool:
 
 def training_settings(recipe: Recipe, network: Network, learning: Learning) -> TrainingConfig:
     """The recipe's, with what it leaves to the processor decided. ConfigError where that cannot do what is asked."""
-    adapter, compares = recipe.chosen.method.adapter is not None, compares_with_base(recipe, learning)
-    return choose_products(recipe.training, network.config, network.dtype, adapter=adapter, compares=compares)
+    method, compares = recipe.chosen.method, compares_with_base(recipe, learning)
+    return choose_products(
+        recipe.training,
+        network.config,
+        network.dtype,
+        adapter=method.adapter is not None,
+        compares=compares,
+        few_bits=method.few_bits,
+    )
 
 
 def answer(result: BuildResult) -> Iterator[str]:

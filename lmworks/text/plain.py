@@ -94,9 +94,8 @@ def _longest_line(file: BinaryIO, codec: str) -> int:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             name = "UTF-8" if codec == "utf-8" else "UTF-16"
-            raise UnreadableError(
-                f"not {name} text (byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}); save it as UTF-8"
-            ) from None
+            at = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,}"
+            raise UnreadableError(f"not {name} text ({at}); save it as UTF-8") from None
         if "\0" in text:
             raise UnreadableError("binary, not text")
         first, *others = to_newlines.decode(text, final=not block).split("\n")

@@ -73,7 +73,8 @@ class TrainingConfig(PartSettings):
     frozen_products: Literal["exact", "int8"] | None = None
     """How matrices that are not trained are multiplied on a CPU: exactly, or in 8 bits, states and gradients row by
     row. None takes 8 bits for an adapter on a processor that multiplies bytes and no bfloat16, where a step takes three
-    quarters of the time, unless the loss compares with the base."""
+    quarters of the time, unless the loss compares with the base, or the matrices are kept in few bits (QLoRA), whose
+    memory two bytes a weight would take again."""
 
     compile: bool = False
     """Compile the blocks first (torch.compile): 10 to 20 s, then about a quarter faster on a CPU (docs/log.md)."""

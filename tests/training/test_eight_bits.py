@@ -9,6 +9,7 @@ import torch
 from adaptation.adapted import adapted, packed
 from torch import Tensor
 
+from lmworks.adaptation.nf4 import freeze_in_nf4
 from lmworks.basics.errors import ConfigError
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
@@ -72,8 +73,11 @@ def gradients(network: Network, rows: tuple[int, ...]) -> tuple[Tensor, dict[str
 
 @needs_bytes
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-def test_a_step_is_near_the_exact_one_and_all_else_is_exact(recompute: bool):
+@pytest.mark.parametrize("base", ["floats", "few bits"])
+def test_a_step_is_near_the_exact_one_and_all_else_is_exact(base: str, recompute: bool):
     network = adapted().train()
+    if base == "few bits":
+        freeze_in_nf4(network)
     assert use_fused_blocks(network, recompute)
     loss, wanted = gradients(network, (20, 9))
     tokens = packed((20, 9)).tokens
@@ -122,6 +126,13 @@ def test_where_they_cannot_be_they_are_refused_and_never_chosen(change, reason):
     assert choose_products(training, **asked).frozen_products == "exact"
     with pytest.raises(ConfigError, match=reason):
         choose_products(training.but(frozen_products="int8"), **asked)
+
+
+@needs_bytes
+def test_a_base_in_few_bits_has_them_where_they_are_asked_for_alone():
+    asked = {"config": CONFIG, "dtype": torch.float32, "adapter": True, "compares": False, "few_bits": True}
+    assert choose_products(TrainingConfig(), **asked).frozen_products == "exact"
+    assert choose_products(TrainingConfig(frozen_products="int8"), **asked).frozen_products == "int8"
 
 
 def test_without_sums_of_32_bits_they_are_refused(monkeypatch: pytest.MonkeyPatch):

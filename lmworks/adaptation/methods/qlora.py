@@ -61,5 +61,6 @@ QLORA = Method(
     settings=QLoRAConfig,
     prepare=prepare,
     settle=_settle,
+    few_bits=True,
     adapter=replace(LORA.adapter, kind="qlora"),
 )

@@ -48,7 +48,9 @@ def adapted_memory(
     }
     always["retention"] = chosen.kept(network)
     if training.frozen_products == "int8":
-        always["frozen matrices in 8 bits"] = BYTES * sum(one.weight.numel() for one in frozen_matrices(network))
+        always["frozen matrices in 8 bits"] = BYTES * sum(
+            one.in_features * one.out_features for one in frozen_matrices(network)
+        )
     always = {name: size / devices for name, size in always.items() if size}
     followed = followed_in(config, training, formats, objective, chosen, cuda)
     gradients = sum(one.nbytes for one in trained) / devices

@@ -187,7 +187,7 @@ def _resident(
     parts = {"weights": weight_bytes(parameters, formats)}
     if lora is not None:
         parts["adapters"] = parameters.adapters * formats.adapters
-        if training.frozen_products == "int8" and not formats.quantised:
+        if training.frozen_products == "int8":
             parts["frozen matrices in 8 bits"] = BYTES * parameters.matrices
     elif formats.master:
         parts["master weights"] = trained * formats.master

@@ -215,12 +215,10 @@ def _with_products(
     training: TrainingConfig, config: ModelConfig, dtype: torch.dtype | None, chosen: Chosen | None
 ) -> TrainingConfig:
     """The settings of one way to train, with what is left to the processor decided; `dtype` None for a GPU."""
-    adapter = chosen is not None and chosen.method.adapter is not None
-    if dtype is None or not adapter:
+    if dtype is None or chosen is None or chosen.method.adapter is None:
         return training.but(frozen_products="exact")
-    return choose_products(
-        training, config, dtype, adapter=True, compares=chosen is not None and bool(_kept_by(chosen))
-    )
+    compares, few_bits = bool(_kept_by(chosen)), chosen.method.few_bits
+    return choose_products(training, config, dtype, adapter=True, compares=compares, few_bits=few_bits)
 
 
 def _must_be_known(subject: PlannedRun) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
-from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.training.by_hand.fused_block import covered
@@ -35,10 +34,17 @@ SMALLEST = 1e-30
 
 
 def choose_products(
-    training: TrainingConfig, config: ModelConfig, dtype: torch.dtype, *, adapter: bool, compares: bool
+    training: TrainingConfig,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    *,
+    adapter: bool,
+    compares: bool,
+    few_bits: bool = False,
 ) -> TrainingConfig:
     """The settings with `frozen_products` chosen for a network of this config and type, with an adapter or without;
-    `compares` says that the loss compares with the base. ConfigError where 8 bits are asked for and cannot be had."""
+    `compares` says that the loss compares with the base, and `few_bits` that the matrices are kept in few bits: 8 bits
+    twice would take the memory that these save. ConfigError where 8 bits are asked for and cannot be had."""
     cannot = {
         "the weights themselves are trained": not adapter,
         "the loss compares with the base, which predicts with exact products": compares,
@@ -49,7 +55,7 @@ def choose_products(
     reason = next((one for one, holds in cannot.items() if holds), None)
     if training.frozen_products == "int8" and reason is not None:
         raise ConfigError(f"{{at}}training.frozen_products = 'int8' cannot be had: {reason}; leave it out")
-    quicker = reason is None and dtype == fast_dtype() == torch.float32
+    quicker = reason is None and not few_bits and dtype == fast_dtype() == torch.float32
     return training.but(frozen_products=training.frozen_products or ("int8" if quicker else "exact"))
 
 
@@ -102,10 +108,11 @@ def _largest(x: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows one"]:
     return torch.maximum(x.amax(1, keepdim=True), -x.amin(1, keepdim=True)).float().clamp_min_(SMALLEST)
 
 
-def frozen_matrices(network: Network) -> list[Linear]:
-    """The layers of its blocks whose weights are not trained and kept as floats."""
-    layers = (one for block in network.blocks for one in cast(nn.Module, block).modules())
-    return [one for one in layers if isinstance(one, Linear) and not one.trained()]
+def frozen_matrices(network: Network) -> list[Any]:
+    """The layers of its blocks whose weights are not trained, and which know of 8 bits: `Linear`, and those whose
+    matrices are kept in few bits."""
+    layers: Iterator[Any] = (one for block in network.blocks for one in cast(nn.Module, block).modules())
+    return [one for one in layers if hasattr(type(one), "in_eight_bits") and not one.trained()]
 
 
 @contextmanager
