@@ -2,7 +2,7 @@
 
 python -m benchmarks.adapters
 python -m benchmarks.adapters lora dora --wall --rounds 3      # by the clock, on a machine that does nothing else
-python -m benchmarks.adapters qlora --rounds 4 --dtype float32
+python -m benchmarks.adapters qlora "qlora, int8" --rounds 4 --dtype float32
 
 4 x 256 tokens, rank 8, all linear layers, AdamW. All programs of a work stand in one process and step in turn; the
 most memory that each takes is measured in a process of its own, from its start to two steps.
@@ -27,6 +27,7 @@ PROGRAMS: dict[str, Callable[[str], Step]] = {
     "lmworks lora exact": functools.partial(step_of_ours, products="exact"),
     "lmworks dora": functools.partial(step_of_ours, method="dora"),
     "lmworks qlora nf4": functools.partial(step_of_ours, method="qlora"),
+    "lmworks qlora nf4, int8": functools.partial(step_of_ours, method="qlora", products="int8"),
     "lmworks qlora file": functools.partial(step_of_ours, method="qlora", grid="file"),
     "lmworks bottleneck": functools.partial(step_of_ours, method="bottleneck"),
     "lmworks prompt": functools.partial(step_of_ours, method="prompt"),
@@ -39,6 +40,7 @@ WORKS = {
     "frozen": ("lmworks lora", "lmworks lora exact", "PEFT lora"),
     "dora": ("lmworks dora", "lmworks lora", "PEFT dora"),
     "qlora": ("lmworks qlora nf4", "lmworks qlora file", "lmworks lora", "PEFT + bitsandbytes"),
+    "qlora, int8": ("lmworks qlora nf4, int8", "lmworks qlora nf4", "lmworks lora", "PEFT + bitsandbytes"),
     "others": ("lmworks bottleneck", "lmworks prompt", "lmworks lora"),
 }
 """Programs that are timed together."""
@@ -96,7 +98,7 @@ def main() -> None:
         print(json.dumps(peak_megabytes()))
         return
     recorder, peaks = Recorder(), dict[str, float]()
-    for work in asked.works or WORKS:
+    for work in asked.works or [one for one in WORKS if "int8" not in one]:
         timed = measure(work, asked.dtype, asked.rounds, peaks, asked.wall)
         recorder.keep(f"adapter step, {work}" + ", wall" * asked.wall, "s" if asked.wall else "CPU s", timed)
 

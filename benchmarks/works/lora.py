@@ -48,9 +48,8 @@ def step_of_ours(
     network = chosen.prepare(Setup(model.network, CausalLM(), [])).network
     assert use_fused_blocks(network, recompute)
     network.train()
-    training = choose_products(
-        TrainingConfig(frozen_products=products), network.config, network.dtype, adapter=True, compares=False
-    )
+    kind = {"adapter": True, "compares": False, "few_bits": way.few_bits}
+    training = choose_products(TrainingConfig(frozen_products=products), network.config, network.dtype, **kind)
     held = ExitStack()
     if training.frozen_products == "int8":
         held.enter_context(in_eight_bits(network))
