@@ -70,6 +70,19 @@ def test_an_answer_is_what_the_chat_route_writes(live: Live):
     }
 
 
+def test_whatever_a_request_held_can_be_told(live: Live):
+    """Half a surrogate pair, which JSON can write and UTF-8 cannot, as a name of fields that nothing here reads."""
+    tool = WEATHER | {"parameters": CITY | {"\ud800": "é"}}
+    asked = {"input": "é", "metadata": {"\ud800": "a"}, "tools": [tool], "tool_choice": "none"}
+    asked |= {"max_output_tokens": 4}
+    kind = {"content-type": "application/json"}
+    answer = live.http.post("/v1/responses", content=json.dumps(asked), headers=kind).json()
+    assert answer["metadata"] == asked["metadata"] and answer["tools"] == [tool]
+    assert live.http.get(f"/v1/responses/{answer['id']}").json() == answer
+    streamed = live.http.post("/v1/responses", content=json.dumps(asked | {"stream": True}), headers=kind).text
+    assert '"response.incomplete"' in streamed and '{"\\ud800":"a"}' in streamed
+
+
 def test_tokens_from_the_cache_are_told():
     writer = ResponseWriter({}, "tiny", lambda _: None)
     cached = {"prompt_tokens_details": {"cached_tokens": 3}}

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmworks.serving.api.answering import Facts
+from lmworks.serving.api.response_events import written
 from lmworks.serving.errors import Refused
 
 
@@ -61,7 +62,7 @@ class KeptResponses:
 
     def keep(self, owner: str, response: Facts, items: Sequence[Facts]) -> bool:
         """Keep a response; the ones used longest ago make room. Whether it is kept, and not too long for that."""
-        made = KeptResponse(_json(response), _json(items))
+        made = KeptResponse(written(response), written(items))
         if made.size > self._longest or not self._most:
             return False
         self._kept[owner, response["id"]] = made
@@ -83,7 +84,3 @@ class KeptResponses:
         """Delete an owner's response. Refused as by `of`."""
         self.held_bytes -= self.of(owner, name).size
         del self._kept[owner, name]
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

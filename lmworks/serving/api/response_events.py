@@ -144,8 +144,12 @@ class ResponseWriter:
 
 def encoded(event: Facts) -> bytes:
     """One server-sent event, with its name."""
-    told = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {told}\n\n".encode()
+    return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), written(event))
+
+
+def written(facts: object) -> bytes:
+    """As JSON. ASCII alone, so that whatever the request held can be told."""
+    return json.dumps(facts, separators=(",", ":")).encode()
 
 
 def _usage(usage: Facts) -> Facts:

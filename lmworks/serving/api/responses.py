@@ -13,7 +13,7 @@ from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, recorded
 from lmworks.serving.api.chat import ChatChoice, begin
 from lmworks.serving.api.cited import CitedText, cited_text, way_of
 from lmworks.serving.api.kept_responses import KeptResponses
-from lmworks.serving.api.response_events import ResponseWriter, encoded
+from lmworks.serving.api.response_events import ResponseWriter, encoded, written
 from lmworks.serving.api.response_requests import ResponseRequest
 from lmworks.serving.api.work import EVENT_HEADERS, Stream, Work, watched
 from lmworks.serving.errors import Refused
@@ -48,7 +48,7 @@ def routes(models: ServedModels) -> APIRouter:
             sent = [encoded(event) for event in told]
             if asked.stream:
                 return StreamingResponse(iter(sent), media_type=Stream.media_type, headers=EVENT_HEADERS)
-            return JSONResponse(writer.facts)
+            return _told(writer.facts)
         work = await begin(service, chat, adapter)
         recorded(http, chat, work)
         events = _written(writer, ChatChoice(service, 0, chat), work)
@@ -57,7 +57,7 @@ def routes(models: ServedModels) -> APIRouter:
         async with watched(http, work):
             async for _ in events:
                 pass
-        return JSONResponse(writer.facts)
+        return _told(writer.facts)
 
     @router.get("/v1/responses/{response_id}", summary="A response that is kept")
     async def response(
@@ -81,11 +81,15 @@ def routes(models: ServedModels) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
         after: Annotated[str | None, Query(max_length=200, description="The id of the item before these.")] = None,
-    ) -> JSONResponse:
+    ) -> Response:
         items = kept.of(_owner(http), response_id).items
-        return JSONResponse(_page(items if order == "asc" else items[::-1], limit, after))
+        return _told(_page(items if order == "asc" else items[::-1], limit, after))
 
     return router
+
+
+def _told(facts: Facts) -> Response:
+    return Response(written(facts), media_type="application/json")
 
 
 def _owner(http: Request) -> str:
