@@ -33,8 +33,8 @@ def printable(text: str) -> str:
     return text.translate(_SHOWN)
 
 
-def typed(path: str | os.PathLike[str]) -> str:
-    """A path or name as one types it in a shell, for a command that the user is told to run."""
+def for_shell(path: str | os.PathLike[str]) -> str:
+    """A path or name, quoted where a shell needs it, for a command that the user is told to run."""
     return shlex.quote(str(path))
 
 

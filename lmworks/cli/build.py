@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.basics.amounts import size
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -128,7 +128,7 @@ def show(result: BuildResult) -> None:
         typer.echo(f"but     {remark}")
     what = f"{'whole model' if result.whole else 'adapter'} {size(result.weight_bytes)}"
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
-    there = typed(result.folder)
+    there = for_shell(result.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT     lmworks check {there}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmworks.basics.amounts import size
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Base, Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
@@ -94,7 +94,7 @@ def _show(made: Compressed) -> None:
     if made.merged:
         typer.echo("merged  the adapter into the weights")
     typer.echo(f"saved   {made.folder} (compressed-tensors, pack-quantized; figures in lmworks.json)")
-    there = typed(made.folder)
+    there = for_shell(made.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks check {there}")
 
 
@@ -112,4 +112,4 @@ def _reduce(model: str, dimensions: int, text: str, out: str | None, whiten: boo
     typer.echo(f"variance kept              {made.kept}")
     typer.echo(f"{made.neighbours.name:<26} {made.neighbours}")
     typer.echo(f"saved   {made.folder} (fitted on {made.fitted_on:,} chunks of {made.text}; figures in lmworks.json)")
-    typer.echo(f"next    lmworks index FOLDER --embedder {typed(made.folder)}")
+    typer.echo(f"next    lmworks index FOLDER --embedder {for_shell(made.folder)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
@@ -74,7 +74,7 @@ def _show(report: CorpusReport) -> None:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
     dropped = "dropped/, " if Path(report.folder, "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
-    there = typed(report.folder)
+    there = for_shell(report.folder)
     typer.echo(f"next      lmworks train RECIPE --set data.text={there}     lmworks check {there}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -68,5 +68,5 @@ def _show(result: DistillResult) -> None:
     table(["costs", ""], [[figure.name, figure.figure] for figure in result.costs])
     typer.echo("")
     typer.echo(f"saved   {result.folder} (whole model; recipe, data hashes and figures in lmworks.json)")
-    there = typed(result.folder)
+    there = for_shell(result.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks compress {there}     lmworks check {there}")

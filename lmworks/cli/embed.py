@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
@@ -39,4 +39,4 @@ def tell(source: str, out: str, model: str, json_: bool) -> None:
     typer.echo(f"read    {made.summary}")
     typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")
     asked = "'a few words'" if made.by_words else "photo.jpg"
-    typer.echo(f"next    lmworks search {typed(made.folder)} {asked}")
+    typer.echo(f"next    lmworks search {for_shell(made.folder)} {asked}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lmworks.basics.amounts import size
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Base, Json, Model, as_json
 from lmworks.cli.verb import verb
 
@@ -61,5 +61,5 @@ def export(
     if made.before is not None and made.after is not None and made.change is not None:
         typer.echo(f"costs   {made.before.figure} -> {made.after.figure} on held-out text: {made.change}")
     typer.echo(f"saved   {made.file} ({size(made.bytes)}, {made.kind})")
-    there = typed(made.file)
+    there = for_shell(made.file)
     typer.echo(f"next    lmworks chat {there}     llama-cli -m {there}")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
@@ -74,7 +74,7 @@ def load(
     if done.dangling:
         typer.echo(f"dangling  {done.dangling:,} values refer to no record")
     typer.echo(f"graph     {folder} ({done.total:,} facts)")
-    typer.echo(f'next      lmworks graph ask {typed(folder)} "..."')
+    typer.echo(f'next      lmworks graph ask {for_shell(folder)} "..."')
 
 
 @graph.command()
@@ -102,7 +102,7 @@ def extract(
     typer.echo(f"entities  {done.entities:,}, in {_share(done.with_entity, done.sentences)} of the sentences")
     typer.echo(f"facts     {done.facts:,} of {done.pairs:,} pairs, in {_share(done.with_fact, done.sentences)} of them")
     typer.echo(f"graph     {folder}")
-    typer.echo(f'next      lmworks graph ask {typed(folder)} "..."')
+    typer.echo(f'next      lmworks graph ask {for_shell(folder)} "..."')
 
 
 @graph.command()

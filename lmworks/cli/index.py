@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.embed import tell as tell_images
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json, reads_text
@@ -200,8 +200,8 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
     elif index.tested and index.tested.get("index") != index.digest:
-        typer.echo(f"note      it has changed since it was tested; lmworks index --out {typed(index.place)} --test")
-    there = typed(index.place)
+        typer.echo(f"note      it has changed since it was tested; lmworks index --out {for_shell(index.place)} --test")
+    there = for_shell(index.place)
     typer.echo(f'next      lmworks ask {there} "..."     lmworks search {there} "..."')
 
 

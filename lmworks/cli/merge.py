@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.verb import verb
 
@@ -80,5 +80,5 @@ def _show(made: Merged) -> None:
         rows = [[f"{share:.0%}", *(str(one.difference) for one in found)] for share, found in made.measured.items()]
         table(["kept", *(f"{name}, change" for name in names)], rows)
     typer.echo(f"saved   {made.folder}")
-    there = typed(made.folder)
+    there = for_shell(made.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT")

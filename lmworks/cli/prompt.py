@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Compress, Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
@@ -72,7 +72,7 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
         as_json({"model": model, "data": data, "saved": str(path), "prompt": found.winner.model_dump()} | found.facts)
         return
     _show(found)
-    print(f"saved   {path}\nnext    lmworks evaluate {typed(model)} TEXT --prompt {typed(path)}")
+    print(f"saved   {path}\nnext    lmworks evaluate {for_shell(model)} TEXT --prompt {for_shell(path)}")
     print(f"        on other texts: the prompt was chosen by some of {data}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -144,9 +144,7 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
     if pictures:
         typer.echo(f"chart   {'  '.join(map(str, pictures))}")
     typer.echo(f"best    {result.best_recipe}")
-    train = (
-        f"lmworks train {typed(result.best_recipe)} --out {typed(f'models/{result.folder.name}')} --set training.seed=1"
-    )
+    train = f"lmworks train {for_shell(result.best_recipe)} --out {for_shell(f'models/{result.folder.name}')} --set training.seed=1"
     typer.echo(f"next    {train}     the same command with more --trials")
 
 
@@ -195,4 +193,4 @@ def _show_rates(curve: RateCurve, recipe: str) -> None:
     typer.echo(
         "It is a place to begin a search at, and no optimum: a whole run with warm-up and decay bears other rates."
     )
-    typer.echo(f"next         lmworks train {typed(recipe)} --set training.learning_rate={curve.suggestion:.3g}")
+    typer.echo(f"next         lmworks train {for_shell(recipe)} --set training.learning_rate={curve.suggestion:.3g}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
@@ -81,7 +81,7 @@ def train(
         f"{kind}: {tokenizer.vocab_size:,} tokens; on this text {figures.bytes_per_token:.2f} bytes a token, "
         f"{figures.tokens_per_word:.2f} tokens a word, {figures.unknown_rate:.2%} unknown"
     )
-    typer.echo(f"saved   {folder}\nnext    lmworks tokens inspect {typed(folder)} TEXT")
+    typer.echo(f"saved   {folder}\nnext    lmworks tokens inspect {for_shell(folder)} TEXT")
 
 
 @tokens.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
@@ -114,7 +114,7 @@ def _of_images(
         ],
     )
     typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
-    typer.echo(f"next    {NEXT[kind].format(typed(result.folder))}")
+    typer.echo(f"next    {NEXT[kind].format(for_shell(result.folder))}")
 
 
 def _show(result: PretrainResult) -> None:

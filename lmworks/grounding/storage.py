@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.filters import Described
@@ -117,4 +117,4 @@ class Storage(Protocol):
 
 def make_again(place: str, reference: str = "FOLDER") -> str:
     """What to do about an index that is of no use."""
-    return f"delete it and run: lmworks index {typed(reference)} --out {typed(place)}"
+    return f"delete it and run: lmworks index {for_shell(reference)} --out {for_shell(place)}"

@@ -21,7 +21,7 @@ from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import must_be_writable, says_why, write_json, written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.basics.postgresql import without_password
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.jobs.sweeping.importance import Importance, importances
 from lmworks.jobs.sweeping.space import Space, Tables, with_settings
 from lmworks.jobs.sweeping.study import (
@@ -237,7 +237,7 @@ def _result(
     with written_whole(folder / "best.toml") as temporary:
         temporary.write_text(
             f"# The best of {len(records)} trials (trial {best.number}, {best.value:.4f} bits/byte): "
-            f"lmworks train {typed(folder / 'best.toml')}\n" + to_toml(with_settings(tables, best.settings)),
+            f"lmworks train {for_shell(folder / 'best.toml')}\n" + to_toml(with_settings(tables, best.settings)),
             encoding="utf-8",
         )
     found = importances(records, space.distributions())

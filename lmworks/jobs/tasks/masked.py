@@ -8,7 +8,7 @@ from operator import eq
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation import statistics
 from lmworks.evaluation.held_out import classified, held_out_losses, nats_per_token, restored
 from lmworks.evaluation.measurement import Measurement
@@ -83,7 +83,7 @@ class Masked(Task):
     def next_steps(self, folder: Path) -> str:
         """See Task."""
         in_python = f"lmworks.load({str(folder)!r}).fill('... [MASK] ...') and .embed([...])"
-        return f"lmworks check {typed(folder)}     in Python {in_python}"
+        return f"lmworks check {for_shell(folder)}     in Python {in_python}"
 
 
 class MaskedPairs(Masked):

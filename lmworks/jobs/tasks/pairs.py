@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lmworks.basics.errors import DataError
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation.answers import answered, answers_measured
 from lmworks.evaluation.labels import accuracy
 from lmworks.evaluation.measurement import Measurement
@@ -118,7 +118,7 @@ class Answering(_OfPairs):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks generate {typed(folder)} 'source text'     lmworks evaluate {typed(folder)} PAIRS"
+        return f"lmworks generate {for_shell(folder)} 'source text'     lmworks evaluate {for_shell(folder)} PAIRS"
 
 
 class Classifying(_OfPairs):
@@ -158,7 +158,7 @@ class Classifying(_OfPairs):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks classify {typed(folder)} 'text'     lmworks evaluate {typed(folder)} LABELLED"
+        return f"lmworks classify {for_shell(folder)} 'text'     lmworks evaluate {for_shell(folder)} LABELLED"
 
 
 ANSWERING = TaskKind("answering", Answering)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation.held_out import held_out_losses, nats_per_token
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.tasks.task import Task, TaskKind
@@ -54,7 +54,7 @@ class Spans(Writing):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks check {typed(folder)}     or tune it on pairs (objective.kind = 'seq2seq')"
+        return f"lmworks check {for_shell(folder)}     or tune it on pairs (objective.kind = 'seq2seq')"
 
 
 RESTORING = TaskKind("restoring", Spans)

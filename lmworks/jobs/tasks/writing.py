@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmworks.basics.errors import DataError
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.stream import stream_loss
@@ -75,7 +75,7 @@ class Writing(Task):
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks generate {typed(folder)} 'text'     lmworks evaluate {typed(folder)} TEXT"
+        return f"lmworks generate {for_shell(folder)} 'text'     lmworks evaluate {for_shell(folder)} TEXT"
 
 
 WRITING = TaskKind("writing", Writing)

@@ -27,7 +27,7 @@ from typing import Any
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, write_json, written_whole
-from lmworks.basics.terminal import typed
+from lmworks.basics.terminal import for_shell
 from lmworks.models.files import ollama
 from lmworks.text import hub
 
@@ -346,7 +346,7 @@ def _made_by(reference: str) -> str:
     recipes = {path.stem for kind in TRAINED for path in (shipped / kind).glob("*.toml")}
     if reference == f"models/{name}" and name in recipes - {PYTHON_REFERENCE}:  # which is a text to build from, too
         return f"lmworks train {name}"
-    return f"lmworks build FOLDER --out {typed(reference)}"
+    return f"lmworks build FOLDER --out {for_shell(reference)}"
 
 
 def _file(alias: Alias) -> Path:
