@@ -144,7 +144,8 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
     if pictures:
         typer.echo(f"chart   {'  '.join(map(str, pictures))}")
     typer.echo(f"best    {result.best_recipe}")
-    train = f"lmworks train {for_shell(result.best_recipe)} --out {for_shell(f'models/{result.folder.name}')} --set training.seed=1"
+    best, out = for_shell(result.best_recipe), for_shell(f"models/{result.folder.name}")
+    train = f"lmworks train {best} --out {out} --set training.seed=1"
     typer.echo(f"next    {train}     the same command with more --trials")
 
 

@@ -23,7 +23,7 @@ FileState = tuple[str, int, int, str]
 UNSURE = 2 * 10**9
 """Nanoseconds: a file that was changed so shortly before it is read may change again without a later time."""
 TICK = 2 * 10**7
-"""Nanoseconds by which a file system's clock may be behind."""
+"""Nanoseconds by which a file system's clock may lag."""
 PARTS = ("index.sqlite", "vectors.i8")
 """Files of an index; a folder that holds them is no document of another."""
 
@@ -103,7 +103,8 @@ def changes_of(reference: str, known: Mapping[str, State], looked: int | None = 
 
 
 def _gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -> list[str]:
-    """Known files that are not there. Those that may be, where nobody could look, are told of beside the reason."""
+    """Known files that are gone. Those in a folder that could not be entered count as there; the reason for it says how
+    many they are."""
     missing = [name for name in known if name not in there]
     for place, one in enumerate(skipped):
         if one.unseen:
@@ -158,8 +159,7 @@ def _whole_reference(reference: str, known: Mapping[str, State]) -> FoundChanges
 def changes_of_documents(
     documents: Sequence[Document], known: Mapping[str, State], date: int = 0, skipped: Sequence[Skipped] = ()
 ) -> FoundChanges:
-    """Compare documents, by their sources, with those that an index knows; each gets the date, and what was skipped
-    beside them is told."""
+    """Compare documents, by their sources, with those that an index knows. Each gets the date; `skipped` is passed on."""
     now = {document.source: document for document in documents}
     states = {name: _state(document) for name, document in now.items()}
     added = [name for name in now if name not in known]
