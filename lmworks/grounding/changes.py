@@ -159,7 +159,8 @@ def _whole_reference(reference: str, known: Mapping[str, State]) -> FoundChanges
 def changes_of_documents(
     documents: Sequence[Document], known: Mapping[str, State], date: int = 0, skipped: Sequence[Skipped] = ()
 ) -> FoundChanges:
-    """Compare documents, by their sources, with those that an index knows. Each gets the date; `skipped` is passed on."""
+    """Compare documents, by their sources, with those that an index knows. Each gets the date, and `skipped` is passed
+    on."""
     now = {document.source: document for document in documents}
     states = {name: _state(document) for name, document in now.items()}
     added = [name for name in now if name not in known]
