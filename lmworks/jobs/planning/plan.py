@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.methods.qlora import QLoRAConfig
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.adapting import adapted_memory, trained_by
 from lmworks.jobs.planning.devices import Devices
@@ -184,9 +185,10 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
     except ConfigError as error:
         raise error.inside(("lora",)) from None
     others = [] if subject.chosen is None or _is_added_up(subject.chosen) else [subject.chosen]
-    methods = (None, Chosen(METHODS["lora"], lora), *others)
+    qlora = Chosen(METHODS["qlora"], QLoRAConfig(**lora.model_dump()))
+    methods = (None, Chosen(METHODS["lora"], lora), qlora, *others)
     each_way = [_with_products(each, subject.model, None if cuda else dtype, one) for one in methods]
-    whole, adapters, *rest = (
+    whole, adapters, few_bits, *rest = (
         None
         if cuda
         else step_seconds(
@@ -201,10 +203,12 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
         _trained("LoRA", subject, devices, each_way[1], Formats.of(name, adapters=True), lora, adapters),
-        _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
+        _trained(
+            "QLoRA", subject, devices, each_way[2], Formats.of(name, adapters=True, quantised=True), lora, few_bits
+        ),
         *(
             _adapted(one, subject, devices, way, name, timed)
-            for one, way, timed in zip(others, each_way[2:], rest, strict=True)
+            for one, way, timed in zip(others, each_way[3:], rest, strict=True)
         ),
         _served(subject, devices, Formats.of(name), path, runs),
     ]

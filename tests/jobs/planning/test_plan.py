@@ -130,6 +130,8 @@ def test_on_this_machine_the_process_and_its_heap_count_and_steps_are_timed(fold
         assert way.timed and way.seconds > 0 and way.tokens_per_second > 0
         assert way.memory.at_peak["the process"] == PROCESS and way.memory.at_peak["holes in the heap"] >= TABLES
         assert way.memory.peak == sum(way.memory.at_peak.values())
+    lora, qlora = plan.ways[2:4]
+    assert lora.seconds != qlora.seconds  # each is timed by itself
     assert "within a tenth" in plan.besides[-1] and "a smaller network of the same shape" in plan.besides[-1]
     elsewhere = make_plan(subject, find_device("H100"))
     assert not any(way.timed or "the process" in way.memory.sizes for way in elsewhere.ways)
