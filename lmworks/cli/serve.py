@@ -48,6 +48,10 @@ class OfferOptions(Options):
     ] = None
     index: FromIndex = None
     no_index: NoIndex = False
+    mcp: Annotated[
+        bool,
+        typer.Option("--mcp", help="Offer the documents as tools at /mcp, too (Model Context Protocol; lmworks mcp)."),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,7 @@ def serve(
 ) -> None:
     """Serve one or several models to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at
     http://HOST:PORT, the lab's claims at /lab, counts for Prometheus at /metrics."""
-    must_be_installed()
+    must_be_installed(offer.mcp)
     from lmworks.serving.run import listening, must_be_safe
 
     must_be_safe(address.host, address.keys, address.without_key)
@@ -125,6 +129,7 @@ def serve(
     listener = listening(address.host, address.port)
 
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
 
     progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
@@ -144,8 +149,10 @@ def serve(
     )
     with progress.shown():
         served = _opened(models, opening, offer, on_model, base)
+    if offer.mcp and len(models) == 1 and served.loaded[0].index is None:
+        raise ConfigError(f"--mcp offers the documents of {models[0]}, and it has none; give --index DIR")
     progress.end_line()
-    _run(served, listener, address, opening.log, cors or (), lab_runs)
+    _run(served, listener, address, opening.log, cors or (), lab_runs, offer.mcp)
 
 
 def _opened(
@@ -162,7 +169,13 @@ def _opened(
 
 
 def _run(
-    served: ServedModels, listener: socket, address: AddressOptions, log: Log, cors: Sequence[str], lab_runs: bool
+    served: ServedModels,
+    listener: socket,
+    address: AddressOptions,
+    log: Log,
+    cors: Sequence[str],
+    lab_runs: bool,
+    mcp: bool,
 ) -> None:
     """The API, the page and the claims, until the server is stopped."""
     from lmworks.serving.app import create_app
@@ -177,7 +190,7 @@ def _run(
     url = f"http://{shown}:{listener.getsockname()[1]}"
     log.event("serving", model=served.title, address=f"{url}/v1", keys=keys, index=documents)
     print(f"lmworks: open {url} to talk with it, {url}/lab for the claims; Ctrl-C ends", flush=True)  # the log is JSON
-    app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log)
+    app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log, mcp=mcp)
     alone = on_loopback(host)
     runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None
     pages = lab.mount(app, runs)
@@ -220,9 +233,11 @@ def must_be_unset(given: dict[str, str | None]) -> None:
             raise ConfigError(f"{option} is about one model, and several are to be served; leave it out")
 
 
-def must_be_installed() -> None:
-    """One sentence where a package of the extra is missing, before anything is read."""
+def must_be_installed(mcp: bool = False) -> None:
+    """One sentence where a package of the extras is missing, before anything is read."""
     from lmworks.basics.extras import require
 
+    if mcp:
+        require("mcp.server.lowlevel", "mcp")
     for package in ("fastapi", "uvicorn", "prometheus_client", "httpx"):
         require(package, "serve")

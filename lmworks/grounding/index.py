@@ -268,6 +268,16 @@ class Index:
             return next(iter(reading.passages([chunk])), None)
 
     @checked
+    def around(self, chunk: int, characters: int) -> tuple[Passage, str, str] | None:
+        """A chunk by its number, and what stands before and after it in its document, at most this many characters
+        each; None where there is none of it (any more). Numbers of chunks are all that leads to a text."""
+        found = self.passage(chunk)
+        text = self.document(found.file) if found is not None else None
+        if found is None or text is None or text[found.start : found.end] != found.text:  # the file changed in between
+            return None
+        return found, text[max(found.start - characters, 0) : found.start], text[found.end : found.end + characters]
+
+    @checked
     def document(self, file: str) -> str | None:
         """The whole text of a document by its source (`Passage.file`); None where the index has no such document."""
         with self.storage.reading() as reading:

@@ -45,11 +45,12 @@ def create_app(
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
     log: Log | None = None,
+    mcp: bool = False,
 ) -> FastAPI:
     """The application of a server's models. Closing them is their maker's.
 
     `hosts` are the names that the server answers to (None for any), `origins` the origins of pages elsewhere whose
-    scripts may ask (CORS).
+    scripts may ask (CORS). With `mcp` the documents are tools at /mcp, too (mcp.py).
     """
     app = FastAPI(
         title="lmworks",
@@ -71,6 +72,11 @@ def create_app(
     app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
+
+    if mcp:
+        from lmworks.serving.mcp import mount
+
+        mount(app, models)
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether requests are taken")

@@ -135,10 +135,11 @@ def routes(models: ServedModels) -> APIRouter:
         if around is not None and around > most:
             raise Refused(400, f"around is {around:,}; at most {most:,} characters are shown", param="around")
         shown = min(AROUND, most) if around is None else around
-        found = await attended(http, service, lambda: with_surroundings(index, chunk, shown))
+        found = await attended(http, service, lambda: index.around(chunk, shown))
         if found is None:
             raise Refused(404, f"there is no passage {chunk} (any more); search again", param="chunk")
-        return found
+        found_passage, before, after = found
+        return WholePassage(**asdict(found_passage), before=before, after=after)
 
     return router
 
@@ -158,14 +159,3 @@ def question_of(service: Service, text: str, field: str) -> str:
         most = f"a question to the documents has at most {service.limits.question:,}"
         raise Refused(400, f"{field} has {len(text):,} characters; {most}", param=field)
     return text
-
-
-def with_surroundings(index: Index, chunk: int, around: int) -> WholePassage | None:
-    """A chunk and what stands around it, at most `around` characters on each side; None where there is no such chunk
-    (any more). Numbers of chunks are all that leads to a text."""
-    found = index.passage(chunk)
-    text = index.document(found.file) if found is not None else None
-    if found is None or text is None or text[found.start : found.end] != found.text:  # the file changed in between
-        return None
-    before, after = text[max(found.start - around, 0) : found.start], text[found.end : found.end + around]
-    return WholePassage(**asdict(found), before=before, after=after)
