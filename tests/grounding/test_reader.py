@@ -205,6 +205,24 @@ def test_a_sentence_with_the_questions_words_counts_more_and_odds_stay(shipped: 
     assert reading.score == shipped.calibration.score(likeliest.span, likeliest.answers)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("- size: 8 mm; count: 1150", "8 mm"),
+        ("- size: 8 mm; count: 1150\n- size: 10 mm; count: 900", "8 mm"),
+        ("size: 8 mm; count: 1150", "8 mm"),
+        ("| size | count |\n|---|---|\n| 8 mm | 1150 |\n| 10 mm | 900 |", "8 mm"),
+        ("The size is 8 mm; the count is 1150.", "8 mm; the count is 1150"),  # prose: as the reader has it
+    ],
+)
+def test_a_span_ends_with_the_cell_of_a_table_that_it_begins_in_and_odds_stay(shipped: SpanReader, text, answer):
+    question = "what bolt size is in stock?"
+    (reading,) = shipped.read(question, [text])
+    assert text[reading.start : reading.end] == answer
+    ((_, likeliest),) = shipped.found([(question, text)])
+    assert reading.score == shipped.calibration.score(likeliest.span, likeliest.answers)
+
+
 LEASE = "The deposit is two months' rent. Rent is due on the third day of each month. Dogs need the landlord's consent."
 
 

@@ -23,6 +23,7 @@ from lmworks.grounding.evidence import units
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.words import content, coverage
 from lmworks.models.runner import Runner
+from lmworks.text.formats.rows import cell_ends
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -83,13 +84,15 @@ class SpanReader:
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
-        words; whether the text answers is judged by the likeliest span, wherever it is."""
+        words, and end with the cell of a table that they begin in; whether the text answers is judged by the likeliest
+        span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
-        shares = [_shares(question, text) for text in texts]
+        shares, cells = [_shares(question, text) for text in texts], [cell_ends(text) for text in texts]
         for place, found in self.found([(question, text) for text in texts], shares):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
-                best[place] = BestSpan(found.start, found.end, score, float(probabilities(score)))
+                end = next((at for at in cells[place] if found.start < at < found.end), found.end)
+                best[place] = BestSpan(found.start, end, score, float(probabilities(score)))
         return best
 
     def found(

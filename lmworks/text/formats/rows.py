@@ -20,6 +20,10 @@ MOST_PLACES = 200_000
 Spanning = tuple[str, int, int]
 """A cell: its text, and how many columns and rows it spans."""
 
+_TITLE = rf"[^\n;]{{1,{2 * LONGEST_TITLE}}}?: "
+_FIRST, _NEXT = re.compile(_TITLE), re.compile(rf"; (?={_TITLE})")
+_MARKDOWN = re.compile(r"[ \t]*\|.*\|[ \t]*")
+
 
 def lines(rows: Sequence[Sequence[str]], headers: int | None = None) -> list[str]:
     """The rows of a grid as lines; the first `headers` rows are headers, told by their look unless given.
@@ -50,6 +54,33 @@ def record_line(row: Mapping[str, object]) -> str:
     """A row whose values are known by their headers, on one line."""
     cells = {title: " ".join(str(value).split()) for title, value in row.items() if value is not None}
     return row_line(list(cells), list(cells.values())) if len(cells) > 1 else "".join(cells.values())
+
+
+def cell_ends(text: str) -> list[int]:
+    """Where rows begin and their cells end, in order, as `lines` and `record_line` write rows of two headers or more,
+    and Markdown between bars; of a text without rows, nothing.
+
+    A row is told by its look: an item of a list, or the whole text. What has one header is prose, and what has a
+    capital at the first and a small letter at another: "Open: from nine; on Sundays: closed".
+    """
+    found: list[int] = []
+    for line in re.finditer(r".+", text):
+        row = line.group()
+        if _MARKDOWN.fullmatch(row):
+            ends = [one.start() for one in re.finditer(r"[ \t]*(?<!\\)\|", row)]
+        else:
+            ends = _ends(row) if row.startswith("- ") or row == text.strip() else []
+        if ends:
+            found += [line.start(), *(line.start() + at for at in ends), line.end()]
+    return found
+
+
+def _ends(row: str) -> list[int]:
+    """Where the semicolons between the cells of a row stand; of prose, nothing."""
+    ends = [one.start() for one in _NEXT.finditer(row)]
+    first = _FIRST.match(row, 2 * row.startswith("- "), ends[0]) if ends else None
+    is_prose = first is not None and first[0][0].isupper() and any(row[at + 2].islower() for at in ends)
+    return [] if is_prose or len(ends) + bool(first) < 2 else ends
 
 
 def grid(rows: Iterable[Sequence[Spanning]]) -> list[list[str]]:
