@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lmworks.grounding.chunks import chunks_of
 from lmworks.text.formats import word
 from lmworks.text.sources import read, read_file
 
@@ -66,10 +67,33 @@ def test_headings_lists_tables_and_what_stands_around(tmp_path):
     filled(document.add_table(2, 2), [["Owner", "Ms Berg"], ["Phone", "123"]])
     document.sections[0].header.paragraphs[0].text = "Berg & Sons"
     assert text_of(document, tmp_path / "rules.docx") == (
-        "# House rules\n\n## Payment\n\nThe rent is due on the third day.\n\n- one\n- two\n\n"
+        "# House rules\n\nBerg & Sons\n\n## Payment\n\nThe rent is due on the third day.\n\n- one\n- two\n\n"
         "- Flat: 1; Rent: 740; Deposit: 1,480\n- Flat: 3; Rent: 800; Deposit: 1,600\n\n"
-        "### People\n\n- Owner: Ms Berg\n- Phone: 123\n\nBerg & Sons"
+        "### People\n\n- Owner: Ms Berg\n- Phone: 123"
     )
+
+
+@pytest.mark.parametrize("title", ["House rules", ""])
+def test_headers_and_footers_stand_under_no_heading_once(tmp_path, title):
+    document = docx.Document()
+    if title:
+        document.add_heading(title, 0)
+    document.add_paragraph("For everybody.")
+    document.add_heading("Payment", 1)
+    document.add_paragraph("The rent is due.")
+    document.add_section()
+    for section in document.sections:
+        section.header.is_linked_to_previous = section.footer.is_linked_to_previous = False
+        section.header.paragraphs[0].text = "Berg & Sons"
+        section.header.paragraphs[0].style = "Title"
+        section.footer.paragraphs[0].text = "Confidential"
+    document.save(str(tmp_path / "rules.docx"))
+    (read_one,) = read(tmp_path / "rules.docx").documents
+    chunks = chunks_of(read_one, lambda texts: [len(one.split()) for one in texts], 50)
+    assert [(one.title, one.heading, one.text) for one in chunks] == [
+        (title or "rules", "", "Berg & Sons\n\nConfidential\n\nFor everybody."),
+        (title or "rules", "Payment", "The rent is due."),
+    ]
 
 
 def test_tables_with_merged_cells_bold_headers_and_tables_inside(tmp_path):

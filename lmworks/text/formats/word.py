@@ -1,5 +1,6 @@
 """Word documents (.docx, extra `docs`): headings and lists marked as in Markdown, tables as rows that say their
-headers, footnotes after the paragraph that refers to them, the pages' headers and footers at the end.
+headers, footnotes after the paragraph that refers to them, the pages' headers and footers below the title, where they
+stand under no heading.
 
 What Word counts by itself (numbers of headings and items) is not in the file and not in the text.
 """
@@ -75,7 +76,9 @@ class _Reader:
         """All blocks; an empty line between them, but for items that follow each other."""
         written: list[str] = []
         was_item = False
-        for block in (*self._blocks(self._document.element.body), *self._around()):
+        blocks = list(self._blocks(self._document.element.body))
+        below = int(bool(blocks) and blocks[0].startswith("# "))  # a document is called by what it begins with
+        for block in (*blocks[:below], *self._around(), *blocks[below:]):
             is_item = block.startswith("- ") and "\n" not in block
             if written and block:
                 written.append("\n" if is_item and was_item else "\n\n")
@@ -137,12 +140,12 @@ class _Reader:
         return look.get(_W + "firstRow") in ("1", "true") or bool(int(look.get(_W + "val") or "0", 16) & 0x20)
 
     def _around(self) -> Iterator[str]:
-        """Headers and footers, each once."""
+        """Headers and footers, each once; they head nothing, whatever their style."""
         found: dict[str, None] = {}
         for section in self._document.sections:
             for part in (section.header, section.footer):
                 if not part.is_linked_to_previous:
-                    found |= dict.fromkeys(self._blocks(part._element))
+                    found |= dict.fromkeys(re.sub(r"^#+ ", "", block) for block in self._blocks(part._element))
         yield from found
 
 
