@@ -38,6 +38,28 @@ class Citation:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why an answer is refused; as text, a plain sentence in English."""
+
+    kind: Literal["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported"]
+    """What programs tell it by."""
+    named: tuple[str, ...] = ()
+    """What the sentence names: the words that are not mentioned, or how many sentences were looked at."""
+
+    def __str__(self) -> str:
+        return _SENTENCES[self.kind].format(" or ".join(self.named))
+
+
+_SENTENCES = {
+    "nothing_found": "nothing was found: the index is empty, or no document is as the filters say",
+    "not_mentioned": "the nearest passages do not mention {}",
+    "not_answered": "the nearest passages are about this, but none seems to answer the question",
+    "in_no_sentence": "the model found the answer in none of the {} nearest sentences",
+    "unsupported": "the model wrote nothing that a sentence of the documents supports",
+}
+
+
+@dataclass(frozen=True)
 class GroundedAnswer:
     """An answer from documents, or a refusal."""
 
@@ -47,8 +69,8 @@ class GroundedAnswer:
     confidence: float
     """The calibrated probability that the documents answer the question, 0 ... 1."""
     citations: Sequence[Citation] = field(default_factory=tuple)
-    reason: str = ""
-    """Why it is refused: a plain sentence."""
+    why: Reason | None = None
+    """Why it is refused."""
     nearest: Citation | None = None
     """What comes nearest to an answer where it is refused; nothing vouches for it."""
     passages: Sequence[Passage] = field(default_factory=tuple)
@@ -59,6 +81,11 @@ class GroundedAnswer:
     """The confidence below which it is refused."""
     false_refusals: float = 0.0
     """The share of the questions that documents do answer which that refuses, as it was measured."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is refused: a plain sentence; empty where it is not."""
+        return str(self.why or "")
 
     def __str__(self) -> str:
         """The answer's text."""

@@ -21,7 +21,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL, Citation, GroundedAnswer, Reader, Way
+from lmworks.grounding.answer import REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -109,10 +109,10 @@ class Asked:
         """Whether the gate lets it be answered."""
         return bool(self.evidence) and self.gate.passes(self.features)
 
-    def refused(self, reason: str, prompt: str = "") -> GroundedAnswer:
+    def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
         nearest = self.evidence[0].citation(1) if self.evidence else None
-        return self._told(REFUSAL, True, reason=reason, nearest=nearest, prompt=prompt)
+        return self._told(REFUSAL, True, why=why, nearest=nearest, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> GroundedAnswer:
         """An answer."""
@@ -215,17 +215,17 @@ def headed(passage: Passage) -> str:
     return f"{above}: {passage.text}" if above else passage.text
 
 
-def _why(asked: Asked) -> str:
+def _why(asked: Asked) -> Reason:
     """The reason of a refusal."""
     if not asked.passages:
-        return "nothing was found: the index is empty, or no document is as the filters say"
+        return Reason("nothing_found")
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
     missing = set(about(asked.question, asked.language)) - held
     words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
     named = [one for one in words if (own := set(content(one, asked.language))) and own <= missing]
     if named:
-        return f"the nearest passages do not mention {' or '.join(named[:3])}"
-    return "the nearest passages are about this, but none seems to answer the question"
+        return Reason("not_mentioned", tuple(named[:3]))
+    return Reason("not_answered")
 
 
 def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
@@ -279,7 +279,7 @@ def chosen(asked: Asked, model: LanguageModel) -> GroundedAnswer:
     said = int(model.generate(ids, max_new_tokens=4, constraint=Choice(numbers)) or 0)
     prompt = prompting.shown(messages)
     if said == 0:
-        return asked.refused(f"the model found the answer in none of the {count} nearest sentences", prompt)
+        return asked.refused(Reason("in_no_sentence", (str(count),)), prompt)
     answer = extracted(asked, offered[said - 1])
     return asked.answered(answer.text, answer.citations, prompt)
 
@@ -306,7 +306,7 @@ def written(asked: Asked, model: LanguageModel) -> GroundedAnswer:
         cited = citations.setdefault(place, replace(span, number=len(citations) + 1))
         kept.append(f"{words} [{cited.number}]")
     if not kept:
-        return asked.refused("the model wrote nothing that a sentence of the documents supports", prompt)
+        return asked.refused(Reason("unsupported"), prompt)
     return asked.answered(" ".join(kept), list(citations.values()), prompt)
 
 

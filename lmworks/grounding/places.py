@@ -13,13 +13,17 @@ PAGE_BREAK = "\f"
 
 @dataclass(frozen=True)
 class Place:
-    """A page or a line, from 1; as text "page 3"."""
+    """A page or a line, from 1, or characters of the document's text; as text "page 3"."""
 
-    kind: Literal["page", "line"]
+    kind: Literal["page", "line", "characters"]
+    """What programs tell it by."""
     number: int
+    """Of characters, where they begin."""
+    end: int | None = None
+    """Where they end."""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.number}"
+        return f"{self.kind} {self.number}" if self.end is None else f"{self.kind} {self.number:,} to {self.end:,}"
 
 
 def place_of(text: str, start: int) -> Place:

@@ -38,14 +38,16 @@ def facts_of(answer: GroundedAnswer, index: Index) -> dict[str, Any]:
         "threshold": answer.threshold,
         "false_refusals": answer.false_refusals,
         "reason": answer.reason,
+        "why": answer.why and asdict(answer.why),
         "nearest": None if answer.nearest is None else _placed(answer.nearest, index),
         "citations": [_placed(one, index) for one in answer.citations],
     }
 
 
 def _placed(span: Citation, index: Index) -> dict[str, Any]:
-    """A citation with its line or page."""
-    return asdict(span) | {"place": spot(span, index)}
+    """A citation with its line or page: as text, and for programs."""
+    place = spot(span, index)
+    return asdict(span) | {"place": str(place), "at": asdict(place)}
 
 
 def where(span: Citation | Passage, index: Index) -> str:
@@ -54,16 +56,16 @@ def where(span: Citation | Passage, index: Index) -> str:
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
 
-def spot(span: Citation | Passage, index: Index) -> str:
+def spot(span: Citation | Passage, index: Index) -> Place:
     """The page or the line of a span, as the file itself counts them; else its characters. Of a citation, where its
     answer begins: a sentence may go on for lines, or over a page."""
     text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()
     start = span.answer[0] if isinstance(span, Citation) and span.answer else span.start
     if text is not None and (PAGE_BREAK in text or suffix in (*TEXT.suffixes, *SOURCE_CODE.suffixes)):
-        return str(place_of(text, start))
+        return place_of(text, start)
     if suffix in PDF.suffixes:
-        return str(Place("page", 1))
-    return f"characters {span.start:,} to {span.end:,}"
+        return Place("page", 1)
+    return Place("characters", span.start, span.end)
 
 
 def _marked(citation: Citation) -> str:

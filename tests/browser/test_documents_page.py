@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def test_a_refusal_looks_different(page, documents):
     seen(page, "refusal")
     counted = httpx.get(f"{documents}/metrics").text
     assert 'outcome="refused",way="extract"} ' in counted
+
+
+def test_reasons_and_places_are_said_in_the_pages_language(page, documents):
+    page.goto(f"{documents}/?lang=de")
+    page.locator("#log .hint").wait_for()
+    answer = ask(page, "When is the rent due?")
+    answer.get_by_text("The flat · rent.md, Zeile 5").wait_for()
+    answer.get_by_role("button", name="Zitat 1").first.click()
+    page.locator("dialog.source").get_by_text("rent.md, Zeile 5").wait_for()
+    page.keyboard.press("Escape")
+    refused = ask(page, "Xyzzy or plugh?")
+    assert refused.locator(".refusal").inner_text() == "nicht in diesen Dokumenten"
+    foot = refused.locator("> .foot").inner_text()
+    assert "die nächsten Stellen erwähnen das nicht: Xyzzy oder plugh" in foot
+    assert "am nächsten: " in foot and ", Zeile " in foot
+    assert not {"the", "nearest", "line", "or"} & set(re.findall(r"\w+", foot))
+    page.reload()  # what was kept says it still
+    page.locator(".refusal", has_text="nicht in diesen Dokumenten").wait_for()
 
 
 def test_text_of_documents_is_only_text(page):

@@ -115,7 +115,7 @@ def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, questio
 def test_what_is_not_in_the_documents_is_refused_with_the_reason(index, question, reason):
     answer = index.ask(question)
     assert answer.refused and answer.text == REFUSAL and not answer.citations
-    assert reason in answer.reason and answer.confidence < 0.5 and answer.passages
+    assert answer.why is not None and reason in answer.reason and answer.confidence < 0.5 and answer.passages
     nearest = answer.nearest
     assert index.document(nearest.file)[nearest.start : nearest.end] == nearest.text
 

@@ -34,4 +34,4 @@ def test_a_place_is_a_page_where_there_are_pages_and_else_a_line():
 def test_a_citation_stands_where_its_answer_begins(file: str, text: str, place: str):
     at = text.index("9,500")
     cited = Citation(1, text, "", "", file, 0, len(text), 0, answer=(at, at + 5))
-    assert spot(cited, SimpleNamespace(document=lambda name: text)) == place
+    assert str(spot(cited, SimpleNamespace(document=lambda name: text))) == place

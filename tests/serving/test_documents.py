@@ -53,6 +53,7 @@ def test_an_answer_cites_spans_that_stand_in_the_documents(docs: Live, index: In
     assert message["refusal"] is None and message["grounding"]["refused"] is False
     citation = message["citations"][0]
     assert citation["number"] == 1 and citation["file"] == "rent.md" and citation["place"] == "line 3"
+    assert citation["at"] == {"kind": "line", "number": 3, "end": None}
     assert NOTES["rent.md"][citation["start"] : citation["end"]] == citation["text"]
     passage = docs.http.get(f"/v1/passages/{citation['chunk']}").json()
     assert citation["text"] in passage["text"] and passage["before"] == "# The flat\n\n"
@@ -100,7 +101,10 @@ def test_a_response_cites_as_a_chat_does(docs: Live):
 def test_what_the_documents_do_not_say_is_refused(docs: Live):
     message = chat(docs, "Xyzzy plugh?").json()["choices"][0]["message"]
     assert message["content"] == "not in these documents" and message["citations"] == []
-    assert message["grounding"]["refused"] is True and message["grounding"]["reason"]
+    told = message["grounding"]
+    assert told["refused"] is True and told["why"]["kind"] == "not_mentioned"
+    assert told["reason"].endswith(" do not mention " + " or ".join(told["why"]["named"]))
+    assert told["nearest"].startswith(f"{told['nearest_at']['file']}, {told['nearest_at']['place']}")
 
 
 def test_a_question_that_leans_on_the_one_before_it_takes_its_words(docs: Live):

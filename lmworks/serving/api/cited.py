@@ -61,7 +61,7 @@ async def cited_text(service: Service, asked: ChatRequest, http: Request, way: A
     if (record := http.scope.get(RECORD)) is not None:
         record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
     told = facts_of(answer, index)
-    extra = {"citations": told["citations"], "grounding": _grounding(answer, way, question, index)}
+    extra = {"citations": told["citations"], "grounding": _grounding(answer, told, way, question, index)}
     return CitedText(answer.text, extra, _usage(service, question, answer))
 
 
@@ -121,15 +121,17 @@ def _question(asked: ChatRequest) -> str:
     return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
 
 
-def _grounding(answer: GroundedAnswer, way: Way, question: str, index: Index) -> Facts:
-    nearest = answer.nearest
+def _grounding(answer: GroundedAnswer, told: Facts, way: Way, question: str, index: Index) -> Facts:
+    nearest, near = answer.nearest, told["nearest"]
     return {
         "way": way,
         "question": question,
         "refused": answer.refused,
         "confidence": answer.confidence,
         "reason": answer.reason or None,
+        "why": told["why"],
         "nearest": None if nearest is None else where(nearest, index),
+        "nearest_at": near and {name: near[name] for name in ("file", "document", "heading", "place", "at")},
     }
 
 

@@ -1,6 +1,6 @@
 // An answer from documents: numbered chips that open the passage, the cited span marked in it.
 import { get } from "./api.js";
-import { button, el, t } from "./dom.js";
+import { button, el, number, t } from "./dom.js";
 
 /** The answer's text, a chip for each [1] in it that is cited. */
 export function withChips(text, citations, model) {
@@ -14,7 +14,21 @@ export function withChips(text, citations, model) {
 /** Each citation with the place where it stands. */
 export function sources(citations, model) {
   return el("ol", { class: "sources" }, citations.map(one => el("li", {}, chip(one, model), el("div", {},
-    el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, `${title(one)} · ${one.file}, ${one.place}`)))));
+    el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, `${title(one)} · ${placed(one)}`)))));
+}
+
+const PLACES = ["page", "line", "characters"];
+const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported"];
+
+/** A file and the place in it; answers that were kept, and other servers, say it in words of their own. */
+function placed({ file, place, at }) {
+  return `${file}, ${PLACES.includes(at?.kind) ? t(at.kind, { n: number(at.number), end: number(at.end ?? 0) }) : place}`;
+}
+
+/** Why an answer is refused, and where what comes nearest to one stands. */
+export function refusal({ reason, why, nearest, nearest_at: at }) {
+  const place = at ? `${placed(at)} (${title(at)})` : nearest;
+  return [REASONS.includes(why?.kind) ? t(why.kind, { named: why.named.join(t("or")) }) : reason, place && t("nearest", { place })];
 }
 
 const title = one => [one.document, one.heading].filter(Boolean).join(" › ");
@@ -32,7 +46,7 @@ async function open(one, model) {
     shown = [error.message];
   }
   const dialog = el("dialog", { class: "source", "aria-labelledby": "source-title", close: () => dialog.remove() },
-    el("h2", { id: "source-title" }, title(one)), el("p", { class: "foot" }, `${one.file}, ${one.place}`),
+    el("h2", { id: "source-title" }, title(one)), el("p", { class: "foot" }, placed(one)),
     el("p", { class: "passage", tabindex: 0 }, ...shown), button(t("close"), () => dialog.close()));
   document.body.append(dialog);
   dialog.showModal();
