@@ -64,7 +64,7 @@ class ServerLimits(Config):
     """Tokens of a text that is looked into."""
 
     kept_responses: int = Field(default=1000, ge=0)
-    """Responses of /v1/responses that are kept to go on with, in memory; the oldest goes first."""
+    """Responses of /v1/responses that are kept to go on with, in memory; of the key with most, the oldest goes."""
 
     kept_bytes: int = Field(default=64 * 2**20, ge=0)
     """Bytes of all of them, each with the whole conversation before it."""
