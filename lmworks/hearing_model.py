@@ -24,7 +24,7 @@ from lmworks.basics.files import write_json
 from lmworks.generation.speech import TEMPERATURES, Written, pieces, spoken_language, write_well
 from lmworks.generation.transcript import Segment, Transcript
 from lmworks.kernels.choice import default_bits
-from lmworks.language_model import LanguageModel
+from lmworks.language_model import LanguageModel, no_hearing
 from lmworks.models.config import RopeScaling
 from lmworks.models.files.model_folder import read_config, read_json
 from lmworks.models.files.references import resolve
@@ -249,4 +249,4 @@ def hearing(model: LanguageModel) -> HearingModel:
     """The model where it hears. ConfigError where it does not."""
     if isinstance(model, HearingModel):
         return model
-    raise ConfigError(f"{model.reference or 'the model'} hears nothing; take one that writes down speech (whisper)")
+    raise no_hearing(model)

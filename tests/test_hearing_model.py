@@ -15,7 +15,7 @@ import torch
 
 import lmworks as lm
 from lmworks import hearing_model
-from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.basics.terminal import printable
 from lmworks.cli import main
@@ -267,5 +267,7 @@ def test_what_was_written_down_before_a_damaged_recording_is_printed(
 
 
 def test_a_recording_by_a_model_that_is_not_whisper(folder: Path):
-    with pytest.raises(LmworksError, match="hears nothing"):
-        hearing_model.hearing(lm.load(folder / "writer"))
+    writer = lm.load(folder / "writer")
+    for hear in (hearing_model.hearing, lambda model: model.transcribe(folder / "a.wav")):
+        with pytest.raises(ConfigError, match=r"writer hears nothing; take one that writes down speech \(whisper\)$"):
+            hear(writer)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.generation.request import Message, Prompt
@@ -39,13 +39,17 @@ from lmworks.tokens.source import target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
+    import numpy as np
     import torch
 
+    from lmworks.basics.arrays import Float
+    from lmworks.generation.transcript import Transcript
     from lmworks.kernels.packed import Stored
     from lmworks.models.files.compressed_groups import StoredInDirectory
     from lmworks.models.files.gguf_groups import StoredInGGUF
     from lmworks.models.network import Network
     from lmworks.models.unread import Later
+    from lmworks.tokens.speech import Task
 
 __all__ = ["LN_2", "LanguageModel", "Message", "Prompt", "Score"]
 
@@ -112,6 +116,18 @@ class LanguageModel(ScoringModel, EncodingModel):
             else:
                 model.choose_runner(compress, as_read=True)
         return model
+
+    def transcribe(
+        self,
+        recording: str | os.PathLike[str] | Float[np.ndarray, " samples"],
+        *,
+        language: str | None = None,
+        task: Task = "transcribe",
+        seed: int = 0,
+        beams: int = 1,
+    ) -> Transcript:
+        """What a recording says (HearingModel). ConfigError from a model that does not hear."""
+        raise no_hearing(self)
 
     def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
         """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
@@ -221,6 +237,11 @@ class LanguageModel(ScoringModel, EncodingModel):
         if self.translates:
             facts |= {"decoder_start_token_id": target_start(self.tokenizer), **self.generation_config.said}
         write_json(folder / "generation_config.json", facts)
+
+
+def no_hearing(model: LanguageModel) -> ConfigError:
+    """What to say of a model that is given a recording and does not hear."""
+    return ConfigError(f"{model.reference or 'the model'} hears nothing; take one that writes down speech (whisper)")
 
 
 def _read_network(path: Path, file: GGUFFile | None, dtype: torch.dtype | None, device: str, packed: Later) -> Network:
