@@ -64,8 +64,11 @@ SOURCES = (
     "models/latent_attention.py",
 )
 """What decides how weights are packed, and what an adapter or a reader makes of them before."""
+SMALL = 1 << 23
+"""Bytes up to which a file is known again by all of its content, whenever it was written: a head, as each checkout has
+it. That takes some milliseconds."""
 ENDS, SAMPLES, SAMPLE = 1 << 16, 16, 1 << 12
-"""Bytes of a file's beginning and end, and the number and size of other parts, by which it is known again."""
+"""Bytes of a larger file's beginning and end, and the number and size of other parts, by which it is known again."""
 
 LARGE_PAGE = 1 << 21
 """Bytes of a page that NumPy asks for."""
@@ -211,9 +214,12 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
-def _state(file: Path) -> tuple[int, int, str]:
-    """Size and time of change of a file, and a hash of its beginning, its end and some parts between."""
+def _state(file: Path) -> tuple[int, int | None, str]:
+    """Size of a file and a hash of its content; of one that is not small its time of change, and a hash of its
+    beginning, its end and some parts between."""
     now, digest = file.stat(), hashlib.sha256()
+    if now.st_size <= SMALL:
+        return now.st_size, None, hashlib.sha256(file.read_bytes()).hexdigest()
     with file.open("rb") as data:
         digest.update(data.read(ENDS))
         for number in range(SAMPLES):

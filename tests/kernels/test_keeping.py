@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -268,6 +269,28 @@ def test_a_damaged_file_is_made_anew_and_said_in_one_line(
     with pytest.warns(UserWarning, match=rf"the packed weights of [^ ]*small {reason}; they are packed anew"):
         assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), logits)
     assert file.read_bytes() == whole
+
+
+def test_a_small_file_is_known_by_its_content_and_a_large_one_by_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    folder = tiny.language_model(**SHAPE).save(tmp_path / "small")
+    lm.load(folder, compress="int8")
+    (weights,) = folder.glob("*.safetensors")
+    os.utime(weights, (1e9, 1e9))  # as in another checkout
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm.load(folder, compress="int8")
+    state, data = keeping._state(weights), bytearray(weights.read_bytes())
+    data[len(data) * 21 // 50] ^= 1  # between the parts that would be looked at of a large file
+    weights.write_bytes(data)
+    os.utime(weights, (1e9, 1e9))
+    assert keeping._state(weights) != state
+    monkeypatch.setattr(keeping, "SMALL", 0)
+    state = keeping._state(weights)
+    os.utime(weights, (2e9, 2e9))
+    assert keeping._state(weights) != state
 
 
 @pytest.mark.parametrize(
