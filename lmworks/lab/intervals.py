@@ -63,10 +63,18 @@ class Compared(NamedTuple):
 
 
 def estimate(table: Table, metric: Metric, contrast: Contrast, seeds: Sequence[int], level: float = LEVEL) -> Compared:
-    """The contrast's figure over these seeds, with an interval of that level.
+    """The contrast's figure over these seeds, with an interval of that level, which does not leave what a share can be.
 
     ConfigError where a condition was not logged, or where a ratio meets a figure that is not above 0.
     """
+    found = _estimated(table, metric, contrast, seeds, level)
+    if not (metric.share and contrast.single and found.interval):
+        return found
+    low, high = found.interval
+    return found._replace(interval=(max(low, 0.0), min(high, 1.0)))
+
+
+def _estimated(table: Table, metric: Metric, contrast: Contrast, seeds: Sequence[int], level: float) -> Compared:
     fixed = table.is_fixed(metric.name, contrast.conditions)
     runs = [_of_seed(table, metric, contrast, seed) for seed in ([None] if fixed else seeds)]
     if not runs:

@@ -42,5 +42,8 @@ class Metric:
     ideal: float | None = None
     """The best value there is."""
 
+    share: bool = False
+    """Whether it lies between 0 and 1 whatever is measured; so does its interval then."""
+
     of: Callable[[Array], Array] = divided
     """From sums over items [..., counts] to figures [...]."""

@@ -149,6 +149,18 @@ def test_a_share_of_all_items_is_not_certain():
     assert (low, high) == (pytest.approx(0.9289, abs=1e-4), 1.0)
 
 
+def test_an_interval_of_a_share_stays_between_0_and_1_and_a_difference_goes_below():
+    table, copied = Table(), Metric("copied", share=True)
+    for name, values in {"ours": [0.0, 0.0, 0.02], "theirs": [1.0, 0.97, 1.0]}.items():
+        for metric in (copied, SCORE):
+            table.add(FIXED, name, metric.name, values, names(3))
+    for one, low, high in ((OURS, True, False), (THEIRS, False, True)):
+        wide, within = (estimate(table, metric, one, ()).interval for metric in (SCORE, copied))
+        assert wide is not None and (wide[0] < 0, wide[1] > 1) == (low, high)
+        assert within == (max(wide[0], 0.0), min(wide[1], 1.0))
+    assert estimate(table, copied, OURS - THEIRS, ()) == estimate(table, SCORE, OURS - THEIRS, ())
+
+
 def test_bleu_of_counts_is_sacrebleus(tmp_path):
     sacrebleu = pytest.importorskip("sacrebleu")
     from lmworks.lab.bench.translators import BLEU, bleu_counts

@@ -135,8 +135,8 @@ def gap_of(sums: Array) -> Array:
 
 
 SURPRISE = Metric("surprise under the model itself", "bits/token", margin=0.1)
-VARIETY = Metric("different pairs of tokens in a text", margin=0.02)
-REPEATS = Metric("repeated runs of 4 tokens in a text", margin=0.02)
+VARIETY = Metric("different pairs of tokens in a text", margin=0.02, share=True)
+REPEATS = Metric("repeated runs of 4 tokens in a text", margin=0.02, share=True)
 GAP = Metric("distance to people's text", "deviations", margin=0.1, ideal=0, of=gap_of)
 """A tenth of a standard deviation of people's texts: closer than that is as good."""
 

@@ -28,7 +28,7 @@ from lmworks.models.relatives.ngram import Ngram
 TOLD = Metric("new texts told as their class", ideal=1.0)
 BITS = Metric("new texts under a model of real ones", "bits/token")
 NEW = Metric("runs of four tokens that are new")
-COPIED = Metric("new texts that are copies", ideal=0.0)
+COPIED = Metric("new texts that are copies", ideal=0.0, share=True)
 LABELS, ORDER, FOUR, AT_ONCE = 1500, 3, 4, 3
 """Labels that the judge of classes learns from; the judge's longest n-grams; tokens of a run that is looked for in the
 learnt texts; tokens that a search changes at once."""

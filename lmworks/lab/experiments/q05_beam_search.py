@@ -34,7 +34,7 @@ from lmworks.text.sources import read
 BEAM, SAMPLED, PEOPLE, COPY = Condition.named("beams", "sampled", "people", "copied source")
 GREEDY, FOUR, WIDEST = BEAM[1], BEAM[4], BEAM[16]
 LOGPROB = Metric("log-probability of a translation", "nats")
-REPEATS = Metric("repeated runs of 4 tokens in open text", margin=0.02)
+REPEATS = Metric("repeated runs of 4 tokens in open text", margin=0.02, share=True)
 VARIETY = Metric("different pairs of tokens in open text", margin=0.02)
 WIDTHS = (1, 2, 4, 8, 16)
 PROMPT_TOKENS = 32

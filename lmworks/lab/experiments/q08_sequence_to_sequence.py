@@ -35,7 +35,7 @@ from lmworks.language_model import LanguageModel
 T, L = (Condition(kind) for kind in (TRANSFORMER, LSTM))
 COPY, DIAGONAL = Condition.named("copied source", "the diagonal")
 OTHER = "another source"
-ALIGNED = Metric("words whose own source word is looked at most", margin=0.02, ideal=1.0)
+ALIGNED = Metric("words whose own source word is looked at most", margin=0.02, ideal=1.0, share=True)
 
 
 @experiment(

@@ -32,7 +32,7 @@ FEWEST, MOST = "fewest labels", "most labels"
 ACCURACY = Metric("praise or blame (SST-2)", margin=0.02, ideal=1.0)
 MEN = Metric("word similarity (MEN)", margin=0.02, chance=0.0, ideal=1.0)
 # Few words of a small text are well known, and a guess is right once in thousands: half a point is far from chance.
-SYNTAX = Metric("analogies of grammar", margin=0.005, ideal=1.0)
+SYNTAX = Metric("analogies of grammar", margin=0.005, ideal=1.0, share=True)
 KIND = Metric("neighbours of the same sense in the task", margin=0.02, ideal=1.0)
 TASK_MEN = Metric("word similarity (MEN), words of the task", chance=0.0, ideal=1.0)
 LEARNT = (Requirement("the task is learnt", ACCURACY, RANDOM[MOST] - MAJORITY, above=0.1),)

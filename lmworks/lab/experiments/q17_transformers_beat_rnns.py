@@ -29,7 +29,7 @@ BITS = Metric("held-out text, trained until nothing is gained", "bits/byte", mar
 EARLY = Metric("held-out text after equal seconds", "bits/byte", margin=0.02, chance=8.0)
 SECONDS = Metric("time to the loss that both reach", "s of one core")
 RATE, RECALL_RATE = Metric("learning rate"), Metric("learning rate of recall")
-RECALL = Metric("symbols said right", margin=0.02, chance=1 / SYMBOLS, ideal=1.0)
+RECALL = Metric("symbols said right", margin=0.02, chance=1 / SYMBOLS, ideal=1.0, share=True)
 STOPPED = Metric("runs that stopped gaining before their last step")
 LENGTHS = SHORT, _, LONG = 32, 256, 2048
 DISTANCES = NEAR, FAR = 2, 32

@@ -37,7 +37,7 @@ ALONE, FOUND, READ, NEAREST = Condition.named(
     "the model alone", "the model with what was found", "a reader of what was found", "the nearest sentence"
 )
 OPEN, GATED = Condition.named("answering always", "refusing where unsure")
-FIRST = Metric("nDCG@10", margin=0.01, ideal=1.0)
+FIRST = Metric("nDCG@10", margin=0.01, ideal=1.0, share=True)
 RIGHT = Metric("F1 of the answers", margin=0.02, chance=0.0, ideal=1.0)
 INVENTED = Metric("answered although the paragraph is gone", margin=0.02, ideal=0.0)
 GIVEN = Metric("answered where the paragraph is there", margin=0.02, ideal=1.0)

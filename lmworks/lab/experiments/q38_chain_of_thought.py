@@ -26,7 +26,7 @@ SMALL, LARGE = "smaller network", "larger network"
 TOLD, PLAIN = Condition.named("told to think step by step", "asked for the number alone")
 RIGHT = Metric("sums right", margin=0.02, chance=0.1, ideal=1.0)
 FOLLOWS = Metric("answers that follow from a changed step", chance=0.1)
-SOLVED = Metric("word problems solved", margin=0.02, ideal=1.0)
+SOLVED = Metric("word problems solved", margin=0.02, ideal=1.0, share=True)
 ALONE = "Answer with the number alone."
 WAYS: tuple[tuple[Condition, Way, int], ...] = ((AT_ONCE, "answer", 2), (IN_STEPS, "steps", 1), (DOTS, "dots", 1))
 """What is written, and how many times as long it is learnt."""

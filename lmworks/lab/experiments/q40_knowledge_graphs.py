@@ -27,8 +27,8 @@ from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
 
 CLOSED, DOCUMENTS, GRAPH, BOTH = WAYS = Condition.named("model alone", "documents", "graph", "documents and graph")
-ACCURACY = Metric("questions answered rightly", margin=0.05, ideal=1.0)
-INVENTED = Metric("questions given a wrong answer", margin=0.05, ideal=0.0)
+ACCURACY = Metric("questions answered rightly", margin=0.05, ideal=1.0, share=True)
+INVENTED = Metric("questions given a wrong answer", margin=0.05, ideal=0.0, share=True)
 STEPS = (1, 2, 3)
 ANSWERABLE, UNANSWERABLE = "answerable", "without an answer"
 ALONE = "Answer the question with one name and nothing else. If you are not sure, answer: I do not know."
