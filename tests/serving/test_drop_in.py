@@ -36,10 +36,20 @@ def test_a_guess_of_the_answer_changes_nothing(live: Live):
     assert first["choices"] == second["choices"]
 
 
+def test_how_long_to_think_and_to_write_is_accepted_and_not_used(live: Live):
+    asked = CHAT | {"temperature": 0, "max_tokens": 8}
+    hints = {"reasoning_effort": "low", "verbosity": "high"}
+    first, second = (live.post("/v1/chat/completions", **asked, **more).json() for more in ({}, hints))
+    assert first["choices"] == second["choices"]
+    error = live.error("/v1/chat/completions", **asked, reasoning_effort="hard")
+    assert error["message"].startswith("reasoning_effort is 'hard'; give 'none', 'minimal', 'low', 'medium', 'high', ")
+    assert live.error("/v1/chat/completions", **asked, verbosity=3)["param"] == "verbosity"
+
+
 @pytest.mark.parametrize(
     "given, words",
     [
-        ({"reasoning_effort": "low"}, "reasoning_effort is not a setting of this request; leave it out"),
+        ({"web_search_options": {}}, "web_search_options is not a setting of this request; leave it out"),
         ({"temprature": 1}, "temprature is not a setting of this request; did you mean temperature?"),
         ({"functions": []}, "functions is not a setting of this request; did you mean tools?"),
         ({"function_call": "auto"}, "function_call is not a setting of this request; did you mean tool_choice?"),

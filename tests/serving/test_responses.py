@@ -423,8 +423,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "nothing"}}}},
         "the JSON schema",
     ),
-    "a tone": ({"text": {"verbosity": "low"}}, "text.verbosity is not done here; leave it out"),
-    "thoughts": ({"reasoning": {"effort": "low"}}, "reasoning.effort is not done here; leave it out"),
+    "a tone": ({"text": {"verbosity": "loud"}}, "text.verbosity is 'loud'; give 'low', 'medium' or 'high'"),
+    "thoughts": ({"reasoning": {"effort": "hard"}}, "reasoning.effort is 'hard'; give 'none', 'minimal', 'low', "),
     "the background": ({"background": True}, "background is true; give false"),
     "truncation": ({"truncation": "auto"}, "truncation is 'auto'; give 'disabled'"),
     "a conversation": ({"conversation": "conv_1"}, "conversation is not a setting of this request; leave it out"),
@@ -460,13 +460,15 @@ def test_what_changes_no_answer_is_accepted(live: Live):
         "safety_identifier": "s",
         "truncation": "disabled",
         "background": False,
-        "reasoning": {},
+        "reasoning": {"effort": "low", "summary": "auto", "generate_summary": "concise"},
+        "text": {"verbosity": "low"},
         "include": ["reasoning.encrypted_content"],
         "parallel_tool_calls": True,
         "tools": [],
         "tool_choice": "auto",
         "top_logprobs": 0,
     }
-    assert live.post("/v1/responses", input="a", max_output_tokens=2, **extra).status_code == 200
-    nulls = dict.fromkeys((*extra, "conversation", "prompt", "max_tool_calls", "instructions", "text", "metadata"))
+    told = live.post("/v1/responses", input="a", max_output_tokens=2, **extra)
+    assert told.status_code == 200 and told.json()["reasoning"] == {"effort": None, "summary": None}
+    nulls = dict.fromkeys((*extra, "conversation", "prompt", "max_tool_calls", "instructions", "metadata"))
     assert live.post("/v1/responses", input="a", max_output_tokens=2, **nulls).status_code == 200

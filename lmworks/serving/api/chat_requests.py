@@ -31,6 +31,8 @@ def _an_object(text: str) -> str:
     return text
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 CallId = Annotated[str, Field(min_length=1, max_length=200)]
 Arguments = Annotated[Text, AfterValidator(_an_object)]
@@ -215,6 +217,11 @@ class ChatRequest(GenerationRequest):
     """Whether one answer may call several; true unless given."""
 
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+    reasoning_effort: Effort | None = None
+    """Accepted, not used: no model here is told how long to think."""
+
+    verbosity: Verbosity | None = None
+    """Accepted, not used: say in a message how long the answer is to be."""
 
     @model_validator(mode="after")
     def _chats(self) -> Self:

@@ -21,15 +21,18 @@ from lmworks.serving.api.chat_requests import (
     CallId,
     ChatRequest,
     DescribedFunction,
+    Effort,
     Grounding,
     Name,
     NamedFunction,
+    Verbosity,
 )
 from lmworks.serving.api.requests import LONGEST, ClientRequest, SampledRequest, StrictModel, Text
 from lmworks.serving.errors import Refused
 from lmworks.tokens.chat.tools import MOST
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=200)]
+Summary = Literal["auto", "concise", "detailed"]
 LOGPROBS = "message.output_text.logprobs"
 NEEDED = {
     "message": ("role", "content"),
@@ -210,15 +213,16 @@ class TextSettings(StrictModel):
     """How an answer is written."""
 
     format: TextFormat | None = None
-    verbosity: None = None
+    verbosity: Verbosity | None = None
+    """Accepted, not used, as on the chat route."""
 
 
 class Reasoning(StrictModel):
-    """What OpenAI's models that think take; not done here."""
+    """What OpenAI's models that think take. Accepted, not used: a response tells null for each."""
 
-    effort: None = None
-    summary: None = None
-    generate_summary: None = None
+    effort: Effort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None
 
 
 class EventOptions(StrictModel):
