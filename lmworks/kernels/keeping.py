@@ -172,12 +172,12 @@ class Keeper:
             return None
 
     def _identity(self, config: ModelConfig, bits: int) -> dict[str, Any]:
-        """What the packed weights depend on."""
+        """What the packed weights depend on; first what makes the rest look different."""
         return {
+            "layout": _layout(),
             "model": [[file.name, *_state(file)] for file in self.files],
             "config": config.model_dump_json(),
             "bits": bits,
-            "layout": _layout(),
             "processor": _digest(*sorted(features())),
             "base": None if self.base is None else self.base._identity(config, bits),
         }
