@@ -318,4 +318,4 @@ def _asked(text: str) -> str:
 
 def _found(passage: Passage, index: Index) -> Found:
     above = " > ".join(filter(None, [passage.document, passage.heading]))
-    return Found.model_validate(asdict(passage) | {"place": spot(passage, index), "heading": above})
+    return Found.model_validate(asdict(passage) | {"place": str(spot(passage, index)), "heading": above})
