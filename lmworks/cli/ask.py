@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lmworks.cli.filtering import FilterOptions
+from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionsOptions(Options):
+    """Many questions, with the answers that are expected."""
+
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A .csv or .jsonl file: question, answer (empty where the documents do not say it), file.",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None, typer.Option(help="Keep every answer in this file (JSON lines); started again, it goes on.")
+    ] = None
+    beside: Annotated[Path | None, typer.Option(help="Such a file of an earlier run: what is better and worse.")] = None
+
+    def must_be_unset(self) -> None:
+        """ConfigError for what is about many questions."""
+        from lmworks.basics.errors import ConfigError
+
+        if self.out is not None or self.beside is not None:
+            raise ConfigError("--out and --beside are about the questions of a file; give --questions too")
 
 
 @verb("Use documents", place=3)
@@ -19,7 +44,9 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
         str,
         typer.Argument(help="The folder of an index, a model built with one, or postgresql://user@host/database#name."),
     ],
-    question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
+    question: Annotated[
+        str | None, typer.Argument(help="A question; - reads it from standard input.", show_default=False)
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")
     ] = None,
@@ -39,30 +66,36 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
     json_: Json = False,
     *,
     only: FilterOptions,
+    many: QuestionsOptions,
 ) -> None:
-    """Answer a question from the documents of an index, with verbatim citations; or say that they do not answer it."""
+    """Answer a question from the documents of an index, with verbatim citations; or say that they do not answer it.
+
+    With --questions FILE all of a file are asked, and the answers counted: right, wrong, refused."""
     import sys
 
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
     from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
     from lmworks.grounding.telling import facts_of, lines_of
 
+    if (question is None) == (many.questions is None):
+        raise ConfigError('say what to ask: lmworks ask INDEX "...", or --questions FILE')
     opened = open_index(index)
-    text = sys.stdin.read() if question == "-" else question
+    text = sys.stdin.read() if question == "-" else question or ""
     known = None if graph is None else open_graph(graph).facts
+    how: dict[str, Any] = {"model": model, "way": way, "k": k, "rerank": rerank, "where": only.filter(), "facts": known}
+    if many.questions is not None:
+        if only_context or show_prompt:
+            raise ConfigError("--only-context and --show-prompt are about one question; leave --questions out")
+        with progress.shown():
+            judged = opened.judge(many.questions, out=many.out, before=many.beside, **how)
+        as_json(judged.to_json()) if json_ else typer.echo(judged.table)
+        return
+    many.must_be_unset()
     with progress.shown():
-        answer = opened.ask(
-            text,
-            model,
-            way,  # type: ignore[arg-type]
-            k=k,
-            rerank=rerank,
-            where=only.filter(),
-            only_context=only_context,
-            facts=known,
-        )
+        answer = opened.ask(text, only_context=only_context, **how)
     if json_:
         facts = facts_of(answer, opened) | {"passages": [asdict(one) for one in answer.passages]}
         as_json(facts | ({"prompt": answer.prompt} if show_prompt or only_context else {}))

@@ -44,6 +44,7 @@ from lmworks.text.document import Document
 from lmworks.text.sources import Skipped
 
 if TYPE_CHECKING:
+    from lmworks.grounding.own_questions import Judged, OwnQuestion
     from lmworks.language_model import LanguageModel
 
 VERSION = 6
@@ -260,6 +261,13 @@ class Index:
         from lmworks.grounding.asking import ask
 
         return ask(self, question, way, model, **choices)
+
+    def judge(self, questions: str | Path | Sequence[OwnQuestion], **choices: Any) -> Judged:
+        """Ask one's own questions (a .csv or .jsonl file of question, answer, file), and count what is right, wrong
+        and refused; `choices` as `own_questions.judge`'s and `ask`'s."""
+        from lmworks.grounding.own_questions import judge
+
+        return judge(self, questions, **choices)
 
     @checked
     def passage(self, chunk: int) -> Passage | None:

@@ -68,3 +68,19 @@ def test_mistakes_are_sentences(run, notes):
     assert ran.code == 1 and "is empty" in ran.err
     ran = run("ask", str(notes.parent / "index"), "Who is the king of France?", "--model", "smolm2")  # no answer there
     assert ran.code == 1 and "did you mean smollm2?" in ran.err and not ran.out
+
+
+def test_ones_own_questions_are_asked_and_counted(run, notes, tmp_path):
+    index, questions, out = str(notes.parent / "index"), tmp_path / "mine.csv", tmp_path / "answers.jsonl"
+    questions.write_text("question,answer\nWhen is the rent due?,third working day\nWho reigns in Spain?,\n")
+    ran = run("ask", index, "--questions", str(questions), "--out", str(out))
+    assert ran.code == 0 and ran.out.startswith(f"2 questions of {questions}: 1 with an answer, 1 without\n")
+    assert len(out.read_text().splitlines()) == 3
+    facts = run("ask", index, "--questions", str(questions), "--beside", str(out), "--json").json
+    assert facts["counts"]["right"] == 1 and facts["counts"]["rightly refused"] == 1
+    assert facts["compared"] == {"n": 2, "better": 0, "worse": 0, "mcnemar": 1.0}
+    for more in ([], ["When?", "--questions", str(questions)], ["When?", "--out", str(out)]):
+        ran = run("ask", index, *more)
+        assert ran.code == 1 and ran.err.count("\n") == 1 and "--questions" in ran.err
+    ran = run("ask", index, "--questions", str(questions), "--show-prompt")
+    assert ran.code == 1 and "leave --questions out" in ran.err

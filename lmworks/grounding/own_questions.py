@@ -1,0 +1,356 @@
+"""One's own questions to an index, with the answers that are expected: right, wrong, refused, and how sure it was.
+
+    judged = judge(index, "questions.csv")
+    print(judged.table)
+
+    question,answer,file
+    When is the rent due?,third day,rent.md
+    Who painted the kitchen?,,
+
+Without an answer the documents do not say it, and a refusal is right. Several accepted answers stand between bars
+("28 euros | EUR 28"; in JSON Lines also a list); `file`, where it is given, is the document that must be cited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import written_whole
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import mcnemar, proportion
+from lmworks.grounding.index import Index
+from lmworks.grounding.self_test.answering import holds
+from lmworks.grounding.telling import facts_of
+from lmworks.loading import load
+from lmworks.models.files.references import must_be_somewhere
+from lmworks.text.formats.csv_table import rows_with_titles
+from lmworks.text.plain import UnreadableError, read_text
+
+KNOWN = ("question", "answer", "file", "note", "id")
+MOST = 100_000
+"""Questions of a file."""
+LEVELS = (0.85, 0.5, 0.0)
+"""Confidences from which on answers are counted together, as people read them: sure, rather, hardly."""
+SHOWN = 20
+"""Questions that a table lists."""
+_THOUSANDS = re.compile(r"(?<=\d)[,.'\u00a0\u202f ](?=\d{3}(?!\d))")
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+
+class Verdict(StrEnum):
+    """What became of a question."""
+
+    RIGHT = "right"
+    """The answer says what is expected."""
+    BESIDE = "beside it"
+    """The answer is another part of the sentence that says it, such as the wrong column of a table's row."""
+    WRONG = "wrong"
+    REFUSED = "refused"
+    """Though the documents say it."""
+    RIGHTLY_REFUSED = "rightly refused"
+    INVENTED = "answered, not there"
+    """Though the documents do not say it."""
+
+
+@dataclass(frozen=True)
+class OwnQuestion:
+    """A question with what is expected."""
+
+    text: str
+    answers: tuple[str, ...] = ()
+    """Each of them is right; none: the documents do not say it."""
+    file: str = ""
+    """The document that must be cited, as a pattern ("contracts/*"); empty for any."""
+    place: str = ""
+    """Where it stands: "questions.csv#3"."""
+
+
+@dataclass(frozen=True)
+class JudgedAnswer:
+    """A question and what was said."""
+
+    question: OwnQuestion
+    said: Mapping[str, Any]
+    """The answer's facts (telling.facts_of)."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it."""
+        there, said = bool(self.question.answers), self.said
+        if said["refused"]:
+            return Verdict.REFUSED if there else Verdict.RIGHTLY_REFUSED
+        if not there:
+            return Verdict.INVENTED
+        cited = [one for one in said["citations"] if fnmatchcase(one["file"], self.question.file or "*")]
+        if not cited:
+            return Verdict.WRONG
+        answer = re.sub(r"\s*\[\d+\]", "", said["text"])
+        if says(answer, self.question.answers) or any(_is_part(answer, one) for one in self.question.answers):
+            return Verdict.RIGHT
+        return Verdict.BESIDE if says(cited[0]["text"], self.question.answers) else Verdict.WRONG
+
+    @property
+    def good(self) -> bool:
+        """Whether nobody is misled, and nobody left without what is there."""
+        return self.verdict in (Verdict.RIGHT, Verdict.RIGHTLY_REFUSED)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a line of a file: all that is needed to read it alone."""
+        one = self.question
+        asked = {"question": one.text, "expected": list(one.answers), "file": one.file, "from": one.place}
+        return asked | {"verdict": str(self.verdict), "said": dict(self.said)}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All questions, and the figures."""
+
+    place: str
+    """Where the index lies."""
+    questions: str
+    """Where the questions stand."""
+    answers: Sequence[JudgedAnswer]
+    before: Sequence[JudgedAnswer] = field(default_factory=tuple)
+    """What an earlier run said to the same questions."""
+
+    def count(self, *verdicts: Verdict) -> int:
+        """How many of them there are."""
+        return sum(one.verdict in verdicts for one in self.answers)
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """The figures, each with Wilson's interval."""
+        there = sum(bool(one.question.answers) for one in self.answers)
+        gone = len(self.answers) - there
+        refused = self.count(Verdict.REFUSED)
+        made: list[Measurement] = []
+
+        def share(name: str, count: int, n: int, ideal: float, chance: float | None = None) -> None:
+            if n:
+                value, interval = proportion(count, n)
+                made.append(Measurement(name=name, value=value, interval=interval, n=n, ideal=ideal, chance=chance))
+
+        share("right", self.count(Verdict.RIGHT), there, 1)
+        share("beside it in the right sentence", self.count(Verdict.BESIDE), there, 0)
+        share("wrong", self.count(Verdict.WRONG), there, 0)
+        share("refused although it is there", refused, there, 0)
+        # Who refuses everything refuses these, too.
+        share("refused, not there", self.count(Verdict.RIGHTLY_REFUSED), gone, 1, refused / there if there else None)
+        for (low, high), own in self._by_confidence():
+            good = sum(one.verdict is Verdict.RIGHT for one in own)
+            share(f"right, of the answers given at {low:.0%} to {high:.0%}", good, len(own), 1)
+        return made
+
+    def _by_confidence(self) -> Iterator[tuple[tuple[float, float], list[JudgedAnswer]]]:
+        left, high = [one for one in self.answers if not one.said["refused"]], 1.0
+        for low in LEVELS:
+            yield (low, high), [one for one in left if one.said["confidence"] >= low]
+            left, high = [one for one in left if one.said["confidence"] < low], low
+
+    @property
+    def compared(self) -> dict[str, Any] | None:
+        """How many questions are better and worse than before, and how probable so uneven a split would be by chance
+        (McNemar); None without an earlier run."""
+        if not self.before:
+            return None
+        earlier = {one.question.text: one.good for one in self.before}
+        both = [(earlier[one.question.text], one.good) for one in self.answers if one.question.text in earlier]
+        better, worse = (sum(pair == way for pair in both) for way in ((False, True), (True, False)))
+        return {"n": len(both), "better": better, "worse": worse, "mcnemar": mcnemar(better, worse)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything."""
+        counts = {str(one): self.count(one) for one in Verdict}
+        facts = {"index": self.place, "questions": self.questions, "counts": counts, "compared": self.compared}
+        figures = [one.to_json() for one in self.measurements]
+        return facts | {"figures": figures, "answers": [one.to_json() for one in self.answers]}
+
+    @property
+    def table(self) -> str:
+        """For people: the figures, then the questions that went wrong."""
+        figures = self.measurements
+        width = max(len(one.name) for one in figures)
+        there = sum(bool(one.question.answers) for one in self.answers)
+        counted = f"{there} with an answer, {len(self.answers) - there} without"
+        lines = [f"{len(self.answers)} questions of {self.questions}: {counted}", ""]
+        lines += [f"{one.name:<{width}}  {one}" for one in figures]
+        if compared := self.compared:
+            p = f"McNemar's p {compared['mcnemar']:.3f}"
+            lines += ["", f"beside    {compared['better']} better, {compared['worse']} worse of {compared['n']} ({p})"]
+        bad = [one for one in self.answers if not one.good]
+        for one in bad[:SHOWN]:
+            lines += ["", *_told(one)]
+        if len(bad) > SHOWN:
+            lines += ["", f"... and {len(bad) - SHOWN} more; --out FILE has all"]
+        return "\n".join(lines)
+
+
+def _told(one: JudgedAnswer) -> list[str]:
+    said, asked = one.said, one.question
+    lines = [f"asked     {asked.text}", f"expected  {' | '.join(asked.answers) or 'not in these documents'}"]
+    nearest = said["citations"][0] if said["citations"] else said["nearest"]
+    lines.append(f"said      {' '.join(said['text'].split())}  ({said['confidence']:.0%} sure)")
+    if nearest:
+        lines.append(f"{'cites' if said['citations'] else 'nearest':<10}{nearest['file']}, {nearest['place']}")
+    if said["refused"]:
+        lines.append(f"why       {said['reason']}")
+    return lines
+
+
+def says(text: str, answers: Iterable[str]) -> bool:
+    """Whether a text holds the words of one of the answers, one after another; marks of thousands, case, articles and
+    punctuation do not count."""
+    return any(_says(_plain(text), _plain(one)) for one in answers)
+
+
+def _is_part(answer: str, expected: str) -> bool:
+    """Whether an answer is shorter than what is expected, and lacks no figure of it: "140 euros" of "at most 140
+    euros"."""
+    return _says(_plain(expected), _plain(answer)) and re.findall(r"\d+", answer) == re.findall(r"\d+", expected)
+
+
+def _says(text: str, answer: str) -> bool:
+    if _WITHOUT_SPACES.search(answer):
+        return re.sub(r"\W+", "", answer) in re.sub(r"\W+", "", text)
+    return holds(text, answer)
+
+
+def _plain(text: str) -> str:
+    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def judge(
+    index: Index,
+    questions: str | Path | Sequence[OwnQuestion],
+    *,
+    out: str | Path | None = None,
+    before: str | Path | None = None,
+    **choices: Any,
+) -> Judged:
+    """Ask each question (a .csv or .jsonl file, or OwnQuestions); `choices` as `asking.ask`'s.
+
+    `out` is a file of JSON lines that keeps every answer: started again with it, what was asked of the same index in
+    the same way is not asked again, and judged by what is expected now. `before` is such a file of an earlier run.
+    ConfigError or DataError where a file cannot be read, holds something else, or belongs to another index.
+    """
+    named = str(questions) if isinstance(questions, str | Path) else "the questions"
+    asked = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    if not asked:
+        raise DataError(f"{named} holds no question")
+    earlier = () if before is None else _read_out(Path(before))[1]
+    run = _run_of(index, choices)
+    kept: dict[str, Mapping[str, Any]] = {}
+    if out is not None and Path(out).exists():
+        of, said = _read_out(Path(out))
+        if of != run:
+            raise ConfigError(f"{out} holds answers of another index, or of other settings; give another --out")
+        kept = {one.question.text: one.said for one in said}
+    if isinstance(reference := choices.get("model"), str):
+        must_be_somewhere(reference)
+        choices["model"] = load(reference)
+    answers: list[JudgedAnswer] = []
+    try:
+        with progress.task("asking", len(asked), "questions") as advance:
+            for one in asked:
+                said_now = kept.get(one.text) or facts_of(index.ask(one.text, **choices), index)
+                kept[one.text] = said_now
+                answers.append(JudgedAnswer(one, said_now))
+                advance(1)
+    finally:
+        if out is not None and answers:
+            _write(Path(out), run, answers)
+    return Judged(index.place, named, answers, earlier)
+
+
+def read_questions(path: str | Path) -> list[OwnQuestion]:
+    """Those of a file, in order. DataError, with its place, for what is no question."""
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise ConfigError(f"{path} is no .csv or .jsonl file; give one with the columns question and answer")
+    try:
+        rows = list(_records(path))
+    except (OSError, UnicodeDecodeError, UnreadableError) as error:
+        why = getattr(error, "strerror", None) or (
+            "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        )
+        raise DataError(
+            f"{path} cannot be read ({why}); save it as UTF-8, with the columns question and answer"
+        ) from None
+    if len(rows) > MOST:
+        raise DataError(f"{path} has {len(rows):,} rows; at most {MOST:,} questions are asked at once")
+    made = [_question(row, f"{path.name}#{line}") for line, row in rows]
+    known: dict[str, OwnQuestion] = {}
+    for one in made:
+        if (same := known.setdefault(one.text, one)) is not one:
+            raise DataError(f"{one.place} asks what {same.place} asks; leave one of them out")
+    return made
+
+
+def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if path.suffix.lower() == ".csv":
+        yield from enumerate(rows_with_titles(path), 2)
+        return
+    for line, text in enumerate(read_text(path).split("\n"), 1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}#{line} is no JSON object; write one a line, with question and answer")
+        yield line, record
+
+
+def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
+    row = {str(name).strip().lower(): value for name, value in row.items()}
+    if unknown := sorted(set(row) - {*KNOWN, "answers"} - {""}):
+        raise DataError(f"{place} has {unknown[0]!r}, which is not known; there are {', '.join(KNOWN)}")
+    text, file = (row.get(name) or "" for name in ("question", "file"))
+    given = row.get("answers") or row.get("answer") or []
+    accepted = given.split("|") if isinstance(given, str) else given
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{place} has no question; give every row one")
+    if not isinstance(file, str) or not isinstance(accepted, list) or not all(isinstance(one, str) for one in accepted):
+        raise DataError(f"{place}: question, answer and file are texts; write numbers in quotes")
+    answers = tuple(one.strip() for one in accepted if one.strip())
+    if any(not any(map(str.isalnum, one)) for one in answers):
+        raise DataError(f"{place}: an answer has no letter and no figure; leave it empty where there is none")
+    return OwnQuestion(" ".join(text.split()), answers, file.strip(), place)
+
+
+def _run_of(index: Index, choices: Mapping[str, Any]) -> str:
+    """What answers hang on: the index's files and how it is asked."""
+    how = {name: "given" if callable(value) else str(value) for name, value in choices.items() if value is not None}
+    return hashlib.sha256(
+        json.dumps([index.digest, index.tested, how], sort_keys=True, default=str).encode()
+    ).hexdigest()
+
+
+def _write(path: Path, run: str, answers: Sequence[JudgedAnswer]) -> None:
+    lines = [{"run": run}, *(one.to_json() for one in answers)]
+    with written_whole(path) as temporary:
+        temporary.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines), encoding="utf-8")
+
+
+def _read_out(path: Path) -> tuple[str, list[JudgedAnswer]]:
+    """The run and the answers of a file that `judge` wrote."""
+    try:
+        first, *lines = [json.loads(line) for line in read_text(path).splitlines()]
+        return first["run"], [
+            JudgedAnswer(OwnQuestion(one["question"], tuple(one["expected"]), one["file"], one["from"]), one["said"])
+            for one in lines
+        ]
+    except (OSError, ValueError, KeyError, TypeError, UnreadableError, RecursionError):
+        raise DataError(f"{path} holds no answers of lmworks ask --questions; give another file") from None

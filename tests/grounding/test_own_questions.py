@@ -1,0 +1,182 @@
+"""One's own questions to an index: read, asked, judged, kept, compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.errors import ConfigError, DataError, LmworksError
+from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
+
+NOTES = {
+    "rent.md": "# The flat\n\nThe rent is due on the third day of each month. It costs 1,140 euros.\n",
+    "boat.txt": "The boat lies at pier 7 and costs 90 euros a night.\n",
+}
+CSV = """\ufeffQuestion ; answer;file
+When is the rent due?;third day;rent.md
+What does the boat cost a night?;90 euros | EUR 90;boat.txt
+Who is the king of Sweden?;;
+"""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "notes").mkdir()
+    for name, text in NOTES.items():
+        (folder / "notes" / name).write_text(text)
+    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm))
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.csv"
+    path.write_text(CSV, encoding="utf-8")
+    return path
+
+
+def said(text: str, *cited: str, refused: bool = False, file: str = "rent.md", confidence: float = 0.9) -> dict:
+    citations = [{"text": one, "file": file, "place": "line 1"} for one in cited]
+    nearest = {"nearest": None, "reason": "" if not refused else "nothing"}
+    return {"text": text, "refused": refused, "confidence": confidence, "citations": citations} | nearest
+
+
+def test_questions_of_a_table_and_of_json_lines(tmp_path: Path, questions: Path):
+    first, second, third = read_questions(questions)
+    assert first == OwnQuestion("When is the rent due?", ("third day",), "rent.md", "questions.csv#2")
+    assert second.answers == ("90 euros", "EUR 90") and third.answers == () and third.file == ""
+    lines = [{"question": "When?", "answers": ["a", "b"], "note": "mine"}, {"question": "Who?", "answer": None}]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n\n".join(map(json.dumps, lines)))
+    assert [one.answers for one in read_questions(path)] == [("a", "b"), ()]
+    assert read_questions(path)[1].place == "questions.jsonl#3"
+
+
+WRONG = {
+    "a.csv": [
+        ("question,anwser\nWhen?,now\n", "a.csv#2 has 'anwser', which is not known; there are question, answer, file"),
+        ("question,answer\n,now\n", "a.csv#2 has no question; give every row one"),
+        ("question,answer\nWhen?,...\n", "a.csv#2: an answer has no letter and no figure"),
+        ("question,answer\nWhen?,1\nWhen? ,2\n", "a.csv#3 asks what a.csv#2 asks; leave one of them out"),
+        ("question,answer\n", "holds no question"),
+        ("", "holds no question"),
+    ],
+    "a.jsonl": [
+        ("[1]", "a.jsonl#1 is no JSON object"),
+        ("{", "a.jsonl#1 is no JSON object"),
+        ("[" * 100_000, "a.jsonl#1 is no JSON object"),
+        ('{"question": 3}', "a.jsonl#1 has no question"),
+        ('{"question": "a", "answer": 3}', "a.jsonl#1: question, answer and file are texts; write numbers in quotes"),
+    ],
+    "a.txt": [("When?", "is no .csv or .jsonl file")],
+}
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), [(n, *one) for n, all_ in WRONG.items() for one in all_])
+def test_what_is_no_question_is_named(tmp_path: Path, index: Index, name: str, text: str, sentence: str):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LmworksError) as told:
+        index.judge(tmp_path / name)
+    assert sentence in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes("question,answer\nWer?,Jürgen\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_questions(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_questions(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "holds"),
+    [
+        ("The rent is 1,140 euros.", "1140 euros", True),
+        ("Die Kaution beträgt 2.520 Euro.", "2520 euro", True),
+        ("It is 35 bar.", "3.5 bar", False),
+        ("It costs 280 euros.", "28 euros", False),
+        ("It is 12.50 EUR", "1250 EUR", False),
+        ("The »third« Working-Day", "third working day", True),
+        ("Mu\u0308ller", "Müller", True),
+        ("東京は日本の首都です。", "日本", True),
+        ("I left the house", "left house", True),
+    ],
+)
+def test_what_an_answer_says(text: str, answer: str, holds: bool):
+    assert says(text, [answer]) is holds
+
+
+def test_verdicts():
+    there, gone = OwnQuestion("?", ("1,140 euros",)), OwnQuestion("?")
+    row = "| rent | 900 euros | 1,140 euros |"
+    cases = [
+        (there, said("1140 euros [1]", "It costs 1,140 euros."), Verdict.RIGHT),
+        (there, said("at most 1,140 euros [1]", "..."), Verdict.RIGHT),
+        (there, said("1,140 [1]", "..."), Verdict.RIGHT),
+        (there, said("euros [1]", "..."), Verdict.WRONG),
+        (there, said("900 euros [1]", row), Verdict.BESIDE),
+        (there, said("900 euros [1]", "It costs 900 euros."), Verdict.WRONG),
+        (there, said("not in these documents", refused=True), Verdict.REFUSED),
+        (gone, said("not in these documents", refused=True), Verdict.RIGHTLY_REFUSED),
+        (gone, said("1,140 euros [1]", "It costs 1,140 euros."), Verdict.INVENTED),
+        (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="old/a.md"), Verdict.WRONG),
+        (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="new/a.md"), Verdict.RIGHT),
+    ]
+    for question, answer, verdict in cases:
+        assert JudgedAnswer(question, answer).verdict == verdict, answer
+
+
+def test_an_index_is_judged_by_questions_of_ones_own(index: Index, questions: Path, tmp_path: Path):
+    out = tmp_path / "out" / "answers.jsonl"
+    out.parent.mkdir()
+    judged = index.judge(questions, out=out)
+    assert [str(one.verdict) for one in judged.answers] == ["right", "right", "rightly refused"]
+    figures = {one.name: one for one in judged.measurements}
+    assert figures["right"].value == 1 and figures["right"].n == 2 and figures["right"].interval[0] < 0.5
+    assert figures["refused, not there"].value == 1 and figures["refused, not there"].chance == 0
+    assert "3 questions of" in judged.table and "2 with an answer, 1 without" in judged.table
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert lines[1]["question"] == "When is the rent due?" and lines[1]["expected"] == ["third day"]
+    assert lines[1]["verdict"] == "right" and lines[1]["said"]["citations"][0]["file"] == "rent.md"
+
+
+def test_answers_that_are_kept_are_judged_by_what_is_expected_now(index: Index, questions: Path, tmp_path, monkeypatch):
+    out = tmp_path / "answers.jsonl"
+    index.judge(questions, out=out)
+    questions.write_text(CSV.replace("third day", "fifth day"), encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(Index, "ask", lambda *_, **__: asked.append(1))  # nothing is asked again
+    judged = index.judge(questions, out=out, before=out)
+    assert str(judged.answers[0].verdict) == "wrong" and not asked
+    assert judged.compared == {"n": 3, "better": 0, "worse": 1, "mcnemar": 1.0}
+    assert "beside    0 better, 1 worse of 3" in judged.table and "expected  fifth day" in judged.table
+    with pytest.raises(ConfigError, match="answers of another index, or of other settings"):
+        index.judge(questions, out=out, k=3)
+
+
+def test_what_was_asked_is_kept_when_it_is_stopped(index: Index, questions: Path, tmp_path, monkeypatch):
+    ask, out, asked = Index.ask, tmp_path / "answers.jsonl", list[str]()
+
+    def stopped(self: Index, question: str, **choices: object) -> object:
+        asked.append(question)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return ask(self, question, **choices)
+
+    monkeypatch.setattr(Index, "ask", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        index.judge(questions, out=out)
+    judged = index.judge(questions, out=out)
+    assert len(judged.answers) == 3 and len(asked) == 4 and asked[1] == asked[2]
+
+
+def test_a_file_that_is_no_run_is_named(index: Index, questions: Path, tmp_path: Path):
+    for text in ("", "{}", "[]\n", '{"run": "x"}\n{"question": "?"}', "\x00"):
+        (tmp_path / "other.jsonl").write_text(text)
+        for given in ({"out": tmp_path / "other.jsonl"}, {"before": tmp_path / "other.jsonl"}):
+            with pytest.raises(DataError, match="holds no answers of lmworks ask --questions"):
+                judge(index, questions, **given)
+        assert (tmp_path / "other.jsonl").read_text() == text
