@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from lmworks.basics.arguments import checked
@@ -34,6 +35,7 @@ from lmworks.grounding.words import about, content, coverage
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
+from lmworks.text.formats.rows import head_above
 from lmworks.text.sentences import sentences
 
 READ = 6
@@ -183,9 +185,17 @@ def look(
     wanted = Wanted.of(question, language, index.document)
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    evidence = read_passages(reader, question, passages, wanted.definition)
+    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
+
+
+def _head_of_table(index: Searchable, passage: Passage) -> str:
+    """The lines of headers of a Markdown table in which a passage begins."""
+    if not passage.text.lstrip(" \t").startswith("|"):
+        return ""
+    text = index.document(passage.file)
+    return head_above(text, passage.start) if text is not None else ""
 
 
 def _different(index: Searchable, question: str, k: int, count: int, how: Mapping[str, Any]) -> list[Passage]:

@@ -168,14 +168,17 @@ def read_passages(
     question: str,
     passages: Sequence[Passage],
     definition: Callable[[Passage], Definition | None] = lambda passage: None,
+    above: Callable[[Passage], str] = lambda passage: "",
 ) -> list[Evidence]:
     """What each passage says, best first; passages of the same text are read once. `definition` finds in one what
-    defines the term whose meaning is asked."""
+    defines the term whose meaning is asked; `above` is what a passage is read with: the headers of its table."""
     passages = list(distinct(passages))
     scores = [one.score for one in passages]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
-    found = []
-    for one, reading in zip(passages, reader.read(question, [one.text for one in passages]), strict=True):
+    heads, found = [above(one) for one in passages], []
+    texts = [head + one.text for head, one in zip(heads, passages, strict=True)]
+    for one, head, read in zip(passages, heads, reader.read(question, texts), strict=True):
+        reading = replace(read, start=max(read.start - len(head), 0), end=max(read.end - len(head), 0))
         share = (one.score - low) / (high - low) if high > low else 1.0
         defined = definition(one)
         if defined is None:

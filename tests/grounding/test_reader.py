@@ -12,6 +12,7 @@ import tiny
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.evaluation.answer_words import overlap, words
 from lmworks.grounding import heads
+from lmworks.grounding.evidence import read_passages
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, classifier_of, read_reader, write_reader
@@ -21,8 +22,10 @@ from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader, WindowA
 from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
 from lmworks.grounding.heads.train import train_reader, training_rows
+from lmworks.grounding.passage import Passage
 from lmworks.language_model import LanguageModel
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.text.formats.rows import head_above, lines, said
 from lmworks.tokens.labels import IGNORE
 
 THINGS = ("key", "dog", "boat", "ring", "book", "lamp")
@@ -219,8 +222,59 @@ def test_a_span_ends_with_the_cell_of_a_table_that_it_begins_in_and_odds_stay(sh
     question = "what bolt size is in stock?"
     (reading,) = shipped.read(question, [text])
     assert text[reading.start : reading.end] == answer
-    ((_, likeliest),) = shipped.found([(question, text)])
+    ((_, likeliest),) = shipped.found([(question, said(text).text)])
     assert reading.score == shipped.calibration.score(likeliest.span, likeliest.answers)
+
+
+PUMPS = [
+    ["Property", "PX-40", "PX-60"],
+    ["Flow rate", "40 l/min", "60 l/min"],
+    ["Power", "750 W", "1100 W"],
+    ["Weight", "12.5 kg", "16 kg"],
+    ["Noise level", "62 dB", "68 dB"],
+]
+STAFF = [
+    ["Name", "Role", "Office", "Phone", "Start date"],
+    ["Anna Keller", "Head of Finance", "Hamburg", "4411", "2019-04-01"],
+    ["Bernd Vogt", "Data protection officer", "Munich", "4420", "2021-09-15"],
+    ["Carla Ruiz", "Head of Sales", "Madrid", "4433", "2020-01-07"],
+]
+
+
+def bars(table: list[list[str]]) -> str:
+    """A table in Markdown."""
+    head, *rows = (f"| {' | '.join(row)} |" for row in table)
+    return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
+
+
+@pytest.mark.parametrize("written", [bars, lambda table: "\n".join(lines(table, 1))])
+@pytest.mark.parametrize(
+    ("table", "question", "answer"),
+    [
+        (PUMPS, "What is the power of the PX-60?", "1100 W"),
+        (PUMPS, "What is the power of the PX-40?", "750 W"),
+        (PUMPS, "What is the flow rate of the PX-60?", "60 l/min"),
+        (PUMPS, "How heavy is the PX-60?", "16 kg"),
+        (PUMPS, "What is the noise level of the PX-60?", "68 dB"),
+        (STAFF, "In which office is Anna Keller?", "Hamburg"),
+        (STAFF, "What is the phone number of Bernd Vogt?", "4420"),
+        (STAFF, "Who is the head of finance?", "Anna Keller"),
+        (STAFF, "When did Anna Keller start?", "2019-04-01"),
+    ],
+)
+def test_the_row_and_the_column_are_those_that_are_asked_for(shipped: SpanReader, table, question, answer, written):
+    text = written(table)
+    (reading,) = shipped.read(question, [text])
+    assert text[reading.start : reading.end] == answer
+
+
+def test_a_passage_within_a_table_is_read_with_its_headers(shipped: SpanReader):
+    whole = bars(PUMPS)
+    start = whole.index("| Power")
+    one = Passage(whole[start:], 1.0, "pumps", "", "pumps.md", start, len(whole), 1)
+    for question, answer in (("What is the power of the PX-60?", "1100 W"), ("How heavy is the PX-40?", "12.5 kg")):
+        (found,) = read_passages(shipped, question, [one], above=lambda passage: head_above(whole, passage.start))
+        assert found.answer == answer and found.quote.startswith("| ") and found.citation(1).text in whole
 
 
 LEASE = "The deposit is two months' rent. Rent is due on the third day of each month. Dogs need the landlord's consent."

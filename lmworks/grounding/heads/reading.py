@@ -23,7 +23,7 @@ from lmworks.grounding.evidence import units
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.words import content, coverage
 from lmworks.models.runner import Runner
-from lmworks.text.formats.rows import cell_ends
+from lmworks.text.formats.rows import Cell, rows_of, said
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -33,6 +33,8 @@ LONGEST_QUESTION = 64
 """Tokens of a question; what follows them is left out."""
 LONGEST_ANSWER = 30
 """Tokens of an answer."""
+WHOLE = 60
+"""Characters of a cell that is an answer as a whole."""
 ASKED_FOR = 5.0
 """What a sentence with all of the question's words weighs beside a span's score. Chosen on SQuAD 2's held-out articles,
 where anything from 1 to 15 finds more answers than 0."""
@@ -84,15 +86,18 @@ class SpanReader:
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
-        words, and end with the cell of a table that they begin in; whether the text answers is judged by the likeliest
-        span, wherever it is."""
+        words, and in columns whose header has some; in a table they are within the cell that they begin in. Whether
+        the text answers is judged by the likeliest span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
-        shares, cells = [_shares(question, text) for text in texts], [cell_ends(text) for text in texts]
+        given = [said(text) for text in texts]
+        texts = [one.text for one in given]
+        rows = [rows_of(text) for text in texts]
+        shares = [_shares(question, text, own) for text, own in zip(texts, rows, strict=True)]
         for place, found in self.found([(question, text) for text in texts], shares):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
-                end = next((at for at in cells[place] if found.start < at < found.end), found.end)
-                best[place] = BestSpan(found.start, end, score, float(probabilities(score)))
+                start, end = _within_a_cell(texts[place], found.start, found.end, rows[place])
+                best[place] = BestSpan(*given[place].back(start, end), score, float(probabilities(score)))
         return best
 
     def found(
@@ -131,10 +136,31 @@ def segments(firsts: Sequence[int], width: int) -> Int[np.ndarray, "batch seq"]:
     return (np.arange(width) >= np.array(firsts)[:, None]).astype(np.int64)
 
 
-def _shares(question: str, text: str) -> list[_Share]:
-    """Where each sentence of an English text ends, and the share of the question's words that it holds."""
-    asked = content(question, "english")
-    return [(end, coverage(asked, content(text[start:end], "english"))) for start, end in units(text)]
+def _shares(question: str, text: str, rows: Sequence[Sequence[Cell]]) -> list[_Share]:
+    """Where each sentence of an English text ends, and the share of the question's words that it holds; of a table each
+    cell, with the share of them in its header besides."""
+    asked, found = content(question, "english"), list[_Share]()
+    for start, end in units(text):
+        share = coverage(asked, content(text[start:end], "english"))
+        for cell in (one for row in rows for one in row if start < one.end <= end):
+            found.append((cell.end, share + coverage(asked, content(cell.header, "english"))))
+        found.append((end, share))
+    return found
+
+
+def _within_a_cell(text: str, start: int, end: int, rows: Sequence[Sequence[Cell]]) -> tuple[int, int]:
+    """The cell in which a span begins, or whose header, and of a long one the part that the span has; of a span that
+    begins before a row, what lies before that."""
+    for row in rows:
+        begin = text.rfind("\n", 0, row[0].start) + 1
+        if start < begin < end:
+            return start, begin
+        cell = next((one for one in row if begin <= start < one.end), None)
+        if cell is not None:
+            if cell.end - cell.start <= WHOLE or end <= cell.start:
+                return cell.start, cell.end
+            return max(start, cell.start), min(end, cell.end)
+    return start, end
 
 
 def _best(

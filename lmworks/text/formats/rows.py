@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 LONGEST_TITLE = 60
@@ -22,7 +25,9 @@ Spanning = tuple[str, int, int]
 
 _TITLE = rf"[^\n;]{{1,{2 * LONGEST_TITLE}}}?: "
 _FIRST, _NEXT = re.compile(_TITLE), re.compile(rf"; (?={_TITLE})")
+_LINE = re.compile(r"^.*$", re.MULTILINE)
 _MARKDOWN = re.compile(r"[ \t]*\|.*\|[ \t]*")
+_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$", re.MULTILINE)
 
 
 def lines(rows: Sequence[Sequence[str]], headers: int | None = None) -> list[str]:
@@ -56,31 +61,136 @@ def record_line(row: Mapping[str, object]) -> str:
     return row_line(list(cells), list(cells.values())) if len(cells) > 1 else "".join(cells.values())
 
 
-def cell_ends(text: str) -> list[int]:
-    """Where rows begin and their cells end, in order, as `lines` and `record_line` write rows of two headers or more,
-    and Markdown between bars; of a text without rows, nothing.
+class Cell(NamedTuple):
+    """A value in a row of a table, as the row's text says it."""
+
+    start: int
+    """Where the value begins in the text, in characters."""
+    end: int
+    header: str
+    """What its column is called; empty where nothing says it."""
+
+
+def rows_of(text: str) -> list[list[Cell]]:
+    """The cells of each row of tables in a text, in order, as `lines` and `record_line` write rows of two headers or
+    more, and Markdown between bars; of a text without rows, nothing.
 
     A row is told by its look: an item of a list, or the whole text. What has one header is prose, and what has a
     capital at the first and a small letter at another: "Open: from nine; on Sundays: closed".
     """
-    found: list[int] = []
-    for line in re.finditer(r".+", text):
-        row = line.group()
-        if _MARKDOWN.fullmatch(row):
-            ends = [one.start() for one in re.finditer(r"[ \t]*(?<!\\)\|", row)]
-        else:
-            ends = _ends(row) if row.startswith("- ") or row == text.strip() else []
-        if ends:
-            found += [line.start(), *(line.start() + at for at in ends), line.end()]
+    found: list[list[Cell]] = []
+    titles: list[str] | None = None
+    for line in _LINE.finditer(text):
+        start, row = line.start(), line.group()
+        if not _MARKDOWN.fullmatch(row):
+            titles = None
+            if cells := _between_semicolons(row, start) if row.startswith("- ") or row == text.strip() else []:
+                found.append(cells)
+            continue
+        spans = _between_bars(row, start)
+        if titles is None:
+            titles = [text[first:last] for first, last in spans] if _RULE.match(text, line.end() + 1) else []
+        if not _RULE.match(text, start):
+            named = [*titles, *[""] * len(spans)]
+            found.append([Cell(*span, title) for span, title in zip(spans, named, strict=False)])
     return found
 
 
-def _ends(row: str) -> list[int]:
-    """Where the semicolons between the cells of a row stand; of prose, nothing."""
-    ends = [one.start() for one in _NEXT.finditer(row)]
-    first = _FIRST.match(row, 2 * row.startswith("- "), ends[0]) if ends else None
-    is_prose = first is not None and first[0][0].isupper() and any(row[at + 2].islower() for at in ends)
-    return [] if is_prose or len(ends) + bool(first) < 2 else ends
+@dataclass(frozen=True)
+class Said:
+    """A text whose Markdown tables say the header of each value, row by row, as `lines` writes tables."""
+
+    text: str
+    pieces: Sequence[tuple[int, int, int]]
+    """What it has of the text: where a piece begins in it and in the text, and how long it is."""
+
+    def back(self, start: int, end: int) -> tuple[int, int]:
+        """The place in the text of a span of this one; of what stands in headers alone, the value after them."""
+        own = [(first, at, size) for first, at, size in self.pieces if first < end and start < first + size]
+        if not own:
+            _, at, size = next((one for one in self.pieces if one[0] >= start), self.pieces[-1])
+            return at, at + size
+        (first, at, _), (last, to, size) = own[0], own[-1]
+        return at + max(start - first, 0), to + min(end - last, size)
+
+
+def said(text: str) -> Said:
+    """A text for those who read one row at a time. Tables without a line of headers stay as they are."""
+    parts, pieces, begin, length = list[str](), list[tuple[int, int, int]](), 0, 0
+
+    def add(piece: str, at: int | None = None) -> None:
+        nonlocal length
+        if piece and at is not None:
+            pieces.append((length, at, len(piece)))
+        parts.append(piece)
+        length += len(piece)
+
+    titles: list[str] = []
+    for line in _LINE.finditer(text):
+        start, row = line.start(), line.group()
+        if not _MARKDOWN.fullmatch(row):
+            titles = []
+            continue
+        is_head = not titles and _RULE.match(text, line.end() + 1) is not None
+        if not (titles or is_head):
+            continue
+        add(text[begin:start], begin)
+        spans = _between_bars(row, start)
+        if is_head:
+            titles = [text[first:last] for first, last in spans]
+        elif not _RULE.match(text, start):
+            add("- ")
+            named = [pair for pair in zip(titles, spans, strict=False) if pair[1][0] < pair[1][1]]
+            for number, (title, (first, last)) in enumerate(named):
+                add(("; " if number else "") + (f"{title}: " if title else ""))
+                add(text[first:last], first)
+            add("\n")
+        begin = min(line.end() + 1, len(text))
+    add(text[begin:], begin)
+    return Said("".join(parts), pieces or [(0, 0, 0)])
+
+
+def head_above(text: str, at: int) -> str:
+    """The lines that say the headers of the Markdown table in which a place stands, if it is below these; else
+    nothing."""
+    lines = list[str]()
+    start = text.rfind("\n", 0, at) + 1
+    here = _LINE.match(text, start)
+    while here is not None and _MARKDOWN.fullmatch(here.group()):
+        lines.append(here.group() + "\n")
+        if start == 0:
+            break
+        start = text.rfind("\n", 0, start - 1) + 1
+        here = _LINE.match(text, start)
+    ruled = len(lines) > 2 and _RULE.match(lines[-2]) is not None
+    return "".join(reversed(lines[-2:])) if ruled else ""
+
+
+def _between_bars(row: str, at: int) -> list[tuple[int, int]]:
+    """Where the values of a Markdown row stand."""
+    bars = [one.start() for one in re.finditer(r"(?<!\\)\|", row)]
+    spans = []
+    for first, last in pairwise(bars):
+        value = row[first + 1 : last]
+        begin = first + 1 + len(value) - len(value.lstrip()) if value.strip() else last
+        spans.append((at + begin, at + max(begin, last - len(value) + len(value.rstrip()))))
+    return spans
+
+
+def _between_semicolons(row: str, at: int) -> list[Cell]:
+    """Those of "header: value; header: value"; of prose, nothing."""
+    cuts = [one.start() for one in _NEXT.finditer(row)]
+    begin = 2 * row.startswith("- ")
+    first = _FIRST.match(row, begin, cuts[0]) if cuts else None
+    is_prose = first is not None and first[0][0].isupper() and any(row[one + 2].islower() for one in cuts)
+    if is_prose or len(cuts) + bool(first) < 2:
+        return []
+    cells = []
+    for cut, end in pairwise([begin - 2, *cuts, len(row)]):
+        title = _FIRST.match(row, cut + 2, end)
+        value = title.end() if title else cut + 2
+        cells.append(Cell(at + value, at + end, title[0].removesuffix(": ") if title else ""))
+    return cells
 
 
 def grid(rows: Iterable[Sequence[Spanning]]) -> list[list[str]]:
