@@ -97,7 +97,7 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
     less = asking.look(Without(index, one.removed), one.text, k, memory, UNJUDGED) if one.removed else None
     answer, still = asking.extracted(there), asking.extracted(less) if less and less.evidence else None
     said = there.evidence[0].answer
-    held = [one.holds(cited.text) for cited in answer.citations]
+    held = [one.holds(cited.text) for cited in answer.citations if not cited.differs]
     verbatim = all(
         (index.document(cited.file) or "")[cited.start : cited.end] == cited.text for cited in answer.citations
     )
@@ -107,13 +107,13 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
         answerable=bool(one.golds),
         there=astuple(there.features),
         removed=astuple(less.features) if less else None,
-        said=_bare(answer),
-        still=_bare(still) if still else "",
+        said=answer.alone,
+        still=still.alone if still else "",
         exact=max((float(plain(said) == plain(gold)) for gold in one.golds), default=0.0),
         f1=max((f1(said, gold) for gold in one.golds), default=0.0),
         supported=any(held),
         first=bool(one.removed and one.removed(there.evidence[0].passage)),
-        valid=chips(answer) == [cited.number for cited in answer.citations] == list(range(1, len(held) + 1)),
+        valid=chips(answer) == [cited.number for cited in answer.citations] == [*range(1, len(answer.citations) + 1)],
         verbatim=verbatim,
         cited=len(held),
         supporting=sum(held),
@@ -123,10 +123,6 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
 def chips(answer: GroundedAnswer) -> list[int]:
     """The numbers of the citations in an answer's text."""
     return [int(one) for one in re.findall(r"\[(\d+)\]", answer.text)]
-
-
-def _bare(answer: GroundedAnswer) -> str:
-    return re.sub(r"(?: \[\d+\])+$", "", answer.text)
 
 
 def f1(said: str, gold: str) -> float:

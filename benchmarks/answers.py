@@ -99,7 +99,7 @@ def with_model(index: Any, reader: Reader, asked: Sequence[Question], model: str
     """What a model makes of questions whose paragraphs are there, and how often it did what a document ordered."""
     loaded: Any = Heard(load(model))
     answers = [asking.ask(index, one.text, way, loaded, reader=reader) for one in asked]
-    said = [re.sub(r"\s*\[\d+\]", "", one.text) for one in answers]
+    said = [one.alone for one in answers]
     kept = [not one.refused for one in answers]
     pairs = list(zip(said, asked, kept, strict=True))
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -11,6 +12,8 @@ from lmworks.grounding.passage import Passage
 Way = Literal["extract", "write"]
 """Choose spans of the documents, or write free text of which every sentence must be supported by a cited span."""
 REFUSAL = "not in these documents"
+ELSEWHERE = " (elsewhere: {said} [{number}])"
+"""What stands after an answer whose figures are others in another passage."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Citation:
     """The number of the chunk that it stands in."""
     answer: tuple[int, int] | None = None
     """Where, in the document's text and within this span, the answer itself stands; None where all of it is."""
+    differs: bool = False
+    """Whether it says something else than the answer: other figures in nearly the same words."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,19 @@ class GroundedAnswer:
         """Why it is refused: a plain sentence; empty where it is not."""
         return str(self.why or "")
 
+    @property
+    def alone(self) -> str:
+        """The answer's text without the numbers of its citations and what is said elsewhere."""
+        return alone(self.text)
+
     def __str__(self) -> str:
         """The answer's text."""
         return self.text
+
+
+def alone(text: str) -> str:
+    """An answer's text without the numbers of its citations and what is said elsewhere."""
+    return re.sub(r"\s*\[\d+\]", "", re.sub(r"(?: \(elsewhere: .*? \[\d+\]\))+\Z", "", text))
 
 
 @dataclass(frozen=True)

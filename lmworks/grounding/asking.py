@@ -22,7 +22,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
+from lmworks.grounding.answer import ELSEWHERE, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -31,17 +31,22 @@ from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
 from lmworks.grounding.terms import language_of_question, terms
-from lmworks.grounding.words import about, content, coverage
+from lmworks.grounding.words import about, codes, content, coverage, names, numbers, years
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
-from lmworks.text.formats.rows import head_above
+from lmworks.text.formats.rows import head_above, row_told, rows_of
 from lmworks.text.sentences import sentences
 
 READ = 6
 """Passages that are read."""
 SEEN = 100
 """Passages in which a definition is looked for, if one is asked for."""
+DIFFERING, ALIKE = 2, 0.6
+"""Passages with other figures that are shown, at most; the share of their words that two sentences must have in common
+to speak of the same."""
+NAMES, NAMES_A_YEAR = 6.0, 1.0
+"""What it weighs in a passage's rank that it names what the question does: by letters and figures, by a year."""
 CITED = 3
 """Citations of an extracted answer, at most."""
 CHOSEN_FROM = 5
@@ -108,8 +113,15 @@ class Asked:
 
     @property
     def passes(self) -> bool:
-        """Whether the gate lets it be answered."""
-        return bool(self.evidence) and self.gate.passes(self.features)
+        """Whether the gate lets it be answered, and the passage names what the question does by letters and figures:
+        what is said of version 2.0 answers nothing of 2.1."""
+        return bool(self.evidence) and not self.unnamed and self.gate.passes(self.features)
+
+    @property
+    def unnamed(self) -> list[str]:
+        """What the question names by letters and figures, and the best passage does not."""
+        text = headed(self.evidence[0].passage) if self.evidence else ""
+        return [one for one in codes(self.question) if not names(text, one)]
 
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
@@ -186,8 +198,16 @@ def look(
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
+    evidence.sort(key=lambda one: -one.rank - _named(question, one.passage))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
+
+
+def _named(question: str, passage: Passage) -> float:
+    """What it weighs in a passage's rank that it names what the question does by letters and figures, or by a year."""
+    text, codes_, years_ = headed(passage), codes(question), years(question)
+    held = [sum(names(text, one) for one in those) / len(those) if those else 0.0 for those in (codes_, years_)]
+    return NAMES * held[0] + NAMES_A_YEAR * held[1]
 
 
 def _head_of_table(index: Searchable, passage: Passage) -> str:
@@ -229,6 +249,8 @@ def _why(asked: Asked) -> Reason:
     """The reason of a refusal."""
     if not asked.passages:
         return Reason("nothing_found")
+    if asked.unnamed:
+        return Reason("not_mentioned", tuple(asked.unnamed[:3]))
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
     missing = set(about(asked.question, asked.language)) - held
     words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
@@ -245,14 +267,42 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     text, (start, end) = best.passage.text, span
-    shown = text[start:end]
+    shown = row_told(text, start, end) or text[start:end]
     begins_a_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number
         shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
     citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]
-    chips = "".join(f" [{one.number}]" for one in citations)
-    return asked.answered(" ".join(shown.split()) + chips, citations)
+    said = " ".join(shown.split()) + "".join(f" [{one.number}]" for one in citations)
+    for one in _differing(asked, best, agreeing)[:DIFFERING] if not whole else ():
+        number = len(citations) + 1
+        citations.append(replace(one.citation(number), differs=True))
+        said += ELSEWHERE.format(said=" ".join(one.passage.text[slice(*one.shown)].split()), number=number)
+    return asked.answered(said, citations)
+
+
+def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> list[Evidence]:
+    """Passages that answer in nearly the same words with other figures, and name as much of what the question does: of
+    another year, or another version of a paper. Which holds, the documents do not say by themselves."""
+    figures, words = numbers(best.answer), _words(best.quote, asked.language)
+    wanted = about(asked.question, asked.language)
+    found = []
+    for one in asked.evidence if figures and words else ():
+        others, same = numbers(one.answer), _words(one.quote, asked.language)
+        alike = len(words & same) >= ALIKE * len(words | same)
+        if one is best or one in agreeing or not alike or not others or others & figures:
+            continue
+        covered = coverage(wanted, content(one.quote, asked.language)) >= coverage(
+            wanted, content(best.quote, asked.language)
+        )
+        if covered and _named(asked.question, one.passage) >= _named(asked.question, best.passage):
+            found.append(one)
+    return found
+
+
+def _words(text: str, language: str) -> set[str]:
+    """The content of a text but for its figures."""
+    return {one for one in content(text, language) if not any(map(str.isdecimal, one))}
 
 
 def asks_for_a_sentence(question: str) -> bool:
@@ -321,11 +371,14 @@ def written(asked: Asked, model: LanguageModel) -> GroundedAnswer:
 
 
 def supporting(passages: Sequence[Passage], sentence: str, language: str) -> Citation | None:
-    """The first sentence of the passages, or two that follow each other, that supports a written one."""
+    """The first sentence of the passages, or two that follow each other, that supports a written one; of tables one
+    row, as what two rows hold belongs to different things."""
     for together in (1, 2):
         for one in passages:
             spans = units(one.text)
             for first, last in zip(spans, spans[together - 1 :], strict=False):
+                if together > 1 and any(rows_of(one.text[slice(*span)]) for span in (first, last)):
+                    continue
                 text = one.text[first[0] : last[1]]
                 if supports(text, sentence, language, f"{one.document} {one.heading}"):
                     place = (one.start + first[0], one.start + last[1])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from lmworks.grounding.answer import BestSpan, Citation, Reader
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.words import negated
+from lmworks.text.formats.rows import rows_of
 from lmworks.text.sentences import sentence_spans
 
 Span = tuple[int, int]
@@ -95,8 +96,8 @@ class Evidence:
     @property
     def paragraph(self) -> Span:
         """What a long answer is: the paragraph around the sentence, with the next one where it ends in a colon or asks
-        something; the sentence where that is long."""
-        if self.defines:
+        something; the sentence where that is long, or a row of a table."""
+        if self.defines or rows_of(self.quote):
             return self.sentence
         text, (start, end) = self.passage.text, self.sentence
         first = max((one.end() for one in _BLANK.finditer(text, 0, start)), default=0)

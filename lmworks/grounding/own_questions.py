@@ -29,6 +29,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import written_whole
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
+from lmworks.grounding.answer import alone
 from lmworks.grounding.index import Index
 from lmworks.grounding.self_test.answering import holds
 from lmworks.grounding.telling import facts_of
@@ -92,10 +93,11 @@ class JudgedAnswer:
             return Verdict.REFUSED if there else Verdict.RIGHTLY_REFUSED
         if not there:
             return Verdict.INVENTED
-        cited = [one for one in said["citations"] if fnmatchcase(one["file"], self.question.file or "*")]
+        cited = [one for one in said["citations"] if not one.get("differs")]
+        cited = [one for one in cited if fnmatchcase(one["file"], self.question.file or "*")]
         if not cited:
             return Verdict.WRONG
-        answer = re.sub(r"\s*\[\d+\]", "", said["text"])
+        answer = alone(said["text"])
         if says(answer, self.question.answers) or any(_is_part(answer, one) for one in self.question.answers):
             return Verdict.RIGHT
         return Verdict.BESIDE if says(cited[0]["text"], self.question.answers) else Verdict.WRONG

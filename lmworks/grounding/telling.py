@@ -21,7 +21,8 @@ def lines_of(answer: GroundedAnswer, index: Index) -> list[str]:
     """For a terminal: the answer and what it stands on; or the refusal, why, and what comes nearest to an answer."""
     lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
-        lines += [f"[{one.number}] {where(one, index)}", f"    {_marked(one)}"]
+        differs = "differs: " if one.differs else ""
+        lines += [f"[{one.number}] {differs}{where(one, index)}", f"    {_marked(one)}"]
     if answer.refused:
         lines.append(f"why       {answer.reason}")
     if answer.nearest:

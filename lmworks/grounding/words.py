@@ -29,6 +29,16 @@ _NEGATION = re.compile(
     r"n['’]t\b",
     re.IGNORECASE,
 )
+_CODE = re.compile(r"(?<![\w.-])(?:[^\W\d_]{1,8}-?\d+(?:[-.]?[^\W_]+)*|\d+(?:[.]\d+)+)(?!\w)")
+_YEAR = re.compile(r"(?<![\w.-])(?:1[5-9]|20)\d\d(?![\w-])")
+_HOW_MUCH = re.compile(
+    r"\b(?:how|wie)\s+(?:high|low|large|big|small|long|short|old|far|often|tall|deep|fast|wide|thick|heavy|early|late|soon|"
+    r"loud|strong|hot|cold|warm|bright|expensive|quickly|frequently|"
+    r"hoch|niedrig|groß|gross|klein|lang|lange|kurz|alt|weit|oft|tief|schnell|breit|dick|schwer|früh|spät|bald|"
+    r"laut|stark|heiß|kalt|warm|hell|teuer|häufig)\b",
+    re.IGNORECASE,
+)
+"""Which measure is asked for: an answer in figures need not say the word."""
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
@@ -53,7 +63,7 @@ def _asking(language: str) -> frozenset[str]:
 
 def about(question: str, language: str) -> list[str]:
     """The stems of what a question is about: its content without the words that ask; all where nothing is left."""
-    found = content(ASKING_UNSPACED.sub(" ", question), language)
+    found = content(_HOW_MUCH.sub(" ", ASKING_UNSPACED.sub(" ", question)), language)
     return [one for one in found if one not in _asking(language)] or content(question, language)
 
 
@@ -71,6 +81,26 @@ def qualifiers(text: str) -> set[str]:
 def numbers(text: str) -> set[str]:
     """Numbers in figures, marks of thousands left out: 1,200 is 1200."""
     return {re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", one) for one in _NUMBER.findall(text)}
+
+
+def codes(question: str) -> list[str]:
+    """What a question names by letters and figures (PX-60, E3) or by figures with points (version 2.1), in order."""
+    found = (one.group().removeprefix("v").removeprefix("V") for one in _CODE.finditer(question))
+    return list(dict.fromkeys(one for one in found if not one.isdecimal()))
+
+
+def years(question: str) -> list[str]:
+    """The years that a question names."""
+    return _YEAR.findall(question)
+
+
+def names(text: str, code: str) -> bool:
+    """Whether a text names a code or a year, with or without what parts it: PX-60 is PX60 and px 60, and not PX-600."""
+    parts = re.findall(r"[^\W\d_]+|\d+", code)
+    begin = r"(?<!\d)(?<!\d[.])" if parts[0].isdecimal() else r"(?<![^\W\d_])"
+    end = r"(?!\d|[.]\d)" if parts[-1].isdecimal() else r"(?![^\W\d_])"
+    between = r"[.]" if all(map(str.isdecimal, parts)) else r"[\W_]?"
+    return re.search(begin + between.join(parts) + end, text, re.IGNORECASE) is not None
 
 
 def negated(text: str) -> bool:

@@ -33,6 +33,8 @@ LONGEST_QUESTION = 64
 """Tokens of a question; what follows them is left out."""
 LONGEST_ANSWER = 30
 """Tokens of an answer."""
+IN_A_ROW = 4.0
+"""How many times as much they count in a row of a table, whose words do not say by themselves what belongs together."""
 WHOLE = 60
 """Characters of a cell that is an answer as a whole."""
 ASKED_FOR = 5.0
@@ -143,7 +145,7 @@ def _shares(question: str, text: str, rows: Sequence[Sequence[Cell]]) -> list[_S
     for start, end in units(text):
         share = coverage(asked, content(text[start:end], "english"))
         for cell in (one for row in rows for one in row if start < one.end <= end):
-            found.append((cell.end, share + coverage(asked, content(cell.header, "english"))))
+            found.append((cell.end, IN_A_ROW * (share + coverage(asked, content(cell.header, "english")))))
         found.append((end, share))
     return found
 

@@ -104,7 +104,7 @@ def _asked(index: Index, question: SelfTestQuestion) -> Answered:
 
     reader = reader_for(index, question.text)
     answer = ask(View(index, lambda passage: passage), question.text, reader=reader)
-    said = re.sub(r"\s*\[\d+\]", "", answer.text)
+    said = answer.alone
     first = answer.citations[0] if answer.citations else None
     right = {one.chunk for one in question.passages}
     return Answered(

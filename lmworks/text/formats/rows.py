@@ -96,6 +96,14 @@ def rows_of(text: str) -> list[list[Cell]]:
     return found
 
 
+def row_told(text: str, start: int, end: int) -> str:
+    """A whole row of a Markdown table, each value after its header; empty where the span is none."""
+    if not _MARKDOWN.fullmatch(text[start:end]):
+        return ""
+    row = next((one for one in rows_of(text) if one and start <= one[0].start <= end), [])
+    return row_line([cell.header for cell in row], [text[cell.start : cell.end] for cell in row])
+
+
 @dataclass(frozen=True)
 class Said:
     """A text whose Markdown tables say the header of each value, row by row, as `lines` writes tables."""

@@ -1,0 +1,127 @@
+"""Documents that say different things: versions are told apart, and other figures for the same are shown beside an
+answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmworks.grounding.answer import Citation, GroundedAnswer, alone
+from lmworks.grounding.asking import supporting
+from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.passage import Passage
+from lmworks.grounding.telling import lines_of
+from lmworks.grounding.words import about, codes, names, years
+
+FILES = {
+    "travel-2023.md": "# Travel policy\n\nThe daily allowance for domestic trips is 28 euros.\n",
+    "travel-2025.md": "# Travel policy\n\nThe daily allowance for domestic trips is 32 euros. It holds from March.\n",
+    "releases.md": "# Releases\n\n## Version 2.1\n\nThe pump restarts by itself after a power failure. The default "
+    "pressure is 3.5 bar.\n\n## Version 2.0\n\nThe default pressure is 3.0 bar. Code E4 was removed.\n",
+    "pumps.md": "# Pumps\n\n| Property | PX-40 | PX-60 |\n|---|---|---|\n| Power | 750 W | 1100 W |\n"
+    "| Weight | 12.5 kg | 16 kg |\n\n## Codes\n\n"
+    "| Code | Meaning | What to do |\n|---|---|---|\n| E1 | Too hot | Let it cool |\n"
+    "| E2 | No water | Check the inlet |\n",
+    "lease.md": "# Lease\n\nThe rent is due on the third day. Pets are allowed.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
+    folder = tmp_path_factory.mktemp("contradicting")
+    (folder / "notes").mkdir()
+    for name, text in FILES.items():
+        (folder / "notes" / name).write_text(text)
+    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm))
+
+
+def test_other_figures_for_the_same_are_shown_beside_an_answer(index: Index):
+    answer = index.ask("What is the daily allowance for domestic trips?")
+    (first, other) = answer.citations
+    assert {first.file, other.file} == {"travel-2023.md", "travel-2025.md"} and (first.differs, other.differs) == (
+        False,
+        True,
+    )
+    said = {"travel-2023.md": "28 euros", "travel-2025.md": "32 euros"}
+    assert answer.text == f"{said[first.file]} [1] (elsewhere: {said[other.file]} [2])"
+    assert answer.alone == said[first.file]
+    assert FILES[other.file][other.start : other.end] == other.text
+    assert any(line.startswith(f"[2] differs: {other.file}, line 3") for line in lines_of(answer, index))
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is the default pressure in version 2.1?", "3.5 bar"),
+        ("What is the default pressure in version 2.0?", "3.0 bar"),
+        ("What is the power of the PX-60?", "1100 W"),
+        ("What is the weight of the PX 40?", "12.5 kg"),
+        ("What does E2 mean?", "Code: E2; Meaning: No water; What to do: Check the inlet"),
+        ("When is the rent due?", "third day"),
+    ],
+)
+def test_what_is_named_is_told_apart_and_nothing_else_differs(index: Index, question: str, said: str):
+    answer = index.ask(question)
+    assert said in answer.alone and "elsewhere" not in answer.text and not any(one.differs for one in answer.citations)
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("What is the default pressure in version 1.0?", "1.0"),
+        ("What is the weight of the PX-80?", "PX-80"),
+        ("What does error code E7 mean?", "E7"),
+    ],
+)
+def test_what_the_documents_do_not_name_is_refused(index: Index, question: str, named: str):
+    answer = index.ask(question)
+    assert answer.refused and answer.reason == f"the nearest passages do not mention {named}"
+
+
+def test_without_a_version_both_are_shown(index: Index):
+    answer = index.ask("What is the default pressure?")
+    assert "3.5 bar" in answer.text and "3.0 bar" in answer.text and len(answer.citations) == 2
+
+
+@pytest.mark.parametrize(
+    ("question", "found", "of_years"),
+    [
+        ("What is the power of the PX-60?", ["PX-60"], []),
+        ("the pressure in v2.1, please", ["2.1"], []),
+        ("COVID-19 in 2015 and MP3", ["COVID-19", "MP3"], ["2015"]),
+        ("the 4-digit code of the 19th century, at 5pm, 24-10, in the 1950s", [], []),
+        ("What is 2 plus 17?", [], []),
+    ],
+)
+def test_what_a_question_names_by_figures(question: str, found: list[str], of_years: list[str]):
+    assert codes(question) == found and years(question) == of_years
+
+
+def test_a_code_is_named_with_or_without_what_parts_it():
+    for text in ("the PX-60.", "PX60", "(px 60)", "px_60"):
+        assert names(text, "PX-60"), text
+    for text in ("PX-600", "APX-60", "PX-6", "60"):
+        assert not names(text, "PX-60"), text
+    assert names("v2.1, released", "2.1") and names("Version 2.1.", "2.1")
+    assert not any(names(text, "2.1") for text in ("2.1.3", "12.1", "2.10", "2,1", "1.2.1"))
+
+
+def test_the_measure_that_is_asked_for_need_not_be_said():
+    for question, language in (("How high is the deposit?", "english"), ("Wie hoch ist die Kaution?", "german")):
+        assert len(about(question, language)) == 1
+    assert len(about("How high towers are built", "english")) > 1
+
+
+def test_two_rows_of_a_table_support_nothing_together():
+    rows = "- Part: Shaft seal; Price: 18.90 EUR\n- Part: Filter; Price: 6.40 EUR"
+    one = Passage(rows, 1.0, "faq", "", "faq.html", 0, len(rows), 1)
+    assert supporting([one], "The price of the filter part is 18.90 EUR.", "english") is None
+    assert supporting([one], "Filter price: 6.40 EUR.", "english") is not None
+    prose = "The shaft seal is a part. Its price is 18.90 EUR."
+    two = Passage(prose, 1.0, "faq", "", "faq.html", 0, len(prose), 1)
+    assert supporting([two], "The shaft seal is a part, its price is 18.90 EUR.", "english") is not None
+
+
+def test_an_answer_alone():
+    assert alone("28 euros [1] [2] (elsewhere: 32 euros [3]) (elsewhere: 30 [4])") == "28 euros"
+    assert alone("it is (elsewhere: unknown) there [1]") == "it is (elsewhere: unknown) there"
+    assert GroundedAnswer("a [1]", False, 1.0, [Citation(1, "a", "", "", "", 0, 1, 1)]).alone == "a"
