@@ -90,7 +90,7 @@ def answers_measured(
 def likeness(
     answers: Sequence[str], references: Sequence[str], sources: Sequence[str], figures: Sequence[Figure]
 ) -> list[Measurement]:
-    """How like the references the answers are, each with a bootstrap interval over texts.
+    """How like the references the answers are, each with an interval over texts.
 
     The chance level is what copying the beginning of each source gives, as many words as references have on average.
     """
@@ -110,25 +110,37 @@ def _chrf(answers: list[str], references: list[str], copies: list[str]) -> list[
 
 
 def _corpus(name: str, metric: Any, answers: list[str], references: list[str], copies: list[str]) -> Measurement:
-    """A figure of sacrebleu; its own counts of each text are resampled, as its --confidence does."""
+    """A figure of sacrebleu; its own counts of each text are resampled, as its --confidence does, or of few texts left
+    out in turn."""
     score = metric.corpus_score(answers, [references])
     signature = str(metric.get_signature())
     counts = np.array(metric._extract_corpus_statistics(answers, [references]), dtype=float)
-    draw = np.random.default_rng(0)
-    drawn = [
-        metric._compute_score_from_stats(counts[draw.integers(len(counts), size=len(counts))].sum(0).tolist()).score
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [(1 - statistics.LEVEL) / 2, (1 + statistics.LEVEL) / 2])
+
+    def of(sums: np.ndarray) -> float:
+        return float(metric._compute_score_from_stats(sums.tolist()).score)
+
+    estimate = _resampled(score.score, counts, of)
     return Measurement(
         name=f"{name} ({signature})",
         value=score.score,
-        interval=(min(float(low), score.score), max(float(high), score.score)),
+        interval=estimate.interval,
         n=len(answers),
         seeds=(0,),
         chance=metric.corpus_score(copies, [references]).score,
         ideal=100.0,
     )
+
+
+def _resampled(value: float, counts: np.ndarray, of: Callable[[np.ndarray], float]) -> statistics.Estimate:
+    """A figure `of` the sums of counts [texts, kinds], within 0 and 100."""
+    texts = len(counts)
+    if texts < statistics.FEW:
+        without = [of(counts.sum(0) - one) for one in counts] if texts > 1 else [value]
+        return statistics.within(statistics.jackknife(value, without), (0, 100), texts)
+    draw = np.random.default_rng(0)
+    drawn = [of(counts[draw.integers(texts, size=texts)].sum(0)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [(1 - statistics.LEVEL) / 2, (1 + statistics.LEVEL) / 2])
+    return statistics.Estimate(value, (min(float(low), value), max(float(high), value)))
 
 
 def _rouge(answers: list[str], references: list[str], copies: list[str]) -> list[Measurement]:
@@ -138,7 +150,7 @@ def _rouge(answers: list[str], references: list[str], copies: list[str]) -> list
     copied = [scorer.score(reference, copy) for reference, copy in zip(references, copies, strict=True)]
     found = []
     for key, name in names.items():
-        estimate = statistics.mean([100 * one[key].fmeasure for one in scored])
+        estimate = statistics.mean([100 * one[key].fmeasure for one in scored], bounds=(0, 100))
         found.append(
             Measurement(
                 name=f"{name} (F1 of stems)",

@@ -3,7 +3,7 @@
     found = beside(student, teacher, documents, "held-out text")
     print(found.student, found.difference, found.divergence)
 
-Every interval is over whole documents, each resampled with all its tokens.
+Every interval is over whole documents, each with all its tokens.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Beside:
         return [self.teacher, self.student, self.difference, self.divergence]
 
     def _figure(self, what: str, unit: str, above: np.ndarray, below: np.ndarray, **more: object) -> Measurement:
-        estimate = statistics.ratio_of_sums(above, below)
+        bounds = statistics.UNBOUNDED if "difference" in more else statistics.AT_LEAST_0
+        estimate = statistics.ratio_of_sums(above, below, bounds=bounds)
         fields = {"name": f"{self.text}, {what}", "value": estimate.value, "unit": unit, "interval": estimate.interval}
         return Measurement(**fields, n=len(below), seeds=(0,), **more)  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ def drift(model: LanguageModel, texts: list[list[int]], base: Callable[[Tensor],
     for ids in texts:
         tokens = torch.tensor([ids], device=model.network.device)
         per_text.append(float(kl(base(tokens)[0], model.logits(tokens)[0]).mean()) / np.log(2))
-    estimate = statistics.mean(per_text)
+    estimate = statistics.mean(per_text, bounds=statistics.AT_LEAST_0)
     return Measurement(
         name="drift from the base",
         value=estimate.value,
@@ -85,7 +85,7 @@ def moved_on(
                     sums.append(float(piece[real].sum()))
                     counts.append(int(real.sum()))
             advance(int(lengths.sum()))
-    estimate = statistics.ratio_of_sums(sums, counts)
+    estimate = statistics.ratio_of_sums(sums, counts, bounds=statistics.AT_LEAST_0)
     return Measurement(
         name=f"KL(base, tuned) on {what}",
         value=estimate.value,

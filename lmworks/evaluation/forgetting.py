@@ -16,7 +16,7 @@ import numpy as np
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.extras import require
-from lmworks.evaluation.statistics import LEVEL, RESAMPLES, Estimate, Z
+from lmworks.evaluation.statistics import FEW, LEVEL, RESAMPLES, Estimate, Z, student_quantile
 
 Scores = Float[np.ndarray, "*samples stages tasks"]
 """Row 0 is the base, row k the model after k tasks; column k - 1 is the kth task. Higher is better."""
@@ -102,9 +102,13 @@ def estimate(values: Float[np.ndarray, "seeds samples"], items: int) -> Estimate
     """
     figure = float(values[:, 0].mean())
     by_items = float(values[:, 1:].mean(0).var(ddof=1)) if items > 1 else 0.0
+    reach, unknown = Z, items < 2
+    if 1 < items < FEW:  # resampled items vary less than other ones would
+        by_items, reach = by_items * items / (items - 1), student_quantile(items - 1)
+        unknown = figure != 0 and not by_items
     seeds = len(values)
     if seeds == 1:
-        return Estimate(figure, (figure - Z * by_items**0.5, figure + Z * by_items**0.5) if items > 1 else None)
+        return Estimate(figure, None if unknown else (figure - reach * by_items**0.5, figure + reach * by_items**0.5))
     by_seeds = float(values[:, 0].var(ddof=1)) / seeds
     freedom = by_seeds**2 / (seeds - 1) + by_items**2 / max(items - 1, 1)
     degrees = (by_seeds + by_items) ** 2 / freedom if freedom else 1.0

@@ -16,7 +16,7 @@ import torch
 
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.statistics import ratio_of_sums
+from lmworks.evaluation.statistics import AT_LEAST_0, ratio_of_sums
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import MaskedLM, Objective
 from lmworks.tokens.batch import IGNORE, Batch
@@ -62,7 +62,7 @@ def mean_loss(losses: Sequence[Parts]) -> float:
 def nats_per_token(name: str, rows: Iterable[Parts], vocab_size: int) -> Measurement:
     """The mean loss of an objective's first part, with its interval over rows; chance is a blind guess."""
     nats, counts = zip(*(row[0] for row in rows if row[0][1]), strict=True)
-    estimate = ratio_of_sums(nats, counts)
+    estimate = ratio_of_sums(nats, counts, bounds=AT_LEAST_0)
     return Measurement(
         name=name,
         value=estimate.value,

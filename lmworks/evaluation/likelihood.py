@@ -35,8 +35,8 @@ class Likelihood:
     """The number of each segment's document, in the order of their hashes; None where it was not kept."""
 
     def bits_per_byte(self, name: str) -> Measurement:
-        """Bits per byte with a bootstrap interval over segments. All bytes being equally likely gives 8."""
-        estimate = statistics.ratio_of_sums(self.bits, self.bytes)
+        """Bits per byte with an interval over segments. All bytes being equally likely gives 8."""
+        estimate = statistics.ratio_of_sums(self.bits, self.bytes, bounds=statistics.AT_LEAST_0)
         return Measurement(
             name=name,
             value=estimate.value,
@@ -110,7 +110,7 @@ def counted_tokens(
 
 def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:
     """The change in bits per byte, each segment paired with itself; a tie where the interval holds zero,
-    open where one segment alone gives no interval."""
+    open where there is no interval: one segment alone, or a few that all changed alike."""
     estimate = statistics.difference_of_ratios(before.bits, after.bits, before.bytes)
     measurement = Measurement(
         name=name,

@@ -132,6 +132,8 @@ class Measurement(Config):
 def written(value: float, precision: float, signed: bool = False) -> str:
     """A number with as many digits as `precision` (an absolute step, 0 for as few as possible) calls for."""
     sign = "+" if signed else ""
+    if abs(value) < precision / 2:
+        value = 0.0
     if value and not 1e-4 <= abs(value) < 1e9:
         return f"{value:{sign}.2e}"
     if precision <= 0:

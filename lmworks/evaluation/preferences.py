@@ -76,9 +76,9 @@ def figures(judged: Judged) -> list[Measurement]:
         found = statistics.ratio_of_sums(rewards[:, side], judged.tokens[:, side])
         return figure(name, found, "nats/token", seeds=(0,), difference=True)
 
-    learnt = statistics.within(statistics.mean(preferred[1].astype(float) - preferred[0].astype(float)), (-1, 1), n)
-    moved = statistics.ratio_of_sums(judged.moved.sum(1) / LN_2, judged.tokens.sum(1))
-    lengths = [statistics.mean(judged.tokens[:, side]) for side in (BETTER, WORSE)]
+    learnt = statistics.mean(preferred[1].astype(float) - preferred[0].astype(float), bounds=(-1, 1))
+    moved = statistics.ratio_of_sums(judged.moved.sum(1) / LN_2, judged.tokens.sum(1), bounds=statistics.AT_LEAST_0)
+    lengths = [statistics.mean(judged.tokens[:, side], bounds=statistics.AT_LEAST_0) for side in (BETTER, WORSE)]
     return [
         share("chosen preferred, before", preferred[0]),
         share("chosen preferred, after", preferred[1]),

@@ -83,7 +83,7 @@ def _probed(layer: int, x: torch.Tensor, labels: list[int], deals: list[list[int
         named = f"{name} {stage}"
         return Measurement(name=named, value=value, interval=interval, n=len(right), seeds=(seed,), **more)
 
-    of_control = statistics.within(statistics.mean(control), (0, 1), len(right))
+    of_control = statistics.mean(control, bounds=(0, 1))
     return Probed(
         layer,
         probes[0].units,

@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals: seeded bootstraps over documents, proportions, seeds, rank correlation.
+"""Estimates with 95 % intervals: seeded bootstraps over documents, Student's t over few, proportions, correlations.
 
     ratio_of_sums(bits, bytes)      # bits per byte of a corpus, resampled by document
 
@@ -27,30 +27,59 @@ LEVEL = 0.95
 """The intervals' coverage, everywhere in lmworks."""
 Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 RESAMPLES = 2000
+FEW = 30
+"""Fewer units than this have Student's t: a bootstrap over them knows of no spread but theirs, and its "95 %" hold the
+truth in 49 % of samples of 2, 80 % of 4 and 89 % of 8 normal units, where t holds it in 95 % (of skewed units, an
+exponential distribution's: 46, 74 and 84 %, and t 90, 87 and 89 %). From 30 units on both are as wide to 7 %."""
+ALIKE = 1e-9
+"""A spread of less than this share of the value is none: the units are all the same."""
+ROUNDING = 1e-12
+"""A difference of less than this share of what is subtracted is none."""
+UNBOUNDED = (-math.inf, math.inf)
+AT_LEAST_0 = (0.0, math.inf)
+"""The bounds of what is never negative: bits, seconds, a divergence."""
 BLOCK = 4_000_000
 """Resampling weights held at once: 32 MB."""
 
 
 class Estimate(NamedTuple):
-    """A value and its 95 % interval; no interval where one item is all there is."""
+    """A value and its 95 % interval; no interval where one item is all there is, or a few that are all the same,
+    and not 0."""
 
     value: float
     interval: tuple[float, float] | None
 
 
-def mean(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The mean of a value per document. ConfigError for no values, or one that is not finite."""
+def mean(
+    values: ArrayLike, *, bounds: tuple[float, float] = UNBOUNDED, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """The mean of a value per document, which lies `within` the bounds. ConfigError for no values, or one that is not
+    finite."""
     numbers = _finite("values", values)
-    return _bootstrap(lambda sums: sums[..., 0] / len(numbers), [numbers], resamples, seed)
+    if len(numbers) < FEW:
+        found = _by_units(numbers, np.ones_like(numbers))
+    else:
+        found = _bootstrap(lambda sums: sums[..., 0] / len(numbers), [numbers], resamples, seed)
+    return within(found, bounds, len(numbers))
 
 
 def ratio_of_sums(
-    numerators: ArrayLike, denominators: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    bounds: tuple[float, float] = UNBOUNDED,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Estimate:
-    """sum(numerators) / sum(denominators) over documents: bits by bytes, say. Denominators are above 0."""
+    """sum(numerators) / sum(denominators) over documents: bits by bytes, say; it lies `within` the bounds. Denominators
+    are above 0."""
     above, below = _finite("numerators", numerators), _positive("denominators", denominators)
     _pairs(above, below)
-    return _bootstrap(lambda sums: sums[..., 0] / sums[..., 1], [above, below], resamples, seed)
+    if len(above) < FEW:
+        found = _by_units(above, below)
+    else:
+        found = _bootstrap(lambda sums: sums[..., 0] / sums[..., 1], [above, below], resamples, seed)
+    return within(found, bounds, len(above))
 
 
 def difference_of_ratios(
@@ -58,6 +87,7 @@ def difference_of_ratios(
     after: ArrayLike,
     denominators: ArrayLike,
     *,
+    bounds: tuple[float, float] = UNBOUNDED,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
@@ -67,7 +97,11 @@ def difference_of_ratios(
     """
     earlier, later = _finite("before", before), _finite("after", after)
     _pairs(earlier, later)
-    return ratio_of_sums(later - earlier, denominators, resamples=resamples, seed=seed)
+    found = ratio_of_sums(_changes(earlier, later), denominators, bounds=bounds, resamples=resamples, seed=seed)
+    size = float((np.abs(earlier) + np.abs(later)).sum() / np.sum(denominators))
+    if abs(found.value) > ROUNDING * size:
+        return found
+    return Estimate(0.0, found.interval and (min(found.interval[0], 0.0), max(found.interval[1], 0.0)))
 
 
 def proportion(successes: float, n: int) -> Estimate:
@@ -94,13 +128,14 @@ def over_seeds(values: ArrayLike) -> Estimate:
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Spearman's rank correlation of pairs, ties by mean rank. ConfigError where one side is constant."""
+    """Spearman's rank correlation of pairs, ties by mean rank; no interval for fewer than 8, of which it holds
+    a high correlation too seldom. ConfigError where one side is constant."""
     first, second = _ranks(_finite("x", x)), _ranks(_finite("y", y))
     _pairs(first, second)
     if not first.std() or not second.std():
         raise ConfigError("all values of one side are equal; there is no rank correlation with a constant")
     value = float(np.clip(np.corrcoef(first, second)[0, 1], -1.0, 1.0))
-    if len(first) < 4:
+    if len(first) < 8:
         return Estimate(value, None)
     half = Z * ((1 + value**2 / 2) / (len(first) - 3)) ** 0.5
     # The transform to where the error is normal has no value at -1 and 1 themselves.
@@ -111,8 +146,8 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
 def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     """How often a positive's score is above a negative's, ties counted half: the area under the ROC curve.
 
-    Chance is 0.5. The interval is that of DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595;
-    `within` 0 and 1.
+    Chance is 0.5. The interval is that of DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595,
+    with Student's t where one side has few; `within` 0 and 1.
     """
     above, below = _finite("positives", positive), _finite("negatives", negative)
     ranks = _ranks(np.concatenate([above, below]))
@@ -121,8 +156,10 @@ def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     value = float(beaten.mean())
     if len(above) < 2 or len(below) < 2:
         return Estimate(value, None)
-    half = Z * float(beaten.var(ddof=1) / len(above) + beating.var(ddof=1) / len(below)) ** 0.5
-    return within(Estimate(value, (value - half, value + half)), (0.0, 1.0), min(len(above), len(below)))
+    fewest = min(len(above), len(below))
+    reach = student_quantile(fewest - 1) if fewest < FEW else Z
+    half = reach * float(beaten.var(ddof=1) / len(above) + beating.var(ddof=1) / len(below)) ** 0.5
+    return within(Estimate(value, (value - half, value + half)), (0.0, 1.0), fewest)
 
 
 def clustered_mean(values: ArrayLike, clusters: Sequence[str]) -> Estimate:
@@ -167,10 +204,27 @@ def _pulls(above: ArrayLike, below: ArrayLike, clusters: Sequence[str]) -> tuple
     return value, {str(name): float(pull) for name, pull, count in zip(names, sums, counts, strict=True) if count}
 
 
+def _by_units(above: Array, below: Array) -> Estimate:
+    """A ratio of sums with Student's t over its units."""
+    value = float(above.sum() / below.sum())
+    return _by_clusters(value, ((above - value * below) / below.sum()).tolist())
+
+
+def jackknife(value: float, without: Sequence[float]) -> Estimate:
+    """A figure of items with Student's t, by what it is `without` each of them (Efron and Tibshirani 1993, chapter 11).
+    No interval for a single item."""
+    middle, share = sum(without) / len(without), (len(without) - 1) / len(without)
+    return _by_clusters(value, [share * (middle - one) for one in without])
+
+
 def _by_clusters(value: float, pulls: Sequence[float]) -> Estimate:
+    """Student's t. A few units that are all the same, and not 0, show no spread, which does not mean that there is
+    none."""
     if len(pulls) < 2:
         return Estimate(value, None)
     error = (sum(one * one for one in pulls) * len(pulls) / (len(pulls) - 1)) ** 0.5
+    if value and len(pulls) < FEW and error <= ALIKE * abs(value):
+        return Estimate(value, None)
     half = student_quantile(len(pulls) - 1) * error
     return Estimate(value, (value - half, value + half))
 
@@ -180,13 +234,14 @@ def within(estimate: Estimate, bounds: tuple[float, float], count: int) -> Estim
 
     If `count` independent values were all the same, no spread was seen, which does not mean that there is none: the
     interval then covers what that many values could hide if a share of the others lay at a bound. The share is the
-    upper end of Wilson's interval for none of `count`, Z^2 / (count + Z^2).
+    upper end of Wilson's interval for none of `count`, Z^2 / (count + Z^2). A bound may be infinite; such values have
+    no interval then.
     """
     value, interval = estimate
-    if interval is None:
-        return estimate
     least, most = bounds
-    if interval[1] - interval[0] < 1e-12:
+    if interval is None or interval[1] - interval[0] < 1e-12:
+        if count < 2 or not math.isfinite(most - least):
+            return estimate
         hidden = Z**2 / (count + Z**2)
         interval = value - (value - least) * hidden, value + (most - value) * hidden
     return Estimate(value, (min(max(interval[0], least), value), max(min(interval[1], most), value)))
@@ -198,7 +253,7 @@ def paired_difference(before: ArrayLike, after: ArrayLike, clusters: Sequence[st
     earlier, later = _finite("before", before), _finite("after", after)
     _pairs(earlier, later)
     names = [str(number) for number in range(len(earlier))] if clusters is None else clusters
-    return clustered_mean(later - earlier, names)
+    return clustered_mean(_changes(earlier, later), names)
 
 
 def independent_difference(before: Estimate, after: Estimate) -> Estimate:
@@ -285,6 +340,12 @@ def _bootstrap(statistic: Callable[[Array], Array], columns: Sequence[Array], re
     )
     low, high = np.quantile(statistic(sums), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, (min(float(low), value), max(float(high), value)))
+
+
+def _changes(before: Array, after: Array) -> Array:
+    """after - before, where it is more than their rounding."""
+    changes = after - before
+    return np.where(np.abs(changes) <= ROUNDING * (np.abs(before) + np.abs(after)), 0.0, changes)
 
 
 def _finite(name: str, values: ArrayLike) -> Array:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,7 +105,7 @@ def _result(
         len(set(one) & set(other)) / near
         for one, other in zip(*(_nearest(x, near) for x in (before, after)), strict=True)
     ]
-    value, interval = statistics.mean(np.array(same))
+    value, interval = statistics.mean(same, bounds=(0, 1))
     share = Measurement(name="variance of what it was fitted on", value=kept, n=fitted_on, ideal=1)
     neighbours = Measurement(
         name=f"the nearest {near} that stay",

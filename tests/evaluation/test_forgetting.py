@@ -71,6 +71,19 @@ def test_the_interval_adds_the_variance_of_the_seeds_mean_to_that_over_items():
     assert estimate(samples[:1], items=1).interval is None
 
 
+@pytest.mark.parametrize("items", [2, 4, 8])
+def test_the_interval_over_few_items_holds_the_truth_as_often_as_it_says(items: int):
+    generator, held = np.random.default_rng(2), 0
+    resampled = Resampled({"text": items}, resamples=400)
+    for _ in range(400):
+        counted = CountedText(generator.normal(0.5, 0.2, items), np.ones(items), np.arange(items))
+        low, high = estimate(resampled.scores("text", counted)[None], items).interval
+        held += low <= 0.5 <= high
+    assert 0.92 <= held / 400 <= 0.98
+    assert estimate(np.full((1, 401), 0.5), items).interval is None
+    assert estimate(np.zeros((1, 401)), items).interval == (0.0, 0.0)
+
+
 def test_a_curve_at_equal_gain_is_read_between_its_points_and_not_beyond_its_ends():
     curve_gained = np.array([[[0.0, 1.0, 0.5]]])  # no curve need rise
     curve_lost = np.array([[[0.0, 0.8, 0.2]]])

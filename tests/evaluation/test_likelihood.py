@@ -140,6 +140,8 @@ def likelihood(bits: list[float]) -> Likelihood:
         ([-10, 10, -9, 9], "tie"),
         ([0, 0, 0, 0], "tie"),
         ([-50], "open"),  # one segment has no interval, so nothing can be said
+        ([-20, -24], "tie"),  # two have a wide one: Student's t has a factor of 12.7
+        ([-9, -9, -9], "open"),  # a few that are all the same do not tell how much others would differ
     ],
 )
 def test_a_change_is_better_worse_or_a_tie(moves: list[float], verdict: str):

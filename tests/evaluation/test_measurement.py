@@ -85,6 +85,7 @@ def test_digits_follow_the_precision():
     assert [written(1234.5678, step) for step in (10, 1, 0.1, 0.01)] == ["1,235", "1,235", "1,234.6", "1,234.57"]
     assert written(2.2e-7, 1e-9) == "2.20e-07"
     assert written(0.0, 0.0) == "0"
+    assert written(-1.48e-16, 0.01, signed=True) == "+0.00" and written(2e-5, 1e-4) == "0.0000"
 
 
 @pytest.mark.parametrize(

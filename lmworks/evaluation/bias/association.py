@@ -45,7 +45,7 @@ class Associated:
     effect: float
     """In standard deviations; between -2 and 2, 0 for no association."""
     interval: tuple[float, float] | None
-    """By resampling the targets of each set."""
+    """By resampling the targets of each set, or Student's t where a set has few."""
     probability: float
     """Of so large an effect, or a larger one, by chance (one-sided)."""
     exact: bool
@@ -101,6 +101,17 @@ def _effect(x: Float[np.ndarray, "rows first"], y: Float[np.ndarray, "rows secon
 
 
 def _interval(x: Array, y: Array, effect: float, seed: int) -> tuple[float, float]:
+    """By resampling, which is too narrow for few targets (of 8 in each set it holds the truth in 85 to 91 of 100
+    samples). Of these: Student's t about d, the difference in standard deviations within the sets, with the error of
+    Hedges and Olkin 1985, chapter 5; the effect rises with d, by the spread between the sets that its own scale has in
+    addition. It holds the truth in 94 to 97 of 100 (8 in each set), more often for fewer."""
+    sizes, freedom = len(x) * len(y) / len(both := np.concatenate([x, y])), len(both) - 2
+    spread = (((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum()) / freedom
+    if min(len(x), len(y)) < statistics.FEW and spread > 1e-12 * both.var():
+        d = (x.mean() - y.mean()) / spread**0.5
+        half = statistics.student_quantile(freedom) * (1 / sizes + d**2 / (2 * freedom)) ** 0.5
+        low, high = (end / ((freedom + end**2 * sizes) / (freedom + 1)) ** 0.5 for end in (d - half, d + half))
+        return min(float(low), effect), max(float(high), effect)
     draw = np.random.default_rng(seed)
     resampled = [one[draw.integers(len(one), size=(statistics.RESAMPLES, len(one)))] for one in (x, y)]
     low, high = np.quantile(_effect(*resampled), [(1 - statistics.LEVEL) / 2, (1 + statistics.LEVEL) / 2])

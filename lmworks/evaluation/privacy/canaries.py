@@ -194,14 +194,13 @@ def by_chance(ranks: Sequence[float], of: int) -> float:
 
 
 def measured(found: Sequence[Exposure], what: str) -> list[tuple[Measurement, float]]:
-    """For each number of repeats the mean exposure in bits, with a bootstrap over canaries, and the probability that
+    """For each number of repeats the mean exposure in bits, with an interval over canaries, and the probability that
     it is chance."""
     of = len(WORDS) ** 2
     lines = []
     for repeats in sorted({one.canary.repeats for one in found}):
         group = [one for one in found if one.canary.repeats == repeats]
-        mean = statistics.mean([one.bits for one in group])
-        estimate = statistics.within(mean, (0, math.log2(of)), len(group))
+        estimate = statistics.mean([one.bits for one in group], bounds=(0, math.log2(of)))
         times = "once" if repeats == 1 else f"{repeats} times"
         figure = Measurement(
             name=f"exposure of canaries planted {times}{what}",

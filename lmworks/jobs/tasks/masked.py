@@ -47,7 +47,8 @@ class Masked(Task):
         figure = nats_per_token("masked tokens", parts, model.tokenizer.vocab_size)
         told = restored(model.network, objective, rows, self.recipe.validation.tokens)
         stood = Counter(token for tokens, _ in told for token in tokens)
-        right = statistics.ratio_of_sums([sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told])
+        hits, of = [sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told]
+        right = statistics.ratio_of_sums(hits, of, bounds=(0, 1))
         return [
             figure,
             Measurement(

@@ -45,7 +45,7 @@ def _measure(subject: Subject) -> Found:
         # A counter that began anew in between would give less than nothing.
         if (spent := joules() - before) >= 0:
             costs.append(spent / count)
-    estimate = statistics.mean(costs)
+    estimate = statistics.mean(costs, bounds=statistics.AT_LEAST_0)
     how = (
         "Measured by the processor's counter (RAPL), which counts what other programs do meanwhile too."
         if counted

@@ -87,7 +87,7 @@ def _way(model: LanguageModel) -> str:
 
 
 def _figure(name: str, values: list[float], unit: str) -> Measurement:
-    estimate = statistics.mean(values)
+    estimate = statistics.mean(values, bounds=statistics.AT_LEAST_0)
     return Measurement(name=name, value=estimate.value, unit=unit, interval=estimate.interval, n=len(values))
 
 

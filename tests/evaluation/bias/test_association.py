@@ -70,6 +70,17 @@ def test_by_hand():
     assert found.effect == pytest.approx(4 / (20 / 3) ** 0.5) and found.probability == pytest.approx(1 / 6)
 
 
+@pytest.mark.parametrize("apart", [0.0, 1.0, 2.5])
+def test_the_interval_of_few_targets_holds_the_effect_as_often_as_it_says(apart: float):
+    """Resampling holds it in 91, 86 and 85 % of samples of 8 targets a set."""
+    draw, held = np.random.default_rng(4), 0
+    for _ in range(400):
+        found = association(draw.normal(apart, 1, 8), draw.normal(0, 1, 8))
+        held += found.interval[0] <= apart / (1 + apart**2 / 4) ** 0.5 <= found.interval[1]
+        assert -2 <= found.interval[0] <= found.effect <= found.interval[1] <= 2
+    assert 0.93 <= held / 400 <= 0.985
+
+
 def test_a_sample_counts_what_was_seen_and_is_near_the_exact_probability(monkeypatch):
     draw = np.random.default_rng(3)
     first, second = draw.normal(size=8) + 0.4, draw.normal(size=8)
