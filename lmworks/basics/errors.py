@@ -38,7 +38,12 @@ class KernelError(LmworksError):
 
 
 class Stopped(LmworksError):
-    """The user stopped the work (Ctrl-C or SIGTERM); what was done so far is saved where the text says."""
+    """The user stopped the work (Ctrl-C or SIGTERM); what was done so far is saved where the text says. `resume` means
+    that the same command goes on with --resume."""
+
+    def __init__(self, problem: str, *, resume: bool = False) -> None:
+        super().__init__(problem)
+        self.resume = resume
 
 
 class ConfigError(LmworksError, ValueError):

@@ -32,6 +32,8 @@ def _run() -> None:
         raise
     except Stopped as stopped:
         print(f"lmworks: {stopped}", file=sys.stderr)
+        if stopped.resume and "WORLD_SIZE" not in os.environ:  # a rank is not what was typed
+            print(f"next    {_again(sys.argv[1:])}", file=sys.stderr)
         sys.exit(130)
     except LmworksError as error:
         print(f"lmworks: {error}", file=sys.stderr)
@@ -52,3 +54,11 @@ def _run() -> None:
 
             traceback.print_exc()
         sys.exit(1)
+
+
+def _again(arguments: list[str]) -> str:
+    """The command that goes on with what was stopped."""
+    from lmworks.basics.terminal import for_shell
+
+    more = [] if "--resume" in arguments else ["--resume"]
+    return " ".join(["lmworks", *map(for_shell, [*arguments, *more])])

@@ -42,6 +42,7 @@ from lmworks.jobs.runs import (
     logged_losses,
     open_run,
     provenance,
+    resumable,
     start_run,
     training_facts,
 )
@@ -102,6 +103,7 @@ class BuildResult:
 
 
 @checked
+@resumable
 def build(
     text: str | os.PathLike[str] | None = None,
     model: str | os.PathLike[str] | None = None,

@@ -36,7 +36,7 @@ from lmworks.jobs.pictures import (
     tell_cut,
     without_classifier,
 )
-from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, resumable, start_run
 from lmworks.loading import fingerprint, identity, must_learn_text
 from lmworks.models.files.references import lasting
 from lmworks.models.image_reader import ImageLayers, ImageReader
@@ -59,6 +59,7 @@ MOST = 300
 """Held-out images that are measured, spread over all: a language model takes a while for each."""
 
 
+@resumable
 def caption(
     recipe: str | Path | CaptionsRecipe,
     out: str | os.PathLike[str] | None = None,

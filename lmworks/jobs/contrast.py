@@ -39,7 +39,7 @@ from lmworks.jobs.pictures import (
     tell_cut,
     without_classifier,
 )
-from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, resumable, start_run
 from lmworks.loading import identity, load
 from lmworks.models import families
 from lmworks.models.network import Network, evaluating
@@ -66,6 +66,7 @@ MOST_CANDIDATES = 2_000
 
 
 @checked
+@resumable
 def contrast(
     recipe: str | Path | ContrastRecipe,
     out: str | os.PathLike[str] | None = None,

@@ -30,7 +30,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
 from lmworks.jobs.comparing import HELD_OUT
 from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
-from lmworks.jobs.runs import open_run, provenance, save_result, start_run, training_facts
+from lmworks.jobs.runs import open_run, provenance, resumable, save_result, start_run, training_facts
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load, must_learn_text
 from lmworks.models.adapted import has_adapters
@@ -70,6 +70,7 @@ class DistillResult:
 
 
 @checked
+@resumable
 def distill(
     teacher: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,

@@ -25,7 +25,7 @@ from lmworks.adaptation.old_text import own_texts
 from lmworks.adaptation.router import BEGINNING, Router, states
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, Stopped
 from lmworks.basics.files import alone, says_why, write_json
 from lmworks.evaluation.exact import exactly_answered
 from lmworks.evaluation.forgetting import CountedText
@@ -182,7 +182,10 @@ class _Seed:
             chosen = chosen.but(**{chosen.retain: self._of_old_text(chosen, way, after)})
         checkpoint = folder.with_name(f"{folder.name}.run") / "checkpoint"
         resume = checkpoint.exists() and not diverged(checkpoint)
-        build(recipe=chosen, out=folder, merge=True, resume=resume, say=self.say)
+        try:
+            build(recipe=chosen, out=folder, merge=True, resume=resume, say=self.say)
+        except Stopped:
+            raise Stopped(f"stopped; what is done stands in {self.folder}: the same command goes on") from None
 
     def _recipe(self, way: str, after: int) -> Recipe:
         """By what a model of this way is trained; joint training takes as many steps as the whole sequence."""

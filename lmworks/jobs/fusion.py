@@ -30,7 +30,7 @@ from lmworks.generation.image_spans import code_names
 from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.fusion_recipe import FusionRecipe
 from lmworks.jobs.pictures import apart, hashes, nats_a_token, picture_facts, read_pictures, row_losses, stacked
-from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, resumable, start_run
 from lmworks.loading import identity, load
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import fast_dtype
@@ -53,6 +53,7 @@ AT_ONCE = 64
 """Rows that are read at once where they are measured."""
 
 
+@resumable
 def fuse(
     recipe: str | Path | FusionRecipe,
     out: str | os.PathLike[str] | None = None,

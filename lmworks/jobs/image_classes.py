@@ -28,7 +28,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import proportion
 from lmworks.jobs.image_classes_recipe import ImageClassesRecipe
 from lmworks.jobs.pictures import check_a_batch, read_fitted, stacked
-from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, resumable, start_run
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.convolutional import WHITENED, ConvolutionalNetwork
 from lmworks.models.vision.preprocessing import Preprocessing
@@ -68,6 +68,7 @@ class Labelled:
         return hashed.hexdigest()
 
 
+@resumable
 def train_classes(
     recipe: str | Path | ImageClassesRecipe,
     out: str | os.PathLike[str] | None = None,

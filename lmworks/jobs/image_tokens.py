@@ -25,7 +25,7 @@ from lmworks.evaluation.statistics import clustered_mean
 from lmworks.image_tokens import DEVIATION, MEAN, ImageTokens, preprocessing_for
 from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
 from lmworks.jobs.pictures import hashes, picture_facts, read_pictures, stacked
-from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, start_run
+from lmworks.jobs.runs import RunResult, finish_run, held_out_loss, open_run, recipe_and_folder, resumable, start_run
 from lmworks.models.network import Network, evaluating
 from lmworks.models.vision.image_tokens import ImageTokenizer
 from lmworks.objectives import Reconstruction
@@ -41,6 +41,7 @@ FAINTEST = 1e-6
 """The smallest squared error that is told apart in decibels: 66 dB."""
 
 
+@resumable
 def train_image_tokens(
     recipe: str | Path | ImageTokensRecipe,
     out: str | os.PathLike[str] | None = None,

@@ -6,6 +6,7 @@ A run that is stopped and resumed is one run: its facts count all of its parts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -14,11 +15,12 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, Stopped
 from lmworks.basics.files import beside, restore_directory, says_why, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
@@ -36,6 +38,11 @@ RECIPE, CLOCK, LOG = "recipe.json", "clock.json", "log.jsonl"
 FREE = {"training.distribution"}
 """What may differ in a resumed run: any checkpoint is read in any distribution."""
 
+_OPENED: ContextVar[Path | None] = ContextVar("_OPENED", default=None)
+"""The folder of the run that a `resumable` job has opened."""
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 AnyRecipe = TypeVar("AnyRecipe", bound=RecipeFile)
 AnyModel = TypeVar("AnyModel", bound=LanguageModel | VisionModel)
 
@@ -77,7 +84,30 @@ def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str]
     check_run(run, recipe, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
+    _OPENED.set(run)
     return run
+
+
+def resumable(job: Callable[Given, Made]) -> Callable[Given, Made]:
+    """A job whose run is opened by `open_run`: Ctrl-C beside its training (while a text is read, or the result is
+    measured) is Stopped, too, where a checkpoint is there to go on from."""
+
+    @functools.wraps(job)
+    def done(*given: Given.args, **named: Given.kwargs) -> Made:
+        before = _OPENED.set(None)
+        try:
+            return job(*given, **named)
+        except KeyboardInterrupt:
+            run = _OPENED.get()
+            if run is None or not (checkpoint := run / "checkpoint").exists():
+                raise
+            raise Stopped(
+                f"stopped; go on with the same command and --resume (checkpoint in {checkpoint})", resume=True
+            ) from None
+        finally:
+            _OPENED.reset(before)
+
+    return done
 
 
 def check_run(run: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmworks.basics import progress
+from lmworks.basics.errors import Stopped
 from lmworks.basics.files import says_why, write_json
 from lmworks.evaluation.privacy.membership import MembershipTexts, scored
 from lmworks.jobs.build import build
@@ -66,8 +67,11 @@ class Shadows:
                 grounding={"index": False},
             )
             shutil.rmtree(run, ignore_errors=True)  # of one that was stopped
-            with progress.hidden():
-                build(out=out, recipe=chosen)
+            try:
+                with progress.hidden():
+                    build(out=out, recipe=chosen)
+            except Stopped:
+                raise Stopped(f"stopped; the models in {self.folder} are kept: the same command goes on") from None
             shutil.rmtree(run, ignore_errors=True)
         return {one.hash for one in half}
 

@@ -32,6 +32,7 @@ from lmworks.jobs.runs import (
     open_run,
     provenance,
     recipe_and_folder,
+    resumable,
     save_result,
     source_digest,
     start_run,
@@ -105,6 +106,7 @@ class Fitted:
 
 
 @checked
+@resumable
 def pretrain(
     recipe: str | Path | TrainRecipe,
     out: str | os.PathLike[str] | None = None,

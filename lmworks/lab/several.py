@@ -59,7 +59,8 @@ def measure_each(
         except (Stopped, KeyboardInterrupt):
             raise Stopped(
                 f"stopped in claim {question}; what was measured before is kept: go on with the same command and "
-                "--resume"
+                "--resume",
+                resume=True,
             ) from None
         except Exception as error:  # an unattended run goes on with the next claim
             if len(questions) == 1:

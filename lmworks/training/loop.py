@@ -221,7 +221,8 @@ class _Run:
                 if asked and not self.over:
                     raise Stopped(
                         f"stopped after step {self._place(' of ')}; go on with the same command and --resume "
-                        f"(checkpoint in {self.folder / 'checkpoint'})"
+                        f"(checkpoint in {self.folder / 'checkpoint'})",
+                        resume=True,
                     )
         if self.stopped_early:
             load_checkpoint(self.folder / "best", self.parameters, self.optimiser, self.ranks)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
+
+from lmworks.basics.errors import Stopped
 
 
 @pytest.fixture
@@ -236,3 +239,21 @@ def test_a_mistake_is_one_sentence(
 def test_an_option_that_does_not_exist_is_a_mistake_in_the_command(run, model_folder):
     ran = run("generate", model_folder, "Hi", "--temprature", "1")
     assert ran.code == 2 and "--temperature" in ran.err and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("rank", [False, True])
+def test_what_was_stopped_names_the_command_that_goes_on(run, rank, text_folder, tmp_path, monkeypatch):
+    def stopped(*given, **named):
+        raise Stopped("stopped after step 3 of 6; go on with the same command and --resume", resume=True)
+
+    monkeypatch.setattr("lmworks.jobs.build.build", stopped)
+    monkeypatch.setattr("lmworks.jobs.tune.build", stopped)
+    if rank:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    for verb, more in (("build", [text_folder]), ("tune", ["smollm2", "--data", text_folder])):
+        typed = [verb, *more, "--out", str(tmp_path / "my model")]
+        for ran in (run(*typed), run(*typed, "--resume")):
+            told, *following = ran.err.splitlines()
+            assert ran.code == 130 and told.startswith("lmworks: stopped after step 3 of 6")
+            again = f"next    lmworks {shlex.join([*typed, '--resume'])}"
+            assert following == ([] if rank else [again])

@@ -16,7 +16,7 @@ from training.runs import Interfering
 
 from jobs.small_builds import TOKENS, contents, logits, recipe, stopped
 from lmworks.adaptation.lora import lora_layers
-from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError, Stopped
 from lmworks.cli.answer_options import AnswerOptions
 from lmworks.evaluation.likelihood import measure
 from lmworks.jobs.build import BuildResult, build
@@ -205,6 +205,21 @@ def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.
     Path("out.run/recipe.json").unlink()
     with pytest.raises(ConfigError, match=r"out.run does not hold a run to resume"):
         build(out="out", recipe=recipe(steps=6), resume=True)
+
+
+def test_ctrl_c_while_the_result_is_measured_goes_on_from_the_last_step(here: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmworks.jobs.build._Job.measure_before", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # there is nothing yet to go on from
+            build(out="out", recipe=recipe())
+        patch.undo()
+        patch.setattr("lmworks.jobs.build._Job.measure_after", interrupted)
+        with pytest.raises(Stopped, match=r"stopped; go on with the same command and --resume \(checkpoint in") as told:
+            build(out="out", recipe=recipe())
+    assert told.value.resume and build(out="out", recipe=recipe(), resume=True).training.losses == []
 
 
 def test_a_full_disk_leaves_the_earlier_model_and_the_run(here: Path):

@@ -58,7 +58,9 @@ def build(
         with _machine(executor):
             report = _run(settings, work, executor, size)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; what is done stands in {work}: the same command with --resume goes on") from None
+        raise Stopped(
+            f"stopped; what is done stands in {work}: the same command with --resume goes on", resume=True
+        ) from None
     _finish(folder, work, report)
     return report.at(folder)
 
