@@ -342,7 +342,7 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert facts["documents"] == 6 and facts["bytes"] == facts["tokens"]  # a token is a byte here
     assert "skipped   picture.png" in ran.err
     table = run("evaluate", model_folder, text_folder).out
-    assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
+    assert f"{facts['tokens']:,}" in table and f"{figure['value']:.2f}" in table
 
 
 @pytest.mark.parametrize(
