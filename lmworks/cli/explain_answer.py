@@ -68,6 +68,8 @@ def explain_answer(
     against = "" if instead is None else f" over {instead!r}"
     without = f"{found.baseline:.3f} without the prompt's words"
     print(f"answer    {found.answer!r}{against}: {found.value:.3f} nats; {without}")
+    if instead is not None and (why := _unlike(loaded, found.answer, instead)):
+        print(f"note      {why}: their probabilities do not compare token by token")
     if found.adds_up:
         print(f"left      {found.left:+.3f} nats that the shares do not add up to")
     if layers:
@@ -77,6 +79,18 @@ def explain_answer(
             ["heads", "layer.head", "look there", "chance", "lost without them", "beyond as many others"],
             [list(one.values()) for one in roles],
         )
+
+
+def _unlike(model: LanguageModel, answer: str, instead: str) -> str:
+    """What two answers differ in besides their words; "" where it is nothing."""
+    spaced = [one[:1].isspace() for one in (answer, instead)]
+    counts = [len(model.tokenizer.encode(one, special=False, continues=True)) for one in (answer, instead)]
+    said = []
+    if len(set(spaced)) > 1:
+        said.append(f"only {(answer if spaced[0] else instead)!r} begins with a space")
+    if len(set(counts)) > 1:
+        said.append(f"the answers have {counts[0]} and {counts[1]} tokens")
+    return ", and ".join(said)
 
 
 def _facts(found: Attribution, instead: str | None) -> dict[str, Any]:

@@ -41,6 +41,20 @@ def test_the_models_own_answer_is_explained_by_the_tokens_that_it_wrote(run, mod
     assert facts["value"] == pytest.approx(sum(written.logprobs[: len(written.tokens) - ended]), abs=1e-3)
 
 
+def test_answers_that_begin_otherwise_or_are_longer_are_told(run, model_folder):
+    def noted(answer: str, instead: str) -> list[str]:
+        told = run("explain-answer", model_folder, "Hi you", "--answer", answer, "--instead", instead).out
+        return [line for line in told.splitlines() if line.startswith("note ")]
+
+    end = ": their probabilities do not compare token by token"
+    assert noted(" no", " ye") == []
+    assert noted(" no", "yes") == [f"note      only ' no' begins with a space{end}"]
+    assert noted(" no", " yes") == [f"note      the answers have 3 and 4 tokens{end}"]
+    assert noted("no", " yes") == [
+        f"note      only ' yes' begins with a space, and the answers have 2 and 4 tokens{end}"
+    ]
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.embedder(tmp_path_factory.mktemp("models") / "encoder")
