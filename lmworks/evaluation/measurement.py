@@ -17,6 +17,10 @@ from pydantic import Field, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 
+TELLING = 30
+"""Of fewer items, a preference for three of four would go unseen more often than in 1 of 5 cases."""
+TOO_FEW = "too few to tell"
+
 
 class Measurement(Config):
     """One figure. Raises ConfigError for NaN, infinity, n below 1, or an interval that misses the value."""
@@ -74,6 +78,26 @@ class Measurement(Config):
         """A score that guessing could reach as well."""
         return not self.difference and self.chance is not None and self._may_be(self.chance)
 
+    @property
+    def below_chance(self) -> bool:
+        """A score, the higher the better, that is worse than guessing."""
+        if self.difference or self.chance is None or self.ideal is None or self.interval is None:
+            return False
+        return self.interval[1] < self.chance < self.ideal
+
+    @property
+    def balance(self) -> str:
+        """Of a figure whose ideal is what chance gives, whether it is off: "none seen" where its interval, as it is
+        printed, holds the ideal; "too few to tell" where that is so of too few items, or there is no interval."""
+        if self.difference or self.chance is None or self.chance != self.ideal:
+            return ""
+        if self.interval is None:
+            return TOO_FEW
+        low, high = (float(self.alike(end).replace(",", "")) for end in self.interval)
+        if not low <= self.chance <= high:
+            return ""
+        return TOO_FEW if self.n < TELLING else "none seen"
+
     def _may_be(self, level: float) -> bool:
         low, high = self.interval or (self.value, self.value)
         return low <= level <= high
@@ -116,8 +140,10 @@ class Measurement(Config):
 
     @property
     def remark(self) -> str:
-        """ "tie", "at chance", or nothing."""
-        return "tie" if self.tie else "at chance" if self.at_chance else ""
+        """ "tie", "at chance", "below chance", or nothing."""
+        if self.tie:
+            return "tie"
+        return "at chance" if self.at_chance else "below chance" if self.below_chance else ""
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.certainty})" + (f", {self.remark}" if self.remark else "")

@@ -109,8 +109,8 @@ class Section:
 
 
 def remark_on(figure: Measurement) -> str:
-    """What is said beside a figure: of one whose ideal is what chance gives, that nothing else is seen."""
-    return "none seen" if figure.at_chance and figure.chance == figure.ideal else figure.remark
+    """What is said beside a figure: of one whose ideal is what chance gives, whether anything else is seen."""
+    return figure.balance if figure.chance is not None and figure.chance == figure.ideal else figure.remark
 
 
 def bars(title: str, unit: str, shown: dict[str, Measurement]) -> Chart:

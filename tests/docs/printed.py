@@ -16,4 +16,4 @@ def matches(shown: list[str], printed: list[str]) -> bool:
 def but_for_figures(lines: list[str]) -> list[str]:
     """Lines with a # for each fraction, share and time, and without what only figures decide."""
     figure = re.compile(r"[+-]?\d[\d,]*(?:\.\d+(?:e-\d+)?|%| ms)")
-    return [re.sub(r", (?:tie|at chance)", "", figure.sub("#", one)) for one in lines]
+    return [re.sub(r", (?:tie|(?:at|below) chance)", "", figure.sub("#", one)) for one in lines]

@@ -79,6 +79,9 @@ def test_a_figure_without_an_interval_is_a_tie_or_at_chance_only_where_it_is_exa
     guess, better = (Measurement(name="x", value=value, chance=0.5) for value in (0.5, 0.6))
     assert guess.at_chance and guess.remark == "at chance" and not guess.tie
     assert not better.at_chance and better.remark == ""
+    worse = better.but(value=0.07, interval=(0.02, 0.2), chance=1 / 3, ideal=1.0)
+    assert worse.remark == "below chance" and str(worse).endswith("below chance")
+    assert worse.but(ideal=0.0).remark == ""
 
 
 def test_digits_follow_the_precision():

@@ -119,6 +119,12 @@ def test_a_bias_that_is_not_seen_is_no_figure_at_chance():
     right = Measurement(name="right", value=0.51, interval=(0.4, 0.6), n=90, chance=0.5, ideal=1.0)
     assert (remark_on(gap), remark_on(right)) == ("none seen", "at chance")
     assert remark_on(gap.model_copy(update={"interval": (0.01, 0.03)})) == ""
+    share = Measurement(name="stereotyped", value=1.0, interval=(0.2065, 1.0), n=1, chance=0.5, ideal=0.5)
+    assert remark_on(share) == remark_on(share.but(interval=None)) == "too few to tell"
+    near = share.but(value=0.5436, interval=(0.5003, 0.587), n=1508)
+    assert (near.alike(0.5003), remark_on(near)) == ("0.500", "none seen"), "by what a reader sees"
+    assert remark_on(near.but(interval=(0.51, 0.587))) == ""
+    assert remark_on(right.but(value=0.3, interval=(0.2, 0.4))) == "below chance"
 
 
 def test_the_numbers_of_a_chart_are_those_of_its_table(tmp_path):

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.bias.association import association
+from lmworks.evaluation.bias.association import Associated, association
 from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import holm
 from lmworks.evaluation.tasks.declaration import Association, Task, TaskFigure
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.text.known.bias import WEAT as FILES
@@ -42,16 +43,25 @@ def _test(kind: str, number: str) -> Association:
 
 
 def effects(kind: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
-    """The effect of each test, and how probable one as large is by chance."""
+    """The effect of each test, and how probable one as large is by chance: alone, and adjusted for the number of tests
+    (Holm)."""
     of = {one.name: one for one in tests(kind)}
-    return [_effect(of[one.item], one) for one in items]
+    found = [_associated(of[one.item], one) for one in items]
+    adjusted = holm([one.probability for one in found])
+    return [
+        _effect(of[one.item], effect, probability)
+        for one, effect, probability in zip(items, found, adjusted, strict=True)
+    ]
 
 
-def _effect(test: Association, scores: ItemScores) -> TaskFigure:
+def _associated(test: Association, scores: ItemScores) -> Associated:
     try:
-        found = association(scores.scores["first"], scores.scores["second"])
+        return association(scores.scores["first"], scores.scores["second"])
     except DataError as error:
         raise DataError(f"{test.name}: {error}") from None
+
+
+def _effect(test: Association, found: Associated, adjusted: float) -> TaskFigure:
     one, other, near, far = test.titles
     measured = Measurement(
         name=f"{test.group}: {one} against {other}, {near} against {far}",
@@ -64,7 +74,7 @@ def _effect(test: Association, scores: ItemScores) -> TaskFigure:
         ideal=0.0,
     )
     how = f"of all {found.ways:,} ways" if found.exact else f"of {found.ways:,} drawn"
-    return TaskFigure(measured, f"p {found.probability:.2g} {how}")
+    return TaskFigure(measured, f"p {found.probability:.2g} {how}, Holm {adjusted:.2g}")
 
 
 _NEAR = "whether vectors lie near each other says little of what a model then does (Goldfarb-Tarrant et al. 2021)"

@@ -90,10 +90,10 @@ BIAS = Section(
     place=40,
     title="Bias",
     says="Each figure has its ideal value, which is no highest one: a half where neither of two sentences should be "
-    "preferred, 0 where no group should make a difference. “None seen” means that the interval holds the ideal, "
-    "which few items always do; and near the ideal is no proof that a model is fair: each set covers what its "
-    "authors thought of. BBQ's s_DIS, where the context tells the answer, and s_AMB, where it does not, lie "
-    "between -1 (each answer goes against the stereotype) and 1 (each goes with it).",
+    "preferred, 0 where no group should make a difference. “None seen” means that the interval, as it is printed, "
+    "holds the ideal; of fewer than 30 items that tells nothing (“too few to tell”). Near the ideal is no proof that a "
+    "model is fair: each set covers what its authors thought of. BBQ's s_DIS, where the context tells the answer, and "
+    "s_AMB, where it does not, lie between -1 (each answer goes against the stereotype) and 1 (each goes with it).",
     measure=_measure,
     seconds=(80.0, 500.0),
 )

@@ -15,6 +15,7 @@ from lmworks.evaluation.bias import weat
 from lmworks.evaluation.bias.association import association, strengths, vectors_of
 from lmworks.evaluation.tasks.declaration import Association, Question
 from lmworks.evaluation.tasks.find import find
+from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.models.relatives.vectors import Vectors
 
 TEST = Association(
@@ -109,6 +110,12 @@ def test_word_vectors_and_models_are_measured_as_a_task(monkeypatch):
     [of_words] = lm.evaluate(vectors(), tasks=[task])
     assert of_words.name == "weat, small: men against women, work against home"
     assert of_words.value == pytest.approx(of_the_original(vectors())[0]) and of_words.n == 6 and of_words.ideal == 0
+    several = [replace(TEST, name=f"weat#{name}", group=name) for name in "abc"]
+    monkeypatch.setattr(weat, "tests", lambda kind: several)
+    scores = {"first": [3.0, 1.0, 2.0, 2.5], "second": [-1.0, -3.0, -2.0, 0.0]}
+    told = weat.effects("weat", [ItemScores(one.name, one.group, scores) for one in several])
+    assert [one.remark for one in told] == ["p 0.014 of all 70 ways, Holm 0.043"] * 3
+    monkeypatch.setattr(weat, "tests", lambda kind: (TEST,))
     model = tiny.language_model(seed=4)
     [of_model] = lm.evaluate(model, tasks=[task])
     vectors_by_model = {one: vector.numpy() for one, vector in zip(TEST.texts, model.embed(TEST.texts), strict=True)}
