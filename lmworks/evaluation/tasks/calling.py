@@ -40,7 +40,7 @@ def calls_scored(model: LanguageModel, items: Sequence[Calling], longest: int) -
 def of_calls(item: Calling, written: Mapping[str, str]) -> ItemScores:
     """Whether the answers call what is wanted; one that calls nothing is right where no function helps."""
     right = {way: float(matches(calls_in(text), item.wanted, item.functions)) for way, text in written.items()}
-    return ItemScores(item.name, item.group, written=written[HELD], alike=right)
+    return ItemScores(item.name, item.group, written=written[HELD], ways=dict(written), alike=right)
 
 
 def calls_in(text: str) -> list[Called]:

@@ -44,6 +44,11 @@ class Choices:
     """Items of one group depend on each other."""
 
     @property
+    def asks(self) -> tuple[Any, ...]:
+        """What scores depend on but the model: all but which choice is right."""
+        return self.asked, self.choices
+
+    @property
     def shown(self) -> str:
         """It and its answer, as an example."""
         return "".join(self.asked[self.right])
@@ -67,6 +72,11 @@ class Question:
     answers: tuple[str, ...]
     """Any of them is right."""
     group: str = ""
+
+    @property
+    def asks(self) -> tuple[Any, ...]:
+        """What the answer depends on but the model."""
+        return (self.prompt,)
 
     @property
     def shown(self) -> str:
@@ -94,6 +104,11 @@ class Calling:
     group: str = ""
 
     @property
+    def asks(self) -> tuple[Any, ...]:
+        """What the answers depend on but the model: where a call is wanted, it is also asked for."""
+        return self.messages, self.functions, bool(self.wanted), self.several
+
+    @property
     def shown(self) -> str:
         """What is asked."""
         return self.messages[-1]["content"]
@@ -119,6 +134,11 @@ class Association:
     titles: tuple[str, str, str, str]
     """What the four sets are called."""
     group: str = ""
+
+    @property
+    def asks(self) -> tuple[Any, ...]:
+        """What its vectors are of."""
+        return self.targets, self.attributes
 
     @property
     def texts(self) -> list[str]:

@@ -25,5 +25,7 @@ class Kind:
     """What its items are instances of."""
     scored: Callable[[Any, AskedTask, Sequence[Any], Reading], Iterator[ItemScores]]
     """(model, what is asked, items of this kind, what was read) -> their scores, as they are done."""
+    judged: Callable[[Any, ItemScores], ItemScores]
+    """(an item, what was measured of it) -> the same with the verdict that the item's present key gives."""
     of_words: bool = False
     """Whether word vectors can be asked them."""

@@ -120,9 +120,13 @@ def run(
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again. Progress shows unless
     that is somebody else's."""
-    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model))
-    kept = {} if store is None else dict(store.kept)
+    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model), asked.every)
+    before = {} if store is None else store.kept
+    kept = {one.name: _judged(one, before[one.name]) for one in asked.items if one.name in before}
     left = [one for one in asked.items if one.name not in kept]
+    if told and store is not None and (changed := sum(one.name in store.changed for one in left)):
+        items = "1 item is" if changed == 1 else f"{changed:,} items are"
+        progress.note(f"{asked.what}: {items} asked otherwise than in {store.path}, and measured again")
     if told and 0 < len(left) < len(asked.items):
         progress.note(f"{asked.what}: {len(asked.items) - len(left):,} items were measured before")
     try:
@@ -162,9 +166,18 @@ def told_by(model: Measured) -> list[float]:
     return [round(one, 4) for one in found.logprobs]
 
 
+def _kinds() -> list[Kind]:
+    return list(declared("lmworks.evaluation.tasks.kinds", Kind).values())
+
+
+def _judged(item: Item, found: ItemScores) -> ItemScores:
+    [kind] = [one for one in _kinds() if isinstance(item, one.item)]
+    return kind.judged(item, found)
+
+
 def _scored(model: Measured, asked: AskedTask, left: Sequence[Item], reading: Reading) -> Iterator[ItemScores]:
     """The scores of items, one kind after the other. ConfigError for word vectors that are asked a question."""
-    for kind in declared("lmworks.evaluation.tasks.kinds", Kind).values():
+    for kind in _kinds():
         own = [one for one in left if isinstance(one, kind.item)]
         if own and isinstance(model, Vectors) and not kind.of_words:
             raise ConfigError(f"word vectors answer no questions, and {asked.task.name} asks some; take weat")

@@ -28,6 +28,8 @@ class ItemScores:
     """The place of the right choice."""
     written: str | None = None
     """The answer that was written."""
+    ways: dict[str, str] = field(default_factory=dict)
+    """What was written in each way, of an item that is asked in several."""
     alike: dict[str, float] = field(default_factory=dict)
     """Of a written answer, by figure: 1 for exact, 0 for nothing in common."""
 

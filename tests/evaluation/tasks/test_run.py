@@ -18,6 +18,7 @@ from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import compared, measured, ties
 from lmworks.evaluation.tasks.run import evaluate, run
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer
+from lmworks.evaluation.tasks.store import Store
 from lmworks.generation.continuations import Reading
 
 
@@ -100,6 +101,35 @@ def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_
     assert evaluate(model, questions, out=tmp_path / "out", items=True)[1] == found and asked[2:] == [1]
     kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert [one["n"] for one in kept] == [12, 12, 12]
+
+
+@pytest.mark.filterwarnings("ignore:.*measured ")
+@pytest.mark.parametrize("choices", [{"choices": ["oxygen", "helium"]}, {}])
+def test_verdicts_are_those_of_the_present_key_whatever_a_file_says(model, written, tmp_path, monkeypatch, choices):
+    first, second = ({"question": f"Which gas is {at}?", **choices, "answer": "oxygen"} for at in range(2))
+    _, before = evaluate(model, [written(first, second)], items=True, out=tmp_path / "out")
+    [file] = (tmp_path / "out").glob("mine*.jsonl")
+    said = before["mine.jsonl"][0].written
+    file.write_text(file.read_text().replace('"right": 0', '"right": 1').replace('"exact": 0.0', '"exact": 1.0'))
+    monkeypatch.setattr(Store, "append", None)  # nothing is measured again
+    for answer in ("helium", "oxygen"):
+        corrected = written(first | {"answer": answer if choices or answer == "oxygen" else said or "."}, second)
+        _, found = evaluate(model, [corrected], items=True, out=tmp_path / "out")
+        changed, same = found["mine.jsonl"]
+        assert changed.right == (answer == "helium") if choices else changed.alike["exact"] == (answer == "helium")
+        assert same == before["mine.jsonl"][1]
+
+
+def test_an_item_that_is_asked_otherwise_is_measured_again(model, written, tmp_path):
+    first, second = ({"question": f"Which gas is {at}?", "choices": ["a", "b"], "answer": "A"} for at in range(2))
+    evaluate(model, [written(first, second)], out=tmp_path / "out")
+    changed = written(first | {"question": "Which metal?"}, second)
+    with pytest.warns(UserWarning, match=r"mine.jsonl: 1 item is asked otherwise than in .*, and measured again"):
+        _, kept = evaluate(model, [changed], items=True, out=tmp_path / "out")
+    _, fresh = evaluate(model, [changed], items=True)
+    assert [one.scores["sum"] for one in kept["mine.jsonl"]] == [
+        pytest.approx(one.scores["sum"]) for one in fresh["mine.jsonl"]
+    ]
 
 
 def test_figures_of_several_runs_stand_side_by_side(model, questions, written, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lmworks.evaluation.bias.association import strengths, vectors_of
 from lmworks.evaluation.tasks.asked import AskedTask
@@ -19,4 +20,8 @@ def _scored(model: Measured, asked: AskedTask, left: Sequence[Association], read
         yield ItemScores(one.name, one.group, strengths(vectors, one))
 
 
-ASSOCIATIONS = Kind("associations", Association, _scored, of_words=True)
+def _judged(item: Association, found: ItemScores) -> ItemScores:
+    return replace(found, group=item.group)
+
+
+ASSOCIATIONS = Kind("associations", Association, _scored, _judged, of_words=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lmworks.evaluation.tasks.asked import AskedTask
-from lmworks.evaluation.tasks.calling import calls_scored
+from lmworks.evaluation.tasks.calling import calls_scored, of_calls
 from lmworks.evaluation.tasks.declaration import Calling
 from lmworks.evaluation.tasks.kind import Kind
 from lmworks.evaluation.tasks.scores import ItemScores
@@ -17,4 +17,8 @@ def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Calling], rea
     yield from calls_scored(model, left, asked.task.longest)
 
 
-CALLS = Kind("calls", Calling, _scored)
+def _judged(item: Calling, found: ItemScores) -> ItemScores:
+    return of_calls(item, found.ways)
+
+
+CALLS = Kind("calls", Calling, _scored, _judged)

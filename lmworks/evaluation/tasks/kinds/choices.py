@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
@@ -72,4 +73,8 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
         )
 
 
-CHOICES = Kind("choices", Choices, _scored)
+def _judged(item: Choices, found: ItemScores) -> ItemScores:
+    return replace(found, group=item.group, right=item.right)
+
+
+CHOICES = Kind("choices", Choices, _scored, _judged)

@@ -31,4 +31,8 @@ def _begun(engine: Engine, asked: AskedTask, item: Question) -> RequestHandle:
         raise DataError(f"{item.name}: {error}") from None
 
 
-QUESTIONS = Kind("questions", Question, _scored)
+def _judged(item: Question, found: ItemScores) -> ItemScores:
+    return of_answer(item, found.written or "")
+
+
+QUESTIONS = Kind("questions", Question, _scored, _judged)
