@@ -27,7 +27,7 @@ def find(reference: str) -> Task:
         return known[name]
     if name in known and group:
         return _group(known[name], group)
-    if Path(reference).suffix in SUFFIXES or Path(reference).is_file():
+    if Path(reference).suffix.lower() in SUFFIXES or Path(reference).is_file():
         return own_task(Path(reference))
     close = difflib.get_close_matches(reference, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"

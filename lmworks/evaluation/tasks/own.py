@@ -4,22 +4,22 @@
     {"question": "Who wrote Emma?", "answer": "Jane Austen"}
     {"good": "The cats sleep.", "bad": "The cats sleeps."}
 
-`answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in CSV: columns that begin with
-"choice") the answer is written. `prompt` in place of `question` is read as it is; items of one `group` depend on
-each other.
+`answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in a table: columns `choice_a`,
+`choice_b` or `choice1`, `choice2`, whose letter is that of their name) the answer is written. `prompt` in place of
+`question` is read as it is; items of one `group` depend on each other. `own_file.py` says what else may stand there.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from lmworks.basics.errors import DataError
+from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.tasks.declaration import Choices, Item, Question, Task
+from lmworks.evaluation.tasks.own_file import CHOICE, records
 
 SUFFIXES = (".jsonl", ".csv")
 
@@ -44,47 +44,30 @@ def own_task(path: Path) -> Task:
 
 def read_items(path: Path) -> list[Item]:
     """The items of a file, in order."""
-    items = [_item(f"{path.name}#{line}", record) for line, record in _records(path)]
+    items = [_item(f"{path.name}#{line}", record) for line, record in records(path)]
     if not items:
         raise DataError(f"{path} holds no question; give one a line, with `question` and `answer`")
+    _must_agree(items)
     return items
 
 
-def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first column
-            yield from (_rows if path.suffix == ".csv" else _objects)(path, file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); give a file that can be opened"
-        ) from None
-
-
-def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(file)
-    try:
-        for record in reader:
-            if None in record:  # a comma that is not quoted moves every cell after it
-                raise DataError(
-                    f"{path.name}#{reader.line_num} has more cells than columns; put text with commas in quotes"
-                )
-            yield reader.line_num, {key: value for key, value in record.items() if value not in (None, "")}
-    except csv.Error as error:
-        raise DataError(f"{path.name}#{reader.line_num + 1}: this is no row of a CSV table ({error})") from None
-
-
-def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
+def _must_agree(items: Sequence[Item]) -> None:
+    """DataError where two items ask the same and what is right for one is wrong for the other."""
+    seen: dict[Hashable, tuple[str, set[tuple[str, ...]]]] = {}
+    for one in items:
+        if isinstance(one, Choices):
+            asks: Hashable = (frozenset(one.asked), frozenset(one.choices))
+            right: set[tuple[str, ...]] = {(one.choices[one.right].strip(),)}
+        elif isinstance(one, Question):
+            asks, right = one.prompt, {tuple(words(answer)) for answer in one.answers}
+        else:
             continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:  # no JSON, or numbers and nesting beyond what is read
-            why = getattr(error, "msg", None) or str(error).partition(";")[0]
-            raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
-        yield line, record
+        first, before = seen.setdefault(asks, (one.name, right))
+        if not before & right:
+            also = "" if isinstance(one, Choices) else ", or give both as a list in one item of a .jsonl file"
+            raise DataError(
+                f"{one.name} asks what {first} asks, and another answer is right; correct one of them{also}"
+            )
 
 
 def _item(name: str, record: Mapping[str, Any]) -> Item:
@@ -104,23 +87,39 @@ def _item(name: str, record: Mapping[str, Any]) -> Item:
         if not every or not all(isinstance(one, str | int | float) and str(one).strip() for one in every):
             raise DataError(f"{name} has no right answer; give `answer` as a text")
         return Question(name, prompt, tuple(str(one) for one in every), group)
-    asked = tuple((prompt, choice if prompt[-1].isspace() else f" {choice}") for choice in choices)
-    return Choices(name, asked, _right(name, record, choices), choices, group)
+    right, texts = _right(name, record, choices), tuple(choices.values())
+    if equal := [place for place in choices if place != right and choices[place].strip() == choices[right].strip()]:
+        letters = " and ".join(map(_letter, sorted((right, equal[0]))))
+        raise DataError(f"{name}: the choices {letters} are equal, and only one of them is right; change one")
+    asked = tuple((prompt, text if prompt[-1].isspace() else f" {text}") for text in texts)
+    return Choices(name, asked, list(choices).index(right), texts, group)
 
 
-def _choices(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
-    listed = record.get("choices") or [record[key] for key in record if key.startswith("choice") and key != "choices"]
-    if not isinstance(listed, list) or not all(isinstance(one, str | int | float) for one in listed):
-        raise DataError(f'{name}: `choices` is no list of texts; write ["one", "two"]')
-    choices = tuple(str(one) for one in listed)
+def _choices(name: str, record: Mapping[str, Any]) -> dict[int, str]:
+    """The choices by their places; a column that is empty keeps its letter for none."""
+    columns = {key: named[1] for key in record if (named := CHOICE.fullmatch(key))}
+    listed = record.get("choices")
+    if listed and columns:
+        raise DataError(f"{name} has `choices` and `{next(iter(columns))}`; leave one of them out")
+    values = listed or ["" if record[key] is None else record[key] for key in columns]
+    if not isinstance(values, list) or not all(isinstance(one, str | int | float) for one in values):
+        raise DataError(f'{name}: `choices` is no list of texts; write ["one", "two"], in a table choice_a, choice_b')
+    if listed:
+        choices = {place: str(one) for place, one in enumerate(listed)}
+        if (empty := next((at for at, one in enumerate(listed, 1) if not str(one).strip()), None)) is not None:
+            raise DataError(f"{name}: choice {empty} is empty; write it, or leave it out")
+    else:
+        first = min((int(one) for one in columns.values() if one.isdigit()), default=0)
+        places = [int(one) - min(first, 1) if one.isdigit() else ord(one) - ord("a") for one in columns.values()]
+        if len(set(places)) < len(places):
+            raise DataError(f"{name} has two columns for one choice among {', '.join(columns)}; leave one")
+        choices = {place: str(one) for place, one in sorted(zip(places, values, strict=True)) if str(one).strip()}
     if len(choices) == 1:
         raise DataError(f"{name} has one choice, and there is nothing to choose; give two or more")
-    if (empty := next((at for at, one in enumerate(choices, 1) if not one.strip()), None)) is not None:
-        raise DataError(f"{name}: choice {empty} is empty; write it, or leave it out")
     return choices
 
 
-def _right(name: str, record: Mapping[str, Any], choices: tuple[str, ...]) -> int:
+def _right(name: str, record: Mapping[str, Any], choices: Mapping[int, str]) -> int:
     """The place of the right choice; DataError for none, several, or one that is not among them."""
     given = [(key, record[key]) for key in ("answer", "label") if record.get(key) is not None]
     if not given:
@@ -132,18 +131,21 @@ def _right(name: str, record: Mapping[str, Any], choices: tuple[str, ...]) -> in
     return places.pop()
 
 
-def _places(name: str, key: str, value: Any, choices: tuple[str, ...]) -> list[int]:
+def _places(name: str, key: str, value: Any, choices: Mapping[int, str]) -> list[int]:
     if isinstance(value, list):
         return [place for one in value for place in _places(name, key, one, choices)]
     found: list[int] = []
     if key == "label":
-        found = [place for place in range(len(choices)) if str(place) == str(value).strip()]
+        found = [place for place in choices if str(place) == str(value).strip()]
     elif key == "answer":
-        found = [place for place, choice in enumerate(choices) if choice.strip() == str(value).strip()]
-        found = found or [place for place in range(len(choices)) if _letter(place) == str(value).strip().upper()]
+        found = [place for place, choice in choices.items() if choice.strip() == str(value).strip()]
+        found = found or [place for place in choices if _letter(place) == str(value).strip().upper()]
     if not found:
-        last = f"A to {_letter(len(choices) - 1)}" if key == "answer" else f"0 to {len(choices) - 1}"
-        raise DataError(f"{name}: the {key} {_short(value)} is none of its {len(choices)} choices ({last}); correct it")
+        named = [_letter(place) if key == "answer" else str(place) for place in choices]
+        shown = f"{named[0]} to {named[-1]}" if list(choices) == list(range(len(choices))) else ", ".join(named)
+        raise DataError(
+            f"{name}: the {key} {_short(value)} is none of its {len(choices)} choices ({shown}); correct it"
+        )
     return found
 
 

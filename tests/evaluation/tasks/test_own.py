@@ -33,6 +33,16 @@ BAD = {
     "no answer to write": ({"question": "Who?", "answer": ""}, "has no right answer"),
     "two equal sentences": ({"good": "a", "bad": "a"}, "both sentences are equal"),
     "no object": ([1], "is no object"),
+    "two equal choices and a letter": (
+        {"question": "Which?", "choices": ["a", "b", "b "], "answer": "C"},
+        "the choices B and C are equal, and only one of them is right",
+    ),
+    "an unknown field": (ASKED | {"answer": "A", "anwser": "B"}, "has the field 'anwser', which is not known; known"),
+    "choices in two ways": (ASKED | {"choice_a": "x", "answer": "A"}, "has `choices` and `choice_a`; leave one"),
+    "choices by letters and numbers": (
+        {"question": "Which?", "choice_a": "a", "choice_1": "b", "answer": "A"},
+        "has two columns for one choice among choice_a, choice_1",
+    ),
 }
 
 
@@ -63,6 +73,84 @@ def test_a_csv_file_holds_choices_in_columns(tmp_path):
     first, second = own_task(path).items()
     assert first.choices == ("a, b", "c") and first.right == 1 and first.group == "x" and first.name == "mine.csv#2"
     assert len(second.choices) == 3 and own_task(path).clustered
+
+
+TABLES = {
+    "letters out of order": ("question,choice_b,choice_a,answer\nWhich?,bee,ant,B\n", ("ant", "bee"), "bee"),
+    "numbers out of order": ("question,choice2,choice1,label\nWhich?,bee,ant,1\n", ("ant", "bee"), "bee"),
+    "numbers from 0": ("question,choice0,choice1,answer\nWhich?,ant,bee,B\n", ("ant", "bee"), "bee"),
+    "an empty cell": ("question,choice_a,choice_b,choice_c,answer\nWhich?,ant,,cat,C\n", ("ant", "cat"), "cat"),
+    "an empty cell and a place": ("question,choice1,choice2,choice3,label\nWhich?,, ,ant,2\n?,a,b,c,0", None, ""),
+    "spaces around names": (" Question , choice_a, choice_b ,answer \nWhich?,ant,bee,B\n", ("ant", "bee"), "bee"),
+    "semicolons": ('question;choice_a;choice_b;answer\n"Which; then?";3,5;4,5;B\n', ("3,5", "4,5"), "4,5"),
+    "tabs": ("question\tchoice_a\tchoice_b\tanswer\nWhich?\tant\tbee\tB\n", ("ant", "bee"), "bee"),
+    "a column of one's own": ("id,question,choice_a,choice_b,answer,\n7,Which?,ant,bee,B,\n", ("ant", "bee"), "bee"),
+    "rows without a cell": (
+        '"question","choice_a","choice_b","answer"\nWhich?,ant,bee,B\n,,,\n',
+        ("ant", "bee"),
+        "bee",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_letter_is_that_of_its_column(tmp_path, case):
+    text, choices, right = TABLES[case]
+    (tmp_path / "mine.csv").write_text(text, encoding="utf-8")
+    if choices is None:
+        with pytest.raises(DataError, match=r"mine.csv#2 has one choice"):
+            own_task(tmp_path / "mine.csv")
+        return
+    [item] = own_task(tmp_path / "mine.csv").items()
+    assert item.choices == choices and item.choices[item.right] == right and item.shown.endswith(f" {right}")
+
+
+UNKNOWN = {
+    "letters alone": ("question,A,B,C,answer\nWhich?,a,b,c,B\n", "mine.csv has the column 'a', which is not known"),
+    "options": ("question,option_a,option_b,answer\nWhich?,a,b,B\n", "mine.csv has the column 'option_a', which"),
+    "twice": ("question,answer,Answer\nWhich?,a,b\n", "mine.csv has two columns that are called answer"),
+    "no name": ("question,answer,\nWhich?,a,b\n", "mine.csv#2 has a cell in a column without a name"),
+    "a letter of an empty cell": (
+        "question,choice_a,choice_b,choice_c,answer\nWhich?,ant,,cat,B\n",
+        r"mine.csv#2: the answer 'B' is none of its 2 choices \(A, C\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_column_that_is_not_known_is_told(tmp_path, case):
+    text, said = UNKNOWN[case]
+    (tmp_path / "mine.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        own_task(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "latin-1"])
+@pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
+def test_a_file_in_another_code_is_to_be_saved_as_utf_8(tmp_path, codec, name):
+    (tmp_path / name).write_text("question,answer\nWer?,Müller\n", encoding=codec)
+    with pytest.raises(DataError, match=f"{name} is no UTF-8 text; save it as UTF-8"):
+        own_task(tmp_path / name)
+
+
+def test_one_question_with_two_right_answers_is_told(written):
+    contradicting = (
+        ASKED | {"answer": "A"},
+        {"question": "Which gas?", "choices": ["helium", "oxygen"], "answer": "A"},
+    )
+    with pytest.raises(DataError, match=r"mine.jsonl#2 asks what mine.jsonl#1 asks, and another answer is right; corr"):
+        own_task(Path(written(*contradicting)))
+    with pytest.raises(DataError, match=r"or give both as a list in one item of a .jsonl file"):
+        own_task(Path(written({"question": "Who?", "answer": "Ann"}, {"question": "Who?", "answer": "Bob"})))
+    with pytest.raises(DataError, match="asks what"):
+        own_task(Path(written({"good": "a", "bad": "b"}, {"good": "b", "bad": "a"})))
+    alike = ({"question": "Who?", "answer": ["Ann", "Annie"]}, {"question": "Who?", "answer": "ann."})
+    other = (
+        {"question": "Which?", "choices": ["a", "b"], "answer": "a"},
+        {"question": "Which?", "choices": ["c", "d"]},
+    )
+    assert len(own_task(Path(written(*alike))).items()) == 2
+    assert len(own_task(Path(written(other[0], other[1] | {"answer": "A"}))).items()) == 2
 
 
 def test_a_csv_file_of_a_spreadsheet_begins_with_a_mark(tmp_path):

@@ -1,0 +1,102 @@
+"""The records of a user's file of questions, with the line of each; whatever could be misread is one sentence.
+
+    for line, record in records(Path("mine.csv")): ...
+
+A .csv file has commas, semicolons (as spreadsheets of some countries write them) or tabs between its cells.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.errors import DataError
+
+KNOWN = ("question", "prompt", "choices", "answer", "label", "group", "good", "bad")
+UNREAD = ("id", "note", "notes", "source", "comment")
+"""What is the user's own, and is not read."""
+CHOICE = re.compile(r"(?!choices$)choice[ _-]?([a-z]|\d{1,2})")
+"""The name of a column with one choice."""
+
+
+def records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(line, record) of each, names in small letters. DataError for a file that is not UTF-8, for what is no record,
+    and for a name that is not known. Of a table, empty cells are left out but for those of choices."""
+    yield from (_rows if path.suffix.lower() == ".csv" else _objects)(path, _text(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a mark before the first column
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); give a file that can be opened") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # of UTF-16, which may be sound as bytes
+        raise DataError(f"{path} is no UTF-8 text; save it as UTF-8 (a spreadsheet calls it CSV UTF-8)")
+    return text
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    # The first line tells what stands between cells: what makes most known names of it.
+    between = max(",;\t", key=lambda one: sum(map(_is_known, _names(text.partition("\n")[0].split(one)))))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between)
+    try:
+        columns = _names(next(reader, []))
+        _must_be_known(path.name, "column", [one for one in columns if one])
+        for row in reader:
+            place = f"{path.name}#{reader.line_num}"
+            if any(row[len(columns) :]):  # a comma that is not quoted moves every cell after it
+                raise DataError(f"{place} has more cells than columns; put text with commas in quotes")
+            cells = dict(zip(columns, row, strict=False))
+            if cells.get("", "").strip():
+                raise DataError(f"{place} has a cell in a column without a name; name the column, or empty the cell")
+            if any(cell.strip() for cell in cells.values()):
+                yield (
+                    reader.line_num,
+                    {key: cell for key, cell in cells.items() if cell.strip() or CHOICE.fullmatch(key)},
+                )
+    except csv.Error as error:
+        raise DataError(f"{path.name}#{reader.line_num}: this is no row of a CSV table ({error})") from None
+
+
+def _objects(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, one in enumerate(io.StringIO(text, newline=""), 1):
+        if not one.strip():
+            continue
+        try:
+            record = json.loads(one)
+        except (ValueError, RecursionError) as error:  # no JSON, or numbers and nesting beyond what is read
+            why = getattr(error, "msg", None) or str(error).partition(";")[0]
+            raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
+        names = _names(record)
+        _must_be_known(f"{path.name}#{line}", "field", names)
+        yield line, dict(zip(names, record.values(), strict=True))
+
+
+def _names(said: Iterable[str]) -> list[str]:
+    return [one.strip().strip('"').strip().lower() for one in said]
+
+
+def _is_known(name: str) -> bool:
+    return name in KNOWN or name in UNREAD or CHOICE.fullmatch(name) is not None
+
+
+def _must_be_known(place: str, what: str, names: list[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{place} has two {what}s that are called {twice[0]}; rename one, or leave it out")
+    if unknown := [name for name in names if not _is_known(name)]:
+        shown = unknown[0] if len(unknown[0]) <= 40 else f"{unknown[0][:40]}..."
+        listed = [one for one in KNOWN if what == "field" or one != "choices"]
+        raise DataError(
+            f"{place} has the {what} {shown!r}, which is not known; known are {', '.join(listed)}, "
+            f"choice_a, choice_b and so on, and {', '.join(UNREAD)}, which are not read"
+        )
