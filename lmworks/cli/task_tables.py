@@ -49,6 +49,14 @@ class TaskOptions(Options):
         bool,
         typer.Option("--pmi", help="Compare choices also by what the question adds to them.", rich_help_panel=TASKS),
     ] = False
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Ask in the user's turn of the model's chat template, and read the answer as the model's.",
+            rich_help_panel=TASKS,
+        ),
+    ] = False
     beside: Annotated[
         str | None, typer.Option(help="Another model: the difference, item by item.", rich_help_panel=TASKS)
     ] = None
@@ -80,7 +88,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
     from lmworks.evaluation.tasks.measured import compared, differences, figures
     from lmworks.evaluation.tasks.run import asked_of, keep
 
-    asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi)
+    asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat)
     for one in asked:
         if one.task.share:
             print(_power(one), file=sys.stderr)

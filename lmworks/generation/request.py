@@ -77,6 +77,8 @@ class Request:
     window: Window = "stop"
     """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
     of it go on."""
+    skips_space: bool = False
+    """White space before the first character is left out, and no text of `stop` begins in it. Not for beams."""
     limits: Limits = field(init=False)
     seed: int | None = field(init=False)
     """Of its random numbers; None where nothing is drawn."""

@@ -25,7 +25,7 @@ class TokenSequence(Sequence):
         super().__init__(request)
         self.chooser = Chooser(request.strategy, request.seed, request.limits, request.guide, sampler)
         self.chooser.observe(request.words)
-        self.stream = StreamDecoder(request.tokenizer, request.stop)
+        self.stream = StreamDecoder(request.tokenizer, request.stop, request.skips_space)
         self.guesser = request.guesser
         self.window = request.context if request.slides else None
         self.guessed = Guessed()

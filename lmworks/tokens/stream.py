@@ -24,13 +24,14 @@ from lmworks.tokens.tokenizer import Tokenizer
 class StreamDecoder:
     """Decodes a stream of ids; special tokens are not shown. Time per token does not grow with the text."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), skips_space: bool = False) -> None:
+        """With `skips_space` white space before the first character is not shown, and no stop string begins in it."""
         if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
             raise ConfigError("stop is a list of texts, none of them empty")
         self._tokenizer, self._stops = tokenizer, tuple(stop)
         self._longest = max(map(len, self._stops), default=0)
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
+        self._held, self._skips_space = "", skips_space
         self._started = False
         self.stopped: str | None = None
         """The stop string that ended the text; of several that begin at one place, the longest."""
@@ -49,6 +50,9 @@ class StreamDecoder:
         return self._shown(self._characters.decode(b"", final=True), last=True)
 
     def _shown(self, new: str, last: bool = False) -> str:
+        if self._skips_space:
+            new = new.lstrip()
+            self._skips_space = not new
         if self.stopped is not None or not (new or last):
             return ""
         if not self._stops:

@@ -45,6 +45,15 @@ def test_any_sentencepiece_ids_stream_to_what_they_decode_to(ids, pieces):
     assert "".join(stream(pieces, ids)[0]) == pieces.decode(ids)
 
 
+@settings(max_examples=200)
+@given(text=st.text("ab \n", max_size=12))
+def test_white_space_before_the_first_character_can_be_skipped_and_holds_no_stop(text, tiny):
+    decoder = StreamDecoder(tiny, ["\n"], skips_space=True)
+    shown = "".join([*map(decoder.push, tiny.encode(text)), decoder.finish()])
+    before, found, _ = text.lstrip().partition("\n")
+    assert shown == before and decoder.stopped == (found or None)
+
+
 @settings(max_examples=500)
 @given(
     pieces_=st.lists(st.text("abc", min_size=1, max_size=3), max_size=12),

@@ -22,15 +22,27 @@ class AskedTask:
     every: Sequence[Item]
     """All items of the task."""
     pmi: bool = False
+    chat: bool = False
+    """Whether examples and question are the user's turn of the model's chat template, and the answer is the model's, as
+    by lm-evaluation-harness' --apply_chat_template."""
 
     @classmethod
-    def of(cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False) -> AskedTask:
-        """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left."""
+    def of(
+        cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False, chat: bool = False
+    ) -> AskedTask:
+        """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left, and
+        for what cannot be asked so."""
         for name, value, least in (("shots", shots, 0), ("limit", limit, 1)):
             if value is not None and value < least:
                 raise ConfigError(f"{name} is {value}; give {least} or more")
         if shots and not task.examples:
             raise ConfigError(f"{task.name} compares whole sentences, and takes no examples; leave out the shots")
+        if chat and not task.examples:
+            raise ConfigError(
+                f"{task.name} asks no question that a user's turn could hold; leave out --chat (chat=True)"
+            )
+        if chat and pmi:
+            raise ConfigError("domain PMI has no context that a user's turn could hold; leave out --pmi or --chat")
         every = task.items()
         if shots >= len(every):
             raise ConfigError(
@@ -40,12 +52,12 @@ class AskedTask:
         chosen = every[shots:] if limit is None else every[shots : shots + limit]
         # Where the context holds the choice, no domain tells anything of what follows.
         pmi = pmi and "characters" in task.scored and isinstance(chosen[0], Choices)
-        return cls(task, shots, examples, chosen, every, pmi)
+        return cls(task, shots, examples, chosen, every, pmi, chat)
 
     @property
     def what(self) -> str:
         """The task and its prompts, in words."""
-        return self.task.name + (f", {self.shots} shots" if self.shots else "")
+        return self.task.name + (f", {self.shots} shots" if self.shots else "") + (", chat" if self.chat else "")
 
     @property
     def scored(self) -> tuple[Scoring, ...]:
@@ -55,6 +67,7 @@ class AskedTask:
     @property
     def digest(self) -> str:
         """SHA-256 of everything that an item's scores depend on but the model and the item."""
+        form = [name for name, given in (("chat", self.chat), ("waits", self.task.waits)) if given]
         return hashlib.sha256(
-            repr((self.task.name, self.examples, self.scored, self.task.longest)).encode()
+            repr((self.task.name, self.examples, self.scored, self.task.longest, *form)).encode()
         ).hexdigest()

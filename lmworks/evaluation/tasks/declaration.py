@@ -199,6 +199,8 @@ class Task:
     """Whether solved items may stand before a question."""
     longest: int = 64
     """Tokens of a written answer, at most."""
+    waits: bool = False
+    """Whether line ends before a written answer's first character do not end it."""
     more: Callable[[Sequence[Any]], list[TaskFigure]] | None = None
     """Further figures of its items' scores (`ItemScores`)."""
     share: bool = True

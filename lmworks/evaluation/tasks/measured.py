@@ -9,7 +9,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.tasks.declaration import SCORINGS, Task, TaskFigure
-from lmworks.evaluation.tasks.scores import F1, ItemScores
+from lmworks.evaluation.tasks.scores import EXACT, F1, ItemScores
 
 
 def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Measurement]:
@@ -21,10 +21,23 @@ def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Mea
 def figures(task: Task, items: Sequence[ItemScores], what: str) -> list[TaskFigure]:
     """The same with what stands beside each."""
     shares = [
-        TaskFigure(measured(task, items, one, what), f"{tied:,} tied" if (tied := ties(items, one)) else "")
+        TaskFigure(measured(task, items, one, what), _remark(items, one))
         for one in (items[0].figures if task.share else ())
     ]
     return [*shares, *(_named(one, what) for one in (task.more(items) if task.more else ()))]
+
+
+def _remark(items: Sequence[ItemScores], figure: str) -> str:
+    """How many items tie by a figure; at the first one of written answers, how many of these are empty."""
+    if figure == EXACT:
+        return empty(items)
+    return f"{tied:,} tied" if (tied := ties(items, figure)) else ""
+
+
+def empty(items: Sequence[ItemScores]) -> str:
+    """ "7 of 10 answers are empty"; nothing where none is."""
+    found = sum(not one.written for one in items if one.written is not None)
+    return f"{found:,} of {len(items):,} answers {'is' if found == 1 else 'are'} empty" if found else ""
 
 
 def _named(one: TaskFigure, what: str) -> TaskFigure:

@@ -44,6 +44,7 @@ def evaluate(
     shots: int = ...,
     limit: int | None = ...,
     pmi: bool = ...,
+    chat: bool = ...,
     items: Literal[False] = ...,
     out: str | os.PathLike[str] | None = ...,
 ) -> list[Measurement]: ...
@@ -55,6 +56,7 @@ def evaluate(
     shots: int = ...,
     limit: int | None = ...,
     pmi: bool = ...,
+    chat: bool = ...,
     items: Literal[True],
     out: str | os.PathLike[str] | None = ...,
 ) -> tuple[list[Measurement], dict[str, list[ItemScores]]]: ...
@@ -66,6 +68,7 @@ def evaluate(
     shots: int = 0,
     limit: int | None = None,
     pmi: bool = False,
+    chat: bool = False,
     items: bool = False,
     out: str | os.PathLike[str] | None = None,
 ) -> list[Measurement] | tuple[list[Measurement], dict[str, list[ItemScores]]]:
@@ -73,11 +76,12 @@ def evaluate(
     scores, by task.
 
     The first `shots` items of a task stand before the others as examples; `limit` of these are measured. `pmi` also
-    compares choices by what the question adds to their probability. With a folder `out` each item's scores are kept
+    compares choices by what the question adds to their probability. With `chat` examples and question are the user's
+    turn of the model's chat template. With a folder `out` each item's scores are kept
     there as they are measured, and a run that was stopped goes on. ConfigError for what is no task, DataError for an
     item that cannot be scored.
     """
-    asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi)
+    asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi, chat)
     loaded = model if isinstance(model, LanguageModel | Vectors) else load(model)
     found = {one.what: run(loaded, one, out) for one in asked}
     figures = [figure for one in asked for figure in measurements(one.task, found[one.what], one.what)]
@@ -86,10 +90,13 @@ def evaluate(
     return (figures, found) if items else figures
 
 
-def asked_of(tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool) -> list[AskedTask]:
+def asked_of(
+    tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool, chat: bool = False
+) -> list[AskedTask]:
     """Tasks as they are asked. ConfigError for none, and for two of one name."""
     asked = [
-        AskedTask.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in dict.fromkeys(tasks)
+        AskedTask.of(find(one) if isinstance(one, str) else one, shots, limit, pmi, chat)
+        for one in dict.fromkeys(tasks)
     ]
     twice = [name for name, count in Counter(one.what for one in asked).items() if count > 1]
     if twice:
@@ -119,7 +126,10 @@ def run(
     told: bool = True,
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again. Progress shows unless
-    that is somebody else's."""
+    that is somebody else's. ConfigError for a chat with a model that has no template."""
+    if asked.chat and (isinstance(model, Vectors) or model.tokenizer.chat.is_plain):
+        name = "a file of word vectors" if isinstance(model, Vectors) else model.reference or "the model"
+        raise ConfigError(f"{name} has no chat template; leave out --chat (chat=True)")
     store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model), asked.every)
     before = {} if store is None else store.kept
     kept = {one.name: _judged(one, before[one.name]) for one in asked.items if one.name in before}
@@ -128,7 +138,9 @@ def run(
         items = "1 item is" if changed == 1 else f"{changed:,} items are"
         progress.note(f"{asked.what}: {items} asked otherwise than in {store.path}, and measured again")
     if told and 0 < len(left) < len(asked.items):
-        progress.note(f"{asked.what}: {len(asked.items) - len(left):,} items were measured before")
+        before_it = len(asked.items) - len(left)
+        items = "1 item was" if before_it == 1 else f"{before_it:,} items were"
+        progress.note(f"{asked.what}: {items} measured before")
     try:
         quiet = nullcontext() if told else progress.hidden()
         with quiet, progress.task(f"measuring {asked.what}", len(left), "items") as advance:
@@ -151,7 +163,7 @@ def run(
 
 def _file(out: Path, asked: AskedTask) -> Path:
     name = "".join(one if one.isalnum() or one in "-_." else "_" for one in asked.task.name)
-    return out / f"{name}-{asked.shots}-shots.jsonl"
+    return out / f"{name}-{asked.shots}-shots{'-chat' * asked.chat}.jsonl"
 
 
 def told_by(model: Measured) -> list[float]:

@@ -16,10 +16,15 @@ from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Choices, Question, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.measured import compared, measured, ties
+from lmworks.evaluation.tasks.measured import figures as measured_figures
 from lmworks.evaluation.tasks.run import evaluate, run
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer
 from lmworks.evaluation.tasks.store import Store
 from lmworks.generation.continuations import Reading
+from lmworks.generation.generation_config import GenerationConfig
+from lmworks.generation.strategies import Sample
+from lmworks.language_model import LanguageModel
+from lmworks.tokens.tokenizer import Tokenizer
 
 
 def test_each_choice_is_scored_by_the_whole_its_characters_and_its_bytes(model, written):
@@ -198,6 +203,60 @@ def test_written_answers_are_compared_by_words(model, written):
     with pytest.raises(DataError, match=r"long.jsonl#1: the prompt has \d+ tokens and the model reads 512; shorten it"):
         evaluate(model, [long])
     assert exact.name == "mine.jsonl, exact" and f1.name == "mine.jsonl, F1" and exact.n == f1.n == 3
+
+
+def _beginning_with_line_ends(model, monkeypatch):
+    """Make the model draw a line end as many of its bytes, the first among them."""
+    newline = model.tokenizer.encode("\n", special=False)[0]
+    strategy = Sample(seed=4, logit_bias={newline: 7.0})
+    monkeypatch.setattr(model, "generation_config", GenerationConfig(strategy))
+    return strategy
+
+
+def test_line_ends_before_an_answer_do_not_end_it_in_a_file_of_ones_own(model, written, monkeypatch):
+    strategy = _beginning_with_line_ends(model, monkeypatch)
+    path = written(*({"question": f"Who is {name}?", "answer": name} for name in ("Ann", "Bob", "Cyd")))
+    _, items = evaluate(model, [path], items=True)
+    whole = [
+        model.generate(f"Question: Who is {name}?\nAnswer:", strategy, max_new_tokens=64).text
+        for name in ("Ann", "Bob", "Cyd")
+    ]
+    assert all(text.startswith("\n") for text in whole)  # what this test is about
+    assert [one.written for one in items["mine.jsonl"]] == [text.strip().split("\n")[0].strip() for text in whole]
+    public = replace(find(path), name="public", waits=False)  # as lm-evaluation-harness stops
+    figures, items = evaluate(model, [public], items=True)
+    assert [one.written for one in items["public"]] == ["", "", ""] and figures[0].value == 0
+    exact, f1 = measured_figures(public, items["public"], "public")
+    assert exact.remark == "3 of 3 answers are empty" and f1.remark == ""
+
+
+@pytest.mark.parametrize("shots", [0, 1])
+def test_in_a_chat_the_prompt_is_the_users_turn_and_the_answer_the_models(model, questions, written, shots):
+    path = written({"question": "A?", "answer": "a"}, {"question": "B?", "answer": "b"}, name="short.jsonl")
+    figures, items = evaluate(model, [questions, path], shots=shots, chat=True, items=True)
+    what = "mine.jsonl, 1 shots, chat" if shots else "mine.jsonl, chat"
+    assert figures[0].name == f"{what}, log-likelihood"
+    example = "Question: What follows 0?\nAnswer: 1\n\n" * shots
+    turn = f"<|im_start|>user\n{example}Question: What follows {shots}?\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
+    [alone] = model.loglikelihood([(turn, f"{shots + 1}")])
+    assert items[what][0].scores["sum"][0] == pytest.approx(alone.total, abs=1e-4)
+    before = "Question: A?\nAnswer: a\n\n" * shots
+    asked = [{"role": "user", "content": f"{before}Question: {'AB'[shots]}?\nAnswer:"}]
+    told = model.generate(asked, max_new_tokens=64).text
+    kept = items[what.replace("mine", "short")][0].written
+    assert kept == told.strip().split("\n")[0].strip()
+
+
+def test_what_cannot_be_a_chat_is_refused(model, questions, written):
+    pairs = written({"good": "It is.", "bad": "It are."}, name="pairs.jsonl")
+    with pytest.raises(ConfigError, match=r"pairs.jsonl asks no question that a user's turn could hold"):
+        evaluate(model, [pairs], chat=True)
+    with pytest.raises(ConfigError, match=r"leave out --pmi or --chat"):
+        evaluate(model, [questions], chat=True, pmi=True)
+    vocabulary = replace(model.tokenizer.vocabulary, chat_template=None)
+    plain = LanguageModel(model.network, Tokenizer(vocabulary))
+    with pytest.raises(ConfigError, match=r"the model has no chat template; leave out --chat \(chat=True\)"):
+        evaluate(plain, [questions], chat=True)
 
 
 def test_what_the_right_model_would_score_is_one(written):

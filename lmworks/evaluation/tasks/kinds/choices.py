@@ -43,7 +43,8 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
     texts: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, item in enumerate(left):
-        texts += item.after(asked.examples)
+        pairs_of = item.after(asked.examples)
+        texts += [_in_chat(model, *one) for one in pairs_of] if asked.chat else pairs_of
         if asked.pmi:
             texts += ((asked.task.domain, continuation) for _, continuation in item.asked)
         owners += [number] * (len(texts) - len(owners))
@@ -71,6 +72,12 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
             f"{asked.what}: {reading.cut:,} prompts are longer than the {model.longest:,} tokens that the model "
             "reads, and lost their beginning; fewer shots keep it"
         )
+
+
+def _in_chat(model: LanguageModel, context: str, continuation: str) -> tuple[str, str]:
+    """The context as a user's turn, and what follows as the beginning of the model's, before which no space stands."""
+    text = model.tokenizer.chat.render([{"role": "user", "content": context}], add_generation_prompt=True)
+    return model.tokenizer.without_bos(text), continuation.removeprefix(" ")
 
 
 def _judged(item: Choices, found: ItemScores) -> ItemScores:

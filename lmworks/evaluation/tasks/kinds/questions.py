@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.tasks.asked import AskedTask
@@ -12,6 +13,7 @@ from lmworks.evaluation.tasks.scores import ItemScores, of_answer
 from lmworks.generation.continuations import Reading
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
+from lmworks.generation.request import Prompt
 from lmworks.language_model import LanguageModel
 
 AT_ONCE = 16
@@ -20,13 +22,16 @@ AT_ONCE = 16
 def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Question], reading: Reading) -> Iterator[ItemScores]:
     """Written side by side; on the compiled path the engine reads shared beginnings once."""
     with Engine(model, seats=AT_ONCE, queue=len(left)) as engine:
-        for item, handle in [(one, _begun(engine, asked, one)) for one in left]:
+        for item, handle in [(one, _begun(engine, model, asked, one)) for one in left]:
             yield of_answer(item, handle.answer().text.strip())
 
 
-def _begun(engine: Engine, asked: AskedTask, item: Question) -> RequestHandle:
+def _begun(engine: Engine, model: LanguageModel, asked: AskedTask, item: Question) -> RequestHandle:
+    text = asked.examples + item.prompt
+    prompt: Prompt = [{"role": "user", "content": text}] if asked.chat else text
     try:
-        return engine.submit(asked.examples + item.prompt, max_new_tokens=asked.task.longest, stop=["\n"])
+        request = model.request(prompt, max_new_tokens=asked.task.longest, stop=["\n"])
+        return engine.run(replace(request, skips_space=asked.task.waits))
     except ConfigError as error:  # the prompt is longer than the window
         raise DataError(f"{item.name}: {error}") from None
 
