@@ -1,18 +1,35 @@
-"""How like a reference a short answer is, by its words (Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250)."""
+"""How like a reference a short answer is, by its words, after SQuAD (Rajpurkar et al. 2016,
+https://arxiv.org/abs/1606.05250).
+
+SQuAD's rule drops letter case, ASCII's punctuation and articles, and would call "3.5" and "35" the same. Here a number
+keeps its decimal point, its sign, its slash and its exponent; every punctuation of Unicode is dropped, and characters
+are compared by what they stand for (NFKC). An answer of which nothing would be left ("A", "+") stays as it is.
+"""
 
 from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹⁻])")
+_FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+_THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_MARKS = re.compile(
+    r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d))"  # before a number, and no hyphen of a word
+    r"|(?P<inner>(?<=\d)[.,/⁄^](?=[-−]?\d)|(?<![\w.,])\.(?=\d))"
+    r"|[^\w\s]|_"
+)
 
 
 def words(answer: str) -> list[str]:
-    """An answer as SQuAD compares it: in lower case, without punctuation and articles."""
-    return _ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split()
+    """An answer as it is compared: in lower case, without punctuation and articles. None for an empty text alone."""
+    apart = _FRACTION.sub(" ", _RAISED.sub("^", answer))  # 10² is not 102, and 3½ not 31/2
+    plain = unicodedata.normalize("NFKC", apart).lower()
+    text = _MARKS.sub(_kept, _THOUSANDS.sub(lambda found: found[0].replace(",", ""), plain))
+    return _ARTICLES.sub(" ", text).split() or text.split() or plain.split()
 
 
 def overlap(answer: str, reference: str) -> float:
@@ -20,3 +37,13 @@ def overlap(answer: str, reference: str) -> float:
     given, wanted = words(answer), words(reference)
     shared = sum((Counter(given) & Counter(wanted)).values())
     return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
+
+
+def _kept(found: re.Match[str]) -> str:
+    """What is left of a mark: a number's own, and signs that are no punctuation (°, €)."""
+    mark = found[0]
+    if found.lastgroup == "minus":
+        return "-"
+    if found.lastgroup == "inner":
+        return "/" if mark == "⁄" else mark
+    return "" if mark in string.punctuation or unicodedata.category(mark).startswith("P") else mark
