@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmworks.evaluation.tasks.asked import AskedTask
     from lmworks.evaluation.tasks.contamination import Overlap
     from lmworks.evaluation.tasks.declaration import TaskFigure
+    from lmworks.evaluation.tasks.kind import Measured
     from lmworks.evaluation.tasks.measured import TaskComparison
     from lmworks.evaluation.tasks.scores import ItemScores
 
@@ -58,7 +59,17 @@ class TaskOptions(Options):
         ),
     ] = False
     beside: Annotated[
-        str | None, typer.Option(help="Another model: the difference, item by item.", rich_help_panel=TASKS)
+        str | None,
+        typer.Option(
+            help="Another model, or the same in another form: the difference, item by item.", rich_help_panel=TASKS
+        ),
+    ] = None
+    beside_compress: Annotated[
+        str | None,
+        typer.Option(help="How the other model runs, as --compress says it of the first.", rich_help_panel=TASKS),
+    ] = None
+    beside_base: Annotated[
+        str | None, typer.Option(help="The base model of the other, an adapter.", rich_help_panel=TASKS)
     ] = None
     out: Annotated[
         str | None,
@@ -85,17 +96,23 @@ class TaskOptions(Options):
 def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: str | None, json_: bool) -> None:
     """Measure a model on tasks, and beside it a second model if one is named."""
     from lmworks.basics import progress
-    from lmworks.evaluation.tasks.measured import compared, differences, figures
-    from lmworks.evaluation.tasks.run import asked_of, keep
+    from lmworks.evaluation.tasks.measured import compared, differences, empty, figures
+    from lmworks.evaluation.tasks.run import asked_of, keep, told_by
 
+    _must_be_beside(said)
     asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat)
     for one in asked:
         if one.task.share:
             print(_power(one), file=sys.stderr)
     with progress.shown():
-        found = _items(model, asked, said.out, compress, base)
-        beside = None if said.out is None else str(Path(said.out) / "beside")
-        other = None if said.beside is None else _items(said.beside, asked, beside, compress)
+        loaded = _loaded(model, compress, base)
+        found, other, same = _items(loaded, asked, said.out), None, False
+        if said.beside is not None:
+            told = told_by(loaded)
+            del loaded  # the second takes its place in memory
+            loaded = _loaded(said.beside, said.beside_compress, said.beside_base)
+            same = told_by(loaded) == told
+            other = None if same else _items(loaded, asked, said.out and str(Path(said.out) / "beside"))
     every = {one.what: figures(one.task, found[one.what], one.what) for one in asked}
     held = {} if said.trained_on is None else _held(said.trained_on, asked)
     shares = None if other is None else compared({one.what: one.task for one in asked if one.task.share}, found, other)
@@ -108,7 +125,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
         path = keep(said.out, [one.measurement for told in every.values() for one in told])
         print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
-        as_json(_facts(model, said, asked, every, found) | _told(said, shares, further) | _told_held(held))
+        as_json(_facts(model, said, asked, every, found) | _told(said, same, shares, further) | _told_held(held))
         return
     table(*_figures(asked, every))
     for one in asked:
@@ -117,12 +134,43 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
     if held:
         print()
         table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
-    if shares is not None:
+    first, second = _forms(model, compress, base, said)
+    if same:
+        print(f"\n{second} and {first} are the same model in the same form: there is no difference to measure")
+    if other is not None and shares is not None:
         print()
         table(
-            [f"{said.beside} minus {model}", "", "right alone", "McNemar", "Holm"],
+            [f"{second} minus {first}", "", "right alone", "McNemar", "Holm"],
             [*map(_difference, shares), *([one.name, str(one), "", "", ""] for one in further)],
         )
+        for one in asked:
+            if none := empty(other[one.what]):
+                print(f"{one.what}: {none} by {second}")
+
+
+def _must_be_beside(said: TaskOptions) -> None:
+    """What is wrong with the second model as it is named, before the first is measured."""
+    from lmworks.basics.errors import ConfigError
+    from lmworks.kernels.choice import check_compress
+    from lmworks.loading import network_path
+
+    if said.beside is None:
+        for name in said.given():
+            if name.startswith("--beside"):
+                raise ConfigError(f"{name} goes with --beside; leave it out")
+        return
+    check_compress(said.beside_compress)
+    if not _of_words(said.beside):
+        network_path(said.beside, said.beside_base)
+
+
+def _forms(model: str, compress: str | None, base: str | None, said: TaskOptions) -> tuple[str, str]:
+    """Both models with how each is run, where that is said of one of them."""
+    how = (model, base, compress), (said.beside or "", said.beside_base, said.beside_compress)
+    named = [f"{name} on {base}" if base else name for name, base, _ in how]
+    if compress or said.beside_compress:
+        named = [f"{name} ({form or 'as stored'})" for name, (_, _, form) in zip(named, how, strict=True)]
+    return named[0], named[1]
 
 
 def _power(asked: AskedTask) -> str:
@@ -141,16 +189,21 @@ def _power(asked: AskedTask) -> str:
     )
 
 
-def _items(
-    model: str, asked: Sequence[AskedTask], out: str | None, compress: str | None, base: str | None = None
-) -> Items:
-    from lmworks.evaluation.tasks.run import run
-    from lmworks.generation.continuations import Reading
+def _of_words(model: str) -> bool:
+    return Path(model).suffix in VECTORS and Path(model).is_file()
+
+
+def _loaded(model: str, compress: str | None, base: str | None) -> Measured:
     from lmworks.loading import load
     from lmworks.models.relatives.vector_files import read_vectors
 
-    words = Path(model).suffix in VECTORS and Path(model).is_file()
-    loaded = read_vectors(model) if words else load(model, base=base, compress=compress)
+    return read_vectors(model) if _of_words(model) else load(model, base=base, compress=compress)
+
+
+def _items(loaded: Measured, asked: Sequence[AskedTask], out: str | None) -> Items:
+    from lmworks.evaluation.tasks.run import run
+    from lmworks.generation.continuations import Reading
+
     found = {}
     for one in asked:
         reading = Reading()
@@ -247,9 +300,11 @@ def _facts(
     }
 
 
-def _told(said: TaskOptions, shares: list[TaskComparison] | None, further: list[Measurement]) -> dict[str, Any]:
+def _told(
+    said: TaskOptions, same: bool, shares: list[TaskComparison] | None, further: list[Measurement]
+) -> dict[str, Any]:
     if shares is None:
-        return {}
+        return {"beside": said.beside, "differences": [], "same": True} if same else {}
     told = [
         {
             **one.difference.to_json(),
@@ -260,4 +315,9 @@ def _told(said: TaskOptions, shares: list[TaskComparison] | None, further: list[
         }
         for one in shares
     ]
-    return {"beside": said.beside, "differences": [*told, *(one.to_json() for one in further)]}
+    how = {"beside_compress": said.beside_compress, "beside_base": said.beside_base}
+    return {
+        "beside": said.beside,
+        **{name: one for name, one in how.items() if one},
+        "differences": [*told, *(one.to_json() for one in further)],
+    }

@@ -71,6 +71,47 @@ def test_shots_and_several_tasks_with_a_comma(run, model_folder, questions, tmp_
     assert "mine.jsonl, 2 shots" in run("evaluate", model_folder, "--task", questions, "--shots", "2").out
 
 
+def test_a_model_beside_itself_in_another_form_and_in_the_same(run, questions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wide = str(tiny.language_model(seed=9, context=512, dim=64, hidden_dim=128).save("wide"))
+    said = ("--task", questions, "--beside", wide)
+    table = run("evaluate", wide, *said, "--beside-compress", "int8").out
+    assert "wide (int8) minus wide (as stored)" in table
+    facts = run("evaluate", wide, "--compress", "int8", *said, "--json").json
+    plain = run("evaluate", wide, "--task", questions, "--json").json["measurements"][1]
+    [difference] = facts["differences"]
+    assert difference["value"] == pytest.approx(plain["value"] - facts["measurements"][1]["value"])  # no int8 there
+    same = run("evaluate", wide, *said).out
+    assert "wide and wide are the same model in the same form" in same and "McNemar" not in same
+    assert run("evaluate", wide, *said, "--json").json["same"] is True
+
+
+def test_an_adapter_beside_its_base_takes_a_base_of_its_own(run, model_folder, other_folder, questions, tmp_path):
+    ran = run("evaluate", model_folder, "--task", questions, "--beside", other_folder, "--beside-base", model_folder)
+    assert f"{other_folder} holds no adapter, which the base {model_folder} would be for" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (("--beside", "smollm3"), "smollm3 is neither a known model nor a path; did you mean smollm2?"),
+        (("--beside", "smollm2", "--beside-compress", "int9"), "compress is 'int9', and it is one of"),
+        (("--beside-compress", "int8"), "--beside-compress goes with --beside; leave it out"),
+    ],
+)
+def test_a_mistake_in_the_second_model_is_told_before_the_first_is_measured(run, model_folder, questions, said, error):
+    ran = run("evaluate", model_folder, "--task", questions, *said)
+    assert ran.code == 1 and error in ran.err and "measuring" not in ran.err
+
+
+def test_empty_answers_of_both_models_are_counted(run, model_folder, other_folder, tmp_path, monkeypatch):
+    (tmp_path / "short.csv").write_text("question,answer\nWho?,Ann\nWhen?,now\n", encoding="utf-8")
+    monkeypatch.setattr("lmworks.generation.answer.Answer.text", "")
+    table = run("evaluate", model_folder, "--task", str(tmp_path / "short.csv"), "--beside", other_folder).out
+    assert "2 of 2 answers are empty" in table.splitlines()[1]
+    assert table.splitlines()[-1] == f"short.csv: 2 of 2 answers are empty by {other_folder}"
+
+
 MISTAKES = {
     "neither a text nor a task": ((), "give a text to be predicted, or tasks with --task; one of the two"),
     "a text and a task": (("notes", "--task", "piqa"), "one of the two"),
