@@ -121,8 +121,10 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
         if other is None
         else [one for task in asked for one in differences(task.task, task.what, found[task.what], other[task.what])]
     )
+    first, second = _forms(model, compress, base, said)
     if said.out is not None:
-        path = keep(said.out, [one.measurement for told in every.values() for one in told])
+        named = [one | {"name": f"{second} minus {first}: {one['name']}"} for one in _apart(shares or [], further)]
+        path = keep(said.out, [one.measurement for told in every.values() for one in told], named)
         print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
         as_json(_facts(model, said, asked, every, found) | _told(said, same, shares, further) | _told_held(held))
@@ -134,7 +136,6 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
     if held:
         print()
         table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
-    first, second = _forms(model, compress, base, said)
     if same:
         print(f"\n{second} and {first} are the same model in the same form: there is no difference to measure")
     if other is not None and shares is not None:
@@ -300,24 +301,18 @@ def _facts(
     }
 
 
+def _apart(shares: Sequence[TaskComparison], further: Sequence[Measurement]) -> list[dict[str, Any]]:
+    return [*(one.to_json() for one in shares), *(one.to_json() for one in further)]
+
+
 def _told(
     said: TaskOptions, same: bool, shares: list[TaskComparison] | None, further: list[Measurement]
 ) -> dict[str, Any]:
     if shares is None:
         return {"beside": said.beside, "differences": [], "same": True} if same else {}
-    told = [
-        {
-            **one.difference.to_json(),
-            "first_alone": one.first_alone,
-            "second_alone": one.second_alone,
-            "mcnemar": one.probability,
-            "holm": one.adjusted,
-        }
-        for one in shares
-    ]
     how = {"beside_compress": said.beside_compress, "beside_base": said.beside_base}
     return {
         "beside": said.beside,
         **{name: one for name, one in how.items() if one},
-        "differences": [*told, *(one.to_json() for one in further)],
+        "differences": _apart(shares, further),
     }

@@ -59,6 +59,9 @@ def test_the_same_as_json_with_another_model_beside_it(run, model_folder, other_
     assert difference["second_alone"] - difference["first_alone"] == round(40 * difference["value"])
     assert facts["tasks"]["mine.jsonl"]["ties"]["sum"] == 0
     assert sorted(one.name for one in out.iterdir()) == ["beside", "measurements.json", "mine.jsonl-0-shots.jsonl"]
+    kept = {one["name"]: one for one in json.loads((out / "measurements.json").read_text(encoding="utf-8"))}
+    assert kept[f"{other_folder} minus {model_folder}: {difference['name']}"]["holm"] == difference["holm"]
+    assert len(kept) == 4
     table = run("evaluate", model_folder, "--task", questions, "--beside", other_folder).out
     assert "right alone" in table and "Holm" in table
 

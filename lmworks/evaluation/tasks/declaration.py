@@ -49,6 +49,14 @@ class Choices:
         return self.asked, self.choices
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What is asked and what is right, to be read beside its scores."""
+        contexts = list(dict.fromkeys(context for context, _ in self.asked))
+        prompt = contexts[0] if len(contexts) == 1 else [context for context, _ in self.asked]
+        shown = {"prompt": prompt} if prompt else {}
+        return {**shown, "choices": list(self.choices), "expected": self.choices[self.right]}
+
+    @property
     def shown(self) -> str:
         """It and its answer, as an example."""
         return "".join(self.asked[self.right])
@@ -77,6 +85,11 @@ class Question:
     def asks(self) -> tuple[Any, ...]:
         """What the answer depends on but the model."""
         return (self.prompt,)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What is asked and what is right, to be read beside the answer."""
+        return {"prompt": self.prompt, "expected": list(self.answers)}
 
     @property
     def shown(self) -> str:
@@ -109,6 +122,11 @@ class Calling:
         return self.messages, self.functions, bool(self.wanted), self.several
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What is asked and what is right, to be read beside the answers."""
+        return {"prompt": self.shown, "expected": list(self.wanted)}
+
+    @property
     def shown(self) -> str:
         """What is asked."""
         return self.messages[-1]["content"]
@@ -139,6 +157,12 @@ class Association:
     def asks(self) -> tuple[Any, ...]:
         """What its vectors are of."""
         return self.targets, self.attributes
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Its words or sentences, by what they are called."""
+        sets = (*self.targets, *self.attributes)
+        return {title: list(texts) for title, texts in zip(self.titles, sets, strict=True)}
 
     @property
     def texts(self) -> list[str]:

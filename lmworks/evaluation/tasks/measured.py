@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
@@ -92,6 +93,16 @@ class TaskComparison:
     """Of so uneven a split, were both equally good (McNemar's exact test)."""
     adjusted: float = 1.0
     """The same, adjusted for the number of tasks (Holm)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The difference as plain numbers, with what stands beside it."""
+        return {
+            **self.difference.to_json(),
+            "first_alone": self.first_alone,
+            "second_alone": self.second_alone,
+            "mcnemar": self.probability,
+            "holm": self.adjusted,
+        }
 
 
 def compared(

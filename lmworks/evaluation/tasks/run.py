@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
@@ -106,15 +106,19 @@ def asked_of(
     return asked
 
 
-def keep(out: str | os.PathLike[str], figures: Sequence[Measurement]) -> Path:
-    """Write figures into a folder's measurements.json, beside those of other names; its path."""
+def keep(
+    out: str | os.PathLike[str], figures: Sequence[Measurement], differences: Sequence[Mapping[str, Any]] = ()
+) -> Path:
+    """Write figures, and differences of two models as JSON has them, into a folder's measurements.json, beside those of
+    other names; its path."""
     path = Path(out) / "measurements.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         kept = {one["name"]: one for one in before}
     except (ValueError, TypeError, KeyError):
         raise DataError(f"{path} holds no measurements; choose another folder, or remove the file") from None
-    write_json(path, list((kept | {one.name: one.to_json() for one in figures}).values()))
+    told = [*(one.to_json() for one in figures), *differences]
+    write_json(path, list((kept | {one["name"]: one for one in told}).values()))
     return path
 
 
@@ -130,9 +134,8 @@ def run(
     if asked.chat and (isinstance(model, Vectors) or model.tokenizer.chat.is_plain):
         name = "a file of word vectors" if isinstance(model, Vectors) else model.reference or "the model"
         raise ConfigError(f"{name} has no chat template; leave out --chat (chat=True)")
-    store = None if out is None else Store(_file(Path(out), asked), asked.digest, told_by(model), asked.every)
-    before = {} if store is None else store.kept
-    kept = {one.name: _judged(one, before[one.name]) for one in asked.items if one.name in before}
+    store = None if out is None else Store(_file(Path(out), asked), asked, told_by(model), _judged)
+    kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
     if told and store is not None and (changed := sum(one.name in store.changed for one in left)):
         items = "1 item is" if changed == 1 else f"{changed:,} items are"
@@ -149,6 +152,8 @@ def run(
                 if store is not None:
                     store.append(scores)
                 advance(1)
+        if store is not None:
+            store.finish()
     except KeyboardInterrupt:
         if store is None:
             raise

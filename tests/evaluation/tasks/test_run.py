@@ -115,7 +115,11 @@ def test_verdicts_are_those_of_the_present_key_whatever_a_file_says(model, writt
     _, before = evaluate(model, [written(first, second)], items=True, out=tmp_path / "out")
     [file] = (tmp_path / "out").glob("mine*.jsonl")
     said = before["mine.jsonl"][0].written
-    file.write_text(file.read_text().replace('"right": 0', '"right": 1').replace('"exact": 0.0', '"exact": 1.0'))
+    file.write_text(
+        file.read_text()
+        .replace('"item"', '"right": 1, "alike": {"exact": 1.0}, "item"')
+        .replace('"exact": 0.0', '"exact": 1.0')
+    )
     monkeypatch.setattr(Store, "append", None)  # nothing is measured again
     for answer in ("helium", "oxygen"):
         corrected = written(first | {"answer": answer if choices or answer == "oxygen" else said or "."}, second)
@@ -123,6 +127,26 @@ def test_verdicts_are_those_of_the_present_key_whatever_a_file_says(model, writt
         changed, same = found["mine.jsonl"]
         assert changed.right == (answer == "helium") if choices else changed.alike["exact"] == (answer == "helium")
         assert same == before["mine.jsonl"][1]
+
+
+@pytest.mark.filterwarnings("ignore:.*measured ")
+def test_a_file_of_items_can_be_read_alone_and_is_in_their_order(model, written, tmp_path):
+    asked = [{"question": f"{at}?", "choices": ["a", f"{at}"], "answer": "A", "group": "g"} for at in range(3)]
+    short = {"question": "Who?", "answer": ["Ann", "Annie"]}
+    evaluate(model, [written(*asked[:2])], limit=1, out=tmp_path / "out")
+    evaluate(model, [written(*asked[::-1])], limit=2, out=tmp_path / "out")
+    _, items = evaluate(model, [written(short, name="short.jsonl")], items=True, out=tmp_path / "out")
+    _, *lines = map(json.loads, (tmp_path / "out" / "mine.jsonl-0-shots.jsonl").read_text().splitlines())
+    assert [one["item"] for one in lines] == ["mine.jsonl#1", "mine.jsonl#2"]
+    assert [one["prompt"] for one in lines] == ["Question: 2?\nAnswer:", "Question: 1?\nAnswer:"]
+    assert lines[0]["choices"] == ["a", "2"] and lines[0]["expected"] == "a" and lines[0]["group"] == "g"
+    assert lines[0]["credit"]["sum"] == (lines[0]["scores"]["sum"][0] > lines[0]["scores"]["sum"][1])
+    _, line = map(json.loads, (tmp_path / "out" / "short.jsonl-0-shots.jsonl").read_text().splitlines())
+    assert line["expected"] == ["Ann", "Annie"] and line["written"] == items["short.jsonl"][0].written
+    assert line["credit"] == {"exact": 0.0, "F1": 0.0} and line["prompt"] == "Question: Who?\nAnswer:"
+    evaluate(model, [written(*asked)], shots=1, out=tmp_path / "out")
+    first, *_ = map(json.loads, (tmp_path / "out" / "mine.jsonl-1-shots.jsonl").read_text().splitlines())
+    assert first["examples"] == "Question: 0?\nAnswer: a\n\n"
 
 
 def test_an_item_that_is_asked_otherwise_is_measured_again(model, written, tmp_path):
