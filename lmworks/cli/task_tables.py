@@ -97,8 +97,9 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
     """Measure a model on tasks, and beside it a second model if one is named."""
     from lmworks.basics import progress
     from lmworks.evaluation.tasks.measured import compared, differences, empty, figures
-    from lmworks.evaluation.tasks.run import asked_of, keep, told_by
+    from lmworks.evaluation.tasks.run import asked_of, keep, must_be_a_folder, told_by
 
+    must_be_a_folder(said.out)
     _must_be_beside(said)
     asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat)
     for one in asked:

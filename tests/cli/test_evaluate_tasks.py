@@ -123,6 +123,10 @@ MISTAKES = {
     "a misspelt task": (("--task", "arc-esay"), "did you mean arc-easy?"),
     "no such file": (("--task", "none.jsonl"), "none.jsonl cannot be read"),
     "more shots than items": (("--task", "QUESTIONS", "--shots", "40"), "40 of them as examples leave none"),
+    "a file in place of a folder": (
+        ("--task", "QUESTIONS", "--out", "QUESTIONS"),
+        "mine.jsonl is a file, and the items",
+    ),
     "no items": (("--task", "QUESTIONS", "--limit", "0"), "limit is 0; give 1 or more"),
 }
 

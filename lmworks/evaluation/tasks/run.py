@@ -81,6 +81,7 @@ def evaluate(
     there as they are measured, and a run that was stopped goes on. ConfigError for what is no task, DataError for an
     item that cannot be scored.
     """
+    must_be_a_folder(out)
     asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi, chat)
     loaded = model if isinstance(model, LanguageModel | Vectors) else load(model)
     found = {one.what: run(loaded, one, out) for one in asked}
@@ -104,6 +105,12 @@ def asked_of(
     if not asked:
         raise ConfigError("there is no task; name one")
     return asked
+
+
+def must_be_a_folder(out: str | os.PathLike[str] | None) -> None:
+    """ConfigError for a file in the place of the folder that is to keep the items."""
+    if out is not None and Path(out).is_file():
+        raise ConfigError(f"{out} is a file, and the items of each task have a file of their own; give a folder")
 
 
 def keep(

@@ -173,6 +173,11 @@ def test_figures_of_several_runs_stand_side_by_side(model, questions, written, t
         evaluate(model, [questions], out=tmp_path / "out")
 
 
+def test_what_keeps_the_items_is_a_folder(model, questions):
+    with pytest.raises(ConfigError, match=r"mine.jsonl is a file, and .*; give a folder"):
+        evaluate(model, [questions], out=questions)
+
+
 def test_two_tasks_of_one_name_are_refused(model, questions, tmp_path):
     (tmp_path / "other").mkdir()
     other = shutil.copy(questions, tmp_path / "other")
