@@ -153,8 +153,9 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
 def _must_be_beside(said: TaskOptions) -> None:
     """What is wrong with the second model as it is named, before the first is measured."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.evaluation.tasks.run import must_chat
     from lmworks.kernels.choice import check_compress
-    from lmworks.loading import network_path
+    from lmworks.loading import load_tokenizer, network_path
 
     if said.beside is None:
         for name in said.given():
@@ -163,7 +164,9 @@ def _must_be_beside(said: TaskOptions) -> None:
         return
     check_compress(said.beside_compress)
     if not _of_words(said.beside):
-        network_path(said.beside, said.beside_base)
+        path = network_path(said.beside, said.beside_base)
+        if said.chat:
+            must_chat(load_tokenizer(str(path)), said.beside)
 
 
 def _forms(model: str, compress: str | None, base: str | None, said: TaskOptions) -> tuple[str, str]:

@@ -107,6 +107,18 @@ def test_a_mistake_in_the_second_model_is_told_before_the_first_is_measured(run,
     assert ran.code == 1 and error in ran.err and "measuring" not in ran.err
 
 
+def test_a_second_model_without_a_template_is_told_before_the_first_is_measured(run, model_folder, tmp_path, questions):
+    without = Path(tiny.language_model(seed=9, context=512).save(tmp_path / "without"))
+    for file in (without / "chat_template.jinja", without / "tokenizer_config.json"):
+        if file.suffix == ".jinja":
+            file.unlink(missing_ok=True)
+        else:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            file.write_text(json.dumps({key: one for key, one in said.items() if key != "chat_template"}))
+    ran = run("evaluate", model_folder, "--task", questions, "--chat", "--beside", str(without))
+    assert f"{without} has no chat template; leave out --chat" in ran.err and "measuring" not in ran.err
+
+
 def test_empty_answers_of_both_models_are_counted(run, model_folder, other_folder, tmp_path, monkeypatch):
     (tmp_path / "short.csv").write_text("question,answer\nWho?,Ann\nWhen?,now\n", encoding="utf-8")
     monkeypatch.setattr("lmworks.generation.answer.Answer.text", "")

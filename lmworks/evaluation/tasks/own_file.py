@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     between = max(",;\t", key=lambda one: sum(map(_is_known, _names(text.partition("\n")[0].split(one)))))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=between)
     try:
-        columns = _names(next(reader, []))
-        _must_be_known(path.name, "column", [one for one in columns if one])
+        columns = _known(path.name, "column", next(reader, []))
         for row in reader:
             place = f"{path.name}#{reader.line_num}"
             if any(row[len(columns) :]):  # a comma that is not quoted moves every cell after it
@@ -77,9 +76,7 @@ def _objects(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
         if not isinstance(record, dict):
             raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
-        names = _names(record)
-        _must_be_known(f"{path.name}#{line}", "field", names)
-        yield line, dict(zip(names, record.values(), strict=True))
+        yield line, dict(zip(_known(f"{path.name}#{line}", "field", list(record)), record.values(), strict=True))
 
 
 def _names(said: Iterable[str]) -> list[str]:
@@ -90,13 +87,17 @@ def _is_known(name: str) -> bool:
     return name in KNOWN or name in UNREAD or CHOICE.fullmatch(name) is not None
 
 
-def _must_be_known(place: str, what: str, names: list[str]) -> None:
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+def _known(place: str, what: str, said: Sequence[str]) -> list[str]:
+    """The names as they are known; DataError for one that is not, and for one that stands twice."""
+    names = _names(said)
+    if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise DataError(f"{place} has two {what}s that are called {twice[0]}; rename one, or leave it out")
-    if unknown := [name for name in names if not _is_known(name)]:
-        shown = unknown[0] if len(unknown[0]) <= 40 else f"{unknown[0][:40]}..."
-        listed = [one for one in KNOWN if what == "field" or one != "choices"]
-        raise DataError(
-            f"{place} has the {what} {shown!r}, which is not known; known are {', '.join(listed)}, "
-            f"choice_a, choice_b and so on, and {', '.join(UNREAD)}, which are not read"
-        )
+    for name, as_said in zip(names, said, strict=True):
+        if (name or what == "field") and not _is_known(name):
+            shown = as_said if len(as_said) <= 40 else f"{as_said[:40]}..."
+            listed = [one for one in KNOWN if what == "field" or one != "choices"]
+            raise DataError(
+                f"{place} has the {what} {shown!r}, which is not known; known are {', '.join(listed)}, "
+                f"choice_a, choice_b and so on, and {', '.join(UNREAD)}, which are not read"
+            )
+    return names

@@ -31,6 +31,7 @@ from lmworks.generation.continuations import Reading
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.relatives.vectors import Vectors
+from lmworks.tokens.tokenizer import Tokenizer
 
 PROBED = 32
 """Tokens by which a model is known again."""
@@ -113,6 +114,12 @@ def must_be_a_folder(out: str | os.PathLike[str] | None) -> None:
         raise ConfigError(f"{out} is a file, and the items of each task have a file of their own; give a folder")
 
 
+def must_chat(tokenizer: Tokenizer, name: str) -> None:
+    """ConfigError for a model that has no chat template of its own."""
+    if tokenizer.chat.is_plain:
+        raise ConfigError(f"{name} has no chat template; leave out --chat (chat=True)")
+
+
 def keep(
     out: str | os.PathLike[str], figures: Sequence[Measurement], differences: Sequence[Mapping[str, Any]] = ()
 ) -> Path:
@@ -138,9 +145,8 @@ def run(
 ) -> list[ItemScores]:
     """The scores of each item, in order; those that `out` holds already are not measured again. Progress shows unless
     that is somebody else's. ConfigError for a chat with a model that has no template."""
-    if asked.chat and (isinstance(model, Vectors) or model.tokenizer.chat.is_plain):
-        name = "a file of word vectors" if isinstance(model, Vectors) else model.reference or "the model"
-        raise ConfigError(f"{name} has no chat template; leave out --chat (chat=True)")
+    if asked.chat and isinstance(model, LanguageModel):
+        must_chat(model.tokenizer, model.reference or "the model")
     store = None if out is None else Store(_file(Path(out), asked), asked, told_by(model), _judged)
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]

@@ -106,7 +106,7 @@ def test_a_letter_is_that_of_its_column(tmp_path, case):
 
 
 UNKNOWN = {
-    "letters alone": ("question,A,B,C,answer\nWhich?,a,b,c,B\n", "mine.csv has the column 'a', which is not known"),
+    "letters alone": ("question,A,B,C,answer\nWhich?,a,b,c,B\n", "mine.csv has the column 'A', which is not known"),
     "options": ("question,option_a,option_b,answer\nWhich?,a,b,B\n", "mine.csv has the column 'option_a', which"),
     "twice": ("question,answer,Answer\nWhich?,a,b\n", "mine.csv has two columns that are called answer"),
     "no name": ("question,answer,\nWhich?,a,b\n", "mine.csv#2 has a cell in a column without a name"),

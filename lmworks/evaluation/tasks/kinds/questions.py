@@ -13,10 +13,11 @@ from lmworks.evaluation.tasks.scores import ItemScores, of_answer
 from lmworks.generation.continuations import Reading
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
-from lmworks.generation.request import Prompt
+from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.language_model import LanguageModel
 
 AT_ONCE = 16
+UNTOLD = LogprobOptions(written=False)
 
 
 def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Question], reading: Reading) -> Iterator[ItemScores]:
@@ -30,7 +31,7 @@ def _begun(engine: Engine, model: LanguageModel, asked: AskedTask, item: Questio
     text = asked.examples + item.prompt
     prompt: Prompt = [{"role": "user", "content": text}] if asked.chat else text
     try:
-        request = model.request(prompt, max_new_tokens=asked.task.longest, stop=["\n"])
+        request = model.request(prompt, max_new_tokens=asked.task.longest, stop=["\n"], logprobs=UNTOLD)
         return engine.run(replace(request, skips_space=asked.task.waits))
     except ConfigError as error:  # the prompt is longer than the window
         raise DataError(f"{item.name}: {error}") from None
