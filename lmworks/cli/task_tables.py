@@ -182,6 +182,11 @@ def _power(asked: AskedTask) -> str:
     from lmworks.evaluation.statistics import DISAGREE, smallest_difference
 
     n = len(asked.items)
+    if n > 1 and asked.task.clustered and len({one.group for one in asked.items}) == 1:
+        return (
+            f"{asked.what}: its {n:,} items are all of one group ({asked.items[0].group}) and depend on each other, so "
+            "there is no interval, and no difference between two models can be seen; give more items"
+        )
     points = 100 * smallest_difference(n)
     if points >= 100:
         return (
@@ -260,8 +265,7 @@ def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> 
             by = measured.name.removeprefix(f"{task.what}, ")
             low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
             # Guessing has no bias either, so a figure that could be a guess is shown as one.
-            balanced = measured.interval and measured.at_chance and measured.chance == measured.ideal
-            seen = "no bias seen" if balanced else measured.remark
+            seen = measured.balance if measured.chance == measured.ideal else measured.remark
             remarks = [text for text in (seen, one.remark) if text]
             rows.append(
                 [

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,11 +26,11 @@ from typing import Any
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import written_whole
+from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
 from lmworks.grounding.answer import alone
 from lmworks.grounding.index import Index
-from lmworks.grounding.self_test.answering import holds
 from lmworks.grounding.telling import facts_of
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
@@ -45,7 +44,8 @@ LEVELS = (0.85, 0.5, 0.0)
 """Confidences from which on answers are counted together, as people read them: sure, rather, hardly."""
 SHOWN = 20
 """Questions that a table lists."""
-_THOUSANDS = re.compile(r"(?<=\d)[,.'\u00a0\u202f ](?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-/](?=[^\W\d_])")
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
@@ -211,25 +211,24 @@ def _told(one: JudgedAnswer) -> list[str]:
 
 
 def says(text: str, answers: Iterable[str]) -> bool:
-    """Whether a text holds the words of one of the answers, one after another; marks of thousands, case, articles and
-    punctuation do not count."""
-    return any(_says(_plain(text), _plain(one)) for one in answers)
+    """Whether a text holds the words of one of the answers, one after another (evaluation/answer_words.py)."""
+    return any(_holds(text, one) for one in answers)
+
+
+def _holds(text: str, answer: str) -> bool:
+    wanted, there = " ".join(words(_grouped(answer))), " ".join(words(_grouped(text)))
+    return wanted in there if _WITHOUT_SPACES.search(wanted) else f" {wanted} " in f" {there} "
 
 
 def _is_part(answer: str, expected: str) -> bool:
     """Whether an answer is shorter than what is expected, and lacks no figure of it: "140 euros" of "at most 140
     euros"."""
-    return _says(_plain(expected), _plain(answer)) and re.findall(r"\d+", answer) == re.findall(r"\d+", expected)
+    return _holds(expected, answer) and re.findall(r"\d+", answer) == re.findall(r"\d+", expected)
 
 
-def _says(text: str, answer: str) -> bool:
-    if _WITHOUT_SPACES.search(answer):
-        return re.sub(r"\W+", "", answer) in re.sub(r"\W+", "", text)
-    return holds(text, answer)
-
-
-def _plain(text: str) -> str:
-    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+def _grouped(text: str) -> str:
+    """With marks of thousands as English has them (2.520 and 2 520 are 2,520), and the parts of words apart."""
+    return _HYPHEN.sub(" ", _THOUSANDS.sub(",", text))
 
 
 def judge(

@@ -34,13 +34,18 @@ def other_folder(tmp_path_factory) -> str:
     return str(folder)
 
 
-def test_a_table_with_n_interval_and_chance_and_the_power_before(run, model_folder, questions):
+def test_a_table_with_n_interval_and_chance_and_the_power_before(run, model_folder, questions, tmp_path):
     ran = run("evaluate", model_folder, "--task", questions, "--limit", "32")
     assert ran.err.startswith("mine.jsonl: with 32 items a difference of 25 points between two models can be seen")
     assert "they disagree on 25 %" in ran.err
     few = run("evaluate", model_folder, "--task", questions, "--limit", "20").err
     assert "a difference of 39 points" in few and "they disagree on 39 %" in few  # no less than they differ
     assert "measuring mine.jsonl  100 %" in ran.err
+    rows = [{**json.loads(line), "group": "one page"} for line in Path(questions).read_text().splitlines()]
+    (tmp_path / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    alike = run("evaluate", model_folder, "--task", str(tmp_path / "alike.jsonl"), "--limit", "10")
+    assert alike.err.startswith("alike.jsonl: its 10 items are all of one group (one page) and depend on each other")
+    assert "no difference between two models can be seen" in alike.err and "95 %" not in alike.out
     read, whole = re.search(r"mine.jsonl: ([\d,]+) tokens read for texts of ([\d,]+)\n", ran.err).groups()
     assert int(read.replace(",", "")) < 0.7 * int(whole.replace(",", ""))
     rows = ran.out.splitlines()

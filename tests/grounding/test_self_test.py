@@ -120,6 +120,14 @@ def test_the_weight_is_chosen_on_the_other_half(index: Index):
     assert [WEIGHTS[at] for at in weight.judged] == [0.8 if half else 0.2 for half in halves]
 
 
+def test_a_few_documents_that_all_gain_the_same_are_a_tie(index: Index):
+    asked = [_trial(index, f"{name}", 4).question for name in range(4)]
+    gained = figures.gained("nDCG@10, both minus words", [0.1] * 4, [0.285] * 4, asked)
+    assert gained.value == pytest.approx(0.185) and gained.tie
+    [low, high] = figures.share("recall@1", [1.0, 1.0, 0.0, 1.0], asked).interval
+    assert 0 <= low < 0.75 < high == 1
+
+
 def test_the_threshold_of_the_test_is_that_of_ask(index: Index):
     """What is counted as refused is what `ask` refuses."""
     facts = [one for one in questions_of(index, count=40) if one.kind == "fact"][:3]

@@ -52,14 +52,14 @@ def main(task: Task, items: Sequence[ItemScores]) -> str:
 
 
 def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) -> Measurement:
-    """The figure of a task by one scoring: Wilson's interval, by groups where items depend on each other, and a
-    bootstrap over items for F1. A tie counts what guessing among its choices gets on average."""
+    """The figure of a task by one scoring: Wilson's interval, by groups where items depend on each other, and one
+    over items for F1. A tie counts what guessing among its choices gets on average."""
     credits = [one.credit(figure) for one in items]
     if task.clustered:
         groups = [one.group for one in items]
         value, interval = statistics.within(statistics.clustered_mean(credits, groups), (0, 1), len(set(groups)))
     elif figure == F1:
-        value, interval = statistics.mean(credits)
+        value, interval = statistics.mean(credits, bounds=(0, 1))
     else:
         value, interval = statistics.proportion(sum(credits), len(credits))
     choices = [len(scores) for one in items for scores in (one.scores.get(figure),) if scores]

@@ -23,9 +23,9 @@ RIGHT, REFUSED, WRONG = "answered, its place cited", "refused although it is the
 def share(
     name: str, values: Sequence[float], questions: Sequence[SelfTestQuestion], chance: float | None = None
 ) -> Measurement:
-    """A mean over questions, resampled by document."""
+    """A mean over questions, with its interval over documents."""
     sums, counts = by_document(values, questions)
-    estimate = ratio_of_sums(sums, counts)
+    estimate = ratio_of_sums(sums, counts, bounds=(0, 1))
     return Measurement(
         name=name, value=estimate.value, interval=estimate.interval, n=len(questions), chance=chance, ideal=1
     )
@@ -37,7 +37,7 @@ def gained(
     """What a way of searching adds to another, question by question."""
     first, counts = by_document(before, questions)
     second, _ = by_document(after, questions)
-    estimate = difference_of_ratios(first, second, counts)
+    estimate = difference_of_ratios(first, second, counts, bounds=(-1, 1))
     return Measurement(name=name, value=estimate.value, interval=estimate.interval, n=len(questions), difference=True)
 
 
