@@ -91,7 +91,7 @@ class Tokenizer:
         SentencePiece then puts no space in front.
         """
         if special:
-            text = self.without_bos(text)
+            text = self._without_bos(text)
         backend = self._markup if markup else self._data
         ids = self._continued(backend, _sound(text)) if continues else self._ids(backend, _sound(text))
         if not markup and not self._forbidden.isdisjoint(ids):
@@ -106,7 +106,7 @@ class Tokenizer:
 
     def at_least(self, text: str) -> int:
         """Tokens that a text has however it is cut, told from its bytes in linear time."""
-        text, normalizer = _sound(self.without_bos(text)), self._data.normalizer
+        text, normalizer = _sound(self._without_bos(text)), self._data.normalizer
         if normalizer is not None:
             text = self._run([text], lambda: normalizer.normalize_str(text))
         return self._bound.of(text.encode())
@@ -121,7 +121,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """As `encode` for each text, on all cores."""
-        sound = [_sound(self.without_bos(text) if special else text) for text in texts]
+        sound = [_sound(self._without_bos(text) if special else text) for text in texts]
         encodings = self._run(sound, lambda: self._data.encode_batch_fast(sound, add_special_tokens=False))
         before, after = (self.prefix, self.suffix) if special else ((), ())
         return [
@@ -171,8 +171,7 @@ class Tokenizer:
         ids = self.encode_batch(sound, special=False)
         return _in_a_row(ids), np.array([len(one) for one in ids], np.int64)
 
-    def without_bos(self, text: str) -> str:
-        """A text without the BOS that it may begin with, where the tokenizer puts one before each text itself."""
+    def _without_bos(self, text: str) -> str:
         if self.bos is not None and self.prefix[:1] == (self.bos,):
             return text.removeprefix(self.special.get(self.bos, ""))
         return text

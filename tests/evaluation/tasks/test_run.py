@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from tokens.small import byte_level
+from tokens.templates import TEMPLATES
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, Stopped
@@ -267,13 +269,28 @@ def test_in_a_chat_the_prompt_is_the_users_turn_and_the_answer_the_models(model,
     assert figures[0].name == f"{what}, log-likelihood"
     example = "Question: What follows 0?\nAnswer: 1\n\n" * shots
     turn = f"<|im_start|>user\n{example}Question: What follows {shots}?\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
-    [alone] = model.loglikelihood([(turn, f"{shots + 1}")])
+    ids = model.tokenizer.encode(turn, special=False, markup=True)
+    assert len(ids) < len(turn) - 30  # the template's own tokens, and not their letters
+    [(_, alone)] = model.continuations([(ids, model.tokenizer.encode(f"{shots + 1}", special=False))])
     assert items[what][0].scores["sum"][0] == pytest.approx(alone.total, abs=1e-4)
     before = "Question: A?\nAnswer: a\n\n" * shots
     asked = [{"role": "user", "content": f"{before}Question: {'AB'[shots]}?\nAnswer:"}]
     told = model.generate(asked, max_new_tokens=64).text
     kept = items[what.replace("mine", "short")][0].written
     assert kept == told.strip().split("\n")[0].strip()
+
+
+def test_a_templates_own_bos_stands_once_before_a_chat(questions, monkeypatch):
+    """Pitfall 4."""
+    tokenizer = byte_level(TEMPLATES["Llama 3"], adds_bos=True)
+    model = LanguageModel(tiny.network(4, vocab_size=tokenizer.vocab_size, context=512), tokenizer)
+    read: list[list[int]] = []
+    told = model.continuations
+    monkeypatch.setattr(
+        model, "continuations", lambda pairs, *more: read.extend(one for one, _ in pairs) or told(pairs)
+    )
+    evaluate(model, [questions], chat=True, limit=2)
+    assert len(read) == 6 and all(ids.count(tokenizer.bos) == 1 and ids[0] == tokenizer.bos for ids in read)
 
 
 def test_what_cannot_be_a_chat_is_refused(model, questions, written):

@@ -16,7 +16,9 @@ from lmworks.evaluation.tasks.kind import Kind
 from lmworks.evaluation.tasks.scores import ItemScores, of_choices, shared
 from lmworks.generation.continuations import Continuation, Reading
 from lmworks.language_model import LanguageModel
-from lmworks.tokens.continuation import encode_pairs
+from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.continuation import Pair, encode_pairs
+from lmworks.tokens.tokenizer import Tokenizer
 
 
 def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], reading: Reading) -> Iterator[ItemScores]:
@@ -43,12 +45,11 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
     texts: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, item in enumerate(left):
-        pairs_of = item.after(asked.examples)
-        texts += [_in_chat(model, *one) for one in pairs_of] if asked.chat else pairs_of
+        texts += item.after(asked.examples)
         if asked.pmi:
             texts += ((asked.task.domain, continuation) for _, continuation in item.asked)
         owners += [number] * (len(texts) - len(owners))
-    pairs = encode_pairs(model.tokenizer, texts)
+    pairs = (_in_chat if asked.chat else encode_pairs)(model.tokenizer, texts)
     for (_, continuation), owner in zip(pairs, owners, strict=True):
         if len(continuation) > model.longest:
             raise DataError(
@@ -74,10 +75,15 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
         )
 
 
-def _in_chat(model: LanguageModel, context: str, continuation: str) -> tuple[str, str]:
-    """The context as a user's turn, and what follows as the beginning of the model's, before which no space stands."""
-    text = model.tokenizer.chat.render([{"role": "user", "content": context}], add_generation_prompt=True)
-    return model.tokenizer.without_bos(text), continuation.removeprefix(" ")
+def _in_chat(tokenizer: Tokenizer, texts: Sequence[tuple[str, str]]) -> list[Pair]:
+    """Each context as a user's turn, and what follows as the beginning of the model's, before which no space stands.
+    (lm-evaluation-harness counts a line end with which the template ends to what follows; it costs next to nothing.)"""
+    contexts = dict.fromkeys(context for context, _ in texts)
+    read = {context: encode_chat(tokenizer, [{"role": "user", "content": context}]) for context in contexts}
+    return [
+        (read[context], tokenizer.encode(continuation.removeprefix(" "), special=False, continues=True))
+        for context, continuation in texts
+    ]
 
 
 def _judged(item: Choices, found: ItemScores) -> ItemScores:
