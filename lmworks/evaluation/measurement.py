@@ -158,11 +158,9 @@ class Measurement(Config):
 def written(value: float, precision: float, signed: bool = False) -> str:
     """A number with as many digits as `precision` (an absolute step, 0 for as few as possible) calls for."""
     sign = "+" if signed else ""
-    if abs(value) < precision / 2:
-        value = 0.0
+    decimals = max(0, -math.floor(math.log10(precision) + 1e-9)) if precision > 0 else None
+    if decimals is not None and abs(value) < 0.5 * 10**-decimals:
+        value = 0.0  # rounding alone: -1.5e-16
     if value and not 1e-4 <= abs(value) < 1e9:
         return f"{value:{sign}.2e}"
-    if precision <= 0:
-        return f"{value:{sign},g}"
-    decimals = min(max(0, -math.floor(math.log10(precision) + 1e-9)), 6)
-    return f"{value:{sign},.{decimals}f}"
+    return f"{value:{sign},g}" if decimals is None else f"{value:{sign},.{min(decimals, 6)}f}"

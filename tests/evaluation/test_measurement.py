@@ -89,6 +89,8 @@ def test_digits_follow_the_precision():
     assert written(2.2e-7, 1e-9) == "2.20e-07"
     assert written(0.0, 0.0) == "0"
     assert written(-1.48e-16, 0.01, signed=True) == "+0.00" and written(2e-5, 1e-4) == "0.0000"
+    assert written(-0.3, 0.88, signed=True) == "-0.3"  # an end of an interval is not 0 because the interval is wide
+    assert written(3.86e-13, 1e-14) == "3.86e-13"
 
 
 @pytest.mark.parametrize(
