@@ -117,9 +117,9 @@ TIME_LEARNT = tuple(_beats(f"the {one}", TRAINED[one]) for one in MEMORIES)
     not_true_when="weights keep a signal's size and only a gradient's length is counted: it arrives without residual "
     "connections, too, and in the wrong directions (claim 27)",
     headlines={
-        "ny?yy": "Residual connections let deep networks learn and norms let them learn at higher rates; once trained, "
-        "attention carries a gradient much further back than a tanh network, fresh it does not. Whether residual "
-        "connections save gradients with each block is open."
+        "ny=yy": "Residual connections let deep networks learn and norms let them learn at higher rates; once trained, "
+        "attention carries a gradient much further back than a tanh network, fresh it does not. Fresh, residual "
+        "connections save no more of a gradient with each block than the margin."
     },
     not_tested="norms on the residual stream itself (Xiong et al. 2020, https://arxiv.org/abs/2002.04745); large depth",
     note="GPT-2 began with a deviation of 0.02; by width, each matrix keeps a signal's size. Learning rates are chosen "
