@@ -271,7 +271,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     begins_a_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number
         shown = _MARKER.sub("", shown)
-    agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
+    agreeing = [one for one in asked.evidence if one is not best and _agree(asked, one, best, whole)]
     citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]
     said = " ".join(shown.split()) + "".join(f" [{one.number}]" for one in citations)
     for one in _differing(asked, best, agreeing)[:DIFFERING] if not whole else ():
@@ -310,10 +310,15 @@ def asks_for_a_sentence(question: str) -> bool:
     return bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
 
 
-def _agree(one: Evidence, best: Evidence, whole: bool) -> bool:
-    """Whether two passages give the same answer."""
+def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:
+    """Whether a passage gives the same answer: a row of a table, to as much of the question (of another person or
+    thing the same cell says nothing)."""
     first, second = (_plain(each.quote if whole else each.answer) for each in (one, best))
-    return bool(first) and first == second
+    if not first or first != second or not rows_of(one.quote):
+        return bool(first) and first == second
+    wanted = about(asked.question, asked.language)
+    held, best_held = (coverage(wanted, content(each.quote, asked.language)) for each in (one, best))
+    return held >= best_held
 
 
 def _plain(text: str) -> str:

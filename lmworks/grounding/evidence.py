@@ -183,7 +183,7 @@ def read_passages(
         share = (one.score - low) / (high - low) if high > low else 1.0
         defined = definition(one)
         if defined is None:
-            inside = _trimmed(one.text, reading)
+            inside = _without_beginnings(one.text, _trimmed(one.text, reading))
             found.append(Evidence(one, inside, _around(one.text, inside), share))
         else:
             start, end, explicit = defined
@@ -211,6 +211,19 @@ def _trimmed(text: str, reading: BestSpan) -> BestSpan:
         start, end, piece = 0, len(text), text
     start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
     return replace(reading, start=start, end=end)
+
+
+def _without_beginnings(text: str, reading: BestSpan) -> BestSpan:
+    """A reading that crosses sentences, without the beginning of a last one and without other paragraphs: "seven weeks
+    before it begins. The canteen"."""
+    touched = [(start, end) for start, end in units(text) if start < reading.end and reading.start < end]
+    while len(touched) > 1:
+        (_, before), (start, end) = touched[-2:]
+        if 2 * (reading.end - start) >= end - start and not _BLANK.search(text, before, start):
+            break
+        reading = replace(reading, end=before)
+        touched.pop()
+    return reading
 
 
 def _around(text: str, reading: BestSpan) -> Span:

@@ -121,6 +121,13 @@ def test_two_rows_of_a_table_support_nothing_together():
     assert supporting([two], "The shaft seal is a part, its price is 18.90 EUR.", "english") is not None
 
 
+def test_of_a_table_only_the_row_that_is_asked_for_is_cited(tmp_path, minilm: str):
+    (tmp_path / "staff.csv").write_text("Name,Role,Office\nAnna Keller,Finance,Hamburg\nDavid Osei,Sales,Hamburg\n")
+    index = build(tmp_path / "staff.csv", tmp_path / "index", IndexSettings(embedder=minilm))
+    answer = index.ask("In which office is Anna Keller?")
+    assert answer.text == "Hamburg [1]" and "Anna Keller" in answer.citations[0].text
+
+
 def test_an_answer_alone():
     assert alone("28 euros [1] [2] (elsewhere: 32 euros [3]) (elsewhere: 30 [4])") == "28 euros"
     assert alone("it is (elsewhere: unknown) there [1]") == "it is (elsewhere: unknown) there"
