@@ -222,7 +222,11 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)
     kinds = [words for begins, words in _KINDS.items() if detail["type"].startswith(begins)]
-    message = kinds[0] if kinds else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = (
+        kinds[0]
+        if kinds
+        else detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    )
     return ConfigError(f"{{at}}{name} is {shortened(detail['input'])}; it {message}", at)
 
 

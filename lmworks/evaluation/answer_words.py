@@ -2,8 +2,9 @@
 https://arxiv.org/abs/1606.05250).
 
 SQuAD's rule drops letter case, ASCII's punctuation and articles, and would call "3.5" and "35" the same. Here a number
-keeps its decimal point, its sign, its slash and its exponent; every punctuation of Unicode is dropped, and characters
-are compared by what they stand for (NFKC). An answer of which nothing would be left ("A", "+") stays as it is.
+keeps its decimal point, its sign, its slash and its exponent; every punctuation of Unicode and signs of currencies are
+dropped, which SQuAD's rule does for the dollar's alone, and characters are compared by what they stand for (NFKC). An
+answer of which nothing would be left ("A", "+") stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹⁻])")
 _FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _MARKS = re.compile(
-    r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d))"  # before a number, and no hyphen of a word
+    r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d)|(?<=\de)[-−](?=\d))"  # before a number, and no hyphen of a word
+    r"|(?P<between>(?<=\d)[-−–:](?=\d))"  # 3-4 is not 34, and 10:30 not 1030
     r"|(?P<inner>(?<=\d)[.,/⁄^](?=[-−]?\d)|(?<![\w.,])\.(?=\d))"
     r"|[^\w\s]|_"
 )
@@ -40,10 +42,15 @@ def overlap(answer: str, reference: str) -> float:
 
 
 def _kept(found: re.Match[str]) -> str:
-    """What is left of a mark: a number's own, and signs that are no punctuation (°, €)."""
+    """What is left of a mark: a number's own, and signs that are no punctuation and no currency (°)."""
     mark = found[0]
     if found.lastgroup == "minus":
         return "-"
     if found.lastgroup == "inner":
         return "/" if mark == "⁄" else mark
-    return "" if mark in string.punctuation or unicodedata.category(mark).startswith("P") else mark
+    if found.lastgroup == "between":
+        return " "
+    if unicodedata.category(mark) == "So":
+        return f" {mark}"  # 20°C is 20 °C
+    is_dropped = mark in string.punctuation or unicodedata.category(mark).startswith(("P", "Sc"))
+    return "" if is_dropped else mark

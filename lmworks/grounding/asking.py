@@ -62,6 +62,8 @@ _ASKS_FOR_A_SENTENCE = re.compile(
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
     re.IGNORECASE,
 )
+_LETTER = re.compile(r"\b(?!I\b)[B-Z]\b|\b[IVX]{2,5}\b|(?<=\w )A\b")
+"""What tells things apart that have one name: flat B, type II."""
 _MARKER = re.compile(r"\A\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 """What begins an item of a list."""
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
@@ -284,20 +286,34 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
 def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> list[Evidence]:
     """Passages that answer in nearly the same words with other figures, and name as much of what the question does: of
     another year, or another version of a paper. Which holds, the documents do not say by themselves."""
-    figures, words = numbers(best.answer), _words(best.quote, asked.language)
-    wanted = about(asked.question, asked.language)
-    found = []
+    figures, words = _figures(best.answer), _words(best.quote, asked.language)
+    wanted, letters = about(asked.question, asked.language), set(_LETTER.findall(asked.question))
+
+    def named(one: Evidence) -> tuple[float, float, int]:
+        passage = one.passage
+        there = " ".join((passage.document, passage.heading, one.quote))
+        return (
+            coverage(wanted, content(there, asked.language)),
+            _named(asked.question, passage),
+            len(letters & set(_LETTER.findall(there))),
+        )
+
+    least, found = named(best), []
     for one in asked.evidence if figures and words else ():
-        others, same = numbers(one.answer), _words(one.quote, asked.language)
+        others, same = _figures(one.answer), _words(one.quote, asked.language)
         alike = len(words & same) >= ALIKE * len(words | same)
         if one is best or one in agreeing or not alike or not others or others & figures:
             continue
-        covered = coverage(wanted, content(one.quote, asked.language)) >= coverage(
-            wanted, content(best.quote, asked.language)
-        )
-        if covered and _named(asked.question, one.passage) >= _named(asked.question, best.passage):
+        if all(here >= there for here, there in zip(named(one), least, strict=True)):
             found.append(one)
     return found
+
+
+def _figures(text: str) -> set[str]:
+    """Its numbers, those that mean the same in one way: 09:30 and 9:30, 900 and 900.00, 1,480 and 1.480."""
+    joined = re.sub(r"(?<=\d)[ \u00a0\u202f](?=\d{3}(?!\d))", "", text)
+    plain = (re.sub(r"(?<=\d)[.,](?=\d{3}(?!\d))", "", one) for one in numbers(joined))
+    return {re.sub(r"[.,]0+\Z", "", one).lstrip("0") or "0" for one in plain}
 
 
 def _words(text: str, language: str) -> set[str]:

@@ -13,15 +13,18 @@ Without an answer the documents do not say it, and a refusal is right. Several a
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
@@ -29,17 +32,19 @@ from lmworks.basics.files import written_whole
 from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
-from lmworks.grounding.answer import alone
-from lmworks.grounding.index import Index
+from lmworks.grounding.answer import GroundedAnswer, alone
+from lmworks.grounding.asking import Searchable
 from lmworks.grounding.telling import facts_of
+from lmworks.grounding.words import negated
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
-from lmworks.text.formats.csv_table import rows_with_titles
 from lmworks.text.plain import UnreadableError, read_text
 
 KNOWN = ("question", "answer", "file", "note", "id")
 MOST = 100_000
 """Questions of a file."""
+KEPT_EVERY = 10.0
+"""Seconds after which answers are written to their file again."""
 LEVELS = (0.85, 0.5, 0.0)
 """Confidences from which on answers are counted together, as people read them: sure, rather, hardly."""
 SHOWN = 20
@@ -47,6 +52,21 @@ SHOWN = 20
 _THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-/](?=[^\W\d_])")
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+
+class Askable(Searchable, Protocol):
+    """What judging needs of an index."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies."""
+
+    @property
+    def digest(self) -> str:
+        """Of its files and of how they are cut."""
+
+    def ask(self, question: str, *args: Any, **choices: Any) -> GroundedAnswer:
+        """What its documents say."""
 
 
 class Verdict(StrEnum):
@@ -94,7 +114,8 @@ class JudgedAnswer:
         if not there:
             return Verdict.INVENTED
         cited = [one for one in said["citations"] if not one.get("differs")]
-        cited = [one for one in cited if fnmatchcase(one["file"], self.question.file or "*")]
+        wanted = self.question.file
+        cited = [one for one in cited if not wanted or one["file"] == wanted or fnmatchcase(one["file"], wanted)]
         if not cited:
             return Verdict.WRONG
         answer = alone(said["text"])
@@ -221,9 +242,10 @@ def _holds(text: str, answer: str) -> bool:
 
 
 def _is_part(answer: str, expected: str) -> bool:
-    """Whether an answer is shorter than what is expected, and lacks no figure of it: "140 euros" of "at most 140
-    euros"."""
-    return _holds(expected, answer) and re.findall(r"\d+", answer) == re.findall(r"\d+", expected)
+    """Whether an answer is shorter than what is expected, and lacks no figure and no denial of it: "140 euros" of "at
+    most 140 euros"."""
+    same = re.findall(r"\d+", answer) == re.findall(r"\d+", expected) and negated(answer) == negated(expected)
+    return same and _holds(expected, answer)
 
 
 def _grouped(text: str) -> str:
@@ -232,7 +254,7 @@ def _grouped(text: str) -> str:
 
 
 def judge(
-    index: Index,
+    index: Askable,
     questions: str | Path | Sequence[OwnQuestion],
     *,
     out: str | Path | None = None,
@@ -251,26 +273,36 @@ def judge(
         raise DataError(f"{named} holds no question")
     earlier = () if before is None else _read_out(Path(before))[1]
     run = _run_of(index, choices)
-    kept: dict[str, Mapping[str, Any]] = {}
+    kept: dict[str, JudgedAnswer] = {}
     if out is not None and Path(out).exists():
         of, said = _read_out(Path(out))
         if of != run:
             raise ConfigError(f"{out} holds answers of another index, or of other settings; give another --out")
-        kept = {one.question.text: one.said for one in said}
+        kept = {one.question.text: one for one in said}
     if isinstance(reference := choices.get("model"), str):
         must_be_somewhere(reference)
         choices["model"] = load(reference)
-    answers: list[JudgedAnswer] = []
+    answers, kept_at = list[JudgedAnswer](), time.monotonic()
+
+    def keep() -> None:
+        if out is not None and kept:
+            _write(Path(out), run, list(kept.values()))  # also what is not asked this time
+
     try:
         with progress.task("asking", len(asked), "questions") as advance:
             for one in asked:
-                said_now = kept.get(one.text) or facts_of(index.ask(one.text, **choices), index)
-                kept[one.text] = said_now
-                answers.append(JudgedAnswer(one, said_now))
+                said_before = kept.get(one.text)
+                facts = said_before.said if said_before else facts_of(index.ask(one.text, **choices), index)
+                answers.append(JudgedAnswer(one, facts))
+                kept[one.text] = answers[-1]
                 advance(1)
+                if time.monotonic() - kept_at > KEPT_EVERY:
+                    keep()
+                    kept_at = time.monotonic()
     finally:
-        if out is not None and answers:
-            _write(Path(out), run, answers)
+        keep()
+    now = {one.text: one for one in asked}
+    earlier = [JudgedAnswer(now.get(one.question.text, one.question), one.said) for one in earlier]
     return Judged(index.place, named, answers, earlier)
 
 
@@ -299,19 +331,39 @@ def read_questions(path: str | Path) -> list[OwnQuestion]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    text = read_text(path)
     if path.suffix.lower() == ".csv":
-        yield from enumerate(rows_with_titles(path), 2)
+        yield from _rows(path, text)
         return
-    for line, text in enumerate(read_text(path).split("\n"), 1):
-        if not text.strip():
+    for line, one in enumerate(text.split("\n"), 1):
+        if not one.strip():
             continue
         try:
-            record = json.loads(text)
+            record = json.loads(one)
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise DataError(f"{path.name}#{line} is no JSON object; write one a line, with question and answer")
         yield line, record
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a table by its first one, with the lines that they end in."""
+    between = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
+    try:
+        names = [one.strip().lower() for one in next(reader, [])]
+        if twice := [one for one in names if one and names.count(one) > 1]:
+            raise DataError(f"{path.name} has two columns {twice[0]!r}; leave one of them out")
+        for row in reader:
+            if any(row[len(names) :]):  # a comma that is not quoted moves every cell after it
+                raise DataError(
+                    f"{path.name}#{reader.line_num} has more cells than columns; put text with commas in quotes"
+                )
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, dict(zip(names, row, strict=False))
+    except csv.Error as error:
+        raise DataError(f"{path.name}#{reader.line_num}: this is no row of a CSV table ({error})") from None
 
 
 def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
@@ -331,12 +383,17 @@ def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
     return OwnQuestion(" ".join(text.split()), answers, file.strip(), place)
 
 
-def _run_of(index: Index, choices: Mapping[str, Any]) -> str:
+def _run_of(index: Askable, choices: Mapping[str, Any]) -> str:
     """What answers hang on: the index's files and how it is asked."""
-    how = {name: "given" if callable(value) else str(value) for name, value in choices.items() if value is not None}
+    how = {name: _named(value) for name, value in choices.items() if value is not None}
     return hashlib.sha256(
         json.dumps([index.digest, index.tested, how], sort_keys=True, default=str).encode()
     ).hexdigest()
+
+
+def _named(value: Any) -> str:
+    """A setting's text; of a graph's facts the folder that they are from."""
+    return str(getattr(getattr(value, "__self__", value), "folder", value))
 
 
 def _write(path: Path, run: str, answers: Sequence[JudgedAnswer]) -> None:
@@ -348,10 +405,13 @@ def _write(path: Path, run: str, answers: Sequence[JudgedAnswer]) -> None:
 def _read_out(path: Path) -> tuple[str, list[JudgedAnswer]]:
     """The run and the answers of a file that `judge` wrote."""
     try:
-        first, *lines = [json.loads(line) for line in read_text(path).splitlines()]
-        return first["run"], [
+        first, *lines = [json.loads(line) for line in read_text(path).split("\n") if line]
+        answers = [
             JudgedAnswer(OwnQuestion(one["question"], tuple(one["expected"]), one["file"], one["from"]), one["said"])
             for one in lines
         ]
-    except (OSError, ValueError, KeyError, TypeError, UnreadableError, RecursionError):
+        for one in answers:
+            _ = one.verdict, one.said["confidence"] + 0  # whatever is missing is missed here
+        return str(first["run"]), answers
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnreadableError, RecursionError):
         raise DataError(f"{path} holds no answers of lmworks ask --questions; give another file") from None

@@ -10,14 +10,14 @@ from pathlib import PurePath
 from typing import Any
 
 from lmworks.grounding.answer import Citation, GroundedAnswer
-from lmworks.grounding.index import Index
+from lmworks.grounding.asking import Searchable
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, Place, place_of
 from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 
-def lines_of(answer: GroundedAnswer, index: Index) -> list[str]:
+def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
     """For a terminal: the answer and what it stands on; or the refusal, why, and what comes nearest to an answer."""
     lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
@@ -30,7 +30,7 @@ def lines_of(answer: GroundedAnswer, index: Index) -> list[str]:
     return lines
 
 
-def facts_of(answer: GroundedAnswer, index: Index) -> dict[str, Any]:
+def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
     """For programs: the answer with its citations, and not what else was found."""
     return {
         "text": answer.text,
@@ -45,19 +45,19 @@ def facts_of(answer: GroundedAnswer, index: Index) -> dict[str, Any]:
     }
 
 
-def _placed(span: Citation, index: Index) -> dict[str, Any]:
+def _placed(span: Citation, index: Searchable) -> dict[str, Any]:
     """A citation with its line or page: as text, and for programs."""
     place = spot(span, index)
     return asdict(span) | {"place": str(place), "at": asdict(place)}
 
 
-def where(span: Citation | Passage, index: Index) -> str:
+def where(span: Citation | Passage, index: Searchable) -> str:
     """File and place of a span; then title and headings."""
     above = " > ".join(filter(None, (span.document, span.heading)))
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
 
-def spot(span: Citation | Passage, index: Index) -> Place:
+def spot(span: Citation | Passage, index: Searchable) -> Place:
     """The page or the line of a span, as the file itself counts them; else its characters. Of a citation, where its
     answer begins: a sentence may go on for lines, or over a page."""
     text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()

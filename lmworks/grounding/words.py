@@ -29,7 +29,10 @@ _NEGATION = re.compile(
     r"n['’]t\b",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"(?<![\w.-])(?:[^\W\d_]{1,8}-?\d+(?:[-.]?[^\W_]+)*|\d+(?:[.]\d+)+)(?!\w)")
+_CODE = re.compile(r"(?<![\w.-])(?!Q[1-4]\b)[A-Z]{1,6}-?\d[A-Za-z\d]{0,12}(?![\w-])", re.ASCII)
+_VERSION = re.compile(
+    r"\b(?:version|release|firmware|section|chapter|v)\s?(\d{1,4}(?:[.]\d{1,4}){1,4})(?!\w)", re.IGNORECASE
+)
 _YEAR = re.compile(r"(?<![\w.-])(?:1[5-9]|20)\d\d(?![\w-])")
 _HOW_MUCH = re.compile(
     r"\b(?:how|wie)\s+(?:high|low|large|big|small|long|short|old|far|often|tall|deep|fast|wide|thick|heavy|early|late|soon|"
@@ -84,9 +87,9 @@ def numbers(text: str) -> set[str]:
 
 
 def codes(question: str) -> list[str]:
-    """What a question names by letters and figures (PX-60, E3) or by figures with points (version 2.1), in order."""
-    found = (one.group().removeprefix("v").removeprefix("V") for one in _CODE.finditer(question))
-    return list(dict.fromkeys(one for one in found if not one.isdecimal()))
+    """What a question names by capitals and figures (PX-60, E3), and versions (2.1): what a text that answers names,
+    too."""
+    return list(dict.fromkeys([*_CODE.findall(question), *_VERSION.findall(question)]))
 
 
 def years(question: str) -> list[str]:
@@ -95,10 +98,11 @@ def years(question: str) -> list[str]:
 
 
 def names(text: str, code: str) -> bool:
-    """Whether a text names a code or a year, with or without what parts it: PX-60 is PX60 and px 60, and not PX-600."""
+    """Whether a text names a code or a year, with or without what parts it: PX-60 is PX60 and px 60, and not PX-600;
+    2.1 is in 2.1.3, and not in 1.2.1."""
     parts = re.findall(r"[^\W\d_]+|\d+", code)
     begin = r"(?<!\d)(?<!\d[.])" if parts[0].isdecimal() else r"(?<![^\W\d_])"
-    end = r"(?!\d|[.]\d)" if parts[-1].isdecimal() else r"(?![^\W\d_])"
+    end = r"(?!\d)" if parts[-1].isdecimal() else r"(?![^\W\d_])"
     between = r"[.]" if all(map(str.isdecimal, parts)) else r"[\W_]?"
     return re.search(begin + between.join(parts) + end, text, re.IGNORECASE) is not None
 

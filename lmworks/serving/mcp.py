@@ -23,6 +23,7 @@ from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.routing import Route
 
 from lmworks import __version__
 from lmworks.basics.config import Config
@@ -261,7 +262,8 @@ def mount(app: FastAPI, models: ServedModels) -> None:
     own = _server(read).streamable_http_app(
         stateless_http=True, json_response=True, transport_security=names_are_guarded
     )
-    app.router.routes.extend(own.routes)
+    # GET would open a stream that nothing is ever sent on, and that a server that stops would wait for.
+    app.router.routes.extend(Route(one.path, one.endpoint, methods=["POST"]) for one in own.routes)  # type: ignore[attr-defined]
     before = app.router.lifespan_context
 
     @contextlib.asynccontextmanager

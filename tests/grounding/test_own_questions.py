@@ -62,6 +62,9 @@ WRONG = {
         ("question,answer\nWhen?,...\n", "a.csv#2: an answer has no letter and no figure"),
         ("question,answer\nWhen?,1\nWhen? ,2\n", "a.csv#3 asks what a.csv#2 asks; leave one of them out"),
         ("question,answer\n", "holds no question"),
+        ('question,answer\n"What is this,oak\nWho?,me\n', "this is no row of a CSV table"),
+        ("question,answer\nWhat, when?,now\n", "a.csv#2 has more cells than columns; put text with commas in quotes"),
+        ("question,question\na,b\n", "a.csv has two columns 'question'; leave one of them out"),
         ("", "holds no question"),
     ],
     "a.jsonl": [
@@ -118,6 +121,8 @@ def test_verdicts():
         (there, said("1,140 [1]", "..."), Verdict.RIGHT),
         (there, said("euros [1]", "..."), Verdict.WRONG),
         (there, said("900 euros [1]", row), Verdict.BESIDE),
+        (OwnQuestion("?", ("not allowed",)), said("allowed [1]", "Dogs are allowed."), Verdict.WRONG),
+        (OwnQuestion("?", ("1140",), "rent [2024].md"), said("1140 [1]", "1140", file="rent [2024].md"), Verdict.RIGHT),
         (there, said("900 euros [1]", "It costs 900 euros."), Verdict.WRONG),
         (there, said("not in these documents", refused=True), Verdict.REFUSED),
         (gone, said("not in these documents", refused=True), Verdict.RIGHTLY_REFUSED),
@@ -151,8 +156,8 @@ def test_answers_that_are_kept_are_judged_by_what_is_expected_now(index: Index, 
     monkeypatch.setattr(Index, "ask", lambda *_, **__: asked.append(1))  # nothing is asked again
     judged = index.judge(questions, out=out, before=out)
     assert str(judged.answers[0].verdict) == "wrong" and not asked
-    assert judged.compared == {"n": 3, "better": 0, "worse": 1, "mcnemar": 1.0}
-    assert "beside    0 better, 1 worse of 3" in judged.table and "expected  fifth day" in judged.table
+    assert judged.compared == {"n": 3, "better": 0, "worse": 0, "mcnemar": 1.0}  # both by what is expected now
+    assert "beside    0 better, 0 worse of 3" in judged.table and "expected  fifth day" in judged.table
     with pytest.raises(ConfigError, match="answers of another index, or of other settings"):
         index.judge(questions, out=out, k=3)
 
@@ -171,6 +176,14 @@ def test_what_was_asked_is_kept_when_it_is_stopped(index: Index, questions: Path
         index.judge(questions, out=out)
     judged = index.judge(questions, out=out)
     assert len(judged.answers) == 3 and len(asked) == 4 and asked[1] == asked[2]
+
+
+def test_answers_that_are_not_asked_for_again_are_kept(index: Index, questions: Path, tmp_path: Path):
+    out = tmp_path / "answers.jsonl"
+    index.judge(questions, out=out)
+    judged = index.judge([OwnQuestion("Who lies at \u2028 pier 7?", ("boat",))], out=out)
+    assert len(judged.answers) == 1 and len(out.read_text(encoding="utf-8").split("\n")) == 1 + 4 + 1
+    assert len(index.judge(questions, out=out, before=out).answers) == 3
 
 
 def test_a_file_that_is_no_run_is_named(index: Index, questions: Path, tmp_path: Path):

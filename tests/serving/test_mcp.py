@@ -134,7 +134,7 @@ WRONG = [
     ("ask_documents", {"question": "\n"}, "the question is blank; give some words or a question"),
     ("search_documents", {}, "query"),
     ("search_documents", {"query": "x", "k": 51}, "k is 51; it should be less than or equal to 50"),
-    ("search_documents", {"query": "x" * 4097}, "query"),
+    ("search_documents", {"query": "x" * 4097}, "; it should have at most 4096 characters"),
     ("search_documents", {"query": "x", "file": "/etc/passwd"}, "file is not a setting; known here: query, k, paths"),
     ("search_documents", {"query": "x", "since": "lately"}, "write a date as 2026-01-31"),
     ("read_passage", {"chunk": 10**6}, "there is no passage 1000000 (any more); search again"),
@@ -208,6 +208,12 @@ def test_a_server_asks_for_keys_and_names_first(index: Index):
         assert live.http.post("/mcp", json=ping, headers=accepts | {"Host": "elsewhere.org"}).status_code == 403
     with running(Service(small(), name="tiny", index=index)) as live:
         assert live.http.post("/mcp", json=ping, headers=accepts).status_code == 404
+
+
+def test_nothing_streams_without_end(live: Live):
+    for method in ("GET", "DELETE", "PUT"):
+        answer = live.http.request(method, "/mcp", headers={"Accept": "text/event-stream"})
+        assert answer.status_code == 405, method
 
 
 def test_a_server_without_documents_says_so():

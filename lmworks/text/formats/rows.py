@@ -17,6 +17,8 @@ from typing import NamedTuple
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 LONGEST_TITLE = 60
 """The most characters of a header that is recognised by its look."""
+LONGEST_HEAD = 2_000
+"""Characters of a Markdown table's headers that are read again with rows further down."""
 MOST_PLACES = 200_000
 """Places of a grid; in a larger one, cells span nothing (two numbers in a page could make a billion places)."""
 
@@ -27,7 +29,7 @@ _TITLE = rf"[^\n;]{{1,{2 * LONGEST_TITLE}}}?: "
 _FIRST, _NEXT = re.compile(_TITLE), re.compile(rf"; (?={_TITLE})")
 _LINE = re.compile(r"^.*$", re.MULTILINE)
 _MARKDOWN = re.compile(r"[ \t]*\|.*\|[ \t]*")
-_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$", re.MULTILINE)
+_RULE = re.compile(r"[ \t]*(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$", re.MULTILINE)
 
 
 def lines(rows: Sequence[Sequence[str]], headers: int | None = None) -> list[str]:
@@ -80,11 +82,12 @@ def rows_of(text: str) -> list[list[Cell]]:
     """
     found: list[list[Cell]] = []
     titles: list[str] | None = None
+    whole = text.strip()
     for line in _LINE.finditer(text):
         start, row = line.start(), line.group()
         if not _MARKDOWN.fullmatch(row):
             titles = None
-            if cells := _between_semicolons(row, start) if row.startswith("- ") or row == text.strip() else []:
+            if cells := _between_semicolons(row, start) if row.startswith("- ") or row == whole else []:
                 found.append(cells)
             continue
         spans = _between_bars(row, start)
@@ -92,7 +95,8 @@ def rows_of(text: str) -> list[list[Cell]]:
             titles = [text[first:last] for first, last in spans] if _RULE.match(text, line.end() + 1) else []
         if not _RULE.match(text, start):
             named = [*titles, *[""] * len(spans)]
-            found.append([Cell(*span, title) for span, title in zip(spans, named, strict=False)])
+            if spans:  # a line whose last bar is escaped has no cell
+                found.append([Cell(*span, title) for span, title in zip(spans, named, strict=False)])
     return found
 
 
@@ -145,7 +149,7 @@ def said(text: str) -> Said:
         add(text[begin:start], begin)
         spans = _between_bars(row, start)
         if is_head:
-            titles = [text[first:last] for first, last in spans]
+            titles = [text[first:last][:LONGEST_TITLE] for first, last in spans]
         elif not _RULE.match(text, start):
             add("- ")
             named = [pair for pair in zip(titles, spans, strict=False) if pair[1][0] < pair[1][1]]
@@ -159,8 +163,8 @@ def said(text: str) -> Said:
 
 
 def head_above(text: str, at: int) -> str:
-    """The lines that say the headers of the Markdown table in which a place stands, if it is below these; else
-    nothing."""
+    """The lines that say the headers of the Markdown table in which a place stands, if it is below these and they are
+    not long; else nothing."""
     lines = list[str]()
     start = text.rfind("\n", 0, at) + 1
     here = _LINE.match(text, start)
@@ -171,7 +175,8 @@ def head_above(text: str, at: int) -> str:
         start = text.rfind("\n", 0, start - 1) + 1
         here = _LINE.match(text, start)
     ruled = len(lines) > 2 and _RULE.match(lines[-2]) is not None
-    return "".join(reversed(lines[-2:])) if ruled else ""
+    head = "".join(reversed(lines[-2:])) if ruled else ""
+    return head if len(head) <= LONGEST_HEAD else ""
 
 
 def _between_bars(row: str, at: int) -> list[tuple[int, int]]:

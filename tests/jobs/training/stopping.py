@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmworks.basics.errors import Stopped
 from lmworks.training import loop
 
 
@@ -22,6 +23,6 @@ def stopped_before(step: int) -> Iterator[None]:
             raise KeyboardInterrupt
         return take_step(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(loop, "take_step", stopping)
         yield
