@@ -31,7 +31,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 TRANSCRIPTS = {path.stem: path for path in sorted((DOCS / "transcripts").glob("*.txt"))}
 SERVED = TRANSCRIPTS.pop("serve")
 """Two people's: one starts the server, the other asks it."""
-NEEDS = dict.fromkeys(("embed", "index", "search", "graph"), ("minilm",))
+NEEDS = dict.fromkeys(("embed", "index", "search", "graph"), ("minilm",)) | {"mcp": ("minilm", "mcp")}
 NEEDS |= dict.fromkeys(("ask", "build", "chat"), ("minilm", "reranker"))
 NEEDS |= dict.fromkeys(("evaluate", "explain-answer", "export", "generate", "models", "report"), ("smollm2_path",))
 NEEDS |= {
@@ -69,6 +69,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def optuna() -> None:
     pytest.importorskip("optuna", reason="pip install 'lmworks[search]'")
+
+
+@pytest.fixture
+def mcp() -> None:
+    pytest.importorskip("mcp", reason="pip install 'lmworks[mcp]'")
 
 
 @pytest.fixture
