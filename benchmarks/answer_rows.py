@@ -82,6 +82,12 @@ class Row:
     verbatim: bool
     cited: int
     supporting: int
+    named: bool
+    """Whether the best passage names what the question does by letters and figures; else it is refused."""
+    named_without: bool
+    """And where those that hold the answer are taken away."""
+    elsewhere: bool
+    """Whether other figures of another passage are shown beside the answer."""
 
     @property
     def gone(self) -> Sequence[float] | None:
@@ -117,6 +123,9 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
         verbatim=verbatim,
         cited=len(held),
         supporting=sum(held),
+        named=not there.unnamed,
+        named_without=less is None or not less.unnamed,
+        elsewhere=any(cited.differs for cited in answer.citations),
     )
 
 

@@ -126,7 +126,12 @@ def figures(asked: Sequence[Row], trick: Sequence[Row], gate: Gate) -> dict[str,
     there = [gate.confidence(Features(*one.there)) for one in asked]
     removed = [gate.confidence(Features(*one.removed)) for one in asked if one.removed]
     tricked = [gate.confidence(Features(*one.there)) for one in trick]
-    edge, kept = float(np.quantile(there, FALSE_REFUSALS)), [one >= gate.threshold for one in there]
+    edge = float(np.quantile(there, FALSE_REFUSALS))
+    kept = [sure >= gate.threshold and one.named for sure, one in zip(there, asked, strict=True)]
+    refused = [
+        sure < gate.threshold or not one.named_without
+        for sure, one in zip(removed, [one for one in asked if one.removed], strict=True)
+    ]
     answered = [one for one, keep in zip(asked, kept, strict=True) if keep]
     right = [one for one in answered if one.supported]
     return {
@@ -136,10 +141,12 @@ def figures(asked: Sequence[Row], trick: Sequence[Row], gate: Gate) -> dict[str,
         "f1, refusals wrong": float(np.mean([one.f1 * keep for one, keep in zip(asked, kept, strict=True)])),
         "paragraph found first": share([one.first for one in asked]),
         "false refusals at the stored threshold": share([not keep for keep in kept]),
-        "refused without the paragraph, at the stored threshold": share([one < gate.threshold for one in removed]),
+        "refused without the paragraph, at the stored threshold": share(refused),
         "refused without the paragraph, at 5 % false refusals": share([one < edge for one in removed]),
         "auroc": area_under_curve(there, removed).value,
-        "unanswerable, refused at the stored threshold": share([one < gate.threshold for one in tricked]),
+        "unanswerable, refused at the stored threshold": share(
+            [sure < gate.threshold or not one.named for sure, one in zip(tricked, trick, strict=True)]
+        ),
         "unanswerable, auroc": area_under_curve(there, tricked).value,
         "calibration error": calibration_error([*there, *removed], [1] * len(there) + [0] * len(removed)),
         "citations valid": share([one.valid for one in asked]),
@@ -151,15 +158,16 @@ def figures(asked: Sequence[Row], trick: Sequence[Row], gate: Gate) -> dict[str,
 
 def figures_of_a_kind(asked: Sequence[Row], gate: Gate) -> dict[str, Any]:
     """What becomes of questions of one kind of text."""
-    passes = {id(one): gate.passes(Features(*one.there)) for one in asked}
+    passes = {id(one): one.named and gate.passes(Features(*one.there)) for one in asked}
     known, unknown = ([one for one in asked if one.answerable is there] for there in (True, False))
-    gone = [Features(*one.gone) for one in known if one.gone]
+    gone = [one.named_without and gate.passes(Features(*one.gone)) for one in known if one.gone]
     found = {
         "answered rightly": share([passes[id(one)] and one.supported for one in known]),
         "answered wrongly": share([passes[id(one)] and not one.supported for one in known]),
         "refused": share([not passes[id(one)] for one in known]),
         "refused, of those that were right": share([not passes[id(one)] for one in known if one.supported]),
-        "refused without their passages": share([not gate.passes(one) for one in gone]),
+        "refused without their passages": share([not one for one in gone]),
+        "other figures shown beside the answer": share([one.elsewhere for one in known if passes[id(one)]]),
     }
     return found | ({"refused, not in the text": share([not passes[id(one)] for one in unknown])} if unknown else {})
 

@@ -41,6 +41,11 @@ _HOW_MUCH = re.compile(
     r"laut|stark|heiß|kalt|warm|hell|teuer|häufig)\b",
     re.IGNORECASE,
 )
+_PRICE = re.compile(
+    r"\b(?P<asks>(?:how much|what (?:does|do|did|will|would|is|are|was|were)|wie ?viel|was)\b.*?)"
+    r"\b(?:costs?|kosten|kostet|kostete)\b",
+    re.IGNORECASE,
+)
 """Which measure is asked for: an answer in figures need not say the word."""
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
@@ -66,7 +71,8 @@ def _asking(language: str) -> frozenset[str]:
 
 def about(question: str, language: str) -> list[str]:
     """The stems of what a question is about: its content without the words that ask; all where nothing is left."""
-    found = content(_HOW_MUCH.sub(" ", ASKING_UNSPACED.sub(" ", question)), language)
+    asked = _PRICE.sub(r"\g<asks> ", _HOW_MUCH.sub(" ", ASKING_UNSPACED.sub(" ", question)))
+    found = content(asked, language)
     return [one for one in found if one not in _asking(language)] or content(question, language)
 
 

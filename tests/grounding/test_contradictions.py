@@ -147,6 +147,8 @@ def test_a_code_is_named_with_or_without_what_parts_it():
 def test_the_measure_that_is_asked_for_need_not_be_said():
     for question, language in (("How high is the deposit?", "english"), ("Wie hoch ist die Kaution?", "german")):
         assert len(about(question, language)) == 1
+    assert about("How much does a kayak cost?", "english") == about("Was kostet ein kayak?", "german") == ["kayak"]
+    assert "cost" in about("What reduces costs?", "english")
     assert len(about("How high towers are built", "english")) > 1
 
 
