@@ -35,7 +35,7 @@ from lmworks.grounding.words import about, codes, content, coverage, names, numb
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
-from lmworks.text.formats.rows import head_above, row_told, rows_of
+from lmworks.text.formats.rows import head_above, row_spelled_out, rows_of
 from lmworks.text.sentences import sentences
 
 READ = 6
@@ -46,7 +46,7 @@ DIFFERING, ALIKE = 2, 0.6
 """Passages with other figures that are shown, at most; the share of their words that two sentences must have in common
 to speak of the same."""
 NAMES, NAMES_A_YEAR = 6.0, 1.0
-"""What it weighs in a passage's rank that it names what the question does: by letters and figures, by a year."""
+"""What a passage's rank gains where it names every code and version of the question, and every year."""
 CITED = 3
 """Citations of an extracted answer, at most."""
 CHOSEN_FROM = 5
@@ -200,13 +200,13 @@ def look(
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
-    evidence.sort(key=lambda one: -one.rank - _named(question, one.passage))
+    evidence.sort(key=lambda one: -one.rank - _weight_of_names(question, one.passage))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
 
 
-def _named(question: str, passage: Passage) -> float:
-    """What it weighs in a passage's rank that it names what the question does by letters and figures, or by a year."""
+def _weight_of_names(question: str, passage: Passage) -> float:
+    """What a passage's rank gains where it names the codes, versions and years that the question names."""
     text, codes_, years_ = headed(passage), codes(question), years(question)
     held = [sum(names(text, one) for one in those) / len(those) if those else 0.0 for those in (codes_, years_)]
     return NAMES * held[0] + NAMES_A_YEAR * held[1]
@@ -269,7 +269,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     text, (start, end) = best.passage.text, span
-    shown = row_told(text, start, end) or text[start:end]
+    shown = row_spelled_out(text, start, end) or text[start:end]
     begins_a_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number
         shown = _MARKER.sub("", shown)
@@ -284,8 +284,8 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
 
 
 def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> list[Evidence]:
-    """Passages that answer in nearly the same words with other figures, and name as much of what the question does: of
-    another year, or another version of a paper. Which holds, the documents do not say by themselves."""
+    """Passages that say nearly the same as the best one with other figures (an older policy, another draft), and name
+    as much of what the question names. Which of them holds is for a person to say."""
     figures, words = _figures(best.answer), _words(best.quote, asked.language)
     wanted, letters = about(asked.question, asked.language), set(_LETTER.findall(asked.question))
 
@@ -294,7 +294,7 @@ def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> li
         there = " ".join((passage.document, passage.heading, one.quote))
         return (
             coverage(wanted, content(there, asked.language)),
-            _named(asked.question, passage),
+            _weight_of_names(asked.question, passage),
             len(letters & set(_LETTER.findall(there))),
         )
 
@@ -327,8 +327,8 @@ def asks_for_a_sentence(question: str) -> bool:
 
 
 def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:
-    """Whether a passage gives the same answer: a row of a table, to as much of the question (of another person or
-    thing the same cell says nothing)."""
+    """Whether a passage gives the same answer. A row of a table must also hold as much of the question: the same cell
+    in another person's row says nothing about this one."""
     first, second = (_plain(each.quote if whole else each.answer) for each in (one, best))
     if not first or first != second or not rows_of(one.quote):
         return bool(first) and first == second

@@ -13,9 +13,7 @@ Without an answer the documents do not say it, and a refusal is right. Several a
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 import time
@@ -32,6 +30,7 @@ from lmworks.basics.files import written_whole
 from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
+from lmworks.evaluation.tasks.own_file import Fields, records
 from lmworks.grounding.answer import GroundedAnswer, alone
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.telling import facts_of
@@ -40,13 +39,13 @@ from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
 from lmworks.text.plain import UnreadableError, read_text
 
-KNOWN = ("question", "answer", "file", "note", "id")
+FIELDS = Fields(("question", "answer", "file"), in_objects_alone=("answers",))
 MOST = 100_000
 """Questions of a file."""
 KEPT_EVERY = 10.0
 """Seconds after which answers are written to their file again."""
 LEVELS = (0.85, 0.5, 0.0)
-"""Confidences from which on answers are counted together, as people read them: sure, rather, hardly."""
+"""Lower bounds of the confidence by which answers are counted together: sure, fairly sure, unsure."""
 SHOWN = 20
 """Questions that a table lists."""
 _THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
@@ -125,7 +124,7 @@ class JudgedAnswer:
 
     @property
     def good(self) -> bool:
-        """Whether nobody is misled, and nobody left without what is there."""
+        """Whether it is as it should be: right, or rightly refused."""
         return self.verdict in (Verdict.RIGHT, Verdict.RIGHTLY_REFUSED)
 
     def to_json(self) -> dict[str, Any]:
@@ -242,8 +241,8 @@ def _holds(text: str, answer: str) -> bool:
 
 
 def _is_part(answer: str, expected: str) -> bool:
-    """Whether an answer is shorter than what is expected, and lacks no figure and no denial of it: "140 euros" of "at
-    most 140 euros"."""
+    """Whether an answer is a shorter form of what is expected, with the same figures and no denial lost: "140 euros" of
+    "at most 140 euros"."""
     same = re.findall(r"\d+", answer) == re.findall(r"\d+", expected) and negated(answer) == negated(expected)
     return same and _holds(expected, answer)
 
@@ -311,15 +310,7 @@ def read_questions(path: str | Path) -> list[OwnQuestion]:
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise ConfigError(f"{path} is no .csv or .jsonl file; give one with the columns question and answer")
-    try:
-        rows = list(_records(path))
-    except (OSError, UnicodeDecodeError, UnreadableError) as error:
-        why = getattr(error, "strerror", None) or (
-            "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-        )
-        raise DataError(
-            f"{path} cannot be read ({why}); save it as UTF-8, with the columns question and answer"
-        ) from None
+    rows = list(records(path, FIELDS))
     if len(rows) > MOST:
         raise DataError(f"{path} has {len(rows):,} rows; at most {MOST:,} questions are asked at once")
     made = [_question(row, f"{path.name}#{line}") for line, row in rows]
@@ -330,46 +321,7 @@ def read_questions(path: str | Path) -> list[OwnQuestion]:
     return made
 
 
-def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    text = read_text(path)
-    if path.suffix.lower() == ".csv":
-        yield from _rows(path, text)
-        return
-    for line, one in enumerate(text.split("\n"), 1):
-        if not one.strip():
-            continue
-        try:
-            record = json.loads(one)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
-            raise DataError(f"{path.name}#{line} is no JSON object; write one a line, with question and answer")
-        yield line, record
-
-
-def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a table by its first one, with the lines that they end in."""
-    between = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
-    try:
-        names = [one.strip().lower() for one in next(reader, [])]
-        if twice := [one for one in names if one and names.count(one) > 1]:
-            raise DataError(f"{path.name} has two columns {twice[0]!r}; leave one of them out")
-        for row in reader:
-            if any(row[len(names) :]):  # a comma that is not quoted moves every cell after it
-                raise DataError(
-                    f"{path.name}#{reader.line_num} has more cells than columns; put text with commas in quotes"
-                )
-            if any(cell.strip() for cell in row):
-                yield reader.line_num, dict(zip(names, row, strict=False))
-    except csv.Error as error:
-        raise DataError(f"{path.name}#{reader.line_num}: this is no row of a CSV table ({error})") from None
-
-
 def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
-    row = {str(name).strip().lower(): value for name, value in row.items()}
-    if unknown := sorted(set(row) - {*KNOWN, "answers"} - {""}):
-        raise DataError(f"{place} has {unknown[0]!r}, which is not known; there are {', '.join(KNOWN)}")
     text, file = (row.get(name) or "" for name in ("question", "file"))
     given = row.get("answers") or row.get("answer") or []
     accepted = given.split("|") if isinstance(given, str) else given
@@ -384,14 +336,14 @@ def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
 
 
 def _run_of(index: Askable, choices: Mapping[str, Any]) -> str:
-    """What answers hang on: the index's files and how it is asked."""
-    how = {name: _named(value) for name, value in choices.items() if value is not None}
+    """A hash of what answers depend on: the index's files, and how it is asked."""
+    how = {name: _setting(value) for name, value in choices.items() if value is not None}
     return hashlib.sha256(
         json.dumps([index.digest, index.tested, how], sort_keys=True, default=str).encode()
     ).hexdigest()
 
 
-def _named(value: Any) -> str:
+def _setting(value: Any) -> str:
     """A setting's text; of a graph's facts the folder that they are from."""
     return str(getattr(getattr(value, "__self__", value), "folder", value))
 
@@ -411,7 +363,7 @@ def _read_out(path: Path) -> tuple[str, list[JudgedAnswer]]:
             for one in lines
         ]
         for one in answers:
-            _ = one.verdict, one.said["confidence"] + 0  # whatever is missing is missed here
+            _ = one.verdict, one.said["confidence"] + 0  # fails here if something is missing
         return str(first["run"]), answers
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UnreadableError, RecursionError):
         raise DataError(f"{path} holds no answers of lmworks ask --questions; give another file") from None

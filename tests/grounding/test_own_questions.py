@@ -57,20 +57,24 @@ def test_questions_of_a_table_and_of_json_lines(tmp_path: Path, questions: Path)
 
 WRONG = {
     "a.csv": [
-        ("question,anwser\nWhen?,now\n", "a.csv#2 has 'anwser', which is not known; there are question, answer, file"),
+        (
+            "question,anwser\nWhen?,now\n",
+            "a.csv has the column 'anwser', which is not known; known are question, answer, file",
+        ),
         ("question,answer\n,now\n", "a.csv#2 has no question; give every row one"),
         ("question,answer\nWhen?,...\n", "a.csv#2: an answer has no letter and no figure"),
         ("question,answer\nWhen?,1\nWhen? ,2\n", "a.csv#3 asks what a.csv#2 asks; leave one of them out"),
         ("question,answer\n", "holds no question"),
         ('question,answer\n"What is this,oak\nWho?,me\n', "this is no row of a CSV table"),
         ("question,answer\nWhat, when?,now\n", "a.csv#2 has more cells than columns; put text with commas in quotes"),
-        ("question,question\na,b\n", "a.csv has two columns 'question'; leave one of them out"),
+        ("question,question\na,b\n", "a.csv has two columns that are called question; rename one, or leave it out"),
         ("", "holds no question"),
     ],
     "a.jsonl": [
-        ("[1]", "a.jsonl#1 is no JSON object"),
-        ("{", "a.jsonl#1 is no JSON object"),
-        ("[" * 100_000, "a.jsonl#1 is no JSON object"),
+        ("[1]", "a.jsonl#1 is no object with `question` and `answer`"),
+        ("{", "a.jsonl#1: this line is no JSON"),
+        ("[" * 100_000, "a.jsonl#1: this line is no JSON"),
+        ('{"question": "a", "answers": ["b"], "file_": "c"}', "a.jsonl#1 has the field 'file_', which is not known"),
         ('{"question": 3}', "a.jsonl#1 has no question"),
         ('{"question": "a", "answer": 3}', "a.jsonl#1: question, answer and file are texts; write numbers in quotes"),
     ],

@@ -25,7 +25,7 @@ from lmworks.grounding.heads.train import train_reader, training_rows
 from lmworks.grounding.passage import Passage
 from lmworks.language_model import LanguageModel
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.text.formats.rows import head_above, lines, said
+from lmworks.text.formats.rows import head_above, lines, spelled_out
 from lmworks.tokens.labels import IGNORE
 
 THINGS = ("key", "dog", "boat", "ring", "book", "lamp")
@@ -222,7 +222,7 @@ def test_a_span_ends_with_the_cell_of_a_table_that_it_begins_in_and_odds_stay(sh
     question = "what bolt size is in stock?"
     (reading,) = shipped.read(question, [text])
     assert text[reading.start : reading.end] == answer
-    ((_, likeliest),) = shipped.found([(question, said(text).text)])
+    ((_, likeliest),) = shipped.found([(question, spelled_out(text).text)])
     assert reading.score == shipped.calibration.score(likeliest.span, likeliest.answers)
 
 

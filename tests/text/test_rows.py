@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmworks.text.formats.rows import head_above, lines, record_line, rows_of, said
+from lmworks.text.formats.rows import head_above, lines, record_line, rows_of, spelled_out
 
 
 def cells(text: str) -> list[list[tuple[str, str]]]:
@@ -46,7 +46,7 @@ def test_a_markdown_table_says_its_headers():
         [("Property", "Weight"), ("PX-40", ""), ("PX \\| 60", "16 kg")],
         [("", "no"), ("", "header")],
     ]
-    told = said(TABLE)
+    told = spelled_out(TABLE)
     assert told.text == (
         "Data:\n\n- Property: Power; PX-40: 750 W; PX \\| 60: 1100 W\n- Property: Weight; PX \\| 60: 16 kg\n"
         "\nMore.\n| no | header |\n"
@@ -57,12 +57,12 @@ def test_a_markdown_table_says_its_headers():
         assert TABLE[first:last] == part.replace("; PX \\| 60: ", " | ")
     title = told.text.index("PX-40: ")
     assert TABLE[slice(*told.back(title, title + 5))] == "750 W"  # a header alone is its value
-    assert said("No table.").text == "No table." and said("").back(0, 0) == (0, 0)
+    assert spelled_out("No table.").text == "No table." and spelled_out("").back(0, 0) == (0, 0)
 
 
 @given(st.text(alphabet="|-: \n\\ab1", max_size=200), st.data())
 def test_every_place_of_a_told_table_is_one_of_the_text(text: str, data: st.DataObject):
-    told = said(text)
+    told = spelled_out(text)
     for first, at, size in told.pieces:
         assert told.text[first : first + size] == text[at : at + size]
     start = data.draw(st.integers(0, len(told.text)))

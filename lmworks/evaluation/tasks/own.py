@@ -19,7 +19,7 @@ from typing import Any
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.tasks.declaration import Choices, Item, Question, Task
-from lmworks.evaluation.tasks.own_file import CHOICE, records
+from lmworks.evaluation.tasks.own_file import CHOICE, TASK, records
 
 SUFFIXES = (".jsonl", ".csv")
 
@@ -44,7 +44,7 @@ def own_task(path: Path) -> Task:
 
 def read_items(path: Path) -> list[Item]:
     """The items of a file, in order."""
-    items = [_item(f"{path.name}#{line}", record) for line, record in records(path)]
+    items = [_item(f"{path.name}#{line}", record) for line, record in records(path, TASK)]
     if not items:
         raise DataError(f"{path} holds no question; give one a line, with `question` and `answer`")
     _must_agree(items)

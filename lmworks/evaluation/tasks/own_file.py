@@ -1,6 +1,6 @@
 """The records of a user's file of questions, with the line of each; whatever could be misread is one sentence.
 
-    for line, record in records(Path("mine.csv")): ...
+    for line, record in records(Path("mine.csv"), TASK): ...
 
 A .csv file has commas, semicolons (as spreadsheets of some countries write them) or tabs between its cells.
 """
@@ -13,22 +13,50 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import DataError
 
-KNOWN = ("question", "prompt", "choices", "answer", "label", "group", "good", "bad")
 UNREAD = ("id", "note", "notes", "source", "comment")
 """What is the user's own, and is not read."""
 CHOICE = re.compile(r"(?!choices$)choice[ _-]?([a-z]|\d{1,2})")
 """The name of a column with one choice."""
 
 
-def records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+@dataclass(frozen=True)
+class Fields:
+    """What a file of questions may hold."""
+
+    names: tuple[str, ...]
+    in_objects_alone: tuple[str, ...] = ()
+    """Those of a .jsonl file that a table has no columns for: lists."""
+    choices: bool = False
+    """Whether columns choice_a, choice_b, ... are known too."""
+
+    def knows(self, name: str) -> bool:
+        """Whether a name may stand in the file."""
+        is_choice = self.choices and CHOICE.fullmatch(name) is not None
+        return name in (*self.names, *self.in_objects_alone, *UNREAD) or is_choice
+
+    def listed(self, what: str) -> str:
+        """For a sentence on a column or field that is not known."""
+        names = [*self.names, *(self.in_objects_alone if what == "field" else ())]
+        choices = ", choice_a, choice_b and so on" if self.choices else ""
+        return f"{', '.join(names)}{choices}, and {', '.join(UNREAD)}, which are not read"
+
+
+TASK = Fields(
+    ("question", "prompt", "answer", "label", "group", "good", "bad"), in_objects_alone=("choices",), choices=True
+)
+"""Of a task's own questions (own.py)."""
+
+
+def records(path: Path, fields: Fields) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(line, record) of each, names in small letters. DataError for a file that is not UTF-8, for what is no record,
     and for a name that is not known. Of a table, empty cells are left out but for those of choices."""
-    yield from (_rows if path.suffix.lower() == ".csv" else _objects)(path, _text(path))
+    yield from (_rows if path.suffix.lower() == ".csv" else _objects)(path, _text(path), fields)
 
 
 def _text(path: Path) -> str:
@@ -43,12 +71,12 @@ def _text(path: Path) -> str:
     return text
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mapping[str, Any]]]:
     # The first line tells what stands between cells: what makes most known names of it.
-    between = max(",;\t", key=lambda one: sum(map(_is_known, _names(text.partition("\n")[0].split(one)))))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between)
+    between = max(",;\t", key=lambda one: sum(map(fields.knows, _names(text.partition("\n")[0].split(one)))))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
     try:
-        columns = _known(path.name, "column", next(reader, []))
+        columns = _known(path.name, "column", next(reader, []), fields)
         for row in reader:
             place = f"{path.name}#{reader.line_num}"
             if any(row[len(columns) :]):  # a comma that is not quoted moves every cell after it
@@ -65,7 +93,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise DataError(f"{path.name}#{reader.line_num}: this is no row of a CSV table ({error})") from None
 
 
-def _objects(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _objects(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for line, one in enumerate(io.StringIO(text, newline=""), 1):
         if not one.strip():
             continue
@@ -76,28 +104,21 @@ def _objects(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
         if not isinstance(record, dict):
             raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
-        yield line, dict(zip(_known(f"{path.name}#{line}", "field", list(record)), record.values(), strict=True))
+        names = _known(f"{path.name}#{line}", "field", list(record), fields)
+        yield line, dict(zip(names, record.values(), strict=True))
 
 
 def _names(said: Iterable[str]) -> list[str]:
     return [one.strip().strip('"').strip().lower() for one in said]
 
 
-def _is_known(name: str) -> bool:
-    return name in KNOWN or name in UNREAD or CHOICE.fullmatch(name) is not None
-
-
-def _known(place: str, what: str, said: Sequence[str]) -> list[str]:
+def _known(place: str, what: str, said: Sequence[str], fields: Fields) -> list[str]:
     """The names as they are known; DataError for one that is not, and for one that stands twice."""
     names = _names(said)
     if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise DataError(f"{place} has two {what}s that are called {twice[0]}; rename one, or leave it out")
     for name, as_said in zip(names, said, strict=True):
-        if (name or what == "field") and not _is_known(name):
+        if (name or what == "field") and not fields.knows(name):
             shown = as_said if len(as_said) <= 40 else f"{as_said[:40]}..."
-            listed = [one for one in KNOWN if what == "field" or one != "choices"]
-            raise DataError(
-                f"{place} has the {what} {shown!r}, which is not known; known are {', '.join(listed)}, "
-                f"choice_a, choice_b and so on, and {', '.join(UNREAD)}, which are not read"
-            )
+            raise DataError(f"{place} has the {what} {shown!r}, which is not known; known are {fields.listed(what)}")
     return names

@@ -23,7 +23,7 @@ from lmworks.grounding.evidence import units
 from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.words import content, coverage
 from lmworks.models.runner import Runner
-from lmworks.text.formats.rows import Cell, rows_of, said
+from lmworks.text.formats.rows import Cell, rows_of, spelled_out
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -34,7 +34,7 @@ LONGEST_QUESTION = 64
 LONGEST_ANSWER = 30
 """Tokens of an answer."""
 IN_A_ROW = 4.0
-"""How many times as much they count in a row of a table, whose words do not say by themselves what belongs together."""
+"""How many times as much the question's words count in a row of a table: the reader was not trained on tables."""
 WHOLE = 60
 """Characters of a cell that is an answer as a whole."""
 ASKED_FOR = 5.0
@@ -91,7 +91,7 @@ class SpanReader:
         words, and in columns whose header has some; in a table they are within the cell that they begin in. Whether
         the text answers is judged by the likeliest span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
-        given = [said(text) for text in texts]
+        given = [spelled_out(text) for text in texts]
         texts = [one.text for one in given]
         rows = [rows_of(text) for text in texts]
         shares = [_shares(question, text, own) for text, own in zip(texts, rows, strict=True)]
@@ -151,8 +151,8 @@ def _shares(question: str, text: str, rows: Sequence[Sequence[Cell]]) -> list[_S
 
 
 def _within_a_cell(text: str, start: int, end: int, rows: Sequence[Sequence[Cell]]) -> tuple[int, int]:
-    """The cell in which a span begins, or whose header, and of a long one the part that the span has; of a span that
-    begins before a row, what lies before that."""
+    """A span within tables: the whole cell in which it begins (or in whose header), or its part of a long cell. A span
+    that begins before a row ends where the row begins."""
     for row in rows:
         begin = text.rfind("\n", 0, row[0].start) + 1
         if start < begin < end:

@@ -100,7 +100,7 @@ def rows_of(text: str) -> list[list[Cell]]:
     return found
 
 
-def row_told(text: str, start: int, end: int) -> str:
+def row_spelled_out(text: str, start: int, end: int) -> str:
     """A whole row of a Markdown table, each value after its header; empty where the span is none."""
     if not _MARKDOWN.fullmatch(text[start:end]):
         return ""
@@ -109,7 +109,7 @@ def row_told(text: str, start: int, end: int) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
+class SpelledOut:
     """A text whose Markdown tables say the header of each value, row by row, as `lines` writes tables."""
 
     text: str
@@ -126,7 +126,7 @@ class Said:
         return at + max(start - first, 0), to + min(end - last, size)
 
 
-def said(text: str) -> Said:
+def spelled_out(text: str) -> SpelledOut:
     """A text for those who read one row at a time. Tables without a line of headers stay as they are."""
     parts, pieces, begin, length = list[str](), list[tuple[int, int, int]](), 0, 0
 
@@ -159,7 +159,7 @@ def said(text: str) -> Said:
             add("\n")
         begin = min(line.end() + 1, len(text))
     add(text[begin:], begin)
-    return Said("".join(parts), pieces or [(0, 0, 0)])
+    return SpelledOut("".join(parts), pieces or [(0, 0, 0)])
 
 
 def head_above(text: str, at: int) -> str:
