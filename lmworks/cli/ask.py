@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from lmworks.cli.filtering import FilterOptions
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.grounding.answer import GroundedAnswer
+    from lmworks.grounding.index import Index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +79,48 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.cli.options import as_json
     from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
-    from lmworks.grounding.telling import facts_of, lines_of
 
     if (question is None) == (many.questions is None):
         raise ConfigError('say what to ask: lmworks ask INDEX "...", or --questions FILE')
+    if many.questions is not None and (only_context or show_prompt):
+        raise ConfigError("--only-context and --show-prompt are about one question; leave --questions out")
+    if question is not None:
+        many.must_be_unset()
     opened = open_index(index)
-    text = sys.stdin.read() if question == "-" else question or ""
     known = None if graph is None else open_graph(graph).facts
     how: dict[str, Any] = {"model": model, "way": way, "k": k, "rerank": rerank, "where": only.filter(), "facts": known}
-    if many.questions is not None:
-        if only_context or show_prompt:
-            raise ConfigError("--only-context and --show-prompt are about one question; leave --questions out")
-        with progress.shown():
-            judged = opened.judge(many.questions, out=many.out, before=many.beside, **how)
-        as_json(judged.to_json()) if json_ else typer.echo(judged.table)
+    if question is None:
+        _ask_all(opened, many, how, json_)
         return
-    many.must_be_unset()
+    text = sys.stdin.read() if question == "-" else question
     with progress.shown():
         answer = opened.ask(text, only_context=only_context, **how)
+    _show(answer, opened, only_context, show_prompt, json_)
+
+
+def _ask_all(index: Index, many: QuestionsOptions, how: dict[str, Any], json_: bool) -> None:
+    """Ask the questions of a file, and show what became of them."""
+    from lmworks.basics import progress
+    from lmworks.cli.options import as_json
+
+    assert many.questions is not None
+    with progress.shown():
+        judged = index.judge(many.questions, out=many.out, before=many.beside, **how)
     if json_:
-        facts = facts_of(answer, opened) | {"passages": [asdict(one) for one in answer.passages]}
+        as_json(judged.to_json())
+    else:
+        typer.echo(judged.table)
+
+
+def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt: bool, json_: bool) -> None:
+    """One answer, or what it would be made from."""
+    from lmworks.cli.options import as_json
+    from lmworks.grounding.telling import facts_of, lines_of
+
+    if json_:
+        facts = facts_of(answer, index) | {"passages": [asdict(one) for one in answer.passages]}
         as_json(facts | ({"prompt": answer.prompt} if show_prompt or only_context else {}))
         return
     if only_context:
@@ -105,6 +128,6 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
         return
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
-    typer.echo("\n".join([*lines_of(answer, opened), ""]))
+    typer.echo("\n".join([*lines_of(answer, index), ""]))
     limit = f"below {answer.threshold:.0%} it is refused, {answer.false_refusals:.0%} of answerable questions too"
     typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this; {limit}")

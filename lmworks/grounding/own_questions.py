@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import written_whole
+from lmworks.basics.files import must_be_a_writable_file, written_whole
 from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
@@ -270,6 +270,8 @@ def judge(
     asked = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     if not asked:
         raise DataError(f"{named} holds no question")
+    if out is not None:
+        must_be_a_writable_file(Path(out))
     earlier = () if before is None else _read_out(Path(before))[1]
     run = _run_of(index, choices)
     kept: dict[str, JudgedAnswer] = {}

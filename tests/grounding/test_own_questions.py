@@ -190,6 +190,16 @@ def test_answers_that_are_not_asked_for_again_are_kept(index: Index, questions: 
     assert len(index.judge(questions, out=out, before=out).answers) == 3
 
 
+def test_an_out_that_cannot_be_written_is_told_before_anything_is_asked(index, questions, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Index, "ask", lambda *_, **__: asked.append(1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LmworksError) as told:
+        index.judge(questions, out=tmp_path / "file" / "answers.jsonl")
+    assert "answers.jsonl" in str(told.value) or "file" in str(told.value)
+    assert not asked
+
+
 def test_a_file_that_is_no_run_is_named(index: Index, questions: Path, tmp_path: Path):
     for text in ("", "{}", "[]\n", '{"run": "x"}\n{"question": "?"}', "\x00"):
         (tmp_path / "other.jsonl").write_text(text)
