@@ -3,7 +3,8 @@
 python -m benchmarks.tables            # stored in benchmarks/results/quality/tables.json
 
 Each question of `table_questions.toml` is asked of its whole table, of the table without each other row, and of its row
-alone; the interval is over questions. `lmworks` of another commit is measured by PYTHONPATH.
+alone; the interval is over questions. With this file and that of the questions copied into a checkout of 5e9f3fa900,
+before tables were read by their headers, it wrote `tables-before.json`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, commit
 from lmworks.basics.files import write_json
-from lmworks.evaluation.statistics import clustered_mean
+from lmworks.evaluation.statistics import clustered_mean, within
 from lmworks.grounding import heads
 from lmworks.text.formats.rows import lines
 
@@ -62,7 +63,7 @@ def main() -> None:
                     of[name].append(question)
     figures: dict[str, Any] = {}
     for name, values in right.items():
-        value, interval = clustered_mean(values, of[name])
+        value, interval = within(clustered_mean(values, of[name]), (0, 1), len(set(of[name])))
         figures[name] = {"value": round(value, 4), "interval": interval and [round(one, 4) for one in interval]}
         figures[name] |= {"n": len(values), "questions": len(set(of[name]))}
     print(json.dumps(figures, indent=1))
