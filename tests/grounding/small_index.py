@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from lmworks.grounding.index import Index
+from lmworks.grounding.index import Index, IndexSettings, build
 
 WORDS = [
     "rent",
@@ -39,6 +41,14 @@ def write_notes(folder: Path, count: int = 12) -> Path:
     for path in folder.iterdir():
         os.utime(path, ns=(0, 10**18))
     return folder
+
+
+def indexed(folder: Path, notes: Mapping[str, str], embedder: str, **settings: Any) -> Index:
+    """An index of these files, by name, below a folder."""
+    (folder / "notes").mkdir()
+    for name, text in notes.items():
+        (folder / "notes" / name).write_text(text)
+    return build(folder / "notes", folder / "index", IndexSettings(embedder=embedder, **settings))
 
 
 def everything(index: Index) -> list[object]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from grounding.small_index import indexed
 from lmworks.grounding.answer import Citation, GroundedAnswer, alone
 from lmworks.grounding.asking import supporting
-from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.telling import lines_of
 from lmworks.grounding.words import about, codes, names, years
@@ -27,20 +28,14 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
-    folder = tmp_path_factory.mktemp("contradicting")
-    (folder / "notes").mkdir()
-    for name, text in FILES.items():
-        (folder / "notes" / name).write_text(text)
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm))
+    return indexed(tmp_path_factory.mktemp("contradicting"), FILES, minilm)
 
 
 def test_other_figures_for_the_same_are_shown_beside_an_answer(index: Index):
     answer = index.ask("What is the daily allowance for domestic trips?")
     (first, other) = answer.citations
-    assert {first.file, other.file} == {"travel-2023.md", "travel-2025.md"} and (first.differs, other.differs) == (
-        False,
-        True,
-    )
+    assert {first.file, other.file} == {"travel-2023.md", "travel-2025.md"}
+    assert not first.differs and other.differs
     said = {"travel-2023.md": "28 euros", "travel-2025.md": "32 euros"}
     assert answer.text == f"{said[first.file]} [1] (elsewhere: {said[other.file]} [2])"
     assert answer.alone == said[first.file]
@@ -87,11 +82,7 @@ COSTS = {
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
-    folder = tmp_path_factory.mktemp("costs")
-    (folder / "notes").mkdir()
-    for name, text in COSTS.items():
-        (folder / "notes" / name).write_text(text)
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm))
+    return indexed(tmp_path_factory.mktemp("costs"), COSTS, minilm)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +99,8 @@ def test_what_a_heading_tells_apart_is_no_contradiction(costs: Index, question: 
 
 
 def test_a_line_of_escaped_bars_breaks_nothing(tmp_path, minilm: str):
-    (tmp_path / "a.md").write_text("# Lid\n\nAnna Berg sells lids.\n| lid \\|\n\n|a|\n" + " " * 9_000 + "x\n")
-    answer = build(tmp_path / "a.md", tmp_path / "index", IndexSettings(embedder=minilm)).ask("Who sells lids?")
+    text = "# Lid\n\nAnna Berg sells lids.\n| lid \\|\n\n|a|\n" + " " * 9_000 + "x\n"
+    answer = indexed(tmp_path, {"a.md": text}, minilm).ask("Who sells lids?")
     assert "Anna Berg" in answer.text
 
 
@@ -163,8 +154,8 @@ def test_two_rows_of_a_table_support_nothing_together():
 
 
 def test_of_a_table_only_the_row_that_is_asked_for_is_cited(tmp_path, minilm: str):
-    (tmp_path / "staff.csv").write_text("Name,Role,Office\nAnna Keller,Finance,Hamburg\nDavid Osei,Sales,Hamburg\n")
-    index = build(tmp_path / "staff.csv", tmp_path / "index", IndexSettings(embedder=minilm))
+    staff = "Name,Role,Office\nAnna Keller,Finance,Hamburg\nDavid Osei,Sales,Hamburg\n"
+    index = indexed(tmp_path, {"staff.csv": staff}, minilm)
     answer = index.ask("In which office is Anna Keller?")
     assert answer.text == "Hamburg [1]" and "Anna Keller" in answer.citations[0].text
 

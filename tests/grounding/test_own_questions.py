@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
-from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.index import Index
 from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
 
 NOTES = {
@@ -24,11 +25,7 @@ Who is the king of Sweden?;;
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
-    folder = tmp_path_factory.mktemp("asked")
-    (folder / "notes").mkdir()
-    for name, text in NOTES.items():
-        (folder / "notes" / name).write_text(text)
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm))
+    return indexed(tmp_path_factory.mktemp("asked"), NOTES, minilm)
 
 
 @pytest.fixture

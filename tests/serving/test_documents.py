@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grounding.small_index import indexed
 
-from lmworks.grounding.index import Index, IndexSettings, build, open_index
+from lmworks.grounding.index import Index, open_index
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
@@ -26,11 +27,8 @@ NOTES = {
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
     folder = tmp_path_factory.mktemp("documents")
-    (folder / "notes").mkdir()
-    for name, text in NOTES.items():
-        (folder / "notes" / name).write_text(text)
     (folder / "secret.txt").write_text("SECRET")
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm, longest=80, language="english"))
+    return indexed(folder, NOTES, minilm, longest=80, language="english")
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,12 @@ import pytest
 
 pytest.importorskip("mcp", reason="pip install 'lmworks[mcp]'")
 
+from grounding.small_index import indexed
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.index import Index
 from lmworks.serving.mcp import TOOLS
 from lmworks.serving.service import Service
 from serving.live import Live, running, small
@@ -36,12 +37,10 @@ NOTES = {
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
     folder = tmp_path_factory.mktemp("documents")
-    (folder / "notes").mkdir()
-    for name, text in NOTES.items():
-        (folder / "notes" / name).write_text(text)
-    (folder / "notes" / "ümlaut.txt").write_text("Der Mietvertrag begann 2019 für 500 €.")
     (folder / "secret.txt").write_text("SECRET")
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm, longest=80, language="english"))
+    return indexed(
+        folder, NOTES | {"ümlaut.txt": "Der Mietvertrag begann 2019 für 500 €."}, minilm, longest=80, language="english"
+    )
 
 
 @pytest.fixture(scope="module")
