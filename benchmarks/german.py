@@ -1,0 +1,71 @@
+"""Answers from German documents: how many questions are answered rightly, wrongly, and refused.
+
+python -m benchmarks.german            # stored in benchmarks/results/quality/german.json
+
+Each text of `german_questions.toml` is a folder of its own, and asked as `lmworks ask INDEX --questions FILE` asks. An
+answer is right if it holds the words that are expected. With this file and that of the questions copied into a checkout
+of 0d7ebe2035, before German words were compared by their parts, it wrote `german-before.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import tomllib
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT, commit
+from lmworks.basics.files import write_json
+from lmworks.evaluation.statistics import proportion
+from lmworks.grounding.index import build
+from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict
+
+QUESTIONS = Path(__file__).with_name("german_questions.toml")
+RESULT = ROOT / "benchmarks" / "results" / "quality" / "german.json"
+
+
+def judged(text: dict[str, Any]) -> list[JudgedAnswer]:
+    """What became of the questions of one text."""
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Path(folder, text["name"])
+        notes.mkdir()
+        (notes / f"{text['name']}.md").write_text(text["text"].strip() + "\n", encoding="utf-8")
+        questions = [OwnQuestion(asked, tuple(words.split("|"))) for asked, words in text["asked"]]
+        questions += [OwnQuestion(asked) for asked in text["unanswered"]]
+        return list(build(notes, Path(folder, "index")).judge(questions).answers)
+
+
+def share(count: int, n: int) -> dict[str, Any]:
+    """With its interval of 95 %."""
+    value, interval = proportion(count, n)
+    return {"value": round(value, 4), "interval": interval and [round(one, 4) for one in interval], "n": n}
+
+
+def main() -> None:
+    """Ask, print and store."""
+    parts: dict[str, list[JudgedAnswer]] = defaultdict(list)
+    for text in tomllib.loads(QUESTIONS.read_text(encoding="utf-8"))["text"]:
+        parts[text["part"]] += judged(text)
+    figures: dict[str, Any] = {}
+    for part, answers in parts.items():
+        for one in answers if "-v" in sys.argv else ():
+            print(f"{one.verdict:20} {one.question.text} | {'|'.join(one.question.answers)} | {one.said['text'][:200]}")
+        known = [one.verdict for one in answers if one.question.answers]
+        unknown = [one.verdict for one in answers if not one.question.answers]
+        figures[part] = {
+            "right": share(known.count(Verdict.RIGHT), len(known)),
+            "wrong": share(known.count(Verdict.WRONG) + known.count(Verdict.BESIDE), len(known)),
+            "refused": share(known.count(Verdict.REFUSED), len(known)),
+            "refused, not in the text": share(unknown.count(Verdict.RIGHTLY_REFUSED), len(unknown)),
+        }
+    print(json.dumps(figures, indent=1))
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")
+    write_json(RESULT, {"date": date, "commit": commit(), "command": "python -m benchmarks.german", "figures": figures})
+
+
+if __name__ == "__main__":
+    main()
