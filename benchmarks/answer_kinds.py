@@ -34,6 +34,7 @@ from lmworks.grounding.self_test.questions import questions_of
 HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 """Articles of SQuAD 2 that the reader is not trained on (`lmworks.grounding.heads.train`)."""
 WRITTEN = Path(__file__).with_name("manual_questions.toml")
+GERMAN = Path(__file__).with_name("german_questions.toml")
 DEVELOPED = Path(__file__).with_name("manual_questions_dev.toml")
 MANUALS = Path("/usr/share/man")
 PAGES = """
@@ -108,6 +109,11 @@ def kinds() -> list[Kind]:
         Kind("speeches, made", f"questions made from {speeches}", inaugural, _made),
         Kind("lmworks", "the handbook of lmworks: README.md and docs/", handbook, _written("lmworks"), fitted=False),
     ]
+
+
+def german() -> Kind:
+    """For the reader of other languages: those that methods were chosen on; others are held out (benchmarks.german)."""
+    return Kind("german", "a lease and a club's rules in German, made up", german_texts, _german)
 
 
 def development() -> list[Kind]:
@@ -194,6 +200,25 @@ def cargo(folder: Path) -> Index:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, to)
     return build(folder / "text", folder / "index")
+
+
+def german_texts(folder: Path) -> Index:
+    """A file for each."""
+    for one in _chosen_in_german():
+        (_made_folder(folder / "text") / f"{one['name']}.md").write_text(one["text"].strip() + "\n", encoding="utf-8")
+    return build(folder / "text", folder / "index")
+
+
+def _german(index: Index) -> list[Question]:
+    found = list[Question]()
+    for one in _chosen_in_german():
+        found += [_about("german", text, tuple(words.split("|"))) for text, words in one["asked"]]
+        found += [Question(text, (), "german", lambda _: False, None) for text in one["unanswered"]]
+    return found
+
+
+def _chosen_in_german() -> list[dict[str, Any]]:
+    return [one for one in tomllib.loads(GERMAN.read_text(encoding="utf-8"))["text"] if one["part"] == "chosen"]
 
 
 def _pages(folder: Path, pages: Sequence[str]) -> Index:

@@ -18,11 +18,11 @@ from typing import Any
 from benchmarks.answer_kinds import Question, plain
 from lmworks.grounding import asking
 from lmworks.grounding.answer import BestSpan, GroundedAnswer, Reader
-from lmworks.grounding.gate import Features, Gate
+from lmworks.grounding.gate import Gate, Logistic
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
 
-UNJUDGED = Gate([0.0] * len(Features.__dataclass_fields__), 0.0, 0.0, 0.0)
+UNJUDGED = Gate(Logistic([0.0] * 3, 0.0), Logistic([0.0] * 5, 0.0), 0.0, 0.0)
 """Lets everything through."""
 SPARE = 40
 """Passages that are looked through for those that stay, beyond those that are wanted."""
@@ -33,6 +33,7 @@ class Remembering:
     """A reader that reads each text once for a question."""
 
     reader: Reader
+    headings: bool = False
     known: dict[tuple[str, str], BestSpan] = field(default_factory=dict)
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
@@ -98,7 +99,7 @@ class Row:
 
 def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
     """Ask a question twice."""
-    memory = Remembering(reader)
+    memory = Remembering(reader, getattr(reader, "headings", False))
     there = asking.look(index, one.text, k, memory, UNJUDGED)
     less = asking.look(Without(index, one.removed), one.text, k, memory, UNJUDGED) if one.removed else None
     answer, still = asking.extracted(there), asking.extracted(less) if less and less.evidence else None

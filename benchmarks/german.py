@@ -3,8 +3,9 @@
 python -m benchmarks.german            # stored in benchmarks/results/quality/german.json
 
 Each text of `german_questions.toml` is a folder of its own, and asked as `lmworks ask INDEX --questions FILE` asks. An
-answer is right if it holds the words that are expected. With this file and that of the questions copied into a checkout
-of 0d7ebe2035, before German words were compared by their parts, it wrote `german-before.json`.
+answer is right if it holds the words that are expected; how many answerable questions are refused, the gate of the
+nearest sentence says from then on. In a checkout of 6586369b40, before German words were compared by their parts, it wrote
+`german-before.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answers import state
 from benchmarks.machine import ROOT, commit
 from lmworks.basics.files import write_json
 from lmworks.evaluation.statistics import proportion
@@ -54,15 +56,20 @@ def main() -> None:
     for part, answers in parts.items():
         for one in answers if "-v" in sys.argv else ():
             print(f"{one.verdict:20} {one.question.text} | {'|'.join(one.question.answers)} | {one.said['text'][:200]}")
+        said = [(one.probably_right, one.verdict is Verdict.RIGHT) for one in answers if one.probably_right is not None]
         known = [one.verdict for one in answers if one.question.answers]
         unknown = [one.verdict for one in answers if not one.question.answers]
         figures[part] = {
             "right": share(known.count(Verdict.RIGHT), len(known)),
             "wrong": share(known.count(Verdict.WRONG) + known.count(Verdict.BESIDE), len(known)),
             "refused": share(known.count(Verdict.REFUSED), len(known)),
+            "said to be right, of the answers given": round(sum(sure or 0 for sure, _ in said) / len(said), 4),
+            "right, of the answers given": share(sum(right for _, right in said), len(said)),
             "refused, not in the text": share(unknown.count(Verdict.RIGHTLY_REFUSED), len(unknown)),
         }
     print(json.dumps(figures, indent=1))
+    of = "answerable questions of German texts that nothing was chosen on (benchmarks/results/quality/german.json)"
+    state("NearestSentence", figures["held out"]["refused"]["value"], of)
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")
     write_json(RESULT, {"date": date, "commit": commit(), "command": "python -m benchmarks.german", "figures": figures})
 

@@ -43,7 +43,7 @@ class QuestionsOptions(Options):
 
 
 @verb("Use documents", place=3)
-def ask(  # noqa: PLR0913 (each is an option that people know by name)
+def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     index: Annotated[
         str,
         typer.Argument(help="The folder of an index, a model built with one, or postgresql://user@host/database#name."),
@@ -66,6 +66,9 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
+    min_right: Annotated[
+        float | None, typer.Option(help="Refuse what is less probably right: 0.85. Only without a model.")
+    ] = None,
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Show what the model was given.")] = False,
     json_: Json = False,
     *,
@@ -91,6 +94,7 @@ def ask(  # noqa: PLR0913 (each is an option that people know by name)
     opened = open_index(index)
     known = None if graph is None else open_graph(graph).facts
     how: dict[str, Any] = {"model": model, "way": way, "k": k, "rerank": rerank, "where": only.filter(), "facts": known}
+    how["min_right"] = min_right
     if question is None:
         _ask_all(opened, many, how, json_)
         return
@@ -128,6 +132,6 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
         return
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
-    typer.echo("\n".join([*lines_of(answer, index), ""]))
+    typer.echo("\n".join([*lines_of(answer, index), *([""] if answer.refused else [])]))
     limit = f"below {answer.threshold:.0%} it is refused, {answer.false_refusals:.0%} of answerable questions too"
     typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this; {limit}")

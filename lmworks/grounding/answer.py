@@ -46,10 +46,11 @@ class Citation:
 class Reason:
     """Why an answer is refused; as text, a plain sentence in English."""
 
-    kind: Literal["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported"]
+    kind: Literal["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure"]
     """What programs tell it by."""
     named: tuple[str, ...] = ()
-    """What the sentence names: the words that are not mentioned, or how many sentences were looked at."""
+    """What the sentence names: the words that are not mentioned, how many sentences were looked at, or how probably the
+    answer is right."""
 
     def __str__(self) -> str:
         return _SENTENCES[self.kind].format(" or ".join(self.named))
@@ -61,6 +62,7 @@ _SENTENCES = {
     "not_answered": "the nearest passages are about this, but none seems to answer the question",
     "in_no_sentence": "the model found the answer in none of the {} nearest sentences",
     "unsupported": "the model wrote nothing that a sentence of the documents supports",
+    "unsure": "what comes nearest is right with a probability of {}, which is less than is asked for",
 }
 
 
@@ -73,6 +75,9 @@ class GroundedAnswer:
     refused: bool
     confidence: float
     """The calibrated probability that the documents answer the question, 0 ... 1."""
+    probably_right: float | None = None
+    """The calibrated probability that the answer is right, 0 ... 1: that what is cited first answers. None where it is
+    refused, and where a model chose or wrote it, of which nothing was measured."""
     citations: Sequence[Citation] = field(default_factory=tuple)
     why: Reason | None = None
     """Why it is refused."""

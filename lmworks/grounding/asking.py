@@ -12,6 +12,7 @@ sentence of the documents supports it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ DIFFERING, ALIKE = 2, 0.6
 to speak of the same."""
 NAMES, NAMES_A_YEAR = 6.0, 1.0
 """What a passage's rank gains where it names every code and version of the question, and every year."""
+UNRIVALLED = 2.0
+"""How far a passage counts as ahead, in ranks, where none says something else."""
 CITED = 3
 """Citations of an extracted answer, at most."""
 CHOSEN_FROM = 5
@@ -114,6 +117,11 @@ class Asked:
         return self.gate.confidence(self.features) if self.evidence else 0.0
 
     @property
+    def right(self) -> float:
+        """The probability that what the best passage says is right."""
+        return self.gate.right(self.features) if self.evidence else 0.0
+
+    @property
     def passes(self) -> bool:
         """Whether the gate lets it be answered, and the passage names what the question does by letters and figures:
         what is said of version 2.0 answers nothing of 2.1."""
@@ -140,7 +148,7 @@ class Asked:
 
 
 @checked
-def ask(
+def ask(  # noqa: PLR0913 (each is a choice that people know by name)
     index: Searchable,
     question: str,
     way: Way = "extract",
@@ -150,15 +158,22 @@ def ask(
     rerank: bool | None = None,
     where: Filter | None = None,
     only_context: bool = False,
+    min_right: float | None = None,
     reader: Reader | None = None,
     facts: Facts | None = None,
 ) -> GroundedAnswer:
     """What the documents of an index say to a question.
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
-    graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of.
-    ConfigError for an empty question, a way that does not exist, or writing without a model.
+    graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of. An answer that
+    is less probably right than `min_right` (0 ... 1) is refused.
+    ConfigError for an empty question, a way that does not exist, writing without a model, or a `min_right` for answers
+    that a model makes, of which nothing was measured.
     """
+    if min_right is not None and not 0 <= min_right < 1:
+        raise ConfigError(f"min_right is {min_right:g}; give a probability from 0 to below 1, such as 0.8")
+    if min_right is not None and model is not None:
+        raise ConfigError("min_right holds for answers without a model, which were measured; leave one of the two out")
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (--model smollm2), or take the way extract")
     if not question.strip():
@@ -174,8 +189,10 @@ def ask(
         return asked.answered("", (), context)
     if not asked.passes:
         return asked.refused(_why(asked))
+    if min_right is not None and asked.right < min_right:
+        return asked.refused(Reason("unsure", (f"{asked.right:.0%}",)))
     if model is None:
-        return extracted(asked)
+        return replace(extracted(asked), probably_right=asked.right)
     writer = load(model) if isinstance(model, str) else model
     writer.must_converse()
     return written(asked, writer) if way == "write" else chosen(asked, writer)
@@ -199,10 +216,16 @@ def look(
     wanted = Wanted.of(question, language, index.document)
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
-    evidence.sort(key=lambda one: -one.rank - _weight_of_names(question, one.passage))
+    above = partial(_above, index, getattr(reader, "headings", False))
+    evidence = read_passages(reader, question, passages, wanted.definition, above)
+    evidence.sort(key=lambda one: -_rank(question, one))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
+
+
+def _rank(question: str, one: Evidence) -> float:
+    """What the passages of a question are ordered by."""
+    return one.rank + _weight_of_names(question, one.passage)
 
 
 def _weight_of_names(question: str, passage: Passage) -> float:
@@ -212,10 +235,11 @@ def _weight_of_names(question: str, passage: Passage) -> float:
     return NAMES * held[0] + NAMES_A_YEAR * held[1]
 
 
-def _head_of_table(index: Searchable, passage: Passage) -> str:
-    """The lines of headers of a Markdown table in which a passage begins."""
+def _above(index: Searchable, headings: bool, passage: Passage) -> str:
+    """What a passage is read with: the lines of headers of a Markdown table in which it begins; else its headings, for
+    a reader that wants them."""
     if not passage.text.lstrip(" \t").startswith("|"):
-        return ""
+        return f"{passage.heading}\n\n" if headings and passage.heading else ""
     text = index.document(passage.file)
     return head_above(text, passage.start) if text is not None else ""
 
@@ -232,12 +256,16 @@ def _different(index: Searchable, question: str, k: int, count: int, how: Mappin
 def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> Features:
     """What the gate looks at, of evidence ordered best first."""
     if not evidence:
-        return Features(0.0, 0.0, log_odds(0.0))
+        return Features(0.0, 0.0, log_odds(0.0), 0.0, 0.0)
     wanted, best = about(question, language), evidence[0]
+    rivals = [_rank(question, one) for one in evidence if _plain(one.answer) != _plain(best.answer)]
+    ahead = _rank(question, best) - max(rivals) if rivals else UNRIVALLED
     return Features(
-        coverage(wanted, content(headed(best.passage), language)),
-        coverage(wanted, content(best.quote, language)),
+        coverage(wanted, content(headed(best.passage), language), language),
+        coverage(wanted, content(best.quote, language), language),
         log_odds(best.reading.answerable),
+        float(wants_a_sentence(question, language)),
+        math.log1p(max(ahead, 0.0)),
     )
 
 
@@ -265,7 +293,7 @@ def _why(asked: Asked) -> Reason:
 def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
-    whole = best.defines or (in_english(asked.question, asked.language) and asks_for_a_sentence(asked.question))
+    whole = best.defines or wants_a_sentence(asked.question, asked.language)
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     text, (start, end) = best.passage.text, span
@@ -321,9 +349,11 @@ def _words(text: str, language: str) -> set[str]:
     return {one for one in content(text, language) if not any(map(str.isdecimal, one))}
 
 
-def asks_for_a_sentence(question: str) -> bool:
-    """Whether a question in English wants a sentence (how, why, what happens), not a name, a number or a few words."""
-    return bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
+def wants_a_sentence(question: str, language: str) -> bool:
+    """Whether a question wants a sentence (how, why, what happens), not a name, a number or a few words; in other
+    languages than English, not told."""
+    asks_for_one = bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
+    return asks_for_one and in_english(question, language)
 
 
 def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:

@@ -1,16 +1,20 @@
-"""The gate: how probable it is that the documents answer a question, and from which probability on they are believed.
+"""The gate: how probable it is that the documents answer a question, from which probability on they are believed, and
+how probable it is then that the answer is right.
 
-    gate = Gate.of(index.tested)
+    gate = Gate.of(index.tested, "SpanReader")
     confidence = gate.confidence(features)
     refused = confidence < gate.threshold
+    right = gate.right(features)  # that the citation holds what answers
 
-A logistic function of three features: how many of the question's words the passage with the answer holds, how many its
-sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the cross-encoder says
-from which the reader was trained tell no more of texts that were not fitted.) There are constants for the trained
-reader and for the nearest sentence, fitted on several kinds of text, as people ask a manual otherwise than an
-encyclopaedia. `gate.json` holds them with the command that fitted them, the data, and how often they refuse what is
-there, measured on texts that were not fitted. A threshold in `tested["gate"]` stands in place of the fitted one; an
-index's own test asks with 0 there, to see every answer, and writes none.
+The first is a logistic function of three features: how many of the question's words the passage with the answer holds,
+how many its sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the
+cross-encoder says from which the reader was trained tell no more of texts that were not fitted.) The second has two
+more: whether the question wants a sentence (how, why), and how far the best passage is ahead of the best one that says
+something else; it is fitted on what the first lets through. There are constants for the trained reader and for the
+nearest sentence, fitted on several kinds of text, as people ask a manual otherwise than an encyclopaedia. `gate.json`
+holds them with the command that fitted them, the data, and how often they refuse what is there, measured on texts that
+were not fitted. A threshold in `tested["gate"]` stands in place of the fitted one; an index's own test asks with 0
+there, to see every answer, and writes none.
 """
 
 from __future__ import annotations
@@ -38,10 +42,19 @@ class Features:
     """The share that the sentence with the answer holds."""
     answerable: float
     """The reader's log odds that the passage answers, and not only treats of the same."""
+    whole: float
+    """1 where the question wants a sentence, 0 where it wants a few words."""
+    lead: float
+    """How far the best passage's rank is ahead of the best one that says something else: log(1 + difference)."""
+
+    @property
+    def gated(self) -> tuple[float, ...]:
+        """What says whether the documents answer, in the order of the weights."""
+        return self.best, self.near, self.answerable
 
     @property
     def values(self) -> tuple[float, ...]:
-        """In the order of the weights."""
+        """What says whether the answer is right, in the order of the weights."""
         return astuple(self)
 
 
@@ -52,11 +65,26 @@ def log_odds(probability: float) -> float:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """Weights, and the confidence below which an answer is refused."""
+class Logistic:
+    """A probability from a few numbers."""
 
     weights: Sequence[float]
     bias: float
+
+    def __call__(self, values: Sequence[float]) -> float:
+        """0 ... 1."""
+        total = self.bias + sum(weight * one for weight, one in zip(self.weights, values, strict=True))
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Who judges answers, and the confidence below which one is refused."""
+
+    answers: Logistic
+    """Whether the documents answer, of `Features.gated`."""
+    rightly: Logistic
+    """Whether what is answered is right, of `Features.values`."""
     threshold: float
     false_refusals: float
     """The share of answerable questions that are refused, measured on others than those that chose the threshold."""
@@ -68,11 +96,12 @@ class Gate:
         """The gate for a reader, by its class's name, with the threshold of an index's own test where it has one."""
         known = _fitted()["readers"]
         one = known.get(reader) or known["NearestSentence"]
-        gate = cls(one["weights"], one["bias"], one["threshold"], one["false_refusals"])
+        answers, rightly = Logistic(**one["answers"]), Logistic(**one["right"])
+        gate = cls(answers, rightly, one["threshold"], one["false_refusals"])
         own = tested.get("gate")
         if isinstance(own, Mapping) and "threshold" in own:
             rate = float(own.get("false_refusals", gate.false_refusals))
-            return cls(gate.weights, gate.bias, float(own["threshold"]), rate, own=True)
+            return cls(answers, rightly, float(own["threshold"]), rate, own=True)
         return gate
 
     def passes(self, features: Features) -> bool:
@@ -81,8 +110,11 @@ class Gate:
 
     def confidence(self, features: Features) -> float:
         """The probability that the documents answer, 0 ... 1."""
-        total = self.bias + sum(weight * one for weight, one in zip(self.weights, features.values, strict=True))
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
+        return self.answers(features.gated)
+
+    def right(self, features: Features) -> float:
+        """The probability that an answer which passes is right: that what it cites answers, 0 ... 1."""
+        return self.rightly(features.values)
 
 
 @cache

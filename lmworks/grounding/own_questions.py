@@ -33,7 +33,7 @@ from lmworks.evaluation.statistics import mcnemar, proportion
 from lmworks.evaluation.tasks.own_file import Fields, records
 from lmworks.grounding.answer import GroundedAnswer, alone
 from lmworks.grounding.asking import Searchable
-from lmworks.grounding.telling import facts_of
+from lmworks.grounding.telling import facts_of, rounded
 from lmworks.grounding.words import negated
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
@@ -45,7 +45,7 @@ MOST = 100_000
 KEPT_EVERY = 10.0
 """Seconds after which answers are written to their file again."""
 LEVELS = (0.85, 0.5, 0.0)
-"""Lower bounds of the confidence by which answers are counted together: sure, fairly sure, unsure."""
+"""Lower bounds of how probably right answers are said to be that are counted together."""
 SHOWN = 20
 """Questions that a table lists."""
 _THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
@@ -123,6 +123,12 @@ class JudgedAnswer:
         return Verdict.BESIDE if says(cited[0]["text"], self.question.answers) else Verdict.WRONG
 
     @property
+    def probably_right(self) -> float | None:
+        """How probably right it was said to be; None where it is refused, or a model made it."""
+        sure = self.said.get("probably_right")
+        return None if sure is None else float(sure)
+
+    @property
     def good(self) -> bool:
         """Whether it is as it should be: right, or rightly refused."""
         return self.verdict in (Verdict.RIGHT, Verdict.RIGHTLY_REFUSED)
@@ -169,16 +175,16 @@ class Judged:
         share("refused although it is there", refused, there, 0)
         # Who refuses everything refuses these, too.
         share("refused, not there", self.count(Verdict.RIGHTLY_REFUSED), gone, 1, refused / there if there else None)
-        for (low, high), own in self._by_confidence():
+        for (low, high), own in self._by_level():
             good = sum(one.verdict is Verdict.RIGHT for one in own)
-            share(f"right, of the answers given at {low:.0%} to {high:.0%}", good, len(own), 1)
+            share(f"right, of those said to be right with {low:.0%} to {high:.0%}", good, len(own), 1)
         return made
 
-    def _by_confidence(self) -> Iterator[tuple[tuple[float, float], list[JudgedAnswer]]]:
-        left, high = [one for one in self.answers if not one.said["refused"]], 1.0
+    def _by_level(self) -> Iterator[tuple[tuple[float, float], list[JudgedAnswer]]]:
+        left, high = [one for one in self.answers if one.probably_right is not None], 1.0
         for low in LEVELS:
-            yield (low, high), [one for one in left if one.said["confidence"] >= low]
-            left, high = [one for one in left if one.said["confidence"] < low], low
+            yield (low, high), [one for one in left if (one.probably_right or 0) >= low]
+            left, high = [one for one in left if (one.probably_right or 0) < low], low
 
     @property
     def compared(self) -> dict[str, Any] | None:
@@ -222,7 +228,8 @@ def _told(one: JudgedAnswer) -> list[str]:
     said, asked = one.said, one.question
     lines = [f"asked     {asked.text}", f"expected  {' | '.join(asked.answers) or 'not in these documents'}"]
     nearest = said["citations"][0] if said["citations"] else said["nearest"]
-    lines.append(f"said      {' '.join(said['text'].split())}  ({said['confidence']:.0%} sure)")
+    likely = "" if one.probably_right is None else f"  (right with {rounded(one.probably_right)})"
+    lines.append(f"said      {' '.join(said['text'].split())}{likely}")
     if nearest:
         lines.append(f"{'cites' if said['citations'] else 'nearest':<10}{nearest['file']}, {nearest['place']}")
     if said["refused"]:
@@ -365,7 +372,7 @@ def _read_out(path: Path) -> tuple[str, list[JudgedAnswer]]:
             for one in lines
         ]
         for one in answers:
-            _ = one.verdict, one.said["confidence"] + 0  # fails here if something is missing
+            _ = one.verdict, one.probably_right  # fails here if something is missing
         return str(first["run"]), answers
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UnreadableError, RecursionError):
         raise DataError(f"{path} holds no answers of lmworks ask --questions; give another file") from None

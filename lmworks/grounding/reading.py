@@ -7,18 +7,28 @@ readings = reader.read("when is rent due?", [one.text for one in passages])
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import BestSpan, Reader
 from lmworks.grounding.evidence import units
+from lmworks.grounding.figures import kind_asked_for
 from lmworks.grounding.heads import reader
 from lmworks.grounding.terms import language_of_question
-from lmworks.grounding.words import content, coverage
+from lmworks.grounding.words import about, content, coverage
 from lmworks.language_model import LanguageModel
 
+AROUND, BEFORE, MEANT = 0.3, 0.3, 0.7
+"""What a word of the question counts that does not stand in a sentence, but in the text or the heading around it; more
+if it stands in the sentence before, and in that which the sentence begins with a pronoun for."""
+FITS = 0.4
+"""What a figure or a time in a sentence counts where one is asked for."""
+SCORE = 2.0
+"""What a sentence's score counts beside that of the search, which knows less of other languages than English."""
+_LEANS = re.compile(r"(?:It|They|This|These|He|She|Er|Sie|Es|Diese\w*|Dies|Beides?|Dazu|Davon|Dafür|Danach)\b")
 FEWEST_NEW = 2
 """Words of content that a sentence must add to the question's to answer it."""
 
@@ -58,25 +68,35 @@ class NearestSentence:
     def __init__(self, embedder: LanguageModel, language: str) -> None:
         self.embedder, self.language = embedder, language
 
+    headings = True
+    """Texts are read with the headings above them."""
+
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A whole sentence of each text; of an empty one, nothing."""
         spans = [units(text) for text in texts]
-        sentences = [text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own]
-        scores = iter(self._scores(question, sentences))
+        found = [[text[start:end] for start, end in own] for text, own in zip(texts, spans, strict=True)]
+        scores = iter(self._scores(question, found))
         best = [max(((next(scores), *one) for one in own), default=(-1.0, 0, 0)) for own in spans]
-        return [BestSpan(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
+        return [BestSpan(start, end, SCORE * one, 1 / (1 + math.exp(-6 * (one - 1)))) for one, start, end in best]
 
-    def _scores(self, question: str, sentences: Sequence[str]) -> list[float]:
-        """The cosine of each sentence with the question, and the share of the question's words that it holds; more
-        where it begins with what is asked about, less where it adds nothing to the question (a heading, a link)."""
-        if not sentences:
-            return []
+    def _scores(self, question: str, texts: Sequence[Sequence[str]]) -> Iterator[float]:
+        """Of each sentence of the texts: its cosine with the question, and the share of the question's words that it
+        holds, less for those around it; more where it says how much, or when, as the question asks, or begins with what
+        is asked about, less where it adds nothing to the question (a heading, a link)."""
+        every = [one for sentences in texts for one in sentences]
+        if not every:
+            return
         with progress.hidden():
             asked_for = self.embedder.vectors([question], prompt="query", cut=True)
-            vectors = self.embedder.vectors(sentences, prompt="passage", cut=True)
-        asked, found = content(question, self.language), []
-        for cosine, sentence in zip((vectors @ asked_for[0]).tolist(), sentences, strict=True):
-            words = content(sentence, self.language)
-            begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW
-            found.append(cosine + coverage(asked, words) + 0.2 * bool(begins) - 0.6 * (not adds))
-        return found
+            cosines = iter((self.embedder.vectors(every, prompt="passage", cut=True) @ asked_for[0]).tolist())
+        asked, fits = about(question, self.language), kind_asked_for(question, self.language)
+        for sentences in texts:
+            held = [content(one, self.language) for one in sentences]
+            everywhere, before = {word for words in held for word in words}, list[str]()
+            for sentence, words in zip(sentences, held, strict=True):
+                own, two, all_ = (coverage(asked, one, self.language) for one in (words, [*before, *words], everywhere))
+                begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW
+                leans = MEANT if _LEANS.match(sentence) else BEFORE
+                score = next(cosines) + own + leans * (two - own) + AROUND * (all_ - two)
+                yield score + 0.2 * bool(begins) - 0.6 * (not adds) + FITS * bool(fits and fits(sentence))
+                before = words

@@ -16,6 +16,9 @@ from lmworks.grounding.places import PAGE_BREAK, Place, place_of
 from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
+FINEST = 0.95
+"""Of answers more probably right than this, how much more is not told."""
+
 
 def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
     """For a terminal: the answer and what it stands on; or the refusal, why, and what comes nearest to an answer."""
@@ -23,11 +26,18 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
     for one in answer.citations:
         differs = "differs: " if one.differs else ""
         lines += [f"[{one.number}] {differs}{where(one, index)}", f"    {_marked(one)}"]
+    if answer.probably_right is not None:
+        lines += ["", f"likely    {rounded(answer.probably_right)} of answers like this one are right"]
     if answer.refused:
         lines.append(f"why       {answer.reason}")
     if answer.nearest:
         lines += [f"nearest   {where(answer.nearest, index)}", f"          {_marked(answer.nearest)}"]
     return lines
+
+
+def rounded(probability: float) -> str:
+    """How probably an answer is right, no finer than it was measured."""
+    return f"over {FINEST:.0%}" if probability > FINEST else f"{probability:.0%}"
 
 
 def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
@@ -36,6 +46,7 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
         "text": answer.text,
         "refused": answer.refused,
         "confidence": answer.confidence,
+        "probably_right": answer.probably_right,
         "threshold": answer.threshold,
         "false_refusals": answer.false_refusals,
         "reason": answer.reason,

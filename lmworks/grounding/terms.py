@@ -13,7 +13,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from lmworks.basics.errors import ConfigError
@@ -49,21 +49,23 @@ ASKING = {
     "german": "wer wen wem wessen was wann wo woher wohin womit wofür wie wieso weshalb warum welche welcher welches "
     "welchen welchem wieviel viel viele lange oft bis seit ab um an am im in bei für aus nach vor ein eine einen einem "
     "einer den dem des ist sind war waren wird werden wurde wurden worden hat haben hatte kann können darf dürfen muss "
-    "müssen soll sollen gibt es er sie ich man wir",
+    "müssen soll sollen gibt es er sie ich man wir mein meine meinen meinem meiner unser unsere "
+    "unseren unserem mich mir zurück bekomme bekommt bekommen brauche braucht brauchen mache macht machen heißt heißen",
     "french": "qui que quoi quel quelle quels quelles quand où comment pourquoi combien est sont était ont sera peut "
-    "peuvent doit doivent faut il elle ils elles on je au aux de du par sur ce se",
+    "peuvent doit doivent faut il elle ils elles on je au aux de du par sur ce se mon ma mes notre nos",
     "spanish": "quién quiénes qué cuál cuáles cuándo dónde cómo cuánto cuánta cuántos cuántas porqué es está están era "
-    "fue fueron hay ha han puede pueden debe deben se al en de un lo su",
+    "fue fueron hay ha han puede pueden debe deben se al en de un lo su mi mis nuestro nuestra",
     "italian": "chi cosa quale quali qual quando dove dov come perché quanto quanta quanti quante cos sono era ha "
-    "hanno può possono deve devono si al alla nel nella da dal un gli lo le ci",
+    "hanno può possono deve devono si al alla nel nella da dal un gli lo le ci mio mia miei mie nostro nostra",
     "portuguese": "quem quê qual quais quando onde como porquê quanto quanta quantos quantas são está estão era foi "
-    "foram há tem têm pode podem deve devem se ao no na um",
+    "foram há tem têm pode podem deve devem se ao no na um meu minha meus minhas nosso nossa",
     "dutch": "wie wat waar wanneer hoe hoeveel waarom welk welke wiens is zijn was waren wordt worden werd heeft "
-    "hebben kan kunnen mag moet moeten er in aan bij om uit hij zij ik men",
+    "hebben kan kunnen mag moet moeten er in aan bij om uit hij zij ik men mijn ons onze",
     "swedish": "vem vems vad var när hur varför vilken vilket vilka vart är blir blev har hade kan får ska måste finns "
-    "man han hon jag om vid från",
+    "man han hon jag om vid från min mitt mina",
     "russian": "кто кого кому чей что чего когда где куда откуда как почему зачем сколько какой какая какое какие "
-    "каких ли есть был была было были будет может можно должен должна он она они от до для за по при",
+    "каких ли есть был была было были будет может можно должен должна он она они от до для за по при "
+    "мой моя моё мои моего моей наш наша",
 }
 """The words that questions are made of, with their helping verbs: they tell a question's language, and nothing of what
 it is about. Single letters are English alone: several languages share them."""
@@ -73,6 +75,10 @@ ASKING_UNSPACED = re.compile(
 )
 """The same where no spaces are written (Chinese, Japanese)."""
 
+COMPOUNDING = ("german", "dutch", "swedish")
+"""Languages that write compounds in one word."""
+SHORTEST_PART = 4
+"""Letters of a compound's part, at least."""
 SAMPLE = 20_000
 """Characters by which the language of a text is recognised."""
 USUAL = "english"
@@ -121,12 +127,33 @@ def language_of_question(question: str, languages: Mapping[str, int]) -> str:
     return own if own in languages else usual
 
 
-def query_terms(text: str, languages: Iterable[str]) -> list[str]:
-    """The terms of a query for chunks of several languages: in each of them, a term that they share once."""
+def query_terms(text: str, languages: Mapping[str, int]) -> list[str]:
+    """The terms of a query for chunks of these languages: in each of them, a term that they share once.
+
+    In other languages than English without the words that only ask, where others are left, as no embedder makes up for
+    them; of a long word of a question in a language that writes compounds in one word, also each part that a text may
+    hold."""
     found: Counter[str] = Counter()
     for language in languages:
-        found |= Counter(terms(text, language))
+        all_ = terms(text, language)
+        found |= Counter([one for one in all_ if one not in _empty(language)] or all_)
+    if (own := language_of_question(text, dict(Counter(languages).most_common()))) in COMPOUNDING:
+        whole = {one for one in terms(text, own) if one not in _empty(own)}
+        found.update({part for one in whole for part in _parts(one)} - _empty(own) - set(found))
     return list(found.elements())
+
+
+@cache
+def _empty(language: str) -> frozenset[str]:
+    """The stems of words that only ask; none of English, whose embedder knows what is asked."""
+    said = "" if language == "english" else f"{ASKING.get(language, '')} {FREQUENT.get(language, '')}"
+    return frozenset(terms(said, language))
+
+
+def _parts(word: str) -> Iterator[str]:
+    """What a compound may consist of: all its beginnings and ends; what is no word is in no text."""
+    for at in range(SHORTEST_PART, len(word) - SHORTEST_PART + 1):
+        yield from (word[:at], word[at:])
 
 
 @cache

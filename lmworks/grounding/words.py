@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from lmworks.grounding.terms import ASKING, ASKING_UNSPACED, FREQUENT, terms
+from lmworks.grounding.terms import ASKING, ASKING_UNSPACED, COMPOUNDING, FREQUENT, SHORTEST_PART, terms
 
 FUNCTION_WORDS = (
     "a about after again all also am an and any are as at be because been before being below between both but by can "
@@ -38,7 +38,7 @@ _HOW_MUCH = re.compile(
     r"\b(?:how|wie)\s+(?:high|low|large|big|small|long|short|old|far|often|tall|deep|fast|wide|thick|heavy|early|late|soon|"
     r"loud|strong|hot|cold|warm|bright|expensive|quickly|frequently|"
     r"hoch|niedrig|groß|gross|klein|lang|lange|kurz|alt|weit|oft|tief|schnell|breit|dick|schwer|früh|spät|bald|"
-    r"laut|stark|heiß|kalt|warm|hell|teuer|häufig)\b",
+    r"laut|stark|heiß|kalt|warm|hell|teuer|häufig)\b|\b(?:an|in|zu)\s+welche[mnr]\s+(?:tag|monat|jahr|uhrzeit|datum)\b",
     re.IGNORECASE,
 )
 _PRICE = re.compile(
@@ -47,6 +47,8 @@ _PRICE = re.compile(
     re.IGNORECASE,
 )
 """Which measure is asked for: an answer in figures need not say the word."""
+HEAD, MODIFIER = 0.6, 0.4
+"""What a compound's last part is of it, and its first."""
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
@@ -76,10 +78,24 @@ def about(question: str, language: str) -> list[str]:
     return [one for one in found if one not in _asking(language)] or content(question, language)
 
 
-def coverage(wanted: Sequence[str], there: Collection[str]) -> float:
-    """The share of the wanted stems that are there, 0 ... 1; 1 where none is wanted."""
+def coverage(wanted: Sequence[str], there: Collection[str], language: str = "none") -> float:
+    """The share of the wanted stems that are there, 0 ... 1; 1 where none is wanted. In languages that write compounds
+    in one word a part counts in part."""
     asked, held = set(wanted), set(there)
-    return len(asked & held) / len(asked) if asked else 1.0
+    whole = asked & held
+    parts = sum(_in_parts(one, held) for one in asked - whole) if language in COMPOUNDING else 0.0
+    return (len(whole) + parts) / len(asked) if asked else 1.0
+
+
+def _in_parts(stem: str, there: Collection[str]) -> float:
+    """How much of a stem is there as part of compounds, or in parts: Miete is all there in Grundmiete, and less of it
+    in Mietvertrag; Kündigungsfrist is there in Kündigung and Frist."""
+    long = [one for one in there if len(one) >= len(stem) + 2] if len(stem) >= SHORTEST_PART else ()
+    if any(one.endswith(stem) for one in long):
+        return 1.0
+    short = [one for one in there if SHORTEST_PART <= len(one) <= len(stem) - 2]
+    first = MODIFIER * any(map(stem.startswith, short))
+    return max(first + HEAD * any(map(stem.endswith, short)), MODIFIER * any(one.startswith(stem) for one in long))
 
 
 def qualifiers(text: str) -> set[str]:

@@ -116,6 +116,8 @@ class Answered(BaseModel):
     """Why it is refused."""
     confidence: float
     """The calibrated probability that the documents answer the question."""
+    probably_right: float | None
+    """The calibrated probability that this answer is right; null where it is refused."""
     citations: list[Cited]
     nearest: Cited | None
     """What comes nearest where it is refused; nothing vouches for it."""

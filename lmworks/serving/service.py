@@ -84,10 +84,10 @@ class Service:
             "runner": self.model.runner.name if self.writes else None,
         }
 
-    def ask(self, question: str, way: Way = "extract") -> GroundedAnswer:
+    def ask(self, question: str, way: Way = "extract", min_right: float | None = None) -> GroundedAnswer:
         """What the documents answer; for the worker's thread, as it computes."""
         assert self.index is not None
-        return self.index.ask(question, twin(self.model) if way == "write" else None, way)
+        return self.index.ask(question, twin(self.model) if way == "write" else None, way, min_right=min_right)
 
     def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
         """Stop the engine, with or without finishing what it has begun; returns whether it is done."""

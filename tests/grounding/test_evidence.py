@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from lmworks.grounding.answer import BestSpan
 from lmworks.grounding.asking import Asked, extracted
 from lmworks.grounding.evidence import LONGEST, distinct, read_passages, units
-from lmworks.grounding.gate import Features, Gate
+from lmworks.grounding.gate import Features, Gate, Logistic
 from lmworks.grounding.passage import Passage
 
-GATE = Gate([0.0] * 3, 2.0, 0.5, 0.05)
+GATE = Gate(Logistic([0.0] * 3, 2.0), Logistic([0.0] * 5, 1.0), 0.5, 0.05)
 BEFORE = "A text that stands before. "
 WORDS = st.sampled_from(
     [
@@ -55,7 +55,7 @@ def passages(texts: Sequence[str]) -> list[Passage]:
 def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     found = passages(texts)
     evidence = read_passages(reader, question, found)
-    return Asked(question, "english", evidence, found, Features(0, 0, 0), GATE)
+    return Asked(question, "english", evidence, found, Features(0, 0, 0, 0, 0), GATE)
 
 
 @settings(max_examples=150)

@@ -80,9 +80,18 @@ def test_a_row_is_in_the_language_of_its_file_and_a_few_words_in_the_usual_one()
 
 
 def test_a_query_has_the_stems_of_every_language_and_shared_ones_once():
-    assert sorted(query_terms("houses", ["english", "french", "none"])) == ["hous", "houses"]
-    assert query_terms("boat boat", ["english", "none"]) == ["boat", "boat"]
-    assert query_terms("boat", []) == []
+    assert sorted(query_terms("houses", {"english": 3, "french": 2, "none": 1})) == ["hous", "houses"]
+    assert query_terms("boat boat", {"english": 2, "none": 1}) == ["boat", "boat"]
+    assert query_terms("boat", {}) == []
+
+
+def test_a_german_query_holds_no_words_that_only_ask_and_the_parts_of_compounds():
+    found = query_terms("Wie lang ist die Kündigungsfrist?", {"german": 2})
+    assert {"kundigungsfrist", "kundigungs", "frist"} <= set(found) and not {"wie", "ist", "die"} & set(found)
+    assert len(found) == len(set(found))
+    assert query_terms("Wer ist das?", {"german": 2}) == ["wer", "ist", "das"]  # else nothing would be left
+    english = query_terms("How long is the termination notice?", {"english": 9, "german": 2})
+    assert "the" in english and "notic" in english and "mination" not in english
 
 
 def test_a_question_in_another_language_is_answered_by_a_sentence_of_it(settings: IndexSettings, tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.grounding.index import Index
-from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
+from lmworks.grounding.own_questions import Judged, JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
 
 NOTES = {
     "rent.md": "# The flat\n\nThe rent is due on the third day of each month. It costs 1,140 euros.\n",
@@ -35,10 +35,15 @@ def questions(tmp_path: Path) -> Path:
     return path
 
 
-def said(text: str, *cited: str, refused: bool = False, file: str = "rent.md", confidence: float = 0.9) -> dict:
+MODELS = {"probably_right": None}
+"""What is said of answers that a model made."""
+
+
+def said(text: str, *cited: str, refused: bool = False, file: str = "rent.md", right: float = 0.9) -> dict:
     citations = [{"text": one, "file": file, "place": "line 1"} for one in cited]
     nearest = {"nearest": None, "reason": "" if not refused else "nothing"}
-    return {"text": text, "refused": refused, "confidence": confidence, "citations": citations} | nearest
+    sure = None if refused else right
+    return {"text": text, "refused": refused, "probably_right": sure, "citations": citations} | nearest
 
 
 def test_questions_of_a_table_and_of_json_lines(tmp_path: Path, questions: Path):
@@ -133,6 +138,16 @@ def test_verdicts():
     ]
     for question, answer, verdict in cases:
         assert JudgedAnswer(question, answer).verdict == verdict, answer
+
+
+def test_answers_are_counted_by_how_probably_right_they_were_said_to_be():
+    there = OwnQuestion("?", ("1140",))
+    made = [(said("1140 [1]", "1140", right=sure), said("9 [1]", "9", right=sure)) for sure in (0.95, 0.85, 0.6, 0.2)]
+    answers = [JudgedAnswer(there, one) for pair in made for one in pair]
+    answers += [JudgedAnswer(there, said("no", refused=True)), JudgedAnswer(there, said("1140 [1]", "1140") | MODELS)]
+    found = {one.name: (one.value, one.n) for one in Judged("index", "mine.csv", answers).measurements}
+    levels = {name.rpartition(" with ")[2]: figure for name, figure in found.items() if " with " in name}
+    assert levels == {"85% to 100%": (0.5, 4), "50% to 85%": (0.5, 2), "0% to 50%": (0.5, 2)}
 
 
 def test_an_index_is_judged_by_questions_of_ones_own(index: Index, questions: Path, tmp_path: Path):

@@ -7,6 +7,13 @@ from pathlib import Path
 
 from lmworks.grounding import gate
 
+LEVELS = {
+    "0.95 to 1.00": (0.95, 1),
+    "0.85 to 0.95": (0.85, 0.95),
+    "0.70 to 0.85": (0.7, 0.85),
+    "0.50 to 0.70": (0.5, 0.7),
+    "0.00 to 0.50": (0, 0.5),
+}
 STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "quality" / "answers.json"
 
 
@@ -16,6 +23,21 @@ def test_the_stated_rate_of_false_refusals_is_that_of_the_stored_run():
     kinds = [one["refused"] for one in counted["kinds"].values()]
     assert len(kinds) == 7 and sum(one["n"] for one in kinds) >= 600
     assert abs(stated["false_refusals"] - sum(one["value"] for one in kinds) / len(kinds)) < 0.001
+
+
+def test_the_rate_that_is_stated_beside_answers_in_other_languages_was_counted_in_german():
+    stated = json.loads(Path(gate.__file__).with_name("gate.json").read_text())["readers"]["NearestSentence"]
+    counted = json.loads(STORED.with_name("german.json").read_text())["figures"]["held out"]
+    assert counted["refused"]["n"] >= 70 and abs(stated["false_refusals"] - counted["refused"]["value"]) < 0.001
+
+
+def test_of_what_is_said_to_be_probably_right_so_many_were():
+    """On texts that were not fitted, by the stored run."""
+    told = json.loads(STORED.read_text())["figures"]["likely right"]
+    assert told["calibration error"] < 0.08 and told["auroc"] > 0.75
+    shares = [told[f"right, of those said to be right with {level}"] for level in LEVELS]
+    for one, (low, high) in zip(shares, LEVELS.values(), strict=True):
+        assert one["interval"][0] < high and one["interval"][1] > low, one
 
 
 def test_the_handbook_is_never_fitted():

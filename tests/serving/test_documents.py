@@ -105,6 +105,15 @@ def test_what_the_documents_do_not_say_is_refused(docs: Live):
     assert told["nearest"].startswith(f"{told['nearest_at']['file']}, {told['nearest_at']['place']}")
 
 
+def test_an_answer_that_is_not_probably_right_enough_is_refused(docs: Live):
+    told = chat(docs, QUESTION).json()["choices"][0]["message"]["grounding"]
+    assert 0 < told["probably_right"] < 1
+    least = (told["probably_right"] + 1) / 2
+    message = chat(docs, QUESTION, grounding={"way": "extract", "min_right": least}).json()["choices"][0]["message"]
+    assert message["grounding"]["why"]["kind"] == "unsure" and message["grounding"]["probably_right"] is None
+    assert message["content"] == "not in these documents" and message["grounding"]["nearest_at"]["file"] == "rent.md"
+
+
 def test_a_question_that_leans_on_the_one_before_it_takes_its_words(docs: Live):
     alone = chat(docs, "And how many euros is it?").json()["choices"][0]["message"]
     after = chat(docs, QUESTION, "The third day [1].", "And how many euros is it?").json()["choices"][0]["message"]
@@ -127,6 +136,8 @@ def test_the_model_answers_by_itself_where_that_is_asked_for(docs: Live, live: L
         ({"grounding": {"way": "guess"}}, "grounding.way is 'guess'; give 'extract', 'write' or 'off'"),
         ({"grounding": {}}, "grounding.way is missing"),
         ({"grounding": {"way": "off", "k": 3}}, "grounding.k is not a setting of this request"),
+        ({"grounding": {"way": "extract", "min_right": 1}}, "grounding.min_right"),
+        ({"grounding": {"way": "write", "min_right": 0.5}}, "min_right is measured for answers that no model writes"),
         ({"n": 2}, 'n does not go with an answer from documents; leave it out, or give grounding {"way": "off"}'),
         ({"logprobs": True}, "logprobs does not go with an answer from documents"),
         ({"stop": "a"}, "stop does not go with"),

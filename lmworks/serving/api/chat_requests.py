@@ -177,6 +177,8 @@ class Grounding(StrictModel):
     way: Literal["extract", "write", "off"]
     """extract: spans of the documents; write: the model's own words, of which each sentence is supported by a cited
     span; off: the model answers by itself."""
+    min_right: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How probably right an answer must be that is not refused; for extract alone."""
 
 
 class ChatRequest(GenerationRequest):

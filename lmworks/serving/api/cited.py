@@ -56,8 +56,14 @@ async def cited_text(service: Service, asked: ChatRequest, http: Request, way: A
     if way == "write" and asked.model in service.adapters:
         said = f"answers from documents are written by the model itself; ask {service.name}, or give another way"
         raise Refused(400, said, param="grounding")
+    min_right = asked.grounding.min_right if asked.grounding is not None else None
+    if min_right is not None and way != "extract":
+        said = (
+            f"min_right is measured for answers that no model writes; leave it out, or give the way extract, not {way}"
+        )
+        raise Refused(400, said, param="grounding")
     question = question_of(service, _question(asked), asked.named("messages"))
-    answer = await attended(http, service, lambda: service.ask(question, way))
+    answer = await attended(http, service, lambda: service.ask(question, way, min_right))
     if (record := http.scope.get(RECORD)) is not None:
         record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
     told = facts_of(answer, index)
@@ -128,6 +134,7 @@ def _grounding(answer: GroundedAnswer, told: Facts, way: Way, question: str, ind
         "question": question,
         "refused": answer.refused,
         "confidence": answer.confidence,
+        "probably_right": answer.probably_right,
         "reason": answer.reason or None,
         "why": told["why"],
         "nearest": None if nearest is None else where(nearest, index),

@@ -1,7 +1,7 @@
 // A conversation: what is sent, the answers as they grow, and what can be done with each.
 import { request, stream } from "./api.js";
 import { shownFile } from "./attachments.js";
-import { refusal, sources, withChips } from "./cited.js";
+import { remarks, sources, withChips } from "./cited.js";
 import { answerOf, content, messages } from "./conversations.js";
 import { button, copy, el, hear, number, t, tell } from "./dom.js";
 import { Growing, rendered } from "./markdown.js";
@@ -166,7 +166,7 @@ export class Chat {
     else if (grounding?.refused) said.append(el("p", { class: "refusal" }, grounding.why ? t("refused") : answer.content));
     else said.append(rendered(answer.content));
     if (answer.picture) said.prepend(el("img", { class: "picture", src: answer.picture, alt: answer.content }));
-    const notes = [answer.error, ...(grounding ? refusal(grounding) : []), view?.foot,
+    const notes = [answer.error, ...(grounding ? remarks(grounding) : []), view?.foot,
       { length: t("reached"), stopped: t("stopped") }[answer.ended]];
     return el("article", { class: `turn answer${grounding?.refused ? " refused" : ""}` },
       el("h2", { class: "unseen" }, t("answer_of", { model })), said,

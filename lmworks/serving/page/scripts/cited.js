@@ -1,6 +1,6 @@
 // An answer from documents: numbered chips that open the passage, the cited span marked in it.
 import { get } from "./api.js";
-import { button, el, number, t } from "./dom.js";
+import { button, el, number, percent, t } from "./dom.js";
 
 /** The answer's text, a chip for each [1] in it that is cited. */
 export function withChips(text, citations, model) {
@@ -17,16 +17,18 @@ export function sources(citations, model) {
     el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, `${title(one)} · ${placed(one)}`)))));
 }
 
+const FINEST = 0.95; // of what is more probably right than this, how much more is not told
 const PLACES = ["page", "line", "characters"];
-const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported"];
+const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure"];
 
 /** A file and the place in it; answers that were kept, and other servers, say it in words of their own. */
 function placed({ file, place, at }) {
   return `${file}, ${PLACES.includes(at?.kind) ? t(at.kind, { n: number(at.number), end: number(at.end ?? 0) }) : place}`;
 }
 
-/** Why an answer is refused, and where what comes nearest to one stands. */
-export function refusal({ reason, why, nearest, nearest_at: at }) {
+/** Under an answer: how probably it is right, or why it is refused and where what comes nearest to one stands. */
+export function remarks({ probably_right: right, reason, why, nearest, nearest_at: at }) {
+  if (right != null) return [t("probably_right", { share: right > FINEST ? `> ${percent(FINEST)}` : percent(right) })];
   const place = at ? `${placed(at)} (${title(at)})` : nearest;
   return [REASONS.includes(why?.kind) ? t(why.kind, { named: why.named.join(t("or")) }) : reason, place && t("nearest", { place })];
 }
