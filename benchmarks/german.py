@@ -4,8 +4,8 @@ python -m benchmarks.german            # stored in benchmarks/results/quality/ge
 
 Each text of `german_questions.toml` is a folder of its own, and asked as `lmworks ask INDEX --questions FILE` asks. An
 answer is right if it holds the words that are expected; how many answerable questions are refused, the gate of the
-nearest sentence says from then on. In a checkout of 6586369b40, before German words were compared by their parts, it wrote
-`german-before.json`.
+nearest sentence says from then on. In a checkout of 6586369b40, before German words were compared by their
+parts, it wrote `german-before.json`.
 """
 
 from __future__ import annotations
