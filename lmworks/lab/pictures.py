@@ -81,11 +81,12 @@ class Bars:
 
     def _by_condition(self, metric: Metric, table: Table, seeds: Sequence[int]) -> Chart | None:
         logged = [condition for name, condition in table.pairs() if name == metric.name]
-        bars = {one.name for one in self.of}  # of "asked" and "asked, calibrated" neither is a category of the other
-        found = {
-            bar: [name for name in logged if name.startswith(f"{bar}, ") and name not in bars]
-            for bar in (one.name for one in self.of)
-        }
+        bars = {one.name for one in self.of}
+        found: dict[str, list[str]] = {one.name: [] for one in self.of}
+        for name in logged:  # "asked, calibrated, news" is of "asked, calibrated" alone where both have bars
+            own = max((bar for bar in bars if name.startswith(f"{bar}, ")), key=len, default=None)
+            if own is not None and name not in bars:
+                found[own].append(name)
         if bars & set(logged):  # one bar after the other, what stands after a condition next to it
             shown = [name for bar, more in found.items() for name in (bar, *more) if name in logged]
             points = [(float(at), *_height(table, metric, Condition(one), seeds)) for at, one in enumerate(shown)]

@@ -109,6 +109,15 @@ def test_a_condition_whose_name_begins_with_anothers_has_a_bar_of_its_own():
     assert [one.y for one in drawn.series] == [(0.0, 1.0, 2.0)]
 
 
+def test_what_stands_after_the_longer_name_is_no_category_of_the_shorter():
+    table, of = Table(), Condition.named("word", "word, unknown as <unk>")
+    for at, one in enumerate(of):
+        table.add(None, one["en"].name, LOSS.name, float(at))
+    drawn = Bars(LOSS, of=of).draw(table, ())
+    assert drawn is not None and drawn.categories == ("en",)
+    assert [(one.name, one.y) for one in drawn.series] == [("word", (0.0,)), ("word, unknown as <unk>", (1.0,))]
+
+
 def test_a_condition_has_its_bar_beside_those_of_what_stands_after_it():
     table, plan = Table(), Condition("planned")
     for at, one in enumerate((plan, plan["70B"], Condition("measured"))):

@@ -73,7 +73,7 @@ def cheaper(says: str, other: Condition, *languages: str) -> Part:
         cheaper("subwords cost fewer bits than words, the unknown ones as <unk>", UNPAID, *TEXTS),
     ),
     requires=(Requirement("in English bytes beat a table of byte pairs", BITS, BYTE["en"] - BIGRAM["en"], below=0),),
-    picture=Bars(BITS, of=(BYTE, WORD, BPE, UNPAID), title="What languages cost under one vocabulary"),
+    picture=Bars(BITS, of=(BYTE, WORD, BPE, SPELT, UNPAID), title="What languages cost under one vocabulary"),
     not_true_when="<unk> is taken for a word: a model of words looks best then, because it is easy to predict and "
     "writes nothing. And one vocabulary does not treat languages alike: the same sentence costs some of them several "
     "times the tokens (https://arxiv.org/abs/2305.15425).",
