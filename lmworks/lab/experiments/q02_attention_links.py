@@ -84,6 +84,7 @@ CHANGE = Metric("change of a sentence's vector, 1 - cosine")
     headlines={
         "yyy": "Some heads look from an object to its verb at any distance, and predicting the object needs them."
     },
+    not_true_when="the heads are taken for the object's alone: all other words lose as many bits without them",
     not_tested="other links than that of verb and object; larger models",
     note="A head links an object to its verb where the object's last token gives the verb more weight than any other "
     "word (in a decoder, any before it). In the claim's own sentence the verb stands two words before the object, and "

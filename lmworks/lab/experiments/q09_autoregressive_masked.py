@@ -109,8 +109,8 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
     picture=Lines(
         NATS, of=(CAUSAL, MASKED, FREQUENCIES), x="steps", title="A hidden token, by steps of training", log_x=True
     ),
-    not_true_when="runs are short: a masked network learns from 30 % of the tokens and needs longer; claim 7 has 3.3 "
-    "times the masked tokens that this claim once had, which is why it found the opposite at a gap",
+    not_true_when="runs are short: a masked network learns from 30 % of the tokens and needs longer; after 3.3 times "
+    "fewer steps, the network that predicts the next token fills gaps better",
     headlines={
         "?yy??": "A network that predicts the next token writes likelier texts, and a masked one fills gaps better. "
         "Which of them completes texts and which classifies better is open."

@@ -55,7 +55,10 @@ RATE, ROWS = 0.02, 64
         ),
         Part("the vision model, which learnt from labels, does it better", TOLD, VISION - TOWERS, above=0),
     ),
-    headlines={"yyyy": "Each kind does its own task; a CLIP of emoji tells nothing of photos, where a ResNet does."},
+    headlines={
+        "yyyy": "Each kind does its own task; whether a CLIP of emoji tells anything of photos, as a ResNet does, is "
+        "open."
+    },
     picture=Bars((TOLD, FOUND), of=(VISION, TOWERS, CHANCE), title="Each kind at its own task, and CLIP at another's"),
     not_true_when="one network is of several kinds at once: a GPT is generative, a CLIP holds a vision model",
     not_tested="a generative model of images (DALL-E), and models of the size that makes a foundation of them.",
