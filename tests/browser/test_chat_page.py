@@ -171,6 +171,17 @@ def test_escape_stops_an_answer_and_the_server_hears_of_it(tab, other):
     assert last["messages"][-1]["content"].startswith("word word")
 
 
+def test_a_reload_stops_an_answer_and_is_no_error(tab, other):
+    tab.page.locator("#message").fill(ENDLESS)
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".answer", has_text="word word").wait_for()
+    tab.page.reload()
+    foot = tab.over().locator(".foot")
+    foot.wait_for()
+    assert foot.inner_text().startswith("stopped")
+    assert other.left.wait(20)
+
+
 def test_a_new_answer_stands_beside_the_first_and_an_edit_takes_what_follows_with_it(tab, other):
     other.answers |= {"a": "first", "b": "about b", "c": "about c"}
     tab.ask("a")

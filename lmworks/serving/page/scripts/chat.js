@@ -95,7 +95,7 @@ export class Chat {
       if (!draw.finish) throw new Error(t("cut"));
       answer.ended = draw.finish;
     } catch (error) {
-      answer.ended = error.name === "AbortError" ? "stopped" : "failed";
+      answer.ended = running.signal.aborted ? "stopped" : "failed";
       if (answer.ended === "failed") answer.error = error.message;
     } finally {
       draw.end();
@@ -111,8 +111,10 @@ export class Chat {
     }
   }
 
-  /** Keep what is written so far: the page is being left. */
-  save() {
+  /** The page is being left: stop, before the browser breaks the stream off as an error, and keep what is written so far. */
+  leave() {
+    if (!this.running) return;
+    this.stop();
     this.#keep(this.conversation);
   }
 

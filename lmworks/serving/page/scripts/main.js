@@ -124,7 +124,7 @@ for (const name of ["dragover", "drop"]) {
     if (name === "drop") attachments.add(event.dataTransfer.files);
   });
 }
-addEventListener("pagehide", () => { if (chat?.running) chat.save(); });
+addEventListener("pagehide", () => chat?.leave());
 
 // Conversations: all that this browser keeps.
 const search = by("search");
