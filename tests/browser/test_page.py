@@ -160,6 +160,7 @@ def test_settings_act_on_the_next_token_while_they_are_moved(page):
     page.get_by_label("Top-k").fill("5")
     page.get_by_text("5 of 49,152").wait_for()
     assert page.locator(".bars tbody tr:not(.out)").count() == 5
+    assert set(page.locator(".bars tbody tr.out .after").all_inner_texts()) == {"0 %"}  # what cannot be chosen
 
 
 def test_a_look_inside(page):

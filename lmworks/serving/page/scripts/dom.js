@@ -59,5 +59,9 @@ export function save(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-export const percent = p => (p >= 0.0995 ? `${number(100 * p)} %` : p >= 0.00095 ? `${number(100 * p, 1)} %` : `< ${number(0.1, 1)} %`);
+/** "77 %", "6.5 %", "< 0.1 %"; 0 alone is "0 %": what cannot be is not merely rare. */
+export const percent = p => {
+  if (p === 0 || p >= 0.0995) return `${number(100 * p)} %`;
+  return p >= 0.00095 ? `${number(100 * p, 1)} %` : `< ${number(0.1, 1)} %`;
+};
 export const visible = text => text.replace(/ /g, "·").replace(/\n/g, "↵").replace(/\t/g, "→");
