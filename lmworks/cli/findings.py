@@ -67,10 +67,9 @@ def list_all(out: Path, as_json: bool) -> None:
 
     from lmworks.basics.terminal import console
     from lmworks.lab import registry, store
-    from lmworks.lab.site.words import FIRST, Words
+    from lmworks.lab.site.words import titles
 
     rows = [_row(number, out) for number in registry.experiments()]
-    titles = Words.of(FIRST).group("titles")
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -78,8 +77,7 @@ def list_all(out: Path, as_json: bool) -> None:
     table.add_column("", justify="right")
     for name in ("claim", "found", "measured"):
         table.add_column(name, overflow="fold")
-    for row in rows:
-        title = titles.get(str(row["question"]), str(row["name"]).capitalize())
+    for row, title in zip(rows, titles().values(), strict=True):
         table.add_row(str(row["question"]), title, str(row["found"]), _how(row, str(store.SHIPPED)))
     console().print(table)
     typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --show     lmworks lab 6 --scale full     lmworks lab --open")

@@ -102,6 +102,7 @@ def lab(
     from lmworks.cli import findings
     from lmworks.lab import page, registry
     from lmworks.lab.scale import require_scale
+    from lmworks.lab.site.words import titles
 
     if given.all_ and questions:
         raise ConfigError("--all takes every claim; leave out the numbers, or --all")
@@ -118,7 +119,7 @@ def lab(
         if (file := given.markdown) is None:
             findings.show(found, json_)
         else:
-            page.write(found, {number: one.name for number, one in known.items()}, file)
+            page.write(found, titles(), file)
             typer.echo(f"saved     {file}  {file.with_suffix('')}/", err=True)
     elif given.recompute:
         findings.show([findings.recomputed(one, wanted, out, given.store) for one in asked], json_)

@@ -37,23 +37,23 @@ stored, from every seed and item.
 """
 
 
-def markdown(findings: Sequence[Finding], names: Mapping[int, str], pictures: str = "") -> str:
-    """The page: a table of headlines, then each claim. `pictures` is the folder of charts, relative to the page."""
+def markdown(findings: Sequence[Finding], titles: Mapping[int, str], pictures: str = "") -> str:
+    """The page: a table of headlines, then each claim by its title. `pictures` is the charts' folder, beside it."""
     rows = [
-        f"| [{one.question}](#{_anchor(one, names)}) | {_escaped(one.headline)} | {one.count} |" for one in findings
+        f"| [{one.question}](#{_anchor(one, titles)}) | {_escaped(one.headline)} | {one.count} |" for one in findings
     ]
     table = "\n".join(["| claim | what was found | parts |", "| --- | --- | --- |", *rows])
-    return "\n\n".join([OPENING.rstrip(), table, *(_section(one, names, pictures) for one in findings)]) + "\n"
+    return "\n\n".join([OPENING.rstrip(), table, *(_section(one, titles, pictures) for one in findings)]) + "\n"
 
 
-def write(findings: Sequence[Finding], names: Mapping[int, str], page: Path) -> None:
+def write(findings: Sequence[Finding], titles: Mapping[int, str], page: Path) -> None:
     """Write the page, and the charts into a folder of its name beside it."""
     folder = page.with_suffix("")
     for one in findings:
         if one.chart is not None:
             one.chart.save(folder / picture(one), dpi=DPI)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(markdown(findings, names, folder.name), encoding="utf-8")
+    page.write_text(markdown(findings, titles, folder.name), encoding="utf-8")
 
 
 def picture(finding: Finding) -> str:
@@ -61,18 +61,18 @@ def picture(finding: Finding) -> str:
     return f"q{finding.question:02d}.png"
 
 
-def _title(finding: Finding, names: Mapping[int, str]) -> str:
-    return f"{finding.question}. {names[finding.question].capitalize()}"
+def _title(finding: Finding, titles: Mapping[int, str]) -> str:
+    return f"{finding.question}. {titles[finding.question]}"
 
 
-def _anchor(finding: Finding, names: Mapping[int, str]) -> str:
-    return re.sub(r"[^\w -]", "", _title(finding, names).lower()).replace(" ", "-")
+def _anchor(finding: Finding, titles: Mapping[int, str]) -> str:
+    return re.sub(r"[^\w -]", "", _title(finding, titles).lower()).replace(" ", "-")
 
 
-def _section(finding: Finding, names: Mapping[int, str], pictures: str) -> str:
+def _section(finding: Finding, titles: Mapping[int, str], pictures: str) -> str:
     key = finding.parts[0].figure
     blocks = [
-        f"## {_title(finding, names)}",
+        f"## {_title(finding, titles)}",
         _wrapped(finding.claim, "> ", "> "),
         _wrapped(f"**{finding.headline}** {finding.count.capitalize()}."),
         _wrapped(f"**{key.figure}** {key.of}" + (f" ({sureness(key)})" if sureness(key) else "")) if key else "",

@@ -9,9 +9,9 @@ import pytest
 from lab.test_run import NORMAL, TOY
 from lmworks.lab import page, registry, store
 from lmworks.lab.run import run_experiment
+from lmworks.lab.site.words import titles
 
 PAGE = Path(__file__).parents[2] / "docs/lab.md"
-NAMES = {number: one.name for number, one in registry.experiments().items()}
 
 
 def shipped():
@@ -19,7 +19,7 @@ def shipped():
 
 
 def test_the_page_is_that_of_the_stored_results():
-    assert PAGE.read_text(encoding="utf-8") == page.markdown(shipped(), NAMES, "lab"), (
+    assert PAGE.read_text(encoding="utf-8") == page.markdown(shipped(), titles(), "lab"), (
         "write it again: lmworks lab --all --show --markdown docs/lab.md"
     )
     pictures = {path.name for path in PAGE.with_suffix("").iterdir()}
@@ -33,6 +33,13 @@ def test_every_claim_has_its_parts():
         assert sum(line.startswith("- ") for line in section.split("<details>")[0].splitlines()) == len(one.parts)
 
 
+def test_a_claim_is_called_as_in_the_terminal_and_on_its_page():
+    text, called = PAGE.read_text(encoding="utf-8"), titles()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {n}. {called[n]}" for n in called]
+    assert (called[4], called[29]) == ("LoRA and QLoRA", "KL divergence")
+    assert "| [4](#4-lora-and-qlora) |" in text and "| [12](#12-top-k-and-top-p) |" in text
+
+
 def test_lines_are_short_and_none_begins_with_a_mark_of_markdown():
     words = [line.removeprefix("> ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:2] != "- "]
     assert not [line for line in words if line.lstrip().startswith(("> ", "- ", "+ ", "* ", "1. "))]
@@ -42,7 +49,7 @@ def test_lines_are_short_and_none_begins_with_a_mark_of_markdown():
 
 def test_a_section_says_what_was_found_first(tmp_path):
     finding = run_experiment(TOY, "full", NORMAL).but(not_tested="Other toys.", not_true_when="there is no toy.")
-    text = page.markdown([finding], {99: "toys"}, "pictures")
+    text = page.markdown([finding], {99: "Toys"}, "pictures")
     shown, unfolded = text.split("<details>")
     assert "## 99. Toys\n\n> Ours is better.\n\n**Ours it is.** Holds.\n" in shown
     assert "- yes: ours is better (+2.0" in shown and " points, 95 % +" in shown and ", 5 items, 4 seeds)" in shown
@@ -50,7 +57,7 @@ def test_a_section_says_what_was_found_first(tmp_path):
     assert "**Not tested:** Other toys." in shown and "![loss by size](pictures/q99.png)" in shown
     assert "also measured, yes: the loss is low (0.500)" in unfolded and "A toy." in unfolded
     assert "`lmworks lab 99 --scale full`" in unfolded and "| [99](#99-toys) | Ours it is. | holds |" in shown
-    page.write([finding], {99: "toys"}, tmp_path / "page.md")
+    page.write([finding], {99: "Toys"}, tmp_path / "page.md")
     assert (tmp_path / "page/q99.png").stat().st_size > 1000
 
 

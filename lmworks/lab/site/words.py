@@ -15,6 +15,7 @@ from typing import Any
 
 from lmworks.basics.config import read_toml
 from lmworks.basics.errors import ConfigError
+from lmworks.lab import registry
 from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, Verdict
 
 FOLDER = Path(__file__).parent / "languages"
@@ -79,3 +80,9 @@ def languages(folder: Path | None = None) -> tuple[str, ...]:
     """The codes of all languages that have a file in the folder (`FOLDER` unless given), the first one first."""
     known = sorted(path.stem for path in (folder or FOLDER).glob("*.toml"))
     return (FIRST, *(one for one in known if one != FIRST))
+
+
+def titles() -> dict[int, str]:
+    """What each claim is called in English: by its title, or where it has none, by its experiment's name."""
+    given = Words.of(FIRST).group("titles")
+    return {n: given.get(str(n), one.name.capitalize()) for n, one in registry.experiments().items()}
