@@ -138,11 +138,11 @@ class AnswerOptions(Options):
         if beams:
             if drawn:
                 raise ConfigError(f"--beams draws nothing; leave out {_option(next(iter(drawn)))}, or --beams")
-            return Beam(**beams, **changes)
+            return made(Beam, **beams, **changes)
         if "alpha" in contrast:
             if foreign := [name for name in drawn if name not in contrast]:
                 raise ConfigError(f"--contrastive draws nothing; leave out {_option(foreign[0])}, or --contrastive")
-            return Contrastive(**contrast, **changes)
+            return made(Contrastive, **contrast, **changes)
         if drawn:
             return Sample(**drawn, **changes)
         return Greedy(**changes) if changes else None
@@ -294,6 +294,17 @@ def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> No
         hint = "" if model.translates else "; shorten the prompt, or go on with --window slide"
         what = f"the end of the window cut the answer: the model reads {model.longest:,} tokens"
         typer.echo(f"lmworks: {where}{what}{hint}", err=True)
+
+
+def made(kind: type[Strategy], **settings: Any) -> Strategy:
+    """A strategy of these settings; what is wrong with one is said of its option: `--beams is 0`."""
+    from lmworks.basics.errors import ConfigError
+
+    try:
+        return kind(**settings)
+    except ConfigError as error:
+        name, _, rest = str(error).partition(" ")
+        raise ConfigError(f"{_option(name)} {rest}") if name in NAMES else error from None
 
 
 def _option(name: str) -> str:

@@ -140,12 +140,13 @@ def _of_pairs(
     beams: int | None,
     json_: bool,
 ) -> None:
+    from lmworks.cli.answer_options import made
     from lmworks.evaluation.answers import answers_measured
     from lmworks.evaluation.labels import accuracy
     from lmworks.generation.strategies import Beam
 
     if language_model.translates:
-        strategy = None if beams is None else Beam(width=beams)
+        strategy = None if beams is None else made(Beam, width=beams)
         found = answers_measured(language_model, reading.documents, figure or ["bleu", "chrf"], strategy)
     else:
         found = [accuracy(language_model, reading.documents)]

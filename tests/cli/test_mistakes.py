@@ -27,7 +27,7 @@ MISTAKES = {
     "a seed below 0": (("generate", "MODEL", "Hi", "--seed", "-1"), "seed is -1"),
     "no token to write": (("generate", "MODEL", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0"),
     "an empty stop string": (("generate", "MODEL", "Hi", "--stop", ""), "none of them empty"),
-    "no beam": (("generate", "MODEL", "Hi", "--beams", "0"), "width is 0"),
+    "no beam": (("generate", "MODEL", "Hi", "--beams", "0"), "--beams is 0; it should be greater than 0"),
     "beams that draw": (
         ("generate", "MODEL", "Hi", "--beams", "2", "--top-k", "3"),
         "--beams draws nothing; leave out --top-k, or --beams",
