@@ -118,7 +118,7 @@ class Chart(Config):
         for _, row in rows:
             filled = round(room * self._height(values[row], floor) / top)
             lines.append(f"{names[row]:<{longest}}  {'█' * filled:<{room}} {values[row]:.4g}")
-        return [*lines, f"{'':<{longest}}  {self.y_label}"]
+        return [*lines, f"{'':<{longest}}  {_said(self.y_label, self.log_y)}"]
 
     def _height(self, value: float, floor: float) -> float:
         return math.log(value / floor) if self.log_y else value - floor
@@ -144,11 +144,11 @@ class Chart(Config):
         ends = f"{xs.low:<.4g}".ljust(xs.cells // 2) + f"{xs.high:>.4g}".rjust(xs.cells - xs.cells // 2)
         legend = "   ".join(f"{mark} {one.name}" for mark, one in zip(_endless(MARKS), self.series, strict=False))
         return [
-            f"{'':>11}{self.y_label}",
+            f"{'':>11}{_said(self.y_label, self.log_y)}",
             *lines,
             f"{'':>10} └{'─' * xs.cells}",
             f"{'':>12}{ends}",
-            f"{'':>12}{self.x_label}",
+            f"{'':>12}{_said(self.x_label, self.log_x)}",
             f"{'':>12}{legend}",
         ]
 
@@ -214,6 +214,11 @@ class _Axis:
         start, end = self._along(self.low), self._along(self.high)
         at = start + (end - start) * cell / (self.cells - 1)
         return math.exp(at) if self.log else at
+
+
+def _said(label: str, log: bool) -> str:
+    """An axis' label; plain characters show no ticks from which a logarithmic axis could be told."""
+    return f"{label} (logarithmic)" if log else label
 
 
 def _endless(marks: str) -> Any:

@@ -47,6 +47,13 @@ def test_bars_are_as_long_as_their_values():
     assert lengths["secondbefore"] == lengths["secondafter"]
 
 
+def test_a_logarithmic_axis_says_so_in_the_terminal():
+    first, *_, across, _ = LINE.in_text().splitlines()[2:]
+    assert (first.strip(), across.strip()) == ("seconds (logarithmic)", "tokens (logarithmic)")
+    assert BARS.but(log_y=True).in_text().endswith("  accuracy (logarithmic)")
+    assert "logarithmic" not in BARS.in_text() + LINE.but(log_x=False, log_y=False).in_text()
+
+
 @pytest.mark.parametrize("chart", [LINE, BARS, LINE.but(kind="scatter")])
 def test_pictures_are_written_and_the_same_chart_gives_the_same_file(chart, tmp_path):
     for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
