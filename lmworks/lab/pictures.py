@@ -63,6 +63,8 @@ class Bars:
     title: str = ""
     x: str = ""
     log_y: bool = False
+    whole: str = ""
+    """What a condition by itself is called beside its categories; unless given, it is left out there."""
 
     def draw(self, table: Table, seeds: Sequence[int]) -> Chart | None:
         """The chart of what was logged; None where nothing of it was."""
@@ -87,12 +89,19 @@ class Bars:
             own = max((bar for bar in bars if name.startswith(f"{bar}, ")), key=len, default=None)
             if own is not None and name not in bars:
                 found[own].append(name)
-        if bars & set(logged):  # one bar after the other, what stands after a condition next to it
+        endings = {one: [name.removeprefix(f"{one}, ") for name in names] for one, names in found.items()}
+        categories = list(dict.fromkeys(ending for each in endings.values() for ending in each))
+        alone = [bar for bar in found if bar in logged]
+        if alone and len(categories) == sum(map(len, endings.values())):  # no two have a category in common:
+            # one bar after the other, what stands after a condition next to it
             shown = [name for bar, more in found.items() for name in (bar, *more) if name in logged]
             points = [(float(at), *_height(table, metric, Condition(one), seeds)) for at, one in enumerate(shown)]
             return self._drawn([metric], {metric.name: points}, shown)
-        endings = {one: [name.removeprefix(f"{one}, ") for name in names] for one, names in found.items()}
-        categories = list(dict.fromkeys(ending for each in endings.values() for ending in each))
+        if alone and self.whole:
+            categories.insert(0, self.whole)
+            for bar in alone:
+                found[bar].insert(0, bar)
+                endings[bar].insert(0, self.whole)
         series = {
             one: [
                 (float(categories.index(ending)), *_height(table, metric, Condition(name), seeds))

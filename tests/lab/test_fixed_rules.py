@@ -57,6 +57,7 @@ def test_its_parts_are_those_of_today(stored):
 
 def test_judged_again_from_its_log_it_says_the_same(stored):
     again = store.recomputed(registry.load(stored.question), store.SHIPPED, stored.scale)
+    assert again.chart == stored.chart
     assert (again.parts, again.also, again.requirements, again.by_seed) == (
         stored.parts,
         stored.also,

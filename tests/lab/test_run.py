@@ -127,6 +127,22 @@ def test_a_condition_has_its_bar_beside_those_of_what_stands_after_it():
     assert [one.y for one in drawn.series] == [(0.0, 1.0, 2.0)]
 
 
+def test_conditions_with_categories_in_common_stand_beside_each_other_in_each_and_as_a_whole():
+    table, of = Table(), Condition.named("transformer", "LSTM", "copied source")
+    for at, one in enumerate((of[0], of[0]["short"], of[0]["long"], of[1], of[1]["short"], of[2]["short"])):
+        table.add(None, one.name, LOSS.name, float(at))
+    drawn = Bars(LOSS, of=of, whole="all").draw(table, ())
+    assert drawn is not None and drawn.categories == ("all", "short", "long")
+    assert [(one.x, one.y) for one in drawn.series] == [
+        ((0.0, 1.0, 2.0), (0.0, 1.0, 2.0)),
+        ((0.0, 1.0), (3.0, 4.0)),
+        ((1.0,), (5.0,)),
+    ]
+    without = Bars(LOSS, of=of).draw(table, ())
+    assert without is not None and without.categories == ("short", "long")
+    assert [one.y for one in without.series] == [(1.0, 2.0), (4.0,), (5.0,)]
+
+
 def write(finding, folder, log):
     return store.write(finding, folder, log)[0]
 

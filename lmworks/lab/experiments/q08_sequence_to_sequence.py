@@ -80,7 +80,12 @@ ALIGNED = Metric("words whose own source word is looked at most", margin=0.02, i
             "so does the LSTM", ALIGNED, L - DIAGONAL, above=0, otherwise="an LSTM's states carry what they read before"
         ),
     ),
-    picture=Bars(BLEU, of=(T, L, COPY), title="Translations by the length of the source and of the target"),
+    picture=Bars(
+        BLEU,
+        of=(T, L, COPY),
+        title="Translations by the length of the source and of the target",
+        whole="all sentences",
+    ),
     not_true_when="nothing was learnt: a few hundred pairs teach neither network to translate",
     headlines={
         "yyyyy": "Yes: an encoder and a decoder translate where lengths differ, too, and the length that they write "

@@ -63,7 +63,7 @@ LEAK = Metric("change of earlier outputs when the last token changes")
     headlines={"yyyyy": "Three kernels compute the formula to five digits; the highest score gets the most weight."},
     not_true_when="a decoder adds a mask to the scores, which the formula leaves out; without it, outputs depend on "
     "later tokens",
-    not_tested="whether the tokens with high scores are the relevant ones (question 24)",
+    not_tested="whether the tokens with high scores are the relevant ones (claim 24)",
     note="Random queries, keys and values; the largest error over eight masks and groupings. The formula is that of "
     "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1; what is called an attention score is only "
     "Q K^T / sqrt(d_k), the whole is the attention's output. Section 3.2.3 adds the mask: scores of later tokens are "
