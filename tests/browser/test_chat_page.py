@@ -268,7 +268,7 @@ def test_text_files_go_with_a_message_by_their_name(tab, other, tmp_path: Path):
     (tmp_path / "big.txt").write_text("a" * 200_001)
     bad = {
         "x.png": "x.png is not a picture that this browser can read",
-        "nothing.txt": "nothing.txt is not text in UTF-8",
+        "nothing.txt": "nothing.txt is not text in UTF-8; save it as text in UTF-8 first.",
     }
     for name, said in (bad | {"big.txt": "big.txt is larger than 200 KB"}).items():
         tab.page.locator("#attach").set_input_files(tmp_path / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from browser.conftest import serving
 
 QUESTION = "Say in one sentence what the moon is."
+RED = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
+"""A PNG of one red pixel."""
 
 
 @pytest.fixture
@@ -161,6 +164,15 @@ def test_settings_act_on_the_next_token_while_they_are_moved(page):
     page.get_by_text("5 of 49,152").wait_for()
     assert page.locator(".bars tbody tr:not(.out)").count() == 5
     assert set(page.locator(".bars tbody tr.out .after").all_inner_texts()) == {"0 %"}  # what cannot be chosen
+
+
+def test_a_model_that_reads_no_pictures_is_given_none(page, tmp_path):
+    (tmp_path / "red.png").write_bytes(RED)
+    (tmp_path / "notes.txt").write_text("Due in May.")
+    page.locator("#attach").set_input_files([tmp_path / "red.png", tmp_path / "notes.txt"])
+    page.get_by_text("red.png was left out: smollm2 reads no pictures.").wait_for()
+    page.locator("#files li").wait_for()
+    assert page.locator("#files").inner_text().startswith("notes.txt")
 
 
 def test_a_look_inside(page):

@@ -18,8 +18,9 @@ async function textOf(file) {
 
 /** The files of the message that is being written. */
 export class Attachments {
-  constructor(place, input, say) {
-    Object.assign(this, { place, say, files: [] });
+  /** `refused`: why a file of this kind cannot go to the chosen model, or nothing. */
+  constructor(place, input, say, refused) {
+    Object.assign(this, { place, say, refused, files: [] });
     input.addEventListener("change", () => {
       this.add(input.files);
       input.value = "";
@@ -29,8 +30,13 @@ export class Attachments {
   async add(files) {
     for (const file of files) {
       if (this.files.length >= MOST_FILES) return this.say(t("too_many", { most: MOST_FILES }));
+      const kind = KINDS.find(one => one.fits(file)), why = this.refused(kind.name, file.name);
+      if (why) {
+        this.say(why);
+        continue;
+      }
       try {
-        this.files.push(await KINDS.find(one => one.fits(file)).read(file));
+        this.files.push(await kind.read(file));
         this.#show();
       } catch (error) {
         this.say(error.message);

@@ -92,7 +92,10 @@ async function view() {
 addEventListener("hashchange", view);
 
 // The message that is being written.
-const attachments = new Attachments(by("files"), by("attach"), tell);
+const attachments = new Attachments(by("files"), by("attach"), tell, (kind, name) => {
+  const { about, id } = model(); // in the conversation a picture would stop every later answer of a model without eyes
+  return kind === "picture" && about?.sees === false ? t("no_eyes", { name, model: id }) : null;
+});
 const grow = () => {
   input.style.height = "auto";
   input.style.height = `${Math.min(input.scrollHeight + 2, innerHeight / 2)}px`;
