@@ -183,6 +183,7 @@ def test_a_look_inside(page):
     page.get_by_label("A text to look at").fill("word " * 100)
     page.get_by_role("button", name="Look").click()
     page.get_by_text("at most 64 are shown here; shorten it").wait_for()
+    assert page.locator("#inside table").count() == 0  # those of another text would stand below its words
 
 
 def test_a_view_is_seen_no_sooner_than_its_form_is_heard(page):

@@ -13,18 +13,19 @@ export function start(view, { model }) {
   form.addEventListener("submit", async event => {
     event.preventDefault();
     const [layer, head] = [Number(form.layer.value), Number(form.head.value)];
+    const instead = words => {
+      said.textContent = words;
+      place.replaceChildren(); // of another text
+    };
     try {
       const facts = await post("/v1/inspect", { model: model().id, prompt: form.prompt.value, attention: [layer], heads: [head], top: 1 });
       const tokens = facts.tokens.map(one => visible(one.token));
-      if (tokens.length > MOST) {
-        said.textContent = t("too_long_inside", { n: number(tokens.length), most: MOST });
-        return;
-      }
+      if (tokens.length > MOST) return instead(t("too_long_inside", { n: number(tokens.length), most: MOST }));
       said.textContent = t("rows", { layer, head });
       place.replaceChildren(el("h2", {}, t("attention")), attention(tokens, facts.attention[0].heads[0].weights));
       if (facts.layers) place.append(el("h2", {}, t("lens")), el("p", { class: "hint" }, t("lens_hint")), lens(tokens, facts.layers));
     } catch (error) {
-      said.textContent = error.message;
+      instead(error.message);
     }
   });
 }
