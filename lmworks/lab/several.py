@@ -87,7 +87,8 @@ def run_apart(
             assert child.stderr is not None
             try:
                 for line in child.stderr:
-                    tell(line.rstrip("\n"))
+                    if line.strip() != f"claim {question}":  # which measure_each has said
+                        tell(line.rstrip("\n"))
                     last = line.strip() or last
             except BaseException:
                 child.terminate()

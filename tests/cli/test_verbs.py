@@ -527,6 +527,7 @@ def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_those_that_
     )
     several = run("lab", "32", "25", "23", "--out", str(folder))
     assert several.code == 1 and several.err.endswith("lmworks: 2 of 3 claims were not measured; the table says why\n")
+    assert [several.err.splitlines().count(f"claim {one}") for one in (32, 25, 23)] == [1, 1, 1]
     words = " ".join(several.out.split())
     assert "32 not measured: ModuleNotFoundError: import of lmworks.lab.experiments.q32_attention halted" in words
     assert "25 not measured: killed by signal 9" in words and "23 4 of 5 parts hold, 1 fails" in words
