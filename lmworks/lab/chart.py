@@ -180,9 +180,10 @@ class Chart(Config):
             axes.fill_between(one.x, one.low, one.high, alpha=0.2, color=line.get_color(), linewidth=0)
 
     def _draw_bars(self, axes: Any) -> None:
-        thickness = 0.8 / len(self.series)
-        for number, one in enumerate(self.series):
-            places = [x + (number - (len(self.series) - 1) / 2) * thickness for x in one.x]
+        beside = {x: [number for number, one in enumerate(self.series) if x in one.x] for x in self._bar_places()}
+        thickness = 0.8 / max(map(len, beside.values()))
+        for number, one in enumerate(self.series):  # those of a category stand around its name
+            places = [x + (beside[x].index(number) - (len(beside[x]) - 1) / 2) * thickness for x in one.x]
             errors = None
             if one.low is not None and one.high is not None:
                 errors = [
@@ -192,6 +193,9 @@ class Chart(Config):
             axes.bar(places, one.y, thickness, label=one.name, yerr=errors, capsize=3)
         turn = 30 if max(map(len, self.categories)) > 10 else 0
         axes.set_xticks(range(len(self.categories)), self.categories, rotation=turn, ha="right" if turn else "center")
+
+    def _bar_places(self) -> list[float]:
+        return sorted({x for one in self.series for x in one.x})
 
 
 class _Axis:

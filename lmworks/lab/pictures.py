@@ -155,7 +155,8 @@ def _chart(
 ) -> Chart | None:
     if not lines:
         return None
-    units = list(dict.fromkeys(one.unit for one in metrics))
+    shares = len({one.unit for one in metrics}) > 1  # beside other units a share is named, too
+    units = list(dict.fromkeys(one.unit or ("share" if shares else "") for one in metrics))
     names = ", ".join(one.name for one in metrics) if len(metrics) == 1 else ""
     label = ", ".join(filter(None, [names, *units])) or "share"
     series = []

@@ -54,6 +54,19 @@ def test_a_logarithmic_axis_says_so_in_the_terminal():
     assert "logarithmic" not in BARS.in_text() + LINE.but(log_x=False, log_y=False).in_text()
 
 
+def test_bars_stand_around_their_category_however_many_there_are(tmp_path):
+    apart = BARS.but(
+        series=(
+            Series(name="keywords", x=(0.0,), y=(0.2,)),
+            Series(name="vectors", x=(0.0, 1.0), y=(0.4, 0.4)),
+            Series(name="reader", x=(1.0,), y=(0.6,)),
+        )
+    )
+    boxes = [bar.get_bbox() for bar in apart._figure().axes[0].patches]
+    assert [(box.x0 + box.x1) / 2 for box in boxes] == pytest.approx([-0.2, 0.2, 0.8, 1.2])
+    assert [box.height for box in boxes] == pytest.approx([0.2, 0.4, 0.4, 0.6])
+
+
 @pytest.mark.parametrize("chart", [LINE, BARS, LINE.but(kind="scatter")])
 def test_pictures_are_written_and_the_same_chart_gives_the_same_file(chart, tmp_path):
     for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):

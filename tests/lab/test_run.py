@@ -143,6 +143,14 @@ def test_conditions_with_categories_in_common_stand_beside_each_other_in_each_an
     assert [one.y for one in without.series] == [(1.0, 2.0), (4.0,), (5.0,)]
 
 
+def test_figures_of_several_units_on_one_axis_are_each_named():
+    table, told = Table(), Metric("classes told")
+    for one in (SCORE, told):
+        table.add(None, OURS.name, one.name, 0.5)
+    drawn = Bars((SCORE, told), of=(OURS,)).draw(table, ())
+    assert drawn is not None and drawn.y_label == "points, share"
+
+
 def write(finding, folder, log):
     return store.write(finding, folder, log)[0]
 
