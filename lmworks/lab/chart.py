@@ -167,7 +167,9 @@ class Chart(Config):
         if self.log_y:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
-        if len(self.series) > 1:
+        if len(self.series) > 1 and self.kind == "bars":  # which leave no room for it between them
+            figure.legend(fontsize="small", loc="outside lower center", ncols=3)
+        elif len(self.series) > 1:
             axes.legend(fontsize="small")
         return figure
 

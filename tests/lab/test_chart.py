@@ -67,6 +67,13 @@ def test_bars_stand_around_their_category_however_many_there_are(tmp_path):
     assert [box.height for box in boxes] == pytest.approx([0.2, 0.4, 0.4, 0.6])
 
 
+def test_the_legend_of_bars_covers_none_of_them():
+    figure = BARS._figure()
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert legend.get_window_extent().y1 <= figure.axes[0].get_window_extent().y0
+
+
 @pytest.mark.parametrize("chart", [LINE, BARS, LINE.but(kind="scatter")])
 def test_pictures_are_written_and_the_same_chart_gives_the_same_file(chart, tmp_path):
     for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
