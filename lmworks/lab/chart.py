@@ -16,6 +16,8 @@ from lmworks.basics.extras import require
 from lmworks.basics.files import written_whole
 
 MARKS = "ox+*#@%&"
+CLOSEST = 0.04
+"""Shares of a logarithmic axis: where all places lie as far apart or farther, each has a tick of its own."""
 Numbers = tuple[float, ...]
 
 
@@ -164,6 +166,9 @@ class Chart(Config):
         axes.set(title=self.title, xlabel=self.x_label, ylabel=self.y_label)
         if self.log_x:
             axes.set_xscale("log")
+            if (places := self._places()) and _apart(places):  # what was measured, and not powers of ten beside it
+                axes.set_xticks(places, [f"{place:,.6g}" for place in places])
+                axes.set_xticks([], minor=True)
         if self.log_y:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
@@ -182,7 +187,7 @@ class Chart(Config):
             axes.fill_between(one.x, one.low, one.high, alpha=0.2, color=line.get_color(), linewidth=0)
 
     def _draw_bars(self, axes: Any) -> None:
-        beside = {x: [number for number, one in enumerate(self.series) if x in one.x] for x in self._bar_places()}
+        beside = {x: [number for number, one in enumerate(self.series) if x in one.x] for x in self._places()}
         thickness = 0.8 / max(map(len, beside.values()))
         for number, one in enumerate(self.series):  # those of a category stand around its name
             places = [x + (beside[x].index(number) - (len(beside[x]) - 1) / 2) * thickness for x in one.x]
@@ -196,7 +201,7 @@ class Chart(Config):
         turn = 30 if max(map(len, self.categories)) > 10 else 0
         axes.set_xticks(range(len(self.categories)), self.categories, rotation=turn, ha="right" if turn else "center")
 
-    def _bar_places(self) -> list[float]:
+    def _places(self) -> list[float]:
         return sorted({x for one in self.series for x in one.x})
 
 
@@ -220,6 +225,12 @@ class _Axis:
         start, end = self._along(self.low), self._along(self.high)
         at = start + (end - start) * cell / (self.cells - 1)
         return math.exp(at) if self.log else at
+
+
+def _apart(places: Sequence[float]) -> bool:
+    """Whether their numbers can be written below a logarithmic axis."""
+    along = [math.log(one) for one in places]
+    return all(right - left >= CLOSEST * (along[-1] - along[0]) for left, right in itertools.pairwise(along))
 
 
 def _said(label: str, log: bool) -> str:

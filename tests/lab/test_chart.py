@@ -67,6 +67,15 @@ def test_bars_stand_around_their_category_however_many_there_are(tmp_path):
     assert [box.height for box in boxes] == pytest.approx([0.2, 0.4, 0.4, 0.6])
 
 
+def test_a_logarithmic_axis_has_its_ticks_where_it_was_measured_unless_they_are_many():
+    def ticks(*places: float) -> list[str]:
+        axes = LINE.but(series=(Series(name="one", x=places, y=places),))._figure().axes[0]
+        return [one.get_text() for one in axes.get_xticklabels()]
+
+    assert ticks(1, 2, 4, 4096) == ["1", "2", "4", "4,096"]
+    assert "1.01" not in "".join(ticks(1, 1.01, 4096))
+
+
 def test_the_legend_of_bars_covers_none_of_them():
     figure = BARS._figure()
     figure.draw_without_rendering()
