@@ -68,6 +68,11 @@ def explain_answer(
     against = "" if instead is None else f" over {instead!r}"
     without = f"{found.baseline:.3f} without the prompt's words"
     print(f"answer    {found.answer!r}{against}: {found.value:.3f} nats; {without}")
+    if answer is not None and not chat and _letter(prompt[-1:]) and _letter(answer[:1]):
+        print(
+            f"note      {answer!r} goes on with the prompt's last word, {prompt.split()[-1]!r}; a word of its own "
+            f"begins with a space: {' ' + answer!r}"
+        )
     if instead is not None and (why := _unlike(loaded, found.answer, instead)):
         print(f"note      {why}: their probabilities do not compare token by token")
     if found.adds_up:
@@ -79,6 +84,11 @@ def explain_answer(
             ["heads", "layer.head", "look there", "chance", "lost without them", "beyond as many others"],
             [list(one.values()) for one in roles],
         )
+
+
+def _letter(text: str) -> bool:
+    """Whether it is one of a script whose words stand between spaces."""
+    return text.isascii() and text.isalpha()
 
 
 def _unlike(model: LanguageModel, answer: str, instead: str) -> str:

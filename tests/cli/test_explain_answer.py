@@ -46,13 +46,17 @@ def test_answers_that_begin_otherwise_or_are_longer_are_told(run, model_folder):
         told = run("explain-answer", model_folder, "Hi you", "--answer", answer, "--instead", instead).out
         return [line for line in told.splitlines() if line.startswith("note ")]
 
+    joined = "note      'no' goes on with the prompt's last word, 'you'; a word of its own begins with a space: ' no'"
     end = ": their probabilities do not compare token by token"
     assert noted(" no", " ye") == []
     assert noted(" no", "yes") == [f"note      only ' no' begins with a space{end}"]
     assert noted(" no", " yes") == [f"note      the answers have 3 and 4 tokens{end}"]
     assert noted("no", " yes") == [
-        f"note      only ' yes' begins with a space, and the answers have 2 and 4 tokens{end}"
+        joined,
+        f"note      only ' yes' begins with a space, and the answers have 2 and 4 tokens{end}",
     ]
+    chat = run("explain-answer", model_folder, "Hi you", "--answer", "no", "--chat").out
+    assert joined not in chat and joined in run("explain-answer", model_folder, "Hi you", "--answer", "no").out
 
 
 @pytest.fixture(scope="module")
