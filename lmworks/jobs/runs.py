@@ -222,11 +222,20 @@ def say_replaced(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:
-    """Tell which files of a text were not read, and why."""
+    """Tell which files of a text were not read, and why, and of which tables one column alone is the text."""
     for skipped in reading.skipped[:5]:
         say(f"skipped        {skipped.path}: {skipped.reason}")
     if len(reading.skipped) > 5:
         say(f"skipped        {len(reading.skipped) - 5:,} more")
+    columns = dict.fromkeys((one.source.rpartition("#")[0], one.column) for one in reading.documents if one.column)
+    for source, column in list(columns)[:5]:
+        file = source.removesuffix(f":{column}")
+        say(
+            f"column         {file}: the text is `{column}` alone; of questions with answers call the columns `prompt` "
+            "and `completion`"
+        )
+    if len(columns) > 5:
+        say(f"column         {len(columns) - 5:,} more")
 
 
 def source_digest() -> str:

@@ -41,6 +41,9 @@ class Document:
     metadata: Metadata = field(default_factory=dict, hash=False)
     """What it says of itself: author, date, tags; for filters of a search."""
 
+    column: str | None = field(default=None, compare=False, kw_only=True)
+    """Of a row of a table whose text is one of its cells, that column's title."""
+
     image: UInt8[ndarray, "height width 3"] | None = field(default=None, compare=False, repr=False)
     """Of an image its pixels, red, green and blue; the text is its caption, empty where it has none."""
 

@@ -60,6 +60,16 @@ def test_conversations_in_which_nobody_answers_are_left_out_and_told(folder: Pat
         preview("smollm2", "asked.jsonl")
 
 
+def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_path: Path):
+    Path("faq.csv").write_text("question,answer\nWho?,Ann is it.\nWhen?,At nine.\n")
+    said: list[str] = []
+    assert "[Ann is it.<|endoftext|>]" in preview("smollm2", "faq.csv", say=said.append)[0]
+    assert len(said) == 1 and "faq.csv: the text is `answer` alone" in said[0] and "`completion`" in said[0]
+    Path("faq.csv").write_text("text,answer\nWho?,Ann is it.\n")
+    preview("smollm2", "faq.csv", say=said.append)
+    assert len(said) == 1
+
+
 def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):
     said: list[str] = []
     with pytest.raises(ModelError, match="did you mean smollm2"):

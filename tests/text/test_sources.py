@@ -385,6 +385,13 @@ def test_a_table_gives_its_text_column_or_the_wordiest_and_says_which(tmp_path):
     assert pairs.documents[0].messages == turns("p", "r")
 
 
+def test_titles_of_a_table_are_records_in_capitals_too(tmp_path):
+    capitals = read(table(tmp_path / "capitals.csv", [["id", "Prompt", " Completion"], ["7", "p", "r"]]))
+    assert capitals.documents[0].messages == turns("p", "r") and capitals.documents[0].column is None
+    looked_up = read(tmp_path / "capitals.csv", look_up=True)
+    assert texts(looked_up) == {"capitals.csv#1": "id: 7; Prompt: p; Completion: r"}
+
+
 def test_whole_rows_are_read_where_facts_are_looked_up(tmp_path):
     path = table(tmp_path / "flats.csv", [["flat", "deposit", "note"], ["3", "1,480", "no\npets"], ["4", "", "x"]])
     expected = {"flats.csv#1": "flat: 3; deposit: 1,480; note: no pets", "flats.csv#2": "flat: 4; note: x"}

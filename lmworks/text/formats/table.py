@@ -18,10 +18,17 @@ def documents(
     titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str, whole: bool = False
 ) -> Found:
     """Rows that are understood as records, else whole rows ("Flat: 3; Deposit: 1,480") or the column with the most
-    words, named in the source.
+    words, named in the source. Where text is learnt, `Prompt` and `Completion` are `prompt` and `completion`.
 
     `rows` starts over at each call, so that a table of numbers is never held in memory.
     """
+    folded = {title: title.strip().lower() for title in titles}
+    if not whole and not records.fields(titles) and records.fields(folded.values()):
+        given, titles = rows, folded.values()
+
+        def rows() -> Iterator[dict[str, Any]]:
+            return ({folded[title]: cell for title, cell in row.items()} for row in given())
+
     if records.fields(titles):
         for number, row in enumerate(rows(), 1):
             try:
@@ -43,4 +50,4 @@ def documents(
         raise UnreadableError("no column of text")
     column = max(words, key=lambda title: (words[title], characters[title]))
     for number, row in enumerate(rows(), 1):
-        yield Document(newlines(row.get(column) or ""), f"{name}:{column}#{number}")
+        yield Document(newlines(row.get(column) or ""), f"{name}:{column}#{number}", column=column)
