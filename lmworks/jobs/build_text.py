@@ -87,11 +87,19 @@ def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
 
 
 def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
-    """The training text as rows of tokens."""
+    """The training text as rows of tokens; says which conversations had to be cut."""
     settings = recipe.training
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
     say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(recipe, len(rows))}")
+    conversations = [one for one, of in zip(examples, parts.train, strict=True) if of.messages is not None]
+    if long := [one for one in conversations if len(one.tokens) > settings.context]:
+        longest = max(long, key=lambda one: len(one.tokens))
+        say(
+            f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}, as longer than "
+            f"training.context: what comes after is learnt without what was said before; the longest, "
+            f"{longest.source}, has {len(longest.tokens):,} tokens"
+        )
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -12,8 +13,13 @@ import tiny
 import lmworks as lm
 from jobs import small_builds
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.jobs.build_text import rows_of
 from lmworks.jobs.tune import preview, tune
+from lmworks.loading import load_tokenizer
 from lmworks.text.corpus.folder import read_split
+from lmworks.text.document import Document
+from lmworks.text.splits import Split
+from lmworks.tokens.batch import example_of
 
 
 @pytest.fixture
@@ -68,6 +74,20 @@ def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_pat
     Path("faq.csv").write_text("text,answer\nWho?,Ann is it.\n")
     preview("smollm2", "faq.csv", say=said.append)
     assert len(said) == 1
+
+
+def test_conversations_that_have_to_be_cut_are_told(smollm2_path: Path):
+    model = SimpleNamespace(tokenizer=load_tokenizer("smollm2"))
+    turns = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "Ann is it. " * 9}]
+    some = [Document.conversation([turns[0], {**turns[1], "content": f"Ann {i}."}], f"a#{i}") for i in range(3)]
+    parts = Split([*some, Document.conversation(turns, "a#9"), Document("A text. " * 99, "b.txt")], [], 0)
+    said: list[str] = []
+    rows_of(small_builds.recipe(context=64), model, parts, said.append)
+    tokens = len(example_of(parts.train[3], model.tokenizer).tokens)
+    assert len(said) == 2 and said[1].startswith("cut            1 of 4 conversations, ")
+    assert tokens > 64 and said[1].endswith(f"the longest, a#9, has {tokens} tokens")
+    rows_of(small_builds.recipe(context=tokens), model, parts, said.append)
+    assert len(said) == 3
 
 
 def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):
