@@ -16,6 +16,7 @@ from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer, must_learn_text
+from lmworks.text.corpus.folder import corpus_of
 from lmworks.text.sources import read_answered
 from lmworks.tokens.batch import Example, example_of
 from lmworks.tokens.tokenizer import Tokenizer
@@ -47,11 +48,12 @@ def tune(
 def preview(
     model: str, data: str | os.PathLike[str], count: int = 3, say: Callable[[str], None] = lambda line: None
 ) -> list[str]:
-    """The first examples as the model reads them, with what is learnt in brackets; says what is left out. DataError
-    where there are none."""
+    """The first examples as the model reads them, with what is learnt in brackets; says what is left out. Of a folder
+    that `lmworks corpus` made, its train/. DataError where there are none."""
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
-    reading = read_answered(str(data))
+    corpus = corpus_of(str(data))
+    reading = read_answered(str(data) if corpus is None else corpus / "train")
     say_skipped(reading, say)
     documents = reading.documents[:count]
     if not documents:

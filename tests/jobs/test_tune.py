@@ -76,6 +76,17 @@ def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_pat
     assert len(said) == 1
 
 
+def test_of_a_corpus_that_which_is_learnt_is_shown(tmp_path: Path, smollm2_path: Path):
+    for part in ("dropped/near", "held_out", "train"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "0.jsonl").write_text(json.dumps({"prompt": "Who?", "completion": f"{part}."}))
+    assert len(preview("smollm2", tmp_path)) == 3
+    (tmp_path / "corpus.json").write_text("{}")
+    said: list[str] = []
+    [only] = preview("smollm2", tmp_path, say=said.append)
+    assert "[train.<|im_end|>]" in only and not said
+
+
 def test_conversations_that_have_to_be_cut_are_told(smollm2_path: Path):
     model = SimpleNamespace(tokenizer=load_tokenizer("smollm2"))
     turns = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "Ann is it. " * 9}]
