@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import DataError
 from lmworks.text.metadata import Metadata
@@ -15,6 +15,15 @@ if TYPE_CHECKING:  # texts are read without numpy
     from numpy import ndarray
 
     from lmworks.basics.arrays import UInt8
+
+
+UNLEARNT = "0"
+"""The `weight` of an answer that is read and not learnt, as OpenAI's chat records have it."""
+
+
+def is_learnt(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn is one of the assistant that is to be learnt."""
+    return turn["role"] == "assistant" and str(turn.get("weight")) != UNLEARNT
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class Document:
     """Where it comes from, for people: `manual/setup.md`, `chats.jsonl#12`, `wikitext2#Die Another Day`."""
 
     messages: tuple[dict[str, str], ...] | None = None
-    """The turns of a conversation, each with `role` and `content`; None for plain text."""
+    """The turns of a conversation, each with `role` and `content`, and `weight` UNLEARNT where an answer is read alone;
+    None for plain text."""
 
     rejected: tuple[dict[str, str], ...] | None = None
     """Of a preference pair the same conversation, but for its last turn: the answer that is liked less than the one at
@@ -66,9 +76,10 @@ class Document:
 
     @property
     def is_answered(self) -> bool:
-        """Whether an assistant's turn answers one before it; True for what is no conversation."""
-        roles = [turn["role"] for turn in self.messages or ()]
-        return self.messages is None or ("assistant" in roles[1:] and roles[0] != "assistant")
+        """Whether an assistant's turn answers one before it and is to be learnt; True for what is no conversation."""
+        if self.messages is None:
+            return True
+        return any(map(is_learnt, self.messages[1:])) and self.messages[0]["role"] != "assistant"
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """One record of a .jsonl, .csv or .parquet file as a document.
 
 Understood: `chosen` and `rejected` (a preference pair: whole conversations, or answers to a `prompt`), `messages`
-(OpenAI's chat records: a list of role and content), `conversations` (ShareGPT: a list of from and value), `text`,
+(OpenAI's chat records: a list of role and content, and `weight` 0 for an answer that is read and not learnt),
+`conversations` (ShareGPT: a list of from and value), `text`,
 `instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the first of these that a
 record has counts.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lmworks.basics.errors import DataError
-from lmworks.text.document import Document
+from lmworks.text.document import UNLEARNT, Document
 from lmworks.text.metadata import of_record
 from lmworks.text.plain import UnreadableError, check_line, newlines
 
@@ -58,10 +59,10 @@ def document(record: Any, source: str) -> Document:
         if used[:2] == PAIR:
             return Document.preference(*_answers(record), source, metadata)
         if used == ("messages",):
-            return Document.conversation(_turns(record["messages"]), source, metadata)
+            return Document.conversation(_turns(record["messages"], weighed=True), source, metadata)
         if used == ("conversations",):
             return Document.conversation(
-                _turns(_as_messages(record["conversations"]), "conversations"), source, metadata
+                _turns(_as_messages(record["conversations"]), "conversations", weighed=True), source, metadata
             )
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source, metadata=metadata)
@@ -112,13 +113,15 @@ def _as_messages(turns: Any) -> Any:
         return turns
     return [
         {"role": SPEAKERS.get(str(one.get("from")), one.get("from")), "content": one.get("value")}
+        | {name: value for name, value in one.items() if name == "weight"}
         if isinstance(one, Mapping)
         else one
         for one in turns
     ]
 
 
-def _turns(messages: Any, name: str = "messages") -> list[dict[str, str]]:
+def _turns(messages: Any, name: str = "messages", weighed: bool = False) -> list[dict[str, str]]:
+    """A list of turns, each with `role` and `content`; `weighed`, those that are not to be learnt with `weight` too."""
     if not isinstance(messages, list) or not messages:
         raise UnreadableError(f"`{name}` is not a list of turns")
     turns = []
@@ -128,8 +131,20 @@ def _turns(messages: Any, name: str = "messages") -> list[dict[str, str]]:
         content = _string(_joined(message.get("content")), f"{name}[{index}].content")
         if message["role"] == "assistant":
             _says_something(content, f"{name}[{index}]")
-        turns.append({"role": str(message["role"]), "content": content})
+        turn = {"role": str(message["role"]), "content": content}
+        if weighed and message["role"] == "assistant" and not _weight(message.get("weight"), f"{name}[{index}]"):
+            turn["weight"] = UNLEARNT
+        turns.append(turn)
     return turns
+
+
+def _weight(given: Any, name: str) -> bool:
+    """Whether an answer is to be learnt (OpenAI's `weight`)."""
+    if given is None or str(given) in {"1", "1.0"}:
+        return True
+    if str(given) not in {UNLEARNT, "0.0"}:
+        raise UnreadableError(f"{name}.weight is {given!r}; an answer's is 1 (learnt) or 0 (read alone)")
+    return False
 
 
 def _joined(content: Any) -> Any:

@@ -76,6 +76,28 @@ def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_pat
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("names", [("messages", "role", "content"), ("conversations", "from", "value")])
+def test_an_answer_of_weight_0_is_read_and_not_learnt(tmp_path: Path, smollm2_path: Path, names: tuple[str, ...]):
+    turns, role, content = names
+
+    def record(*weights: object) -> str:
+        said = [
+            {role: who, content: f"{what} {number}"} | ({"weight": weight} if who == "assistant" else {})
+            for number, weight in enumerate(weights)
+            for who, what in (("user", "Who?"), ("assistant", "Ann"))
+        ]
+        return json.dumps({turns: said})
+
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join([record(0, 1), record(0), record(0, None), record(1, 0.5)]))
+    said: list[str] = []
+    shown = preview("smollm2", path, say=said.append)
+    assert len(shown) == 2 and all("Ann 0<|im_end|>" in one and "[Ann 1<|im_end|>]" in one for one in shown)
+    assert all(one.count("[") == 1 for one in shown)
+    assert len(said) == 2 and "].weight is 0.5; an answer's is 1 (learnt) or 0 (read alone)" in said[0]
+    assert "1 conversation without an answer by the assistant" in said[1] and "#2" in said[1]
+
+
 def test_of_a_corpus_that_which_is_learnt_is_shown(tmp_path: Path, smollm2_path: Path):
     for part in ("dropped/near", "held_out", "train"):
         (tmp_path / part).mkdir(parents=True)

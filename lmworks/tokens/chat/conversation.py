@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from lmworks.basics.errors import DataError, ModelError
+from lmworks.text.document import is_learnt
 from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
 from lmworks.tokens.chat.tools import Tool, with_tools
 from lmworks.tokens.tokenizer import Tokenizer
@@ -60,7 +61,8 @@ def encode_continued(tokenizer: Tokenizer, messages: Sequence[Message], most: in
 def encode_conversation(
     tokenizer: Tokenizer, messages: Sequence[Message], source: str = "the conversation"
 ) -> tuple[list[int], list[bool]]:
-    """Ids, and for each whether it carries loss: the assistant's words and the token that closes its turn.
+    """Ids, and for each whether it carries loss: the assistant's words and the token that closes its turn, but for
+    turns whose `weight` is 0.
 
     Raises DataError where no assistant speaks, ModelError where the template closes no turn with a special
     token (the model would never learn to stop) or writes earlier turns differently once others follow
@@ -82,11 +84,12 @@ def encode_conversation(
         )
     ids = _encode_piece(tokenizer, text[: starts[0]], False)
     supervised = [False] * len(ids)
-    for start, end, after in zip(starts, map(len, ends), [*starts[1:], len(text)], strict=True):
+    learnt = [is_learnt(messages[place]) for place in turns]
+    for start, end, after, counts in zip(starts, map(len, ends), [*starts[1:], len(text)], learnt, strict=True):
         piece = _encode_piece(tokenizer, text[start:after], True)
         words = _closed(tokenizer, piece, _encode_piece(tokenizer, text[start:end], True), source)
         ids += piece
-        supervised += [True] * words + [False] * (len(piece) - words)
+        supervised += [counts] * words + [False] * (len(piece) - words)
     return ids, supervised
 
 
