@@ -33,9 +33,11 @@ KINDS = (
     ("prompt", "completion"),
 )
 EXPECTED = (
-    "a `text`, `messages`, `conversations`, `instruction` and `output`, `prompt` and `response`, or `chosen` and "
-    "`rejected`"
+    "a `text`, `messages`, `conversations`, `instruction` and `output`, `prompt` and `response` or `completion`, or "
+    "`chosen` and `rejected`"
 )
+NAMED = 5
+"""Fields of a record that is not understood, of which an error says the names."""
 
 
 def fields(names: Iterable[str]) -> tuple[str, ...]:
@@ -53,7 +55,9 @@ def document(record: Any, source: str) -> Document:
         raise UnreadableError(f"it is not an object with {EXPECTED}")
     used = fields(record)
     if not used:
-        raise UnreadableError(f"it has none of {EXPECTED}")
+        fields_here = ", ".join(f"`{name[:40]}`" for name in list(record)[:NAMED]) or "no field"
+        unnamed = ", ..." if len(record) > NAMED else ""
+        raise UnreadableError(f"it has none of {EXPECTED}, but {fields_here}{unnamed}")
     metadata = of_record(record, used)
     try:
         if used[:2] == PAIR:

@@ -360,6 +360,13 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_is_read(tmp_path, line, 
     assert reasons(reading)["a.jsonl"].startswith("1 of 3 records; the first: line 3: " + reason)
 
 
+def test_a_record_that_is_not_understood_says_which_fields_it_has(tmp_path):
+    for fields, told in ("qa", "`q`, `a`"), ("abcdef", "`a`, `b`, `c`, `d`, `e`, ..."), ("", "no field"):
+        line = json.dumps(dict.fromkeys(fields, "x"))
+        reason = reasons(read(write(tmp_path, a__jsonl=f'{{"text": "good"}}\n{line}')))["a.jsonl"]
+        assert "`response` or `completion`" in reason and reason.endswith(f"`rejected`, but {told}")
+
+
 # Tables
 
 
