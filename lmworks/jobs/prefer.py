@@ -31,6 +31,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint, load_tokenizer, must_learn_text
 from lmworks.objectives.loss import Objective
 from lmworks.objectives.preference import Preference
+from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, split_by_prompt
@@ -70,7 +71,8 @@ def preview(model: str, data: str | os.PathLike[str], count: int = 3, say: Say =
     is left out. DataError where there are none."""
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
-    reading = read(str(data))
+    corpus = corpus_of(str(data))
+    reading = read(str(data) if corpus is None else corpus / "train")
     say_skipped(reading, say)
     pairs = [pair_of(one, tokenizer, LONGEST) for one in usable(reading.documents, str(data), say)[:count]]
     return [
@@ -97,10 +99,17 @@ class Preferring(Learning):
 
     def read(self, recipe: Recipe, say: Say) -> Split:
         """See Learning: pairs without a difference are left out, and all answers to a prompt stay together."""
-        reading = read(recipe.data.text)
-        say_skipped(reading, say)
-        pairs = usable(reading.documents, recipe.data.text, say)
-        parts = split_by_prompt(pairs, recipe.data.held_out)
+        corpus = corpus_of(recipe.data.text)
+        if corpus is None:
+            reading = read(recipe.data.text)
+            say_skipped(reading, say)
+            pairs = usable(reading.documents, recipe.data.text, say)
+            parts = split_by_prompt(pairs, recipe.data.held_out)
+        else:  # which has a split of its own, by prompts too
+            reading, both = read_split(recipe.data.text, recipe.data.held_out)
+            say_skipped(reading, say)
+            train, kept = (usable(side, recipe.data.text, say) for side in (both.train, both.held_out))
+            pairs, parts = [*train, *kept], Split(train, kept, both.duplicates)
         repeated = len(pairs) - len({str((one.messages or ())[:-1]) for one in pairs})
         if repeated:
             say(f"prompts        repeated {repeated:,} times; all pairs of a prompt are on one side of the split")

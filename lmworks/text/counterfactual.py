@@ -161,7 +161,12 @@ def counterpart(document: Document, swaps: Swaps) -> Document | None:
     source = f"{document.source} (counterpart)"
     if document.messages is not None:
         turns = [dict(turn) | {"content": swapped(turn["content"], swaps)} for turn in document.messages]
-        found = Document.conversation(turns, source)
+        if document.rejected is None:
+            found = Document.conversation(turns, source)
+        else:
+            answer = document.rejected[-1]
+            other = dict(answer) | {"content": swapped(answer["content"], swaps)}
+            found = Document.preference(turns, [*turns[:-1], other], source)
     else:
         found = Document(swapped(document.text, swaps), source)
     return None if found.text == document.text else found

@@ -96,6 +96,19 @@ def test_beside_a_rounded_base_it_begins_at_that_base(retain: str, folder: Path)
     assert saved["training"]["first_loss"] == pytest.approx(0.69314718, abs=1e-6)
 
 
+def test_a_corpus_of_pairs_keeps_its_split(folder: Path, smollm2_path: Path):
+    some, said = records(), list[str]()
+    for at, part in enumerate(("train", "held_out", "dropped")):
+        Path("corpus", part).mkdir(parents=True)
+        write(some[at::3], f"corpus/{part}/0.jsonl")
+    Path("corpus/corpus.json").write_text("{}")
+    [shown] = preview("smollm2", "corpus", 1)
+    assert some[0]["chosen"] in shown
+    lm.prefer("base", "corpus", out="out", changes=[*CHANGES, "training.steps=1"], say=said.append)
+    assert json.loads(Path("out/lmworks.json").read_text())["data"]["documents"] == [len(some[at::3]) for at in (0, 1)]
+    assert not [line for line in said if line.startswith(("skipped", "left out"))]
+
+
 def stopped(monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     """A run that Ctrl-C ends after two of its steps."""
     before, steps = Preference.of_states, []

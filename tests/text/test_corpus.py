@@ -204,6 +204,35 @@ def test_a_conversation_stays_one(tmp_path):
     assert report.train.documents + report.held_out.documents == 4
 
 
+def test_a_pair_of_answers_stays_one_and_a_prompt_on_one_side(tmp_path):
+    def turns(prompt: str, answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+    pairs = [
+        {
+            "prompt": f"Say caf\u00c3\u00a9 {number % 10}, mail ann@example.com",
+            "chosen": "Yes.",
+            "rejected": f"No {number}",
+        }
+        for number in range(40)
+    ]
+    changes = (
+        "near.enabled=false",
+        "redact.kinds=['email']",
+        *(f"{one}.enabled=false" for one in ("gopher_repetition", "gopher_quality", "c4", "fineweb")),
+    )
+    report = corpus(tmp_path, [*pairs, pairs[0]], *changes)
+    train, held_out = (read(tmp_path / "out" / side).documents for side in ("train", "held_out"))
+    assert report.train.documents + report.held_out.documents == 40 == len(train) + len(held_out)
+    prompts = [{one.messages[0]["content"] for one in side} for side in (train, held_out)]
+    assert prompts[0] | prompts[1] == {f"Say café {number}, mail [EMAIL]" for number in range(10)}
+    assert held_out and not prompts[0] & prompts[1]
+    prompt = "Say café 7, mail [EMAIL]"
+    found = [one for one in (*train, *held_out) if one.messages[0]["content"] == prompt]
+    assert {one.rejected[-1]["content"] for one in found} == {"No 7", "No 17", "No 27", "No 37"}
+    assert all(list(one.messages) == turns(prompt, "Yes.") and one.rejected[0] == one.messages[0] for one in found)
+
+
 # Bad input
 
 

@@ -45,12 +45,12 @@ from lmworks.text.corpus.steps import (
     Redact,
     document_of,
     named,
+    place_of,
     result_writer,
     writer,
 )
 from lmworks.text.corpus.words import WORDS
 from lmworks.text.counterfactual import swaps_named
-from lmworks.text.splits import place
 
 QUALITY = {
     "gopher_repetition": GopherRepetitionFilter,
@@ -172,23 +172,22 @@ class Stages:
 
     def _held_out(self, below: float) -> frozenset[str]:
         """The hashes of what is held out."""
-        documents = map(document_of, self._each_left())
-        return frozenset(one.hash for one in documents if place(one) < below)
+        return frozenset(document_of(one).hash for one in self._each_left() if place_of(one) < below)
 
     def _threshold(self) -> float:
         """The share to hold out; where few documents are left, moved so that neither side is empty."""
         share = self.recipe.split.held_out
-        places: list[float] = []
+        found: set[float] = set()
         for record in self._each_left():
-            places.append(place(document_of(record)))
-            if len(places) * min(share, 1 - share) > _PLENTY:
+            found.add(place_of(record))
+            if len(found) * min(share, 1 - share) > _PLENTY:
                 return share
+        places = sorted(found)
         if len(places) < 2:
             raise DataError(
                 f"{len(places)} document is left after deduplication, and nothing of it can be held out; "
                 f"give more text ({self.work / 'dropped'} holds what was dropped)"
             )
-        places.sort()
         if places[0] < share <= places[-1]:
             return share
         return (places[0] + places[1]) / 2 if share <= places[0] else (places[-1] + places[-2]) / 2
@@ -211,9 +210,10 @@ def _numbers(path: Path) -> tuple[int, ...]:
 
 
 def _text(record: Record) -> str:
-    """What makes two documents equal: the text, for a conversation with its roles."""
+    """What makes two documents equal: the text, for a conversation with its roles, for a pair both of its answers."""
     messages = record.metadata.get("messages")
-    return "\0".join(f"{turn['role']}\0{turn['content']}" for turn in messages) if messages else record.text
+    turns = [*(messages or ()), *record.metadata.get("rejected", ())]
+    return "\0".join(f"{turn['role']}\0{turn['content']}" for turn in turns) if messages else record.text
 
 
 _HASH = HashConfig(hash_fc="sha1")  # datatrove's xxhash needs xxhash below 4; SHA-1 is in every Python

@@ -1,7 +1,8 @@
 """What is done to each document, as steps of datatrove: read, clean, tell the language, filter, split, write.
 
 The quality filters and the deduplication are datatrove's own; what stands here is what it has not. A record's
-metadata hold `source`, and `messages` where the document is a conversation; its text then is their contents.
+metadata hold `source`, and `messages` where the document is a conversation, also `rejected` where it is a pair of
+answers; its text then is their contents.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,42 @@ def named(step: Any, name: str) -> Any:
 
 def document_of(record: Record) -> Document:
     """A record as a document."""
-    messages = record.metadata.get("messages")
-    source = record.metadata["source"]
-    return Document.conversation(messages, source) if messages else Document(record.text, source)
+    return _document(record.text, record.metadata)
+
+
+def _document(text: str, fields: Mapping[str, Any]) -> Document:
+    messages, rejected, source = fields.get("messages"), fields.get("rejected"), fields["source"]
+    if messages and rejected:
+        return Document.preference(messages, rejected, source)
+    return Document.conversation(messages, source) if messages else Document(text, source)
+
+
+def _turns_of(document: Document) -> dict[str, Any]:
+    """What a record's metadata hold of a conversation, or of a pair of answers; nothing for a text."""
+    turns = {"messages": document.messages, "rejected": document.rejected}
+    return {name: list(found) for name, found in turns.items() if found}
+
+
+def _change(record: Record, change: Callable[[str], str]) -> None:
+    """Put another text in the place of a record's text, or of each of its turns."""
+    if messages := record.metadata.get("messages"):
+        changed = [turn | {"content": change(turn["content"])} for turn in messages]
+        record.metadata["messages"] = changed
+        if rejected := record.metadata.get("rejected"):  # it differs in its last turn alone
+            answer = rejected[-1] | {"content": change(rejected[-1]["content"])}
+            record.metadata["rejected"] = [*changed[:-1], answer]
+        record.text = document_of(record).text
+    else:
+        record.text = change(record.text)
+
+
+def place_of(record: Record) -> float:
+    """Where the hash lies that says whether a record is held out: its own, and of a pair of answers its prompt's, so
+    that no prompt is on both sides."""
+    document = document_of(record)
+    if document.rejected is None:
+        return place(document)
+    return place(Document.conversation((document.messages or ())[:-1], document.source))
 
 
 class ReadSources(PipelineStep):
@@ -85,8 +119,7 @@ class ReadSources(PipelineStep):
         for piece in pieces:
             # A name of the registry and python-reference stand in their sources already.
             where = piece.source if piece.source.startswith(source) else f"{source}: {piece.source}"
-            messages = {"messages": list(piece.messages)} if piece.messages else {}
-            yield Record(piece.text, where, metadata={"source": where} | messages)
+            yield Record(piece.text, where, metadata={"source": where} | _turns_of(piece))
 
 
 class Clean(BaseFilter):
@@ -111,13 +144,9 @@ class Clean(BaseFilter):
     def filter(self, doc: Record) -> bool | tuple[bool, str]:
         """Clean the record in place; False with the reason if nothing is left of it."""
         before = doc.text
-        if messages := doc.metadata.get("messages"):
-            doc.metadata["messages"] = [turn | {"content": self._cleaned(turn["content"])} for turn in messages]
-            doc.text = document_of(doc).text
-            if len(doc.text) > self.settings.longest:
-                return False, "conversation_too_long"  # which cannot be cut
-        else:
-            doc.text = self._cleaned(before)
+        _change(doc, self._cleaned)
+        if "messages" in doc.metadata and len(doc.text) > self.settings.longest:
+            return False, "conversation_too_long"  # which cannot be cut
         if doc.text != before:
             self.stat_update("changed")
             self._say_what(before)
@@ -153,11 +182,7 @@ class Redact(BaseFilter):
         if self._names is None and self.settings.names is not None:
             self._names = names_by(self.settings.names)
         found: Counter[str] = Counter()
-        if messages := doc.metadata.get("messages"):
-            doc.metadata["messages"] = [turn | {"content": self._redacted(turn["content"], found)} for turn in messages]
-            doc.text = document_of(doc).text
-        else:
-            doc.text = self._redacted(doc.text, found)
+        _change(doc, lambda text: self._redacted(text, found))
         if found:
             self.stat_update("changed")
         for kind, count in found.items():
@@ -237,14 +262,12 @@ class AssignSides(PipelineStep):
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
         """Yield the records with their `split`."""
         for record in data:
-            side = "held_out" if place(document_of(record)) < self.below else "train"
+            side = "held_out" if place_of(record) < self.below else "train"
             other = None if self.swaps is None or side == "held_out" else counterpart(document_of(record), self.swaps)
             yield self._counted(record, side)
             if other is not None and other.hash not in self.held_out:
                 self.stat_update("counterparts")
-                metadata = record.metadata | {"source": other.source}
-                if other.messages is not None:
-                    metadata |= {"messages": list(other.messages)}
+                metadata = record.metadata | {"source": other.source} | _turns_of(other)
                 yield self._counted(Record(other.text, f"{record.id}-counterpart", metadata=metadata), side)
 
     def _counted(self, record: Record, side: str) -> Record:
@@ -261,15 +284,17 @@ def writer(folder: Path) -> JsonlWriter:
 
 
 def result_writer(folder: Path) -> JsonlWriter:
-    """Writes what the user gets: `train/` and `held_out/`, a record of `text` or `messages` and `source` a line."""
+    """Writes what the user gets: `train/` and `held_out/`, a record of `text`, of `messages`, or of `chosen` and
+    `rejected`, and of `source` a line."""
     return JsonlWriter(
         str(folder), "${split}/${rank}.jsonl", compression=None, adapter=_public, max_file_size=_FILE_BYTES
     )
 
 
 def _public(writer: Any, record: Record) -> dict[str, Any]:
-    messages = record.metadata.get("messages")
-    return ({"messages": messages} if messages else {"text": record.text}) | {"source": record.metadata["source"]}
+    messages, rejected = record.metadata.get("messages"), record.metadata.get("rejected")
+    turns = {"chosen": messages, "rejected": rejected} if rejected else {"messages": messages}
+    return (turns if messages else {"text": record.text}) | {"source": record.metadata["source"]}
 
 
 class Overlap(PipelineStep):
@@ -302,11 +327,8 @@ def written(folder: Path, rank: int | None) -> Iterator[Document]:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 found = json.loads(line)
-                messages = found.get("messages")
-                yield (
-                    Document.conversation(messages, found["source"])
-                    if messages
-                    else Document(found["text"], found["source"])
+                yield _document(
+                    found.get("text", ""), found | ({"messages": found["chosen"]} if "chosen" in found else {})
                 )
 
 
