@@ -19,7 +19,7 @@ USES = {"density": ("ties", "dare"), "seed": ("dare",)}
 
 
 @verb("Make a model", place=3)
-def merge(
+def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models of one shape, or adapters.")],
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME-merged unless given.")] = None,
     base: Annotated[str | None, typer.Option(help="What they were made from, where they do not say so.")] = None,
@@ -33,6 +33,9 @@ def merge(
     text: Annotated[
         str | None, typer.Option(help="Measure what was learnt of this text, and lost of another, at several shares.")
     ] = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="At most about this many tokens of each text are read, at each share.")
+    ] = 20_000,
     json_: Json = False,
 ) -> None:
     """Merge models into one; with --keep, go part of the way back to the base."""
@@ -63,6 +66,7 @@ def merge(
             weights=numbers,
             keep=keep,
             text=text,
+            tokens=tokens,
             **given,
         )
     if json_:

@@ -67,16 +67,18 @@ def merge(
     density: float = 0.2,
     seed: int = 0,
     text: str | os.PathLike[str] | None = None,
+    tokens: int = 20_000,
 ) -> Merged:
     """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
-    and what was lost of WikiText-2 are measured at several shares kept. ConfigError for settings out of range,
-    ModelError for models that do not go together.
+    and what was lost of WikiText-2 are measured at several shares kept, on at most about so many `tokens` of each.
+    ConfigError for settings out of range, ModelError for models that do not go together.
     """
     base, text = as_reference(base), as_reference(text)
     numbers = None if weights is None else tuple(weights)
     settings = MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
+    measuring = EvaluationSettings(tokens=tokens)
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"
     refuse_foreign_files(folder)
     reference = base or base_of(str(models[0]))
@@ -90,10 +92,13 @@ def merge(
     measured = {}
     if text is not None:
         texts = {HELD_OUT: read_split(text, 0.1)[1].held_out, GENERAL: read(UNRELATED).documents}
-        before = measure_texts(started, texts, EvaluationSettings())
+        before = measure_texts(started, texts, measuring)
         for share in sorted({*SHARES, keep}):
-            put = merged(origin, tensors, replace(settings, keep=share))
-            measured[share] = compare(before, measure_texts(with_weights(started, put), texts, EvaluationSettings()))
+            after = before  # nothing kept is the base, to the bit
+            if share:
+                put = merged(origin, tensors, replace(settings, keep=share))
+                after = measure_texts(with_weights(started, put), texts, measuring)
+            measured[share] = compare(before, after)
     result = with_weights(started, merged(origin, tensors, settings))
     facts = {
         "merged": {

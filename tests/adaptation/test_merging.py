@@ -19,7 +19,10 @@ from lmworks.adaptation.merging import FUNCTIONS, merged
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.cli import main
+from lmworks.evaluation.likelihood import Likelihood
+from lmworks.jobs.comparing import Texts, measure_texts
 from lmworks.jobs.merge import merge
+from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.models.vision.config import BLOCKS, ImageConfig
 from lmworks.models.vision.image_network import ImageNetwork
@@ -160,7 +163,15 @@ def test_both_texts_are_measured_at_several_shares(folder: Path, monkeypatch: py
         for number in range(12):
             (Path(name) / f"{number}.txt").write_text(f"{name} {number} " + " ".join(tiny.WORDS[number:] * 4))
     monkeypatch.setattr("lmworks.jobs.merge.UNRELATED", "general")
-    made = merge(["one"], "out", keep=0.6, text="notes")
+    measured: list[int] = []
+
+    def counted(model: LanguageModel, texts: Texts, settings: EvaluationSettings) -> dict[str, Likelihood]:
+        measured.append(settings.tokens)
+        return measure_texts(model, texts, settings)
+
+    monkeypatch.setattr("lmworks.jobs.merge.measure_texts", counted)
+    made = merge(["one"], "out", keep=0.6, text="notes", tokens=900)
+    assert measured == [900] * 6  # the base once: of nothing kept it is known
     assert list(made.measured) == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
     assert all(one.difference.value == 0 for one in made.measured[0.0])
     assert all(one.difference.value != 0 for one in made.measured[1.0])
