@@ -20,7 +20,7 @@ from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.verdicts import leak_remark
 from lmworks.language_model import LanguageModel
 from lmworks.text import registry
-from lmworks.text.corpus.folder import read_split
+from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -83,7 +83,8 @@ def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
     duplicates = f"; {counted(parts.duplicates, 'duplicate')} left out" if parts.duplicates else ""
     share = f"{100 * overlap:.1f} %"
     say(f"overlap        {share} of the held-out runs of {WORDS} words occur in the training text{duplicates}")
-    return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
+    is_corpus = corpus_of(recipe.data.text) is not None
+    return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text, is_corpus)
 
 
 def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list[Row]:

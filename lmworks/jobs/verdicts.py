@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation.leaks import TOLERATED, WORDS, Leak
 from lmworks.evaluation.likelihood import Change
 from lmworks.jobs.comparing import GENERAL, HELD_OUT
@@ -29,19 +30,26 @@ def verdict(text: str, change: Change, leaking: bool) -> str:
     return VERDICTS[text][change]
 
 
-def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
+def leak_remark(overlap: float, leaks: Sequence[Leak], text: str, is_corpus: bool = False) -> str:
     """Where held-out text stands in the training text and what to do; "" where next to nothing does.
 
-    `overlap` is the share of all held-out runs of words that the training text holds.
+    `overlap` is the share of all held-out runs of words that the training text holds. A text that `lmworks corpus` made
+    (`is_corpus`) has lost its near copies there.
     """
     if overlap <= TOLERATED or not leaks:
         return ""
     named = ", ".join(f"{one.held_out} ({one.share:.0%}, most of it in {one.train})" for one in leaks[:NAMED])
     more = f" and {len(leaks) - NAMED:,} more" if len(leaks) > NAMED else ""
+    advice = (
+        "In a corpus these are mostly phrases that many documents have: judge the result by a text that was written "
+        "apart from this one (lmworks evaluate MODEL TEXT)"
+        if is_corpus
+        else f"Remove the copies (lmworks corpus {for_shell(text)} drops those that are nearly whole), and run this "
+        "again on what it makes"
+    )
     return (
         f"{100 * overlap:.1f} % of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; "
-        "so the held-out figures show memory and not only learning. Remove the copies "
-        f"(lmworks corpus {text} finds them), and build again"
+        f"so the held-out figures show memory and not only learning. {advice}"
     )
 
 

@@ -15,6 +15,8 @@ from jobs.small_builds import contents, recipe, stopped
 from lmworks.basics.config import merge
 from lmworks.evaluation.leaks import leaks
 from lmworks.jobs.build import build
+from lmworks.jobs.build_text import leak_of, read_text
+from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import CLOCK, RECIPE
 from lmworks.jobs.verdicts import leak_remark, training_remark
 from lmworks.text.document import Document
@@ -127,6 +129,18 @@ def test_a_text_that_leaks_is_named_in_the_verdict_with_its_files(here: Path):
     assert f"held out       {', '.join(sources)}" in lines
 
 
+def test_who_comes_from_a_corpus_is_not_sent_there(here: Path):
+    phrase = " ".join(f"word{number}" for number in range(30))
+    for part in ("train", "held_out"):
+        Path("corpus", part).mkdir(parents=True)
+        for number in range(3):
+            Path("corpus", part, f"{number}.txt").write_text(f"{part} {number} {phrase}")
+    Path("corpus/corpus.json").write_text("{}")
+    chosen = Recipe.model_validate(merge(recipe(steps=1).model_dump(), {"data": {"text": "corpus"}}))
+    remark = leak_of(chosen, read_text(chosen, lambda line: None), lambda line: None)
+    assert "phrases that many documents have" in remark and "lmworks corpus" not in remark
+
+
 def test_a_text_that_does_not_leak_is_learnt(here: Path):
     result = build(out="out", recipe=recipe(steps=40, context=128))
     assert result.verdicts["held-out text"] == "learnt" and result.remarks == []
@@ -142,6 +156,7 @@ def test_a_leak_is_a_share_of_runs_of_thirteen_words():
     assert found[0].share == 28 / 29 and found[1].share == pytest.approx(28 / 68)
     assert leaks(train[1:], held_out) == [] and leak_remark(0.049, found, "x") == ""
     assert "whole.txt (97%, most of it in a.txt), half.txt (41%, most of it in a.txt)" in leak_remark(0.6, found, "x")
+    assert "(lmworks corpus 'my notes' drops" in leak_remark(0.6, found, "my notes")
     assert leak_remark(0.6, found * 3, "x").count("most of it") == 3 and " and 3 more; " in leak_remark(
         0.6, found * 3, "x"
     )
