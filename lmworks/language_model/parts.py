@@ -148,6 +148,15 @@ class ModelParts:
 
         return adapter_names(self.network)
 
+    def parameters_with(self, adapter: str | None) -> int:
+        """How many weights compute a text with one of `adapters`, or with none of them."""
+        if not self.adapters:
+            return self.parameters
+        from lmworks.models.adapted import adapter_sizes
+
+        sizes = adapter_sizes(self.network)
+        return self.parameters - sum(sizes.values()) + (0 if adapter is None else sizes[adapter])
+
     def known_adapter(self, name: str | None) -> str | None:
         """The name; ConfigError for one that does not exist."""
         if name is not None and name not in (known := self.adapters):

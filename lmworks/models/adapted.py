@@ -213,6 +213,16 @@ def adapter_names(network: nn.Module) -> list[str]:
     return list(dict.fromkeys(name for one in every for name in one if name is not None))
 
 
+def adapter_sizes(network: nn.Module) -> dict[str, int]:
+    """How many numbers each of the adapters holds that rows can name."""
+    sizes = dict.fromkeys(adapter_names(network), 0)
+    for layer in adapted_layers(network).values():
+        for name, updates in layer.adapters().items():
+            if name is not None:
+                sizes[name] += sum(down.numel() + up.numel() for _, down, up in updates)
+    return sizes
+
+
 @contextlib.contextmanager
 def rows_adapted(network: nn.Module, adapters: Sequence[str | None]) -> Iterator[None]:
     """Each row of a batch with its adapter, for the length of the block. ConfigError for a name that is none."""

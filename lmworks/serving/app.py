@@ -118,7 +118,7 @@ def _about(served: ServedModel, name: str) -> dict[str, Any] | None:
     service = served.service if served.loaded else None
     if served.embeds or (service is not None and name == service.embedder_name != service.name):
         return {"writes": False}
-    return None if service is None else service.about
+    return None if service is None else service.about(name if name in served.adapters else None)
 
 
 def _described(document: dict[str, Any]) -> dict[str, Any]:

@@ -66,9 +66,8 @@ class Service:
             raise AssertionError("a model that writes has an engine")
         return self._engine
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What can be done with the model and how large it is, for clients that show it."""
+    def about(self, adapter: str | None = None) -> dict[str, Any]:
+        """What can be done with the model, alone or with an adapter, and how large it is, for clients that show it."""
         config, converses = self.model.config, self.writes and not self.model.translates
         return {
             "writes": self.writes,
@@ -80,7 +79,7 @@ class Service:
             "sees": isinstance(self.model, DrawingModel | SeeingModel),
             "layers": config.layers,
             "heads": config.heads,
-            "parameters": self.model.parameters,
+            "parameters": self.model.parameters_with(adapter),
             "runner": self.model.runner.name if self.writes else None,
         }
 

@@ -47,11 +47,13 @@ def complete(live: Live, name: str | None, **more: Any) -> Any:
     return answer.json()
 
 
-def test_models_lists_adapters_with_their_parent(live: Live):
+def test_models_lists_adapters_with_their_parent(live: Live, root: Path):
     listed = live.http.get("/v1/models").json()["data"]
     assert [(one["id"], one["parent"]) for one in listed] == [("first", None), ("x", "first"), ("y/2", "first")]
     assert all(one["max_model_len"] == 512 and one["loaded"] for one in listed)
     assert live.http.get("/v1/models/y/2").json()["parent"] == "first"
+    alone = [lm.load(root / name).parameters for name in ("first", "x", "y")]
+    assert [one["about"]["parameters"] for one in listed] == alone and len(set(alone)) == 3
     assert [one.id for one in live.openai.models.list()] == ["first", "x", "y/2"]
 
 
