@@ -205,13 +205,10 @@ def test_a_conversation_stays_one(tmp_path):
 
 
 def test_a_pair_of_answers_stays_one_and_a_prompt_on_one_side(tmp_path):
-    def turns(prompt: str, answer: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-
     pairs = [
         {
             "prompt": f"Say caf\u00c3\u00a9 {number % 10}, mail ann@example.com",
-            "chosen": "Yes.",
+            "chosen": f"Yes {number}",
             "rejected": f"No {number}",
         }
         for number in range(40)
@@ -230,7 +227,8 @@ def test_a_pair_of_answers_stays_one_and_a_prompt_on_one_side(tmp_path):
     prompt = "Say café 7, mail [EMAIL]"
     found = [one for one in (*train, *held_out) if one.messages[0]["content"] == prompt]
     assert {one.rejected[-1]["content"] for one in found} == {"No 7", "No 17", "No 27", "No 37"}
-    assert all(list(one.messages) == turns(prompt, "Yes.") and one.rejected[0] == one.messages[0] for one in found)
+    assert {one.messages[-1]["content"] for one in found} == {"Yes 7", "Yes 17", "Yes 27", "Yes 37"}
+    assert all(len(one.messages) == 2 and one.rejected[0] == one.messages[0] for one in found)
 
 
 # Bad input
