@@ -246,8 +246,8 @@ def test_what_was_stopped_names_the_command_that_goes_on(run, rank, text_folder,
     def stopped(*given, **named):
         raise Stopped("stopped after step 3 of 6; go on with the same command and --resume", resume=True)
 
+    monkeypatch.setattr("lmworks.jobs.tune.build", stopped)  # first: tune imports build, and must find the real one
     monkeypatch.setattr("lmworks.jobs.build.build", stopped)
-    monkeypatch.setattr("lmworks.jobs.tune.build", stopped)
     if rank:
         monkeypatch.setenv("WORLD_SIZE", "2")
     for verb, more in (("build", [text_folder]), ("tune", ["smollm2", "--data", text_folder])):
