@@ -75,7 +75,18 @@ def _show(report: CorpusReport) -> None:
     dropped = "dropped/, " if Path(report.folder, "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
     there = for_shell(report.folder)
-    typer.echo(f"next      lmworks train RECIPE --set data.text={there}     lmworks check {there}")
+    typer.echo(f"next      {_learnt_by(Path(report.folder, 'train')).format(there)}     lmworks check {there}")
+
+
+def _learnt_by(train: Path) -> str:
+    """The command that learns such records."""
+    import json
+
+    with next(iter(sorted(train.glob("*.jsonl")))).open(encoding="utf-8") as lines:
+        first = json.loads(next(lines))
+    if "chosen" in first:
+        return "lmworks prefer MODEL --data {}"
+    return "lmworks tune MODEL --data {}" if "messages" in first else "lmworks train RECIPE --set data.text={}"
 
 
 def _row(step: StepReport) -> list[str]:

@@ -51,6 +51,7 @@ def distill(
                 "folder": str(result.folder),
                 "measurements": [figure.to_json() for figure in result.measurements],
                 "asked": result.asked,
+                "remarks": result.remarks,
             }
         )
     else:
@@ -67,6 +68,8 @@ def _show(result: DistillResult) -> None:
     typer.echo("")
     table(["costs", ""], [[figure.name, figure.figure] for figure in result.costs])
     typer.echo("")
+    for remark in result.remarks:
+        typer.echo(f"but     {remark}")
     typer.echo(f"saved   {result.folder} (whole model; recipe, data hashes and figures in lmworks.json)")
     there = for_shell(result.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks compress {there}     lmworks check {there}")

@@ -108,6 +108,8 @@ REFERENCES = {
 """Parameters whose text is a path, or a name that counts before one."""
 
 
+MOST_NAMED = 3
+"""Settings that are named where several are called so."""
 NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number", "bool_parsing": "true or false"}
 """What was to be given, by pydantic's names of what is wrong."""
 
@@ -116,10 +118,17 @@ class GroupedCommand(TyperCommand):
     """A verb whose help shows its options under the headings of their groups."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments. A number that is none is named in our words: pydantic's, which typer takes, leave it out."""
+        """The arguments. A number that is none is named in our words: pydantic's, which typer takes, leave it out. An
+        option that is a setting of the recipe is told as one."""
         try:
             return list(super().parse_args(ctx, args))
         except Exception as error:
+            unknown = getattr(error, "option_name", None)
+            has_settings = any("--set" in one.opts for one in self.get_params(ctx))
+            if unknown and has_settings and (found := _settings_called(self.name or "", unknown)):
+                said = " or ".join(f"--set {one}=..." for one in found)
+                error.message = f"{unknown} is a setting of the recipe: {said}"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
             wrong: list[Any] = getattr(error.__cause__, "errors", list)()
             if wrong and wrong[0]["type"] in NUMBERS and hasattr(error, "message"):
                 error.message = f"{wrong[0]['input']!r} is not {NUMBERS[wrong[0]['type']]}"
@@ -145,6 +154,29 @@ class GroupedCommand(TyperCommand):
                 heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or heading, []).append(record)
         _sections(formatter, groups)
+
+
+OTHER_NAMES = {
+    "batch-size": "rows",
+    "lr": "learning-rate",
+    "max-steps": "steps",
+    "num-train-epochs": "epochs",
+    "r": "rank",
+    "max-length": "context",
+}
+"""What settings are called elsewhere."""
+
+
+def _settings_called(verb: str, option: str) -> list[str]:
+    """The settings of a verb's recipe that an option's name may mean."""
+    from lmworks.cli.explain import explained
+
+    kind = explained().get("build" if verb == "tune" else verb)
+    name = option.lstrip("-").replace("_", "-").lower()
+    wanted = OTHER_NAMES.get(name, name).replace("-", "_")
+    known = list(kind.explain()) if kind is not None else []
+    found = [one for one in known if one.rpartition(".")[2] == wanted]
+    return [one for one in found if one.startswith("training.")] or found[:MOST_NAMED]
 
 
 def _sections(formatter: Any, rows: Mapping[str, list[tuple[str, str]]]) -> None:

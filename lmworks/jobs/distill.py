@@ -30,7 +30,8 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
 from lmworks.jobs.comparing import HELD_OUT
 from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
-from lmworks.jobs.runs import open_run, provenance, resumable, save_result, start_run, training_facts
+from lmworks.jobs.runs import logged_losses, open_run, provenance, resumable, save_result, start_run, training_facts
+from lmworks.jobs.verdicts import training_remark
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load, must_learn_text
 from lmworks.models.adapted import has_adapters
@@ -62,6 +63,8 @@ class DistillResult:
     training: TrainingResult
     asked: int
     """Tokens that the teacher was asked for; 0 where all was in the cache, or no samples are kept."""
+    remarks: list[str]
+    """Why the figures may mislead: leaks, too few steps, a loss that did not fall."""
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -100,7 +103,7 @@ def distill(
 
     started = time.time()
     parts = read_text(chosen, say)
-    leak_of(chosen, parts, say)
+    leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
     start_run(run, chosen, hashes, resume, started)
@@ -125,9 +128,10 @@ def distill(
     ]
     costs = [*_sizes(model, master), *writing_costs(model, master)]
     figures = [*(figure for one in found for figure in one.measurements), *costs]
+    remarks = [one for one in (leak, training_remark(logged_losses(run))) if one]
     facts = _facts(chosen, model, parts, figures, training_facts(training, run)) | provenance(run)
-    save_result(run, folder, model, facts)
-    return DistillResult(folder, model, chosen, found, costs, training, asked)
+    save_result(run, folder, model, facts | {"remarks": remarks})
+    return DistillResult(folder, model, chosen, found, costs, training, asked, remarks)
 
 
 def _facts(

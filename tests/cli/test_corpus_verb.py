@@ -42,6 +42,24 @@ def test_a_folder_of_text_is_a_recipe(run, tmp_path):
     assert ran.json["recipe"]["sources"] == [str(folder)] and ran.json["documents"] == 8
 
 
+def test_the_next_command_learns_what_the_corpus_holds(run, tmp_path):
+    from pydoc_data.topics import topics
+
+    names = ("assignment", "booleans", "class", "compound", "function", "import", "types", "while")
+    turns = [[{"role": "user", "content": f"What is to be said of {name}?"}] for name in names]
+    answers = [{"role": "assistant", "content": topics[name]} for name in names]
+    worse = {"role": "assistant", "content": "I do not know."}
+    chats = [{"messages": [*asked, answer]} for asked, answer in zip(turns, answers, strict=True)]
+    pairs = [
+        {"chosen": [*asked, answer], "rejected": [*asked, worse]} for asked, answer in zip(turns, answers, strict=True)
+    ]
+    for name, records, told in (("chats", chats, "tune MODEL --data"), ("pairs", pairs, "prefer MODEL --data")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "all.jsonl").write_text("\n".join(map(json.dumps, records)))
+        ran = run("corpus", str(tmp_path / name), "--out", str(tmp_path / f"{name}-out"), "--set", "tasks=1")
+        assert ran.code == 0 and f"next      lmworks {told} {tmp_path}" in ran.out, ran.out
+
+
 def test_mistakes_are_one_sentence(run, tmp_path):
     ran = run("corpus", "manuel", "--out", str(tmp_path / "a"))
     assert ran.code == 1 and ran.err.startswith("lmworks: manuel is not a shipped recipe")

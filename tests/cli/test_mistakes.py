@@ -241,6 +241,21 @@ def test_an_option_that_does_not_exist_is_a_mistake_in_the_command(run, model_fo
     assert ran.code == 2 and "--temperature" in ran.err and "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("tune", "m", "--data", "d", "--steps", "5"), "--steps is a setting of the recipe: --set training.steps=..."),
+        (("train", "r", "--lr", "1"), "--lr is a setting of the recipe: --set training.learning_rate=..."),
+        (("distill", "m", "--num_train_epochs=2"), "--set training.epochs=..."),
+        (("tune", "m", "--data", "d", "--rank", "4"), "--set lora.rank=..."),
+        (("tune", "m", "--data", "d", "--nonsense", "4"), "No such option: --nonsense"),
+    ],
+)
+def test_an_option_that_is_a_setting_is_told_as_one(run, command, told):
+    ran = run(*command)
+    assert ran.code == 2 and told in ran.err and "Traceback" not in ran.err
+
+
 @pytest.mark.parametrize("rank", [False, True])
 def test_what_was_stopped_names_the_command_that_goes_on(run, rank, text_folder, tmp_path, monkeypatch):
     def stopped(*given, **named):
