@@ -100,6 +100,52 @@ def test_a_time_is_asked_for_and_a_number_is_none():
     assert when is not None and not when("Es gibt zwei Mitglieder.") and when("Sie beginnt um 16.30.")
 
 
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("Que faire quand il pleut ?", "french"),
+        ("Qu’est-ce qui se passe quand le bail finit ?", "french"),
+        ("Cosa succede quando si perde la chiave?", "italian"),
+        ("O que fazer quando chove?", "portuguese"),
+        ("Wat gebeurt er wanneer ik te laat ben?", "dutch"),
+        ("Vad ska jag göra när larmet går?", "swedish"),
+        ("Что делать, когда сработала сигнализация?", "russian"),
+        ("几乎所有人都在哪里?", "none"),
+        ("いつも開いていますか", "none"),
+    ],
+)
+def test_a_word_that_joins_clauses_asks_for_no_time(question: str, language: str):
+    assert kind_asked_for(question, language) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "neither", "says"),
+    [
+        ("Wann?", "german", "Die Montage in der Etage.", "Außer an Ruhetagen."),
+        ("Wie viele?", "german", "Im Zweifel die Zweigstelle.", "Es sind zwei."),
+        ("Quand ?", "french", "Le contrat a été signé au journal, heureusement.", "On ouvre en été."),
+        ("Combien ?", "french", "Il est du quartier.", "Il faut un quart."),
+        ("¿Cuánto?", "spanish", "Mediante la ciencia y la medicina.", "Cuesta cien pesos."),
+        ("Quando?", "italian", "Lo dice il giornale.", "Tra due giorni."),
+        ("Quanto?", "italian", "Serve una mezzaluna.", "Serve mezza giornata."),
+        ("Quanto?", "portuguese", "Aparece uma mensagem.", "É a tarifa mensal."),
+        ("När?", "swedish", "Det är vår bil.", "Det sker på våren."),
+        ("Когда?", "russian", "Это большая часть, и часто частная.", "Через час."),
+        ("Сколько?", "russian", "Дверь и двигатель во дворе.", "Их двое."),
+        ("多少钱?", "none", "这是统一的一般规定。", "押金为一个月房租。"),
+        ("いくらですか", "none", "これは一般的です。", "一人二千円です。"),
+    ],
+)
+def test_words_that_only_begin_as_a_number_or_a_time_are_none(question: str, language: str, neither: str, says: str):
+    fits = kind_asked_for(question, language)
+    assert fits is not None and fits(says) and not fits(neither)
+
+
+def test_how_long_in_japanese_asks_for_a_number():
+    fits = kind_asked_for("何時間かかりますか", "none")
+    assert fits is not None and fits("八回です。") and kind_asked_for("何時に開きますか", "none")("八時です。")
+
+
 def test_whose_it_is_says_nothing_of_what_is_asked():
     assert about("Wann bekomme ich meine Kaution zurück?", "german") == content("Kaution", "german")
     assert about("In welchem Monat ist die Versammlung?", "german") == content("Versammlung", "german")
