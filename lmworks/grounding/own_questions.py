@@ -374,5 +374,5 @@ def _read_out(path: Path) -> tuple[str, list[JudgedAnswer]]:
         for one in answers:
             _ = one.verdict, one.probably_right  # fails here if something is missing
         return str(first["run"]), answers
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnreadableError, RecursionError):
+    except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError, UnreadableError, RecursionError):
         raise DataError(f"{path} holds no answers of lmworks ask --questions; give another file") from None

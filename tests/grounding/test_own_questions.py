@@ -213,7 +213,10 @@ def test_an_out_that_cannot_be_written_is_told_before_anything_is_asked(index, q
 
 
 def test_a_file_that_is_no_run_is_named(index: Index, questions: Path, tmp_path: Path):
-    for text in ("", "{}", "[]\n", '{"run": "x"}\n{"question": "?"}', "\x00"):
+    told = {"question": "?", "expected": [], "file": "", "from": "", "said": said("yes", "yes")}
+    told["said"]["probably_right"] = 10**400  # more than any float
+    huge = '{"run": "x"}\n' + json.dumps(told)
+    for text in ("", "{}", "[]\n", '{"run": "x"}\n{"question": "?"}', "\x00", huge):
         (tmp_path / "other.jsonl").write_text(text)
         for given in ({"out": tmp_path / "other.jsonl"}, {"before": tmp_path / "other.jsonl"}):
             with pytest.raises(DataError, match="holds no answers of lmworks ask --questions"):
