@@ -23,7 +23,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import ELSEWHERE, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
+from lmworks.grounding.answer import ELSEWHERE, FINEST, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -190,7 +190,7 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
     if not asked.passes:
         return asked.refused(_why(asked))
     if min_right is not None and asked.right < min_right:
-        return asked.refused(Reason("unsure", (f"{asked.right:.0%}",)))
+        return asked.refused(Reason("unsure", (f"> {FINEST:.0%}" if asked.right > FINEST else f"{asked.right:.0%}",)))
     if model is None:
         return replace(extracted(asked), probably_right=asked.right)
     writer = load(model) if isinstance(model, str) else model

@@ -9,15 +9,12 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
-from lmworks.grounding.answer import Citation, GroundedAnswer
+from lmworks.grounding.answer import FINEST, Citation, GroundedAnswer
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, Place, place_of
 from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
-
-FINEST = 0.95
-"""Of answers more probably right than this, how much more is not told."""
 
 
 def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
