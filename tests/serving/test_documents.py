@@ -137,6 +137,7 @@ def test_the_model_answers_by_itself_where_that_is_asked_for(docs: Live, live: L
         ({"grounding": {}}, "grounding.way is missing"),
         ({"grounding": {"way": "off", "k": 3}}, "grounding.k is not a setting of this request"),
         ({"grounding": {"way": "extract", "min_right": 1}}, "grounding.min_right"),
+        ({"grounding": {"way": "off", "min_right": 0.5}}, "min_right is measured for answers that no model writes"),
         ({"grounding": {"way": "write", "min_right": 0.5}}, "min_right is measured for answers that no model writes"),
         ({"n": 2}, 'n does not go with an answer from documents; leave it out, or give grounding {"way": "off"}'),
         ({"logprobs": True}, "logprobs does not go with an answer from documents"),

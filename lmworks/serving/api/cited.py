@@ -27,9 +27,16 @@ from lmworks.serving.service import Service
 
 
 def way_of(service: Service, asked: ChatRequest) -> str:
-    """How a request is to be answered: as it says, else from the documents where there are some."""
-    if asked.grounding is not None:
-        return asked.grounding.way
+    """How a request is to be answered: as it says, else from the documents where there are some. Refused where it wants
+    an answer that is probably right of a model, of which nothing was measured."""
+    if (said := asked.grounding) is not None:
+        if said.min_right is not None and said.way != "extract":
+            why = (
+                "min_right is measured for answers that no model writes; leave it out, or give the way extract, not "
+                f"{said.way}"
+            )
+            raise Refused(400, why, param="grounding")
+        return said.way
     return "off" if service.index is None else "extract"
 
 
@@ -57,11 +64,6 @@ async def cited_text(service: Service, asked: ChatRequest, http: Request, way: A
         said = f"answers from documents are written by the model itself; ask {service.name}, or give another way"
         raise Refused(400, said, param="grounding")
     min_right = asked.grounding.min_right if asked.grounding is not None else None
-    if min_right is not None and way != "extract":
-        said = (
-            f"min_right is measured for answers that no model writes; leave it out, or give the way extract, not {way}"
-        )
-        raise Refused(400, said, param="grounding")
     question = question_of(service, _question(asked), asked.named("messages"))
     answer = await attended(http, service, lambda: service.ask(question, way, min_right))
     if (record := http.scope.get(RECORD)) is not None:
