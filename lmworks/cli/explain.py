@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
 from lmworks.basics.declared import declared
+from lmworks.cli.explained import explained
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.verb import Verb, verb, verbs
 from lmworks.jobs.handbook import glossary
@@ -113,25 +113,6 @@ def _options(one: Verb) -> Iterator[tuple[str, str]]:
         for parameter in below.params:
             label = next((name for name in parameter.opts if name.startswith("--")), parameter.name)
             yield f"{below.name} {label}" if below is not command else label, parameter.help
-
-
-@functools.cache
-def explained() -> dict[str, type[Config]]:
-    """Every class of settings that says `explain_as`, by that name. A file without the word is not imported."""
-    import importlib
-
-    import lmworks
-    from lmworks.basics.config import Config
-
-    found: dict[str, type[Config]] = {}
-    root = Path(lmworks.__path__[0])
-    for path in sorted(root.rglob("*.py")):
-        if "explain_as: ClassVar" in path.read_text(encoding="utf-8"):
-            module = importlib.import_module(".".join(("lmworks", *path.relative_to(root).with_suffix("").parts)))
-            for kind in vars(module).values():
-                if isinstance(kind, type) and issubclass(kind, Config) and "explain_as" in vars(kind):
-                    found[vars(kind)["explain_as"]] = kind
-    return found
 
 
 @functools.cache

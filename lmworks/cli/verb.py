@@ -169,7 +169,7 @@ OTHER_NAMES = {
 
 def _settings_called(verb: str, option: str) -> list[str]:
     """The settings of a verb's recipe that an option's name may mean."""
-    from lmworks.cli.explain import explained
+    from lmworks.cli.explained import explained
 
     kind = explained().get("build" if verb == "tune" else verb)
     name = option.lstrip("-").replace("_", "-").lower()

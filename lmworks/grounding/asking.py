@@ -124,8 +124,9 @@ class Asked:
     @property
     def passes(self) -> bool:
         """Whether the gate lets it be answered, and the passage names what the question does by letters and figures:
-        what is said of version 2.0 answers nothing of 2.1."""
-        return bool(self.evidence) and not self.unnamed and self.gate.passes(self.features)
+        what is said of version 2.0 answers nothing of 2.1. A question without a word asks nothing."""
+        asks = any(map(str.isalnum, self.question)) and bool(self.evidence)
+        return asks and not self.unnamed and self.gate.passes(self.features)
 
     @property
     def unnamed(self) -> list[str]:

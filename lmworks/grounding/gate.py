@@ -94,7 +94,7 @@ class Gate:
     @classmethod
     def of(cls, tested: Mapping[str, Any], reader: str) -> Gate:
         """The gate for a reader, by its class's name, with the threshold of an index's own test where it has one."""
-        known = _fitted()["readers"]
+        known = fitted()["readers"]
         one = known.get(reader) or known["NearestSentence"]
         answers, rightly = Logistic(**one["answers"]), Logistic(**one["right"])
         gate = cls(answers, rightly, one["threshold"], one["false_refusals"])
@@ -118,5 +118,6 @@ class Gate:
 
 
 @cache
-def _fitted() -> dict[str, Any]:
+def fitted() -> dict[str, Any]:
+    """The constants of all readers, and where they are from."""
     return dict(json.loads(resources.files("lmworks.grounding").joinpath(FITTED).read_text(encoding="utf-8")))

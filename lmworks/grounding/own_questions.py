@@ -33,6 +33,7 @@ from lmworks.evaluation.statistics import mcnemar, proportion
 from lmworks.evaluation.tasks.own_file import Fields, records
 from lmworks.grounding.answer import GroundedAnswer, alone
 from lmworks.grounding.asking import Searchable
+from lmworks.grounding.gate import fitted
 from lmworks.grounding.telling import facts_of, rounded
 from lmworks.grounding.words import negated
 from lmworks.loading import load
@@ -285,7 +286,9 @@ def judge(
     if out is not None and Path(out).exists():
         of, said = _read_out(Path(out))
         if of != run:
-            raise ConfigError(f"{out} holds answers of another index, or of other settings; give another --out")
+            raise ConfigError(
+                f"{out} holds answers of another index, or of other settings or another version; give another --out"
+            )
         kept = {one.question.text: one for one in said}
     if isinstance(reference := choices.get("model"), str):
         must_be_somewhere(reference)
@@ -345,10 +348,10 @@ def _question(row: Mapping[str, Any], place: str) -> OwnQuestion:
 
 
 def _run_of(index: Askable, choices: Mapping[str, Any]) -> str:
-    """A hash of what answers depend on: the index's files, and how it is asked."""
+    """A hash of what answers depend on: the index's files, how it is asked, and the gate that judges."""
     how = {name: _setting(value) for name, value in choices.items() if value is not None}
     return hashlib.sha256(
-        json.dumps([index.digest, index.tested, how], sort_keys=True, default=str).encode()
+        json.dumps([index.digest, index.tested, how, fitted()], sort_keys=True, default=str).encode()
     ).hexdigest()
 
 

@@ -42,7 +42,7 @@ _HOW_MUCH = re.compile(
     re.IGNORECASE,
 )
 _PRICE = re.compile(
-    r"\b(?P<asks>(?:how much|what (?:does|do|did|will|would|is|are|was|were)|wie ?viel|was)\b.*?)"
+    r"\b(?P<asks>(?:how much|what (?:does|do|did|will|would|is|are|was|were)|wie ?viel|was)\b.{0,200}?)"
     r"\b(?:costs?|kosten|kostet|kostete)\b",
     re.IGNORECASE,
 )

@@ -89,9 +89,10 @@ def test_a_second_start_finds_and_answers_without_pytorch(index: Index):
     if (why := unavailable()) is not None:
         pytest.skip(why)
     expected = index.search("When is the rent due?", k=1)[0].file + " " + index.ask("When is the rent due?").text
-    said = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PYTORCH, index.place], capture_output=True, text=True, check=True
-    ).stdout
+    for _ in range(2):  # the first start keeps what it packs; this process may have kept it elsewhere, for another test
+        said = subprocess.run(
+            [sys.executable, "-c", WITHOUT_PYTORCH, index.place], capture_output=True, text=True, check=True
+        ).stdout
     assert said.splitlines() == [expected, "False"]
 
 
@@ -128,6 +129,12 @@ def test_what_is_not_in_the_documents_is_refused_with_the_reason(index, question
     assert answer.why is not None and reason in answer.reason and answer.confidence < 0.5 and answer.passages
     nearest = answer.nearest
     assert index.document(nearest.file)[nearest.start : nearest.end] == nearest.text
+
+
+def test_a_question_without_a_word_is_not_answered(index):
+    for question in ("???", "\U0001f600", "..."):
+        answer = index.ask(question)
+        assert answer.refused and answer.probably_right is None, question
 
 
 def test_copies_take_no_place_of_other_passages():

@@ -162,3 +162,11 @@ def test_a_reader_that_wants_headings_reads_them_and_its_places_stay_in_the_text
     found = [Passage("Es sind drei.", 1.0, "d", "Kaution", "a.md", 40, 53, 1)]
     (one,) = read_passages(Heading(), "?", found, above=lambda passage: f"{passage.heading}\n\n")
     assert one.answer == "Es sind drei" and one.quote == "Es sind drei."
+
+
+def test_where_the_heading_is_nearest_a_sentence_below_it_answers_and_not_all_of_them(tmp_path, minilm):
+    said = "Beides geht nur schriftlich. Der Hausmeister nimmt alle Schlüssel an. Er schreibt ein Protokoll darüber."
+    heading = "Kündigung des Mietvertrags durch Vermieter oder Mieter"
+    house = indexed(tmp_path, {"haus.md": f"# Ordnung\n\n## {heading}\n\n{said}\n"}, minilm)
+    answer = house.ask("Wer kündigt den Mietvertrag, Vermieter oder Mieter?")
+    assert not answer.refused and answer.citations[0].text in ("Beides geht nur schriftlich.", *said.split(". "))

@@ -9,6 +9,7 @@ import pytest
 
 from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
+from lmworks.grounding import own_questions
 from lmworks.grounding.index import Index
 from lmworks.grounding.own_questions import Judged, JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
 
@@ -176,6 +177,9 @@ def test_answers_that_are_kept_are_judged_by_what_is_expected_now(index: Index, 
     assert "beside    0 better, 0 worse of 3" in judged.table and "expected  fifth day" in judged.table
     with pytest.raises(ConfigError, match="answers of another index, or of other settings"):
         index.judge(questions, out=out, k=3)
+    monkeypatch.setattr(own_questions, "fitted", lambda: {"readers": "of an earlier version"})
+    with pytest.raises(ConfigError, match="or another version; give another --out"):
+        index.judge(questions, out=out)
 
 
 def test_what_was_asked_is_kept_when_it_is_stopped(index: Index, questions: Path, tmp_path, monkeypatch):
