@@ -71,8 +71,8 @@ FEW, MANY = 512, 4096
         Part("many labels leave less to gain", TOLD, UNLABELLED[MANY] - FRESH[MANY], above=0),
     ),
     headlines={
-        "y?yy": "One network of both helps captions, little of it by seeing the image; normed attention stays stable, "
-        "and images without labels save labels."
+        "yyyy": "One network of both predicts captions better, mostly without seeing the image, and images a little; "
+        "normed attention stays stable, and images without labels save labels."
     },
     picture=Lines(TOLD, of=(UNLABELLED, FRESH), x="labels", title="Kinds of things told, by the labels learnt from"),
     not_true_when="images and texts say nothing of each other: then one network has to do with half of its size",
