@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 
 class _Words(NamedTuple):
-    """Of one language; a * stands for any letters."""
+    """Of one language: two patterns, and lists of words (patterns without white space, a * for any letters)."""
 
     how_much: str
     """What asks for a number, as a pattern."""
     when: str
     """What asks for a time, as a pattern."""
     numbers: str
+    """What says a number, besides figures."""
     times: str
+    """What says a time."""
     other: str = ""
     """What asks for something else, as a pattern: after it a word that asks for a time only joins clauses ("que faire
     quand il pleut?")."""

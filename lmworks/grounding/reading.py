@@ -29,6 +29,7 @@ FITS = 0.4
 SCORE = 2.0
 """What a sentence's score counts beside that of the search, which knows less of other languages than English."""
 _LEANS = re.compile(r"(?:It|They|This|These|He|She|Er|Sie|Es|Diese\w*|Dies|Beides?|Dazu|Davon|Dafür|Danach)\b")
+"""What begins so speaks of the sentence before it."""
 FEWEST_NEW = 2
 """Words of content that a sentence must add to the question's to answer it."""
 
@@ -65,11 +66,11 @@ def in_english(question: str, language: str) -> bool:
 class NearestSentence:
     """Reads the sentence whose words and vector are nearest to the question's; trained on nothing, for any language."""
 
-    def __init__(self, embedder: LanguageModel, language: str) -> None:
-        self.embedder, self.language = embedder, language
-
     headings = True
     """Texts are read with the headings above them."""
+
+    def __init__(self, embedder: LanguageModel, language: str) -> None:
+        self.embedder, self.language = embedder, language
 
     def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
         """A whole sentence of each text; of an empty one, nothing."""
