@@ -33,15 +33,16 @@ class Remembering:
     """A reader that reads each text once for a question."""
 
     reader: Reader
-    headings: bool = False
-    known: dict[tuple[str, str], BestSpan] = field(default_factory=dict)
+    known: dict[tuple[str, str, str], BestSpan] = field(default_factory=dict)
 
-    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
         """From memory where it is there."""
-        new = [one for one in texts if (question, one) not in self.known]
+        both = list(zip(texts, headings or [""] * len(texts), strict=True))
+        new = [one for one in both if (question, *one) not in self.known]
         if new:
-            self.known |= zip([(question, one) for one in new], self.reader.read(question, new), strict=True)
-        return [self.known[question, one] for one in texts]
+            read = self.reader.read(question, [text for text, _ in new], [heading for _, heading in new])
+            self.known |= zip([(question, *one) for one in new], read, strict=True)
+        return [self.known[question, *one] for one in both]
 
 
 class Without:
@@ -99,7 +100,7 @@ class Row:
 
 def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
     """Ask a question twice."""
-    memory = Remembering(reader, getattr(reader, "headings", False))
+    memory = Remembering(reader)
     there = asking.look(index, one.text, k, memory, UNJUDGED)
     less = asking.look(Without(index, one.removed), one.text, k, memory, UNJUDGED) if one.removed else None
     answer, still = asking.extracted(there), asking.extracted(less) if less and less.evidence else None

@@ -189,7 +189,7 @@ def passed(one: Row, gate: Gate) -> bool:
 
 def said_to_be_right(kind: str, asked: Sequence[Row], gate: Gate) -> list[Said]:
     """The answers that are given, also to questions that have none."""
-    return [(kind, gate.right(Features(*one.there)), one.supported) for one in asked if passed(one, gate)]
+    return [(kind, gate.probably_right(Features(*one.there)), one.supported) for one in asked if passed(one, gate)]
 
 
 def likely(given: Sequence[Said]) -> dict[str, Any]:
@@ -250,14 +250,14 @@ def gated(texts: Texts) -> Gate:
         [*(_gated(one.gone) for one in own if one.gone), *(_gated(one.there) for one in own if not one.answerable)]
         for own in texts.values()
     ]
-    answers = fitted([*((part, [1.0] * len(part)) for part in right), *((part, [0.0] * len(part)) for part in wrong)])
-    there = [(answers(one), 1 / len(part)) for part in right for one in part]
+    answered = fitted([*((part, [1.0] * len(part)) for part in right), *((part, [0.0] * len(part)) for part in wrong)])
+    there = [(answered(one), 1 / len(part)) for part in right for one in part]
     confidence, weight = np.array(sorted(there)).T
     at = np.searchsorted(np.cumsum(weight), WRONGLY * weight.sum())
-    gate = Gate(answers, Logistic([], 0.0), float(confidence[at]), WRONGLY)
+    gate = Gate(answered, Logistic([], 0.0), float(confidence[at]), WRONGLY)
     given = [[one for one in own if passed(one, gate)] for own in texts.values()]
     parts = [([one.there for one in own], [float(one.supported) for one in own]) for own in given]
-    return replace(gate, rightly=fitted(parts))
+    return replace(gate, right=fitted(parts))
 
 
 def _gated(features: Sequence[float]) -> tuple[float, ...]:
@@ -269,8 +269,8 @@ def fit(texts: Texts, reader: str) -> None:
     gate = gated(texts)
     held = json.loads(GATE.read_text(encoding="utf-8"))
     held["readers"][reader] = {
-        "answers": _rounded(gate.answers),
-        "right": _rounded(gate.rightly),
+        "answered": _rounded(gate.answered),
+        "right": _rounded(gate.right),
         "threshold": round(gate.threshold, 4),
         "false_refusals": round(gate.false_refusals, 3),
         "features": list(Features.__dataclass_fields__),

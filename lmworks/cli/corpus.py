@@ -79,14 +79,13 @@ def _show(report: CorpusReport) -> None:
 
 
 def _learnt_by(train: Path) -> str:
-    """The command that learns such records."""
-    import json
+    """The command that learns what a corpus holds."""
+    from lmworks.text.corpus.steps import written
 
-    with next(iter(sorted(train.glob("*.jsonl")))).open(encoding="utf-8") as lines:
-        first = json.loads(next(lines))
-    if "chosen" in first:
+    first = next(written(train, None))
+    if first.rejected is not None:
         return "lmworks prefer MODEL --data {}"
-    return "lmworks tune MODEL --data {}" if "messages" in first else "lmworks train RECIPE --set data.text={}"
+    return "lmworks train RECIPE --set data.text={}" if first.messages is None else "lmworks tune MODEL --data {}"
 
 
 def _row(step: StepReport) -> list[str]:

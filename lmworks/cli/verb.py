@@ -119,7 +119,7 @@ class GroupedCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The arguments. A number that is none is named in our words: pydantic's, which typer takes, leave it out. An
-        option that is a setting of the recipe is told as one."""
+        unknown option that is a setting of the recipe gets an error that names the setting."""
         try:
             return list(super().parse_args(ctx, args))
         except Exception as error:
@@ -171,7 +171,7 @@ def _settings_called(verb: str, option: str) -> list[str]:
     """The settings of a verb's recipe that an option's name may mean."""
     from lmworks.cli.explained import explained
 
-    kind = explained().get("build" if verb == "tune" else verb)
+    kind = explained().get("build" if verb == "tune" else verb)  # tune reads the recipes of build
     name = option.lstrip("-").replace("_", "-").lower()
     wanted = OTHER_NAMES.get(name, name).replace("-", "_")
     known = list(kind.explain()) if kind is not None else []

@@ -15,7 +15,7 @@ REFUSAL = "not in these documents"
 ELSEWHERE = " (elsewhere: {said} [{number}])"
 """What stands after an answer whose figures are others in another passage."""
 FINEST = 0.95
-"""Of answers more probably right than this, how much more is not told."""
+"""The highest probability of being right that is shown; above it nothing finer was measured."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,6 @@ class GroundedAnswer:
     refused: bool
     confidence: float
     """The calibrated probability that the documents answer the question, 0 ... 1."""
-    probably_right: float | None = None
-    """The calibrated probability that the answer is right, 0 ... 1: that what is cited first answers. None where it is
-    refused, and where a model chose or wrote it, of which nothing was measured."""
     citations: Sequence[Citation] = field(default_factory=tuple)
     why: Reason | None = None
     """Why it is refused."""
@@ -93,6 +90,9 @@ class GroundedAnswer:
     """The confidence below which it is refused."""
     false_refusals: float = 0.0
     """The share of the questions that documents do answer which that refuses, as it was measured."""
+    probably_right: float | None = None
+    """The calibrated probability that the answer is right, 0 ... 1: that what is cited first answers the question. None
+    for a refusal, and where a model chose or wrote the answer: only spans were measured."""
 
     @property
     def reason(self) -> str:
@@ -107,6 +107,11 @@ class GroundedAnswer:
     def __str__(self) -> str:
         """The answer's text."""
         return self.text
+
+
+def percent_right(probability: float) -> str:
+    """How probably an answer is right, for people: "71%", "over 95%"."""
+    return f"over {FINEST:.0%}" if probability > FINEST else f"{probability:.0%}"
 
 
 def alone(text: str) -> str:
@@ -131,5 +136,5 @@ class BestSpan:
 class Reader(Protocol):
     """What reads an answer out of texts."""
 
-    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
-        """A reading for each text."""
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
+        """A reading for each text; `headings` are what stands above each, for readers that look at it."""

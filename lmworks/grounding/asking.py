@@ -23,7 +23,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import ELSEWHERE, FINEST, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way
+from lmworks.grounding.answer import ELSEWHERE, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way, percent_right
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -117,9 +117,9 @@ class Asked:
         return self.gate.confidence(self.features) if self.evidence else 0.0
 
     @property
-    def right(self) -> float:
+    def probably_right(self) -> float:
         """The probability that what the best passage says is right."""
-        return self.gate.right(self.features) if self.evidence else 0.0
+        return self.gate.probably_right(self.features) if self.evidence else 0.0
 
     @property
     def passes(self) -> bool:
@@ -190,10 +190,10 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
         return asked.answered("", (), context)
     if not asked.passes:
         return asked.refused(_why(asked))
-    if min_right is not None and asked.right < min_right:
-        return asked.refused(Reason("unsure", (f"> {FINEST:.0%}" if asked.right > FINEST else f"{asked.right:.0%}",)))
+    if min_right is not None and asked.probably_right < min_right:
+        return asked.refused(Reason("unsure", (percent_right(asked.probably_right),)))
     if model is None:
-        return replace(extracted(asked), probably_right=asked.right)
+        return replace(extracted(asked), probably_right=asked.probably_right)
     writer = load(model) if isinstance(model, str) else model
     writer.must_converse()
     return written(asked, writer) if way == "write" else chosen(asked, writer)
@@ -217,8 +217,7 @@ def look(
     wanted = Wanted.of(question, language, index.document)
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    above = partial(_above, index, getattr(reader, "headings", False))
-    evidence = read_passages(reader, question, passages, wanted.definition, above)
+    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
     evidence.sort(key=lambda one: -_rank(question, one))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate)
@@ -236,11 +235,10 @@ def _weight_of_names(question: str, passage: Passage) -> float:
     return NAMES * held[0] + NAMES_A_YEAR * held[1]
 
 
-def _above(index: Searchable, headings: bool, passage: Passage) -> str:
-    """What a passage is read with: the lines of headers of a Markdown table in which it begins; else its headings, for
-    a reader that wants them."""
+def _head_of_table(index: Searchable, passage: Passage) -> str:
+    """The lines of headers of a Markdown table in which a passage begins."""
     if not passage.text.lstrip(" \t").startswith("|"):
-        return f"{passage.heading}\n\n" if headings and passage.heading else ""
+        return ""
     text = index.document(passage.file)
     return head_above(text, passage.start) if text is not None else ""
 

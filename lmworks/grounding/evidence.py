@@ -178,7 +178,8 @@ def read_passages(
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     heads, found = [above(one) for one in passages], []
     texts = [head + one.text for head, one in zip(heads, passages, strict=True)]
-    for one, head, read in zip(passages, heads, _below(reader, question, heads, texts), strict=True):
+    readings = reader.read(question, texts, [one.heading for one in passages])
+    for one, head, read in zip(passages, heads, readings, strict=True):
         reading = replace(read, start=max(read.start - len(head), 0), end=max(read.end - len(head), 0))
         share = (one.score - low) / (high - low) if high > low else 1.0
         defined = definition(one)
@@ -191,19 +192,6 @@ def read_passages(
             sure = BestSpan(start, end, score, max(reading.answerable, DEFINED))
             found.append(Evidence(one, sure, (start, end), share, defines=True))
     return sorted(found, key=lambda one: -one.rank)
-
-
-def _below(reader: Reader, question: str, heads: Sequence[str], texts: Sequence[str]) -> list[BestSpan]:
-    """What a reader takes from each text. Where one that reads headings takes a heading, which answers nothing itself,
-    the place is that of what it takes from the text below it."""
-    found = list(reader.read(question, texts))
-    if getattr(reader, "headings", False):
-        over = [at for at, (head, one) in enumerate(zip(heads, found, strict=True)) if one.end <= len(head) > 0]
-        below = reader.read(question, [texts[at][len(heads[at]) :] for at in over]) if over else []
-        for at, one in zip(over, below, strict=True):
-            size = len(heads[at])
-            found[at] = replace(found[at], start=one.start + size, end=one.end + size)
-    return found
 
 
 def distinct(passages: Iterable[Passage]) -> Iterator[Passage]:

@@ -4,7 +4,7 @@ how probable it is then that the answer is right.
     gate = Gate.of(index.tested, "SpanReader")
     confidence = gate.confidence(features)
     refused = confidence < gate.threshold
-    right = gate.right(features)  # that the citation holds what answers
+    right = gate.probably_right(features)  # that the citation holds what answers
 
 The first is a logistic function of three features: how many of the question's words the passage with the answer holds,
 how many its sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the
@@ -42,7 +42,7 @@ class Features:
     """The share that the sentence with the answer holds."""
     answerable: float
     """The reader's log odds that the passage answers, and not only treats of the same."""
-    whole: float
+    wants_a_sentence: float
     """1 where the question wants a sentence, 0 where it wants a few words."""
     lead: float
     """How far the best passage's rank is ahead of the best one that says something else: log(1 + difference)."""
@@ -81,10 +81,10 @@ class Logistic:
 class Gate:
     """Who judges answers, and the confidence below which one is refused."""
 
-    answers: Logistic
-    """Whether the documents answer, of `Features.gated`."""
-    rightly: Logistic
-    """Whether what is answered is right, of `Features.values`."""
+    answered: Logistic
+    """That the documents answer, of `Features.gated`."""
+    right: Logistic
+    """That an answer which is given is right, of `Features.values`."""
     threshold: float
     false_refusals: float
     """The share of answerable questions that are refused, measured on others than those that chose the threshold."""
@@ -96,12 +96,12 @@ class Gate:
         """The gate for a reader, by its class's name, with the threshold of an index's own test where it has one."""
         known = fitted()["readers"]
         one = known.get(reader) or known["NearestSentence"]
-        answers, rightly = Logistic(**one["answers"]), Logistic(**one["right"])
-        gate = cls(answers, rightly, one["threshold"], one["false_refusals"])
+        answered, right = Logistic(**one["answered"]), Logistic(**one["right"])
+        gate = cls(answered, right, one["threshold"], one["false_refusals"])
         own = tested.get("gate")
         if isinstance(own, Mapping) and "threshold" in own:
             rate = float(own.get("false_refusals", gate.false_refusals))
-            return cls(answers, rightly, float(own["threshold"]), rate, own=True)
+            return cls(answered, right, float(own["threshold"]), rate, own=True)
         return gate
 
     def passes(self, features: Features) -> bool:
@@ -110,11 +110,11 @@ class Gate:
 
     def confidence(self, features: Features) -> float:
         """The probability that the documents answer, 0 ... 1."""
-        return self.answers(features.gated)
+        return self.answered(features.gated)
 
-    def right(self, features: Features) -> float:
+    def probably_right(self, features: Features) -> float:
         """The probability that an answer which passes is right: that what it cites answers, 0 ... 1."""
-        return self.rightly(features.values)
+        return self.right(features.values)
 
 
 @cache

@@ -31,10 +31,10 @@ from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
 from lmworks.evaluation.tasks.own_file import Fields, records
-from lmworks.grounding.answer import GroundedAnswer, alone
+from lmworks.grounding.answer import GroundedAnswer, alone, percent_right
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.gate import fitted
-from lmworks.grounding.telling import facts_of, rounded
+from lmworks.grounding.telling import facts_of
 from lmworks.grounding.words import negated
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
@@ -229,7 +229,7 @@ def _told(one: JudgedAnswer) -> list[str]:
     said, asked = one.said, one.question
     lines = [f"asked     {asked.text}", f"expected  {' | '.join(asked.answers) or 'not in these documents'}"]
     nearest = said["citations"][0] if said["citations"] else said["nearest"]
-    likely = "" if one.probably_right is None else f"  (right with {rounded(one.probably_right)})"
+    likely = "" if one.probably_right is None else f"  (right with {percent_right(one.probably_right)})"
     lines.append(f"said      {' '.join(said['text'].split())}{likely}")
     if nearest:
         lines.append(f"{'cites' if said['citations'] else 'nearest':<10}{nearest['file']}, {nearest['place']}")

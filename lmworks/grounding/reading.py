@@ -22,8 +22,8 @@ from lmworks.grounding.words import about, content, coverage
 from lmworks.language_model import LanguageModel
 
 AROUND, BEFORE, MEANT = 0.3, 0.3, 0.7
-"""What a word of the question counts that does not stand in a sentence, but in the text or the heading around it; more
-if it stands in the sentence before, and in that which the sentence begins with a pronoun for."""
+"""What a word of the question counts that a sentence lacks, if the text or the heading above it has it; if the sentence
+before has it; and if that does and the sentence begins with a pronoun."""
 FITS = 0.4
 """What a figure or a time in a sentence counts where one is asked for."""
 SCORE = 2.0
@@ -66,24 +66,21 @@ def in_english(question: str, language: str) -> bool:
 class NearestSentence:
     """Reads the sentence whose words and vector are nearest to the question's; trained on nothing, for any language."""
 
-    headings = True
-    """Texts are read with the headings above them."""
-
     def __init__(self, embedder: LanguageModel, language: str) -> None:
         self.embedder, self.language = embedder, language
 
-    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
         """A whole sentence of each text; of an empty one, nothing."""
         spans = [units(text) for text in texts]
         found = [[text[start:end] for start, end in own] for text, own in zip(texts, spans, strict=True)]
-        scores = iter(self._scores(question, found))
+        scores = iter(self._scores(question, found, headings or [""] * len(texts)))
         best = [max(((next(scores), *one) for one in own), default=(-1.0, 0, 0)) for own in spans]
         return [BestSpan(start, end, SCORE * one, 1 / (1 + math.exp(-6 * (one - 1)))) for one, start, end in best]
 
-    def _scores(self, question: str, texts: Sequence[Sequence[str]]) -> Iterator[float]:
+    def _scores(self, question: str, texts: Sequence[Sequence[str]], headings: Sequence[str]) -> Iterator[float]:
         """Of each sentence of the texts: its cosine with the question, and the share of the question's words that it
         holds, less for those around it; more where it says how much, or when, as the question asks, or begins with what
-        is asked about, less where it adds nothing to the question (a heading, a link)."""
+        is asked about, less where it adds nothing to the question (a link, a title)."""
         every = [one for sentences in texts for one in sentences]
         if not every:
             return
@@ -91,9 +88,9 @@ class NearestSentence:
             asked_for = self.embedder.vectors([question], prompt="query", cut=True)
             cosines = iter((self.embedder.vectors(every, prompt="passage", cut=True) @ asked_for[0]).tolist())
         asked, fits = about(question, self.language), kind_asked_for(question, self.language)
-        for sentences in texts:
-            held = [content(one, self.language) for one in sentences]
-            everywhere, before = {word for words in held for word in words}, list[str]()
+        for sentences, heading in zip(texts, headings, strict=True):
+            held, before = [content(one, self.language) for one in sentences], content(heading, self.language)
+            everywhere = {*before, *(word for words in held for word in words)}
             for sentence, words in zip(sentences, held, strict=True):
                 own, two, all_ = (coverage(asked, one, self.language) for one in (words, [*before, *words], everywhere))
                 begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW

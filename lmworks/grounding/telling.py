@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
-from lmworks.grounding.answer import FINEST, Citation, GroundedAnswer
+from lmworks.grounding.answer import Citation, GroundedAnswer, percent_right
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, Place, place_of
@@ -24,17 +24,12 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
         differs = "differs: " if one.differs else ""
         lines += [f"[{one.number}] {differs}{where(one, index)}", f"    {_marked(one)}"]
     if answer.probably_right is not None:
-        lines += ["", f"likely    {rounded(answer.probably_right)} of answers like this one are right"]
+        lines += ["", f"likely    {percent_right(answer.probably_right)} of answers like this one are right"]
     if answer.refused:
         lines.append(f"why       {answer.reason}")
     if answer.nearest:
         lines += [f"nearest   {where(answer.nearest, index)}", f"          {_marked(answer.nearest)}"]
     return lines
-
-
-def rounded(probability: float) -> str:
-    """How probably an answer is right, no finer than it was measured."""
-    return f"over {FINEST:.0%}" if probability > FINEST else f"{probability:.0%}"
 
 
 def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:

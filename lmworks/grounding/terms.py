@@ -136,15 +136,15 @@ def query_terms(text: str, languages: Mapping[str, int]) -> list[str]:
     found: Counter[str] = Counter()
     for language in languages:
         all_ = terms(text, language)
-        found |= Counter([one for one in all_ if one not in _empty(language)] or all_)
+        found |= Counter([one for one in all_ if one not in _not_searched(language)] or all_)
     if (own := language_of_question(text, dict(Counter(languages).most_common()))) in COMPOUNDING:
-        whole = {one for one in terms(text, own) if one not in _empty(own)}
-        found.update({part for one in whole for part in _parts(one)} - _empty(own) - set(found))
+        whole = {one for one in terms(text, own) if one not in _not_searched(own)}
+        found.update({part for one in whole for part in _parts(one)} - _not_searched(own) - set(found))
     return list(found.elements())
 
 
 @cache
-def _empty(language: str) -> frozenset[str]:
+def _not_searched(language: str) -> frozenset[str]:
     """The stems of words that only ask; none of English, whose embedder knows what is asked."""
     said = "" if language == "english" else f"{ASKING.get(language, '')} {FREQUENT.get(language, '')}"
     return frozenset(terms(said, language))

@@ -97,9 +97,9 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     if long := [one for one in conversations if len(one.tokens) > settings.context]:
         longest = max(long, key=lambda one: len(one.tokens))
         say(
-            f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}, as longer than "
-            f"training.context: what comes after is learnt without what was said before; the longest, "
-            f"{longest.source}, has {len(longest.tokens):,} tokens"
+            f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}: longer than "
+            f"training.context, so later turns are learnt without the earlier ones; the longest, {longest.source}, "
+            f"has {len(longest.tokens):,} tokens"
         )
     return rows
 

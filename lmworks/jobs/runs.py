@@ -231,8 +231,8 @@ def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:
     for source, column in list(columns)[:5]:
         file = source.removesuffix(f":{column}")
         say(
-            f"column         {file}: the text is `{column}` alone; of questions with answers call the columns `prompt` "
-            "and `completion`"
+            f"column         {file}: only the column `{column}` is read; if these are questions and answers, call the "
+            "columns `prompt` and `completion`"
         )
     if len(columns) > 5:
         say(f"column         {len(columns) - 5:,} more")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from lmworks.grounding.answer import BestSpan
@@ -78,7 +80,7 @@ def test_the_first_paragraph_below_a_heading_defines_it_and_a_later_one_does_not
 class Fond:
     """Reads the first word, and is fondest of the passages that come first."""
 
-    def read(self, question: str, texts: list[str]) -> list[BestSpan]:
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
         """Falling scores."""
         return [BestSpan(0, len(text.split()[0]), float(-at), 0.1) for at, text in enumerate(texts)]
 

@@ -40,7 +40,7 @@ class Arbitrary:
     def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
         self.spans = spans
 
-    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
         return [BestSpan(*self.spans[at % len(self.spans)], float(at), 0.5) for at in range(len(texts))]
 
 
@@ -133,7 +133,7 @@ def test_a_long_sentence_is_cut_at_line_ends_into_pieces_that_can_be_shown():
 
 def test_a_question_of_the_text_is_answered_by_what_stands_after_it():
     class Question:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(0, one.index("?") + 1, 1.0, 0.9) for one in texts]
 
     text = "Is a closed file removed?\n\nYes, as soon as nobody has it open.\n\nAnother paragraph."
@@ -146,7 +146,7 @@ def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
     assert [one.file for one in distinct(passages(texts))] == ["0.txt", "2.txt", "3.txt"]
 
     class Sum:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
 
     answer = extracted(asked("How much is the rent?", texts, Sum()))
@@ -156,7 +156,7 @@ def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
 
 def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
     class Last:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
 
     for leans in ("It is 740 euros.", "Today, it is 740 euros.", "But this is 740 euros.", "In these it is 740 euros."):
@@ -181,7 +181,7 @@ def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
 )
 def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(text, span, shown):
     class Span:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(one.find(span), one.find(span) + len(span), 1.0, 0.9) for one in texts]
 
     answer = extracted(asked("Which?", [text], Span()))
@@ -194,7 +194,7 @@ def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(t
 
 def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
     class Echo:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(one.find("vimrc"), one.find("vimrc") + 10, 1.0, 0.9) for one in texts]
 
     text = "Vim starts. You write settings in the vimrc file."
@@ -213,7 +213,7 @@ def test_a_full_stop_is_no_answer_within_its_sentence():
 
 def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():
     class First:
-        def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
             return [BestSpan(0, 4, 1.0, 0.9) for _ in texts]
 
     text = "Type this command:\n\n    :quit\n\nThen rest."

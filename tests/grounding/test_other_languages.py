@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from grounding.small_index import indexed
@@ -151,17 +153,16 @@ def test_whose_it_is_says_nothing_of_what_is_asked():
     assert about("In welchem Monat ist die Versammlung?", "german") == content("Versammlung", "german")
 
 
-def test_a_reader_that_wants_headings_reads_them_and_its_places_stay_in_the_text():
+def test_a_reader_is_given_the_heading_above_each_text():
     class Heading:
-        headings = True
-
-        def read(self, question: str, texts: list[str]) -> list[BestSpan]:
-            assert texts == ["Kaution\n\nEs sind drei."]
-            return [BestSpan(9, 21, 1.0, 0.5)]
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
+            assert (texts, headings) == (["Es sind drei.", "Keine."], ["Kaution", ""])
+            return [BestSpan(0, 12, 1.0, 0.5), BestSpan(0, 5, 0.0, 0.5)]
 
     found = [Passage("Es sind drei.", 1.0, "d", "Kaution", "a.md", 40, 53, 1)]
-    (one,) = read_passages(Heading(), "?", found, above=lambda passage: f"{passage.heading}\n\n")
-    assert one.answer == "Es sind drei" and one.quote == "Es sind drei."
+    found += [Passage("Keine.", 1.0, "d", "", "a.md", 60, 66, 2)]
+    first, _ = read_passages(Heading(), "?", found)
+    assert first.answer == "Es sind drei" and first.quote == "Es sind drei."
 
 
 def test_where_the_heading_is_nearest_a_sentence_below_it_answers_and_not_all_of_them(tmp_path, minilm):

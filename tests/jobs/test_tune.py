@@ -70,7 +70,7 @@ def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_pat
     Path("faq.csv").write_text("question,answer\nWho?,Ann is it.\nWhen?,At nine.\n")
     said: list[str] = []
     assert "[Ann is it.<|endoftext|>]" in preview("smollm2", "faq.csv", say=said.append)[0]
-    assert len(said) == 1 and "faq.csv: the text is `answer` alone" in said[0] and "`completion`" in said[0]
+    assert len(said) == 1 and "faq.csv: only the column `answer` is read" in said[0] and "`completion`" in said[0]
     Path("faq.csv").write_text("text,answer\nWho?,Ann is it.\n")
     preview("smollm2", "faq.csv", say=said.append)
     assert len(said) == 1

@@ -86,10 +86,10 @@ class SpanReader:
         self.runner, self.classifier = runner, classifier
         self.tokenizer, self.calibration = tokenizer, calibration
 
-    def read(self, question: str, texts: Sequence[str]) -> list[BestSpan]:
-        """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
-        words, and in columns whose header has some; in a table they are within the cell that they begin in. Whether
-        the text answers is judged by the likeliest span, wherever it is."""
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
+        """A reading for each text; an empty text answers nothing, and headings are not looked at. Spans count more in
+        sentences with the question's words, and in columns whose header has some; in a table they are within the cell
+        that they begin in. Whether the text answers is judged by the likeliest span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
         given = [spelled_out(text) for text in texts]
         texts = [one.text for one in given]

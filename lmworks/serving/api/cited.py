@@ -27,8 +27,8 @@ from lmworks.serving.service import Service
 
 
 def way_of(service: Service, asked: ChatRequest) -> str:
-    """How a request is to be answered: as it says, else from the documents where there are some. Refused where it wants
-    an answer that is probably right of a model, of which nothing was measured."""
+    """How a request is to be answered: as it says, else from the documents where there are some. Refused for
+    `min_right` with another way than extract: only spans were measured."""
     if (said := asked.grounding) is not None:
         if said.min_right is not None and said.way != "extract":
             why = (
