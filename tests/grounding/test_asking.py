@@ -232,7 +232,7 @@ def test_an_answer_says_how_probably_it_is_right_and_can_be_refused_for_it(index
 
 
 def test_a_refusal_tells_no_finer_how_probably_right_it_would_be_than_an_answer(index, monkeypatch):
-    monkeypatch.setattr(Asked, "right", property(lambda _: 0.97))
+    monkeypatch.setattr(Asked, "probably_right", property(lambda _: 0.97))
     assert "probability of over 95%, which" in index.ask("When is the rent due?", min_right=0.99).reason
 
 
