@@ -67,7 +67,10 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
     min_right: Annotated[
-        float | None, typer.Option(help="Refuse what is less probably right: 0.85. Only without a model.")
+        float | None,
+        typer.Option(
+            help="Refuse an answer that is less likely to be right than this, such as 0.85; not with --model."
+        ),
     ] = None,
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Show what the model was given.")] = False,
     json_: Json = False,

@@ -12,6 +12,8 @@ from lmworks.grounding.passage import Passage
 Way = Literal["extract", "write"]
 """Choose spans of the documents, or write free text of which every sentence must be supported by a cited span."""
 REFUSAL = "not in these documents"
+UNSURE = "not sure enough to answer"
+"""What is said where something was found that is less likely to be right than is asked for."""
 ELSEWHERE = " (elsewhere: {said} [{number}])"
 """What stands after an answer whose figures are others in another passage."""
 FINEST = 0.95
@@ -64,7 +66,7 @@ _SENTENCES = {
     "not_answered": "the nearest passages are about this, but none seems to answer the question",
     "in_no_sentence": "the model found the answer in none of the {} nearest sentences",
     "unsupported": "the model wrote nothing that a sentence of the documents supports",
-    "unsure": "what comes nearest is right with a probability of {}, which is less than is asked for",
+    "unsure": "of answers like the nearest {} are right, which is less than is asked for",
 }
 
 
@@ -73,7 +75,7 @@ class GroundedAnswer:
     """An answer from documents, or a refusal."""
 
     text: str
-    """The answer, with [1] after what a citation supports; `REFUSAL` where it is refused."""
+    """The answer, with [1] after what a citation supports; `REFUSAL` or `UNSURE` where it is refused."""
     refused: bool
     confidence: float
     """The calibrated probability that the documents answer the question, 0 ... 1."""

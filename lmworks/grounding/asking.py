@@ -23,7 +23,17 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import ELSEWHERE, REFUSAL, Citation, GroundedAnswer, Reader, Reason, Way, percent_right
+from lmworks.grounding.answer import (
+    ELSEWHERE,
+    REFUSAL,
+    UNSURE,
+    Citation,
+    GroundedAnswer,
+    Reader,
+    Reason,
+    Way,
+    percent_right,
+)
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
@@ -137,7 +147,8 @@ class Asked:
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
         nearest = self.evidence[0].citation(1) if self.evidence else None
-        return self._told(REFUSAL, True, why=why, nearest=nearest, prompt=prompt)
+        text = UNSURE if why.kind == "unsure" else REFUSAL
+        return self._told(text, True, why=why, nearest=nearest, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> GroundedAnswer:
         """An answer."""
@@ -167,7 +178,7 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of. An answer that
-    is less probably right than `min_right` (0 ... 1) is refused.
+    is less likely to be right than `min_right` (0 ... 1) is refused.
     ConfigError for an empty question, a way that does not exist, writing without a model, or a `min_right` for answers
     that a model makes, of which nothing was measured.
     """

@@ -46,7 +46,7 @@ MOST = 100_000
 KEPT_EVERY = 10.0
 """Seconds after which answers are written to their file again."""
 LEVELS = (0.85, 0.5, 0.0)
-"""Lower bounds of how probably right answers are said to be that are counted together."""
+"""Answers are counted together by how likely they were said to be right: from these bounds on."""
 SHOWN = 20
 """Questions that a table lists."""
 _THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
@@ -125,7 +125,7 @@ class JudgedAnswer:
 
     @property
     def probably_right(self) -> float | None:
-        """How probably right it was said to be; None where it is refused, or a model made it."""
+        """How likely it was said to be right; None where it is refused, or a model made it."""
         sure = self.said.get("probably_right")
         return None if sure is None else float(sure)
 

@@ -221,7 +221,7 @@ def test_an_answer_says_how_probably_it_is_right_and_can_be_refused_for_it(index
     assert refused.refused and refused.why.kind == "unsure" and refused.probably_right is None
     assert (
         least > 0.95
-        and "right with a probability of over 95%" in refused.reason
+        and "of answers like the nearest over 95% are right" in refused.reason
         and "third working day" in refused.nearest.text
     )
     for wrong in (1, -0.1, 85):
@@ -233,7 +233,7 @@ def test_an_answer_says_how_probably_it_is_right_and_can_be_refused_for_it(index
 
 def test_a_refusal_tells_no_finer_how_probably_right_it_would_be_than_an_answer(index, monkeypatch):
     monkeypatch.setattr(Asked, "probably_right", property(lambda _: 0.97))
-    assert "probability of over 95%, which" in index.ask("When is the rent due?", min_right=0.99).reason
+    assert "nearest over 95% are right, which" in index.ask("When is the rent due?", min_right=0.99).reason
 
 
 def passages(texts: list[str]) -> list[Passage]:

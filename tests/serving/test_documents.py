@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_probably_right_enough_is_refused(docs: Live):
     least = (told["probably_right"] + 1) / 2
     message = chat(docs, QUESTION, grounding={"way": "extract", "min_right": least}).json()["choices"][0]["message"]
     assert message["grounding"]["why"]["kind"] == "unsure" and message["grounding"]["probably_right"] is None
-    assert message["content"] == "not in these documents" and message["grounding"]["nearest_at"]["file"] == "rent.md"
+    assert message["content"] == "not sure enough to answer" and message["grounding"]["nearest_at"]["file"] == "rent.md"
 
 
 def test_a_question_that_leans_on_the_one_before_it_takes_its_words(docs: Live):

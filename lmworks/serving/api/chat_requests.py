@@ -178,7 +178,7 @@ class Grounding(StrictModel):
     """extract: spans of the documents; write: the model's own words, of which each sentence is supported by a cited
     span; off: the model answers by itself."""
     min_right: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """How probably right an answer must be that is not refused; for extract alone."""
+    """With extract: refuse an answer that is less likely to be right than this."""
 
 
 class ChatRequest(GenerationRequest):
