@@ -142,7 +142,7 @@ _TIME = r"\d{4}|\d\d?[.:]\s?\d\d|\d\d?\.\s|\d\d?[年月日点點时時]"
 
 
 @cache
-def _asking(language: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None:
+def _patterns(language: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None:
     """What asks how much, what asks when, and what before it asks for something else."""
     words = _OF.get(language)
     if words is None:
@@ -164,7 +164,7 @@ def _saying(language: str, when: bool) -> Callable[[str], bool]:
 def kind_asked_for(question: str, language: str) -> Callable[[str], bool] | None:
     """What tells whether a text says how much, or when, as the question asks; None where it asks neither, or in another
     language than those of `terms.ASKING`, Chinese and Japanese."""
-    asks = _asking(language)
+    asks = _patterns(language)
     when = asks and asks[1].search(question)
     if (asks and when and not asks[2].search(question[: when.start()])) or _WHEN_UNSPACED.search(question):
         return _saying(language, when=True)
