@@ -220,6 +220,21 @@ def counts(address: str) -> list[float]:
     return [sum(float(value) for name, value in found if name.startswith(one)) for one in ("request_s", "request_g")]
 
 
+def test_a_message_that_is_sent_before_the_models_are_known_goes_when_they_are(chromium, smollm2):
+    with chromium.new_context() as context:
+        page, held = context.new_page(), list[Any]()
+        page.set_default_timeout(60_000)
+        page.route("**/v1/models", lambda route: held.append(route))  # noqa: PLW0108  # it wants a function
+        with page.expect_request("**/v1/models"):
+            page.goto(smollm2)
+        page.locator("#message").fill("Say hello.")
+        page.keyboard.press("Enter")
+        assert not page.locator(".turn").count() and page.locator("#message").input_value() == "Say hello."
+        held[0].continue_()
+        page.locator(".answer .said").wait_for()
+        assert not page.locator("#message").input_value()
+
+
 def test_with_a_key_the_page_asks_for_it(chromium, tiny_folder):
     with serving(tiny_folder, "--api-key", "sesame") as address:
         assert httpx.get(address, headers={"Accept": "text/html"}).headers["www-authenticate"].startswith("Basic")

@@ -11,7 +11,7 @@ const settings = new Settings(by("settings")), conversations = new Conversations
 const select = by("model"), ask = by("ask"), input = by("message");
 const fine = matchMedia("(pointer: fine)").matches; // no keyboard on the screen, which would open
 const MOST_IMPORTED = 20_000_000; // bytes: more than a browser keeps
-let known = [], chat = null;
+let known = [], chat = null, early = false;
 
 // Models: the one that is chosen is loaded when it is asked, or looked at.
 const model = () => known.find(one => one.id === select.value) ?? { id: select.value, about: null };
@@ -37,6 +37,7 @@ async function begin() {
   shown();
   changed();
   view();
+  if (early) ask.requestSubmit();
 }
 function hint() {
   const { about } = model();
@@ -109,6 +110,7 @@ input.addEventListener("keydown", event => {
 ask.addEventListener("submit", event => {
   event.preventDefault();
   const text = input.value.trim();
+  early = !chat; // what is sent before the models are known goes once they are
   if (!chat || chat.running || (!text && !attachments.files.length)) return;
   input.value = "";
   grow();
