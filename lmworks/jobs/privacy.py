@@ -129,7 +129,14 @@ def _sides(
     if (members is None) != (others is None):
         raise ConfigError("give both texts, of members and of non-members, or neither")
     if members is not None and others is not None:
-        return read(members).documents, read(others).documents
+        sides = read(members).documents, read(others).documents
+        learnt = {one.hash for one in sides[0]}
+        if shared := [one.source for one in sides[1] if one.hash in learnt]:
+            raise DataError(
+                f"{len(shared):,} of the texts of {others} stand in {members} too ({shared[0]}), and nobody can tell "
+                "whether those were learnt; leave them out of one of the two"
+            )
+        return sides
     if recipe is not None:
         return _split_of(recipe, facts, model)
     raise ConfigError(

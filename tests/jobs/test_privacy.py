@@ -121,6 +121,8 @@ def test_texts_can_be_given_where_the_model_does_not_say(here: Path):
         privacy("base", members="notes")
     with pytest.raises(DataError, match="are too few to tell them apart; give at least 5 of each"):
         privacy("base", members="notes", others="general", base="nothing")  # said before any model is loaded
+    with pytest.raises(DataError, match=r"texts of notes stand in notes too \(.+\), and nobody can tell"):
+        privacy("base", members="notes", others="notes")
     for number in range(3, 6):
         (here / "general" / f"{number}.txt").write_text(f"The page reads a folder {number}.")
     found = privacy("base", members="notes", others="general", base="base")
