@@ -16,7 +16,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import texts_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
-from lmworks.tokens.chat.conversation import encode_conversation
+from lmworks.tokens.chat.conversation import encode_document
 
 SEGMENT = 256
 """Tokens of a segment, the unit of the interval: a long document is many segments, a short one is one."""
@@ -132,7 +132,7 @@ def _ids(model: LanguageModel, document: Document) -> tuple[list[int], list[bool
     """A document as the model reads it, and which of the tokens are counted."""
     tokenizer = model.tokenizer
     if document.messages is not None:
-        ids, counted = encode_conversation(tokenizer, document.messages, document.source)
+        ids, counted = encode_document(tokenizer, document)
         return ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)]
     ids = tokenizer.encode(document.text, special=False)
     start = tokenizer.document_start

@@ -99,5 +99,4 @@ def write_joint(
 def _write(path: Path, documents: Iterable[Document]) -> None:
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for one in documents:
-            record = {"text": one.text} if one.messages is None else {"messages": list(one.messages)}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(one.record, ensure_ascii=False) + "\n")

@@ -88,8 +88,7 @@ def _write(folder: Path, half: Sequence[Document], every: Sequence[Document]) ->
     others = [one for one in every if one.hash not in taught][:FEW]
     with says_why(folder):
         for side, documents in (("train", half), ("held_out", others)):
-            records = [{"messages": list(one.messages)} if one.messages else {"text": one.text} for one in documents]
             (folder / side).mkdir(parents=True, exist_ok=True)
-            lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records)
+            lines = "".join(json.dumps(one.record, ensure_ascii=False) + "\n" for one in documents)
             (folder / side / "texts.jsonl").write_text(lines, encoding="utf-8")
         write_json(folder / REPORT, {})

@@ -17,10 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.text.document import Document
+from lmworks.text.document import Document, rewritten
 from lmworks.text.plain import read_text
 
 NOUNS = """
@@ -158,15 +159,14 @@ def augmented(documents: Iterable[Document], swaps: Swaps | None = None) -> Iter
 
 def counterpart(document: Document, swaps: Swaps) -> Document | None:
     """A document with all its words swapped; None where it has none of them."""
-    source = f"{document.source} (counterpart)"
+    source, change = f"{document.source} (counterpart)", partial(swapped, swaps=swaps)
     if document.messages is not None:
-        turns = [dict(turn) | {"content": swapped(turn["content"], swaps)} for turn in document.messages]
+        turns = [rewritten(turn, change) for turn in document.messages]
         if document.rejected is None:
-            found = Document.conversation(turns, source)
+            found = Document.conversation(turns, source, tools=document.tools)
         else:
-            answer = document.rejected[-1]
-            other = dict(answer) | {"content": swapped(answer["content"], swaps)}
-            found = Document.preference(turns, [*turns[:-1], other], source)
+            other = rewritten(document.rejected[-1], change)
+            found = Document.preference(turns, [*turns[:-1], other], source, tools=document.tools)
     else:
         found = Document(swapped(document.text, swaps), source)
     return None if found.text == document.text else found

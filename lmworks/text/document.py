@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ if TYPE_CHECKING:  # texts are read without numpy
     from lmworks.basics.arrays import UInt8
 
 
+Turn = dict[str, Any]
+"""One turn of a conversation: its `role` and `content`; of an answer also `weight`, UNLEARNT where it is read alone,
+and `tool_calls`, a list of {"type": "function", "function": {"name": ..., "arguments": {...}}}."""
+
 UNLEARNT = "0"
 """The `weight` of an answer that is read and not learnt, as OpenAI's chat records have it."""
 
@@ -24,6 +29,32 @@ UNLEARNT = "0"
 def is_learnt(turn: Mapping[str, Any]) -> bool:
     """Whether a turn is one of the assistant that is to be learnt."""
     return turn["role"] == "assistant" and str(turn.get("weight")) != UNLEARNT
+
+
+def said(turn: Mapping[str, Any]) -> str:
+    """What a turn says: its words, then each of its calls as JSON."""
+    calls = [json.dumps(one["function"], ensure_ascii=False) for one in turn.get("tool_calls", ())]
+    return "\n".join([*([turn["content"]] if turn["content"] else []), *calls])
+
+
+def rewritten(turn: Turn, change: Callable[[str], str]) -> Turn:
+    """The turn with its words, and the texts among its calls' arguments, changed."""
+    changed = turn | {"content": change(turn["content"])}
+    if "tool_calls" in turn:
+        functions = [one["function"] for one in turn["tool_calls"]]
+        changed["tool_calls"] = [
+            {"type": "function", "function": one | {"arguments": _texts_changed(one["arguments"], change)}}
+            for one in functions
+        ]
+    return changed
+
+
+def _texts_changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_texts_changed(one, change) for one in value]
+    return {key: _texts_changed(one, change) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -35,21 +66,23 @@ class Document:
     """
 
     text: str
-    """The whole text; for a conversation its contents, joined by an empty line. Lines end in \\n."""
+    """The whole text; for a conversation what its turns say, joined by an empty line. Lines end in \\n."""
 
     source: str
     """Where it comes from, for people: `manual/setup.md`, `chats.jsonl#12`, `wikitext2#Die Another Day`."""
 
-    messages: tuple[dict[str, str], ...] | None = None
-    """The turns of a conversation, each with `role` and `content`, and `weight` UNLEARNT where an answer is read alone;
-    None for plain text."""
+    messages: tuple[Turn, ...] | None = None
+    """The turns of a conversation; None for plain text."""
 
-    rejected: tuple[dict[str, str], ...] | None = None
+    rejected: tuple[Turn, ...] | None = None
     """Of a preference pair the same conversation, but for its last turn: the answer that is liked less than the one at
     the end of `messages`."""
 
     metadata: Metadata = field(default_factory=dict, hash=False)
     """What it says of itself: author, date, tags; for filters of a search."""
+
+    tools: tuple[dict[str, Any], ...] = field(default=(), hash=False, kw_only=True)
+    """Of a conversation the functions that its answers may call, as OpenAI's API has them."""
 
     column: str | None = field(default=None, compare=False, kw_only=True)
     """Of a row of a table whose text is one of its cells, that column's title."""
@@ -68,8 +101,11 @@ class Document:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the UTF-8 text, in hexadecimal; of an image, of its pixels too."""
+        """SHA-256 of the UTF-8 text, in hexadecimal; of an image, of its pixels too, and of a conversation with tools,
+        of those."""
         hashed = hashlib.sha256(self.text.encode("utf-8"))
+        if self.tools:
+            hashed.update(f"\0{json.dumps(self.tools)}".encode())
         if self.image is not None:
             hashed.update(f"\0{self.image.shape}".encode() + self.image.tobytes())
         return hashed.hexdigest()
@@ -80,6 +116,17 @@ class Document:
         if self.messages is None:
             return True
         return any(map(is_learnt, self.messages[1:])) and self.messages[0]["role"] != "assistant"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of a .jsonl file that is read as this document, without its source and metadata."""
+        if self.messages is None:
+            return {"text": self.text}
+        if self.rejected is None:
+            turns = {"messages": list(self.messages)}
+        else:
+            turns = {"chosen": list(self.messages), "rejected": list(self.rejected)}
+        return turns | ({"tools": list(self.tools)} if self.tools else {})
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -95,20 +142,25 @@ class Document:
     @classmethod
     def preference(
         cls,
-        chosen: Iterable[dict[str, str]],
-        rejected: Iterable[dict[str, str]],
+        chosen: Iterable[Turn],
+        rejected: Iterable[Turn],
         source: str,
         metadata: Metadata | None = None,
+        tools: Iterable[dict[str, Any]] = (),
     ) -> Document:
         """A document of two conversations that differ in their last turn, the one with the better answer first."""
         better, worse = tuple(chosen), tuple(rejected)
-        text = "\n\n".join(turn["content"] for turn in (*better, *worse[-1:]))
-        return cls(text, source, better, worse, metadata or {})
+        text = "\n\n".join(map(said, (*better, *worse[-1:])))
+        return cls(text, source, better, worse, metadata or {}, tools=tuple(tools))
 
     @classmethod
     def conversation(
-        cls, messages: Iterable[dict[str, str]], source: str, metadata: Metadata | None = None
+        cls,
+        messages: Iterable[Turn],
+        source: str,
+        metadata: Metadata | None = None,
+        tools: Iterable[dict[str, Any]] = (),
     ) -> Document:
-        """A document of turns, each with a `role` and a `content`."""
+        """A document of turns, whose answers may call the tools."""
         turns = tuple(messages)
-        return cls("\n\n".join(turn["content"] for turn in turns), source, turns, metadata=metadata or {})
+        return cls("\n\n".join(map(said, turns)), source, turns, metadata=metadata or {}, tools=tuple(tools))

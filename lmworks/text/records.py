@@ -4,22 +4,34 @@ Understood: `chosen` and `rejected` (a preference pair: whole conversations, or 
 (OpenAI's chat records: a list of role and content, and `weight` 0 for an answer that is read and not learnt),
 `conversations` (ShareGPT: a list of from and value), `text`,
 `instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the first of these that a
-record has counts.
+record has counts. Conversations may call tools: `tool_calls` of an assistant's message, results from the role `tool`,
+and `tools` beside the messages, each as OpenAI's API has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmworks.basics.errors import DataError
-from lmworks.text.document import UNLEARNT, Document
+from lmworks.text.calls import TOOLS, calls_of, tools_of
+from lmworks.text.document import UNLEARNT, Document, Turn
 from lmworks.text.metadata import of_record
 from lmworks.text.plain import UnreadableError, check_line, newlines
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
-SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
-"""What ShareGPT's files call some of them."""
+ROLES = ("system", "user", "assistant", "tool")
+SPEAKERS = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+}
+"""What ShareGPT's files call some of them; a `function_call` says a call as JSON."""
+ONCE = {"developer": "system", "function": "tool"}
+"""Newer and older names of roles, which a model reads under the one that templates know."""
 PAIR = ("chosen", "rejected")
 PROMPTS = ("prompt", "instruction", "input")
 """What a pair's answers answer, where they are no conversations that begin with it."""
@@ -32,6 +44,8 @@ KINDS = (
     ("prompt", "response"),
     ("prompt", "completion"),
 )
+CHATS = KINDS[:3]
+"""Those of turns, which may call tools."""
 EXPECTED = (
     "a `text`, `messages`, `conversations`, `instruction` and `output`, `prompt` and `response` or `completion`, or "
     "`chosen` and `rejected`"
@@ -44,8 +58,9 @@ def fields(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the names that make a record understood; empty when none do."""
     names = set(names)
     kind = next((kind for kind in KINDS if names.issuperset(kind)), ())
-    if kind == PAIR:
-        return (*kind, *(name for name in PROMPTS if name in names))
+    if kind in CHATS:
+        others = (*PROMPTS, *TOOLS) if kind == PAIR else TOOLS
+        return (*kind, *(name for name in others if name in names))
     return (*kind, "input") if "instruction" in kind and "input" in names else kind
 
 
@@ -60,14 +75,15 @@ def document(record: Any, source: str) -> Document:
         raise UnreadableError(f"it has none of {EXPECTED}, but {fields_here}{unnamed}")
     metadata = of_record(record, used)
     try:
+        tools = tools_of(record) if {*TOOLS} & {*used} else []
         if used[:2] == PAIR:
-            return Document.preference(*_answers(record), source, metadata)
-        if used == ("messages",):
-            return Document.conversation(_turns(record["messages"], weighed=True), source, metadata)
-        if used == ("conversations",):
-            return Document.conversation(
-                _turns(_as_messages(record["conversations"]), "conversations", weighed=True), source, metadata
-            )
+            return Document.preference(*_answers(record, tools), source, metadata, tools)
+        if used[0] == "messages":
+            return Document.conversation(_turns(record["messages"], tools=tools, weighed=True), source, metadata, tools)
+        if used[0] == "conversations":
+            messages = _as_messages(record["conversations"])
+            turns = _turns(messages, "conversations", tools, weighed=True)
+            return Document.conversation(turns, source, metadata, tools)
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source, metadata=metadata)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
@@ -81,9 +97,9 @@ def document(record: Any, source: str) -> Document:
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
 
 
-def _answers(record: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def _answers(record: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> tuple[list[Turn], list[Turn]]:
     """The conversations of a preference pair (TRL's layouts): each the prompt and an answer, or whole."""
-    prompt = _prompt(record)
+    prompt = _prompt(record, tools)
     found = []
     for name in PAIR:
         given = record[name]
@@ -92,7 +108,7 @@ def _answers(record: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[dict
                 raise UnreadableError("`chosen` and `rejected` are texts, and there is no `prompt` that they answer")
             turns = [{"role": "assistant", "content": _string(given, f"`{name}`")}]
         else:
-            turns = _turns(given, name)
+            turns = _turns(given, name, tools)
         if turns[-1]["role"] != "assistant":
             raise UnreadableError(f"`{name}` ends with the {turns[-1]['role']}'s turn and not with an answer")
         found.append([*prompt, *turns] if turns[0]["role"] == "assistant" else turns)
@@ -102,9 +118,9 @@ def _answers(record: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[dict
     return better, worse
 
 
-def _prompt(record: Mapping[str, Any]) -> list[dict[str, str]]:
+def _prompt(record: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> list[Turn]:
     if isinstance(given := record.get("prompt"), list):
-        return _turns(given, "prompt")
+        return _turns(given, "prompt", tools)
     names = PROMPTS[:1] if given else PROMPTS[1:]
     asked = [_string(record.get(name), f"`{name}`", optional=True) for name in names]
     text = "\n\n".join(part for part in asked if part.strip())
@@ -115,28 +131,36 @@ def _as_messages(turns: Any) -> Any:
     """ShareGPT's turns as messages; whatever is no turn stays for `_turns` to refuse."""
     if not isinstance(turns, list):
         return turns
-    return [
-        {"role": SPEAKERS.get(str(one.get("from")), one.get("from")), "content": one.get("value")}
-        | {name: value for name, value in one.items() if name == "weight"}
-        if isinstance(one, Mapping)
-        else one
-        for one in turns
-    ]
+    return [_as_message(one) if isinstance(one, Mapping) else one for one in turns]
 
 
-def _turns(messages: Any, name: str = "messages", weighed: bool = False) -> list[dict[str, str]]:
-    """A list of turns, each with `role` and `content`; `weighed`, those that are not to be learnt with `weight` too."""
+def _as_message(turn: Mapping[str, Any]) -> dict[str, Any]:
+    speaker, value = turn.get("from"), turn.get("value")
+    said = {"tool_calls": value} if speaker == "function_call" else {"content": value}
+    weight = {name: given for name, given in turn.items() if name == "weight"}
+    return {"role": SPEAKERS.get(str(speaker), speaker)} | said | weight
+
+
+def _turns(
+    messages: Any, name: str = "messages", tools: Sequence[Mapping[str, Any]] = (), weighed: bool = False
+) -> list[Turn]:
+    """A list of turns; `weighed`, those that are not to be learnt with `weight` too."""
     if not isinstance(messages, list) or not messages:
         raise UnreadableError(f"`{name}` is not a list of turns")
     turns = []
     for index, message in enumerate(messages):
-        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
-            raise UnreadableError(f"{name}[{index}] has no `role` out of {', '.join(ROLES)}")
-        content = _string(_joined(message.get("content")), f"{name}[{index}].content")
-        if message["role"] == "assistant":
-            _says_something(content, f"{name}[{index}]")
-        turn = {"role": str(message["role"]), "content": content}
-        if weighed and message["role"] == "assistant" and not _weight(message.get("weight"), f"{name}[{index}]"):
+        where = f"{name}[{index}]"
+        role = ONCE.get(str(message.get("role")), message.get("role")) if isinstance(message, Mapping) else None
+        if role not in ROLES:
+            raise UnreadableError(f"{where} has no `role` out of {', '.join(ROLES)}")
+        calls = calls_of(message, where, tools)
+        if calls and role != "assistant":
+            raise UnreadableError(f"{where} calls a tool, and its role is {role}; only an assistant does")
+        content = _string(_joined(message.get("content")), f"{where}.content", optional=bool(calls))
+        if role == "assistant" and not calls:
+            _says_something(content, where)
+        turn = {"role": str(role), "content": content} | ({"tool_calls": calls} if calls else {})
+        if weighed and role == "assistant" and not _weight(message.get("weight"), where):
             turn["weight"] = UNLEARNT
         turns.append(turn)
     return turns

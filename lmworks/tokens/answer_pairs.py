@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lmworks.basics.errors import DataError, ModelError
-from lmworks.text.document import Document
+from lmworks.text.document import Document, Turn
 from lmworks.tokens.batch import Example, Row, fill
-from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation, tools_in
+from lmworks.tokens.chat.tools import Tool
 from lmworks.tokens.tokenizer import Tokenizer
 
-Turns = Sequence[dict[str, str]]
+Turns = Sequence[Turn]
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ def pair_of(document: Document, tokenizer: Tokenizer, context: int) -> AnswerPai
     least = tokenizer.at_least(document.text)  # a text of megabytes takes seconds to tokenize
     if least > context:
         raise DataError(_too_long(document.source, f"at least {least:,}", context))
-    prompt = encode_chat(tokenizer, document.messages[:-1])
+    tools = tools_in(document)
+    prompt = encode_chat(tokenizer, document.messages[:-1], tools=tools)
     if len(prompt) >= context:
         raise DataError(
             f"{document.source}: its prompt has {len(prompt):,} tokens and a row {context:,}, so that nothing of an "
             "answer would be left; raise training.context"
         )
-    chosen, rejected = (_example(tokenizer, turns, prompt, document.source) for turns in _both(document))
+    chosen, rejected = (_example(tokenizer, turns, prompt, document.source, tools) for turns in _both(document))
     pair = AnswerPair(chosen, rejected)
     if pair.size > context:
         raise DataError(_too_long(document.source, f"{pair.size:,}", context))
@@ -87,9 +89,9 @@ def _both(document: Document) -> tuple[Turns, Turns]:
     return document.messages, document.rejected
 
 
-def _example(tokenizer: Tokenizer, turns: Turns, prompt: list[int], source: str) -> Example:
+def _example(tokenizer: Tokenizer, turns: Turns, prompt: list[int], source: str, tools: Sequence[Tool]) -> Example:
     """A conversation of whose tokens those of the last answer are supervised, its end included."""
-    ids, supervised = encode_conversation(tokenizer, turns, source)
+    ids, supervised = encode_conversation(tokenizer, turns, source, tools)
     if ids[: len(prompt)] != prompt:
         raise ModelError(
             f"the chat template of {tokenizer.chat.name} writes the prompt of {source} differently before an answer "

@@ -22,7 +22,7 @@ from torch import Tensor
 from lmworks.basics.arrays import Bool, Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
-from lmworks.tokens.chat.conversation import encode_conversation
+from lmworks.tokens.chat.conversation import encode_document
 from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -127,7 +127,7 @@ def example_of(document: Document, tokenizer: Tokenizer) -> Example:
     """A text as `[document_start] text [document_end]`, all but the first supervised; of a conversation, what
     the assistant says. DataError where nothing could be learnt."""
     if document.messages is not None:
-        return Example(*encode_conversation(tokenizer, document.messages, document.source), document.source)
+        return Example(*encode_document(tokenizer, document), document.source)
     start, end = tokenizer.document_start, tokenizer.document_end
     tokens = [
         *([] if start is None else [start]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile, groupby
+
 import pytest
 
 from lmworks.basics.errors import DataError
-from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.generation.tool_calls import Called, Tools
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
 from lmworks.tokens.chat.tools import PREAMBLE, Tool, with_tools
 from tokens.templates import TEMPLATES
 
@@ -109,3 +112,33 @@ def test_half_a_call_is_one_sentence(tiny):
         with_tools(tiny.chat, turns, TOOLS)
     with pytest.raises(DataError, match="a list of at least one message"):
         encode_chat(tiny, [], tools=TOOLS)
+
+
+@pytest.mark.parametrize("shape", ["ChatML", "ChatML on lines", "Qwen 2.5", "Mistral"])
+@pytest.mark.parametrize("tools", [TOOLS, []], ids=["shown", "not shown"])
+def test_calls_are_learnt_as_they_are_asked_for_and_as_the_form_holds_answers(make_tokenizer, shape, tools):
+    """Pitfall 1: what stands before a call in training is its prompt, and the call is one that the grammar allows."""
+    tokenizer = make_tokenizer(TEMPLATES[shape])
+    turns = [*TURNS[1:5], {"role": "assistant", "content": "Rain."}]
+    ids, supervised = encode_conversation(tokenizer, turns, tools=tools)
+    answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
+    learnt = [list(span) for counts, span in groupby(range(len(ids)), key=lambda place: supervised[place]) if counts]
+    assert len(learnt) == len(answers) == 2
+    for place, span in zip(answers, learnt, strict=True):
+        assert encode_chat(tokenizer, turns[:place], tools=tools) == ids[: span[0]]
+    spans = [[ids[place] for place in span] for span in learnt]
+    calling, closing = spans[0][:-1], spans[0][-1]
+    assert closing in tokenizer.stop_ids
+    form = Tools(TOOLS, "required").start(tokenizer, tokenizer.vocab_size)
+    spoken = dropwhile(lambda number: not tokenizer.decode([number]).strip(), calling)
+    for number in spoken:  # some templates begin an answer with white space
+        assert form.look()[number], tokenizer.decode([number])
+        form.accept(number)
+    called = Called.of(tokenizer.decode(calling))
+    assert called.whole and [(one.name, one.value) for one in called.calls] == [("weather", {"Ort": "Köln"})] * 2
+
+
+def test_a_call_that_is_read_alone_is_not_learnt(tiny):
+    turns = [*TURNS[1:2], TURNS[2] | {"weight": "0"}, *TURNS[3:5], {"role": "assistant", "content": "Rain."}]
+    ids, supervised = encode_conversation(tiny, turns, tools=TOOLS)
+    assert tiny.decode([one for one, counts in zip(ids, supervised, strict=True) if counts]) == "Rain."

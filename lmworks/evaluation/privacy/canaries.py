@@ -109,7 +109,7 @@ def _with(document: Document, sentence: str, numbers: random.Random) -> Document
         turn | {"content": f"{turn['content']} {sentence}"} if at == chosen else turn
         for at, turn in enumerate(document.messages)
     ]
-    return Document.conversation(turns, document.source, document.metadata)
+    return Document.conversation(turns, document.source, document.metadata, document.tools)
 
 
 def _inserted(text: str, sentence: str, numbers: random.Random) -> str:

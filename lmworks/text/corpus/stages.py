@@ -11,6 +11,7 @@ overlap    runs of words that both sides share
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ from lmworks.text.corpus.steps import (
 )
 from lmworks.text.corpus.words import WORDS
 from lmworks.text.counterfactual import swaps_named
+from lmworks.text.document import said
 
 QUALITY = {
     "gopher_repetition": GopherRepetitionFilter,
@@ -213,7 +215,8 @@ def _text(record: Record) -> str:
     """What makes two documents equal: the text, for a conversation with its roles, for a pair both of its answers."""
     messages = record.metadata.get("messages")
     turns = [*(messages or ()), *record.metadata.get("rejected", ())]
-    return "\0".join(f"{turn['role']}\0{turn['content']}" for turn in turns) if messages else record.text
+    tools = [json.dumps(one) for one in record.metadata.get("tools", ())]
+    return "\0".join([*(f"{turn['role']}\0{said(turn)}" for turn in turns), *tools]) if messages else record.text
 
 
 _HASH = HashConfig(hash_fc="sha1")  # datatrove's xxhash needs xxhash below 4; SHA-1 is in every Python

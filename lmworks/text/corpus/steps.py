@@ -25,7 +25,7 @@ from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
 from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings, RedactSettings
 from lmworks.text.counterfactual import Swaps, counterpart
-from lmworks.text.document import Document
+from lmworks.text.document import Document, rewritten
 from lmworks.text.redaction import Names, names_by, redacted
 from lmworks.text.sources import read
 from lmworks.text.splits import ngrams_found, parts, place
@@ -53,25 +53,25 @@ def document_of(record: Record) -> Document:
 
 def _document(text: str, fields: Mapping[str, Any]) -> Document:
     messages, rejected, source = fields.get("messages"), fields.get("rejected"), fields["source"]
+    tools = fields.get("tools", ())
     if messages and rejected:
-        return Document.preference(messages, rejected, source)
-    return Document.conversation(messages, source) if messages else Document(text, source)
+        return Document.preference(messages, rejected, source, tools=tools)
+    return Document.conversation(messages, source, tools=tools) if messages else Document(text, source)
 
 
 def _turns_of(document: Document) -> dict[str, Any]:
     """What a record's metadata hold of a conversation, or of a pair of answers; nothing for a text."""
-    turns = {"messages": document.messages, "rejected": document.rejected}
+    turns = {"messages": document.messages, "rejected": document.rejected, "tools": document.tools}
     return {name: list(found) for name, found in turns.items() if found}
 
 
 def _change(record: Record, change: Callable[[str], str]) -> None:
     """Put another text in the place of a record's text, or of each of its turns."""
     if messages := record.metadata.get("messages"):
-        changed = [turn | {"content": change(turn["content"])} for turn in messages]
+        changed = [rewritten(turn, change) for turn in messages]
         record.metadata["messages"] = changed
         if rejected := record.metadata.get("rejected"):  # it differs in its last turn alone
-            answer = rejected[-1] | {"content": change(rejected[-1]["content"])}
-            record.metadata["rejected"] = [*changed[:-1], answer]
+            record.metadata["rejected"] = [*changed[:-1], rewritten(rejected[-1], change)]
         record.text = document_of(record).text
     else:
         record.text = change(record.text)
@@ -292,9 +292,7 @@ def result_writer(folder: Path) -> JsonlWriter:
 
 
 def _public(writer: Any, record: Record) -> dict[str, Any]:
-    messages, rejected = record.metadata.get("messages"), record.metadata.get("rejected")
-    turns = {"chosen": messages, "rejected": rejected} if rejected else {"messages": messages}
-    return (turns if messages else {"text": record.text}) | {"source": record.metadata["source"]}
+    return document_of(record).record | {"source": record.metadata["source"]}
 
 
 class Overlap(PipelineStep):

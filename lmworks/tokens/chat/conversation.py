@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from lmworks.basics.errors import DataError, ModelError
-from lmworks.text.document import is_learnt
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.text.document import Document, is_learnt
 from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
-from lmworks.tokens.chat.tools import Tool, with_tools
+from lmworks.tokens.chat.tools import Tool, distinct, with_tools
 from lmworks.tokens.tokenizer import Tokenizer
 
 _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
@@ -59,16 +59,19 @@ def encode_continued(tokenizer: Tokenizer, messages: Sequence[Message], most: in
 
 
 def encode_conversation(
-    tokenizer: Tokenizer, messages: Sequence[Message], source: str = "the conversation"
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    source: str = "the conversation",
+    tools: Sequence[Tool] = (),
 ) -> tuple[list[int], list[bool]]:
-    """Ids, and for each whether it carries loss: the assistant's words and the token that closes its turn, but for
-    turns whose `weight` is 0.
+    """Ids, and for each whether it carries loss: the assistant's words and calls and the token that closes its turn,
+    but for turns whose `weight` is 0. Tools, calls and their results are written as `encode_chat` writes them.
 
     Raises DataError where no assistant speaks, ModelError where the template closes no turn with a special
     token (the model would never learn to stop) or writes earlier turns differently once others follow
     (what is learnt would not be what is read).
     """
-    chat = tokenizer.chat
+    chat, messages = with_tools(tokenizer.chat, messages, tools)
     text = chat.render_marked(messages)
     turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     if not turns or turns[0] == 0:
@@ -91,6 +94,19 @@ def encode_conversation(
         ids += piece
         supervised += [counts] * words + [False] * (len(piece) - words)
     return ids, supervised
+
+
+def encode_document(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[bool]]:
+    """A document's conversation as `encode_conversation` has it, with its tools."""
+    return encode_conversation(tokenizer, document.messages or (), document.source, tools_in(document))
+
+
+def tools_in(document: Document) -> list[Tool]:
+    """What the answers of a conversation may call. DataError for what is no tool."""
+    try:
+        return distinct([Tool.of(one) for one in document.tools]) if document.tools else []
+    except ConfigError as error:
+        raise DataError(f"{document.source}: {error}") from None
 
 
 def _answers(chat: ChatTemplate, messages: Sequence[Message], text: str) -> list[int]:

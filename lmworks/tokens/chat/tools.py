@@ -150,7 +150,8 @@ def with_tools(
 
 
 def _as_text(messages: Sequence[Message]) -> list[Message]:
-    """Calls as text of the assistant, and results, those of one turn together, as text of the user."""
+    """Calls as text of the assistant, and results, those of one turn together, as text of the user; what else stands in
+    a message stays."""
     turns: list[Message] = []
     before: str | None = None
     for message in messages:
@@ -163,7 +164,8 @@ def _as_text(messages: Sequence[Message]) -> list[Message]:
                 turns.append({"role": "user", "content": result})
         elif message.get("tool_calls"):
             calls = [_call(one) for one in message["tool_calls"]]
-            turns.append({"role": role, "content": "\n".join([*([content] if content else []), *calls])})
+            others = {name: value for name, value in message.items() if name != "tool_calls"}
+            turns.append(others | {"content": "\n".join([*([content] if content else []), *calls])})
         else:
             turns.append(message)
         before = role

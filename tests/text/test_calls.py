@@ -1,0 +1,164 @@
+"""Calls of tools in records: every public layout is one document, and what is wrong in one is a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmworks.text.document import Document, rewritten
+from lmworks.text.plain import UnreadableError
+from lmworks.text.records import document
+from lmworks.text.sources import read
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "place": {"type": "object", "properties": {"city": {"type": "string"}, "country": {"type": "string"}}},
+        "days": {"type": "integer"},
+    },
+}
+FUNCTION = {"name": "weather", "description": "The weather in a city.", "parameters": SCHEMA}
+TOOLS = [{"type": "function", "function": FUNCTION}]
+GIVEN = {"days": 2, "place": {"country": "DE", "city": "Köln"}}
+ORDERED = {"place": {"city": "Köln", "country": "DE"}, "days": 2}
+CALL = {"type": "function", "function": {"name": "weather", "arguments": ORDERED}}
+ASKED, RESULT, ANSWER = "Köln?", "It rains.", "Rain."
+TURNS = (
+    {"role": "user", "content": ASKED},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": RESULT},
+    {"role": "assistant", "content": ANSWER},
+)
+OPENAI = {
+    "tools": TOOLS,
+    "messages": [
+        {"role": "user", "content": ASKED},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(GIVEN)}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": RESULT},
+        {"role": "assistant", "content": ANSWER},
+    ],
+}
+OLD = {
+    "functions": [FUNCTION],
+    "messages": [
+        {"role": "user", "content": ASKED},
+        {"role": "assistant", "function_call": {"name": "weather", "arguments": json.dumps(GIVEN)}},
+        {"role": "function", "name": "weather", "content": RESULT},
+        {"role": "assistant", "content": ANSWER},
+    ],
+}
+SHAREGPT = {
+    "tools": json.dumps([FUNCTION]),
+    "conversations": [
+        {"from": "human", "value": ASKED},
+        {"from": "function_call", "value": json.dumps({"name": "weather", "arguments": GIVEN})},
+        {"from": "observation", "value": RESULT},
+        {"from": "gpt", "value": ANSWER},
+    ],
+}
+HERMES = {
+    "tools": [FUNCTION],
+    "messages": [
+        {"role": "user", "content": ASKED},
+        {"role": "assistant", "content": "", "tool_calls": [{"name": "weather", "arguments": GIVEN}]},
+        {"role": "tool", "content": RESULT},
+        {"role": "assistant", "content": ANSWER},
+    ],
+}
+
+
+@pytest.mark.parametrize("record", [OPENAI, OLD, SHAREGPT, HERMES], ids=["OpenAI", "of 2023", "ShareGPT", "Hermes"])
+def test_every_layout_is_the_same_document_with_arguments_in_the_schemas_order(record):
+    """In their own order an answer that is held to the schema could not write them."""
+    found = document(record, "x#1")
+    assert found.messages == TURNS and found.tools == tuple(TOOLS)
+    assert json.dumps(found.messages) == json.dumps(TURNS)
+    assert found.text == f"{ASKED}\n\n{json.dumps(CALL['function'], ensure_ascii=False)}\n\n{RESULT}\n\n{ANSWER}"
+
+
+def test_a_record_comes_back_whole_and_other_tools_make_another_document():
+    found = document(OPENAI, "x#1")
+    assert document(json.loads(json.dumps(found.record)), "x#1") == found
+    alone = Document.conversation(TURNS, "x#1")
+    assert alone.text == found.text and alone.hash != found.hash
+    pair = {"prompt": TURNS[:1], "chosen": TURNS[1:2], "rejected": [{"role": "assistant", "content": "No."}]}
+    both = document(json.loads(json.dumps(pair | {"tools": TOOLS})), "x#1")
+    assert both.messages[-1] == TURNS[1] and both.tools == tuple(TOOLS)
+    assert document(json.loads(json.dumps(both.record)), "x#1") == both
+
+
+def test_a_parquet_file_and_a_line_are_read_alike(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    record = OPENAI | {"tools": json.dumps(TOOLS)}
+    parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl").write_text(json.dumps(OPENAI) + "\n", encoding="utf-8")
+    first, second = read(tmp_path).documents
+    assert first.messages == second.messages == TURNS and first.tools == second.tools == tuple(TOOLS)
+
+
+def test_what_is_changed_in_words_is_changed_in_calls_and_not_in_their_names():
+    turn = rewritten(TURNS[1], lambda text: text.replace("Köln", "Bonn").replace("city", "X").replace("weather", "X"))
+    [call] = turn["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": ORDERED | {"place": {"city": "Bonn", "country": "DE"}}}
+    assert TURNS[1]["tool_calls"] == [CALL]
+
+
+def _calling(**changed):
+    return OPENAI | {"messages": [OPENAI["messages"][0], {"role": "assistant"} | changed]}
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (
+            _calling(tool_calls=[{"function": {"name": "wether", "arguments": {}}}]),
+            "calls wether, and the tools are weather",
+        ),
+        (_calling(tool_calls=[{"function": {"name": "weather", "arguments": "{"}}]), r"\.arguments is no JSON"),
+        (
+            _calling(tool_calls=[{"function": {"name": "weather", "arguments": [1]}}]),
+            r"arguments is no object, or JSON",
+        ),
+        (_calling(tool_calls=[{"function": {"arguments": {}}}]), r"tool_calls\[0\] is no call with a `name`"),
+        (_calling(tool_calls=["weather()"]), r"tool_calls\[0\] is no call with a `name`"),
+        (_calling(tool_calls="weather()"), r"messages\[1\]\.tool_calls is no JSON"),
+        (_calling(tool_calls=[]), r"messages\[1\]\.content is missing"),
+        (_calling(content=" ", tool_calls=None), r"messages\[1\] is an answer that says nothing"),
+        (
+            _calling(role="user", content="x", function_call={"name": "weather"}),
+            "its role is user; only an assistant does",
+        ),
+        (OPENAI | {"tools": {"name": "x"}}, "`tools` is not a list of tools"),
+        (OPENAI | {"tools": ["x"]}, r"tools\[0\] is no tool with a `name`"),
+        (
+            _calling(tool_calls=[{"name": "weather", "arguments": '{"days": NaN}'}]),
+            "a number that is none, which is no JSON",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_call_is_one_sentence(record, sentence):
+    with pytest.raises(UnreadableError, match=sentence):
+        document(record, "x#1")
+
+
+def test_arguments_that_lie_deep_in_one_another_are_told():
+    deep: dict = {}
+    for _ in range(40):
+        deep = {"a": deep}
+    with pytest.raises(UnreadableError, match="lists more than 32 deep"):
+        document(_calling(tool_calls=[{"name": "weather", "arguments": deep}]), "x#1")
+
+
+def test_a_developers_words_are_read_as_the_server_reads_them():
+    turns = [{"role": "developer", "content": "Be short."}, *OPENAI["messages"]]
+    assert document({"messages": turns, "tools": TOOLS}, "x").messages[0] == {"role": "system", "content": "Be short."}
