@@ -96,10 +96,11 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     conversations = [one for one, of in zip(examples, parts.train, strict=True) if of.messages is not None]
     if long := [one for one in conversations if len(one.tokens) > settings.context]:
         longest = max(long, key=lambda one: len(one.tokens))
+        size = len(longest.tokens)
         say(
             f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}: longer than "
-            f"training.context, so later turns are learnt without the earlier ones; the longest, {longest.source}, "
-            f"has {len(longest.tokens):,} tokens"
+            f"training.context, so what comes after is learnt without what stands before it; the longest, "
+            f"{longest.source}, has {size:,} tokens (training.context={size} keeps all whole)"
         )
     return rows
 

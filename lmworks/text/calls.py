@@ -15,6 +15,8 @@ from lmworks.text.plain import UnreadableError, check_line, newlines
 
 TOOLS = ("tools", "functions")
 """The fields of a record in which its tools stand."""
+OPEN_ENDED = ("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf")
+"""Keys of a JSON schema that may allow arguments which it does not name."""
 DEEPEST = 32
 """Lists and objects in arguments lie at most this deep in one another, as chat templates read them."""
 NAMED = 5
@@ -61,8 +63,23 @@ def _call(given: Any, where: str, tools: Sequence[Mapping[str, Any]]) -> dict[st
     if known and name not in known:
         more = ", ..." if len(known) > NAMED else ""
         raise UnreadableError(f"{where} calls {name}, and the tools are {', '.join(list(known)[:NAMED])}{more}")
-    ordered = _ordered(_plain(arguments, where), known.get(name, {}).get("parameters"))
+    schema = known[name].get("parameters") if known else None
+    if known:
+        _must_fit(arguments, schema or {}, f"{where} calls {name}")
+    ordered = _ordered(_plain(arguments, where), schema)
     return {"type": "function", "function": {"name": name, "arguments": ordered}}
+
+
+def _must_fit(arguments: Mapping[str, Any], schema: Any, calls: str) -> None:
+    """UnreadableError for arguments that an answer held to the schema could not have."""
+    if not isinstance(schema, Mapping) or any(key in schema for key in OPEN_ENDED):
+        return
+    named = list(schema.get("properties") or ())
+    if other := next((key for key in arguments if key not in named), None):
+        known = f"its arguments are {', '.join(named)}" if named else "it has no arguments"
+        raise UnreadableError(f"{calls} with `{other}`, and {known}")
+    if missing := next((key for key in schema.get("required") or () if key not in arguments), None):
+        raise UnreadableError(f"{calls} without `{missing}`, which it requires")
 
 
 def _ordered(value: Any, schema: Any) -> Any:

@@ -118,7 +118,9 @@ def test_conversations_that_have_to_be_cut_are_told(smollm2_path: Path):
     rows_of(small_builds.recipe(context=64), model, parts, said.append)
     tokens = len(example_of(parts.train[3], model.tokenizer).tokens)
     assert len(said) == 2 and said[1].startswith("cut            1 of 4 conversations: ")
-    assert tokens > 64 and said[1].endswith(f"the longest, a#9, has {tokens} tokens")
+    assert tokens > 64 and said[1].endswith(
+        f"the longest, a#9, has {tokens} tokens (training.context={tokens} keeps all whole)"
+    )
     rows_of(small_builds.recipe(context=tokens), model, parts, said.append)
     assert len(said) == 3
 

@@ -113,8 +113,18 @@ def test_what_is_changed_in_words_is_changed_in_calls_and_not_in_their_names():
     assert TURNS[1]["tool_calls"] == [CALL]
 
 
-def _calling(**changed):
-    return OPENAI | {"messages": [OPENAI["messages"][0], {"role": "assistant"} | changed]}
+NEEDS = {"name": "stop", "parameters": {"properties": {"when": {"type": "string"}}, "required": ["when"]}}
+
+
+def _calling(tools=TOOLS, **changed):
+    return {"tools": tools, "messages": [OPENAI["messages"][0], {"role": "assistant"} | changed]}
+
+
+def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
+    opened = NEEDS | {"parameters": NEEDS["parameters"] | {"additionalProperties": True}}
+    record = _calling(tools=[opened], tool_calls=[{"name": "stop", "arguments": {"at": 1, "when": "now"}}])
+    [call] = document(record, "x").messages[1]["tool_calls"]
+    assert list(call["function"]["arguments"]) == ["when", "at"]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +148,18 @@ def _calling(**changed):
             _calling(role="user", content="x", function_call={"name": "weather"}),
             "its role is user; only an assistant does",
         ),
+        (
+            _calling(tool_calls=[{"name": "weather", "arguments": {"town": 1}}]),
+            "calls weather with `town`, and its arguments are place, days",
+        ),
+        (
+            _calling(tools=[{"name": "stop"}], tool_calls=[{"name": "stop", "arguments": {"now": 1}}]),
+            "stop with `now`, and it has no arguments",
+        ),
+        (
+            _calling(tools=[NEEDS], tool_calls=[{"name": "stop", "arguments": {}}]),
+            "calls stop without `when`, which it requires",
+        ),
         (OPENAI | {"tools": {"name": "x"}}, "`tools` is not a list of tools"),
         (OPENAI | {"tools": ["x"]}, r"tools\[0\] is no tool with a `name`"),
         (
@@ -156,7 +178,7 @@ def test_arguments_that_lie_deep_in_one_another_are_told():
     for _ in range(40):
         deep = {"a": deep}
     with pytest.raises(UnreadableError, match="lists more than 32 deep"):
-        document(_calling(tool_calls=[{"name": "weather", "arguments": deep}]), "x#1")
+        document(_calling(tool_calls=[{"name": "weather", "arguments": {"place": deep}}]), "x#1")
 
 
 def test_a_developers_words_are_read_as_the_server_reads_them():

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from lmworks.evaluation.tasks.call_match import Called, matches
 from lmworks.evaluation.tasks.declaration import Calling
 from lmworks.evaluation.tasks.scores import ItemScores
-from lmworks.evaluation.tasks.sets.function_calls import tool_of
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
 from lmworks.generation.tool_calls import Tools
@@ -60,7 +59,7 @@ def calls_in(text: str) -> list[Called]:
 
 
 def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:
-    tools = [tool_of(one) for one in item.functions]
+    tools = item.tools
     prompt = model.encode_prompt(item.messages, model.longest, tools)
     ways = {
         HELD: engine.submit(item.messages, max_new_tokens=longest, tools=Tools(tools)),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lmworks.evaluation.measurement import Measurement
+from lmworks.text.document import Turn
+from lmworks.tokens.chat.tools import Tool
 
 Scoring = Literal["sum", "characters", "bytes", "pmi", "rest", "shared"]
 SCORINGS: dict[Scoring, str] = {
@@ -107,9 +109,10 @@ class Calling:
     """An item whose answer calls functions, or none."""
 
     name: str
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[Turn, ...]
+    tools: tuple[Tool, ...]
     functions: tuple[dict[str, Any], ...]
-    """Described as BFCL does it."""
+    """The same, described as BFCL does it."""
     wanted: tuple[dict[str, Any], ...]
     """For each call that is wanted, the values of each argument that are right; none where no function helps."""
     several: bool = False

@@ -3,6 +3,7 @@
     {"question": "Which gas do plants take in?", "choices": ["oxygen", "carbon dioxide"], "answer": "B"}
     {"question": "Who wrote Emma?", "answer": "Jane Austen"}
     {"good": "The cats sleep.", "bad": "The cats sleeps."}
+    {"messages": [...], "tools": [...]}          # conversations that call tools (own_calls.py)
 
 `answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in a table: columns `choice_a`,
 `choice_b` or `choice1`, `choice2`, whose letter is that of their name) the answer is written. `prompt` in place of
@@ -18,8 +19,10 @@ from typing import Any
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answer_words import words
-from lmworks.evaluation.tasks.declaration import Choices, Item, Question, Task
-from lmworks.evaluation.tasks.own_file import CHOICE, TASK, records
+from lmworks.evaluation.tasks.calling import HELD
+from lmworks.evaluation.tasks.declaration import Calling, Choices, Item, Question, Task
+from lmworks.evaluation.tasks.own_calls import calls_of, longest
+from lmworks.evaluation.tasks.own_file import CALLS, CHOICE, TASK, UNREAD, records
 
 SUFFIXES = (".jsonl", ".csv")
 
@@ -27,6 +30,10 @@ SUFFIXES = (".jsonl", ".csv")
 def own_task(path: Path) -> Task:
     """The task of a file. DataError, with its place, for an item that cannot be scored."""
     items = read_items(path)
+    calls = [one for one in items if isinstance(one, Calling)]
+    if calls and len(calls) < len(items):
+        other = next(one for one in items if not isinstance(one, Calling))
+        raise DataError(f"{other.name} is a question and {calls[0].name} a conversation; put them into other files")
     choices = [one for one in items if isinstance(one, Choices)]
     if choices and len(choices) < len(items):
         other = next(one for one in items if isinstance(one, Question))
@@ -37,6 +44,8 @@ def own_task(path: Path) -> Task:
     shared = partial(
         Task, path.name, "your own questions", str(path), lambda: items, clustered=any(one.group for one in items)
     )
+    if calls:
+        return shared(main=HELD, examples=False, longest=longest(calls))
     if pairs:
         return shared(scored=("sum", "rest"), main="sum", examples=False)
     return shared() if choices else shared(main="exact", waits=True)
@@ -44,7 +53,7 @@ def own_task(path: Path) -> Task:
 
 def read_items(path: Path) -> list[Item]:
     """The items of a file, in order."""
-    items = [_item(f"{path.name}#{line}", record) for line, record in records(path, TASK)]
+    items = [one for line, record in records(path, TASK) for one in _items(f"{path.name}#{line}", record)]
     if not items:
         raise DataError(f"{path} holds no question; give one a line, with `question` and `answer`")
     _must_agree(items)
@@ -68,6 +77,14 @@ def _must_agree(items: Sequence[Item]) -> None:
             raise DataError(
                 f"{one.name} asks what {first} asks, and another answer is right; correct one of them{also}"
             )
+
+
+def _items(name: str, record: Mapping[str, Any]) -> list[Item]:
+    if {"messages", "conversations"} & record.keys():
+        if other := [key for key in record if key not in (*CALLS, *UNREAD)]:
+            raise DataError(f"{name} has `{other[0]}` beside a conversation; leave it out")
+        return [*calls_of(name, record)]
+    return [_item(name, record)]
 
 
 def _item(name: str, record: Mapping[str, Any]) -> Item:

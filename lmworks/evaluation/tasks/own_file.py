@@ -25,6 +25,10 @@ CHOICE = re.compile(r"(?!choices$)choice[ _-]?([a-z]|\d{1,2})")
 """The name of a column with one choice."""
 
 
+CALLS = ("messages", "conversations", "tools", "functions")
+"""Of a conversation that calls tools."""
+
+
 @dataclass(frozen=True)
 class Fields:
     """What a file of questions may hold."""
@@ -48,7 +52,9 @@ class Fields:
 
 
 TASK = Fields(
-    ("question", "prompt", "answer", "label", "group", "good", "bad"), in_objects_alone=("choices",), choices=True
+    ("question", "prompt", "answer", "label", "group", "good", "bad"),
+    in_objects_alone=("choices", *CALLS),
+    choices=True,
 )
 """Of a task's own questions (own.py)."""
 

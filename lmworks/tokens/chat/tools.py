@@ -19,6 +19,7 @@ from typing import Any
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import regular
+from lmworks.text.calls import OPEN_ENDED
 from lmworks.tokens.chat.template import ChatTemplate, Message, checked
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -37,7 +38,6 @@ To call a function, write its name and its arguments as JSON:
 Write one such block for each call, and nothing after the last. The results come between <tool_response> and \
 </tool_response>. Where no function helps, answer in words."""
 """What a model reads whose chat template knows no tools, after its system message."""
-_OPEN_ENDED = ("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Tool:
         schema = dict(self.facts["function"]["parameters"])
         if "$ref" not in schema:  # beside one that leads back to itself llguidance allows no other key
             schema["type"] = "object"
-        return schema if any(key in schema for key in _OPEN_ENDED) else schema | {"additionalProperties": False}
+        return schema if any(key in schema for key in OPEN_ENDED) else schema | {"additionalProperties": False}
 
 
 def read_tools(said: str | Path) -> list[Tool]:

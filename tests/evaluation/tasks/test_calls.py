@@ -84,7 +84,10 @@ def test_whatever_was_written_freely_is_read_as_well_as_it_can_be():
 def test_an_item_is_asked_for_in_each_way():
     model = tiny.language_model(seed=4, context=2048)
     asked = ({"role": "user", "content": "Where?"},)
-    items = [Calling("a", asked, (G,), ({"g.h": {}},)), Calling("b", asked, (F, G), ())]
+    items = [
+        Calling("a", asked, (tool_of(G),), (G,), ({"g.h": {}},)),
+        Calling("b", asked, (tool_of(F), tool_of(G)), (F, G), ()),
+    ]
     called, not_called = calls_scored(model, items, 60)
     assert called.alike == {"held to the form": 0, "free": 0, "made to call": 1, "begun": 0}
     assert not_called.alike == {"held to the form": 1, "free": 1} and not_called.figures == [*not_called.alike]

@@ -25,6 +25,7 @@ def _items(kind: str) -> list[Calling]:
         Calling(
             f"bfcl-{kind}#{one['id']}",
             tuple(one["question"][0]),
+            tuple(map(tool_of, one["function"])),
             tuple(one["function"]),
             tuple(answers.get(one["id"], ())),
             several=kind == "parallel",

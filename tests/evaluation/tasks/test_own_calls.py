@@ -1,0 +1,100 @@
+"""Conversations of one's own that call tools, as a task: each answer is an item, and its own calls are right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+
+from lmworks.basics.errors import DataError
+from lmworks.evaluation.tasks.call_match import matches
+from lmworks.evaluation.tasks.own import own_task
+from lmworks.evaluation.tasks.run import AskedTask, run
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer"},
+        "share": {"type": "number"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "at": {"type": "object"},
+        "any": {},
+    },
+}
+TOOLS = [{"name": "weather", "parameters": SCHEMA}, {"name": "stop"}]
+ARGUMENTS = {"city": "Köln", "days": 2, "share": 1, "tags": ["a"], "at": {"x": 1}, "any": None}
+ASKED = {"role": "user", "content": "Köln?"}
+CALLED = {"role": "assistant", "tool_calls": [{"name": "weather", "arguments": ARGUMENTS}]}
+RECORD = {
+    "tools": TOOLS,
+    "messages": [ASKED, CALLED, {"role": "tool", "content": "Rain."}, {"role": "assistant", "content": "It rains."}],
+}
+
+
+def _task(tmp_path, *records):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    return own_task(path)
+
+
+def test_each_answer_of_a_conversation_is_asked_for(tmp_path):
+    task = _task(tmp_path, RECORD, RECORD | {"messages": [ASKED, CALLED | {"weight": 0}, *RECORD["messages"][2:]]})
+    items = list(task.items())
+    assert [one.name for one in items] == ["mine.jsonl#1.1", "mine.jsonl#1.2", "mine.jsonl#2"]
+    assert [len(one.messages) for one in items] == [1, 3, 3] and [len(one.wanted) for one in items] == [1, 0, 0]
+    assert task.clustered and [one.name for one in items[0].tools] == ["weather", "stop"]
+    assert items[1].messages[1]["tool_calls"] == [{"type": "function", "function": CALLED["tool_calls"][0]}]
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        ({}, True),
+        ({"city": "köln"}, True),
+        ({"city": "Bonn"}, False),
+        ({"days": 3}, False),
+        ({"days": "2"}, False),
+        ({"share": 1.0}, True),
+        ({"tags": ["b"]}, False),
+        ({"at": {"x": 2}}, False),
+        ({"any": 0}, False),
+        ({"more": 1}, False),
+    ],
+)
+def test_a_call_is_right_that_says_the_same(tmp_path, change, right):
+    [item, _] = _task(tmp_path, RECORD).items()
+    assert matches([("weather", ARGUMENTS | change)], item.wanted, item.functions) is right
+    assert not matches([("stop", {})], item.wanted, item.functions) and not matches([], item.wanted, item.functions)
+    assert not matches([("weather", {"city": "Köln"})], item.wanted, item.functions)
+
+
+def test_a_model_is_asked_with_the_tools_of_the_record(tmp_path):
+    stop = {"tools": TOOLS[1:], "messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "stop"}]}]}
+    [found] = run(tiny.language_model(seed=4, context=2048), AskedTask.of(_task(tmp_path, stop)))
+    assert found.alike == {"held to the form": 0, "free": 0, "made to call": 1, "begun": 0}
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        ({"messages": RECORD["messages"][2:]}, r"mine.jsonl#1 has no `tools`"),
+        (RECORD | {"messages": [ASKED]}, "has no assistant's turn that answers something"),
+        (RECORD | {"messages": "x"}, "mine.jsonl#1: `messages` is not a list of turns"),
+        (
+            {"tools": [{"name": "a b"}], "messages": [ASKED, RECORD["messages"][3]]},
+            "mine.jsonl#1: the tool's name 'a b' is none",
+        ),
+        (RECORD | {"tools": TOOLS[1:]}, "calls weather, and the tools are stop"),
+        (RECORD | {"answer": "x"}, "mine.jsonl#1 has `answer` beside a conversation"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(tmp_path, record, sentence):
+    with pytest.raises(DataError, match=sentence):
+        _task(tmp_path, record)
+
+
+def test_questions_and_conversations_do_not_mix(tmp_path):
+    with pytest.raises(DataError, match=r"mine.jsonl#2 is a question and mine.jsonl#1.1 a conversation"):
+        _task(tmp_path, RECORD, {"question": "Who?", "answer": "Ann"})
