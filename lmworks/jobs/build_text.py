@@ -88,7 +88,8 @@ def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
 
 
 def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
-    """The training text as rows of tokens; says which conversations had to be cut."""
+    """The training text as rows of tokens; says which conversations had to be cut, and which call tools that they do
+    not describe."""
     settings = recipe.training
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
@@ -101,6 +102,11 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
             f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}: longer than "
             f"training.context, so what comes after is learnt without what stands before it; the longest, "
             f"{longest.source}, has {size:,} tokens (training.context={size} keeps all whole)"
+        )
+    if bare := [one for one in parts.train if one.calls and not one.tools]:
+        say(
+            f"tools          {counted(len(bare), 'conversation')} with calls and without `tools` ({bare[0].source} "
+            "first): a model that answers is shown what it may call; give each record its tools"
         )
     return rows
 

@@ -118,6 +118,11 @@ class Document:
         return any(map(is_learnt, self.messages[1:])) and self.messages[0]["role"] != "assistant"
 
     @property
+    def calls(self) -> int:
+        """How many tools its answers call."""
+        return sum(len(turn.get("tool_calls", ())) for turn in self.messages or ())
+
+    @property
     def record(self) -> dict[str, Any]:
         """The record of a .jsonl file that is read as this document, without its source and metadata."""
         if self.messages is None:

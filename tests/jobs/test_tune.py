@@ -125,6 +125,18 @@ def test_conversations_that_have_to_be_cut_are_told(smollm2_path: Path):
     assert len(said) == 3
 
 
+def test_calls_of_tools_that_are_not_described_are_told(smollm2_path: Path):
+    model = SimpleNamespace(tokenizer=load_tokenizer("smollm2"))
+    call = {"type": "function", "function": {"name": "stop", "arguments": {}}}
+    turns = [{"role": "user", "content": "Stop."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    said: list[str] = []
+    shown = [Document.conversation(turns, "a#1", tools=[{"type": "function", "function": {"name": "stop"}}])]
+    rows_of(small_builds.recipe(context=512), model, Split(shown, [], 0), said.append)
+    assert len(said) == 1
+    rows_of(small_builds.recipe(context=512), model, Split([Document.conversation(turns, "a#2")], [], 0), said.append)
+    assert said[-1].startswith("tools          1 conversation with calls and without `tools` (a#2 first): a model")
+
+
 def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):
     said: list[str] = []
     with pytest.raises(ModelError, match="did you mean smollm2"):

@@ -1,0 +1,102 @@
+"""What SmolLM2 calls before and after it was tuned on calls: one half of BFCL's questions is learnt, the other asked.
+
+    python -m benchmarks.teaching_calls OUT --store         # into benchmarks/teaching_calls.json
+    python -m benchmarks.teaching_calls OUT --limit 10      # a look; a model that is in OUT already is asked again
+
+Halves are by the hash of an item's name. The questions and functions of both are of one kind, and no function of the
+one need be in the other. Compared as BFCL compares, greedy, at most 160 tokens, as in benchmarks.tool_calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import this_machine
+from benchmarks.tool_calls import KINDS, table
+from lmworks.evaluation.tasks.declaration import Calling, Task
+
+STORED = Path(__file__).with_suffix(".json")
+CHANGES = ("training.epochs=2", "training.context=1024")
+WORDS = "None of my functions can help with that."
+"""The answer that is learnt where no function helps: BFCL has none."""
+
+
+def halves(task: Task) -> tuple[list[Calling], list[Calling]]:
+    """The items that are learnt, and those that are asked."""
+    sides: tuple[list[Calling], list[Calling]] = ([], [])
+    for one in task.items():
+        assert isinstance(one, Calling)
+        sides[hashlib.sha256(one.name.encode()).digest()[-1] % 2 == 0].append(one)
+    return sides
+
+
+def record(item: Calling) -> dict[str, Any]:
+    """A question with its tools and the call that is right, as OpenAI's chat records have it: of several values of an
+    argument the first, without arguments that may be left out."""
+    calls = [
+        {"type": "function", "function": {"name": name, "arguments": _values(wanted)}}
+        for one in item.wanted
+        for name, wanted in one.items()
+    ]
+    answer = {"role": "assistant", "content": None, "tool_calls": calls} if calls else None
+    turns = [*item.messages, answer or {"role": "assistant", "content": WORDS}]
+    return {"id": item.name, "messages": turns, "tools": [one.facts for one in item.tools]}
+
+
+def _values(wanted: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {key: values[0] for key, values in wanted.items() if "" not in values}
+
+
+def taught(tasks: Iterable[Task], out: Path) -> str:
+    """A model that has learnt the one half; made where it is not in `out` yet."""
+    import lmworks as lm
+
+    folder, data = out / "model", out / "learnt.jsonl"
+    if not folder.is_dir():
+        out.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(record(one)) + "\n" for task in tasks for one in halves(task)[0])
+        data.write_text("".join(lines), encoding="utf-8")
+        lm.tune("smollm2", data, out=folder, changes=list(CHANGES), say=print)
+    return str(folder)
+
+
+def measured(reference: str, task: Task, limit: int | None) -> dict[str, Any]:
+    """The figures of the half that was not learnt."""
+    import lmworks as lm
+    from lmworks.evaluation.tasks.measured import measurements
+    from lmworks.evaluation.tasks.run import AskedTask, run
+
+    half = halves(task)[1]
+    asked = AskedTask.of(replace(task, items=lambda: half), limit=limit)
+    items = run(lm.load(reference), asked)
+    figures = [one.to_json() for one in measurements(asked.task, items, asked.what)]
+    return {"kind": task.name.removeprefix("bfcl-"), "n": len(items), "measurements": figures}
+
+
+def main() -> None:
+    """Tune, measure both models, print, and store where that is asked for."""
+    from lmworks.evaluation.tasks.find import find
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--limit", type=int, default=50)
+    parser.add_argument("--store", action="store_true")
+    given = parser.parse_args()
+    tasks = [find(f"bfcl-{kind}") for kind in KINDS]
+    models = {"before": "smollm2", "after": taught(tasks, given.out)}
+    found: dict[str, Any] = {"machine": this_machine().told, "changes": CHANGES}
+    for name, reference in models.items():
+        found[name] = [measured(reference, task, given.limit) for task in tasks]
+        print(f"{name}\n{table({'kinds': found[name]})}", flush=True)
+    if given.store:
+        STORED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
