@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from benchmarks.tool_calls import KINDS, table
 from lmworks.evaluation.tasks.declaration import Calling, Task
 
 STORED = Path(__file__).with_suffix(".json")
-CHANGES = ("training.epochs=2", "training.context=1024")
+CHANGES = ("training.epochs=1", "training.context=1024")
 WORDS = "None of my functions can help with that."
 """The answer that is learnt where no function helps: BFCL has none."""
 
@@ -39,8 +39,9 @@ def halves(task: Task) -> tuple[list[Calling], list[Calling]]:
 def record(item: Calling) -> dict[str, Any]:
     """A question with its tools and the call that is right, as OpenAI's chat records have it: of several values of an
     argument the first, without arguments that may be left out."""
+    needed = {one["name"]: one["parameters"].get("required", ()) for one in item.functions}
     calls = [
-        {"type": "function", "function": {"name": name, "arguments": _values(wanted)}}
+        {"type": "function", "function": {"name": name, "arguments": _values(wanted, needed[name])}}
         for one in item.wanted
         for name, wanted in one.items()
     ]
@@ -49,8 +50,9 @@ def record(item: Calling) -> dict[str, Any]:
     return {"id": item.name, "messages": turns, "tools": [one.facts for one in item.tools]}
 
 
-def _values(wanted: Mapping[str, list[Any]]) -> dict[str, Any]:
-    return {key: values[0] for key, values in wanted.items() if "" not in values}
+def _values(wanted: Mapping[str, list[Any]], needed: Container[str]) -> dict[str, Any]:
+    stays = {key: values for key, values in wanted.items() if "" not in values or key in needed}
+    return {key: next((one for one in values if one != ""), "") for key, values in stays.items()}
 
 
 def taught(tasks: Iterable[Task], out: Path) -> str:
