@@ -231,6 +231,28 @@ def test_a_pair_of_answers_stays_one_and_a_prompt_on_one_side(tmp_path):
     assert all(len(one.messages) == 2 and one.rejected[0] == one.messages[0] for one in found)
 
 
+def test_calls_and_their_tools_stay_and_what_they_say_of_people_goes(tmp_path):
+    """And two conversations of one text are two where their tools differ."""
+    parameters = {"type": "object", "properties": {"to": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("mail", "call")]
+    call = {"function": {"name": "mail", "arguments": {"to": "ann@example.com"}}}
+    turns = [{"role": "user", "content": "Tell Ann."}, {"role": "assistant", "tool_calls": [call]}]
+    records = [{"messages": turns, "tools": tools}, {"messages": turns, "tools": tools[:1]}]
+    changes = (
+        "near.enabled=false",
+        "redact.kinds=['email']",
+        *(f"{one}.enabled=false" for one in ("gopher_repetition", "gopher_quality", "c4", "fineweb")),
+    )
+    corpus(tmp_path, [*records, records[0]], *changes)
+    kept = [one for side in ("train", "held_out") for one in read(tmp_path / "out" / side).documents]
+    assert sorted((len(one.tools) for one in kept), reverse=True) == [2, 1]
+    for one in kept:
+        assert list(one.tools) == tools[: len(one.tools)]
+        [found] = one.messages[1]["tool_calls"]
+        assert found["function"] == {"name": "mail", "arguments": {"to": "[EMAIL]"}}
+        assert "ann@" not in one.text
+
+
 # Bad input
 
 
