@@ -26,17 +26,26 @@ def report(
     trained_on: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="The text that the model was trained on, for what it leaks.")
     ] = None,
+    questions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own questions: a .csv or .jsonl file of questions with answers or choices, or of conversations "
+            "that call tools; plain ones are asked of the model's documents where it has some. May be repeated.",
+        ),
+    ] = None,
     section: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this section: quality, speed, tasks, bias, faithfulness, leakage, energy; several with commas."
+            help="Only this section: own, quality, speed, tasks, bias, faithfulness, leakage, energy; several with "
+            "commas."
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Write one page about a model: how good, how fast, how biased, what it leaks. Quality by the bits of its weights,
-    speed and memory here, tasks, bias, whether explanations are true to it, leaks of its training text and energy, as
-    report.html, report.json and a model card; started again, it goes on."""
+    """Write one page about a model: how good, how fast, how biased, what it leaks. Your own questions, quality by the
+    bits of its weights, speed and memory here, tasks, bias, whether explanations are true to it, leaks of its training
+    text and energy, as report.html, report.json and a model card; started again, it goes on."""
     from lmworks.basics import progress
     from lmworks.basics.terminal import printable
 
@@ -51,7 +60,8 @@ def report(
 
     only = [name.strip() for one in section or [] for name in one.split(",") if name.strip()]
     with progress.shown():
-        found = run(model, out, scale=require_scale(scale), trained_on=trained_on, only=only)
+        scale_, own = require_scale(scale), questions or ()
+        found = run(model, out, scale=scale_, trained_on=trained_on, questions=own, only=only)
     if json_:
         as_json(found.to_json())
         return

@@ -28,6 +28,7 @@ def facts_about(subject: Subject, cpu_seconds: float) -> dict[str, Any]:
         "licence": licence,
         "scale": subject.scale,
         "trained_on": subject.trained_on,
+        "questions": list(subject.questions),
         "cpu_seconds": cpu_seconds,
         "machine": machine(),
         "lmworks": version("lmworks"),

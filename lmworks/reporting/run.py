@@ -44,14 +44,17 @@ def report(
     *,
     scale: Scale = "quick",
     trained_on: str | os.PathLike[str] | None = None,
+    questions: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     only: Sequence[str] | None = None,
 ) -> Report:
     """Measure a model that continues texts, and write one page about it into a folder, reports/NAME unless given.
 
     `scale` quick takes some minutes on two cores with a small model, full an hour and more. `trained_on` is the text
-    that the model was trained on, for what it leaks. `only` names the sections that are measured; others are shown
-    where the folder has them. What was measured before with the same settings is not measured again. ConfigError for a
-    model of another kind, an unknown section, and a folder of another model's report.
+    that the model was trained on, for what it leaks; `questions` are files of your own (questions with answers or
+    choices, conversations that call tools), of which plain ones are asked of the model's documents where it has some.
+    `only` names the sections that are measured; others are shown where the folder has them. What was measured before
+    with the same settings is not measured again. ConfigError for a model of another kind, an unknown section, and a
+    folder of another model's report; DataError for a question that cannot be asked.
     """
     scale, known = require_scale(scale), sections()
     chosen = _chosen(known, only)
@@ -60,7 +63,9 @@ def report(
         read(text)  # a mistake is reported before anything is measured
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
-    subject = Subject.of(model, scale, folder / KEPT / "items", text)
+    own = (questions,) if isinstance(questions, str | os.PathLike) else questions
+    subject = Subject.of(model, scale, folder / KEPT / "items", text, tuple(map(str, own)))
+    _ = subject.own_files  # a mistake in these, too
     kept = Kept(folder, subject.name, told_by(subject.model))
     parts = {one.name: Part(one, kept.result(one.name), NOT_CHOSEN) for one in known.values()}
 

@@ -98,6 +98,9 @@ class Section:
     reads_training_text: bool = False
     """Whether another training text gives other results."""
 
+    reads_own_files: bool = False
+    """Whether other questions of the user's, or other documents of the model, do."""
+
     def cost(self, scale: Scale) -> float:
         """CPU seconds that it takes on SmolLM2."""
         return self.seconds[scale == "full"]
@@ -105,7 +108,8 @@ class Section:
     def settings(self, subject: Subject) -> dict[str, Any]:
         """What its results depend on besides the model: kept ones with others are measured again."""
         text = subject.trained_on_hash if self.reads_training_text else None
-        return {"scale": subject.scale, "trained_on": text}
+        own = {"own_files": subject.own_hashes} if self.reads_own_files else {}
+        return {"scale": subject.scale, "trained_on": text} | own
 
 
 def remark_on(figure: Measurement) -> str:

@@ -14,11 +14,14 @@ from typing import TypeVar
 import torch
 
 from lmworks.basics.memory import must_fit
+from lmworks.grounding.beside import index_beside
+from lmworks.grounding.index import Index
 from lmworks.lab.scale import Scale
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import Network
 from lmworks.models.unread import read_all
+from lmworks.reporting.own_file import OwnFile
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import data_hash
@@ -38,15 +41,22 @@ class Subject:
     folder: Path
     """Where sections may keep items as they are measured."""
     trained_on: str | None = None
+    questions: tuple[str, ...] = ()
+    """Files of the user's own questions."""
 
     @classmethod
     def of(
-        cls, model: LanguageModel | str | os.PathLike[str], scale: Scale, folder: Path, trained_on: str | None = None
+        cls,
+        model: LanguageModel | str | os.PathLike[str],
+        scale: Scale,
+        folder: Path,
+        trained_on: str | None = None,
+        questions: tuple[str, ...] = (),
     ) -> Subject:
         """Load a model where it is a reference. ConfigError for one that does not continue a text."""
         loaded = model if isinstance(model, LanguageModel) else load(model)
         loaded.must_converse()
-        return cls(loaded, loaded.reference or "a model in memory", scale, folder, trained_on)
+        return cls(loaded, loaded.reference or "a model in memory", scale, folder, trained_on, questions)
 
     def scaled(self, quick: Value, full: Value) -> Value:
         """One value for the quick scale, another for the full one."""
@@ -67,6 +77,21 @@ class Subject:
     def trained_on_hash(self) -> str | None:
         """What tells one training text from another."""
         return None if self.trained_on is None else data_hash(self.training_text)
+
+    @cached_property
+    def index(self) -> Index | None:
+        """The documents that travel with the model."""
+        return index_beside(self.model.source)[0]
+
+    @cached_property
+    def own_files(self) -> list[OwnFile]:
+        """The user's own questions. DataError or ConfigError, with the place, for what cannot be asked."""
+        return [OwnFile.of(Path(one), self.index is not None) for one in self.questions]
+
+    @property
+    def own_hashes(self) -> list[str]:
+        """What tells other questions, and other documents, from these."""
+        return [*([] if self.index is None else [self.index.digest]), *(one.sha256 for one in self.own_files)]
 
     @contextmanager
     def running(self, compress: str) -> Iterator[LanguageModel]:

@@ -59,6 +59,7 @@ def a_report(folder: Path) -> Report:
         "licence": "Apache-2.0",
         "scale": "quick",
         "trained_on": None,
+        "questions": [],
         "cpu_seconds": 12.0,
         "machine": {"processor": "Made up", "cores": 2, "torch": "2"},
         "lmworks": "0",
@@ -358,4 +359,4 @@ def test_sections_come_in_order_and_the_help_names_each():
     from lmworks.cli.verb import verbs
 
     help_ = next(one.help for one in verbs()["report"].command().params if one.name == "section")
-    assert names[0] == "quality" and all(name in help_ for name in names)
+    assert names[:2] == ["own", "quality"] and all(name in help_ for name in names)
