@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from lmworks.basics.errors import DataError, ModelError
@@ -73,6 +74,15 @@ class ChatTemplate:
         other = copy.copy(self)
         other._tools = list(tools)
         return other
+
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether it takes a system message; some refuse it."""
+        try:
+            self.render([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+        except DataError:
+            return False
+        return True
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """The text of a conversation, as transformers renders it."""

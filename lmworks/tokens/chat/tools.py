@@ -5,7 +5,8 @@
 
 A call is written as Qwen's and Hermes' templates have it: a JSON object between <tool_call> and </tool_call>. A
 template that shows tools and writes calls in this form shows them itself; for any other one, a preamble in the system
-message does, and calls and results become text of the conversation.
+message does (in the user's first, where a template takes no system message: Gemma 2), and calls and results become text
+of the conversation.
 """
 
 from __future__ import annotations
@@ -143,10 +144,18 @@ def with_tools(
     turns = _as_text(checked(messages))
     if tools:
         shown = "\n".join(json.dumps(one.facts, ensure_ascii=False) for one in tools)
-        said, turns = (turns[0]["content"], turns[1:]) if turns[:1] and turns[0]["role"] == "system" else ("", turns)
-        preamble = PREAMBLE.format(tools=shown)
-        turns = [{"role": "system", "content": f"{said}\n\n{preamble}" if said else preamble}, *turns]
+        turns = _preceded(turns, PREAMBLE.format(tools=shown), chat.takes_system)
     return chat, turns
+
+
+def _preceded(turns: list[Message], preamble: str, takes_system: bool) -> list[Message]:
+    """The turns with the preamble after the system message, or in front of the user's first words where a template
+    takes no system message."""
+    said, others = (turns[0]["content"], turns[1:]) if turns[0]["role"] == "system" else ("", turns)
+    whole = f"{said}\n\n{preamble}" if said else preamble
+    if takes_system or not others or others[0]["role"] != "user":
+        return [{"role": "system", "content": whole}, *others]
+    return [{**others[0], "content": f"{whole}\n\n{others[0]['content']}"}, *others[1:]]
 
 
 def _as_text(messages: Sequence[Message]) -> list[Message]:
