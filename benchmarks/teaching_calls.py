@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tool_calls
 from benchmarks.machine import this_machine
-from benchmarks.tool_calls import KINDS, table
+from benchmarks.tool_calls import KINDS, shown
 from lmworks.evaluation.tasks.declaration import Calling, Task
 
 STORED = Path(__file__).with_suffix(".json")
@@ -81,6 +82,25 @@ def measured(reference: str, task: Task, limit: int | None) -> dict[str, Any]:
     return {"kind": task.name.removeprefix("bfcl-"), "n": len(items), "measurements": figures}
 
 
+def table(stored: Mapping[str, Any]) -> str:
+    """Both models by the grammar, as rows of Markdown."""
+    figures = {
+        (side, one["kind"], figure["name"].rpartition(", ")[2]): figure
+        for side in ("before", "after")
+        for one in stored[side]
+        for figure in one["measurements"]
+    }
+    rows = ["| asked, 50 of each | may call: before | after | must call: before | after |", "| --- " * 5 + "|"]
+    for kind in KINDS:
+        cells = [
+            shown(figures.get((side, kind, way)))
+            for way in ("held to the form", "made to call")
+            for side in ("before", "after")
+        ]
+        rows.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     """Tune, measure both models, print, and store where that is asked for."""
     from lmworks.evaluation.tasks.find import find
@@ -92,10 +112,11 @@ def main() -> None:
     given = parser.parse_args()
     tasks = [find(f"bfcl-{kind}") for kind in KINDS]
     models = {"before": "smollm2", "after": taught(tasks, given.out)}
-    found: dict[str, Any] = {"machine": this_machine().told, "changes": CHANGES}
+    facts = json.loads((given.out / "model" / "lmworks.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {"machine": this_machine().told, "changes": CHANGES, "tuned": facts["measurements"]}
     for name, reference in models.items():
         found[name] = [measured(reference, task, given.limit) for task in tasks]
-        print(f"{name}\n{table({'kinds': found[name]})}", flush=True)
+        print(f"{name}\n{tool_calls.table({'kinds': found[name]})}", flush=True)
     if given.store:
         STORED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

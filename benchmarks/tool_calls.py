@@ -42,13 +42,14 @@ def table(stored: dict[str, Any]) -> str:
     rows = []
     for one in stored["kinds"]:
         by = {figure["name"].rpartition(", ")[2]: figure for figure in one["measurements"]}
-        cells = [_shown(by.get(way)) for way in ("free", "held to the form", "begun", "made to call")]
+        cells = [shown(by.get(way)) for way in ("free", "held to the form", "begun", "made to call")]
         rows.append(f"| {one['kind']} | {one['n']} | {' | '.join(cells)} |")
     heading = "| BFCL | n | may call, free | may call, grammar | must call, free | must call, grammar |"
     return "\n".join([heading, "| --- " * 6 + "|", *rows])
 
 
-def _shown(figure: dict[str, Any] | None) -> str:
+def shown(figure: dict[str, Any] | None) -> str:
+    """A share with its interval; nothing where it was not measured."""
     if figure is None:
         return ""
     low, high = (100 * end for end in figure["interval"])
