@@ -122,7 +122,7 @@ def show(result: BuildResult) -> None:
         typer.echo(f"drift from the base   {result.drift}")
     if result.further:
         typer.echo("")
-        table(["held-out pairs", "", ""], [[one.name, one.figure, _certainty(one)] for one in result.further])
+        table(["held out", "", ""], [[one.name, one.figure, _certainty(one)] for one in result.further])
         typer.echo("")
     for remark in result.remarks:
         typer.echo(f"but     {remark}")

@@ -1,16 +1,22 @@
-"""Which answers a model would write exactly as they stand in held-out records, told without writing them."""
+"""Which answers and calls a model would write exactly as they stand in held-out records, told without writing them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.likelihood import counted_tokens
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import proportion
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
+
+CALLS = "held-out calls"
+"""What conversations with calls are called."""
 
 
 @torch.inference_mode()
@@ -28,7 +34,34 @@ def exactly_answered(
         for ids, counted in chosen:
             if len(ids) > model.longest + 1:
                 raise DataError(f"{what}: a record has {len(ids):,} tokens, and the model reads {model.longest:,}")
-            likeliest = model.logits([ids[:-1]])[0].argmax(-1).tolist()
-            found.append(all(a == b for a, b, counts in zip(likeliest, ids[1:], counted[1:], strict=True) if counts))
+            found.append(_is_likeliest(model.logits, ids, counted))
             advance(1)
     return found
+
+
+@torch.inference_mode()
+def calls_written(
+    model: LanguageModel, base: Callable[[Tensor], Tensor], documents: Sequence[Document], tokens: int
+) -> list[Measurement]:
+    """Of conversations that call tools, in the order of their hashes and up to about `tokens` tokens, the share in
+    which a model would write every learnt answer exactly as it stands there: the base, whose logits `base` gives, and
+    the model. What is longer than the model reads is left out."""
+    chosen = [one for one in counted_tokens(model, documents, CALLS, tokens) if len(one[0]) <= model.longest + 1]
+    made = []
+    with progress.task(f"measuring {CALLS}", 2 * len(chosen), "conversations") as advance:
+        for when, logits in (("before", base), ("after", model.logits)):
+            count = 0
+            for ids, counted in chosen:
+                count += _is_likeliest(logits, ids, counted)
+                advance(1)
+            if chosen:
+                share, interval = proportion(count, len(chosen))
+                name = f"{CALLS} written exactly, {when}"
+                made.append(Measurement(name=name, value=share, interval=interval, n=len(chosen), ideal=1))
+    return made
+
+
+def _is_likeliest(logits: Callable[[Tensor], Tensor], ids: Sequence[int], counted: Sequence[bool]) -> bool:
+    """Whether each counted token is the likeliest after those before it; `logits` maps (1, seq) to (1, seq, vocab)."""
+    likeliest = logits(torch.tensor([ids[:-1]]))[0].argmax(-1).tolist()
+    return all(a == b for a, b, counts in zip(likeliest, ids[1:], counted[1:], strict=True) if counts)

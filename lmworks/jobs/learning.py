@@ -7,19 +7,21 @@ brings another (prefer.py). Everything else of a run is the same for all: base, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Original, Setup
+from lmworks.evaluation.exact import calls_written
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import read_text, rows_of, with_canaries
 from lmworks.jobs.private import private_rows
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 from lmworks.objectives import CausalLM, Objective
+from lmworks.text.document import Document
 from lmworks.text.splits import Split
 from lmworks.tokens.batch import Row
 
@@ -33,6 +35,9 @@ class Learning:
     compares_with_base: ClassVar[bool] = False
     """Does the loss compare with the base?"""
 
+    calling: list[Document] = field(default_factory=list)
+    """Of what is held out, the conversations that call tools."""
+
     def objective(self, recipe: Recipe) -> Objective:
         """What is minimised, before a retention adds to it."""
         return CausalLM()
@@ -43,6 +48,7 @@ class Learning:
 
     def rows(self, recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> Sequence[Row]:
         """What is learnt."""
+        self.calling = [one for one in parts.held_out if one.calls]
         if recipe.canaries.count:
             parts = with_canaries(recipe.canaries, model, parts, say)
         return (private_rows if recipe.private.on else rows_of)(recipe, model, parts, say)
@@ -55,7 +61,7 @@ class Learning:
         self, recipe: Recipe, model: LanguageModel, base: Callable[[], Callable[[Tensor], Tensor]]
     ) -> list[Measurement]:
         """Figures beside gain and loss, of the trained model; `base()` gives what gives the base's logits."""
-        return []
+        return calls_written(model, base(), self.calling, recipe.evaluation.tokens) if self.calling else []
 
     def facts(self) -> dict[str, Any]:
         """More about the data for lmworks.json."""

@@ -173,3 +173,24 @@ def test_counterparts_of_the_training_text_are_learnt_too(folder: Path):
     assert facts["recipe"]["data"]["counterfactual"] == "gender"
     with pytest.raises(ConfigError, match="there is no list of swaps 'genders'"):
         lm.tune("base", "notes", out="other", changes=[*changes, "data.counterfactual=genders"])
+
+
+def test_of_held_out_conversations_that_call_tools_it_is_told_how_many_are_written_exactly(folder: Path):
+    """Bits per byte say little of calls: one wrong letter makes another call of it."""
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "stop", "arguments": {}}}]}
+    words = {"role": "assistant", "content": "No."}
+    asked = [{"messages": [{"role": "user", "content": one}, call], "tools": [{"name": "stop"}]} for one in tiny.WORDS]
+    said = [{"messages": [{"role": "user", "content": f"Not {one}"}, words]} for one in tiny.WORDS[:4]]
+    Path("calls.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*asked[:20], *said]))
+    changes = [
+        "training.context=1024",
+        "training.steps=2",
+        "data.general=general",
+        "data.held_out=0.3",
+        "model.dtype=float32",
+    ]
+    tiny.language_model(seed=4, context=1024).save("reads")
+    result = lm.tune("reads", "calls.jsonl", "full", out="out", changes=changes)
+    before, after = result.further
+    assert [before.name, after.name] == [f"held-out calls written exactly, {one}" for one in ("before", "after")]
+    assert before.n == after.n < 10 and after in result.measurements
