@@ -5,8 +5,8 @@
 
 They end with a paragraph, before an item of a list and a row of a table, after `.`, `!` or `?` if the next word begins
 one (with no small letter), and after the full stops of scripts that write no spaces or no such marks. Initials
-(J. Smith), usual abbreviations of nine languages (z. B., p. ex., т. е.) and the numbers of days (am 3. Mai) end none.
-Thai marks no sentences: only paragraphs are found.
+(J. Smith), usual abbreviations of nine languages (z. B., p. ex., т. е.) and the numbers of days (am 3. Mai) and
+centuries end none. Thai marks no sentences: only paragraphs are found.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _BEFORE_A_NUMBER = """
 _MONTHS = """
     januar februar märz april mai juni juli august september oktober november dezember
     jänner feber jan feb mär apr jun jul aug sep sept okt nov dez
+    jahrhundert jahrhunderts
 """
+"""What a day's number, or a century's, stands before, in German."""
 _NO_END, _NO_END_BEFORE_A_NUMBER = frozenset(_ALWAYS.split()), frozenset(_BEFORE_A_NUMBER.split())
 _MONTH = re.compile(rf"(?:{'|'.join(_MONTHS.split())})\b", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘„«‹/–—]+$")

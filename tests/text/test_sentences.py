@@ -15,6 +15,7 @@ from lmworks.text.sentences import sentence_spans, sentences
         ["It rained.", "We (all) left early, e.g. by six.", "He was 12.", "J. R. R. Tolkien came at 5 p.m.", "Why?"],
         ["See No. 5.", "Is it?", "No.", "It costs 3.14 euros, approx. 4 dollars ... or so.", "“Yes!”", "(He left.)"],
         ["Die Miete beträgt z. B. 740 Euro.", "Am 3. Mai zieht Dr. Berg ein, d. h. bald.", "Über 2.000 Gäste kamen."],
+        ["Im Laufe des 18. und 19. Jahrhunderts kam sie.", "Das 20. Jahrhundert begann.", "Er war 12.", "Sie ging."],
         ["Voir M. Dupont, p. ex. à Paris.", "« Oui ! »", "Il pleut…", "Écoutez Mme Roux."],
         ["El Sr. García llegó.", "¿Qué pasó?", "¡Nada!", "Véase pág. 7."],
         ["Il sig. Rossi, ecc. è qui.", "È tardi.", "Vedi pag. 3."],
