@@ -14,11 +14,11 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ from lmworks.grounding.postings import Counts
 from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Snapshot, Storage, make_again
-from lmworks.grounding.terms import check_language, query_terms
+from lmworks.grounding.terms import check_language, compounds_with, query_terms, words_of_compounds
 from lmworks.models.files.model_folder import INDEX_FOLDER
 from lmworks.text.document import Document
 from lmworks.text.sources import Skipped
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 VERSION = 6
 By = Literal["hybrid", "keywords", "vectors"]
+T = TypeVar("T")
 GIVEN = "a list of Documents"
 """The reference of an index of no file."""
 LOOKED = "looked"
@@ -88,6 +89,27 @@ class Parts(NamedTuple):
     vectors: NDArray[np.float64]
 
 
+class _Kept(Generic[T]):
+    """What is read again when the index has changed; an update gives it a new state."""
+
+    def __init__(self, read: Callable[[Snapshot], T]) -> None:
+        self._read = read
+        self._held: tuple[str, T] | None = None
+
+    def __call__(self, reading: Snapshot) -> T:
+        """Of the state that is read."""
+        state, held = reading.settings().get("state"), self._held
+        if held is None or held[0] != state:
+            held = str(state), self._read(reading)
+            self._held = held if state is not None else None
+        return held[1]
+
+
+def _vocabulary(reading: Snapshot) -> str:
+    """The terms of an index, a line feed before and after each."""
+    return "\n".join(("", *reading.terms(), ""))
+
+
 class Index:
     """An index that exists. Reading never blocks and never sees half of an update."""
 
@@ -115,8 +137,7 @@ class Index:
             self.prompts: dict[str, str] | None = json.loads(held.get("prompts", "null"))
             """What stands before a question ("query") and a chunk ("passage"), as it was when the index was made; None
             in one that is older, with none before a chunk."""
-        self._counts: tuple[str, Counts] | None = None
-        """Of the state that was searched last."""
+        self._counted, self._vocabulary = _Kept(postings.counts_of), _Kept(_vocabulary)
         self.changes = Changes([], [], [])
         """What the last update took over; after it is made, all files."""
 
@@ -210,14 +231,12 @@ class Index:
             found = best_first(replace(one, score=best[one.chunk]) for one in reading.passages(list(best)))[:wanted]
         return reranked(query, found, reranker())[:k] if rerank and found else found
 
-    def _counted(self, reading: Snapshot) -> Counts:
-        """Counts of all chunks, read again when the index has changed; an update gives it a new state."""
-        state = reading.settings().get("state")
-        held = self._counts
-        if held is None or held[0] != state:
-            held = str(state), postings.counts_of(reading)
-            self._counts = held if state is not None else None
-        return held[1]
+    def compounds(self, reading: Snapshot, query: str) -> dict[str, list[str]]:
+        """Of each word of a query that the index does not hold, the compounds that it does, which are searched for it:
+        Grundmiete for Miete."""
+        words = words_of_compounds(query, languages_in(reading))
+        missing = [one for one in words if not postings.holding(reading, one)]
+        return {one: compounds_with(one, self._vocabulary(reading)) for one in missing}
 
     def _scores(
         self, reading: Snapshot, query: str, vector: NDArray[np.float32] | None, by: By, counts: Counts
@@ -225,7 +244,8 @@ class Index:
         """A score for each chunk that is there; by keywords alone, the query needs no vector."""
         keywords = vectors = np.zeros(0)
         if by != "vectors":
-            keywords = postings.scores(reading, query_terms(query, languages_in(reading)), counts)[counts.there]
+            asked = query_terms(query, languages_in(reading))
+            keywords = postings.scores(reading, asked, counts, self.compounds(reading, query))[counts.there]
         if vector is not None:
             vectors = reading.products(vector)[counts.there]
         if by == "hybrid":

@@ -3,6 +3,7 @@
     postings.change(writing, {7: ["hous", "build"]}, {})            # the terms of chunk 7
     counts = postings.counts_of(reading)
     scores = postings.scores(reading, ["hous"], counts)             # of every chunk number
+    scores = postings.scores(reading, ["miet"], counts, {"miet": ["grundmiet"]})
 
 Score of a term in a chunk: ln(1 + (N - n + 0.5) / (n + 0.5)) f (k1 + 1) / (f + k1 (1 - b + b L / mean L)), as Lucene
 has it; N, n and the mean are counts of what is there, so that an index that was updated scores as one that was built.
@@ -128,21 +129,26 @@ def holding(index: Snapshot, term: str) -> int:
     return sum(len(rows) // ROW.itemsize for _, rows in index.postings(term))
 
 
-def score_of(index: Snapshot, terms: Iterable[str], held: Sequence[str], counts: Counts) -> float:
+def score_of(
+    index: Snapshot, terms: Iterable[str], held: Sequence[str], counts: Counts, others: Mapping[str, Sequence[str]] = {}
+) -> float:
     """BM25 of a text, given by its terms `held`, that the index does not hold: as `scores` has it for those it does."""
     norm, occurring, total = K1 * (1 - B + B * len(held) / counts.mean), Counter(held), 0.0
     for term, weight in sorted(Counter(terms).items()):
-        if count := occurring[term]:
-            total += weight * _rarity(holding(index, term), counts) * (K1 + 1) * count / (count + norm)
+        if count := sum(occurring[one] for one in (term, *others.get(term, ()))):
+            found = sum(len(rows) for _, rows in _held(index, term, others.get(term, ())))
+            total += weight * _rarity(found, counts) * (K1 + 1) * count / (count + norm)
     return total
 
 
-def scores(index: Snapshot, terms: Iterable[str], counts: Counts) -> NDArray[np.float64]:
+def scores(
+    index: Snapshot, terms: Iterable[str], counts: Counts, others: Mapping[str, Sequence[str]] = {}
+) -> NDArray[np.float64]:
     """BM25 of every chunk number, 0 for chunks that hold none of the terms. A term that is asked for twice counts
-    twice."""
+    twice; the `others` that there are of it count as if they were it."""
     total = np.zeros(len(counts.norms))
     for term, weight in sorted(Counter(terms).items()):  # in one order, so that sums are the same to the bit
-        held = [(segment * SEGMENT, np.frombuffer(rows, ROW)) for segment, rows in index.postings(term)]
+        held = _held(index, term, others.get(term, ()))
         found = sum(len(rows) for _, rows in held)
         rarity = _rarity(found, counts)
         for start, rows in held:
@@ -151,6 +157,26 @@ def scores(index: Snapshot, terms: Iterable[str], counts: Counts) -> NDArray[np.
                 raise IndexError(f"the rows of {term!r} are damaged")
             add_term(rows["chunk"], rows["count"], counts.norms[within], weight * rarity * (K1 + 1), total[within])
     return total
+
+
+def _held(index: Snapshot, term: str, others: Sequence[str]) -> list[tuple[int, NDArray[np.void]]]:
+    """The first chunk of each segment that holds one of these terms, and their rows together."""
+    parts: dict[int, list[NDArray[np.void]]] = {}
+    for one in (term, *others):
+        for segment, rows in index.postings(one):
+            parts.setdefault(segment * SEGMENT, []).append(np.frombuffer(rows, ROW))
+    return [(start, _together(parts[start])) for start in sorted(parts)]
+
+
+def _together(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Rows of one segment, the counts of a chunk added."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate(parts)
+    found, inverse = np.unique(rows["chunk"], return_inverse=True)
+    summed = np.empty(len(found), ROW)
+    summed["chunk"], summed["count"] = found, np.minimum(np.bincount(inverse, rows["count"]), MOST)
+    return summed
 
 
 def _rarity(holding: int, counts: Counts) -> float:

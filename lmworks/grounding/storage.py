@@ -54,6 +54,9 @@ class Snapshot(Protocol):
     def postings(self, term: str) -> list[tuple[int, bytes]]:
         """Segments of a term and their rows, in order, as `postings` packs them."""
 
+    def terms(self) -> list[str]:
+        """Every term that there are postings of, once, in any order."""
+
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with the vector of every chunk, by number; any value where none is."""
 

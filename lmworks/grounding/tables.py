@@ -55,6 +55,10 @@ class Tables(ABC):
         """See Snapshot."""
         return dict(self._all("SELECT segment, rows FROM lengths"))
 
+    def terms(self) -> list[str]:
+        """See Snapshot."""
+        return [term for (term,) in self._all("SELECT DISTINCT term FROM postings")]
+
     def postings(self, term: str) -> list[tuple[int, bytes]]:
         """See Snapshot."""
         return self._all(f"SELECT segment, rows FROM postings WHERE term = {self.mark} ORDER BY segment", term)

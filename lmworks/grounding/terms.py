@@ -77,8 +77,10 @@ ASKING_UNSPACED = re.compile(
 
 COMPOUNDING = ("german", "dutch", "swedish")
 """Languages that write compounds in one word."""
-SHORTEST_PART = 4
-"""Letters of a compound's part, at least."""
+SHORTEST_PART, SHORTEST_REST = 4, 2
+"""Letters of a compound's part, at least, and of all that it has besides."""
+MOST_COMPOUNDS = 50
+"""Compounds that are searched for a word that is in no text."""
 SAMPLE = 20_000
 """Characters by which the language of a text is recognised."""
 USUAL = "english"
@@ -137,10 +139,36 @@ def query_terms(text: str, languages: Mapping[str, int]) -> list[str]:
     for language in languages:
         all_ = terms(text, language)
         found |= Counter([one for one in all_ if one not in _not_searched(language)] or all_)
-    if (own := language_of_question(text, dict(Counter(languages).most_common()))) in COMPOUNDING:
-        whole = {one for one in terms(text, own) if one not in _not_searched(own)}
-        found.update({part for one in whole for part in _parts(one)} - _not_searched(own) - set(found))
+    own, words = _compounding(text, languages)
+    found.update({part for one in words for part in _parts(one)} - _not_searched(own) - set(found))
     return list(found.elements())
+
+
+def words_of_compounds(text: str, languages: Mapping[str, int]) -> list[str]:
+    """The terms of a query that may stand within longer ones of a text: Miete in Grundmiete. None in languages that
+    do not write compounds in one word."""
+    return [one for one in _compounding(text, languages)[1] if len(one) >= SHORTEST_PART]
+
+
+def compounds_with(word: str, vocabulary: str) -> list[str]:
+    """The terms that begin or end with a word, the shortest ones first, of all those of an index: `vocabulary` has a
+    line feed before and after each."""
+    found = set()
+    for border in (f"{word}\n", f"\n{word}"):
+        at = vocabulary.find(border)
+        while at >= 0:
+            start = vocabulary.rfind("\n", 0, at + 1) + 1
+            found.add(vocabulary[start : vocabulary.index("\n", start)])
+            at = vocabulary.find(border, at + 1)
+    longer = (one for one in found if len(one) >= len(word) + SHORTEST_REST)
+    return sorted(longer, key=lambda one: (len(one), one))[:MOST_COMPOUNDS]
+
+
+def _compounding(text: str, languages: Mapping[str, int]) -> tuple[str, list[str]]:
+    """The language of a query, and its terms where that writes compounds in one word."""
+    own = language_of_question(text, dict(Counter(languages).most_common()))
+    searched = (one for one in terms(text, own) if one not in _not_searched(own))
+    return own, list(dict.fromkeys(searched)) if own in COMPOUNDING else []
 
 
 @cache

@@ -6,7 +6,15 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from lmworks.grounding.terms import ASKING, ASKING_UNSPACED, COMPOUNDING, FREQUENT, SHORTEST_PART, terms
+from lmworks.grounding.terms import (
+    ASKING,
+    ASKING_UNSPACED,
+    COMPOUNDING,
+    FREQUENT,
+    SHORTEST_PART,
+    SHORTEST_REST,
+    terms,
+)
 
 FUNCTION_WORDS = (
     "a about after again all also am an and any are as at be because been before being below between both but by can "
@@ -90,10 +98,10 @@ def coverage(wanted: Sequence[str], there: Collection[str], language: str = "non
 def _in_parts(stem: str, there: Collection[str]) -> float:
     """How much of a stem is there as part of compounds, or in parts: Miete is all there in Grundmiete, and less of it
     in Mietvertrag; Kündigungsfrist is there in Kündigung and Frist."""
-    long = [one for one in there if len(one) >= len(stem) + 2] if len(stem) >= SHORTEST_PART else ()
+    long = [one for one in there if len(one) >= len(stem) + SHORTEST_REST] if len(stem) >= SHORTEST_PART else ()
     if any(one.endswith(stem) for one in long):
         return 1.0
-    short = [one for one in there if SHORTEST_PART <= len(one) <= len(stem) - 2]
+    short = [one for one in there if SHORTEST_PART <= len(one) <= len(stem) - SHORTEST_REST]
     first = MODIFIER * any(map(stem.startswith, short))
     return max(first + HEAD * any(map(stem.endswith, short)), MODIFIER * any(one.startswith(stem) for one in long))
 

@@ -116,6 +116,44 @@ def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, p
         assert found.get(place, 0.0) == pytest.approx(score, rel=1e-9)
 
 
+def test_a_word_that_is_in_no_text_is_found_in_compounds(tmp_path: Path, embedder: str, places: Places):
+    """They count as if they were it, until a text says the word itself."""
+    (tmp_path / "texts").mkdir()
+    texts = {
+        "grund": "Die Grundmiete beträgt viel.",
+        "vertrag": "Der Mietvertrag endet bald.",
+        "tier": "Der Hund bellt.",
+    }
+    for name, text in texts.items():
+        (tmp_path / "texts" / f"{name}.txt").write_text(text)
+    settings = IndexSettings(embedder=embedder, longest=80, language="german")
+    index = build(tmp_path / "texts", places("index"), settings)
+    found = index.search("Wo steht die Miete?", by="keywords")
+    rarity = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    lengths = {name: len(terms(f"{name}\n{text}", "german")) for name, text in texts.items()}
+    norms = {name: 1.5 * (0.25 + 0.75 * length / (14 / 3)) for name, length in lengths.items()}
+    assert sum(lengths.values()) == 14 and {one.file for one in found} == {"grund.txt", "vertrag.txt"}
+    for one in found:
+        assert one.score == pytest.approx(rarity * 2.5 / (1 + norms[one.file.removesuffix(".txt")]), rel=1e-9)
+    with index.storage.reading() as reading:
+        words, whole = index.compounds(reading, "Wo steht die Miete?"), f"{found[0].document}\n{found[0].text}"
+        counts, held = postings.counts_of(reading), terms(whole, "german")
+        assert postings.score_of(reading, ["miet"], held, counts, words) == pytest.approx(found[0].score, rel=1e-12)
+    (tmp_path / "texts" / "kalt.txt").write_text("Die Kaltmiete steigt.")
+    index.update()
+    assert "kalt.txt" in {one.file for one in index.search("Miete", by="keywords")}
+    (tmp_path / "texts" / "neu.txt").write_text("Die Miete steigt.")
+    index.update()
+    assert [one.file for one in index.search("Miete", by="keywords")] == ["neu.txt"]
+
+
+def test_english_words_are_searched_in_no_longer_ones(tmp_path: Path, embedder: str):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("The sailboat is in the garden and the key is in the house.")
+    index = build(tmp_path / "texts", tmp_path / "index", IndexSettings(embedder=embedder, language="english"))
+    assert index.search("boat", by="keywords") == [] and index.search("sailboat", by="keywords")
+
+
 def test_after_updates_it_is_what_a_new_one_would_be(notes: Path, settings: IndexSettings, places: Places):
     """Changed, added, deleted, renamed and twin files, one after another; scores equal to the bit."""
     index, draw = build(notes, places("index"), settings), random.Random(1)

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from lmworks.grounding.index import Index, IndexSettings, build
-from lmworks.grounding.terms import languages_of, query_terms
+from lmworks.grounding.terms import MOST_COMPOUNDS, compounds_with, languages_of, query_terms, words_of_compounds
 
 NOTES = {
     "en.txt": "The houses of the village are painted in the spring. It is the job of all the owners.",
@@ -92,6 +92,20 @@ def test_a_german_query_holds_no_words_that_only_ask_and_the_parts_of_compounds(
     assert query_terms("Wer ist das?", {"german": 2}) == ["wer", "ist", "das"]  # else nothing would be left
     english = query_terms("How long is the termination notice?", {"english": 9, "german": 2})
     assert "the" in english and "notic" in english and "mination" not in english
+
+
+def test_compounds_begin_or_end_with_a_word_and_are_longer_by_two_letters():
+    words = ["", "miet", "grundmiet", "mietvertrag", "vermietet", "miete", "amiet", "untermietzins"]
+    assert compounds_with("miet", "\n".join(["", *words, ""])) == ["grundmiet", "mietvertrag"]
+    many = [f"miet{number}" for number in range(100, 300)]
+    assert compounds_with("miet", "\n".join(["", *many, ""])) == many[:MOST_COMPOUNDS]
+    assert compounds_with("miet", "\n") == []
+
+
+def test_which_words_are_searched_in_compounds():
+    assert words_of_compounds("Wie hoch ist die Miete mit Hut?", {"german": 2}) == ["hoch", "miet"]
+    assert words_of_compounds("How high is the rent?", {"german": 9, "english": 2}) == []
+    assert words_of_compounds("Miete", {"french": 2}) == []
 
 
 def test_a_question_in_another_language_is_answered_by_a_sentence_of_it(settings: IndexSettings, tmp_path: Path):

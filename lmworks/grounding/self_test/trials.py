@@ -115,5 +115,6 @@ def _scores_of(index: Index, query: str, texts: Sequence[str]) -> list[tuple[flo
         counts = postings.counts_of(reading)
         languages = languages_in(reading)
         asked, usual = query_terms(query, languages), next(iter(languages.most_common(1)), ("none", 0))[0]
-        words = [postings.score_of(reading, asked, terms(text, usual), counts) for text in texts]
+        others = index.compounds(reading, query)
+        words = [postings.score_of(reading, asked, terms(text, usual), counts, others) for text in texts]
     return [(word, float(vector)) for word, vector in zip(words, vectors, strict=True)]
