@@ -33,10 +33,10 @@ MOST_KNOWN = 200_000
 FREQUENT = {
     "english": "the of and to in is that for it with as was",
     "german": "der die und das ist nicht mit ein den von zu auf",
-    "french": "le la les et des est une dans pour que qui pas",
-    "spanish": "el la los y que las una por con para es del",
+    "french": "le la les et de des est une dans pour que qui pas",
+    "spanish": "el la los y que las una por con para es de del en",
     "italian": "il che di non per una con sono del della è nel",
-    "portuguese": "o que não uma com os do da para em é as",
+    "portuguese": "o que não uma com os de do da para em é as",
     "dutch": "de het een van en dat niet met voor zijn op te",
     "swedish": "och att det som en på är av för med inte den",
     "russian": "и в не на что с по как это из к у",

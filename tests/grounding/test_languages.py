@@ -79,6 +79,18 @@ def test_a_row_is_in_the_language_of_its_file_and_a_few_words_in_the_usual_one()
     assert languages_of(["東京タワー", "Ąžuolas"]) == ["none", "none"]
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("El precio de una entrada en la taquilla es de diez euros en temporada de verano.", "spanish"),
+        ("Le prix de l'entrée est de dix euros de juin à septembre.", "french"),
+        ("De prijs van een kaartje is tien euro en in de zomer twaalf.", "dutch"),
+    ],
+)
+def test_words_that_languages_share_make_no_other_language_of_a_text(text: str, language: str):
+    assert languages_of([text]) == [language]
+
+
 def test_a_query_has_the_stems_of_every_language_and_shared_ones_once():
     assert sorted(query_terms("houses", {"english": 3, "french": 2, "none": 1})) == ["hous", "houses"]
     assert query_terms("boat boat", {"english": 2, "none": 1}) == ["boat", "boat"]
