@@ -26,8 +26,7 @@ from lmworks.evaluation.statistics import proportion
 from lmworks.grounding.index import build
 from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict
 
-QUESTIONS = Path(__file__).with_name("german_questions.toml")
-RESULT = ROOT / "benchmarks" / "results" / "quality" / "german.json"
+QUALITY = ROOT / "benchmarks" / "results" / "quality"
 
 
 def judged(text: dict[str, Any]) -> list[JudgedAnswer]:
@@ -47,10 +46,11 @@ def share(count: int, n: int) -> dict[str, Any]:
     return {"value": round(value, 4), "interval": interval and [round(one, 4) for one in interval], "n": n}
 
 
-def main() -> None:
-    """Ask, print and store."""
+def measured(language: str) -> dict[str, Any]:
+    """Ask the questions of a language, print and store; the figures by part."""
     parts: dict[str, list[JudgedAnswer]] = defaultdict(list)
-    for text in tomllib.loads(QUESTIONS.read_text(encoding="utf-8"))["text"]:
+    questions = Path(__file__).with_name(f"{language}_questions.toml")
+    for text in tomllib.loads(questions.read_text(encoding="utf-8"))["text"]:
         parts[text["part"]] += judged(text)
     figures: dict[str, Any] = {}
     for part, answers in parts.items():
@@ -68,11 +68,12 @@ def main() -> None:
             "refused, not in the text": share(unknown.count(Verdict.RIGHTLY_REFUSED), len(unknown)),
         }
     print(json.dumps(figures, indent=1))
-    of = "answerable questions of German texts that nothing was chosen on (benchmarks/results/quality/german.json)"
-    state("NearestSentence", figures["held out"]["refused"]["value"], of)
-    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M")
-    write_json(RESULT, {"date": date, "commit": commit(), "command": "python -m benchmarks.german", "figures": figures})
+    date, command = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M"), f"python -m benchmarks.{language}"
+    told = {"date": date, "commit": commit(), "command": command, "figures": figures}
+    write_json(QUALITY / f"{language}.json", told)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    of = "answerable questions of German texts that nothing was chosen on (benchmarks/results/quality/german.json)"
+    state("NearestSentence", measured("german")["held out"]["refused"]["value"], of)
