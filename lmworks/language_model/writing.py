@@ -20,8 +20,8 @@ from lmworks.generation.request import Guess, LogprobOptions, Prompt, Request, W
 from lmworks.generation.strategies import Strategy
 from lmworks.generation.tool_calls import Tools
 from lmworks.language_model.parts import ModelParts
+from lmworks.text.tool import Tool
 from lmworks.tokens.chat.conversation import encode_chat
-from lmworks.tokens.chat.tools import Tool
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_start
 

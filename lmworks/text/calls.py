@@ -11,14 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lmworks.basics.errors import ConfigError
 from lmworks.text.plain import UnreadableError, check_line, newlines
+from lmworks.text.tool import DEEPEST, OPEN_ENDED, Tool, distinct
 
 TOOLS = ("tools", "functions")
 """The fields of a record in which its tools stand."""
-OPEN_ENDED = ("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf")
-"""Keys of a JSON schema that may allow arguments which it does not name."""
-DEEPEST = 32
-"""Lists and objects in arguments lie at most this deep in one another, as chat templates read them."""
 NAMED = 5
 """Tools of a record, of which an error says the names."""
 
@@ -31,7 +29,12 @@ def tools_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     given = _value(record[field], f"`{field}`")
     if not isinstance(given, list):
         raise UnreadableError(f"`{field}` is not a list of tools")
-    return [_tool(one, f"{field}[{index}]") for index, one in enumerate(given)]
+    every = [_tool(one, f"{field}[{index}]") for index, one in enumerate(given)]
+    try:
+        distinct([Tool.of(one) for one in every])
+    except ConfigError as error:
+        raise UnreadableError(str(error)) from None
+    return every
 
 
 def calls_of(message: Mapping[str, Any], where: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

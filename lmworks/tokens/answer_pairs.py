@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from lmworks.basics.errors import DataError, ModelError
 from lmworks.text.document import Document, Turn
+from lmworks.text.tool import Tool
 from lmworks.tokens.batch import Example, Row, fill
 from lmworks.tokens.chat.conversation import encode_chat, encode_conversation, tools_in
-from lmworks.tokens.chat.tools import Tool
 from lmworks.tokens.tokenizer import Tokenizer
 
 Turns = Sequence[Turn]

@@ -12,7 +12,8 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.generation.tool_calls import Called, CallReader, Tools
 from lmworks.language_model import LanguageModel
-from lmworks.tokens.chat.tools import Tool, read_tools
+from lmworks.text.tool import Tool
+from lmworks.tokens.chat.tools import read_tools
 
 pytest.importorskip("llguidance", reason="pip install 'lmworks[serve]'")
 jsonschema = pytest.importorskip("jsonschema", reason="pip install jsonschema")

@@ -160,6 +160,12 @@ def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
             _calling(tools=[NEEDS], tool_calls=[{"name": "stop", "arguments": {}}]),
             "calls stop without `when`, which it requires",
         ),
+        (OPENAI | {"tools": [{"name": "a b"}]}, "the tool's name 'a b' is none"),
+        (OPENAI | {"tools": [FUNCTION, FUNCTION]}, "two tools are called weather"),
+        (
+            OPENAI | {"tools": [FUNCTION | {"parameters": {"type": "dict"}}]},
+            "parameters of the tool weather describe no object",
+        ),
         (OPENAI | {"tools": {"name": "x"}}, "`tools` is not a list of tools"),
         (OPENAI | {"tools": ["x"]}, r"tools\[0\] is no tool with a `name`"),
         (

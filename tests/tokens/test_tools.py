@@ -8,8 +8,9 @@ import pytest
 
 from lmworks.basics.errors import DataError
 from lmworks.generation.tool_calls import Called, Tools
+from lmworks.text.tool import Tool
 from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
-from lmworks.tokens.chat.tools import PREAMBLE, Tool, with_tools
+from lmworks.tokens.chat.tools import PREAMBLE, with_tools
 from tokens.templates import TEMPLATES
 
 CITY = {"type": "object", "properties": {"Ort": {"type": "string", "description": "Wo? <&>"}}, "required": ["Ort"]}

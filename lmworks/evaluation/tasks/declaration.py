@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.text.document import Turn
-from lmworks.tokens.chat.tools import Tool
+from lmworks.text.tool import Tool
 
 Scoring = Literal["sum", "characters", "bytes", "pmi", "rest", "shared"]
 SCORINGS: dict[Scoring, str] = {

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from lmworks.generation.tool_calls import Tools
 from lmworks.serving.api.image_urls import MOST_IMAGES, ImageUrl
 from lmworks.serving.api.requests import LONGEST, GenerationRequest, StrictModel, Text, few
-from lmworks.tokens.chat.tools import MOST, Tool
+from lmworks.text.tool import MOST, Tool
 
 MOST_MESSAGES = 4096
 """Of one conversation."""

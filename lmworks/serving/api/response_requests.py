@@ -29,7 +29,7 @@ from lmworks.serving.api.chat_requests import (
 )
 from lmworks.serving.api.requests import LONGEST, ClientRequest, SampledRequest, StrictModel, Text
 from lmworks.serving.errors import Refused
-from lmworks.tokens.chat.tools import MOST
+from lmworks.text.tool import MOST
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=200)]
 Summary = Literal["auto", "concise", "detailed"]

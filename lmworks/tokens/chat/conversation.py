@@ -14,8 +14,9 @@ from itertools import pairwise
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.text.document import Document, is_learnt
+from lmworks.text.tool import Tool, distinct
 from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
-from lmworks.tokens.chat.tools import Tool, distinct, with_tools
+from lmworks.tokens.chat.tools import with_tools
 from lmworks.tokens.tokenizer import Tokenizer
 
 _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")

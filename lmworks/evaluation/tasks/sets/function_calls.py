@@ -9,7 +9,7 @@ from typing import Any
 
 from lmworks.evaluation.tasks.declaration import Calling, Task
 from lmworks.text.registry import content
-from lmworks.tokens.chat.tools import Tool
+from lmworks.text.tool import Tool
 
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 """BFCL's names of types and those of JSON schemas."""
