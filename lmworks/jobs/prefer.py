@@ -32,7 +32,7 @@ from lmworks.loading import fingerprint, load_tokenizer, must_learn_text
 from lmworks.objectives.loss import Objective
 from lmworks.objectives.preference import Preference
 from lmworks.text.corpus.folder import corpus_of, read_split
-from lmworks.text.document import Document
+from lmworks.text.document import Document, said
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, split_by_prompt
 from lmworks.tokens.answer_pairs import AnswerPair, pack_pairs, pair_of, with_references
@@ -188,7 +188,7 @@ def why_useless(document: Document) -> str:
     """What is wrong with a pair, after "with"; "" for a good one."""
     if document.messages is None or document.rejected is None:
         return "no two answers to prefer one of"
-    answers = [turns[-1]["content"].strip() for turns in (document.messages, document.rejected)]
+    answers = [said(turns[-1]).strip() for turns in (document.messages, document.rejected)]
     if not all(answers):
         return "an empty answer"
     return "two answers that are equal" if answers[0] == answers[1] else ""

@@ -142,7 +142,7 @@ class Document:
                 f"{self.source} has no answer or label; give records with `prompt` and `response` (a source and its "
                 "target, a text and its label), or a set of pairs of the data registry"
             )
-        return self.messages[0]["content"], self.messages[1]["content"]
+        return said(self.messages[0]), said(self.messages[1])
 
     @classmethod
     def preference(

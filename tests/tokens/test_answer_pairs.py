@@ -10,8 +10,11 @@ import tiny
 from invariants.test_templates import CLOSING, tokenizer_with
 
 from lmworks.basics.errors import DataError, ModelError
+from lmworks.generation.tool_calls import Called
+from lmworks.jobs.prefer import why_useless
 from lmworks.text.document import Document
 from lmworks.text.sources import read
+from lmworks.text.tool import Tool
 from lmworks.tokens.answer_pairs import pack_pairs, pair_of
 from lmworks.tokens.chat.conversation import encode_chat
 from tokens.small import byte_level
@@ -78,6 +81,27 @@ def test_the_template_is_there_once_and_the_answer_alone_is_learnt_with_its_end(
         assert tokenizer.bos is None or one.tokens.count(tokenizer.bos) <= 1
     whole = encode_chat(tokenizer, preference().messages, add_generation_prompt=False)
     assert pair.chosen.tokens == whole
+
+
+@pytest.mark.parametrize("shape", CLOSING)
+def test_of_two_calls_each_is_learnt_after_the_prompt_that_shows_the_tools(shape: str, tmp_path: Path):
+    def calling(place: str) -> list[dict]:
+        return [{"role": "assistant", "tool_calls": [{"name": "weather", "arguments": {"place": place}}]}]
+
+    schema = {"type": "object", "properties": {"place": {"type": "string"}}}
+    tools = [{"name": "weather", "parameters": schema}]
+    record = {"prompt": ASKED[2:], "chosen": calling("Rome"), "rejected": calling("Oslo"), "tools": tools}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(record))
+    [found] = read(str(tmp_path)).documents
+    assert why_useless(found) == ""
+    tokenizer = tokenizer_with(shape)
+    pair = pair_of(found, tokenizer, 4000)
+    prompt = encode_chat(tokenizer, ASKED[2:], tools=[Tool("weather", parameters=schema)])
+    for one, place in zip(pair.both, ("Rome", "Oslo"), strict=True):
+        assert one.tokens[: len(prompt)] == prompt and not any(one.supervised[: len(prompt)])
+        learnt = [token for token, carries in zip(one.tokens, one.supervised, strict=True) if carries]
+        [call] = Called.of(tokenizer.decode(learnt)).calls
+        assert call.value == {"place": place}
 
 
 def test_a_pair_stays_together_and_every_one_is_there_once():

@@ -106,7 +106,7 @@ def _with(document: Document, sentence: str, numbers: random.Random) -> Document
         raise DataError(f"{document.source} has no turn of the assistant to plant a canary in; leave it out")
     chosen = numbers.choice(spoken)
     turns = [
-        turn | {"content": f"{turn['content']} {sentence}"} if at == chosen else turn
+        turn | {"content": f"{turn['content']} {sentence}".strip()} if at == chosen else turn
         for at, turn in enumerate(document.messages)
     ]
     return Document.conversation(turns, document.source, document.metadata, document.tools)
