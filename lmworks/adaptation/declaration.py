@@ -9,9 +9,9 @@ file imports it, and what needs it, inside the functions that use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.config import Config
@@ -88,6 +88,8 @@ class Method:
     """The frozen matrices are kept in few bits, for the memory."""
     adapter: Adapter | None = None
     """None for a method that changes the weights themselves: then the whole model is saved."""
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}}, hash=False)
+    """Settings that take memory and time of their own, each with a word for it: a plan shows them side by side."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Retention:
     `{at}` in it is the table."""
     keeps: Callable[[Network, Adapter | None], float] = lambda network, adapter: 0.0
     """Bytes that it keeps beside a prepared network from the first step to the last."""
+    rows: Callable[[int, Any], int] = lambda rows, settings: rows
+    """How many rows are learnt, by the settings, where the new text alone has that many."""
 
 
 @dataclass(frozen=True)

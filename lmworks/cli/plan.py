@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.basics.amounts import counted
-from lmworks.cli.options import Changes, Json, as_json, reads_text, table
+from lmworks.basics.terminal import for_shell
+from lmworks.cli.options import Changes, Json, as_json, reads_text, say, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.jobs.planning.plan import Plan
+    from lmworks.jobs.planning.own_data import OwnData
+    from lmworks.jobs.planning.plan import Plan, Way
     from lmworks.jobs.planning.published import Published
     from lmworks.jobs.planning.running import Running
+
+WIDTH = 100
+"""Columns of what is no table."""
 
 
 @verb("Make a model", place=7)
@@ -25,6 +31,16 @@ def plan(
             help="A shipped recipe or a TOML file; or a model: an alias, a directory, a config.json, hf:org/name."
         ),
     ] = "adapt",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Text of your own, as `lmworks tune` takes it: the plan is of a tune on it."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The method that is shown by its parts; all are shown side by side.")
+    ] = None,
+    retain: Annotated[
+        str | None, typer.Option(help="How what the model could do is kept; `lmworks explain build` lists the ways.")
+    ] = None,
     device: Annotated[str, typer.Option(help='H100, "8x H100", ...; cpu is this machine, measured.')] = "cpu",
     set_: Changes = None,
     published: Annotated[
@@ -32,8 +48,8 @@ def plan(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Say what a run needs: parameters, memory, FLOPs, time. Training from nothing, full fine-tuning, LoRA, QLoRA and
-    serving stand side by side."""
+    """Say what a run needs: memory, time, disk. Training from nothing, every way to tune, and serving stand side by
+    side; with --data also what of your own text is learnt, in how many steps."""
     if published:
         from lmworks.jobs.planning.published import published as figures
 
@@ -41,66 +57,141 @@ def plan(
         return
     from lmworks.jobs.planning.recipes import read_recipe
 
-    read_recipe(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
+    named = {"method": method, "retain": retain}
+    changes = [*(f"{key}={value}" for key, value in named.items() if value is not None)]
+    changes += [*(["grounding.index=false"] if data is not None else []), *(set_ or [])]
+    tunes = data is not None or method is not None or retain is not None
+    read_recipe(recipe, changes, tunes)  # what is wrong with it is said before torch is loaded, which takes seconds
 
     from lmworks.jobs.planning.devices import find_device
     from lmworks.jobs.planning.plan import make_plan
     from lmworks.jobs.planning.reading import read_subject
 
-    subject = read_subject(recipe, set_ or [])
-    made = make_plan(subject, find_device(device))
+    devices = find_device(device)
+    made = make_plan(read_subject(recipe, changes, data, say), devices)
     if json_:
         as_json(made.to_json())
-    else:
-        _print_plan(made)
+        return
+    _print_plan(made)
+    typer.echo("")
+    for line in _next(made, recipe, data, {name: value for name, value in named.items() if value}, set_ or []):
+        typer.echo(line)
 
 
 def _print_plan(plan: Plan) -> None:
-    config, device = plan.subject.model, plan.devices.device
-    typer.echo(
+    config, device, own = plan.subject.model, plan.devices.device, plan.subject.own
+    _say(
         f"{plan.subject.name}: {config.family}, {counted(config.layers, 'layer')} x {config.dim}, "
-        f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once "
-        f"on each device, {plan.dtype}"
+        f"vocabulary {config.vocab_size:,}, {plan.dtype}; {plan.rows} x {plan.subject.training.context:,} tokens at "
+        "once on each device"
     )
-    typer.echo(
+    _say(
         f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "
-        f"{device.utilisation:.0%} of it expected in training ({device.source})\n"
+        f"{device.utilisation:.0%} of it expected in training ({device.source})"
     )
-    table(
-        ["parameters", ""],
-        [
-            ["adapters, where trained" if name == "adapters" else name, f"{count:,}"]
-            for name, count in plan.parameters.by_part().items()
-        ],
-    )
-    typer.echo("\nMemory of a device at the peak; in brackets what a part takes where that is another moment")
-    names = list(dict.fromkeys(name for way in plan.ways for name in way.memory.sizes))
-    rows = [
-        [name, *(_part(way.memory.at_peak.get(name, 0), way.memory.sizes.get(name, 0)) for way in plan.ways)]
-        for name in names
-    ]
-    rows.append(["all", *(size(way.memory.peak) for way in plan.ways)])
-    rows.append(["the peak is", *(way.memory.moment for way in plan.ways)])
-    rows.append(["fits", *(("yes" if way.fits else "no") if way.fits is not None else "unknown" for way in plan.ways)])
-    table(["", *(way.name for way in plan.ways)], rows)
-    typer.echo("\nWork and time; in serving of a prompt as long as the model reads, and of an answer at most")
-    table(
-        ["", *(way.name for way in plan.ways)],
-        [
-            ["parameters trained", *(f"{way.trained:,}" for way in plan.ways)],
-            ["FLOPs of a step, or a prompt", *(f"{way.flops.all:.3g}" for way in plan.ways)],
-            ["of it attention", *(f"{way.flops.attention / way.flops.all:.0%}" for way in plan.ways)],
-            ["time of it", *(duration(way.seconds) for way in plan.ways)],
-            ["which is", *("timed" if way.timed else "assumed" for way in plan.ways)],
-            ["tokens/s", *(f"{way.tokens_per_second:,.0f}" for way in plan.ways)],
-            ["tokens of the run", *("" if way.run_tokens is None else f"{way.run_tokens:,}" for way in plan.ways)],
-            ["time of the run", *("" if way.run_seconds is None else duration(way.run_seconds) for way in plan.ways)],
-        ],
+    typer.echo("")
+    if own is not None:
+        _print_own(own)
+    else:
+        counts = plan.parameters.by_part().items()
+        _say("parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts if name != "adapters"))
+        typer.echo("")
+    _print_ways(plan)
+    _print_parts(plan.asked)
+    if own is None:
+        _print_serving(plan)
+    elif plan.scoring_seconds is not None:
+        typer.echo("")
+        _say(
+            f"Beside the run: about {duration(plan.scoring_seconds)} to say what was gained and lost "
+            f"({own.scored:,} tokens scored, before and after)"
+        )
+    for note in plan.besides:
+        typer.echo("")
+        _say(note)
+
+
+def _print_own(own: OwnData) -> None:
+    typer.echo(f"text           {own.name}: {own.amounts}")
+    for line in own.said:
+        typer.echo(line)
+    typer.echo(f"reads          {own.amount}\n")
+
+
+def _print_ways(plan: Plan) -> None:
+    """Each way to train in a row; what is empty in all of them is left out."""
+    ways = [way for way in plan.ways if way.name != "serving"]
+    columns = {
+        "": [way.name for way in ways],
+        "trained": [f"{way.trained:,}" for way in ways],
+        "memory": [size(way.memory.peak) for way in ways],
+        "fits": [_fits(way) for way in ways],
+        "a step": [duration(way.seconds) for way in ways],
+        "tokens/s": [f"{way.tokens_per_second:,.0f}" for way in ways],
+        "the run": ["" if way.run_seconds is None else duration(way.run_seconds) for way in ways],
+        "checkpoint": [size(way.checkpoint) for way in ways],
+        "result": [size(way.result) for way in ways],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    table([*shown], [list(row) for row in zip(*shown.values(), strict=True)])
+
+
+def _print_parts(way: Way) -> None:
+    """What the memory of one way is, and its work."""
+    typer.echo(f"\nMemory of {way.name} at its peak, {way.memory.moment}; in brackets: more at another moment")
+    parts = way.memory.sizes.items()
+    rows = [[name, _part(way.memory.at_peak.get(name, 0), whole)] for name, whole in parts if whole]
+    table(["", ""], [*rows, ["all", size(way.memory.peak)]])
+    how = "timed" if way.timed else "assumed"
+    typer.echo(f"\nA step: {way.flops.all:.3g} FLOPs, {way.flops.attention / way.flops.all:.0%} of it attention; {how}")
+
+
+def _print_serving(plan: Plan) -> None:
+    serving = plan.ways[-1]
+    typer.echo("")
+    _say(
+        f"Serving: {size(serving.memory.peak)} with one text of {plan.subject.model.context:,} tokens, fits: "
+        f"{_fits(serving)}; {duration(serving.seconds)} to read it ({serving.flops.all:.3g} FLOPs), "
+        f"{serving.tokens_per_second:,.0f} tokens/s after it"
     )
     if plan.running is not None:
-        typer.echo(f"\nOn this machine it runs {plan.running.how}")
+        typer.echo(f"On this machine it runs {plan.running.how}")
         table(["", "tokens/s"], [[what, f"{rate:,.0f}"] for what, rate in _rates(plan.running).items() if rate])
-    typer.echo("\n".join(["", *plan.besides]))
+
+
+def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], changes: list[str]) -> list[str]:
+    """What to do now, in commands."""
+    from lmworks.basics.memory import available_bytes
+
+    asked = plan.asked
+    lines = []
+    free = available_bytes() if plan.devices.device.name == "cpu" else None
+    if asked.fits is False:
+        fitting = [way.name for way in plan.ways if way.fits and way.chosen is not None]
+        which = f"{', '.join(fitting)} would" if fitting else "no method does"
+        lines.append(
+            f"but     {asked.name} does not fit; {which}, or less at once: --set training.rows=1 and "
+            "--set training.recompute=true"
+        )
+    elif free is not None and asked.memory.peak > free:
+        lines.append(f"but     {size(free)} are free just now, and {asked.name} takes {size(asked.memory.peak)}")
+    reference = plan.subject.reference
+    if reference is None:
+        return [*lines, f"next    lmworks train {for_shell(recipe)}"]
+    if data is None:
+        return [*lines, f"next    lmworks plan {for_shell(recipe)} --data TEXT     a tune on text of your own"]
+    options = [] if recipe in (reference, "adapt") else [f"--recipe {for_shell(recipe)}"]
+    options += [f"--{name} {for_shell(value)}" for name, value in named.items()]
+    options += [f"--set {for_shell(change)}" for change in changes]
+    return [*lines, " ".join(["next    lmworks tune", for_shell(reference), "--data", for_shell(data), *options])]
+
+
+def _fits(way: Way) -> str:
+    return "unknown" if way.fits is None else "yes" if way.fits else "no"
+
+
+def _say(text: str) -> None:
+    typer.echo(textwrap.fill(text, WIDTH, break_on_hyphens=False))
 
 
 def _rates(running: Running) -> dict[str, float]:

@@ -18,7 +18,6 @@ from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.verdicts import leak_remark
-from lmworks.language_model import LanguageModel
 from lmworks.text import registry
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.counterfactual import augmented, swaps_named
@@ -26,6 +25,7 @@ from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import Row, example_of, pack
+from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
 
@@ -42,6 +42,14 @@ class Reads(Protocol):
     @property
     def training(self) -> TrainingConfig:
         """How rows are made of it."""
+
+
+class Tokenizes(Protocol):
+    """A model, of which the tokenizer alone is needed."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of a text."""
 
 
 NAMED = 5
@@ -87,7 +95,7 @@ def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
     return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text, is_corpus)
 
 
-def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
+def rows_of(recipe: Reads, model: Tokenizes, parts: Split, say: Say) -> list[Row]:
     """The training text as rows of tokens; says which conversations had to be cut, and which call tools that they do
     not describe."""
     settings = recipe.training
@@ -111,7 +119,7 @@ def rows_of(recipe: Reads, model: LanguageModel, parts: Split, say: Say) -> list
     return rows
 
 
-def with_canaries(settings: CanaryConfig, model: LanguageModel, parts: Split, say: Say) -> Split:
+def with_canaries(settings: CanaryConfig, model: Tokenizes, parts: Split, say: Say) -> Split:
     """The text with canaries in what is trained on. DataError for one that the tokenizer cannot keep."""
     canaries = of_recipe(settings)
     must_be_kept(model.tokenizer, canaries)

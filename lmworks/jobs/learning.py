@@ -16,7 +16,7 @@ from torch import Tensor
 from lmworks.adaptation.declaration import Original, Setup
 from lmworks.evaluation.exact import calls_written
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import read_text, rows_of, with_canaries
+from lmworks.jobs.build_text import Tokenizes, read_text, rows_of, with_canaries
 from lmworks.jobs.private import private_rows
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
@@ -46,7 +46,7 @@ class Learning:
         """The text in two parts; says what was read."""
         return read_text(recipe, say)
 
-    def rows(self, recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> Sequence[Row]:
+    def rows(self, recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> Sequence[Row]:
         """What is learnt."""
         self.calling = [one for one in parts.held_out if one.calls]
         if recipe.canaries.count:

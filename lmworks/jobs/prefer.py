@@ -21,7 +21,7 @@ from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.preferences import figures, judge
 from lmworks.jobs.build import BuildResult, build
-from lmworks.jobs.build_text import length_of, say_split
+from lmworks.jobs.build_text import Tokenizes, length_of, say_split
 from lmworks.jobs.learning import Learning, Say
 from lmworks.jobs.prefer_recipe import PAIRS, PreferRecipe, recipe_of
 from lmworks.jobs.recipe import Recipe
@@ -116,7 +116,7 @@ class Preferring(Learning):
         say_split(reading.name, parts, say)
         return parts
 
-    def rows(self, recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
+    def rows(self, recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> list[Row]:
         """See Learning."""
         settings = recipe.training
         learnt, self.held_out = (

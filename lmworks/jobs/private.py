@@ -16,9 +16,8 @@ from typing import Any
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.jobs.build_text import Say, length_of
+from lmworks.jobs.build_text import Say, Tokenizes, length_of
 from lmworks.jobs.recipe import Recipe
-from lmworks.language_model import LanguageModel
 from lmworks.text.splits import PART_OF, Split
 from lmworks.tokens.batch import Row, example_of, pack
 from lmworks.training.loop import steps_of
@@ -63,7 +62,7 @@ class Promise:
         )
 
 
-def private_rows(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
+def private_rows(recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> list[Row]:
     """Each document, or each piece of one, as a row of its own; says what was left out. ConfigError for documents that
     were cut into parts where it is documents that are protected."""
     context = recipe.training.context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lmworks.adaptation.declaration import Method, Setup
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -62,5 +62,6 @@ QLORA = Method(
     prepare=prepare,
     settle=_settle,
     few_bits=True,
+    kinds={grid: {"grid": grid} for grid in get_args(QLoRAConfig.model_fields["grid"].annotation)},
     adapter=replace(LORA.adapter, kind="qlora"),
 )

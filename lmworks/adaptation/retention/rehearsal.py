@@ -26,7 +26,7 @@ def prepare(setup: Setup, base: Original, settings: RehearsalConfig) -> Setup:
     """Mix old rows in. ConfigError where the old text is what measures the model, or too short."""
     if not setup.rows:  # a sketch, which reads nothing
         return setup
-    wanted = max(1, round(len(setup.rows) * settings.share / (1 - settings.share)))
+    wanted = with_old(len(setup.rows), settings) - len(setup.rows)
     rows = base.old_rows(settings.text, wanted, setup.seed)
     if len(rows) < wanted:
         raise ConfigError(
@@ -36,9 +36,15 @@ def prepare(setup: Setup, base: Original, settings: RehearsalConfig) -> Setup:
     return replace(setup, rows=[*setup.rows, *rows])
 
 
+def with_old(rows: int, settings: RehearsalConfig) -> int:
+    """Rows of new text and old."""
+    return rows + max(1, round(rows * settings.share / (1 - settings.share)))
+
+
 REHEARSAL = Retention(
     "rehearsal",
     "rows of old text among the new ones: real text, or what the model itself writes before it is trained",
     RehearsalConfig,
     prepare,
+    rows=with_old,
 )

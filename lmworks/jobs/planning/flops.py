@@ -59,18 +59,24 @@ def training_flops(
     frozen: bool = False,
     recompute: bool = False,
     row: FullRow | None = None,
+    back: float = 1.0,
+    trained: float | None = None,
 ) -> Flops:
-    """Forward and backward of one sequence; `frozen` is a base whose own matrices need no gradient (LoRA)."""
+    """Forward and backward of one sequence; `frozen` is a base whose own matrices need no gradient (LoRA).
+
+    Gradients go `back` through this share of the blocks, to reach this share of their matrices that is `trained`.
+    """
     once = forward_flops(config, parameters, seq, row)
     row = row or FullRow(seq, seq, seq)
     of_source = parameters.adapters_of_source
     adapters = 2.0 * (row.tokens * (parameters.adapters - of_source) + row.source * of_source)
     base = once.matrices - adapters
+    trained = (0.0 if frozen else 1.0) if trained is None else trained
     return Flops(
-        matrices=(2 if frozen else 3) * base + 3 * adapters,
-        attention=3 * once.attention,
+        matrices=(1 + back + trained) * base + 3 * adapters,
+        attention=(1 + 2 * back) * once.attention,
         head=(2 if frozen else 3) * once.head,
-        recomputed=once.matrices + once.attention if recompute else 0.0,
+        recomputed=back * (once.matrices + once.attention) if recompute else 0.0,
     )
 
 

@@ -29,13 +29,13 @@ from torch.utils._pytree import tree_leaves
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.basics.errors import ConfigError
-from lmworks.jobs.planning.workload import made_up
+from lmworks.jobs.planning.workload import DOCUMENTS, made_up
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 
-MOST = 16
+MOST = 6
 """Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one."""
 
 Kind = Literal["resident", "activations", "working", "gradients"]
@@ -83,6 +83,7 @@ def follow(
     chosen: Chosen | None = None,
     recompute: bool = False,
     accumulates: bool = False,
+    documents: int = DOCUMENTS,
 ) -> Followed:
     """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
 
@@ -92,7 +93,7 @@ def follow(
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates, documents)
 
     two_sides = config.arrangement == "encoder-decoder"
     whole = config.encoder().layers if two_sides else None
@@ -121,9 +122,10 @@ def _follow(
     chosen: Chosen | None,
     recompute: bool,
     accumulates: bool,
+    documents: int,
 ) -> Followed:
     with torch.random.fork_rng(devices=[]):
-        objective, batch = made_up(config, settings, rows, context)
+        objective, batch = made_up(config, settings, rows, context, documents)
     with torch.device("meta"):
         network = Network(config).to(dtype)
     if chosen is not None:

@@ -30,7 +30,7 @@ from lmworks.jobs.planning.activations import (
 from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.jobs.planning.working import backward_working, shared_by_blocks
-from lmworks.jobs.planning.workload import padded, usual_objective
+from lmworks.jobs.planning.workload import DOCUMENTS, padded, usual_objective
 from lmworks.kernels.pages import token_bytes
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
@@ -159,6 +159,7 @@ def followed_in(
     objective: ObjectiveSettings,
     chosen: Chosen | None,
     cuda: bool,
+    documents: int = DOCUMENTS,
 ) -> Followed:
     """A micro-batch, operation by operation.
 
@@ -175,6 +176,7 @@ def followed_in(
         chosen=chosen,
         recompute=training.recompute,
         accumulates=training.accumulate > 1,
+        documents=documents,
     )
     return found.times(formats.weights / value)
 

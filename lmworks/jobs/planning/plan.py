@@ -1,24 +1,22 @@
-"""A plan: the five ways to use a network, each with its memory, its work and its time on the devices asked for.
+"""A plan: the ways to use a network, each with its memory, its work and its time on the devices asked for.
 
 plan = make_plan(read_subject("quick"), find_device("8x H100"))
-plan.ways[2].memory.peak, plan.ways[2].fits
+plan.asked.memory.peak, plan.asked.fits
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lmworks.adaptation.declaration import Chosen
-from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.methods import METHODS
-from lmworks.adaptation.methods.qlora import QLoRAConfig
 from lmworks.basics.errors import ConfigError
-from lmworks.jobs.planning.adapting import adapted_memory, trained_by
+from lmworks.jobs.planning.adapting import method_flops, method_memory, what_is_trained
 from lmworks.jobs.planning.devices import Devices
-from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
+from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops
 from lmworks.jobs.planning.heap import in_a_process
 from lmworks.jobs.planning.memory import (
     DeviceMemory,
@@ -33,13 +31,14 @@ from lmworks.jobs.planning.parameters import Parameters, count_parameters
 from lmworks.jobs.planning.reading import PlannedRun
 from lmworks.jobs.planning.running import ComputePath, Running, path_of, running
 from lmworks.jobs.planning.timing import rates, step_seconds
-from lmworks.jobs.planning.workload import row_of
+from lmworks.jobs.planning.workload import DOCUMENTS, row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
 from lmworks.models.hearing.config import hears
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vision.config import reads_images
 from lmworks.objectives.declaration import FullRow
+from lmworks.tokens.batch import TILE
 from lmworks.training.by_hand.eight_bits import choose_products
 from lmworks.training.settings import TrainingConfig
 
@@ -72,8 +71,6 @@ FULL_ROWS = (
 AS_ON_A_CPU = (
     "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
 )
-ADDED_UP = ("full", "lora")
-"""Methods of build that every plan shows; if the recipe names another, it is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +92,16 @@ class Way:
     """Trained on by all devices; in serving, written in one answer at most, or read by an encoder."""
     timed: bool
     """Were a few blocks timed on this machine, or is a share of the device's speed assumed?"""
-    run_tokens: int | None
+    run_tokens: int | None = None
     """Of the whole run; None where the recipe leaves it to the text."""
-
-    @property
-    def run_seconds(self) -> float | None:
-        """Of the whole run."""
-        return None if self.run_tokens is None else self.run_tokens / self.tokens_per_second
+    run_seconds: float | None = None
+    """Of the whole run."""
+    checkpoint: float = 0.0
+    """Bytes on disk of what is needed to go on with the run; while one is written, of two."""
+    result: float = 0.0
+    """Bytes of the weights that it writes at the end."""
+    chosen: Chosen | None = None
+    """The method; None where no model is adapted."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,22 @@ class Plan:
     ways: list[Way]
     running: Running | None = None
     """How it will run on this machine; None for other devices, and where it could not be timed."""
+    left_out: tuple[str, ...] = ()
+    """Methods that do not fit the network, and why."""
+
+    @property
+    def asked(self) -> Way:
+        """What the recipe does: the way of its method, or training from nothing."""
+        asked = self.subject.chosen
+        alike = [way for way in self.ways if way.chosen is not None and asked is not None and way.chosen == asked]
+        return alike[0] if alike else self.ways[0]
+
+    @property
+    def scoring_seconds(self) -> float | None:
+        """What a tune takes to say what was gained and lost; None where it was not timed."""
+        if self.subject.own is None or self.running is None or not self.running.evaluate:
+            return None
+        return self.subject.own.scored / self.running.evaluate
 
     @property
     def besides(self) -> list[str]:
@@ -129,7 +145,7 @@ class Plan:
         if self.devices.device.name != "cpu" and not added_up(self.subject.model):
             notes.append(AS_ON_A_CPU)
         on = ON_A_CPU if self.devices.device.name == "cpu" else ON_A_GPU
-        return [*self.subject.notes, *notes, on + how]
+        return [*self.subject.notes, *notes, *self.left_out, on + how]
 
     def to_json(self) -> dict[str, Any]:
         """The same facts as the tables."""
@@ -158,61 +174,185 @@ class Plan:
                     "timed": way.timed,
                     "run_tokens": way.run_tokens,
                     "run_seconds": way.run_seconds,
+                    "checkpoint_bytes": way.checkpoint,
+                    "result_bytes": way.result,
                 }
                 for way in self.ways
             ],
+            "data": None if self.subject.own is None else dataclasses.asdict(self.subject.own),
+            "scoring_seconds": self.scoring_seconds,
             "running": None if self.running is None else dataclasses.asdict(self.running),
             "cache_bytes_per_token": cache_bytes(self.subject.model, 4 if self.dtype == "float32" else 2),
         }
 
 
 def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
-    """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
-    gradients and moments are divided among them.
+    """Plan training from nothing, every method there is, and serving; of a text of one's own, the methods alone.
 
-    ConfigError for adapters on projections that the model does not have.
+    Several devices share each step: its micro-batches first, then the rows of one; weights, gradients and moments are
+    divided among them. ConfigError for a network that is not counted, and where the recipe's own method does not fit
+    it; any other method that does not is left out.
     """
     _must_be_known(subject)
-    cuda = devices.device.name != "cpu"
+    cuda, own = devices.device.name != "cpu", subject.own
     dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
     name = str(dtype).removeprefix("torch.")
-    training = subject.training
-    rows = min(training.rows, math.ceil(training.rows * training.accumulate / devices.count))
-    each = training.but(rows=rows, accumulate=math.ceil(training.accumulate * training.rows / (rows * devices.count)))
-    lora = subject.lora
     try:
-        parameters = count_parameters(subject.model, lora)
+        parameters = count_parameters(subject.model, subject.lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
-    others = [] if subject.chosen is None or _is_added_up(subject.chosen) else [subject.chosen]
-    qlora = Chosen(METHODS["qlora"], QLoRAConfig(**lora.model_dump()))
-    methods = (None, Chosen(METHODS["lora"], lora), qlora, *others)
-    each_way = [_with_products(each, subject.model, None if cuda else dtype, one) for one in methods]
-    whole, adapters, few_bits, *rest = (
-        None
-        if cuda
-        else step_seconds(
-            subject.model, training.but(frozen_products=way.frozen_products), name, one, subject.objective
-        )
-        for way, one in zip(each_way, methods, strict=True)
-    )
+    training = subject.training
+    if own is not None:  # the fullest rows that there are
+        training = training.but(context=own.longest, rows=min(training.rows, own.rows))
+    rows = min(training.rows, math.ceil(training.rows * training.accumulate / devices.count))
+    each = training.but(rows=rows, accumulate=math.ceil(training.accumulate * training.rows / (rows * devices.count)))
+    planner = _Planner(subject, devices, dtype, training, each)
     path = None if cuda else path_of(subject, name)
     found = None if path is None else rates(subject.model, name, path.bits)
     runs = None if path is None or found is None else running(subject.model, path, found, devices.device)
-    ways = [
-        _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
-        _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
-        _trained("LoRA", subject, devices, each_way[1], Formats.of(name, adapters=True), lora, adapters),
-        _trained(
-            "QLoRA", subject, devices, each_way[2], Formats.of(name, adapters=True, quantised=True), lora, few_bits
-        ),
-        *(
-            _adapted(one, subject, devices, way, name, timed)
-            for one, way, timed in zip(others, each_way[3:], rest, strict=True)
-        ),
-        _served(subject, devices, Formats.of(name), path, runs),
-    ]
-    return Plan(subject, devices, name, rows, parameters, ways, runs)
+    methods, left_out = planner.methods()
+    ways = sorted(methods, key=lambda way: way.memory.peak, reverse=True)
+    if own is None:
+        ways = [planner.from_nothing(), *ways, _served(subject, devices, Formats.of(name), path, runs)]
+    return Plan(subject, devices, name, rows, parameters, ways, runs, left_out)
+
+
+def every_method(chosen: Chosen) -> list[Chosen]:
+    """Each method there is, of each of its kinds, with the settings and the retention that were chosen."""
+    found = []
+    for method in (METHODS | {chosen.method.name: chosen.method}).values():
+        settings = chosen.settings if method is chosen.method else method.settings()
+        kinds = [replace(chosen, method=method, settings=settings.but(**kind)) for kind in method.kinds.values()]
+        found += [*kinds, *([chosen] if method is chosen.method and chosen not in kinds else [])]
+    return found
+
+
+def name_of(chosen: Chosen) -> str:
+    """A method, the kind of it, and what keeps old skills: `qlora, nf4`, `lora, kl`."""
+    own = chosen.settings.model_dump()
+    kinds = [word for word, kind in chosen.method.kinds.items() if word and all(own[key] == kind[key] for key in kind)]
+    kept = chosen.retention.name if chosen.retention is not None and _keeps(chosen) else ""
+    return ", ".join(part for part in (chosen.method.name, *kinds, kept) if part)
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """What all ways to train share."""
+
+    subject: PlannedRun
+    devices: Devices
+    dtype: torch.dtype | None
+    training: TrainingConfig
+    """Of the run."""
+    each: TrainingConfig
+    """Of one device."""
+
+    @property
+    def cuda(self) -> bool:
+        return self.devices.device.name != "cpu"
+
+    @property
+    def name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def documents(self) -> int:
+        return DOCUMENTS if self.subject.own is None else self.subject.own.documents
+
+    def methods(self) -> tuple[list[Way], tuple[str, ...]]:
+        """Every method that fits, and a sentence about each that does not."""
+        asked = self.subject.chosen
+        if asked is None:
+            return [], ()
+        ways, left_out = [], []
+        for chosen in every_method(asked):
+            try:
+                ways.append(self.adapted(chosen))
+            except ConfigError as error:
+                if chosen == asked:
+                    raise
+                left_out.append(f"Left out is {name_of(chosen)}: {error}.")
+        return ways, tuple(left_out)
+
+    def from_nothing(self) -> Way:
+        """All weights, by the sum."""
+        model, formats = self.subject.model, Formats.of(self.name)
+        memory = training_memory(
+            model,
+            self.each,
+            formats,
+            cuda=self.cuda,
+            devices=self.devices.count,
+            objective=self.subject.objective,
+        )
+        count = count_parameters(model).base
+        written = count * formats.weights
+        return self._way("from nothing", None, memory, count, written, written)
+
+    def adapted(self, chosen: Chosen) -> Way:
+        """A method; ConfigError where it does not fit the network."""
+        subject = self.subject
+        trained = what_is_trained(subject.model, chosen, self.name, subject.training.context)
+        each = _with_products(self.each, subject.model, None if self.cuda else self.dtype, chosen)
+        memory = method_memory(
+            subject.model,
+            each,
+            self.name,
+            chosen,
+            cuda=self.cuda,
+            devices=self.devices.count,
+            objective=subject.objective,
+            documents=self.documents,
+        )
+        return self._way(name_of(chosen), chosen, memory, trained.count, trained.nbytes, trained.result)
+
+    def _way(
+        self, name: str, chosen: Chosen | None, memory: DeviceMemory, count: int, kept: float, result: float
+    ) -> Way:
+        """Work and time of a way to train that takes this memory; `kept` are the bytes of what is trained."""
+        subject, training, devices, own = self.subject, self.training, self.devices, self.subject.own
+        settings = training.but(
+            frozen_products=_with_products(
+                training, subject.model, None if self.cuda else self.dtype, chosen
+            ).frozen_products
+        )
+        timed = None
+        if not self.cuda:
+            timed = step_seconds(subject.model, settings, self.name, chosen, subject.objective, self.documents)
+        checkpoint = kept + devices.count * sum(memory.sizes.get(part, 0.0) for part in ("optimiser", "master weights"))
+        memory = memory if self.cuda else in_a_process(memory)
+        sequences = training.rows * training.accumulate
+        one = method_flops(subject.model, training, subject.objective, chosen)
+        step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
+        # Fewer sequences than devices leave some of them idle.
+        busy = min(devices.count, sequences)
+        seconds = (step.all / (devices.device.flops * devices.device.utilisation) if timed is None else timed) / busy
+        tokens = sequences * training.context
+        if own is not None:  # rows that are not all as full as the fullest
+            seconds *= own.width / (-(-own.longest // TILE) * TILE)
+            tokens = round(own.tokens_a_step)
+        run = own.steps * tokens if own is not None and own.steps is not None else None
+        if run is None and training.steps is not None:
+            run = training.steps * tokens
+        if run is None and training.max_seconds is not None:
+            run = round(training.max_seconds * tokens / seconds)
+        if run is None and chosen is None and row_of(subject.objective, training.context).packed:
+            run = TOKENS_A_PARAMETER * count_parameters(subject.model).base
+        return Way(
+            name,
+            count,
+            memory,
+            _fits(memory, devices),
+            step,
+            seconds,
+            tokens / seconds,
+            timed is not None,
+            run,
+            None if run is None else run / tokens * seconds,
+            checkpoint,
+            result,
+            chosen,
+        )
 
 
 def _with_products(
@@ -221,7 +361,7 @@ def _with_products(
     """The settings of one way to train, with what is left to the processor decided; `dtype` None for a GPU."""
     if dtype is None or chosen is None or chosen.method.adapter is None:
         return training.but(frozen_products="exact")
-    compares, few_bits = bool(_kept_by(chosen)), chosen.method.few_bits
+    compares, few_bits = _keeps(chosen), chosen.method.few_bits
     return choose_products(training, config, dtype, adapter=True, compares=compares, few_bits=few_bits)
 
 
@@ -243,79 +383,9 @@ def _must_be_known(subject: PlannedRun) -> None:
         )
 
 
-def _is_added_up(chosen: Chosen) -> bool:
-    """Is there a way among those of every plan that is this one? What keeps old skills may take memory of its own."""
-    return chosen.method.name in ADDED_UP and not _kept_by(chosen)
-
-
-def _kept_by(chosen: Chosen) -> str:
-    return "" if chosen.retention is None or chosen.retention.name == "nothing" else f", {chosen.retention.name}"
-
-
-def _trained(
-    name: str,
-    subject: PlannedRun,
-    devices: Devices,
-    each: TrainingConfig,
-    formats: Formats,
-    lora: LoRAConfig | None,
-    timed: float | None,
-) -> Way:
-    """`timed` are the seconds of a step on one device, where they could be had."""
-    config, cuda = subject.model, devices.device.name != "cpu"
-    parameters = count_parameters(config, lora)
-    memory = training_memory(
-        config, each, formats, lora=lora, cuda=cuda, devices=devices.count, objective=subject.objective
-    )
-    trained = parameters.base if lora is None else parameters.adapters
-    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=lora is not None)
-
-
-def _adapted(
-    chosen: Chosen, subject: PlannedRun, devices: Devices, each: TrainingConfig, dtype: str, timed: float | None
-) -> Way:
-    """A method of build that has no way of its own above."""
-    config, cuda = subject.model, devices.device.name != "cpu"
-    memory = adapted_memory(config, each, dtype, chosen, cuda=cuda, devices=devices.count, objective=subject.objective)
-    trained = trained_by(config, chosen)
-    parameters, name = count_parameters(config), f"{chosen.method.name}{_kept_by(chosen)}"
-    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=trained < parameters.base)
-
-
-def _way(
-    name: str,
-    subject: PlannedRun,
-    devices: Devices,
-    memory: DeviceMemory,
-    parameters: Parameters,
-    trained: int,
-    timed: float | None,
-    frozen: bool,
-) -> Way:
-    """Work and time of a way to train that takes this memory; `frozen` is a base whose weights need no gradient."""
-    training = subject.training
-    memory = memory if devices.device.name != "cpu" else in_a_process(memory)
-    row = row_of(subject.objective, training.context)
-    one = training_flops(
-        subject.model,
-        parameters,
-        training.context,
-        frozen=frozen,
-        recompute=training.recompute,
-        row=row,
-    )
-    sequences = training.rows * training.accumulate
-    step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
-    # Fewer sequences than devices leave some of them idle.
-    busy = min(devices.count, sequences)
-    seconds = (step.all / (devices.device.flops * devices.device.utilisation) if timed is None else timed) / busy
-    tokens = sequences * training.context
-    run = training.steps * tokens if training.steps is not None else None
-    if run is None and training.max_seconds is not None:
-        run = round(training.max_seconds * tokens / seconds)
-    if run is None and name == "from nothing" and row.packed:
-        run = TOKENS_A_PARAMETER * parameters.base
-    return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
+def _keeps(chosen: Chosen) -> bool:
+    """Is there a retention, which may take memory of its own?"""
+    return chosen.retention is not None and chosen.retention.name != "nothing"
 
 
 def _served(
@@ -351,7 +421,7 @@ def _served(
         seconds, token = runs.prompt / devices.count, 1 / (runs.generate or 1) / devices.count
     if not writes:
         token = seconds / context
-    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, runs is not None, None)
+    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, runs is not None)
 
 
 def _fits(memory: DeviceMemory, devices: Devices) -> bool | None:

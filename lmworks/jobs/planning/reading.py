@@ -5,7 +5,7 @@ Weights are never read: of a model on the hub only its config.json is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,7 @@ from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
+from lmworks.jobs.planning.own_data import OwnData, read_own
 from lmworks.jobs.planning.recipes import read_recipe
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.jobs.recipe import Recipe
@@ -51,6 +52,10 @@ class PlannedRun:
     """What of it is an upper bound, because the text decides."""
     footprint: Footprint | None = None
     """Of a model whose files are here."""
+    own: OwnData | None = None
+    """A text of one's own that is learnt, where one was named."""
+    reference: str | None = None
+    """The model that is adapted; None for a recipe of train, which makes one."""
 
 
 VOCABULARY = {"byte": 257, "character": 257}
@@ -59,11 +64,15 @@ USUAL_VOCABULARY = 4096
 CLASSES = ("one", "other")
 
 
-def read_subject(name: str, changes: Sequence[str] = ()) -> PlannedRun:
+def read_subject(
+    name: str, changes: Sequence[str] = (), data: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> PlannedRun:
     """A recipe of `build` or `train` by name or path, or a model (alias, directory, .gguf file, config.json,
-    hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`.
+    hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`. With `data`, a tune of the
+    model on that text, which is read; says what of it is left out.
 
-    ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
+    ConfigError for unknown keys and values that make no sense; ModelError for a model that is none; DataError for a
+    text that is none, or holds nothing to learn.
     """
     recipe = read_recipe(name, changes)
     if isinstance(recipe, TrainRecipe):
@@ -76,7 +85,10 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> PlannedRun:
     dtype, objective = recipe.model.dtype, usual_objective(config)
     held = footprint_of(recipe.model.reference)
     chosen = replace(recipe.chosen, stored=_stored(recipe.model.reference, config))
-    return PlannedRun(name, config, recipe.training, recipe.lora, dtype, objective, chosen, footprint=held)
+    own = None if data is None else read_own(recipe.but(data=recipe.data.but(text=data)), say)
+    return PlannedRun(
+        name, config, recipe.training, recipe.lora, dtype, objective, chosen, (), held, own, recipe.model.reference
+    )
 
 
 def _from_nothing(name: str, recipe: TrainRecipe) -> PlannedRun:
@@ -98,7 +110,15 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> PlannedRun:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
     if recipe.embedding.frozen:
         notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
-    return PlannedRun(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, notes=tuple(notes))
+    return PlannedRun(
+        name,
+        config,
+        recipe.training,
+        LoRAConfig(),
+        recipe.dtype,
+        recipe.objective,
+        notes=tuple(notes),
+    )
 
 
 def model_config(reference: str) -> ModelConfig:

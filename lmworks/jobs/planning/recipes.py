@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmworks.basics.config import overrides
+from lmworks.basics.errors import ConfigError
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.training_recipe import TrainRecipe
 
 
-def read_recipe(name: str, changes: Sequence[str] = ()) -> TrainRecipe | Recipe | None:
+def read_recipe(name: str, changes: Sequence[str] = (), tunes: bool = False) -> TrainRecipe | Recipe | None:
     """A recipe of `train` or `build` by name or path, with `section.key=value` changed; None for what is neither, such
-    as a model. ConfigError for unknown keys and values that make no sense."""
+    as a model. ConfigError for unknown keys and values that make no sense, and where a model is to be tuned and the
+    recipe makes one."""
     if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and trains_from_nothing(Path(name))):
+        if tunes:
+            raise ConfigError(
+                f"{name} trains a model from nothing, and --data, --method and --retain are for tuning one; name a "
+                "model in its place, such as smollm2"
+            )
         return TrainRecipe.read(name, changes)
     if name in Recipe.shipped() or Path(name).suffix == ".toml":
         return Recipe.read(name, list(changes))
+    Recipe(**overrides(changes))  # a model is planned with the default recipe
     return None
 
 

@@ -23,10 +23,10 @@ from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.scheduler import PREFILL
 from lmworks.generation.scoring import logprobs_of
-from lmworks.jobs.planning.adapting import trained_by
-from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
+from lmworks.jobs.planning.adapting import method_flops, trained_by
+from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
+from lmworks.jobs.planning.workload import DOCUMENTS, made_up, usual_objective
 from lmworks.kernels import CompiledRunner
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
@@ -100,25 +100,27 @@ def step_seconds(
     dtype: str,
     chosen: Chosen | None,
     objective: ObjectiveSettings | None = None,
+    documents: int = DOCUMENTS,
 ) -> float | None:
     """Seconds of an optimiser step on this CPU, with all its micro-batches, trained by the method of `chosen`.
 
-    Without a method, all weights are trained.
+    Without a method, all weights are trained. A row of a text holds so many `documents`.
     """
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))
     small = shrunk(config)
-    operations = _operations(small, timed, objective)
+    operations = _operations(small, timed, objective, None)
     if operations > MOST or count_parameters(small).base > LARGEST:
         return None
     timed = timed.but(rows=max(1, min(training.rows, round(WANTED / operations))))
     with torch.random.fork_rng():
         try:
-            gradients, update = _timed_step(small, timed, dtype, chosen, objective)
+            of_a_row = max(1, round(documents * timed.context / training.context))
+            gradients, update = _timed_step(small, timed, dtype, chosen, objective, of_a_row)
         except ConfigError:  # a method that asks for more blocks than are timed
             return None
     rows = training.rows * training.accumulate / timed.rows
-    more = _operations(config, training, objective) / operations
+    more = _operations(config, training, objective, chosen) / _operations(small, timed, objective, chosen)
     return gradients * more * rows + update * _trained(config, chosen) / _trained(small, chosen)
 
 
@@ -230,10 +232,11 @@ def _of_two_sides(runner: Runner, config: ModelConfig, size: int) -> Rates:
         return Rates(products, products, token, token * AT_ONCE, 0.0)
 
 
-def _operations(config: ModelConfig, training: TrainingConfig, objective: ObjectiveSettings) -> float:
-    """Of one sequence, forward and back."""
-    row = row_of(objective, training.context)
-    return training_flops(config, count_parameters(config), training.context, row=row).all
+def _operations(
+    config: ModelConfig, training: TrainingConfig, objective: ObjectiveSettings, chosen: Chosen | None
+) -> float:
+    """Of one sequence, forward and as far back as the method goes."""
+    return method_flops(config, training.but(recompute=False), objective, chosen).all
 
 
 def _trained(config: ModelConfig, chosen: Chosen | None) -> int:
@@ -241,10 +244,15 @@ def _trained(config: ModelConfig, chosen: Chosen | None) -> int:
 
 
 def _timed_step(
-    config: ModelConfig, training: TrainingConfig, dtype: str, chosen: Chosen | None, settings: ObjectiveSettings
+    config: ModelConfig,
+    training: TrainingConfig,
+    dtype: str,
+    chosen: Chosen | None,
+    settings: ObjectiveSettings,
+    documents: int,
 ) -> tuple[float, float]:
     """Seconds of the gradients of one micro-batch, and of the rest of a step."""
-    objective, batch = made_up(config, settings, training.rows, training.context)
+    objective, batch = made_up(config, settings, training.rows, training.context, documents)
     network = Network(config).initialise().to(dtype_of(dtype))
     if chosen is not None:
         setup = chosen.retain(chosen.prepare(Setup(network, objective, [])))

@@ -33,26 +33,35 @@ def padded(objective: ObjectiveSettings, context: int) -> int:
     return -(-context // TILE) * TILE if row_of(objective, context).packed else context
 
 
-def made_up(config: ModelConfig, settings: ObjectiveSettings, rows: int, context: int) -> tuple[Objective, Batch]:
-    """The objective without what a recipe adds to it, and a micro-batch of random tokens; from PyTorch's generator."""
+DOCUMENTS = 2
+"""Of a packed row, where nothing is known of a text: attention needs a mask then."""
+
+
+def made_up(
+    config: ModelConfig, settings: ObjectiveSettings, rows: int, context: int, documents: int = DOCUMENTS
+) -> tuple[Objective, Batch]:
+    """The objective without what a recipe adds to it, and a micro-batch of random tokens; from PyTorch's generator.
+
+    A packed row holds so many `documents`, of equal length, before each of which a trained prompt is read.
+    """
     row, part = row_of(settings, context), settings.part
     plain = settings.plain()
     objective = part.make(plain, None) if part.planned is None else part.planned(plain, config.vocab_size)
     tokens = torch.randint(config.vocab_size, (rows, row.tokens))
-    places, documents = torch.arange(row.tokens).expand(rows, -1), torch.zeros_like(tokens)
+    places = torch.arange(row.tokens).expand(rows, -1)
     labels = tokens.clone()
     if row.predicted < row.tokens:
         chosen = torch.linspace(0, row.tokens - 1, row.predicted).round().long()
         labels = torch.full_like(tokens, IGNORE)
         labels[:, chosen] = tokens[:, chosen]
-    batch = Batch(tokens, labels, places, documents)
+    batch = Batch(tokens, labels, places, torch.zeros_like(tokens))
     if row.source:
         source = torch.randint(config.vocab_size, (rows, row.source))
         batch = replace(batch, source=source, source_real=torch.ones_like(source, dtype=torch.bool))
-    if row.packed:  # two documents in a row, and so a mask
-        batch = replace(batch, documents=(places * 2 >= row.tokens).long())
+    if row.packed:
+        batch = replace(batch, documents=places * min(documents, row.tokens) // row.tokens)
     if row.pair:
-        batch = replace(batch, segments=documents)
+        batch = replace(batch, segments=torch.zeros_like(tokens))
     if row.classes:
         batch = replace(batch, classes=torch.zeros(rows, dtype=torch.long))
     return objective, batch

@@ -82,7 +82,14 @@ def run(task: dict[str, Any]) -> None:
             train(network, rows.objective, rows, settings, Path(folder))
         return
     texts = tiny.text(3 * settings.rows * settings.accumulate, settings.context, config.vocab_size).tolist()
-    rows = [(Example(text, [False] + [True] * (len(text) - 1), "random"),) for text in texts]
+    size = settings.context // task.get("documents", 1)
+    rows = [
+        tuple(
+            Example(text[start : start + size], [False] + [True] * (size - 1), "random")
+            for start in range(0, settings.context, size)
+        )
+        for text in texts
+    ]
     begin_peak()
     with tempfile.TemporaryDirectory() as folder:
         train(network, made, rows, settings, Path(folder))
