@@ -74,7 +74,7 @@ def tune() -> float:
 
 def lora_rate() -> float:
     """What the plan says of LoRA."""
-    return next(way.tokens_per_second for way in plan().ways if way.name == "LoRA")
+    return next(way.tokens_per_second for way in plan().ways if way.name == "lora")
 
 
 WORKS: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {

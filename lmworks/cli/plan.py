@@ -138,7 +138,8 @@ def _print_ways(plan: Plan) -> None:
 
 def _print_parts(way: Way) -> None:
     """What the memory of one way is, and its work."""
-    typer.echo(f"\nMemory of {way.name} at its peak, {way.memory.moment}; in brackets: more at another moment")
+    name = way.name if way.chosen is not None else f"training {way.name}"
+    typer.echo(f"\nMemory of {name} at its peak, {way.memory.moment}; in brackets: more at another moment")
     parts = way.memory.sizes.items()
     rows = [[name, _part(way.memory.at_peak.get(name, 0), whole)] for name, whole in parts if whole]
     table(["", ""], [*rows, ["all", size(way.memory.peak)]])

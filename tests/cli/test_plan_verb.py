@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-WAYS = ["from nothing", "full fine-tuning", "LoRA", "QLoRA", "serving"]
+import pytest
+import tiny
+
+from lmworks.cli.plan import size
 
 
 def test_the_command_prints_what_json_holds(run, model_folder: str):
-    options = ("plan", model_folder, "--device", "4x A100", "--set", "training.steps=5")
+    options = ("plan", model_folder, "--device", "4x A100", "--method", "dora")
+    options += ("--set", "training.steps=5", "--set", "training.context=64")
     shown, facts = run(*options), run(*options, "--json").json
-    assert shown.code == 0 and [way["name"] for way in facts["ways"]] == WAYS
-    assert f"{facts['parameters']['all']:,}" in shown.out and "4x A100" in shown.out
-    for way in facts["ways"]:
-        assert way["moment"] in shown.out and way["peak_bytes"] == pytest.approx(sum(way["bytes_at_peak"].values()))
-        assert f"{way['flops']['all']:.3g}" in shown.out and f"{way['tokens_per_second']:,.0f}" in shown.out
+    ways = {way["name"]: way for way in facts["ways"]}
+    assert shown.code == 0 and {"from nothing", "full", "dora", "qlora, nf4", "prompt", "serving"} <= {*ways}
+    assert f"all {facts['parameters']['all']:,}" in shown.out and "4x A100" in shown.out
+    for name, way in ways.items():
+        assert way["peak_bytes"] == pytest.approx(sum(way["bytes_at_peak"].values()))
+        assert name in shown.out.lower() and size(way["peak_bytes"]) in shown.out
+        assert f"{way['tokens_per_second']:,.0f}" in shown.out
+    asked = ways["dora"]
+    assert f"Memory of dora at its peak, {asked['moment']};" in shown.out
+    assert f"A step: {asked['flops']['all']:.3g} FLOPs" in shown.out
+    assert all(part in shown.out for part in asked["bytes"])
+
+
+def test_a_tune_of_ones_own_data_is_planned_with_the_command_that_starts_it(run, model_folder: str, text_folder: str):
+    options = (model_folder, "--data", text_folder, "--method", "prompt")
+    options += ("--set", "training.epochs=2", "--set", "training.context=64")
+    shown = run("plan", *options, "--device", "L4")
+    facts = run("plan", *options, "--device", "L4", "--json").json
+    data, ways = facts["data"], {way["name"]: way for way in facts["ways"]}
+    assert shown.code == 0 and not {"from nothing", "serving"} & {*ways}
+    assert f"{data['tokens']:,} tokens in a pass, {data['learnt']:,} of them learnt" in shown.out
+    assert "2 passes over the text" in shown.out and f"{data['steps']:,} steps" in shown.out
+    assert "skipped        picture.png" in shown.err and max(map(len, shown.out.splitlines()[:-1])) <= 100
+    assert shown.out.splitlines()[-1] == f"next    lmworks tune {' '.join(options)}"
+    assert ways["full"]["checkpoint_bytes"] > ways["full"]["result_bytes"] > ways["prompt"]["checkpoint_bytes"]
+
+
+def test_what_does_not_fit_is_said_with_what_would(run, model_folder: str, text_folder: str, monkeypatch):
+    from lmworks.jobs.planning import devices
+
+    small = replace(devices.KNOWN["L4"], memory=100.0)
+    monkeypatch.setitem(devices.KNOWN, "L4", small)
+    shown = run("plan", model_folder, "--data", text_folder, "--device", "L4")
+    assert "but     lora does not fit; no method does, or less at once: --set training.rows=1" in shown.out
 
 
 def test_the_command_prints_published_figures_beside_ours(run):
@@ -29,8 +62,24 @@ def test_the_command_prints_published_figures_beside_ours(run):
         (("--device", "H10"), "did you mean H100?"),
         (("--device", "0x H100"), "asks for 0 devices"),
         (("--set", "training.stepz=4"), "did you mean training.steps?"),
+        (("--method", "lorra"), "method is 'lorra'; did you mean 'lora'?"),
+        (("--retain", "kll"), "retain is 'kll'; did you mean 'kl'?"),
+        (("--data", "nowhere.jsonl"), "nowhere.jsonl does not exist; give a path"),
+        (("--method", "last_layers", "--set", "last_layers.layers=9"), "last_layers.layers is 9, and the network has"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, model_folder, arguments, words):
     ran = run("plan", model_folder, *arguments)
     assert ran.code == 1 and words in ran.err and len(ran.err.splitlines()) == 1 and not ran.out
+
+
+def test_a_recipe_that_makes_a_model_tunes_none(run):
+    for option in (("--data", "notes"), ("--method", "lora"), ("--retain", "kl")):
+        ran = run("plan", "shakespeare-char", *option)
+        assert ran.code == 1 and "shakespeare-char trains a model from nothing" in ran.err and not ran.out
+
+
+def test_an_encoder_learns_no_text(run, tmp_path, text_folder: str):
+    tiny.language_model(seed=4, context=64, arrangement="encoder", family="lmworks").save(tmp_path / "encoder")
+    ran = run("plan", str(tmp_path / "encoder"), "--data", text_folder)
+    assert ran.code == 1 and "is an encoder and does not write" in ran.err and len(ran.err.splitlines()) == 1

@@ -30,6 +30,7 @@ from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.workload import DOCUMENTS, made_up
+from lmworks.models.block import run_plainly, run_recomputing
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives.declaration import ObjectiveSettings
@@ -84,8 +85,10 @@ def follow(
     recompute: bool = False,
     accumulates: bool = False,
     documents: int = DOCUMENTS,
+    by_hand: bool = True,
 ) -> Followed:
-    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
+    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first. Blocks go back
+    `by_hand` where they can, as on no other device.
 
     Trained is what the method of `chosen` trains; without one, all weights. ConfigError for a network that decides by
     values what it does next, or that the method does not fit.
@@ -93,7 +96,7 @@ def follow(
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates, documents)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates, documents, by_hand)
 
     two_sides = config.arrangement == "encoder-decoder"
     whole = config.encoder().layers if two_sides else None
@@ -123,6 +126,7 @@ def _follow(
     recompute: bool,
     accumulates: bool,
     documents: int,
+    by_hand: bool,
 ) -> Followed:
     with torch.random.fork_rng(devices=[]):
         objective, batch = made_up(config, settings, rows, context, documents)
@@ -136,7 +140,10 @@ def _follow(
         with warnings.catch_warnings():  # a copy of the base looks where its fake values lie
             warnings.simplefilter("ignore")
             objective = chosen.retain(Setup(network, objective, [])).objective
-    choose_blocks(network.train(), recompute)
+    if by_hand:
+        choose_blocks(network.train(), recompute)
+    else:
+        network.train().run_block = run_recomputing if recompute else run_plainly
     _watch_blocks(network, alive := _Alive(network.parameters()))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with alive:

@@ -177,6 +177,7 @@ def followed_in(
         recompute=training.recompute,
         accumulates=training.accumulate > 1,
         documents=documents,
+        by_hand=not cuda,
     )
     return found.times(formats.weights / value)
 

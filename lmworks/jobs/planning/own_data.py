@@ -8,6 +8,7 @@ The longest of what a plan does beside timing: a text is made into tokens once.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class OwnData:
     """Of the row that holds the most."""
     steps: int | None
     """None where the clock ends the run."""
-    rows_a_step: int
+    steps_a_pass: float
+    """In which every row is read once."""
     scored: int
     """Tokens that are scored to say what was gained and lost: held-out and general text before and after, and the
     held-out text by base and result side by side."""
@@ -67,12 +69,12 @@ class OwnData:
     @property
     def passes(self) -> float | None:
         """How often the text is read."""
-        return None if self.steps is None else self.steps * self.rows_a_step / self.rows
+        return None if self.steps is None else self.steps / self.steps_a_pass
 
     @property
     def tokens_a_step(self) -> float:
         """Of them, read and padding not counted."""
-        return min(self.rows_a_step, self.rows) * self.tokens / self.rows
+        return self.tokens / self.steps_a_pass
 
     @property
     def amount(self) -> str:
@@ -100,7 +102,7 @@ def read_own(recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> 
     rows = Learning().rows(recipe, model, parts, said.append)
     chosen, training = recipe.chosen, recipe.training
     every = len(rows) if chosen.retention is None else chosen.retention.rows(len(rows), chosen.kept_by)
-    more = every / len(rows)
+    old = (every - len(rows)) * training.context  # rows of old text are full, and all of them is learnt
     sizes = [sum(len(piece.tokens) for piece in row) for row in rows]
     learnt = sum(sum(piece.supervised[1:]) for row in rows for piece in row)
     return OwnData(
@@ -110,13 +112,13 @@ def read_own(recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> 
         examples=len(parts.train),
         held_out=len(parts.held_out),
         rows=every,
-        tokens=round(more * sum(sizes)),
-        learnt=round(more * learnt),
-        longest=max(sizes),
+        tokens=sum(sizes) + old,
+        learnt=learnt + old,
+        longest=training.context if old else max(sizes),
         width=_mean_width(sizes, training.rows, training.seed),
         documents=max(len(row) for row in rows),
         steps=steps_of(training, every),
-        rows_a_step=training.rows * training.accumulate,
+        steps_a_pass=math.ceil(every / training.rows) / training.accumulate,
         scored=2 * recipe.evaluation.tokens + 4 * _up_to(recipe.evaluation.tokens, parts.held_out, model.tokenizer),
     )
 

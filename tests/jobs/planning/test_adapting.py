@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -18,8 +19,9 @@ from lmworks.adaptation.retention import RETENTIONS
 from lmworks.adaptation.springs import springs_of
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.jobs.planning.adapting import adapted_memory, trained_by
+from lmworks.jobs.planning.adapting import adapted_memory, method_flops, trained_by
 from lmworks.jobs.planning.devices import find_device
+from lmworks.jobs.planning.flops import forward_flops
 from lmworks.jobs.planning.memory import Formats, training_memory
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
@@ -41,6 +43,12 @@ TRAINING = TrainingConfig(context=64, rows=3)
 
 class NormsConfig(Config):
     """No settings."""
+
+
+class InsideConfig(Config):
+    """A setting."""
+
+    inside: bool = False
 
 
 def only_norms(setup: Setup, settings: NormsConfig) -> Setup:
@@ -135,13 +143,44 @@ def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
     assert subject.chosen is not None and subject.chosen.method is METHODS["lora"]
     plan = make_plan(replace(subject, chosen=NORMS), find_device("2x L4"))
     ways = {way.name: way for way in plan.ways}
-    assert list(ways) == ["from nothing", "full fine-tuning", "LoRA", "QLoRA", "norms", "serving"]
-    norms, full = ways["norms"], ways["full fine-tuning"]
+    norms, full = ways["norms"], ways["full"]
+    assert plan.asked is norms
     assert norms.memory.peak < full.memory.peak and norms.flops.all < full.flops.all
     assert 0 < norms.trained < full.trained and norms.memory.peak == sum(norms.memory.at_peak.values())
-    assert len(make_plan(subject, find_device("2x L4")).ways) == 5
     kept = replace(subject.chosen, retention=RETENTIONS["kl"], kept_by=RETENTIONS["kl"].settings())
-    assert make_plan(replace(subject, chosen=kept), find_device("2x L4")).ways[4].name == "lora, kl"
+    beside = make_plan(replace(subject, chosen=kept), find_device("2x L4"))
+    assert beside.asked.name == "lora, kl" and {way.name for way in beside.ways} >= {"full, kl", "bottleneck, kl"}
+
+
+def test_a_method_that_declares_itself_is_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kinds = {"inside": {"inside": True}, "all": {"inside": False}}
+    norms = replace(NORMS.method, settings=InsideConfig, kinds=kinds)
+    monkeypatch.setattr("lmworks.jobs.planning.plan.METHODS", METHODS | {"norms": norms})
+    tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
+    ways = {way.name for way in make_plan(read_subject(str(tmp_path / "tiny")), find_device("2x L4")).ways}
+    assert {"norms, inside", "norms, all", "lora", "full"} <= ways
+
+
+def test_work_is_counted_as_far_as_gradients_go_back():
+    deep = DECODER.but(layers=6)
+    one = {
+        name: method_flops(deep, TRAINING, usual_objective(deep), Chosen(METHODS[name], METHODS[name].settings()))
+        for name in ("full", "lora", "prompt", "last_layers")
+    }
+    forward = forward_flops(deep, count_parameters(deep), 64)
+    assert one["full"].matrices == 3 * forward.matrices and one["prompt"].matrices == 2 * forward.matrices
+    assert one["last_layers"].matrices == pytest.approx((1 + 2 * 2 / 6) * forward.matrices)
+    assert one["last_layers"].attention == pytest.approx((1 + 2 * 2 / 6) * forward.attention)
+    assert one["prompt"].matrices < one["lora"].matrices < one["full"].matrices
+
+
+def test_a_trained_prompt_takes_more_where_a_row_holds_more_texts():
+    def peak(name: str, documents: int) -> float:
+        settings = METHODS[name].settings(**({"length": 8} if name == "prompt" else {}))
+        chosen, objective = Chosen(METHODS[name], settings), usual_objective(DECODER)
+        return adapted_memory(DECODER, TRAINING, "float32", chosen, objective=objective, documents=documents).peak
+
+    assert peak("prompt", 8) > 1.15 * peak("prompt", 1) and peak("dora", 8) == peak("dora", 2)
 
 
 def test_a_rank_that_no_matrix_has_is_refused_before_its_values_are_drawn():
