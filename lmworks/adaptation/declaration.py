@@ -143,6 +143,8 @@ class Retention:
     """Bytes that it keeps beside a prepared network from the first step to the last."""
     rows: Callable[[int, Any], int] = lambda rows, settings: rows
     """How many rows are learnt, by the settings, where the new text alone has that many."""
+    passes: float = 0.0
+    """Forward passes of the base that a step takes beside those of what is trained."""
 
 
 @dataclass(frozen=True)

@@ -49,4 +49,5 @@ KL = Retention(
     KLConfig,
     prepare,
     keeps,
+    passes=1.0,
 )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.frozen import bytes_in_few_bits
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.jobs.planning.flops import Flops, training_flops
+from lmworks.jobs.planning.flops import Flops, forward_flops, training_flops
 from lmworks.jobs.planning.memory import DeviceMemory, Formats, at_its_peak, followed_in, training_memory
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.workload import DOCUMENTS, row_of
@@ -91,16 +91,21 @@ def method_flops(
     settings = None if chosen is None else chosen.settings
     parameters = count_parameters(config, settings if isinstance(settings, LoRAConfig) else None)
     reach = None if chosen is None else what_is_trained(config, chosen, "float32")
-    return training_flops(
+    row = row_of(objective, training.context)
+    found = training_flops(
         config,
         parameters,
         training.context,
         frozen=reach is not None and reach.matrices < 1,
         recompute=training.recompute,
-        row=row_of(objective, training.context),
+        row=row,
         back=1.0 if reach is None else reach.back,
         trained=None if reach is None else reach.matrices,
     )
+    if chosen is None or chosen.retention is None or not chosen.retention.passes:
+        return found
+    base, passes = forward_flops(config, count_parameters(config), training.context, row), chosen.retention.passes
+    return Flops(*(mine + passes * more for mine, more in zip(astuple(found), astuple(base), strict=True)))
 
 
 def method_memory(

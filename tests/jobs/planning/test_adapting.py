@@ -172,6 +172,8 @@ def test_work_is_counted_as_far_as_gradients_go_back():
     assert one["last_layers"].matrices == pytest.approx((1 + 2 * 2 / 6) * forward.matrices)
     assert one["last_layers"].attention == pytest.approx((1 + 2 * 2 / 6) * forward.attention)
     assert one["prompt"].matrices < one["lora"].matrices < one["full"].matrices
+    beside = Chosen(METHODS["full"], METHODS["full"].settings(), RETENTIONS["kl"], RETENTIONS["kl"].settings())
+    assert method_flops(deep, TRAINING, usual_objective(deep), beside).all == one["full"].all + forward.all
 
 
 def test_a_trained_prompt_takes_more_where_a_row_holds_more_texts():
