@@ -14,9 +14,10 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.planning.own_data import OwnData
-    from lmworks.jobs.planning.plan import Plan, Way
+    from lmworks.jobs.planning.plan import Plan
     from lmworks.jobs.planning.published import Published
     from lmworks.jobs.planning.running import Running
+    from lmworks.jobs.planning.ways import Way
 
 WIDTH = 100
 """Columns of what is no table."""
@@ -121,12 +122,14 @@ def _print_own(own: OwnData) -> None:
 def _print_ways(plan: Plan) -> None:
     """Each way to train in a row; what is empty in all of them is left out."""
     ways = [way for way in plan.ways if way.name != "serving"]
+    mixed = len({way.timed for way in ways}) == 2
     columns = {
         "": [way.name for way in ways],
         "trained": [f"{way.trained:,}" for way in ways],
         "memory": [size(way.memory.peak) for way in ways],
         "fits": [_fits(way) for way in ways],
         "a step": [duration(way.seconds) for way in ways],
+        "which is": [("timed" if way.timed else "assumed") if mixed else "" for way in ways],
         "tokens/s": [f"{way.tokens_per_second:,.0f}" for way in ways],
         "the run": ["" if way.run_seconds is None else duration(way.run_seconds) for way in ways],
         "checkpoint": [size(way.checkpoint) for way in ways],

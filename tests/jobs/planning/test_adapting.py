@@ -155,7 +155,7 @@ def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
 def test_a_method_that_declares_itself_is_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     kinds = {"inside": {"inside": True}, "all": {"inside": False}}
     norms = replace(NORMS.method, settings=InsideConfig, kinds=kinds)
-    monkeypatch.setattr("lmworks.jobs.planning.plan.METHODS", METHODS | {"norms": norms})
+    monkeypatch.setattr("lmworks.jobs.planning.ways.METHODS", METHODS | {"norms": norms})
     tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
     ways = {way.name for way in make_plan(read_subject(str(tmp_path / "tiny")), find_device("2x L4")).ways}
     assert {"norms, inside", "norms, all", "lora", "full"} <= ways

@@ -23,7 +23,7 @@ from lmworks.adaptation.retention import RETENTIONS
 from lmworks.jobs.planning.adapting import method_memory
 from lmworks.jobs.planning.heap import PROCESS, in_a_process
 from lmworks.jobs.planning.memory import Formats, serving_memory, training_memory
-from lmworks.jobs.planning.plan import every_method, name_of
+from lmworks.jobs.planning.ways import every_method, name_of
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_file import GGUFFile
