@@ -23,8 +23,12 @@ def found(
     """For each query the probability that a right candidate is among the k nearest, ties in a random order."""
     best = np.where(right, similarities, -np.inf).max(axis=1, keepdims=True)
     nearer = (~right & (similarities > best)).sum(axis=1)
-    tied = (~right & (similarities == best)).sum(axis=1)
-    return np.clip((k - nearer) / (tied + 1), 0.0, 1.0)
+    wrong, tied = (~right & (similarities == best)).sum(axis=1), (similarities == best).sum(axis=1)
+    missed = np.ones(len(similarities))
+    for drawn in range(k):  # the places that the nearer ones leave among the k go to the tied, each once
+        none_right = np.maximum(wrong - drawn, 0) / np.maximum(tied - drawn, 1)
+        missed *= np.where(nearer + drawn < k, none_right, 1.0)
+    return 1.0 - missed
 
 
 def retrieval(

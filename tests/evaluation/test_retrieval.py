@@ -29,6 +29,20 @@ def test_captions_that_are_equal_are_all_right():
     assert words.value == image.value == 1
 
 
+def test_chance_counts_every_image_of_a_shared_caption():
+    shared = ["a frog"] * 12 + ["a ship"] * 13 + ["a lily"]
+    right = np.asarray(shared)[:, None] == np.asarray(shared)[None, :]
+    shuffled = np.random.default_rng(0).random((4_000, 26)).argsort(axis=1)
+    for k in (1, 5):
+        told = found(np.zeros((26, 26)), right, k)
+        for query in (0, 12, 25):  # by definition: whether one of its images is among the first k of a random order
+            counted = right[query][shuffled[:, :k]].any(axis=1).mean()
+            assert told[query] == pytest.approx(counted, abs=0.03)
+    figures = retrieval("x", [np.zeros((26, 26))], [shared], [[str(at) for at in range(26)]])
+    assert figures[0].chance == pytest.approx((12 * 12 + 13 * 13 + 1) / 26**2)
+    assert all(one.at_chance for one in figures)
+
+
 def test_each_direction_has_its_own_queries():
     similar = np.array([[1.0, 2.0], [0.0, 3.0]])  # image 0 is nearer to caption 1; caption 0 is nearest to image 0
     words, image = retrieval("x", [similar], [["a", "b"]], [["a", "b"]], ks=(1,))
