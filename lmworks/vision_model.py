@@ -120,6 +120,12 @@ class VisionModel(LanguageModel):
         return isinstance(self.seeing, Towers)
 
     @property
+    def longest(self) -> int:
+        """ConfigError: what asks how long a text may be wants one that is written or read token by token."""
+        self.must_write()
+        raise AssertionError
+
+    @property
     def vector_dim(self) -> int:
         """How many numbers a vector has."""
         return int(self.seeing.config.dim)

@@ -187,6 +187,35 @@ def test_mistakes_are_sentences(kind: str, ask: Any, words: str, folder: Path, m
 
 
 @pytest.mark.parametrize("kind", ["clip", "vit"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "evaluate {} notes.txt",
+        "serve {} --port 0",
+        "bench serve {}",
+        "probe {} labelled.jsonl",
+        "prompt search labelled.jsonl --model {}",
+    ],
+)
+def test_verbs_for_text_say_what_it_is(
+    kind: str, verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    monkeypatch.chdir(folder)
+    Path("notes.txt").write_text("The rent is due on the third day.\n" * 20)
+    lines = [
+        json.dumps({"prompt": f"film {at} was {word}", "response": word})
+        for at in range(40)
+        for word in ("good", "bad")
+    ]
+    Path("labelled.jsonl").write_text("\n".join(lines))
+    monkeypatch.setattr("sys.argv", ["lmworks", *verb.format(kind).split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and "reads images" in said and "Traceback" not in said and "AttributeError" not in said
+
+
+@pytest.mark.parametrize("kind", ["clip", "vit"])
 def test_a_plan_says_what_it_counts(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     monkeypatch.setattr("sys.argv", ["lmworks", "plan", str(folder / kind)])
     with pytest.raises(SystemExit):

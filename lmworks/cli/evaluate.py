@@ -85,6 +85,7 @@ def _text_measured(
     progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import load
+    from lmworks.models.vision.config import reads_images
     from lmworks.text.sources import read_answered
 
     reading = read_answered(text)
@@ -98,6 +99,8 @@ def _text_measured(
             language_model.must_converse()
             _by_prompt(language_model, reading, model, how.prompt, json_)
             return
+        if reads_images(language_model.config):
+            language_model.must_write()
         writes = language_model.translates
         of_pairs = writes or classifies(language_model.config)
         foreign = {"--window", "--tokens"} if of_pairs else set[str]()
