@@ -154,6 +154,13 @@ def test_an_open_fence_is_code_while_it_is_written_and_in_colours_once_it_is_clo
     assert shown["seen"][-1][2] == 1
 
 
+def test_an_answer_without_a_word_says_so(tab, other):
+    other.answers["Silence"] = ""
+    tab.page.locator("#message").fill("Silence")
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".answer .foot", has_text="The model wrote nothing").wait_for()
+
+
 def test_escape_stops_an_answer_and_the_server_hears_of_it(tab, other):
     tab.page.locator("#message").fill(ENDLESS)
     tab.page.keyboard.press("Enter")

@@ -267,6 +267,7 @@ class Drawing {
     const asked = this.answer.grounding?.question, turns = this.chat.conversation.turns;
     this.view.foot = this.answer.citations ? "" : this.#rate();
     if (asked && asked !== turns.findLast(one => one.role === "user")?.content) this.view.foot = t("asked_as", { question: asked });
+    if (this.finish && !this.answer.content.trim() && !this.answer.picture) this.view.foot = t("wrote_nothing");
     this.chat.views.set(this.answer, this.view);
     this.near = this.#near();
   }
