@@ -255,15 +255,16 @@ def test_mistakes_are_one_sentence(
     assert message in error and error.count("lmworks: ") == 1 and "Traceback" not in error
 
 
-def test_what_was_written_down_before_a_damaged_recording_is_printed(
+def test_a_damaged_recording_does_not_keep_the_others_from_being_written_down(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(folder)
     (folder / "text.wav").write_text("Dear diary")
-    assert run("transcribe", "a.wav", "text.wav", "--model", "small", "--json") == 1
+    (folder / "b.wav").write_bytes((folder / "a.wav").read_bytes())
+    assert run("transcribe", "a.wav", "text.wav", "b.wav", "--model", "small", "--json") == 1
     shown = capsys.readouterr()
-    assert [one["file"] for one in json.loads(shown.out)] == ["a.wav"]
-    assert "text.wav is no recording" in shown.err
+    assert [one["file"] for one in json.loads(shown.out)] == ["a.wav", "b.wav"]
+    assert "text.wav is no recording" in shown.err and "1 of 3 recordings could not be read" in shown.err
 
 
 def test_a_recording_by_a_model_that_is_not_whisper(folder: Path):

@@ -51,6 +51,7 @@ def transcribe(
 ) -> None:
     """Write down what recordings say."""
     from lmworks.basics import progress
+    from lmworks.basics.errors import DataError
     from lmworks.cli.options import as_json
 
     path = None if out is None else Path(out)
@@ -60,19 +61,29 @@ def transcribe(
     from lmworks.loading import load
 
     facts: list[dict[str, Any]] = []
+    wrong = 0
     wanted: Task = "translate" if task == "translate" else "transcribe"
     try:
         with progress.shown():
             listener = hearing(load(model, compress=compress))
             for file in files:
-                transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
+                try:
+                    transcript = listener.transcribe(file, language=language, task=wanted, beams=beams or 1)
+                except DataError as error:  # the others are worth writing down
+                    if len(files) == 1:
+                        raise
+                    typer.echo(f"lmworks: {error}", err=True)
+                    wrong += 1
+                    continue
                 if path is not None:
                     _write(transcript, path, timestamps, tell=not json_)
                 elif not json_:
                     _show(transcript, file if len(files) > 1 else None, timestamps)
                 facts.append({"file": file, **transcript.facts()})
+        if wrong:
+            raise DataError(f"{wrong} of {len(files)} recordings could not be read, as said above")
     finally:
-        if json_ and facts:  # what was written down before a recording that cannot be read
+        if json_ and facts:  # what was written down before it was stopped, too
             as_json(facts)
 
 
