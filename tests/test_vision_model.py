@@ -104,6 +104,17 @@ def test_a_file_an_array_and_a_pillow_image_are_one_image(folder: Path):
     assert model.embed(images=[]).shape == (0, 24) and model.embed([]).shape == (0, 24)
 
 
+def test_a_pillow_image_is_turned_as_its_file_is(folder: Path, tmp_path: Path):
+    model = lm.load(folder / "clip")
+    upright = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8))
+    turned = upright.transpose(Pillow.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    vectors = model.embed(images=[Pillow.open(tmp_path / "turned.png"), tmp_path / "turned.png", upright])
+    torch.testing.assert_close(vectors, vectors[2:].expand(3, -1), rtol=0, atol=0)
+
+
 def test_many_images_and_texts_are_read_some_at_a_time(folder: Path):
     model = lm.load(folder / "clip")
     vectors = model.embed(images=pictures() * 40)
@@ -144,6 +155,45 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
             embed(str(folder / "writer"), str(tmp_path / held), tmp_path / "vectors")
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_one_damaged_photo_does_not_keep_the_others_from_being_classified(
+    more: list[str], folder: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    photos = [str(folder / "a.png"), str(broken), str(folder / "b.png")]
+    monkeypatch.setattr("sys.argv", ["lmworks", "classify", str(folder / "vit"), *photos, *more])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert end.value.code == 1 and "a.png" in said.out and "b.png" in said.out and "broken" not in said.out
+    assert "broken.jpg cannot be read as an image" in said.err and "1 of 3 could not be read" in said.err
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_embedded(
+    folder: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Pillow.new("RGB", (4, 4), "red").save(photos / "a.png")
+    Pillow.new("RGB", (1, 60_000)).save(photos / "strip.png")
+    Pillow.new("RGB", (4, 4), "blue").save(photos / "z.png")
+    (photos / "broken.jpg").write_bytes(b"no image")
+    (photos / "deeds.pdf").write_bytes(b"%PDF")
+    (photos / "captions.csv").write_text("file_name,text\na.png,a rose\na.png,a flower\nstrip.png,a roll\n")
+    monkeypatch.setattr(
+        "sys.argv", ["lmworks", "embed", str(folder / "clip"), str(photos), "--out", str(tmp_path / "v")]
+    )
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert end.value.code == 0
+    assert "2 images, 1 without a caption; 2 skipped; not images, and not read here: 1 other file (.pdf)" in said.out
+    assert "strip.png: 1 x 60,000 pixels cannot be resized" in said.err and "broken.jpg: of none of" in said.err
+    items = json.loads((tmp_path / "v" / "vectors.json").read_text())["items"]
+    assert [(Path(one["source"]).name, one["text"]) for one in items] == [("a.png", "a rose; a flower"), ("z.png", "")]
+
+
 @pytest.mark.parametrize(
     "kind, ask, words",
     [
@@ -166,6 +216,11 @@ def test_a_folder_of_images_is_not_embedded_as_texts(folder: Path, tmp_path: Pat
         ("clip", lambda model: model.classify("/dev/null", ["cat"]), "socket or device"),
         ("clip", lambda model: model.classify("https://a.org/a.png", ["cat"]), "nothing is fetched; save the image"),
         ("clip", lambda model: model.classify(3, ["cat"]), "3 is no image"),
+        (
+            "clip",
+            lambda model: model.embed(images=[np.zeros((3, 20, 20), np.uint8)]),
+            r"a ndarray \[3, 20, 20\] of uint8 is no image",
+        ),
         ("clip", lambda model: model.embed(pictures()), "give images as model.embed"),
         ("clip", lambda model: model.embed("a cat"), r"texts is 'a cat'; give a list, such as \['a cat'\]"),
         ("clip", lambda model: model.embed(["a cat"], images=["a.png"]), "a call of its own"),
@@ -204,7 +259,7 @@ def test_verbs_for_text_say_what_it_is(
     Path("notes.txt").write_text("The rent is due on the third day.\n" * 20)
     lines = [
         json.dumps({"prompt": f"film {at} was {word}", "response": word})
-        for at in range(40)
+        for at in range(200)
         for word in ("good", "bad")
     ]
     Path("labelled.jsonl").write_text("\n".join(lines))

@@ -12,6 +12,7 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.encoding.classifying import Told
+    from lmworks.language_model import LanguageModel
 
 SHOWN = 3
 """Classes of each that are shown."""
@@ -28,17 +29,41 @@ def classify(
 ) -> None:
     """Tell the class of images or texts, and how sure the model is."""
     from lmworks.basics import progress
+    from lmworks.basics.errors import DataError
     from lmworks.cli.options import as_json, table
     from lmworks.loading import load
 
     with progress.shown():
-        told = load(model).classify(what, label)
+        told = _told(load(model), what, label)
     if json_:
-        as_json([_facts(one, found) for one, found in zip(what, told, strict=True)])
-        return
-    rows = [[_short(one), *_likeliest(found)] for one, found in zip(what, told, strict=True)]
-    width = max(map(len, rows))
-    table(["", "class", *[""] * (width - 2)], [row + [""] * (width - len(row)) for row in rows])
+        as_json([_facts(one, found) for one, found in told])
+    elif told:
+        rows = [[_short(one), *_likeliest(found)] for one, found in told]
+        width = max(map(len, rows))
+        table(["", "class", *[""] * (width - 2)], [row + [""] * (width - len(row)) for row in rows])
+    if len(told) < len(what):
+        raise DataError(f"{len(what) - len(told)} of {len(what)} could not be read, as said above")
+
+
+def _told(model: LanguageModel, what: list[str], labels: list[str] | None) -> list[tuple[str, Told]]:
+    """Each with what it is taken for. Where some cannot be read, these are named, and the others are classified one by
+    one; DataError for a single one."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import DataError
+
+    try:
+        return list(zip(what, model.classify(what, labels), strict=True))
+    except DataError:
+        if len(what) == 1:
+            raise
+    told: list[tuple[str, Told]] = []
+    for one in what:
+        try:
+            with progress.hidden():
+                told.append((one, *model.classify([one], labels)))
+        except DataError as error:
+            typer.echo(f"lmworks: {error}", err=True)
+    return told
 
 
 def _facts(one: str, told: Told) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lmworks.basics.terminal import for_shell
+from lmworks.cli.left_out import left_out
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
@@ -34,8 +35,11 @@ def tell(source: str, out: str, model: str, json_: bool) -> None:
         made = run(model, source, out)
     if json_:
         facts = {"folder": str(made.folder), "vectors": made.count, "dimensions": made.dim}
-        as_json({**facts, "cut": made.cut, "read": made.summary})
+        skipped = [f"{one.path}: {one.reason}" for one in made.skipped]
+        as_json({**facts, "cut": made.cut, "read": made.summary, "skipped": skipped})
         return
+    for line in left_out(made.skipped):
+        typer.echo(f"skipped {line}", err=True)
     typer.echo(f"read    {made.summary}")
     typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")
     asked = "'a few words'" if made.by_words else "photo.jpg"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.embed import tell as tell_images
+from lmworks.cli.left_out import left_out
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
@@ -18,10 +18,6 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.grounding.index import Index
     from lmworks.grounding.self_test.outcome import SelfTestOutcome
-    from lmworks.text.sources import Skipped
-
-FEW = 5
-"""Files that are named one by one where they were skipped for the same reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +183,7 @@ def _facts(index: Index) -> dict[str, Any]:
 
 def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     changes = index.changes
-    for line in _left_out(changes.skipped):
+    for line in left_out(changes.skipped):
         typer.echo(f"skipped   {line}", err=True)
     counted = ", ".join(
         f"{len(names)} {kind}"
@@ -203,15 +199,3 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
         typer.echo(f"note      it has changed since it was tested; lmworks index --out {for_shell(index.place)} --test")
     there = for_shell(index.place)
     typer.echo(f'next      lmworks ask {there} "..."     lmworks search {there} "..."')
-
-
-def _left_out(skipped: list[Skipped]) -> Iterator[str]:
-    """A line for each file that was skipped; where many were for one reason, one for all of them."""
-    by_reason: dict[str, list[str]] = {}
-    for one in skipped:
-        by_reason.setdefault(one.reason, []).append(one.path)
-    for reason, paths in by_reason.items():
-        if len(paths) > FEW:
-            yield f"{paths[0]} and {len(paths) - 1:,} more: {reason} (--json names all)"
-        else:
-            yield from (f"{path}: {reason}" for path in paths)

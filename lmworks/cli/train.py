@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NEXT = {
     "captions": "lmworks generate {0} '' --image PHOTO",
-    "contrast": "lmworks embed {0} PHOTOS --out photos     lmworks search photos 'a red apple'",
+    "contrast": "lmworks embed {0} PHOTOS --out photos.vectors     lmworks search photos.vectors 'a red apple'",
     "classes": "lmworks classify {0} PHOTO",
     "fusion": "lmworks draw {0} 'a red apple'     lmworks generate {0} '' --image PHOTO",
     "image-tokens": "lmworks train emoji-fusion --set image_tokens={0}",

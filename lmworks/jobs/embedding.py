@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ import torch
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import directory_written_whole, must_be_elsewhere, must_be_writable, write_json
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.files.directory import read_safetensors, write_safetensors
 from lmworks.models.files.model_folder import read_json
+from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.text.document import Document
 from lmworks.text.images.decoding import SUFFIXES
 from lmworks.text.images.reading import Images
-from lmworks.text.sources import read
+from lmworks.text.sources import Skipped, read
 from lmworks.vision_model import VisionModel
 
 FACTS, VECTORS = "vectors.json", "vectors.safetensors"
@@ -47,7 +49,9 @@ class Embedded:
     count: int
     dim: int
     summary: str
-    """What was read, and what was left out and why."""
+    """What was read, and how much was left out."""
+    skipped: tuple[Skipped, ...]
+    """What was left out, and why."""
     cut: int
     """Texts that have more tokens than the model reads, of which only the beginning is embedded."""
     by_words: bool
@@ -68,14 +72,15 @@ class Near:
 def embed(model: str, reference: str, out: str | Path) -> Embedded:
     """Write a vector for each image (or text, where the model reads texts alone) of a reference into the folder `out`.
 
-    DataError where there is none, ConfigError where `out` holds something else."""
+    An image has one vector, whatever the number of its captions; what cannot be read is left out and named. DataError
+    where there is none, ConfigError where `out` holds something else."""
     folder = Path(out)
     if folder.exists() and not (folder / FACTS).is_file():
         raise ConfigError(f"{folder} is no folder of vectors, and would be replaced; give one that does not exist yet")
     must_be_elsewhere(folder)
     must_be_writable(folder)
     reader = load(model)
-    images = Images(reference) if isinstance(reader, VisionModel) else None
+    images = _Fitting(reference, reader.preprocessing) if isinstance(reader, VisionModel) else None
     if images is None and _holds_images_alone(reference):
         raise ConfigError(
             f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
@@ -102,14 +107,37 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     with directory_written_whole(folder) as temporary:
         write_safetensors(temporary / VECTORS, {"vectors": vectors})
         write_json(temporary / FACTS, facts)
-    summary = images.summary() if images else f"{len(kept):,} texts"
+    summary = images.counted() if images else f"{len(kept):,} texts"
     if cut:
         summary += f", {cut:,} of them longer than {model} reads, and cut there"
-    if texts is not None and (skipped := texts.skipped):
-        more = "; ..." if skipped[1:] else ""
-        summary += f"; {len(skipped):,} skipped ({skipped[0].path}: {skipped[0].reason}{more})"
+    skipped = tuple(images.skipped if images else texts.skipped if texts else ())
+    summary += f"; {len(skipped):,} skipped" if skipped else ""
+    if images and (others := images.others):
+        kinds = ", ".join(kind or "no suffix" for kind, _ in others.most_common(5))
+        summary += f"; not images, and not read here: {counted(others.total(), 'other file')} ({kinds})"
     by_words = not isinstance(reader, VisionModel) or reader.reads_texts
-    return Embedded(folder, len(kept), vectors.shape[1], summary, cut, by_words)
+    return Embedded(folder, len(kept), vectors.shape[1], summary, skipped, cut, by_words)
+
+
+class _Fitting(Images):
+    """Images of a shape that a network reads, each once: a strip is skipped, and several captions are put together."""
+
+    def __init__(self, reference: str, preprocessing: Preprocessing) -> None:
+        super().__init__(reference)
+        self._preprocessing = preprocessing
+
+    def __iter__(self) -> Iterator[Document]:
+        for _, same in groupby(super().__iter__(), lambda one: one.source):
+            first, *others = same
+            assert first.image is not None
+            try:
+                self._preprocessing.resized(*first.image.shape[:2])
+            except DataError as error:
+                self.images -= 1
+                self.without_caption -= not first.text
+                self.skipped.append(Skipped(first.source.removeprefix(f"{self.name}/"), str(error)))
+                continue
+            yield replace(first, text="; ".join(one.text for one in (first, *others)))
 
 
 def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None] = lambda line: None) -> list[Near]:

@@ -23,13 +23,15 @@ from lmworks.basics.extras import require
 from lmworks.basics.files import write_json
 from lmworks.models.files.model_folder import read_json
 from lmworks.models.vision.config import MOST_PIXELS
-from lmworks.text.images.decoding import in_colour
+from lmworks.text.images.decoding import in_colour, upright
 
 FILE, JOINED = "preprocessor_config.json", "processor_config.json"
 """The second is what transformers writes for a model with a tokenizer since version 5."""
 RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Ways to resize, in the order of Pillow's numbers."""
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MOST_CHANNELS = 4
+"""Red, green, blue and how opaque it is; more are no channels but a side, of [3, height, width] say."""
 LONGEST_SIDE = 16 * MOST_PIXELS
 """Of an image that keeps its shape when it is resized, before it is cut: a strip of 1 x 60,000 may not fill memory."""
 
@@ -128,18 +130,21 @@ class Preprocessing(Config):
         return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))
 
     def _resized(self, pixels: Pixels) -> Pixels:
-        height, width = pixels.shape[:2]
+        return pixels if self.size is None else self._to(pixels, *self.resized(*pixels.shape[:2]))
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that an image of these is resized to. DataError for a strip too long."""
         if self.size is None:
-            return pixels
+            return height, width
         if not isinstance(self.size, int):
-            return self._to(pixels, *self.size)
+            return self.size
         if self.zoom is not None and self.size >= 384:
-            return self._to(pixels, self.size, self.size)
+            return self.size, self.size
         short = self.size if self.zoom is None else int(self.size / self.zoom)
         long = int(short * max(height, width) / min(height, width))
         if long > LONGEST_SIDE:
             raise DataError(f"{width:,} x {height:,} pixels cannot be resized, being a strip; cut the image first")
-        return self._to(pixels, *((long, short) if height > width else (short, long)))
+        return (long, short) if height > width else (short, long)
 
     def _to(self, pixels: Pixels, height: int, width: int) -> Pixels:
         image = require("PIL.Image", "vision").fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -161,14 +166,16 @@ class Preprocessing(Config):
 
 
 def pixels_of(image: Any) -> Pixels:
-    """The bytes of an image in memory: an array [height, width, channels] or a Pillow image. DataError for anything
-    else, a text say."""
+    """The bytes of an image in memory: an array [height, width, channels] or a Pillow image, turned as its EXIF says.
+    DataError for anything else, a text say."""
     if hasattr(image, "convert") and hasattr(image, "size"):
+        image = upright(image)
         image = image if image.mode == "L" else in_colour(image)
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
-    if array.dtype != np.uint8 or array.ndim != 3 or not array.size:
+    if array.dtype != np.uint8 or array.ndim != 3 or not array.size or array.shape[2] > MOST_CHANNELS:
         shown = repr(image)[:60] if isinstance(image, str | bytes | int | float) else f"a {type(image).__name__}"
+        shown += f" {list(array.shape)} of {array.dtype}" if isinstance(image, np.ndarray | Tensor) else ""
         raise DataError(
             f"{shown} is no image; give a file's path, a Pillow image, or an array [height, width, 3] of bytes"
         )

@@ -10,10 +10,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from lmworks.basics.amounts import counted
 from lmworks.text.images.entries import ImageFile
 from lmworks.text.plain import FILE_LIMIT, LINE_LIMIT, UnreadableError, check_line, newlines
 from lmworks.text.sources import Skipped
@@ -27,6 +29,9 @@ NAMED = ("file_name", "filename", "file", "image", "image_path", "path")
 SAID = ("text", "caption", "captions", "title")
 """And that with its caption."""
 
+SHOWN = 5
+"""Fields of a record without a caption that are named."""
+
 
 class Captions:
     """Captions by the image that they are of."""
@@ -34,15 +39,18 @@ class Captions:
     def __init__(self) -> None:
         self._of_tables: dict[str, list[str]] = {}
         self._beside: dict[str, str | Skipped] = {}
+        self._unread: dict[str, str] = {}
+        """The suffix of a file that may be a caption, by its name without it, until an image of that name is found."""
         self._tables: dict[str, str] = {}
         """The table that names an image, until the image is found."""
 
     def add(self, entry: ImageFile, skipped: list[Skipped]) -> None:
         """Take what a file says; what is no caption is left alone, and what cannot be used added to `skipped`."""
-        path = PurePosixPath(entry.name)
+        path = PurePosixPath(_composed(entry.name))
         kind = path.suffix.lower()
         try:
             if kind in SIDECARS:
+                self._unread[str(path.with_suffix(""))] = kind
                 self._beside[str(path.with_suffix(""))] = " ".join(_text(entry, LONGEST).split())
             elif kind in TABLES:
                 self._take_table(entry, path, skipped)
@@ -63,23 +71,26 @@ class Captions:
             if not isinstance(image, str) or not (
                 isinstance(captions, list) and all(isinstance(one, str) for one in captions)
             ):
-                wrong.append(f"record {number} has no {NAMED[0]!r} with {SAID[0]!r} or {SAID[1]!r}")
+                wrong.append(f"record {number} {_lacking(record)}")
                 continue
             if "://" in image:
                 wrong.append(f"record {number} names an address; fetch the image and give its file")
                 continue
-            name = str(path.parent / image.replace("\\", "/"))
+            name = _composed(str(path.parent / image.replace("\\", "/")))
             self._of_tables.setdefault(name, []).extend(" ".join(one.split()) for one in captions)
             self._tables[name] = entry.name
         if wrong:
-            skipped.append(Skipped(entry.name, f"{len(wrong):,} records; the first: {wrong[0]}"))
+            skipped.append(Skipped(entry.name, f"{counted(len(wrong), 'record')}; the first: {wrong[0]}"))
 
     def of(self, name: str, skipped: list[Skipped]) -> list[str]:
-        """The captions of an image: those of tables, else that of the file beside it, else none."""
+        """The captions of an image, each once: those of tables, else that of the file beside it, else none."""
+        name = _composed(name)
+        alone = str(PurePosixPath(name).with_suffix(""))
         self._tables.pop(name, None)
+        self._unread.pop(alone, None)
         if name in self._of_tables:
-            return [one for one in self._of_tables[name] if one]
-        beside = self._beside.get(str(PurePosixPath(name).with_suffix("")), "")
+            return list(dict.fromkeys(one for one in self._of_tables[name] if one))
+        beside = self._beside.get(alone, "")
         if isinstance(beside, Skipped):
             skipped.append(beside)
             return []
@@ -87,7 +98,11 @@ class Captions:
 
     def named(self, name: str) -> bool:
         """Whether a table has a record of this image."""
-        return name in self._of_tables
+        return _composed(name) in self._of_tables
+
+    def unused(self) -> list[str]:
+        """The suffix of each file that could have been a caption and stands beside no image."""
+        return list(self._unread.values())
 
     def missing(self) -> list[Skipped]:
         """Images that a table names and that `of` was never asked for: they are not there, or somewhere else."""
@@ -96,11 +111,25 @@ class Captions:
         ]
 
 
+def _composed(name: str) -> str:
+    """A file's name as tables are typed: a Mac, and archives made on one, write an umlaut as two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _lacking(record: Mapping[str, Any]) -> str:
+    """What a record has not that would make it a caption, and what it has instead."""
+    if any(name in record for name in NAMED) and (said := next((name for name in SAID if name in record), None)):
+        return f"has nothing in its {NAMED[0]!r} or its {said!r}"
+    fields = ", ".join(repr(name) for name in list(record)[:SHOWN]) + (", ..." if len(record) > SHOWN else "")
+    return f"has no {NAMED[0]!r} with {SAID[0]!r} or {SAID[1]!r}, but {fields or 'nothing'}"
+
+
 def _text(entry: ImageFile, most: int) -> str:
     try:
         return newlines(entry.content(most).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"not UTF-8 text (byte 0x{error.object[error.start]:02x} at {error.start:,})") from None
+        where = f"byte 0x{error.object[error.start]:02x} at {error.start:,}"
+        raise UnreadableError(f"not UTF-8 text ({where}); save it as UTF-8") from None
 
 
 def _lines(entry: ImageFile, wrong: list[str]) -> Iterator[Mapping[str, Any]]:

@@ -61,7 +61,7 @@ def decode(
                 if smallest is not None:
                     image.draft(None, (smallest, smallest))
                 image.load()
-                return np.asarray(in_colour(_upright(image)))
+                return np.asarray(in_colour(upright(image)))
     except UnreadableError:
         raise
     except pillow.DecompressionBombError:
@@ -80,7 +80,7 @@ def _check_size(image: Image, most: int) -> None:
         raise UnreadableError(f"{image.width:,} x {image.height:,} pixels; at most {most / 1e6:,.0f} million are read")
 
 
-def _upright(image: Image) -> Image:
+def upright(image: Image) -> Image:
     """Turned as its EXIF says; damaged EXIF says nothing."""
     from PIL import ImageOps
 

@@ -6,7 +6,8 @@
     print(photos.summary())
 
 Each time that it is gone through, the files are read anew, and one decoded image is in memory. What cannot be used is
-named with its reason in `skipped` and counted once in `summary`.
+named with its reason in `skipped` and counted once in `summary`; files that are neither images nor captions are counted
+by their suffix in `others`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from lmworks.basics.errors import DataError
 from lmworks.text import hub
 from lmworks.text.document import Document
-from lmworks.text.images.captions import TABLES, Captions
+from lmworks.text.images.captions import SIDECARS, TABLES, Captions
 from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
 from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, is_archive
 from lmworks.text.images.sets import SETS
@@ -26,6 +27,7 @@ from lmworks.text.plain import UnreadableError
 from lmworks.text.sources import Skipped, why
 
 HUB_FILES = tuple(f"*{suffix}" for suffix in (*sorted(SUFFIXES), *ARCHIVES, *TABLES, ".txt"))
+CAPTIONS = (*SIDECARS, *TABLES)
 EXPECTED = (
     "a folder of images, an image, a .zip or .tar of them, a .jsonl or .csv that names them, or one of "
     f"{', '.join(SETS)}"
@@ -40,13 +42,14 @@ class Images:
         """`smallest` says that no side needs to be longer: large photos are decoded faster, and emoji drawn so."""
         self.smallest, self.skipped = smallest, list[Skipped]()
         self.images = self.without_caption = 0
+        self.others = Counter[str]()
         self._set = SETS.get(str(reference))
         if self._set is not None:
             self.name = str(reference)
             return
         on_hub = isinstance(reference, str) and reference.startswith(hub.PREFIX)
         path = hub.snapshot(str(reference), "dataset", HUB_FILES) if on_hub else Path(reference)
-        self.name, self._follow = str(reference).removeprefix(hub.PREFIX), on_hub
+        self.name, self._follow = str(reference).removeprefix(hub.PREFIX).rstrip("/") or "/", on_hub
         try:
             kind = path.suffix.lower()
             self._table = path.name if path.is_file() and kind in TABLES else None
@@ -62,6 +65,7 @@ class Images:
     def __iter__(self) -> Iterator[Document]:
         """Each image as a document for each of its captions; one without any has an empty text."""
         self.skipped.clear()
+        self.others.clear()
         self.images = self.without_caption = 0
         if self._set is not None:
             for document in self._set.documents(self.smallest):
@@ -78,6 +82,9 @@ class Images:
                 self.skipped.append(Skipped(entry.name, f"{kind} is not read; save it as PNG or JPEG"))
             elif kind in SUFFIXES and (not self._table or captions.named(entry.name)):
                 yield from self._documents(entry, captions)
+            elif kind not in SUFFIXES and kind not in CAPTIONS and not self._table and not self._only:
+                self.others[kind] += 1
+        self.others.update(captions.unused() if not self._table and not self._only else ())
         self.skipped += captions.missing()
 
     def _entries(self, skipped: list[Skipped]) -> Iterator[ImageFile]:
@@ -99,12 +106,16 @@ class Images:
 
     def summary(self) -> str:
         """What the last reading gave, in a line: "812 images, 5 without a caption; 1 skipped (a.png: damaged)"."""
-        line = f"{self.images:,} images"
-        line += f", {self.without_caption:,} without a caption" if self.without_caption else ""
+        line = self.counted()
         if self.skipped:
             first, *others = self.skipped
             line += f"; {len(self.skipped):,} skipped ({first.path}: {first.reason}{'; ...' if others else ''})"
         return line
+
+    def counted(self) -> str:
+        """The line without what was skipped: "812 images, 5 without a caption"."""
+        line = f"{self.images:,} images"
+        return line + (f", {self.without_caption:,} without a caption" if self.without_caption else "")
 
     def all(self) -> list[Document]:
         """All of them in memory; DataError where there is none."""

@@ -40,8 +40,10 @@ def split_images(documents: Iterable[Document], held_out: float, unseen_style: s
     documents = list(documents)
     styles = sorted({style_of(one) for one in documents})
     if unseen_style is not None and unseen_style not in styles:
+        known = ", ".join(filter(None, styles))
         raise DataError(
-            f"no image has the style {unseen_style!r}; there are {', '.join(filter(None, styles)) or 'none'}"
+            f"no image has the style {unseen_style!r} of data.unseen_style; "
+            + (f"give one of {known}, or none" if known else "these images have no styles: set it to none")
         )
     parts: dict[tuple[bool, str], list[Document]] = {}
     for one in documents:

@@ -199,8 +199,10 @@ def test_texts_that_are_longer_than_the_embedder_reads_are_counted(tmp_path, cap
         monkeypatch.setattr("sys.argv", ["lmworks", "embed", "embeds", "notes", "--out", "vectors", *more])
         with pytest.raises(SystemExit):
             main()
-        said = capsys.readouterr().out
-        assert "4 texts, 2 of them longer than embeds reads, and cut there; 1 skipped (picture.txt: binary" in said
+        shown = capsys.readouterr()
+        said = shown.out
+        assert "4 texts, 2 of them longer than embeds reads, and cut there; 1 skipped" in said
+        assert "picture.txt: binary" in (said if more else shown.err)
     assert json.loads(said)["cut"] == 2
     facts = json.loads(Path("vectors/vectors.json").read_text())
     for wrong in ({"items": [1, 2, 3, 4]}, {"items": None}, {"items": facts["items"][1:]}):
@@ -269,7 +271,7 @@ def test_a_recipe_that_makes_no_sense_is_one_sentence(changes, why):
     [
         ({"data": {"images": "nowhere"}}, "nowhere does not exist; give a folder of images"),
         ({"data": {"images": "pictures/alone.png"}}, "holds no image with a caption .*captions.jsonl"),
-        ({"data": {"unseen_style": "noto"}}, "no image has the style 'noto'; there are none"),
+        ({"data": {"unseen_style": "noto"}}, "these images have no styles: set it to none"),
         ({"training": {"rows": 64}}, "images to train on, less than one batch of 64"),
         ({"model": {"patch_size": 3}}, "patch_size"),
     ],
@@ -305,7 +307,7 @@ def test_the_verbs_train_embed_and_search(here, tmp_path, capsys, monkeypatch):
     assert "unseen concepts: words find the image, R@5" in shown.out and "chance" in shown.out
     assert f"next    lmworks embed {tmp_path / 'out'}" in shown.out
     code, shown = lmworks("embed", tmp_path / "out", "pictures", "--out", tmp_path / "vectors")
-    assert not code and "26 vectors of 16 numbers" in shown.out and "1 skipped (damaged.png" in shown.out
+    assert not code and "26 vectors of 16 numbers" in shown.out and "skipped damaged.png: " in shown.err
     code, shown = lmworks("search", tmp_path / "vectors", "red top", "-k", "2")
     assert not code and shown.out.startswith("[1] ") and len(shown.out.splitlines()) == 2
     code, shown = lmworks("search", tmp_path / "vectors", "red top", "--json")

@@ -74,7 +74,7 @@ def test_images_of_no_known_family_are_split_by_their_caption():
     ("share", "style", "error", "why"),
     [
         (0.0, None, ConfigError, "above 0 and below 1"),
-        (0.5, "c", DataError, "no image has the style 'c'; there are a, b"),
+        (0.5, "c", DataError, "no image has the style 'c' of data.unseen_style; give one of a, b, or none"),
         (0.5, "a", None, ""),
     ],
 )

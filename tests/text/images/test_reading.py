@@ -244,3 +244,48 @@ def test_equal_pixels_with_equal_captions_are_one_document(tmp_path):
     first, second, third = Images(tmp_path)
     assert first.hash == second.hash != third.hash
     assert isinstance(first.image, np.ndarray)
+
+
+def test_a_caption_that_is_said_twice_counts_once(tmp_path):
+    table = b"file_name,text\na.png,a cat\na.png,a  cat\n./a.png,a tomcat\n"
+    images = Images(folder_of(tmp_path / "x", {"a.png": png(1), "captions.csv": table}))
+    assert [one.text for one in images] == ["a cat", "a tomcat"]
+
+
+def test_a_name_typed_in_a_table_finds_the_file_of_a_mac(tmp_path):
+    files = {"Ka\u0308se.png": png(1), "captions.csv": "file_name,text\nK\u00e4se.png,a cheese\n".encode()}
+    for reference in (
+        folder_of(tmp_path / "x", files),
+        tmp_path / "x" / "captions.csv",
+        zip_of(tmp_path / "x.zip", files),
+    ):
+        images = Images(reference)
+        assert [one.text for one in images] == ["a cheese"] and not images.skipped
+
+
+@pytest.mark.parametrize(
+    "table, words",
+    [
+        (
+            b"photo,description\na.png,a cat\n",
+            "record 1 has no 'file_name' with 'text' or 'caption', but 'photo', 'desc",
+        ),
+        (b"file_name,text\na.png,\n", "record 1 has nothing in its 'file_name' or its 'text'"),
+        (b"a,b,c,d,e,f\n1,2,3,4,5,6\n", "but 'a', 'b', 'c', 'd', 'e', ..."),
+        ("file_name,text\na.png,B\u00fcro\n".encode("latin-1"), "not UTF-8 text (byte 0xfc at 22); save it as UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_what_it_has_and_what_to_do(table, words, tmp_path):
+    images = Images(folder_of(tmp_path / "x", {"a.png": png(1), "captions.csv": table}))
+    list(images)
+    assert words in images.summary()
+
+
+def test_files_that_are_no_images_are_counted_by_their_suffix(tmp_path):
+    more = {"deeds.pdf": b"%PDF", "letters/one.txt": b"Dear Ada", "letters/two.txt": b"Dear Jo", "LICENCE": b"free"}
+    images = Images(folder_of(tmp_path / "x", FILES | more))
+    for _ in (1, 2):
+        list(images)
+        assert images.others == {".md": 1, ".pdf": 1, ".txt": 2, "": 1}
+    list(one := Images(tmp_path / "x" / "a.png"))
+    assert not one.others
