@@ -60,7 +60,7 @@ def _told(model: LanguageModel, what: list[str], labels: list[str] | None) -> li
     for one in what:
         try:
             with progress.hidden():
-                told.append((one, *model.classify([one], labels)))
+                told += zip([one], model.classify([one], labels), strict=True)
         except DataError as error:
             typer.echo(f"lmworks: {error}", err=True)
     return told
