@@ -30,6 +30,8 @@ MOST_SECONDS = 6 * 3600
 OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 """How files begin that soundfile reads: FLAC, Ogg, MP3 with a title, AIFF, AU, CAF."""
 
+WORTH_TELLING = 0.1
+"""Seconds at a recording's end whose loss is told."""
 STDERR = 2
 """Standard error, as a library in C knows it."""
 UNKNOWN = 2**62
@@ -41,13 +43,19 @@ Samples = Float[np.ndarray, " samples"]
 def read_sound(path: Path, rate: int) -> Samples:
     """The samples of a file at this rate; a note where a part of it could not be read. DataError, one sentence, for
     what is no recording, is longer than MOST_SECONDS, or is empty."""
+    missing = list[float]()
     try:
         with regular(path).open("rb") as file, _complaints() as told:
-            samples = sound_of(file, str(path), rate)
+            samples = sound_of(file, str(path), rate, missing=missing)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if told:
         progress.note(f"{path} is damaged in places, and was read as far as it goes ({told[0]})")
+    if sum(missing) > WORTH_TELLING:
+        progress.note(
+            f"{path} ends {missing[0]:,.1f} seconds before the end that it says (cut off while copying?), and was read "
+            "as far as it goes"
+        )
     return samples
 
 
@@ -76,10 +84,13 @@ def _complaints() -> Iterator[list[str]]:
             told += [line.rpartition("] ")[2] for line in lines]  # after the place in its source
 
 
-def sound_of(file: BinaryIO, name: str, rate: int, most: float | None = None) -> Samples:
-    """The same of an open file, which errors call by this name, of so many seconds (MOST_SECONDS) at most."""
+def sound_of(
+    file: BinaryIO, name: str, rate: int, most: float | None = None, missing: list[float] | None = None
+) -> Samples:
+    """The same of an open file, which errors call by this name, of so many seconds (MOST_SECONDS) at most. `missing` is
+    given the seconds that a WAV file says it has and has not."""
     most = MOST_SECONDS if most is None else min(most, MOST_SECONDS)
-    blocks, own_rate, count = _opened(file, name, most)
+    blocks, own_rate, count = _opened(file, name, most, [] if missing is None else missing)
     if count > most * own_rate:
         raise DataError(
             f"{name} lasts {count / own_rate / 3600:.1f} hours, and at most {most / 3600:.3g} are read; cut it into "
@@ -97,7 +108,7 @@ def sound_of(file: BinaryIO, name: str, rate: int, most: float | None = None) ->
     return samples
 
 
-def _opened(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Block], int, int]:
+def _opened(file: BinaryIO, name: str, most: float, missing: list[float]) -> tuple[Iterator[Block], int, int]:
     """Its blocks, samples a second, and how many there are."""
     head = file.read(12)
     if not head:
@@ -110,6 +121,7 @@ def _opened(file: BinaryIO, name: str, most: float) -> tuple[Iterator[Block], in
             f"file of it: ffmpeg -i {Path(name).name} {Path(name).stem}-16k.wav"
         )
     wav = WavFile(file, name)
+    missing.append(wav.missing)
     return wav.blocks(), wav.rate, wav.samples
 
 

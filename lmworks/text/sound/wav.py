@@ -26,6 +26,8 @@ MOST_CHANNELS, LEAST_RATE, MOST_RATE = 64, 1000, 768_000
 MOST_CHUNKS = 10_000
 AT_ONCE = 2**16
 """Samples of a block."""
+UNSAID = 2**31 - 2**16
+"""Bytes of samples from which on a size is none: programs write about as many, or 2**32 - 1, into a pipe."""
 
 Block = Float[np.ndarray, "samples channels"]
 
@@ -60,6 +62,7 @@ class WavFile:
                 self.start = file.tell()
                 there = self.size - self.start
                 self.bytes = there if size in (0, 2**32 - 1) else min(size, there)
+                self._said = max(size, self.bytes) if size < UNSAID else self.bytes
                 return
             if name == b"fmt ":
                 self._take_format(file.read(min(size, 40)))
@@ -84,6 +87,11 @@ class WavFile:
     def samples(self) -> int:
         """Of one channel."""
         return self.bytes // (self.width * self.channels)
+
+    @property
+    def missing(self) -> float:
+        """Seconds that the file says it has and has not; 0 where it does not say."""
+        return (self._said - self.bytes) / (self.width * self.channels * self.rate)
 
     def blocks(self) -> Iterator[Block]:
         """All samples, some at a time."""

@@ -7,6 +7,7 @@ import itertools
 import os
 import struct
 import sys
+import warnings
 from pathlib import Path
 
 import hearing
@@ -106,6 +107,19 @@ def test_sizes_that_a_stopped_recorder_left_are_not_believed(tmp_path: Path):
         assert len(read_sound(path, RATE)) == len(samples)
     path.write_bytes(whole[:-1])  # half a sample at the end is none
     assert len(read_sound(path, RATE)) == len(samples) - 1
+
+
+def test_a_recording_that_was_cut_off_is_read_and_says_so(tmp_path: Path):
+    path = hearing.wav(tmp_path / "a.wav", hearing.noise(2.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 44 + RATE])  # of two bytes each
+    with pytest.warns(UserWarning, match=r"a\.wav ends 1\.5 seconds before the end that it says \(cut off"):
+        assert len(read_sound(path, RATE)) == RATE // 2
+    for size in (0, 2**31 - 4096, 2**32 - 1):  # a pipe's
+        path.write_bytes(whole[:40] + struct.pack("<I", size) + whole[44:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(read_sound(path, RATE)) == 2 * RATE
 
 
 def test_other_chunks_and_the_extensible_form_are_read(tmp_path: Path):
