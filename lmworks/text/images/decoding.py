@@ -2,7 +2,8 @@
 
     pixels = decode(Path("cat.jpg").read_bytes())
 
-What cannot be used raises UnreadableError with the reason. Of an animation the first picture counts.
+What cannot be used raises UnreadableError with the reason. Of an animation the first picture counts, and of a TIFF its
+first page, unless all are asked for (`decode_pages`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from lmworks.basics.extras import require
@@ -34,6 +36,8 @@ KINDS = {
 SUFFIXES = frozenset(suffix for suffixes in KINDS.values() for suffix in suffixes)
 OTHERS = frozenset({".svg", ".heic", ".heif", ".avif", ".jxl", ".eps", ".psd", ".ico", ".raw"})
 """Suffixes of images that are not read: named, where a text file in the folder would be passed over."""
+SUBFILE, SMALLER = 254, 1
+"""The tag of a TIFF that says what a page is, and the bit in it of one that is another in a smaller size."""
 MOST_BYTES = 64 * MEBIBYTE
 """Of a file."""
 MOST_PIXELS = 64_000_000
@@ -48,7 +52,19 @@ def decode(
     `smallest` lets a large JPEG be decoded at an eighth, a quarter or half of its size, both sides at least that long.
     UnreadableError for what is no image, is larger than MOST_BYTES or `most_pixels`, or ends too early.
     """
-    import numpy as np
+    with contextlib.closing(_pictures(content, smallest, most_pixels)) as pictures:
+        return next(pictures)
+
+
+def decode_pages(content: bytes) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """The pixels of each page of a TIFF, as scanners write them, one at a time; the one picture of any other file.
+    UnreadableError as of `decode`, of any page."""
+    return _pictures(content, None, MOST_PIXELS)
+
+
+def _pictures(
+    content: bytes, smallest: int | None, most_pixels: int
+) -> Generator[UInt8[np.ndarray, "height width 3"], None, None]:
 
     if len(content) > MOST_BYTES:
         raise UnreadableError(f"{len(content) / MEBIBYTE:,.0f} MiB large; at most {MOST_BYTES // MEBIBYTE} are read")
@@ -56,12 +72,15 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below, and of odd EXIF
-            with pillow.open(io.BytesIO(content), formats=tuple(KINDS)) as image:
-                _check_size(image, most_pixels)
-                if smallest is not None:
-                    image.draft(None, (smallest, smallest))
-                image.load()
-                return np.asarray(in_colour(upright(image)))
+            image = pillow.open(io.BytesIO(content), formats=tuple(KINDS))
+        with image:
+            yield _loaded(image, smallest, most_pixels)
+            for page in range(1, image.n_frames if image.format == "TIFF" else 1):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    image.seek(page)
+                if not image.tag_v2.get(SUBFILE, 0) & SMALLER:
+                    yield _loaded(image, smallest, most_pixels)
     except UnreadableError:
         raise
     except pillow.DecompressionBombError:
@@ -72,6 +91,18 @@ def decode(
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         reason = str(error).partition("\n")[0][:80] or type(error).__name__
         raise UnreadableError(f"damaged ({reason})") from None
+
+
+def _loaded(image: Image, smallest: int | None, most_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+    import numpy as np
+
+    _check_size(image, most_pixels)
+    if smallest is not None:
+        image.draft(None, (smallest, smallest))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        image.load()
+        return np.asarray(in_colour(upright(image)))
 
 
 def _check_size(image: Image, most: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lmworks.basics.errors import DataError, LmworksError
+from lmworks.text.formats import picture
 from lmworks.text.images import words
 from lmworks.text.images.words import Line, in_order
 from lmworks.text.sources import read
@@ -34,6 +35,24 @@ def test_what_stands_in_a_row_is_a_line():
     slanted = [Line("Hello", 0, 40, 60, 62), Line("world", 70, 46, 130, 68)]
     assert in_order([*reversed(slanted), *total]) == "Total 1,480\n\nHello world"
     assert in_order([]) == ""
+
+
+def test_every_page_of_a_scan_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A TIFF of a scanner has many pages; a smaller copy of one that stands among them is none of them."""
+    shades = (10, 20, 30)
+    first, *others = (pillow.new("RGB", (40, 20), (shade, 0, 0)) for shade in shades)
+    first.save(tmp_path / "bundle.tif", save_all=True, append_images=others)
+    copy = pillow.new("RGB", (4, 2), (99, 0, 0))
+    copy.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(tmp_path / "with a copy.tif", save_all=True, append_images=[copy, *others])
+    others[0].save(tmp_path / "turning.gif", save_all=True, append_images=others)
+    monkeypatch.setattr(picture, "reader", lambda: None)
+    monkeypatch.setattr(picture, "words_of", lambda pixels: f"page of {pixels[0, 0, 0]}")
+    for name in ("bundle.tif", "with a copy.tif"):
+        [document] = read(str(tmp_path / name)).documents
+        assert document.text == "\f".join(f"page of {shade}" for shade in shades)
+    [document] = read(str(tmp_path / "turning.gif")).documents
+    assert document.text == "page of 20"
 
 
 def test_without_the_package_each_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
