@@ -24,6 +24,7 @@ from lmworks.models.vision.preprocessing import Preprocessing, pixels_of
 from lmworks.text.document import Document
 from lmworks.text.images.reading import Images
 from lmworks.text.images.splits import ImageSplit, split_images
+from lmworks.text.sources import Skipped
 from lmworks.text.splits import data_hash
 from lmworks.tokens.captioned import Normalise
 from lmworks.tokens.labels import IGNORE
@@ -31,6 +32,8 @@ from lmworks.vision_model import VisionModel
 
 Say = Callable[[str], None]
 HALF = (0.5, 0.5, 0.5)
+FEW = 5
+"""Files that are named where they were skipped."""
 
 
 def read_pictures(
@@ -66,7 +69,7 @@ def read_fitted(
     size = preprocessing.size
     images = Images(reference, smallest=size if isinstance(size, int) else None)
     fit = preprocessing.but(mean=None, deviation=None, factor=1.0)
-    documents, strips = list[Document](), 0
+    documents = list[Document]()
     with progress.task(f"reading {images.name}", unit="images") as advance:
         for one in images:
             advance(1)
@@ -75,11 +78,19 @@ def read_fitted(
                 continue
             try:
                 small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
-            except DataError:
-                strips += 1
+            except DataError as error:
+                strip = Skipped(one.source.removeprefix(f"{images.name}/"), str(error))
+                if strip not in images.skipped:  # it may have several captions
+                    images.skipped.append(strip)
+                    images.images -= 1
+                    images.without_caption -= not one.text
                 continue
             documents.append(Document(text, one.source, metadata=one.metadata, image=small))
-    say(f"images         {images.summary()}" + (f"; {strips:,} strips left out" if strips else ""))
+    say(f"images         {images.summary()}")
+    for skipped in images.skipped[1:FEW]:  # the first stands in the line above
+        say(f"skipped        {skipped.path}: {skipped.reason}")
+    if len(images.skipped) > FEW:
+        say(f"skipped        {len(images.skipped) - FEW:,} more")
     if not documents:
         raise DataError(f"{images.name} holds no {WITHOUT[with_].format(images.summary())}")
     return documents

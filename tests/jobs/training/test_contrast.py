@@ -21,6 +21,8 @@ from lmworks.jobs import embedding  # noqa: E402
 from lmworks.jobs.contrast import contrast  # noqa: E402
 from lmworks.jobs.contrast_recipe import ContrastRecipe  # noqa: E402
 from lmworks.jobs.image_recipes import image_recipe  # noqa: E402
+from lmworks.jobs.pictures import HALF, read_fitted  # noqa: E402
+from lmworks.models.vision.preprocessing import Preprocessing  # noqa: E402
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 255), "yellow": (250, 250, 0), "black": (0, 0, 0)}
 SHAPES = ("top", "bottom", "left", "right", "middle")
@@ -78,6 +80,26 @@ def made(pictures):
         longer = {"steps": 60, "optimiser": "muon", "learning_rate": 0.02, "embedding_learning_rate": 3e-3}
         result = contrast(recipe(data={"change": 0.0}, training=longer), "made", say=said.append)
     return result, "\n".join(said)
+
+
+def test_what_cannot_be_learnt_from_is_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "roll.png")
+    for number in range(6):
+        (tmp_path / f"broken{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    table = "file_name,text\na.png,a rose\nroll.png,a roll\nroll.png,a list\n"
+    (tmp_path / "captions.csv").write_text(table)
+    said = []
+    [one] = read_fitted(str(tmp_path), Preprocessing.plain(16, HALF, HALF), "caption", said.append)
+    assert one.text == "a rose" and said[0].startswith("images         1 images; 7 skipped (broken0.png: ")
+    named = ["broken1.png", "broken2.png", "broken3.png", "broken4.png"]
+    assert [line.split()[1].rstrip(":") for line in said[1:-1]] == named and said[-1] == "skipped        2 more"
+    for number in range(6):
+        (tmp_path / f"broken{number}.png").unlink()
+    said.clear()
+    read_fitted(str(tmp_path), Preprocessing.plain(16, HALF, HALF), "caption", said.append)
+    [line] = said
+    assert line.startswith("images         1 images; 1 skipped (roll.png: 1 x 60,000 pixels cannot be resized")
 
 
 def test_a_run_says_what_it_read_held_out_and_made(made):
