@@ -89,11 +89,10 @@ CHANCE = Condition("the most frequent class")
         title="What a question asks for, told from frozen features",
     ),
     not_true_when="pretraining is short: with 3.3 times fewer masked tokens, a network that predicts "
-    "the next token fills gaps better (claim 9)",
+    "the next token fills gaps better (claim 9); and its frozen features tell more of a question than masked ones do",
     headlines={
-        "yy??": "Yes where gaps are filled: a hidden token is likelier from both sides than from the left alone, and "
-        "frozen features tell more of a question than without pretraining. Whether tuned networks do, and whether "
-        "features owe it to both sides, is open."
+        "yyyy": "Yes: a hidden token is likelier from both sides than from the left alone. Features tell more of a "
+        "question than without pretraining, frozen or tuned, and a little more from both sides than from the left."
     },
     not_tested="complex relationships, and networks of BERT's size: these are a thousand times smaller and have read "
     "a million tokens at most.",
