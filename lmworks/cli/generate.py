@@ -23,10 +23,13 @@ AT_ONCE = 16
 @verb("Use it", place=2)
 def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
-    prompt: Annotated[
-        str, typer.Argument(help="The text to continue, or the source to translate; - reads it from standard input.")
-    ],
     how: AnswerOptions,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="The text to continue, or the source to translate; - reads it from standard input. Images need none."
+        ),
+    ] = None,
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="An image that stands before the prompt, for a model that reads some."),
@@ -46,6 +49,8 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.terminal import verbatim
 
+    if prompt is None and not image:
+        raise ConfigError('say what to go on from: lmworks generate MODEL "...", or - to read it from standard input')
     progress.at_once(f"loading {model}")
     from lmworks.generation.decoding import decode, start
 
@@ -56,7 +61,7 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     if image and (lines or chat):
         raise ConfigError("--image stands before one prompt that is continued; leave out --lines and --chat")
     language_model = how.loaded(model, base, compress, adapter)
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = sys.stdin.read() if prompt == "-" else prompt or ""
     asked = language_model.with_images(_asked(text, chat), image or None)
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)

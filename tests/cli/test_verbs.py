@@ -307,6 +307,11 @@ def test_generate_reads_a_prompt_from_standard_input(run, model_folder, monkeypa
     assert piped == run("generate", model_folder, "Once", "--max-new-tokens", "5").out
 
 
+def test_generate_wants_a_prompt_or_an_image(run, model_folder):
+    found = run("generate", model_folder)
+    assert found.code == 1 and "say what to go on from: lmworks generate MODEL" in found.err
+
+
 def test_generate_makes_a_target_of_a_source_with_beams(run, translator_folder):
     options = ("generate", translator_folder, "Guten Tag", "--max-new-tokens", "8")
     greedy, beams = (run(*options, *more, "--json").json for more in ((), ("--beams", "3", "--length-penalty", "0.5")))

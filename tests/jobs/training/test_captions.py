@@ -169,7 +169,7 @@ def test_the_command_line_and_the_api_describe(made: Any, here: Path, capsys: An
     from tests.serving.live import running
 
     wanted = made.model.generate("", images="pictures/red0.png", max_new_tokens=8).text
-    assert run(monkeypatch, "generate", "made", "", "--image", "pictures/red0.png", "--max-new-tokens", "8") == 0
+    assert run(monkeypatch, "generate", "made", "--image", "pictures/red0.png", "--max-new-tokens", "8") == 0
     assert capsys.readouterr().out.strip() == wanted.strip()
     url = f"data:image/png;base64,{base64.b64encode(Path('pictures/red0.png').read_bytes()).decode()}"
     asked = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}

@@ -300,7 +300,7 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
     told = json.loads(capsys.readouterr().out)
     assert told["size"] == [2 * (3 * 10 + 2), 2 * (2 * 10 + 2)] and Path("s/sheet.jpg").exists() and told["n"] == 5
     capsys.readouterr()
-    assert run(monkeypatch, "generate", "made", "", "--image", "pictures/red0.png", "--max-new-tokens", "8") == 0
+    assert run(monkeypatch, "generate", "made", "--image", "pictures/red0.png", "--max-new-tokens", "8") == 0
     assert capsys.readouterr().out.strip() == made.model.generate("", images="pictures/red0.png", max_new_tokens=8).text
 
 
