@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from lmworks.jobs.train import PretrainResult
 
 NEXT = {
-    "captions": "lmworks generate {0} '' --image PHOTO",
+    "captions": "lmworks generate {0} --image PHOTO",
     "contrast": "lmworks embed {0} PHOTOS --out photos.vectors     lmworks search photos.vectors 'a red apple'",
     "classes": "lmworks classify {0} PHOTO",
-    "fusion": "lmworks draw {0} 'a red apple'     lmworks generate {0} '' --image PHOTO",
+    "fusion": "lmworks draw {0} 'a red apple'     lmworks generate {0} --image PHOTO",
     "image-tokens": "lmworks train emoji-fusion --set image_tokens={0}",
 }
 """What to do with a model of images, by what its recipe learns."""
