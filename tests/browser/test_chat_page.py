@@ -272,10 +272,12 @@ def test_text_files_go_with_a_message_by_their_name(tab, other, tmp_path: Path):
     (tmp_path / "notes.md").write_text("# Rent\n\nDue in May <b>.")
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff")
     (tmp_path / "nothing.txt").write_bytes(b"a\0b")
-    (tmp_path / "big.txt").write_text("a" * 200_001)
+    (tmp_path / "big.txt").write_text("a" * 199_999 + "ü")  # cut inside a letter
+    (tmp_path / "big.pdf").write_bytes(b"%PDF-1.7\n\xe2\xe3" + b"a" * 200_000)
     bad = {
         "x.png": "x.png is not a picture that this browser can read",
         "nothing.txt": "nothing.txt is not text in UTF-8; save it as text in UTF-8 first.",
+        "big.pdf": "big.pdf is not text in UTF-8; save it as text in UTF-8 first.",
     }
     for name, said in (bad | {"big.txt": "big.txt is larger than 200 KB"}).items():
         tab.page.locator("#attach").set_input_files(tmp_path / name)

@@ -6,14 +6,16 @@ export const MOST_BYTES = 200_000;
 const KINDS = [{ name: "picture", fits: file => file.type.startsWith("image/"), read: async file => (await import("./pictures.js")).pictureOf(file) }, { name: "text", fits: () => true, read: textOf }];
 
 async function textOf(file) {
-  if (file.size > MOST_BYTES) throw new Error(t("too_large", { name: file.name, most: number(MOST_BYTES / 1000) }));
+  const large = file.size > MOST_BYTES;
+  let text;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.slice(0, MOST_BYTES).arrayBuffer(), { stream: large });
     if (text.includes("\0")) throw new TypeError();
-    return { name: file.name, text };
   } catch {
     throw new Error(t("no_text", { name: file.name }));
   }
+  if (large) throw new Error(t("too_large", { name: file.name, most: number(MOST_BYTES / 1000) }));
+  return { name: file.name, text };
 }
 
 /** The files of the message that is being written. */
