@@ -11,9 +11,10 @@ from lmworks.basics.errors import DataError
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check
 from lmworks.models.files.model_folder import read_json
 from lmworks.text.corpus.folder import REPORT, corpus_of, read_split
+from lmworks.text.counterfactual import is_counterpart
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading
-from lmworks.text.splits import Split, ngrams_found, place
+from lmworks.text.splits import Split, bound, ngrams_found, place
 
 DAMAGED = 1e-4
 """Share of a text's characters that may be damaged: one in 10,000 can be meant, as in a text about encodings."""
@@ -125,8 +126,7 @@ def as_reported(corpus: Corpus) -> Outcome:
         }
     except (KeyError, TypeError) as error:
         raise DataError(f"{REPORT} lacks {error}; make the corpus again") from None
-    wrong = [one.source for one in parts.train if place(one) < below]
-    wrong += [one.source for one in parts.held_out if place(one) >= below]
+    wrong = _on_the_wrong_side(parts, below)
     return Outcome(
         f"{len(counted)} counts of {REPORT}, and the sides of {len(parts.train) + len(parts.held_out):,} documents",
         [
@@ -137,6 +137,15 @@ def as_reported(corpus: Corpus) -> Outcome:
             Difference("the documents' sides and those of their hashes", len(wrong), 0, "sides", ", ".join(wrong[:3])),
         ],
     )
+
+
+def _on_the_wrong_side(parts: Split, share: float) -> list[str]:
+    """The sources of documents whose hash puts them on the other side. Counterparts stand with what they are of."""
+    train = [one for one in parts.train if not is_counterpart(one)]
+    below = bound([place(one) for one in (*train, *parts.held_out)], share)
+    return [one.source for one in train if place(one) < below] + [
+        one.source for one in parts.held_out if place(one) >= below
+    ]
 
 
 def _bytes(documents: Sequence[Document]) -> int:

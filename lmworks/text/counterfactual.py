@@ -73,6 +73,8 @@ STANDING = frozenset(_STANDING.split())
 _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 _BEFORE = re.compile(r"([A-Z][\w’'-]*\.?)[ \t]+$")
 _AFTER = re.compile(r"""[ \t]*\n?[ \t]*["“‘`'$(]*[ \t]?(\w[\w’'-]*)""")
+_MARK = " (counterpart)"
+"""What a counterpart's source ends with."""
 SPECIAL = ("him", "his", "her", "hers", "mrs", "miss", "ma'am")
 
 
@@ -157,9 +159,14 @@ def augmented(documents: Iterable[Document], swaps: Swaps | None = None) -> Iter
             yield other
 
 
+def is_counterpart(document: Document) -> bool:
+    """Whether a document of a corpus, which names its source beside the text, was made by `counterpart`."""
+    return any(one.endswith(_MARK) for one in document.metadata.get("source", ()))
+
+
 def counterpart(document: Document, swaps: Swaps) -> Document | None:
     """A document with all its words swapped; None where it has none of them."""
-    source, change = f"{document.source} (counterpart)", partial(swapped, swaps=swaps)
+    source, change = f"{document.source}{_MARK}", partial(swapped, swaps=swaps)
     if document.messages is not None:
         turns = [rewritten(turn, change) for turn in document.messages]
         if document.rejected is None:

@@ -172,8 +172,20 @@ def ngrams_found(train: Iterable[Document], held_out: Iterable[Document], n: int
 
 
 def place(document: Document) -> float:
-    """Where the document's hash lies between 0 and 1: held out is what lies below the share to hold out."""
+    """Where the document's hash lies between 0 and 1, and of a pair of answers its prompt's, so that no prompt is on
+    both sides: held out is what lies below the share to hold out."""
+    if document.rejected is not None:
+        document = Document.conversation((document.messages or ())[:-1], document.source)
     return int(document.hash[:16], 16) / 2**64
+
+
+def bound(places: Iterable[float], share: float) -> float:
+    """Below which documents are held out: the share, or where all places lie on one side of it, between the outermost
+    two there. At least two different places are needed."""
+    found = sorted(set(places))
+    if found[0] < share <= found[-1]:
+        return share
+    return sum(found[:2] if share <= found[0] else found[-2:]) / 2
 
 
 def data_hash(documents: Iterable[Document]) -> str:

@@ -81,6 +81,20 @@ def test_what_lmworks_corpus_made_passes_in_all(tmp_path: Path):
     assert [(one.name, one.detail) for one in results if one.status != "ok"] == [] and len(results) == 6
 
 
+@pytest.mark.parametrize("changes", [[], ["split.held_out=0.5", "split.counterfactual=gender"]])
+def test_a_small_corpus_of_any_kind_is_what_its_report_says(changes: list[str], tmp_path: Path):
+    """Of few documents the bound moves, pairs go by their prompts, and counterparts by what they are of."""
+    pytest.importorskip("datatrove", reason="the extra `corpus` is not installed; run: pip install 'lmworks[corpus]'")
+    from lmworks.text.corpus.run import build
+
+    asked = [{"prompt": prose(at, 20), "chosen": f"He {prose(50 + at)}", "rejected": "No."} for at in range(8)]
+    for kind, records in {"pairs": asked, "texts": [{"text": f"He {one['chosen']}"} for one in asked]}.items():
+        (tmp_path / f"{kind}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in records))
+        build(str(tmp_path / f"{kind}.jsonl"), tmp_path / kind, changes=["tasks=1", *changes])
+        result = corpus.as_reported(corpus.open_corpus(str(tmp_path / kind)))
+        assert result.status == "ok", result.detail
+
+
 def test_a_small_corpus_without_held_out_text_is_read(tmp_path: Path):
     folder = made(tmp_path / "small", [prose(1), prose(2)], [])
     (folder / "held_out" / "00000.jsonl").unlink()

@@ -53,6 +53,7 @@ from lmworks.text.corpus.steps import (
 from lmworks.text.corpus.words import WORDS
 from lmworks.text.counterfactual import swaps_named
 from lmworks.text.document import said
+from lmworks.text.splits import bound
 
 QUALITY = {
     "gopher_repetition": GopherRepetitionFilter,
@@ -184,15 +185,12 @@ class Stages:
             found.add(place_of(record))
             if len(found) * min(share, 1 - share) > _PLENTY:
                 return share
-        places = sorted(found)
-        if len(places) < 2:
+        if len(found) < 2:
             raise DataError(
-                f"{len(places)} document is left after deduplication, and nothing of it can be held out; "
+                f"{len(found)} document is left after deduplication, and nothing of it can be held out; "
                 f"give more text ({self.work / 'dropped'} holds what was dropped)"
             )
-        if places[0] < share <= places[-1]:
-            return share
-        return (places[0] + places[1]) / 2 if share <= places[0] else (places[-1] + places[-2]) / 2
+        return bound(found, share)
 
 
 def clusters_of(work: Path, rank: int) -> dict[int, int]:

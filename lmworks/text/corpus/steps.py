@@ -78,12 +78,8 @@ def _change(record: Record, change: Callable[[str], str]) -> None:
 
 
 def place_of(record: Record) -> float:
-    """Where the hash lies that says whether a record is held out: its own, and of a pair of answers its prompt's, so
-    that no prompt is on both sides."""
-    document = document_of(record)
-    if document.rejected is None:
-        return place(document)
-    return place(Document.conversation((document.messages or ())[:-1], document.source))
+    """Where the hash lies that says whether a record is held out."""
+    return place(document_of(record))
 
 
 class ReadSources(PipelineStep):
