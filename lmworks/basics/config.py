@@ -227,17 +227,21 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
         if kinds
         else detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     )
+    if message == _LIST and isinstance(given := detail["input"], str) and len(given) < _LONGEST:
+        shown = ", ".join(f'"{one.strip()}"' for one in given.strip("[]").split(","))
+        message += f": [{shown}], in a shell '{{at}}{name}=[{shown}]'"
     return ConfigError(f"{{at}}{name} is {shortened(detail['input'])}; it {message}", at)
 
 
+_LIST = "should be a list"
 _KINDS = {
     "int_parsing_size": "should be a smaller number",
     "int": "should be a whole number",
     "float": "should be a number",
     "bool": "should be true or false",
     "string_type": "should be a text",
-    "tuple": "should be a list",
-    "list_type": "should be a list",
+    "tuple": _LIST,
+    "list_type": _LIST,
     "model": "should be a table of settings",
     "dict": "should be a table of settings",
 }

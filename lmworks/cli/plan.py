@@ -179,6 +179,12 @@ def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], chan
         )
     elif free is not None and asked.memory.peak > free:
         lines.append(f"but     {size(free)} are free just now, and {asked.name} takes {size(asked.memory.peak)}")
+    own, context = plan.subject.own, plan.subject.training.context
+    if own is not None and context < own.conversation <= plan.subject.model.context:
+        lines.append(
+            f"but     conversations are cut; to learn them whole, plan and tune with --set training.context="
+            f"{own.conversation}"
+        )
     reference = plan.subject.reference
     if reference is None:
         return [*lines, f"next    lmworks train {for_shell(recipe)}"]

@@ -44,15 +44,15 @@ def tune(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     from lmworks.basics import progress
     from lmworks.jobs.recipe import Recipe
 
+    changes = [*(set_ or []), *([] if private is None else [f"private.epsilon={private}"])]
+    fixed = [f"method={method}", f"retain={retain}", "grounding.index=false"]
+    chosen = Recipe.read(recipe, [*fixed, *changes])  # mistakes are told before torch loads
     if preview:
         from lmworks.jobs.tune import preview as examples
 
-        found = examples(model, data, preview, say=say)
+        found = examples(model, data, preview, say, chosen.training.context)
         show_examples(found, json_)
         return
-    changes = [*(set_ or []), *([] if private is None else [f"private.epsilon={private}"])]
-    fixed = [f"method={method}", f"retain={retain}", "grounding.index=false"]
-    Recipe.read(recipe, [*fixed, *changes])  # mistakes are told before torch loads
 
     from lmworks.jobs.tune import tune as run
 

@@ -5,7 +5,7 @@ Each step says what it found.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
-from lmworks.tokens.batch import Row, example_of, pack
+from lmworks.tokens.batch import Example, Row, example_of, pack
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
@@ -102,21 +102,32 @@ def rows_of(recipe: Reads, model: Tokenizes, parts: Split, say: Say) -> list[Row
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
     say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(recipe, len(rows))}")
-    conversations = [one for one, of in zip(examples, parts.train, strict=True) if of.messages is not None]
-    if long := [one for one in conversations if len(one.tokens) > settings.context]:
+    say_cut(examples, parts.train, settings.context, say)
+    say_undescribed(parts.train, say)
+    return rows
+
+
+def say_cut(examples: Sequence[Example], documents: Sequence[Document], context: int, say: Say) -> None:
+    """Say which conversations are longer than `context` tokens; `examples` are the documents in tokens."""
+    conversations = [one for one, of in zip(examples, documents, strict=True) if of.messages is not None]
+    if long := [one for one in conversations if len(one.tokens) > context]:
         longest = max(long, key=lambda one: len(one.tokens))
         size = len(longest.tokens)
         say(
             f"cut            {len(long):,} of {counted(len(conversations), 'conversation')}: longer than "
-            f"training.context, so what comes after is learnt without what stands before it; the longest, "
-            f"{longest.source}, has {size:,} tokens (training.context={size} keeps all whole)"
+            f"training.context={context}, so what comes after is learnt without what stands before it; the longest, "
+            f"{longest.source}, has {size:,} tokens (--set training.context={size} keeps all whole)"
         )
-    if bare := [one for one in parts.train if one.calls and not one.tools]:
+
+
+def say_undescribed(documents: Sequence[Document], say: Say) -> None:
+    """Say which conversations call tools that they do not describe."""
+    if bare := [one for one in documents if one.calls and not one.tools]:
         say(
             f"tools          {counted(len(bare), 'conversation')} with calls and without `tools` ({bare[0].source} "
-            "first): a model that answers is shown what it may call; give each record its tools"
+            "first): a model that answers is shown what it may call; give each record its `tools`, beside its "
+            "`messages`"
         )
-    return rows
 
 
 def with_canaries(settings: CanaryConfig, model: Tokenizes, parts: Split, say: Say) -> Split:

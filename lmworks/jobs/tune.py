@@ -13,6 +13,7 @@ from pathlib import Path
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import DataError
 from lmworks.jobs.build import BuildResult, build
+from lmworks.jobs.build_text import say_cut, say_undescribed
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer, must_learn_text
@@ -46,9 +47,14 @@ def tune(
 
 
 def preview(
-    model: str, data: str | os.PathLike[str], count: int = 3, say: Callable[[str], None] = lambda line: None
+    model: str,
+    data: str | os.PathLike[str],
+    count: int = 3,
+    say: Callable[[str], None] = lambda line: None,
+    context: int | None = None,
 ) -> list[str]:
-    """The first examples as the model reads them, with what is learnt in brackets; says what is left out. Of a folder
+    """The first examples as the model reads them, with what is learnt in brackets; says what is left out, which of
+    these conversations are longer than `context` tokens, and which call tools that they do not describe. Of a folder
     that `lmworks corpus` made, its train/. DataError where there are none."""
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
@@ -58,7 +64,11 @@ def preview(
     documents = reading.documents[:count]
     if not documents:
         raise DataError(f"{data} holds no text and no conversation")
-    return [marked(tokenizer, example_of(document, tokenizer)) for document in documents]
+    examples = [example_of(document, tokenizer) for document in documents]
+    if context is not None:
+        say_cut(examples, documents, context, say)
+    say_undescribed(documents, say)
+    return [marked(tokenizer, example) for example in examples]
 
 
 def marked(tokenizer: Tokenizer, example: Example) -> str:

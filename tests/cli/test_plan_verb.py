@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -39,6 +41,18 @@ def test_a_tune_of_ones_own_data_is_planned_with_the_command_that_starts_it(run,
     assert "skipped        picture.png" in shown.err and max(map(len, shown.out.splitlines()[:-1])) <= 100
     assert shown.out.splitlines()[-1] == f"next    lmworks tune {' '.join(options)}"
     assert ways["full"]["checkpoint_bytes"] > ways["full"]["result_bytes"] > ways["prompt"]["checkpoint_bytes"]
+
+
+def test_conversations_that_would_be_cut_come_with_the_setting_that_keeps_them(run, model_folder: str, tmp_path):
+    turns = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "It is Ann. " * 5}]
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text("\n".join(json.dumps({"messages": [*turns, turns[0], turns[1] | {"content": one}]}) for one in "ab"))
+    asked = ("plan", model_folder, "--data", str(chats), "--device", "L4", "--method", "prompt")
+    cut = run(*asked, "--set", "training.context=16")
+    found = re.search(r"but     conversations are cut; .* --set training\.context=(\d+)\n", cut.out)
+    assert found is not None, cut.out + cut.err
+    whole = run(*asked, "--set", f"training.context={found[1]}")
+    assert whole.code == 0 and "are cut" not in whole.out and "\ncut " not in whole.out
 
 
 def test_what_does_not_fit_is_said_with_what_would(run, model_folder: str, text_folder: str, monkeypatch):

@@ -119,7 +119,7 @@ def test_conversations_that_have_to_be_cut_are_told(smollm2_path: Path):
     tokens = len(example_of(parts.train[3], model.tokenizer).tokens)
     assert len(said) == 2 and said[1].startswith("cut            1 of 4 conversations: ")
     assert tokens > 64 and said[1].endswith(
-        f"the longest, a#9, has {tokens} tokens (training.context={tokens} keeps all whole)"
+        f"the longest, a#9, has {tokens} tokens (--set training.context={tokens} keeps all whole)"
     )
     rows_of(small_builds.recipe(context=tokens), model, parts, said.append)
     assert len(said) == 3
@@ -135,6 +135,17 @@ def test_calls_of_tools_that_are_not_described_are_told(smollm2_path: Path):
     assert len(said) == 1
     rows_of(small_builds.recipe(context=512), model, Split([Document.conversation(turns, "a#2")], [], 0), said.append)
     assert said[-1].startswith("tools          1 conversation with calls and without `tools` (a#2 first): a model")
+
+
+def test_a_preview_says_what_would_be_cut_and_which_calls_have_no_tools(tmp_path: Path, smollm2_path: Path):
+    call = {"function": {"name": "stop", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "Stop."}, {"role": "assistant", "tool_calls": [call]}]
+    (tmp_path / "calls.jsonl").write_text(json.dumps({"tool": [{"name": "stop"}], "messages": turns}))
+    said: list[str] = []
+    preview("smollm2", tmp_path / "calls.jsonl", 1, said.append, context=512)
+    assert [one.split()[0] for one in said] == ["tools"] and "beside its `messages`" in said[0]
+    preview("smollm2", tmp_path / "calls.jsonl", 1, said.append, context=16)
+    assert [one.split()[0] for one in said] == ["tools", "cut", "tools"] and "training.context=16," in said[1]
 
 
 def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):

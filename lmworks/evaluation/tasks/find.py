@@ -29,6 +29,10 @@ def find(reference: str) -> Task:
         return _group(known[name], group)
     if Path(reference).suffix.lower() in SUFFIXES or Path(reference).is_file():
         return own_task(Path(reference))
+    if Path(reference).is_dir():
+        inside = next((one for suffix in SUFFIXES for one in sorted(Path(reference).rglob(f"*{suffix}"))), None)
+        example = "" if inside is None else f", such as {inside}"
+        raise ConfigError(f"{reference} is a folder; give a file of questions or conversations{example}")
     close = difflib.get_close_matches(reference, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     raise ConfigError(f"{reference!r} is no task and no file of questions ({', '.join(SUFFIXES)}); {hint}")

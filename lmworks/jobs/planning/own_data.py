@@ -50,6 +50,8 @@ class OwnData:
     """In a pass over the text, those of old text too that a retention adds."""
     tokens: int
     """Read in a pass."""
+    conversation: int
+    """Tokens of the longest conversation to train on; 0 where there is none."""
     learnt: int
     """Of them predicted: of a conversation, what the assistant says."""
     longest: int
@@ -113,6 +115,9 @@ def read_own(recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> 
         held_out=len(parts.held_out),
         rows=every,
         tokens=sum(sizes) + old,
+        conversation=max(
+            (len(example_of(one, model.tokenizer).tokens) for one in parts.train if one.messages is not None), default=0
+        ),
         learnt=learnt + old,
         longest=training.context if old else max(sizes),
         width=_mean_width(sizes, training.rows, training.seed),
