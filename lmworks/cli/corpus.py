@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.text.corpus.report import CorpusReport, StepReport
+
+MANY = 0.2
+"""Share of near duplicates that is worth a second look."""
+FEW, MORE_HELD_OUT = 5, 0.2
+"""Held-out documents below which an interval says next to nothing, and the share to hold out instead."""
 
 
 @verb("Make a model", place=8)
@@ -72,10 +78,29 @@ def _show(report: CorpusReport) -> None:
     )
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
+    for line in _doubts(report):
+        typer.echo(f"but       {line}")
     dropped = "dropped/, " if Path(report.folder, "dropped").is_dir() else ""
     typer.echo(f"saved     {report.folder} (train/, held_out/, {dropped}corpus.json, recipe.json)")
     there = for_shell(report.folder)
     typer.echo(f"next      {_learnt_by(Path(report.folder, 'train')).format(there)}     lmworks check {there}")
+
+
+def _doubts(report: CorpusReport) -> list[str]:
+    """What may not be meant, with the setting that changes it."""
+    near = next((one for one in report.steps if one.name == "near"), None)
+    said = []
+    if near is not None and near.dropped > MANY * near.documents:
+        said.append(
+            f"{near.dropped:,} of {near.documents:,} documents are near duplicates; where they differ in what counts, "
+            "such as a number or a name, keep them: --set near.enabled=false"
+        )
+    if report.held_out.documents < FEW and report.recipe["split"]["held_out"] < MORE_HELD_OUT:
+        said.append(
+            f"{counted(report.held_out.documents, 'document')} held out, too few to measure by; hold out more, or give "
+            f"more text: --set split.held_out={MORE_HELD_OUT}"
+        )
+    return said
 
 
 def _learnt_by(train: Path) -> str:

@@ -60,6 +60,20 @@ def test_the_next_command_learns_what_the_corpus_holds(run, tmp_path):
         assert ran.code == 0 and f"next      lmworks {told} {tmp_path}" in ran.out, ran.out
 
 
+def test_what_may_not_be_meant_comes_with_the_setting_that_changes_it(run, tmp_path):
+    said = "How much is the bill of customer {}? Please tell me how much it is, and when it is due, and how I may pay it."
+    lines = [json.dumps({"prompt": said.format(at), "completion": said.format(at)}) for at in range(8)]
+    lines.append(json.dumps({"prompt": "When are you open?", "completion": "From eight to six, Monday to Friday."}))
+    (tmp_path / "chats.jsonl").write_text("\n".join(lines))
+    asked = ("corpus", str(tmp_path / "chats.jsonl"), "--set", "tasks=1")
+    first = run(*asked, "--out", str(tmp_path / "a"))
+    assert "but       7 of 9 documents are near duplicates; where" in first.out, first.out + first.err
+    few = run(*asked, "--out", str(tmp_path / "b"), "--set", "near.enabled=false")
+    assert "1 document held out, too few" in few.out and "split.held_out=0.2" in few.out
+    kept = run(*asked, "--out", str(tmp_path / "c"), "--set", "near.enabled=false", "--set", "split.held_out=0.2")
+    assert kept.code == 0 and "\nbut " not in kept.out
+
+
 def test_mistakes_are_one_sentence(run, tmp_path):
     ran = run("corpus", "manuel", "--out", str(tmp_path / "a"))
     assert ran.code == 1 and ran.err.startswith("lmworks: manuel is not a shipped recipe")

@@ -197,3 +197,6 @@ def test_files_that_are_none(tmp_path, written):
         find(str(tmp_path / "none.jsonl"))
     with pytest.raises(ConfigError, match=r"'piqu' is no task .* did you mean piqa\?"):
         find("piqu")
+    written({"question": "Who?", "answer": "Ann"})
+    with pytest.raises(ConfigError, match=r"is a folder; give a file of questions or conversations, such as .*jsonl"):
+        find(str(tmp_path))
