@@ -531,6 +531,21 @@ def test_a_cached_repository_is_read_through_the_links_that_it_is_built_of(hub_c
     assert texts(reading) == {"data/a.jsonl#1": "one"} and reading.name == "org/name"
 
 
+def test_conversations_in_the_cells_of_a_table_are_conversations(tmp_path):
+    tools = [{"name": "stop", "parameters": {"type": "object", "properties": {}}}]
+    turns = [{"role": "user", "content": "Stop."}, {"role": "assistant", "tool_calls": [{"name": "stop"}]}]
+    rows = [["messages", "tools"], [json.dumps(turns), json.dumps(tools)], ["[{'role': 'user'}]", ""]]
+    found = read(table(tmp_path / "chats.csv", rows))
+    [one] = found.documents
+    assert one.calls == 1 and one.messages[0]["content"] == "Stop." and one.tools[0]["function"]["name"] == "stop"
+    assert "row 2: `messages` is not a list of turns" in found.skipped[0].reason
+    pairs = [["prompt", "chosen", "rejected"], ["Which?", "[1] or [2]", '[{"role": "assistant", "content": "No."}]']]
+    [pair] = read(table(tmp_path / "pairs.csv", pairs)).documents
+    assert pair.messages[-1]["content"] == "[1] or [2]" and pair.rejected[-1]["content"] == "No."
+    cells = read(table(tmp_path / "cells.csv", [["chosen", "n"], [json.dumps(turns), "1"]]))
+    assert [one.text for one in cells.documents] == [json.dumps(turns)]
+
+
 def test_the_hub_offline_is_one_sentence(hub_cache):
     with pytest.raises(LmworksError, match=r"hf:nobody/nothing could not be fetched .*check the") as caught:
         read("hf:nobody/nothing")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lmworks.text import records
 from lmworks.text.formats.format import Format, Found
 from lmworks.text.formats.rows import NUMBER
 from lmworks.text.formats.table import documents
 from lmworks.text.plain import LINE_LIMIT, UnreadableError, check_line, inspect
+
+TURNS = ("messages", "conversations", "chosen", "rejected")
+"""Columns whose cells may be conversations."""
 
 
 def read(path: Path, name: str, whole: bool = False) -> Found:
@@ -26,9 +31,10 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
             has_titles = _is_header(titles)
             names = [title.strip() if has_titles else f"column {at}" for at, title in enumerate(titles, 1)]
 
-            def rows() -> Iterator[dict[str, str]]:
+            def rows() -> Iterator[dict[str, Any]]:
                 body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
-                return (dict(zip(names, row, strict=False)) for row in body)
+                cells = (dict(zip(names, row, strict=False)) for row in body)
+                return map(_with_turns, cells) if records.fields(names) else cells
 
             yield from documents(names, rows, name, whole)
     except csv.Error as error:
@@ -57,6 +63,21 @@ def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
         first = file.readline()
         file.seek(0)
         yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
+
+
+def _with_turns(row: dict[str, str]) -> dict[str, Any]:
+    """A row whose conversations, which a cell can only hold as JSON, are lists of turns."""
+    return row | {name: turns for name in TURNS if (turns := _turns(row.get(name) or "")) is not None}
+
+
+def _turns(cell: str) -> list[Any] | None:
+    if not cell.lstrip().startswith("["):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    return found if found and all(isinstance(one, dict) for one in found) else None
 
 
 def _is_header(cells: list[str]) -> bool:
