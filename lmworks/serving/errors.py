@@ -225,6 +225,8 @@ WANTED = {
 """What is to be given instead, by pydantic's names of what is wrong."""
 
 
+OBJECTS = {"tool_choice": ", or an object that names one of the functions"}
+"""What may be given besides, by fields that are words or objects."""
 KINDS = ("str", "constrained-str", "NamedTool", "ChosenFunction")
 """What pydantic calls a kind that it tried, where a value may be of several."""
 
@@ -258,7 +260,7 @@ def _invalid(details: Sequence[Any], settings: Collection[str] = ()) -> Refused:
         said = f"{path} is not done here; leave it out"
     else:
         *others, last = dict.fromkeys(map(_wanted, same))
-        said = f"{path} {_shown(first)}; give {', '.join(others)}{' or ' * bool(others)}{last}"
+        said = f"{path} {_shown(first)}; give {', '.join(others)}{' or ' * bool(others)}{last}{OBJECTS.get(path, '')}"
     return Refused(400, said, param=field, code="invalid_value")
 
 

@@ -29,6 +29,8 @@ PYTHON_REFERENCE = "python-reference"
 HUB_FILES = ("*.txt", "*.jsonl", "*.csv", "*.parquet")
 FOLLOW_LINKS = "LMWORKS_FOLLOW_LINKS"
 """The variable that `--follow-links` sets to 1, for the processes that a verb starts too."""
+OF_RECORDS = " records; the first: "
+"""In the reason why records of a file that is read were not."""
 _SHOWN = 5  # skipped files named in an error
 
 
@@ -92,7 +94,8 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
     documents, skipped, blank = read_file(path, name, look_up)
     if not documents:
         reason = skipped.reason if skipped else "no text in it"
-        raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {formats_named()}")
+        others = "" if OF_RECORDS in reason else f"; a file may be {formats_named()}"
+        raise DataError(f"{_shown(path)} cannot be used: {reason}{others}")
     return Reading(documents, [skipped] if skipped else [], name, blank)
 
 
@@ -226,8 +229,8 @@ def read_file(path: Path, name: str, look_up: bool = False) -> tuple[list[Docume
     except (UnreadableError, OSError) as error:
         return [], Skipped(name, why(error)), 0
     if problems:
-        share = f"{len(problems):,} of {len(problems) + len(documents):,} records"
-        return documents, Skipped(name, f"{share}; the first: {problems[0]}"), blank
+        share = f"{len(problems):,} of {len(problems) + len(documents):,}"
+        return documents, Skipped(name, f"{share}{OF_RECORDS}{problems[0]}"), blank
     return (documents, None, blank) if documents else ([], Skipped(name, NO_TEXT), 0)
 
 

@@ -61,7 +61,9 @@ def test_the_next_command_learns_what_the_corpus_holds(run, tmp_path):
 
 
 def test_what_may_not_be_meant_comes_with_the_setting_that_changes_it(run, tmp_path):
-    said = "How much is the bill of customer {}? Please tell me how much it is, and when it is due, and how I may pay it."
+    said = (
+        "How much is the bill of customer {}? Please tell me how much it is, and when it is due, and how I may pay it."
+    )
     lines = [json.dumps({"prompt": said.format(at), "completion": said.format(at)}) for at in range(8)]
     lines.append(json.dumps({"prompt": "When are you open?", "completion": "From eight to six, Monday to Friday."}))
     (tmp_path / "chats.jsonl").write_text("\n".join(lines))

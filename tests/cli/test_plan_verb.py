@@ -46,7 +46,9 @@ def test_a_tune_of_ones_own_data_is_planned_with_the_command_that_starts_it(run,
 def test_conversations_that_would_be_cut_come_with_the_setting_that_keeps_them(run, model_folder: str, tmp_path):
     turns = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "It is Ann. " * 5}]
     chats = tmp_path / "chats.jsonl"
-    chats.write_text("\n".join(json.dumps({"messages": [*turns, turns[0], turns[1] | {"content": one}]}) for one in "ab"))
+    chats.write_text(
+        "\n".join(json.dumps({"messages": [*turns, turns[0], turns[1] | {"content": one}]}) for one in "ab")
+    )
     asked = ("plan", model_folder, "--data", str(chats), "--device", "L4", "--method", "prompt")
     cut = run(*asked, "--set", "training.context=16")
     found = re.search(r"but     conversations are cut; .* --set training\.context=(\d+)\n", cut.out)

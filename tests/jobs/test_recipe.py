@@ -55,7 +55,11 @@ def test_every_setting_is_explained():
             "dat is not a setting; did you mean data?",
         ),
         ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
-        ("[lora]\ntargets = 'q_proj'", """mine.toml: lora.targets is 'q_proj'; it should be a list: ["q_proj"], in a shell 'lora.targets=["q_proj"]'"""),
+        (
+            "[lora]\ntargets = 'q_proj'",
+            """mine.toml: lora.targets is 'q_proj'; it should be a list: ["q_proj"], """
+            """in a shell 'lora.targets=["q_proj"]'""",
+        ),
         (
             "method = 'lorra'",
             "mine.toml: method is 'lorra'; did you mean 'lora'? it can be bottleneck, lora, dora, full, last_layers, "

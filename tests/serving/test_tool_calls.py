@@ -113,7 +113,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"tool_choice": {"type": "function", "function": {"name": "fly"}}},
         "the tool choice is 'fly'; give auto, none, required or a tool's name (weather, stop)",
     ),
-    "a choice that is a word": ({"tool_choice": "fly"}, "tool_choice is 'fly'; give 'none', 'auto' or 'required'"),
+    "a choice that is a word": ({"tool_choice": "fly"}, "'auto' or 'required', or an object that names one"),
     "a choice without tools": ({"tools": [], "tool_choice": "required"}, "asks for a call and there are no tools"),
     "another form": ({"response_format": {"type": "json_object"}}, "tools and response_format both say the form"),
     "a result of nothing": (

@@ -539,6 +539,8 @@ def test_conversations_in_the_cells_of_a_table_are_conversations(tmp_path):
     [one] = found.documents
     assert one.calls == 1 and one.messages[0]["content"] == "Stop." and one.tools[0]["function"]["name"] == "stop"
     assert "row 2: `messages` is not a list of turns" in found.skipped[0].reason
+    with pytest.raises(DataError, match=r"1 of 1 records; the first: row 1: `messages` is not a list of turns$"):
+        read(table(tmp_path / "none.csv", [rows[0], rows[2]]))
     pairs = [["prompt", "chosen", "rejected"], ["Which?", "[1] or [2]", '[{"role": "assistant", "content": "No."}]']]
     [pair] = read(table(tmp_path / "pairs.csv", pairs)).documents
     assert pair.messages[-1]["content"] == "[1] or [2]" and pair.rejected[-1]["content"] == "No."
