@@ -5,16 +5,17 @@ Understood: `chosen` and `rejected` (a preference pair: whole conversations, or 
 `conversations` (ShareGPT: a list of from and value), `text`,
 `instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the first of these that a
 record has counts. Conversations may call tools: `tool_calls` of an assistant's message, results from the role `tool`,
-and `tools` beside the messages, each as OpenAI's API has it.
+and `tools` beside the messages, each as OpenAI's API has it; calls.py says what else is read.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmworks.basics.errors import DataError
-from lmworks.text.calls import TOOLS, calls_of, tools_of
+from lmworks.text.calls import TOOLS, calls_in, calls_of, results_in, tools_of
 from lmworks.text.document import UNLEARNT, Document, Turn
 from lmworks.text.metadata import of_record
 from lmworks.text.plain import UnreadableError, check_line, newlines
@@ -156,9 +157,19 @@ def _turns(
         calls = calls_of(message, where, tools)
         if calls and role != "assistant":
             raise UnreadableError(f"{where} calls a tool, and its role is {role}; only an assistant does")
-        content = _string(_joined(message.get("content")), f"{where}.content", optional=bool(calls))
+        given = _joined(message.get("content"))
+        if role == "tool" and isinstance(given, Mapping):  # an object, which a text would give as JSON
+            given = json.dumps(given, ensure_ascii=False, default=str)
+        content = _string(given, f"{where}.content", optional=bool(calls))
+        if role == "tool" and tools:
+            *before, content = results_in(content)
+            turns += [{"role": "tool", "content": one} for one in before]
+        if role == "assistant" and tools and not calls:
+            content, calls = calls_in(content, where, tools)
         if role == "assistant" and not calls:
             _says_something(content, where)
+        if calls and not content.strip():
+            content = ""
         turn = {"role": str(role), "content": content} | ({"tool_calls": calls} if calls else {})
         if weighed and role == "assistant" and not _weight(message.get("weight"), where):
             turn["weight"] = UNLEARNT

@@ -11,6 +11,7 @@ from lmworks.text.document import Document, rewritten
 from lmworks.text.plain import UnreadableError
 from lmworks.text.records import document
 from lmworks.text.sources import read
+from lmworks.text.tool import Tool
 
 SCHEMA = {
     "type": "object",
@@ -115,6 +116,8 @@ def test_what_is_changed_in_words_is_changed_in_calls_and_not_in_their_names():
 
 NEEDS = {"name": "stop", "parameters": {"properties": {"when": {"type": "string"}}, "required": ["when"]}}
 
+STRICT = NEEDS | {"parameters": NEEDS["parameters"] | {"additionalProperties": False}}
+
 
 def _calling(tools=TOOLS, **changed):
     return {"tools": tools, "messages": [OPENAI["messages"][0], {"role": "assistant"} | changed]}
@@ -125,6 +128,15 @@ def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
     record = _calling(tools=[opened], tool_calls=[{"name": "stop", "arguments": {"at": 1, "when": "now"}}])
     [call] = document(record, "x").messages[1]["tool_calls"]
     assert list(call["function"]["arguments"]) == ["when", "at"]
+
+
+def test_what_a_schema_requires_is_a_list_of_names_and_a_number_may_be_long():
+    """A schema of another draft of JSON schema is the grammar's business."""
+    for required in (True, "when", [["when"]]):
+        odd = NEEDS | {"parameters": NEEDS["parameters"] | {"required": required}}
+        document(_calling(tools=[odd], tool_calls=[{"name": "stop"}]), "x")
+    long = _calling(tool_calls=[{"name": "weather", "arguments": f'{{"days": {"9" * 400}}}'}])
+    assert document(long, "x").messages[1]["tool_calls"][0]["function"]["arguments"] == {"days": int("9" * 400)}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +181,21 @@ def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
         (OPENAI | {"tools": {"name": "x"}}, "`tools` is not a list of tools"),
         (OPENAI | {"tools": ["x"]}, r"tools\[0\] is no tool with a `name`"),
         (
+            _calling(tools=[STRICT], tool_calls=[{"name": "stop", "arguments": {"when": "now", "at": 1}}]),
+            "calls stop with `at`, and its arguments are when",
+        ),
+        (_calling(tools=[STRICT], tool_calls=[{"name": "stop"}]), "calls stop without `when`"),
+        (
+            _calling(tools=[NEEDS], tool_calls=[{"name": "stop", "arguments": {"when": None}}]),
+            "calls stop without `when`",
+        ),
+        (
+            _calling(content='<tool_call>{"name": "weather"}</tool_call> So.'),
+            r"messages\[1\] goes on with words after a call",
+        ),
+        (_calling(content="<tool_call>{</tool_call>"), r"a call in messages\[1\] is no JSON"),
+        (OPENAI | {"tools": [FUNCTION | {"description": "\ud83d"}]}, "`tools` holds half of a surrogate pair"),
+        (
             _calling(tool_calls=[{"name": "weather", "arguments": '{"days": NaN}'}]),
             "a number that is none, which is no JSON",
         ),
@@ -177,6 +204,89 @@ def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
 def test_what_is_wrong_in_a_call_is_one_sentence(record, sentence):
     with pytest.raises(UnreadableError, match=sentence):
         document(record, "x#1")
+
+
+def test_no_tools_and_no_calls_may_be_written_as_json():
+    asked = {"role": "user", "content": "Hi."}
+    for nothing in ("[]", "null", None, []):
+        said = {"role": "assistant", "content": "Hello.", "tool_calls": nothing}
+        assert document({"tools": nothing, "messages": [asked, said]}, "x").messages[1:] == (
+            {"role": "assistant", "content": "Hello."},
+        )
+    for nothing in ("null", "", "{}", None):
+        [call] = document(_calling(tool_calls=[{"name": "weather", "arguments": nothing}]), "x").messages[1][
+            "tool_calls"
+        ]
+        assert call["function"]["arguments"] == {}
+
+
+def test_what_a_table_fills_in_is_no_argument_and_no_schema(tmp_path: Path):
+    """The rows of a table have the fields of all tools: with None a schema is none that the grammar follows."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    nothing = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    calls = [{"function": {"name": "now", "arguments": {}}}, {"function": {"name": "weather", "arguments": GIVEN}}]
+    record = OPENAI | {"tools": [*TOOLS, nothing, {"function": NEEDS}]}
+    record["messages"] = [OPENAI["messages"][0], {"role": "assistant", "tool_calls": calls}]
+    parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    filled, plain = read(tmp_path).documents
+    assert filled.messages == plain.messages
+    for one, other in zip(filled.tools, plain.tools, strict=True):
+        assert Tool.of(one) == Tool.of(other)
+
+
+def test_null_stays_where_the_schema_lets_it_and_a_default_may_be_null():
+    either = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
+    properties = {"a": either, "b": {"type": ["integer", "null"]}, "c": {"type": "string"}, "d": {}}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": properties}}
+    given = {"d": None, "c": None, "b": None, "a": None}
+    found = document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": given}]), "x")
+    [call] = found.messages[1]["tool_calls"]
+    assert json.dumps(call["function"]["arguments"]) == '{"a": null, "b": null, "d": null}'
+    assert found.tools[0]["function"] == tool
+
+
+def test_the_order_of_arguments_is_found_behind_references_and_alternatives():
+    """As pydantic writes a model inside a model, and one that may be left out."""
+    place = FUNCTION["parameters"]["properties"]["place"]
+    properties = {
+        "one": {"$ref": "#/$defs/Place"},
+        "other": {"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]},
+        "itself": {"anyOf": [{"$ref": "#/properties/itself"}]},
+        "days": {"type": "integer"},
+    }
+    tool = {"name": "f", "parameters": {"type": "object", "properties": properties, "$defs": {"Place": place}}}
+    given = {"days": 2.0, "itself": {"b": 1}, "other": GIVEN["place"], "one": GIVEN["place"]}
+    found = document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": given}]), "x")
+    [call] = found.messages[1]["tool_calls"]
+    ordered = ORDERED["place"]
+    expected = {"one": ordered, "other": ordered, "itself": {"b": 1}, "days": 2}
+    assert json.dumps(call["function"]["arguments"]) == json.dumps(expected)
+
+
+def test_calls_and_results_that_stand_in_words_are_calls_and_results():
+    """As Hermes' conversations have them: learnt as words they would be asked for as answers that call nothing."""
+    call = json.dumps({"arguments": GIVEN, "name": "weather"})
+    turns = [
+        {"from": "human", "value": ASKED},
+        {"from": "gpt", "value": f"I look.\n<tool_call>\n{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>"},
+        {"from": "tool", "value": f"<tool_response>\n{RESULT}\n</tool_response>\n<tool_response>2</tool_response>"},
+        {"from": "gpt", "value": ANSWER},
+    ]
+    found = document({"tools": TOOLS, "conversations": turns}, "x").messages
+    assert found[1] == {"role": "assistant", "content": "I look.", "tool_calls": [CALL, CALL]}
+    assert found[2:] == (TURNS[2], TURNS[2] | {"content": "2"}, TURNS[3])
+    assert "tool_calls" not in document({"conversations": turns}, "x").messages[1]  # of no tool that a model is shown
+
+
+def test_a_result_may_be_an_object_and_white_space_beside_a_call_says_nothing():
+    turns = [ASKED, {"content": " \n", "tool_calls": [{"name": "weather", "arguments": {}}]}, {"content": {"t": "ä"}}]
+    record = {"tools": TOOLS, "messages": [OPENAI["messages"][0], {"role": "assistant"} | turns[1], {"role": "tool"}]}
+    record["messages"][2] |= turns[2]
+    found = document(record, "x").messages
+    assert found[1]["content"] == "" and found[2] == {"role": "tool", "content": '{"t": "ä"}'}
 
 
 def test_arguments_that_lie_deep_in_one_another_are_told():
