@@ -148,7 +148,7 @@ def _turns(
     """A list of turns; `weighed`, those that are not to be learnt with `weight` too."""
     if not isinstance(messages, list) or not messages:
         raise UnreadableError(f"`{name}` is not a list of turns")
-    turns = []
+    turns: list[Turn] = []
     for index, message in enumerate(messages):
         where = f"{name}[{index}]"
         role = ONCE.get(str(message.get("role")), message.get("role")) if isinstance(message, Mapping) else None

@@ -4,7 +4,8 @@ Leaderboard, "AST evaluation", Python).
     matches([("weather", {"city": "paris"})], [{"weather": {"city": ["Paris"], "unit": ["", "celsius"]}}], tools)
 
 What is wanted lists for each argument the values that are right; "" among them says that it may be left out. Texts are
-compared without letter case, spaces and , . / - _ * ^; whole numbers count as the same with a decimal point.
+compared without letter case, spaces and , . / - _ * ^; whole numbers count as the same with a decimal point. Beside
+BFCL's types there is JSON, whose values are compared so at any depth.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Called = tuple[str, Mapping[str, Any]]
 Wanted = Mapping[str, Mapping[str, list[Any]]]
 _TYPES = {"string": str, "integer": int, "float": float, "boolean": bool, "array": list, "tuple": list}
 _TYPES |= {"dict": dict, "any": str}
+JSON = "json"
+"""The type of an argument that may be anything."""
 
 
 def matches(calls: Sequence[Called], wanted: Sequence[Wanted], functions: Sequence[Mapping[str, Any]]) -> bool:
@@ -47,11 +50,13 @@ def _fits(arguments: Mapping[str, Any], wanted: Mapping[str, list[Any]], paramet
 
 
 def _right(value: Any, wanted: list[Any], described: Mapping[str, Any]) -> bool:
+    if described["type"] == JSON:
+        return any(_same(value, one) for one in wanted)
     kind, inner = _TYPES[described["type"]], None
     if described["type"] in ("array", "tuple"):
         inner = _TYPES[described["items"]["type"]]
-    if kind is float and type(value) is int:
-        value = float(value)
+    if kind is float and type(value) is int:  # which may be too large for a float
+        kind = int
     asked = _kind_of(wanted)
     if type(value) is not kind:  # a variable's name in place of a value: as what is wanted has it
         return asked is not None and type(value) is asked and value in wanted
@@ -91,6 +96,15 @@ def _objects(value: Sequence[Any], wanted: Sequence[Any]) -> bool:
     return len(value) == len(wanted) and all(
         isinstance(one, Mapping) and _object(one, right) for one, right in zip(value, wanted, strict=True)
     )
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Whether two JSON values are equal; true is no 1."""
+    if isinstance(value, dict) and isinstance(wanted, dict):
+        return value.keys() == wanted.keys() and all(_same(value[key], one) for key, one in wanted.items())
+    if isinstance(value, list) and isinstance(wanted, list):
+        return len(value) == len(wanted) and all(map(_same, value, wanted))
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(_plain(value) == _plain(wanted))
 
 
 def _plain(value: Any) -> Any:

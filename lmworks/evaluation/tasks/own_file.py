@@ -25,8 +25,8 @@ CHOICE = re.compile(r"(?!choices$)choice[ _-]?([a-z]|\d{1,2})")
 """The name of a column with one choice."""
 
 
-CALLS = ("messages", "conversations", "tools", "functions")
-"""Of a conversation that calls tools."""
+CALLS = ("messages", "conversations", "tools", "functions", "parallel_tool_calls")
+"""Of a conversation that calls tools; the last one is OpenAI's, and not read."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import tiny
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.tasks.call_match import matches
 from lmworks.evaluation.tasks.own import own_task
+from lmworks.evaluation.tasks.own_calls import MORE, longest
 from lmworks.evaluation.tasks.run import AskedTask, run
 
 SCHEMA = {
@@ -60,6 +61,12 @@ def test_each_answer_of_a_conversation_is_asked_for(tmp_path):
         ({"tags": ["b"]}, False),
         ({"at": {"x": 2}}, False),
         ({"any": 0}, False),
+        ({"tags": ["A."]}, True),
+        ({"at": {"x": 1.0}}, True),
+        ({"at": {"x": True}}, False),
+        ({"at": {"x": 1, "y": 1}}, False),
+        ({"share": 10**400}, False),
+        ({"days": True}, False),
         ({"more": 1}, False),
     ],
 )
@@ -68,6 +75,42 @@ def test_a_call_is_right_that_says_the_same(tmp_path, change, right):
     assert matches([("weather", ARGUMENTS | change)], item.wanted, item.functions) is right
     assert not matches([("stop", {})], item.wanted, item.functions) and not matches([], item.wanted, item.functions)
     assert not matches([("weather", {"city": "Köln"})], item.wanted, item.functions)
+
+
+def _item(tmp_path, schema, arguments):
+    calls = [{"name": "f", "arguments": arguments}]
+    record = {"tools": [{"name": "f", "parameters": schema}], "parallel_tool_calls": False}
+    [item] = _task(tmp_path, record | {"messages": [ASKED, {"role": "assistant", "tool_calls": calls}]}).items()
+    return item
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        ({"properties": {"a": {"type": "string"}}, "additionalProperties": True}, {"a": "x", "b": 1}),
+        (
+            {"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+            {"a": "x"},
+        ),
+        ({"properties": {"a": {"type": ["number", "null"]}}, "required": True}, {"a": 2}),
+        ({"properties": {"a": {"type": "string"}}}, {"a": ""}),
+        ({"properties": {"a": {}}}, {"a": ""}),
+    ],
+)
+def test_an_argument_that_stands_in_the_record_is_right_and_may_not_be_missing(tmp_path, schema, arguments):
+    """Named by the schema or not, and the empty text too."""
+    item = _item(tmp_path, schema, arguments)
+    assert matches([("f", arguments)], item.wanted, item.functions)
+    assert not matches([("f", {})], item.wanted, item.functions)
+    assert not matches([("f", arguments | {"a": "other"})], item.wanted, item.functions)
+
+
+def test_an_answer_has_room_for_what_is_wanted(tmp_path):
+    """A Chinese character may be three tokens, and a digit is one."""
+    schema = {"properties": {"a": {"type": "string"}}}
+    for text, tokens in (("x" * 100, 50), ("天" * 100, 300), ("7" * 100, 100)):
+        room = longest([_item(tmp_path, schema, {"a": text})])
+        assert MORE + tokens <= room < MORE + tokens + 20
 
 
 def test_a_model_is_asked_with_the_tools_of_the_record(tmp_path):
