@@ -94,7 +94,7 @@ def _cells(cells: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     """A text that breaks no table and opens no markup."""
-    return re.sub(r"([|<>`*\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _yaml(value: dict[str, Any], indent: str = "") -> list[str]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.memory import must_fit
 from lmworks.grounding.beside import index_beside
 from lmworks.grounding.index import Index
@@ -85,7 +86,11 @@ class Subject:
 
     @cached_property
     def own_files(self) -> list[OwnFile]:
-        """The user's own questions. DataError or ConfigError, with the place, for what cannot be asked."""
+        """The user's own questions. DataError or ConfigError, with the place, for what cannot be asked, and for two
+        files of one name, whose figures nobody could tell apart."""
+        names = [Path(one).name for one in self.questions]
+        if twice := next((one for one in names if names.count(one) > 1), None):
+            raise ConfigError(f"two files of questions are called {twice}; rename one of them")
         return [OwnFile.of(Path(one), self.index is not None) for one in self.questions]
 
     @property

@@ -13,6 +13,8 @@ import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.index import IndexSettings
 from lmworks.reporting import run as reporting
+from lmworks.reporting.card import card
+from lmworks.reporting.page import html
 from lmworks.reporting.subject import Subject
 
 CHOICES = [
@@ -97,7 +99,20 @@ def test_a_mistake_in_a_file_is_told_before_anything_is_measured(model: Path, tm
         lm.report(model, tmp_path / "r", questions=[tmp_path / "none.jsonl"])
     with pytest.raises(ConfigError, match=r"notes\.txt is no \.csv or \.jsonl file"):
         lm.report(model, tmp_path / "r", questions=written(tmp_path / "notes.txt", CHOICES))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    same = [written(tmp_path / "a" / "even.jsonl", CHOICES), written(tmp_path / "b" / "even.jsonl", CHOICES[:4])]
+    with pytest.raises(ConfigError, match=r"two files of questions are called even\.jsonl; rename one of them"):
+        lm.report(model, tmp_path / "r", questions=same)
     assert not (tmp_path / "r").exists()
+
+
+def test_the_name_of_a_file_opens_no_markup_and_no_column(model: Path, tmp_path: Path):
+    name = r"<b>`x`\|y[1].jsonl"
+    found = lm.report(model, tmp_path / "r", questions=written(tmp_path / name, CHOICES), only=["own"])
+    row = r"| \<b\>\`x\`\\\|y\[1\].jsonl, "
+    assert row in card(found)
+    assert "<b>" not in html(found) and "&lt;b&gt;`x`" in html(found)
 
 
 def test_a_report_says_how_it_was_asked(model: Path, tmp_path: Path):
