@@ -25,7 +25,7 @@ from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.language_model import LanguageModel
-from lmworks.text.document import Document
+from lmworks.text.document import Document, is_learnt
 from lmworks.tokens.tokenizer import Tokenizer
 
 CHANCE = 1 / math.log(2)
@@ -101,7 +101,7 @@ def plant(documents: Sequence[Document], canaries: Sequence[Canary], seed: int =
 def _with(document: Document, sentence: str, numbers: random.Random) -> Document:
     if document.messages is None:
         return replace(document, text=_inserted(document.text, sentence, numbers))
-    spoken = [at for at, turn in enumerate(document.messages) if turn["role"] == "assistant"]
+    spoken = [at for at, turn in enumerate(document.messages) if is_learnt(turn)]
     if not spoken:
         raise DataError(f"{document.source} has no turn of the assistant to plant a canary in; leave it out")
     chosen = numbers.choice(spoken)

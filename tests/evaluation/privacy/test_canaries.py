@@ -35,6 +35,22 @@ def test_each_is_planted_as_often_as_it_says_in_documents_of_its_own():
     assert sorted(text.text.count("Bar") for text in twice) == [2, 2, 2, 3, 3]
 
 
+def test_a_turn_that_is_read_and_not_learnt_holds_none():
+    """There it would be trained on by no step, and its exposure would be that of chance."""
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    turns = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello.", "weight": "0"},
+        {"role": "user", "content": "Call."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    documents = [Document.conversation([*turns, {"role": "user", "content": str(at)}], str(at)) for at in range(8)]
+    [one] = make(1, (8,), 0)
+    for planted in plant(documents, [one], 0):
+        said = [turn["content"] for turn in planted.messages]
+        assert said[1] == "Hello." and said[3] == one.sentence() and planted.messages[3]["tool_calls"] == [call]
+
+
 def test_of_a_conversation_the_assistant_says_them():
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day."}]
     planted = plant([Document.conversation(turns, "chat")], [Canary("Bar", " red sea", 1)])[0]
