@@ -21,9 +21,9 @@ def measurements(task: Task, items: Sequence[ItemScores], what: str) -> list[Mea
 
 def figures(task: Task, items: Sequence[ItemScores], what: str) -> list[TaskFigure]:
     """The same with what stands beside each."""
+    names = dict.fromkeys(figure for one in items for figure in one.figures)
     shares = [
-        TaskFigure(measured(task, items, one, what), _remark(items, one))
-        for one in (items[0].figures if task.share else ())
+        TaskFigure(measured(task, items, one, what), _remark(items, one)) for one in (names if task.share else ())
     ]
     return [*shares, *(_named(one, what) for one in (task.more(items) if task.more else ()))]
 
@@ -52,8 +52,10 @@ def main(task: Task, items: Sequence[ItemScores]) -> str:
 
 
 def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) -> Measurement:
-    """The figure of a task by one scoring: Wilson's interval, by groups where items depend on each other, and one
-    over items for F1. A tie counts what guessing among its choices gets on average."""
+    """The figure of a task by one scoring, of the items that have it (a call is asked for where one is
+    wanted): Wilson's interval, by groups where items depend on each other, and one over items for F1. A tie counts what
+    guessing among its choices gets on average."""
+    items = [one for one in items if figure in one.figures]
     credits = [one.credit(figure) for one in items]
     if task.clustered:
         groups = [one.group for one in items]

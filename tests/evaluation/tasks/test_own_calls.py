@@ -9,6 +9,7 @@ import tiny
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.tasks.call_match import matches
+from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.own import own_task
 from lmworks.evaluation.tasks.own_calls import MORE, longest
 from lmworks.evaluation.tasks.run import AskedTask, run
@@ -117,6 +118,24 @@ def test_a_model_is_asked_with_the_tools_of_the_record(tmp_path):
     stop = {"tools": TOOLS[1:], "messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "stop"}]}]}
     [found] = run(tiny.language_model(seed=4, context=2048), AskedTask.of(_task(tmp_path, stop)))
     assert found.alike == {"held to the form": 0, "free": 0, "made to call": 1, "begun": 0}
+
+
+@pytest.mark.parametrize("words_first", [False, True])
+def test_where_some_answers_are_words_calls_are_asked_for_in_the_others(tmp_path, words_first):
+    """As in every conversation that goes on after a call."""
+    record = RECORD | {"tools": TOOLS[1:], "messages": [ASKED, CALLED, *RECORD["messages"][2:]]}
+    record["messages"][1] = {"role": "assistant", "tool_calls": [{"name": "stop"}]}
+    words = record | {"messages": [ASKED, RECORD["messages"][3]]}
+    task = _task(tmp_path, *([words, record] if words_first else [record, words]))
+    found = run(tiny.language_model(seed=4, context=2048), AskedTask.of(task))
+    figures = {one.name.removeprefix("mine, "): one for one in measurements(task, found, "mine")}
+    assert {name: one.n for name, one in figures.items()} == {
+        "held to the form": 3,
+        "free": 3,
+        "made to call": 1,
+        "begun": 1,
+    }
+    assert figures["made to call"].value == 1 and figures["held to the form"].value == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
