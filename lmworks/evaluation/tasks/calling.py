@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.tasks.call_match import Called, matches
 from lmworks.evaluation.tasks.declaration import Calling
 from lmworks.evaluation.tasks.scores import ItemScores
@@ -26,11 +27,12 @@ _BLOCK = re.compile(rf"{OPENING}(.*?)(?:{CLOSING}|\Z)", re.DOTALL)
 
 
 def calls_scored(model: LanguageModel, items: Sequence[Calling], longest: int) -> Iterator[ItemScores]:
-    """The scores of each item; all ways of one item share its prompt, which the compiled path reads once."""
+    """The scores of each item; all ways of one item share its prompt, which the compiled path reads once. ConfigError
+    or DataError, with its name, for one that cannot be asked (longer than the model reads, say)."""
     if not items:
         return
     with Engine(model, seats=AT_ONCE, queue=4 * len(items)) as engine:
-        asked = [(one, _begun(engine, model, one, longest)) for one in items]
+        asked = [(one, _named(engine, model, one, longest)) for one in items]
         for item, ways in asked:
             written = {way: handle.answer().text for way, handle in ways.items()}
             yield of_calls(item, {way: OPENING * (way == BEGUN) + text for way, text in written.items()})
@@ -56,6 +58,13 @@ def calls_in(text: str) -> list[Called]:
             if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("arguments"), dict):
                 found.append((one["name"], one["arguments"]))
     return found
+
+
+def _named(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:
+    try:
+        return _begun(engine, model, item, longest)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{item.name}: {error}") from None
 
 
 def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:

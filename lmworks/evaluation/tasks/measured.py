@@ -52,9 +52,9 @@ def main(task: Task, items: Sequence[ItemScores]) -> str:
 
 
 def measured(task: Task, items: Sequence[ItemScores], figure: str, what: str) -> Measurement:
-    """The figure of a task by one scoring, of the items that have it (a call is asked for where one is
-    wanted): Wilson's interval, by groups where items depend on each other, and one over items for F1. A tie counts what
-    guessing among its choices gets on average."""
+    """The figure of a task by one scoring, of the items that have it (a call is asked for where one is wanted):
+    Wilson's interval, by groups where items depend on each other, and one over items for F1. A tie counts what guessing
+    among its choices gets on average."""
     items = [one for one in items if figure in one.figures]
     credits = [one.credit(figure) for one in items]
     if task.clustered:

@@ -98,8 +98,14 @@ def encode_conversation(
 
 
 def encode_document(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[bool]]:
-    """A document's conversation as `encode_conversation` has it, with its tools."""
-    return encode_conversation(tokenizer, document.messages or (), document.source, tools_in(document))
+    """A document's conversation as `encode_conversation` has it, with its tools. DataError, with its source, for one
+    that the template refuses."""
+    try:
+        return encode_conversation(tokenizer, document.messages or (), document.source, tools_in(document))
+    except DataError as error:
+        if document.source in str(error):
+            raise
+        raise DataError(f"{document.source}: {error}") from None
 
 
 def tools_in(document: Document) -> list[Tool]:

@@ -7,7 +7,7 @@ import json
 import pytest
 import tiny
 
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.tasks.call_match import matches
 from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.own import own_task
@@ -118,6 +118,13 @@ def test_a_model_is_asked_with_the_tools_of_the_record(tmp_path):
     stop = {"tools": TOOLS[1:], "messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "stop"}]}]}
     [found] = run(tiny.language_model(seed=4, context=2048), AskedTask.of(_task(tmp_path, stop)))
     assert found.alike == {"held to the form": 0, "free": 0, "made to call": 1, "begun": 0}
+
+
+def test_what_cannot_be_asked_for_is_named(tmp_path):
+    long = {"tools": [TOOLS[1] | {"description": "x " * 4000}], "messages": [ASKED, RECORD["messages"][3]]}
+    task = _task(tmp_path, RECORD, long)
+    with pytest.raises(ConfigError, match=r"mine\.jsonl#2: the prompt has"):
+        run(tiny.language_model(seed=4, context=2048), AskedTask.of(task))
 
 
 @pytest.mark.parametrize("words_first", [False, True])
