@@ -85,6 +85,15 @@ def test_where_a_template_takes_no_system_message_the_users_first_words_follow_t
         encode_chat(tokenizer, TURNS[:2])
 
 
+@pytest.mark.parametrize("shape", ["ChatML", "Qwen 2.5"])
+def test_calls_that_gave_nothing_are_learnt_in_a_long_conversation(make_tokenizer, shape):
+    tokenizer = make_tokenizer(TEMPLATES[shape])
+    round_ = [TURNS[1], TURNS[2], {"role": "tool", "content": ""}, {"role": "assistant", "content": "Done."}]
+    ids, supervised = encode_conversation(tokenizer, round_ * 12, tools=TOOLS)
+    one, counted = encode_conversation(tokenizer, round_, tools=TOOLS)
+    assert sum(supervised) == 12 * sum(counted) and len(ids) > len(one)
+
+
 def test_a_conversation_that_a_template_refuses_is_named(make_tokenizer):
     """Results are the user's words where a template knows none, and Mistral's takes no two turns of a user."""
     tokenizer = make_tokenizer(TEMPLATES["Mistral"])

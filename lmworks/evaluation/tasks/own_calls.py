@@ -71,7 +71,7 @@ def _described(function: Mapping[str, Any], turns: Iterable[Turn]) -> dict[str, 
     """As BFCL does it, with the arguments of its calls that its schema allows and does not name. What it requires
     stands in the calls that are wanted."""
     properties: Any = (function.get("parameters") or {}).get("properties")
-    named = properties if isinstance(properties, Mapping) else {}
+    named: dict[str, Any] = {**properties} if isinstance(properties, Mapping) else {}
     calls = [one["function"] for turn in turns for one in turn.get("tool_calls", ())]
     given = dict.fromkeys(key for one in calls if one["name"] == function["name"] for key in one["arguments"])
     kinds = {name: {"type": _type(named.get(name))} for name in named | given}

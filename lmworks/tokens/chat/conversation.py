@@ -25,6 +25,9 @@ _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
 EXACT = 16
 """Answers, from the last one back, whose beginnings are found by rendering the conversation up to each of them: time
 that grows with the square of their number. Earlier ones are found by what stands around these."""
+WORDLESS = 4 * EXACT
+"""As many more, of those that follow a message without words (of a function that gave nothing), where nothing stands
+by which they could be found."""
 
 
 def encode_chat(
@@ -122,13 +125,16 @@ def _answers(chat: ChatTemplate, messages: Sequence[Message], text: str) -> list
     A turn that does not follow its prompt's own rendering has no place.
     """
     turns = [place for place, message in enumerate(messages) if place and message["role"] == "assistant"]
+    wordless = [place for place in turns[:-EXACT] if not str(messages[place - 1].get("content") or "").strip()]
+    rendered = [*wordless[-WORDLESS:], *turns[-EXACT:]]
+    earlier = [place for place in turns if place not in rendered]
     exact: dict[int, int] = {}
-    for place in turns[-EXACT:]:
+    for place in rendered:
         with contextlib.suppress(DataError):  # a template may refuse a conversation that ends here
             prompt = chat.render_marked(messages[:place], add_generation_prompt=True)
             if text.startswith(prompt):
                 exact[place] = len(prompt)
-    return [*_earlier_answers(chat, messages, text, turns[:-EXACT], exact), *exact.values()]
+    return sorted([*_earlier_answers(chat, messages, text, earlier, exact), *exact.values()])
 
 
 def _earlier_answers(
