@@ -10,7 +10,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read
-from lmworks.tokens.batch import Example, Row, example_of, pack
+from lmworks.tokens.batch import Example, Row, examples_of, pack
 from lmworks.tokens.tokenizer import Tokenizer
 
 TEXTS, LENGTH = 16, 128
@@ -39,7 +39,7 @@ def rows_read(
         )
     examples: list[Example] = []
     for document in documents:
-        examples.append(example_of(document, tokenizer))
+        examples += examples_of(document, tokenizer)
         if sum(len(one.tokens) for one in examples) > 2 * rows * context:
             break
     return pack(examples, context, seed=seed)[:rows]

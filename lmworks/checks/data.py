@@ -15,7 +15,7 @@ from lmworks.evaluation.leaks import TOLERATED
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import Reading
 from lmworks.text.splits import Split, ngram_overlap, split
-from lmworks.tokens.batch import Example, example_of, pack
+from lmworks.tokens.batch import Example, examples_of, pack
 from lmworks.training.settings import TrainingConfig
 
 Tokenizing = TypeVar("Tokenizing", bound=HasTokenizer)
@@ -66,10 +66,10 @@ def prepare(reading: Reading, model: Tokenizing) -> Prepared[Tokenizing]:
     with progress.task(f"tokenizing {reading.name}", len(reading.documents), "documents") as advance:
         for document in reading.documents:
             try:
-                example = example_of(document, model.tokenizer)
-                if any(example.supervised[1:]):
-                    examples.append(example)
-                else:
+                found = examples_of(document, model.tokenizer)
+                learnt = [one for one in found if any(one.supervised[1:])]
+                examples += learnt
+                if not learnt:
                     refused.append(f"{document.source} has no token that carries loss")
             except LmworksError as error:
                 refused.append(str(error))

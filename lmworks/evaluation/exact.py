@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -43,10 +44,12 @@ def exactly_answered(
 def calls_written(
     model: LanguageModel, base: Callable[[Tensor], Tensor], documents: Sequence[Document], tokens: int
 ) -> list[Measurement]:
-    """Of conversations that call tools, in the order of their hashes and up to about `tokens` tokens, the share in
-    which a model would write every learnt answer exactly as it stands there: the base, whose logits `base` gives, and
-    the model. What is longer than the model reads is left out."""
-    chosen = [one for one in counted_tokens(model, documents, CALLS, tokens) if len(one[0]) <= model.longest + 1]
+    """Of conversations that call tools, whole, in the order of their hashes and up to about `tokens` tokens, the share
+    in which a model would write every learnt answer exactly as it stands there: the base, whose logits `base` gives,
+    and the model. What is longer than the model reads is left out."""
+    every = [one for one in counted_tokens(model, documents, CALLS) if len(one[0]) <= model.longest + 1]
+    read = accumulate(len(ids) for ids, _ in every)
+    chosen = [one for place, (one, so_far) in enumerate(zip(every, read, strict=True)) if not place or so_far <= tokens]
     made = []
     with progress.task(f"measuring {CALLS}", 2 * len(chosen), "conversations") as advance:
         for when, logits in (("before", base), ("after", model.logits)):

@@ -94,13 +94,12 @@ def counted_tokens(
     model.must_write()
     chosen, budget = [], tokens
     for document in sorted(documents, key=lambda document: document.hash):
-        ids, counted = _ids(model, document)
-        if budget is not None:
-            ids, counted = ids[: budget + 1], counted[: budget + 1]
-            budget -= len(ids) - 1
-        if any(counted[1:]):
-            chosen.append((ids, counted))
-        if budget is not None and budget <= 0:
+        for ids, counted in _ids(model, document):
+            kept = len(ids) if budget is None else budget + 1
+            budget = None if budget is None else max(budget - len(ids[:kept]) + 1, 0)
+            if any(counted[1:kept]):
+                chosen.append((ids[:kept], counted[:kept]))
+        if budget == 0:
             break
     if not chosen:
         read = "" if tokens is None else f" in the {tokens:,} tokens that are read; read more of it"
@@ -128,14 +127,15 @@ def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measuremen
     return measurement, "better" if estimate.value < 0 else "worse"
 
 
-def _ids(model: LanguageModel, document: Document) -> tuple[list[int], list[bool]]:
-    """A document as the model reads it, and which of the tokens are counted."""
+def _ids(model: LanguageModel, document: Document) -> list[tuple[list[int], list[bool]]]:
+    """A document as the model reads it, in one text or several, and which of the tokens are counted."""
     tokenizer = model.tokenizer
     if document.messages is not None:
-        ids, counted = encode_document(tokenizer, document)
-        return ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)]
+        return [
+            (ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)])
+            for ids, counted in encode_document(tokenizer, document)
+        ]
     ids = tokenizer.encode(document.text, special=False)
     start = tokenizer.document_start
-    return (
-        ([start, *ids], [False] + [True] * len(ids)) if start is not None else (ids, [False] + [True] * (len(ids) - 1))
-    )
+    front = [] if start is None else [start]
+    return [([*front, *ids], [False] + [True] * (len(front) + len(ids) - 1))]

@@ -18,8 +18,7 @@ from typing import Any, ClassVar
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import SPACES, Constraint, Guide, JsonSchema
-from lmworks.text.tool import Tool, distinct
-from lmworks.tokens.chat.tools import CLOSING, OPENING
+from lmworks.text.tool import CLOSING, OPENING, Tool, distinct
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 16

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol
 
 from lmworks.basics.amounts import counted
@@ -24,7 +25,7 @@ from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
-from lmworks.tokens.batch import Example, Row, example_of, pack
+from lmworks.tokens.batch import Example, Row, examples_of, pack
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
@@ -99,17 +100,24 @@ def rows_of(recipe: Reads, model: Tokenizes, parts: Split, say: Say) -> list[Row
     """The training text as rows of tokens; says which conversations had to be cut, and which call tools that they do
     not describe."""
     settings = recipe.training
-    examples = [example_of(document, model.tokenizer) for document in parts.train]
-    rows = pack(examples, settings.context, seed=settings.seed)
+    every = [examples_of(document, model.tokenizer) for document in parts.train]
+    rows = pack(list(chain.from_iterable(every)), settings.context, seed=settings.seed)
     say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(recipe, len(rows))}")
-    say_cut(examples, parts.train, settings.context, say)
+    say_how(every, parts.train, settings.context, say)
     say_undescribed(parts.train, say)
     return rows
 
 
-def say_cut(examples: Sequence[Example], documents: Sequence[Document], context: int, say: Say) -> None:
-    """Say which conversations are longer than `context` tokens; `examples` are the documents in tokens."""
-    conversations = [one for one, of in zip(examples, documents, strict=True) if of.messages is not None]
+def say_how(every: Sequence[Sequence[Example]], documents: Sequence[Document], context: int, say: Say) -> None:
+    """Say which conversations are learnt answer by answer, and which are longer than `context` tokens; `every` are the
+    documents in tokens."""
+    spoken = [examples for examples, of in zip(every, documents, strict=True) if of.messages is not None]
+    if several := [examples for examples in spoken if len(examples) > 1]:
+        say(
+            f"answers        {counted(len(several), 'conversation')} as {sum(map(len, several)):,} examples, each "
+            "answer after its own prompt: the chat template writes earlier turns differently once others follow"
+        )
+    conversations = [max(examples, key=lambda one: len(one.tokens)) for examples in spoken]
     if long := [one for one in conversations if len(one.tokens) > context]:
         longest = max(long, key=lambda one: len(one.tokens))
         size = len(longest.tokens)

@@ -41,7 +41,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load_tokenizer, must_learn_text
 from lmworks.models.files.model_folder import FACTS, read_facts, read_json
 from lmworks.text.sources import read
-from lmworks.tokens.batch import example_of
+from lmworks.tokens.batch import examples_of
 from lmworks.training.checkpoint import diverged
 from lmworks.training.processes import refuse_ranks
 
@@ -223,7 +223,7 @@ class _Seed:
             self.folder / "texts" / f"seed-{self.seed}" / JOINT,
             list(self.texts.parts.values()),
             None if rows is None else rows * settings.context,
-            lambda document: len(example_of(document, tokenizer).tokens),
+            lambda document: sum(len(one.tokens) for one in examples_of(document, tokenizer)),
             self.seed,
         )
 

@@ -19,7 +19,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.build_text import Say, Tokenizes, length_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.text.splits import PART_OF, Split
-from lmworks.tokens.batch import Row, example_of, pack
+from lmworks.tokens.batch import Row, examples_of, pack
 from lmworks.training.loop import steps_of
 from lmworks.training.private.accounting import epsilon, noise_for
 from lmworks.training.private.dp_sgd import Private
@@ -72,7 +72,7 @@ def private_rows(recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> li
             f"{whole[0]} is more than half of all the text and was cut into parts, of which private training would "
             "protect each by itself; give several documents, or set private.unit=piece"
         )
-    cut = [pack([example_of(document, model.tokenizer)], context) for document in parts.train]
+    cut = [pack(examples_of(document, model.tokenizer), context) for document in parts.train]
     unit = recipe.private.unit
     rows = [row for pieces in cut for row in (pieces[:1] if unit == "document" else pieces)]
     say(f"to train       {len(rows):,} {unit}s of up to {context} tokens, {length_of(recipe, len(rows))}")

@@ -13,13 +13,13 @@ from pathlib import Path
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import DataError
 from lmworks.jobs.build import BuildResult, build
-from lmworks.jobs.build_text import say_cut, say_undescribed
+from lmworks.jobs.build_text import say_how, say_undescribed
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer, must_learn_text
 from lmworks.text.corpus.folder import corpus_of
 from lmworks.text.sources import read_answered
-from lmworks.tokens.batch import Example, example_of
+from lmworks.tokens.batch import Example, examples_of
 from lmworks.tokens.tokenizer import Tokenizer
 
 LEARNT = ("[", "]")
@@ -64,11 +64,11 @@ def preview(
     documents = reading.documents[:count]
     if not documents:
         raise DataError(f"{data} holds no text and no conversation")
-    examples = [example_of(document, tokenizer) for document in documents]
+    every = [examples_of(document, tokenizer) for document in documents]
     if context is not None:
-        say_cut(examples, documents, context, say)
+        say_how(every, documents, context, say)
     say_undescribed(documents, say)
-    return [marked(tokenizer, example) for example in examples]
+    return [marked(tokenizer, example) for examples in every for example in examples]
 
 
 def marked(tokenizer: Tokenizer, example: Example) -> str:

@@ -96,7 +96,10 @@ class Subject:
     @property
     def own_hashes(self) -> list[str]:
         """What tells other questions, and other documents, from these."""
-        return [*([] if self.index is None else [self.index.digest]), *(one.sha256 for one in self.own_files)]
+        return [
+            *([] if self.index is None else [self.index.digest]),
+            *(f"{one.name} {one.sha256}" for one in self.own_files),
+        ]
 
     @contextmanager
     def running(self, compress: str) -> Iterator[LanguageModel]:

@@ -11,6 +11,8 @@ from typing import Any
 from lmworks.basics.config import shortened
 from lmworks.basics.errors import ConfigError
 
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+"""What stands around a call where it is written, as in Qwen's and Hermes' templates."""
 MOST, LONGEST, DEEPEST = 128, 2**16, 32
 """Tools of a request, characters of one of them as JSON, and how deep the lists and objects in it may lie."""
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -12,11 +12,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lmworks.basics.errors import DataError, ModelError
+from lmworks.basics.errors import DataError
 from lmworks.text.document import Document, Turn
-from lmworks.text.tool import Tool
 from lmworks.tokens.batch import Example, Row, fill
-from lmworks.tokens.chat.conversation import encode_chat, encode_conversation, tools_in
+from lmworks.tokens.chat.conversation import encode_answer, encode_chat, tools_in
 from lmworks.tokens.tokenizer import Tokenizer
 
 Turns = Sequence[Turn]
@@ -55,7 +54,9 @@ def pair_of(document: Document, tokenizer: Tokenizer, context: int) -> AnswerPai
             f"{document.source}: its prompt has {len(prompt):,} tokens and a row {context:,}, so that nothing of an "
             "answer would be left; raise training.context"
         )
-    chosen, rejected = (_example(tokenizer, turns, prompt, document.source, tools) for turns in _both(document))
+    chosen, rejected = (
+        Example(*encode_answer(tokenizer, turns, document.source, tools), document.source) for turns in _both(document)
+    )
     pair = AnswerPair(chosen, rejected)
     if pair.size > context:
         raise DataError(_too_long(document.source, f"{pair.size:,}", context))
@@ -87,17 +88,6 @@ def _both(document: Document) -> tuple[Turns, Turns]:
     assert document.messages is not None
     assert document.rejected is not None
     return document.messages, document.rejected
-
-
-def _example(tokenizer: Tokenizer, turns: Turns, prompt: list[int], source: str, tools: Sequence[Tool]) -> Example:
-    """A conversation of whose tokens those of the last answer are supervised, its end included."""
-    ids, supervised = encode_conversation(tokenizer, turns, source, tools)
-    if ids[: len(prompt)] != prompt:
-        raise ModelError(
-            f"the chat template of {tokenizer.chat.name} writes the prompt of {source} differently before an answer "
-            "and without one; use another template"
-        )
-    return Example(ids, [False] * len(prompt) + supervised[len(prompt) :], source)
 
 
 def _too_long(source: str, tokens: str, context: int) -> str:

@@ -123,11 +123,22 @@ Row = tuple[Example, ...]
 """The pieces that one packed row holds, in order; together at most `seq` tokens."""
 
 
+def examples_of(document: Document, tokenizer: Tokenizer) -> list[Example]:
+    """A document as it is learnt: one example, or of a conversation whose earlier turns the template rewrites one for
+    each answer. DataError where nothing could be learnt."""
+    if document.messages is None:
+        return [example_of(document, tokenizer)]
+    return [Example(*one, document.source) for one in encode_document(tokenizer, document)]
+
+
 def example_of(document: Document, tokenizer: Tokenizer) -> Example:
     """A text as `[document_start] text [document_end]`, all but the first supervised; of a conversation, what
-    the assistant says. DataError where nothing could be learnt."""
+    the assistant says. DataError where nothing could be learnt, or not as one example."""
     if document.messages is not None:
-        return Example(*encode_document(tokenizer, document), document.source)
+        example, *more = examples_of(document, tokenizer)
+        if more:
+            raise DataError(f"{document.source} is learnt answer by answer; read it with examples_of")
+        return example
     start, end = tokenizer.document_start, tokenizer.document_end
     tokens = [
         *([] if start is None else [start]),

@@ -14,16 +14,24 @@ CALL = {"type": "function", "function": {"name": "stop", "arguments": {}}}
 TOOLS = [{"type": "function", "function": {"name": "stop"}}]
 
 
+def calling(word: str) -> Document:
+    asked = [{"role": "user", "content": word}, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+    return Document.conversation(asked, word, tools=TOOLS)
+
+
+def test_conversations_are_compared_whole():
+    """Of one that is cut off where the tokens end, the beginning alone would be right more often."""
+    model = tiny.language_model(seed=4, context=1024)
+    documents = [calling(word) for word in tiny.WORDS[:2]]
+    size = sum(len(ids) for ids, _ in counted_tokens(model, documents, "calls"))
+    assert [one.n for one in calls_written(model, model.logits, documents, size)] == [2, 2]
+    assert [one.n for one in calls_written(model, model.logits, documents, size - 2)] == [1, 1]
+    assert [one.n for one in calls_written(model, model.logits, documents, 1)] == [1, 1]
+
+
 def test_a_call_is_written_exactly_by_what_finds_each_of_its_tokens_likeliest():
     model = tiny.language_model(seed=4, context=1024)
-    documents = [
-        Document.conversation(
-            [{"role": "user", "content": word}, {"role": "assistant", "content": "", "tool_calls": [CALL]}],
-            word,
-            tools=TOOLS,
-        )
-        for word in tiny.WORDS[:3]
-    ]
+    documents = [calling(word) for word in tiny.WORDS[:3]]
     every = counted_tokens(model, documents, "calls")
     wrong_in_one = [list(ids) for ids, _ in every]
     for number, place in ((1, -4), (2, 1)):  # inside its answer; in its prompt, which nobody has to write

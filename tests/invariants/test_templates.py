@@ -7,8 +7,9 @@ from tokens.small import byte_level
 from tokens.templates import TEMPLATES
 
 from lmworks.basics.errors import DataError, ModelError
+from lmworks.text.document import Document
 from lmworks.tokens.chat import conversation
-from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation, encode_document, tools_in
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, make_special
 
@@ -96,6 +97,43 @@ def test_a_template_that_rewrites_earlier_turns_is_an_error():
     shouting = "{% for m in messages %}{{ m.content if loop.last else m.content | upper }}<|im_end|>{% endfor %}"
     with pytest.raises(ModelError, match="differently for training and for answering"):
         encode_conversation(tokenizer_with(shouting), CHAT)
+
+
+LOOKS = {"type": "object", "properties": {"at": {"type": "string"}}}
+CALLED = {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": {"at": "tin"}}}]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "spoken"),
+    [
+        (CHAT, ["A tin.", "Yes"]),
+        ([*CHAT[:1], {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA tin."}, *CHAT[2:]], ["hm", "Yes"]),
+        ([CHAT[0], CALLED, {"role": "tool", "content": "Tin."}, CHAT[3]], ["look", "Yes"]),
+    ],
+    ids=["two answers", "thoughts", "a call and its result"],
+)
+def test_where_earlier_turns_are_rewritten_each_answer_is_learnt_after_the_prompt_that_a_model_is_asked_with(
+    turns, spoken
+):
+    """Pitfall 1. Qwen 3's template leaves the thoughts of all but the last answer out."""
+    tokenizer = tokenizer_with("Qwen 3")
+    turns = [{"content": "", **turn} for turn in turns]
+    look = {"type": "function", "function": {"name": "look", "parameters": LOOKS}}
+    document = Document.conversation(
+        turns,
+        "chats.jsonl#7",
+        tools=[look] if "tool_calls" in turns[1] else (),
+    )
+    found = encode_document(tokenizer, document)
+    assert len(found) == 2
+    for (ids, supervised), at, words in zip(found, (1, 3), spoken, strict=True):
+        start = supervised.index(True)
+        assert ids[:start] == encode_chat(tokenizer, document.messages[:at], tools=tools_in(document))
+        learnt = [number for number, carries in zip(ids, supervised, strict=True) if carries]
+        assert words in tokenizer.decode(learnt) and learnt[-1] in tokenizer.stop_ids
+        assert sum(number in tokenizer.stop_ids for number in learnt) == 1
+    unlearnt = [turns[0], turns[1] | {"weight": "0"}, *turns[2:]]
+    assert len(encode_document(tokenizer, Document.conversation(unlearnt, "x", tools=document.tools))) == 1
 
 
 @pytest.mark.parametrize("shape", ["Llama 3", "Mistral", "Gemma", None])

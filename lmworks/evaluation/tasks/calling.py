@@ -19,7 +19,7 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
 from lmworks.generation.tool_calls import Tools
 from lmworks.language_model import LanguageModel
-from lmworks.tokens.chat.tools import CLOSING, OPENING
+from lmworks.text.tool import CLOSING, OPENING
 
 HELD, FREE, MADE, BEGUN = "held to the form", "free", "made to call", "begun"
 AT_ONCE = 16

@@ -21,7 +21,7 @@ from lmworks.jobs.runs import say_skipped
 from lmworks.loading import load_tokenizer, must_learn_text
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
-from lmworks.tokens.batch import TILE, example_of
+from lmworks.tokens.batch import TILE, examples_of
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import steps_of
 
@@ -116,7 +116,13 @@ def read_own(recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> 
         rows=every,
         tokens=sum(sizes) + old,
         conversation=max(
-            (len(example_of(one, model.tokenizer).tokens) for one in parts.train if one.messages is not None), default=0
+            (
+                len(example.tokens)
+                for one in parts.train
+                if one.messages is not None
+                for example in examples_of(one, model.tokenizer)
+            ),
+            default=0,
         ),
         learnt=learnt + old,
         longest=training.context if old else max(sizes),
@@ -140,7 +146,7 @@ def _up_to(most: int, documents: Sequence[Document], tokenizer: Tokenizer) -> in
     """Tokens of the documents, or as many as are scored at most."""
     count = 0
     for document in documents:
-        count += len(example_of(document, tokenizer).tokens)
+        count += sum(len(one.tokens) for one in examples_of(document, tokenizer))
         if count >= most:
             return most
     return count

@@ -30,6 +30,10 @@ WORDLESS = 4 * EXACT
 by which they could be found."""
 
 
+class RewrittenError(ModelError):
+    """A template that writes a turn differently once others follow."""
+
+
 def encode_chat(
     tokenizer: Tokenizer,
     messages: Sequence[Message],
@@ -85,7 +89,7 @@ def encode_conversation(
     starts = _answers(chat, messages, text)
     ends = [chat.render_marked(messages[: place + 1]) for place in turns]
     if len(starts) != len(turns) or not all(map(text.startswith, ends)):
-        raise ModelError(
+        raise RewrittenError(
             f"the chat template of {chat.name} writes {source} differently for training and for "
             "answering: a turn changes with what follows it; use another template"
         )
@@ -100,11 +104,39 @@ def encode_conversation(
     return ids, supervised
 
 
-def encode_document(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[bool]]:
-    """A document's conversation as `encode_conversation` has it, with its tools. DataError, with its source, for one
-    that the template refuses."""
+def encode_answer(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    source: str = "the conversation",
+    tools: Sequence[Tool] = (),
+) -> tuple[list[int], list[bool]]:
+    """Ids, and for each whether it carries loss: the last answer and the token that closes it, after the prompt that a
+    model is asked with for it. ModelError where the template writes that prompt differently once it is answered."""
+    prompt = encode_chat(tokenizer, messages[:-1], tools=tools)
+    chat, asked = with_tools(tokenizer.chat, messages[:-1], tools)
+    text = chat.render_marked(with_tools(tokenizer.chat, messages, tools)[1])
+    before = chat.render_marked(asked, add_generation_prompt=True)
+    if not text.startswith(before):
+        raise RewrittenError(
+            f"the chat template of {chat.name} writes the prompt of {source} differently before an answer and without "
+            "one; use another template"
+        )
+    piece = _encode_piece(tokenizer, text[len(before) :], True)
+    words = _closed(tokenizer, piece, piece, source)
+    return [*prompt, *piece], [False] * len(prompt) + [True] * words + [False] * (len(piece) - words)
+
+
+def encode_document(tokenizer: Tokenizer, document: Document) -> list[tuple[list[int], list[bool]]]:
+    """A conversation with its tools as it is learnt: as a whole (`encode_conversation`); where the template writes
+    earlier turns differently once others follow, each learnt answer after its own prompt (`encode_answer`). Qwen 3's
+    leaves the thoughts of earlier turns out. DataError, with its source, for one that the template refuses."""
+    messages, tools = document.messages or (), tools_in(document)
     try:
-        return encode_conversation(tokenizer, document.messages or (), document.source, tools_in(document))
+        try:
+            return [encode_conversation(tokenizer, messages, document.source, tools)]
+        except RewrittenError:
+            places = [at for at, turn in enumerate(messages) if is_learnt(turn)]
+            return [encode_answer(tokenizer, messages[: at + 1], document.source, tools) for at in places]
     except DataError as error:
         if document.source in str(error):
             raise

@@ -19,10 +19,9 @@ from typing import Any
 from lmworks.basics.config import shortened
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import regular
-from lmworks.text.tool import Tool, distinct
+from lmworks.text.tool import CLOSING, OPENING, Tool, distinct
 from lmworks.tokens.chat.template import ChatTemplate, Message, checked
 
-OPENING, CLOSING = "<tool_call>", "</tool_call>"
 PREAMBLE = """You can call functions. Each line between <tools> and </tools> describes one, with its arguments as a \
 JSON schema:
 <tools>
