@@ -124,21 +124,11 @@ Row = tuple[Example, ...]
 
 
 def examples_of(document: Document, tokenizer: Tokenizer) -> list[Example]:
-    """A document as it is learnt: one example, or of a conversation whose earlier turns the template rewrites one for
-    each answer. DataError where nothing could be learnt."""
-    if document.messages is None:
-        return [example_of(document, tokenizer)]
-    return [Example(*one, document.source) for one in encode_document(tokenizer, document)]
-
-
-def example_of(document: Document, tokenizer: Tokenizer) -> Example:
-    """A text as `[document_start] text [document_end]`, all but the first supervised; of a conversation, what
-    the assistant says. DataError where nothing could be learnt, or not as one example."""
+    """A document as it is learnt. A text is `[document_start] text [document_end]`, all but the first supervised; of a
+    conversation what the assistant says is supervised, and it is one example for each answer where the template
+    rewrites earlier turns. DataError where nothing could be learnt."""
     if document.messages is not None:
-        example, *more = examples_of(document, tokenizer)
-        if more:
-            raise DataError(f"{document.source} is learnt answer by answer; read it with examples_of")
-        return example
+        return [Example(*one, document.source) for one in encode_document(tokenizer, document)]
     start, end = tokenizer.document_start, tokenizer.document_end
     tokens = [
         *([] if start is None else [start]),
@@ -147,7 +137,15 @@ def example_of(document: Document, tokenizer: Tokenizer) -> Example:
     ]
     if len(tokens) < 2:
         raise DataError(f"{document.source} has no token that could be predicted; leave it out")
-    return Example(tokens, [False] + [True] * (len(tokens) - 1), document.source)
+    return [Example(tokens, [False] + [True] * (len(tokens) - 1), document.source)]
+
+
+def example_of(document: Document, tokenizer: Tokenizer) -> Example:
+    """The only example of a document, by `examples_of`. DataError where there are several."""
+    example, *more = examples_of(document, tokenizer)
+    if more:
+        raise DataError(f"{document.source} is learnt answer by answer; read it with examples_of")
+    return example
 
 
 def pack(examples: Sequence[Example], seq: int, *, seed: int | None = None) -> list[Row]:
