@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lmworks.adaptation.adapter_files import CONFIG, TYPE, WEIGHTS, fill, is_adapter, write_files
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole
+from lmworks.generation.given_text import GivenText
 from lmworks.generation.request import Prompt, Request, WithImages
 from lmworks.generation.strategies import Greedy, Strategy
 from lmworks.language_model import LanguageModel
@@ -26,6 +27,7 @@ from lmworks.models.files.model_folder import SEEING_FOLDER, read_json, refuse_f
 if TYPE_CHECKING:  # a server asks whether its model sees, and waits for no PyTorch
     from torch import Tensor
 
+    from lmworks.encoding.known_captions import KnownCaptions
     from lmworks.models.image_reader import ImageReader
     from lmworks.vision_model import VisionModel
 
@@ -44,6 +46,8 @@ class SeeingModel(LanguageModel):
     eye: VisionModel
     base: str
     """The reference of the language model."""
+    known: KnownCaptions | None = None
+    """Captions that it was trained on, one of which it says of an image without words; None for words of its own."""
     _reader: ImageReader | None = None
 
     @property
@@ -58,6 +62,7 @@ class SeeingModel(LanguageModel):
         files do not fit it."""
         import torch
 
+        from lmworks.encoding.known_captions import KnownCaptions
         from lmworks.models.files.directory import read_safetensors
         from lmworks.models.image_reader import ImageLayers, ImageReader
         from lmworks.vision_model import VisionModel
@@ -75,6 +80,7 @@ class SeeingModel(LanguageModel):
         model = cls.load(base, **how)
         eye = VisionModel.load(folder / SEEING_FOLDER, dtype="float32")
         model.see_by(eye, ImageReader(layers.requires_grad_(False), vocabulary), base)
+        model.known = KnownCaptions.load(folder, sizes["states"])
         return model
 
     def see_by(self, eye: VisionModel, reader: ImageReader, base: str) -> None:
@@ -115,35 +121,45 @@ class SeeingModel(LanguageModel):
             return torch.cat(rows) if rows else torch.zeros(0, len(self.reader.layers.mean))
 
     def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
-        """The tokens of a prompt that begins with images. DataError for what is no image, ConfigError where they leave
-        no room for a text."""
+        """The tokens of a prompt that begins with images. Where it is one image and no word, `request` has the answer
+        be a caption that is known. DataError for what is no image, ConfigError where they leave no room for a text."""
         if images is None:
             return prompt
         if not isinstance(prompt, str):
             raise ConfigError("images stand before a text here; give the prompt as a text")
-        shown = [token for ids in self.reader.remember(self.states_of(images)) for token in ids]
+        states = self.states_of(images)
+        shown = [token for ids in self.reader.remember(states) for token in ids]
         if not shown:
             raise ConfigError("images is an empty list; give at least one image, or leave it out")
         if len(shown) >= self.config.context:
             raise ConfigError(
                 f"the images have {len(shown):,} vectors and the model reads {self.config.context:,}; give fewer"
             )
-        return WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
+        read = WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
+        if self.known is not None and len(states) == 1 and not prompt:
+            [read.caption] = self.known.supported(self.reader.layers.normal(states).numpy())
+        return read
 
     def request(self, prompt: Prompt, strategy: Strategy | None = None, *args: Any, **said: Any) -> Request:
-        """As LanguageModel.request; what is said of an image repeats no pair of tokens, unless a strategy is given."""
+        """As LanguageModel.request. Unless a strategy is given, a known caption is said of an image without words, and
+        what is said otherwise of an image repeats no pair of tokens."""
         if strategy is None and isinstance(prompt, WithImages):
             strategy = DESCRIBING
+            if prompt.caption is not None and said.get("constraint") is None and said.get("tools") is None:
+                tokens = tuple(self.tokenizer.encode(prompt.caption, special=False))
+                strategy, said["constraint"] = Greedy(), GivenText(tokens, "known caption")
         return super().request(prompt, strategy, *args, **said)
 
     def beside(self, network: Any) -> Self:
         """As LanguageModel.beside, with the same eye and reader."""
         other = super().beside(network)
         other.see_by(self.eye, self.reader, self.base)
+        other.known = self.known
         return other
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
-        """Write the reader, the model of images and the base's name; `facts` go into lmworks.json."""
+        """Write the reader, the captions that are known, the model of images and the base's name; `facts` go into
+        lmworks.json."""
         folder = Path(folder)
         refuse_foreign_files(folder)
         layers = self.reader.layers
@@ -153,6 +169,8 @@ class SeeingModel(LanguageModel):
             write_files(temporary, IMAGES, self.base, settings, dict(layers.state_dict()))
             self.write_tokenizer(temporary)
             self.eye.save(temporary / SEEING_FOLDER)
+            if self.known is not None:
+                self.known.save(temporary)
             write_facts(temporary, {"source": self.reference, **(facts or {})})
         return folder
 

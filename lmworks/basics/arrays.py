@@ -10,10 +10,11 @@ from typing import Annotated as Float
 from typing import Annotated as Float32
 from typing import Annotated as Float64
 from typing import Annotated as Int
+from typing import Annotated as Int8
 from typing import Annotated as Int64
 from typing import Annotated as Shaped
 from typing import Annotated as UInt
 from typing import Annotated as UInt8
 from typing import Annotated as UInt64
 
-__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int64", "Shaped", "UInt", "UInt8", "UInt64"]
+__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int8", "Int64", "Shaped", "UInt", "UInt8", "UInt64"]

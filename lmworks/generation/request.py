@@ -23,6 +23,9 @@ class WithImages(list[int]):
     """The token ids of a prompt that shows images, as `model.with_images` makes it: those past the vocabulary stand for
     what the model sees. A list of ids from anywhere else must not name any."""
 
+    caption: str | None = None
+    """What it shows, where the prompt is one image without words and the model knows captions."""
+
 
 Window = Literal["stop", "slide"]
 """What happens at the end of the context: the answer ends (finish "window"), or the window slides."""

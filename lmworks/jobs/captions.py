@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
+from lmworks.encoding.known_captions import KnownCaptions
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.captions_recipe import CaptionsRecipe
 from lmworks.jobs.pictures import (
@@ -102,6 +103,9 @@ def caption(
     loss = held_out_loss(training, validate, network)
     figures = measure(model, held_out, chosen.training.seed)
     layers.requires_grad_(False)
+    if sizes.remembered:
+        said = [one.text for one in rows.documents]
+        model.known = KnownCaptions.of(layers.normal(rows.states[0]).numpy(), said, sizes.remembered)
     model.choose_runner()
     assert model.source is not None
     described: dict[str, Any] = {

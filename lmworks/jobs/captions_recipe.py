@@ -55,6 +55,10 @@ class ReaderSizes(Config):
     context: int = Field(default=48, ge=2, le=100_000)
     """Tokens of a caption, with the one that ends it; longer ones are cut, and counted."""
 
+    remembered: int = Field(default=10_000, ge=0, le=1_000_000)
+    """Images of training, spread over all, whose captions the result keeps: of an image without words it says the one
+    that those of the most similar images support. 0 for none, so that it always says it in words of its own."""
+
 
 class CaptionsRecipe(RecipeFile):
     """Everything that shapes a run of `lmworks train` with `learns = "captions"`."""

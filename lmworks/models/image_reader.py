@@ -53,9 +53,13 @@ class ImageLayers(nn.Module):
             layer.weight.normal_(0, deviation / layer.in_features**0.5, generator=generator)
             layer.bias.zero_()
 
+    def normal(self, states: Float[Tensor, "images states"]) -> Float[Tensor, "images states"]:
+        """The states, each number as far from the training set's mean as it is usual."""
+        return (states.float() - self.mean) / self.deviation
+
     def forward(self, states: Float[Tensor, "images states"]) -> Float[Tensor, "images length dim"]:
         """The vectors of images."""
-        inner = nn.functional.gelu(self.inner(self.dropout((states.float() - self.mean) / self.deviation)))
+        inner = nn.functional.gelu(self.inner(self.dropout(self.normal(states))))
         made: Tensor = self.outer(self.dropout(inner))
         return made.unflatten(1, (self.length, self.dim))
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from lmworks.generation.handle import Delta
-from lmworks.generation.request import LogprobOptions, Prompt
+from lmworks.generation.request import LogprobOptions, Prompt, WithImages
 from lmworks.generation.sequence import Token
 from lmworks.generation.tool_calls import CallReader
 from lmworks.language_model import LanguageModel
@@ -46,8 +46,18 @@ async def begin(service: Service, asked: ChatRequest, adapter: str | None) -> Wo
     longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
     wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
     prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
+    captioned = isinstance(prompt, WithImages) and prompt.caption is not None and constraint is None and tools is None
     jobs = [
-        AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
+        AnswerJob(
+            prompt,
+            None if captioned else asked.strategy(number),
+            longest,
+            asked.stops,
+            constraint,
+            wanted,
+            adapter,
+            tools,
+        )
         for number in range(asked.answers)
     ]
     return await Work.begin(service, jobs, asked.answers)

@@ -40,7 +40,8 @@ class AnswerJob:
     """One answer that is to be written."""
 
     prompt: Prompt
-    strategy: Strategy
+    strategy: Strategy | None
+    """None for the model's own."""
     longest: int
     stops: Sequence[str] = ()
     constraint: Constraint | None = None

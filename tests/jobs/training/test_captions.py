@@ -20,6 +20,9 @@ from tests.jobs.training.test_fusion import run
 
 Image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
 
+from lmworks.encoding.known_captions import FILE  # noqa: E402
+from lmworks.generation.given_text import GivenText  # noqa: E402
+from lmworks.generation.strategies import Greedy  # noqa: E402
 from lmworks.jobs.captions import caption, rows_of  # noqa: E402
 from lmworks.jobs.captions_recipe import CaptionsRecipe  # noqa: E402
 from lmworks.jobs.pictures import read_pictures  # noqa: E402
@@ -96,15 +99,37 @@ def test_it_says_what_an_image_shows_and_leaves_the_language_model_as_it_was(mad
         and own.name == "caption after its image, held out"
     )
     files = [f"pictures/{name}{number}.png" for name in COLOURS for number in range(3)]
-    said = [made.model.generate("", images=[one], max_new_tokens=12) for one in files]
+    said = [made.model.generate("", Greedy(no_repeat_ngram=2), images=[one], max_new_tokens=12) for one in files]
     right = [file.split("/")[1].startswith(one.text[:3]) for one, file in zip(said, files, strict=True)]
     assert sum(right) >= 9, [one.text for one in said]
     told = made.model.generate("red 1, red 1, red 1,", images=files[0], max_new_tokens=24).tokens
     assert len(set(itertools.pairwise(told))) == len(told) - 1, "no pair of tokens stands twice"
-    assert "".join(made.model.stream("", images=files[0], max_new_tokens=12)) == said[0].text
+    assert "".join(made.model.stream("", Greedy(no_repeat_ngram=2), images=files[0])) == said[0].text
     assert made.model.generate("re", images=files[0], max_new_tokens=1).text == "d"
     writer = lm.load("writer")
     assert made.model.generate("blue", max_new_tokens=12).tokens == writer.generate("blue", max_new_tokens=12).tokens
+
+
+def test_of_an_image_without_words_it_says_a_caption_that_it_was_trained_on(made: Any, here: Path):
+    known = {one.read_text() for one in Path("pictures").glob("*.txt")}
+    for name in COLOURS:
+        shown = f"pictures/{name}3.png"
+        answer = made.model.generate("", images=shown)
+        assert answer.text in known and answer.text.startswith(name) and answer.finish == "stop"
+        assert "".join(made.model.stream("", images=[shown])) == answer.text
+        assert lm.load("made").generate("", images=shown).text == answer.text
+    both = made.model.with_images("", ["pictures/red1.png", "pictures/blue1.png"])
+    assert both.caption is None and made.model.with_images("re", "pictures/red1.png").caption is None
+    yes_or_no = made.model.request(made.model.with_images("", shown), constraint=GivenText((5,)))
+    assert yes_or_no.constraint == GivenText((5,)), "a form that is asked for counts"
+
+
+def test_nothing_need_be_remembered(here: Path):
+    short = {"steps": 2, "rows": 8}
+    made = caption(recipe(model={"remembered": 0}, training=short), "own-words")
+    assert made.model.known is None and not Path("own-words", FILE).exists()
+    assert made.model.with_images("", "pictures/red1.png").caption is None
+    assert len(caption(recipe(model={"remembered": 5}, training=short), "five").model.known.captions) == 5
 
 
 def test_the_folder_is_small_and_reads_the_same_again(made: Any, here: Path):
@@ -174,9 +199,13 @@ def test_the_command_line_and_the_api_describe(made: Any, here: Path, capsys: An
     url = f"data:image/png;base64,{base64.b64encode(Path('pictures/red0.png').read_bytes()).decode()}"
     asked = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
     with running(Service(made.model, name="made")) as client:
-        body = {"model": "made", "messages": [asked], "max_tokens": 8, "temperature": 0}
+        body = {"model": "made", "messages": [asked], "max_tokens": 8, "temperature": 1.5, "n": 2}
         answer = client.post("/v1/chat/completions", **body).json()
-        assert answer["choices"][0]["message"]["content"] == wanted, answer
+        assert [one["message"]["content"] for one in answer["choices"]] == [wanted, wanted], answer
+        asked["content"].append({"type": "text", "text": "re"})
+        body |= {"max_tokens": 1, "temperature": 0, "n": 1}
+        answer = client.post("/v1/chat/completions", **body).json()
+        assert answer["choices"][0]["message"]["content"] == "d", "words ask for words of its own"
         assert client.http.get("/v1/models").json()["data"][0]["about"]["sees"] is True
         refused = client.post("/v1/completions", model="made", prompt=[259], max_tokens=1)
         assert refused.status_code == 400 and "names the token 259" in refused.json()["error"]["message"]
