@@ -112,8 +112,8 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
     not_true_when="runs are short: a masked network learns from 30 % of the tokens and needs longer; after 3.3 times "
     "fewer steps, the network that predicts the next token fills gaps better",
     headlines={
-        "?yy??": "A network that predicts the next token writes likelier texts, and a masked one fills gaps better. "
-        "Which of them completes texts and which classifies better is open."
+        "yyyyn": "A network that predicts the next token completes texts better and writes likelier ones; a masked one "
+        "fills gaps better and classifies better once it is tuned. Frozen, the features of the first classify better."
     },
     not_tested="networks of the size of BERT or GPT: these are a thousand times smaller.",
     note="Parts compare equal steps on the same batches of TREC's questions, without their classes. New questions are "
