@@ -43,6 +43,8 @@ class TaskMatrix:
 
     model: LanguageModel
     items: int
+    news_read: int = 0
+    """Pieces of news that are passed over, as they were asked before."""
 
     def questions(self, name: str) -> Compared:
         """The likeliest choice, compared as the task's main figure does; without a model it is guessed."""
@@ -62,7 +64,7 @@ class TaskMatrix:
 
     def headlines(self) -> Compared:
         """News as a headline; without a model it is the first words, as many as headlines have on average."""
-        pairs = pairs_of("ag-news-headlines", self.items)
+        pairs = pairs_of("ag-news-headlines", self.news_read + self.items)[self.news_read :]
         words = round(sum(len(headline.split()) for _, headline in pairs) / len(pairs))
         return self._written("headline", SUMMARIZE, pairs, [" ".join(text.split()[:words]) for text, _ in pairs])
 

@@ -68,14 +68,15 @@ WAYS: tuple[tuple[Condition, Way, int], ...] = ((AT_ONCE, "answer", 2), (IN_STEP
     not_tested="large models, which gain most from it (Wei et al. 2022); logic; steps that a person judges.",
     note="Networks of two layers, 32 and 96 wide, learn from new rows at each step; the one that answers at once "
     "gets twice as many steps, so that it reads no fewer tokens. SmolLM2-135M-Instruct is asked problems of "
-    "MultiArith as messages, greedily; the last number that it writes counts. Intervals are over seeds, of the "
-    "problems over problems. Wei et al. 2022: https://arxiv.org/abs/2201.11903.",
+    "MultiArith as messages, greedily; the last number that it writes counts. The first 60 problems, asked before, left "
+    "the part on being told open (+0.02, 95 % -0.04 ... +0.07) and are not among those asked here. Intervals are over "
+    "seeds, of the problems over problems. Wei et al. 2022: https://arxiv.org/abs/2201.11903.",
     minutes=20,
 )
 def chain_of_thought(
     run: Run,
     model: str = "smollm2",
-    problems: Several = scaled(8, 60),
+    problems: Several = scaled(8, 540),
     widths: tuple[Count, Count] = (32, 96),
     steps: Count = scaled(300, 500),
     sums: Several = scaled(200, 500),
@@ -84,7 +85,7 @@ def chain_of_thought(
     """Sums that are right at once, in steps and after dots, by size; problems solved with steps and without."""
     for fixed in run.once():
         asked = LanguageModel.load(model)
-        items = [one for one in find("multiarith").items() if isinstance(one, Question)][:problems]
+        items = [one for one in find("multiarith").items() if isinstance(one, Question)][-problems:]
         names = [one.name for one in items]
         for condition, words, most in ((TOLD, STEPS, written), (PLAIN, ALONE, 16)):
             said = [one.shown.removeprefix("Question: ").partition("\nAnswer:")[0] for one in items]
