@@ -68,7 +68,7 @@ WAYS: tuple[tuple[Condition, Way, int], ...] = ((AT_ONCE, "answer", 2), (IN_STEP
     not_tested="large models, which gain most from it (Wei et al. 2022); logic; steps that a person judges.",
     note="Networks of two layers, 32 and 96 wide, learn from new rows at each step; the one that answers at once "
     "gets twice as many steps, so that it reads no fewer tokens. SmolLM2-135M-Instruct is asked problems of "
-    "MultiArith as messages, greedily; the last number that it writes counts. The first 60 problems, asked before, left "
+    "MultiArith as messages, greedily; the last number that it writes counts. The first 60 problems, asked once, left "
     "the part on being told open (+0.02, 95 % -0.04 ... +0.07) and are not among those asked here. Intervals are over "
     "seeds, of the problems over problems. Wei et al. 2022: https://arxiv.org/abs/2201.11903.",
     minutes=20,
