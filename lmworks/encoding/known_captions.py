@@ -99,7 +99,7 @@ class KnownCaptions:
             raise wrong from None
         if not isinstance(captions, list) or len(captions) != len(directions) or not captions:
             raise wrong
-        if not all(isinstance(one, str) and one for one in captions):
+        if not all(isinstance(one, str) and one.strip() for one in captions):
             raise wrong
         return cls(directions.numpy(), captions)
 
