@@ -14,8 +14,10 @@ from lmworks.cli.task_tables import TaskOptions, tasks_measured
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lmworks.language_model import LanguageModel
-    from lmworks.text.sources import Reading
+    from lmworks.text.sources import Reading, Skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def _text_measured(
     model: str, text: str, how: TextOptions, compress: str | None, base: str | None, json_: bool
 ) -> None:
     """What the model is decides what is measured."""
-    import sys
+    from functools import partial
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
@@ -86,12 +88,12 @@ def _text_measured(
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import load
     from lmworks.models.vision.config import reads_images
-    from lmworks.text.sources import read_answered
+    from lmworks.text.sources import read_answered, without_refused
+    from lmworks.tokens.chat.conversation import refusal
 
     reading = read_answered(text)
     progress.end_line()
-    for skipped in reading.skipped[:5]:
-        print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
+    _say_skipped(reading.skipped)
     with progress.shown():
         language_model = load(model, base=base, compress=compress)
         if how.prompt is not None:
@@ -111,7 +113,16 @@ def _text_measured(
         if of_pairs:
             _of_pairs(language_model, reading, model, how.figure, how.beams, json_)
         else:
-            _of_text(language_model, reading, model, how.window, how.tokens, json_)
+            whole = without_refused(reading, partial(refusal, language_model.tokenizer))
+            _say_skipped([one for one in whole.skipped if one not in reading.skipped])
+            _of_text(language_model, whole, model, how.window, how.tokens, json_)
+
+
+def _say_skipped(skipped: Sequence[Skipped]) -> None:
+    import sys
+
+    for one in skipped[:5]:
+        print(f"skipped   {one.path}: {one.reason}", file=sys.stderr)
 
 
 def _by_prompt(language_model: LanguageModel, reading: Reading, model: str, prompt: str, json_: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain
 from typing import Any, Protocol
 
@@ -19,13 +20,15 @@ from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.verdicts import leak_remark
+from lmworks.loading import load_tokenizer
 from lmworks.text import registry
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
-from lmworks.text.sources import read
+from lmworks.text.sources import Refusal, read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import Example, Row, examples_of, pack
+from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
@@ -57,9 +60,10 @@ NAMED = 5
 """Held-out documents whose names are printed; lmworks.json holds all of them."""
 
 
-def read_text(recipe: Reads, say: Say) -> Split:
-    """The text, split; says what was read, and what is held out."""
-    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
+def read_text(recipe: Reads, model: str, say: Say) -> Split:
+    """The text, split, without conversations that the model's template refuses; says what was read, what was not, and
+    what is held out."""
+    reading, parts = read_split(recipe.data.text, recipe.data.held_out, refusal=refusal_by(model))
     say_skipped(reading, say)
     say_split(reading.name, parts, say)
     more = with_counterparts(parts, recipe.data.counterfactual)
@@ -67,6 +71,13 @@ def read_text(recipe: Reads, say: Say) -> Split:
         count = len(more.train) - len(parts.train)
         say(f"counterparts   {count:,} of {len(parts.train):,} training documents have one")
     return more
+
+
+def refusal_by(model: str) -> Refusal:
+    """Why the chat template of a model, by its reference, takes no such conversation; its tokenizer is read for the
+    first one."""
+    tokenizer = cache(lambda: load_tokenizer(model))
+    return lambda document: None if document.messages is None else refusal(tokenizer(), document)
 
 
 def with_counterparts(parts: Split, counterfactual: str) -> Split:

@@ -102,7 +102,7 @@ def distill(
     run = open_run(folder, chosen, resume, say, chosen.teacher.reference, chosen.student.reference)
 
     started = time.time()
-    parts = read_text(chosen, say)
+    parts = read_text(chosen, name, say)
     leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lmworks.basics.errors import DataError
 from lmworks.basics.files import directory_written_whole, write_json, written_whole
+from lmworks.jobs.build_text import refusal_by
 from lmworks.jobs.forget_recipe import GENERAL, ForgetRecipe
 from lmworks.text.corpus.folder import REPORT, read_split
 from lmworks.text.document import Document
@@ -35,9 +36,9 @@ class SequenceTexts:
     @classmethod
     def of(cls, recipe: ForgetRecipe) -> SequenceTexts:
         """All texts. DataError where one cannot be had, or where a task trains on what measures another."""
-        data = recipe.build.data
+        data, refusal = recipe.build.data, refusal_by(recipe.build.model.reference)
         found = cls(
-            {name: read_split(task.text, data.held_out)[1] for name, task in recipe.tasks.items()},
+            {name: read_split(task.text, data.held_out, refusal=refusal)[1] for name, task in recipe.tasks.items()},
             read(data.general).documents,
         )
         for name, split in found.parts.items():

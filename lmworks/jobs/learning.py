@@ -44,7 +44,7 @@ class Learning:
 
     def read(self, recipe: Recipe, say: Say) -> Split:
         """The text in two parts; says what was read."""
-        return read_text(recipe, say)
+        return read_text(recipe, recipe.model.reference, say)
 
     def rows(self, recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> Sequence[Row]:
         """What is learnt."""

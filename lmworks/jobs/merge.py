@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
+from lmworks.tokens.chat.conversation import refusal
 
 UNRELATED = "wikitext2"
 """The text that shows what was lost."""
@@ -91,7 +93,10 @@ def merge(
 
     measured = {}
     if text is not None:
-        texts = {HELD_OUT: read_split(text, 0.1)[1].held_out, GENERAL: read(UNRELATED).documents}
+        texts = {
+            HELD_OUT: read_split(text, 0.1, refusal=partial(refusal, started.tokenizer))[1].held_out,
+            GENERAL: read(UNRELATED).documents,
+        }
         before = measure_texts(started, texts, measuring)
         for share in sorted({*SHARES, keep}):
             after = before  # nothing kept is the base, to the bit

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.preferences import figures, judge
 from lmworks.jobs.build import BuildResult, build
-from lmworks.jobs.build_text import Tokenizes, length_of, say_split
+from lmworks.jobs.build_text import Tokenizes, length_of, refusal_by, say_split
 from lmworks.jobs.learning import Learning, Say
 from lmworks.jobs.prefer_recipe import PAIRS, PreferRecipe, recipe_of
 from lmworks.jobs.recipe import Recipe
@@ -33,10 +34,11 @@ from lmworks.objectives.loss import Objective
 from lmworks.objectives.preference import Preference
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.document import Document, said
-from lmworks.text.sources import read
+from lmworks.text.sources import read, without_refused
 from lmworks.text.splits import Split, data_hash, split_by_prompt
 from lmworks.tokens.answer_pairs import AnswerPair, pack_pairs, pair_of, with_references
 from lmworks.tokens.batch import Row
+from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
 
 REFERENCE = "reference.json"
@@ -72,7 +74,7 @@ def preview(model: str, data: str | os.PathLike[str], count: int = 3, say: Say =
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
     corpus = corpus_of(str(data))
-    reading = read(str(data) if corpus is None else corpus / "train")
+    reading = without_refused(read(str(data) if corpus is None else corpus / "train"), partial(refusal, tokenizer))
     say_skipped(reading, say)
     pairs = [pair_of(one, tokenizer, LONGEST) for one in usable(reading.documents, str(data), say)[:count]]
     return [
@@ -99,14 +101,14 @@ class Preferring(Learning):
 
     def read(self, recipe: Recipe, say: Say) -> Split:
         """See Learning: pairs without a difference are left out, and all answers to a prompt stay together."""
-        corpus = corpus_of(recipe.data.text)
+        corpus, refused = corpus_of(recipe.data.text), refusal_by(recipe.model.reference)
         if corpus is None:
-            reading = read(recipe.data.text)
+            reading = without_refused(read(recipe.data.text), refused)
             say_skipped(reading, say)
             pairs = usable(reading.documents, recipe.data.text, say)
             parts = split_by_prompt(pairs, recipe.data.held_out)
         else:  # which has a split of its own, by prompts too
-            reading, both = read_split(recipe.data.text, recipe.data.held_out)
+            reading, both = read_split(recipe.data.text, recipe.data.held_out, refusal=refused)
             say_skipped(reading, say)
             train, kept = (usable(side, recipe.data.text, say) for side in (both.train, both.held_out))
             pairs, parts = [*train, *kept], Split(train, kept, both.duplicates)

@@ -20,7 +20,7 @@ from lmworks.basics.files import as_reference, beside
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy import canaries as planted
 from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, lira, scored, too_few
-from lmworks.jobs.build_text import with_counterparts
+from lmworks.jobs.build_text import refusal_by, with_counterparts
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.shadows import Shadows
 from lmworks.language_model import LanguageModel
@@ -189,7 +189,7 @@ def _recipe(facts: dict[str, Any]) -> Recipe | None:
 
 def _split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
     """What was learnt, without counterparts, and what was held out. DataError unless the text is the same as then."""
-    _, parts = read_split(recipe.data.text, recipe.data.held_out)
+    _, parts = read_split(recipe.data.text, recipe.data.held_out, refusal=refusal_by(recipe.model.reference))
     said, learnt = facts.get("data") or {}, with_counterparts(parts, recipe.data.counterfactual).train
     for name, documents in (("train", learnt), ("held_out", parts.held_out)):
         if name in said and said[name] != data_hash(documents):

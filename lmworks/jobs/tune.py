@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lmworks.basics.arguments import checked
@@ -20,6 +21,7 @@ from lmworks.loading import load_tokenizer, must_learn_text
 from lmworks.text.corpus.folder import corpus_of
 from lmworks.text.sources import read_answered
 from lmworks.tokens.batch import Example, examples_of
+from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
 
 LEARNT = ("[", "]")
@@ -59,7 +61,7 @@ def preview(
     must_learn_text(model)
     tokenizer = load_tokenizer(model)
     corpus = corpus_of(str(data))
-    reading = read_answered(str(data) if corpus is None else corpus / "train")
+    reading = read_answered(str(data) if corpus is None else corpus / "train", partial(refusal, tokenizer))
     say_skipped(reading, say)
     documents = reading.documents[:count]
     if not documents:

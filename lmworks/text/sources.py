@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class Reading:
     """Records and rows without any text, left out of files that hold others."""
 
 
+Refusal = Callable[[Document], str | None]
+"""Why a conversation cannot be learnt, in a sentence; None where it can."""
 WHOLE = (0, 1)
 NO_TEXT = "no text in it"
 """The reason for a file that was read and holds none."""
@@ -99,29 +101,42 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
     return Reading(documents, [skipped] if skipped else [], name, blank)
 
 
-def read_answered(reference: str | Path) -> Reading:
+def read_answered(reference: str | Path, refusal: Refusal | None = None) -> Reading:
     """All documents of a data reference that a model can be trained on or measured by: conversations in which nobody
-    answers, or that begin with the assistant's turn, are among what was skipped. DataError as by `read`."""
-    reading = read(reference)
-    silent = [one for one in reading.documents if not one.is_answered]
-    by_file: dict[str, list[Document]] = {}
-    for one in silent:
-        by_file.setdefault(one.source.rpartition("#")[0], []).append(one)
-    skipped = [
-        Skipped(
-            file,
-            f"{counted(len(some), 'conversation')} without an answer by the assistant; the first: {some[0].source}",
-        )
+    answers, or that begin with the assistant's turn, are among what was skipped, and those that `refusal` refuses.
+    DataError as by `read`, and where none is left."""
+    reading = _without(
+        read(reference), lambda one: None if one.is_answered else "", "without an answer by the assistant"
+    )
+    return reading if refusal is None else without_refused(reading, refusal)
+
+
+def without_refused(reading: Reading, refusal: Refusal) -> Reading:
+    """A reading whose refused conversations are among what was skipped, the first of a file with its reason. DataError
+    where none is left."""
+    return _without(reading, refusal, "that cannot be learnt")
+
+
+def _without(reading: Reading, refusal: Refusal, which: str) -> Reading:
+    by_file: dict[str, list[str]] = {}
+    kept = []
+    with progress.task(f"looking through {reading.name}", len(reading.documents), "documents", stays=False) as advance:
+        for one in reading.documents:
+            if (why_not := refusal(one)) is None:
+                kept.append(one)
+            else:
+                named = f"{one.source}: {why_not}" if why_not else one.source
+                by_file.setdefault(one.source.rpartition("#")[0], []).append(named)
+            advance(1)
+    left_out = [
+        Skipped(file, f"{counted(len(some), 'conversation')} {which}; the first: {some[0]}")
         for file, some in by_file.items()
     ]
-    if len(silent) == len(reading.documents):
-        why_not = "; ".join(one.reason for one in skipped[:_SHOWN])
-        raise DataError(f"{reading.name} holds nothing to train on or to measure: {why_not}")
-    return replace(
-        reading,
-        documents=[one for one in reading.documents if one.is_answered],
-        skipped=sorted([*reading.skipped, *skipped], key=lambda one: one.path),
-    )
+    if not kept:
+        reasons = "; ".join(one.reason for one in [*left_out, *reading.skipped][:_SHOWN])
+        raise DataError(f"{reading.name} holds nothing to train on or to measure: {reasons}")
+    skipped = sorted([*reading.skipped, *left_out], key=lambda one: one.path)
+    return replace(reading, documents=kept, skipped=skipped)
 
 
 def listing(reference: str, skipped: list[Skipped] | None = None) -> list[tuple[str, int, int]]:

@@ -339,6 +339,17 @@ def test_generate_writes_a_line_for_each_line(run, model_folder, translator_fold
         assert each[17]["tokens"] == alone["tokens"]
 
 
+def test_of_a_text_to_measure_a_conversation_that_the_template_refuses_is_left_out_and_named(run, tmp_path):
+    tiny.language_model(context=160).save(tmp_path / "strict")
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('Start with the user.') }}{% endif %}"
+    (tmp_path / "strict" / "chat_template.jinja").write_text(refusing + tiny.CHATML)
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    (tmp_path / "chats.jsonl").write_text("\n".join(json.dumps({"messages": one}) for one in (turns, turns[1:])))
+    ran = run("evaluate", str(tmp_path / "strict"), str(tmp_path / "chats.jsonl"), "--json")
+    assert ran.json["documents"] == 1
+    assert "skipped   chats.jsonl: 1 conversation that cannot be learnt; the first: chats.jsonl#1: the chat" in ran.err
+
+
 def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     ran = run("evaluate", model_folder, text_folder, "--json")
     facts = ran.json

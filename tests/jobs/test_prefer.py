@@ -76,6 +76,20 @@ def test_the_better_answer_is_learnt_and_everything_is_told(folder: Path):
     assert lm.load("out", dtype="float32", compress="none").generate("Say the.", max_new_tokens=2) is not None
 
 
+def test_a_pair_that_the_template_refuses_is_left_out_and_named(folder: Path):
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('Start with the user.') }}{% endif %}"
+    Path("base/chat_template.jinja").write_text(refusing + tiny.CHATML)
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say it."}]
+    write([{"prompt": prompt, "chosen": "yes", "rejected": "no"}, *records()])
+    said: list[str] = []
+    assert len(preview("base", "pairs.jsonl", 99, said.append)) == len(records())
+    assert said[0].startswith(
+        "skipped        pairs.jsonl: 1 conversation that cannot be learnt; the first: pairs.jsonl#1"
+    )
+    parts = Preferring().read(recipe_of(changes=["data.text=pairs.jsonl", "model.reference=base"]), said.append)
+    assert said[1] == said[0] and len(parts.train) + len(parts.held_out) == len(records())
+
+
 @pytest.mark.parametrize(
     "loss, retain, method", [("ipo", "kl", "full"), ("simpo", "rehearsal", "dora"), ("dpo", "ewc", "lora")]
 )

@@ -14,6 +14,8 @@ import lmworks as lm
 from jobs import small_builds
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.jobs.build_text import rows_of
+from lmworks.jobs.planning.reading import read_subject
+from lmworks.jobs.privacy import _split_of
 from lmworks.jobs.tune import preview, tune
 from lmworks.loading import load_tokenizer
 from lmworks.text.corpus.folder import read_split
@@ -64,6 +66,48 @@ def test_conversations_in_which_nobody_answers_are_left_out_and_told(folder: Pat
     Path("asked.jsonl").write_text(json.dumps({"conversations": [asked]}))
     with pytest.raises(DataError, match=r"asked\.jsonl holds nothing to train on or to measure: 1 conv"):
         preview("smollm2", "asked.jsonl")
+
+
+REFUSING = "{% if messages[0].role == 'system' %}{{ raise_exception('Start with the user.') }}{% endif %}" + tiny.CHATML
+SYSTEM, QUESTION = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who is it?"}
+
+
+def _refusing(name: str) -> None:
+    """A model whose template takes no system message."""
+    tiny.language_model(context=160).save(name)
+    Path(name, "chat_template.jinja").write_text(REFUSING)
+
+
+def test_a_conversation_that_the_template_refuses_is_left_out_and_named(folder: Path):
+    """By whatever reads it: a run, its preview and its plan, and what measures the result."""
+    _refusing("strict")
+    chats = [[QUESTION, {"role": "assistant", "content": word}] for word in tiny.WORDS]
+    chats[3].insert(0, SYSTEM)
+    chats[5].insert(0, SYSTEM)
+    Path("chats.jsonl").write_text("\n".join(json.dumps({"messages": one}) for one in chats))
+    sentence = (
+        "skipped        chats.jsonl: 2 conversations that cannot be learnt; the first: chats.jsonl#4: the chat "
+        "template of strict refuses these messages: Start with the user."
+    )
+    changes = ["training.context=64", "training.steps=1", "data.general=general", "model.dtype=float32"]
+    ways = {
+        "preview": lambda say: preview("strict", "chats.jsonl", 6, say=say),
+        "plan": lambda say: read_subject("strict", changes, "chats.jsonl", say),
+        "run": lambda say: tune("strict", "chats.jsonl", out="out", changes=changes, say=say),
+    }
+    said: dict[str, list[str]] = {name: [] for name in ways}
+    found = {name: way(said[name].append) for name, way in ways.items()}
+    assert all(sentence in lines for lines in said.values())
+    assert ["#4" in one or "#6" in one for one in found["preview"]] == [False] * 6
+    learnt = json.loads(Path("out/lmworks.json").read_text())["data"]
+    assert sum(learnt["documents"]) == len(chats) - 2 == found["plan"].own.examples + found["plan"].own.held_out
+    _, held_out = _split_of(found["run"].recipe, {"data": learnt}, "out")
+    assert len(held_out) == learnt["documents"][1]
+    Path("chats.jsonl").write_text(json.dumps({"messages": chats[3]}))
+    with pytest.raises(
+        DataError, match=r"chats.jsonl holds nothing to train on .*: 1 conversation that cannot be.*#1: the"
+    ):
+        preview("strict", "chats.jsonl")
 
 
 def test_a_table_of_which_one_column_is_learnt_is_told(folder: Path, smollm2_path: Path):

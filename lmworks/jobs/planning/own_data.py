@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmworks.basics.amounts import counted
-from lmworks.jobs.build_text import with_counterparts
+from lmworks.jobs.build_text import refusal_by, with_counterparts
 from lmworks.jobs.learning import Learning
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import say_skipped
@@ -96,7 +96,8 @@ def read_own(recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> 
     DataError for no such text, or nothing in it to learn; ConfigError for a model that learns no text.
     """
     must_learn_text(recipe.model.reference)
-    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
+    refusal = refusal_by(recipe.model.reference)
+    reading, parts = read_split(recipe.data.text, recipe.data.held_out, refusal=refusal)
     say_skipped(reading, say)
     parts = with_counterparts(parts, recipe.data.counterfactual)
     model = OnlyTokenizer(load_tokenizer(recipe.model.reference))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmworks.basics.errors import DataError
-from lmworks.text.sources import Reading, read_answered
+from lmworks.text.sources import Reading, Refusal, read_answered
 from lmworks.text.splits import Split, split, split_ends
 
 REPORT = "corpus.json"
@@ -25,18 +25,19 @@ def read_split(
     held_out: float = 0.1,
     hold_out: Literal["documents", "end"] = "documents",
     validation: str | None = None,
+    refusal: Refusal | None = None,
 ) -> tuple[Reading, Split]:
     """All of a data reference, and its two parts.
 
     With `validation`, all of that reference is held out, and left out of what is trained on. A corpus has a split of
-    its own. Anything else is split by `held_out` and `hold_out`. DataError where there is nothing to read or to hold
-    out.
+    its own. Anything else is split by `held_out` and `hold_out`. What `refusal` refuses is in neither part. DataError
+    where there is nothing to read or to hold out.
     """
     if validation is not None:
-        return _beside(read_answered(reference), read_answered(validation))
+        return _beside(*(read_answered(one, refusal) for one in (reference, validation)))
     folder = corpus_of(reference)
     if folder is None:
-        reading = read_answered(reference)
+        reading = read_answered(reference, refusal)
         try:
             return reading, (split if hold_out == "documents" else split_ends)(reading.documents, held_out)
         except DataError as error:
@@ -44,7 +45,7 @@ def read_split(
                 raise
             first = reading.skipped[0]
             raise DataError(f"{error}; left out: {first.path}: {first.reason}") from None
-    train, kept = (_side(folder, name) for name in ("train", "held_out"))
+    train, kept = (_side(folder, name, refusal) for name in ("train", "held_out"))
     both = Reading(
         train.documents + kept.documents, train.skipped + kept.skipped, folder.name, train.blank + kept.blank
     )
@@ -81,8 +82,8 @@ def corpus_of(reference: str) -> Path | None:
     )
 
 
-def _side(folder: Path, name: str) -> Reading:
+def _side(folder: Path, name: str, refusal: Refusal | None) -> Reading:
     path = folder / name
     if not path.is_dir():
         raise DataError(f"{folder} has a {REPORT} and no folder {name}; make the corpus again")
-    return read_answered(path) if any(path.iterdir()) else Reading([], [], name)
+    return read_answered(path, refusal) if any(path.iterdir()) else Reading([], [], name)

@@ -143,6 +143,17 @@ def encode_document(tokenizer: Tokenizer, document: Document) -> list[tuple[list
         raise DataError(f"{document.source}: {error}") from None
 
 
+def refusal(tokenizer: Tokenizer, document: Document) -> str | None:
+    """Why the chat template takes no such conversation, in a sentence; None where it does, and for a text."""
+    for messages in filter(None, (document.messages, document.rejected)):
+        try:
+            chat, turns = with_tools(tokenizer.chat, messages, tools_in(document))
+            chat.render_marked(turns)
+        except (DataError, ModelError) as error:
+            return str(error).removeprefix(f"{document.source}: ")
+    return None
+
+
 def tools_in(document: Document) -> list[Tool]:
     """What the answers of a conversation may call. DataError for what is no tool."""
     try:
