@@ -4,18 +4,27 @@
 
 An answer is held to the schema by a grammar, which writes an object's keys in the order of the schema alone. Rows of a
 table have the fields of all tools, None where they are another's: these are taken out, of schemas and of arguments.
+Values are held to the types, the listed values and the fields of their schema; bounds and patterns are not looked at.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
+from lmworks.basics.config import shortened
 from lmworks.text.plain import UnreadableError
 from lmworks.text.tool import DEEPEST, OPEN_ENDED
 
 MOST_BRANCHES = 5
 """Alternatives that lie in one another, of which the innermost is still looked at."""
+FARTHEST = 2 * DEEPEST
+"""Steps into arguments and into the alternatives of a schema, after which a value counts as fitting."""
+NAMED = 5
+"""Types and values that fit, of which an error says the names."""
+_TYPES = {"string": str, "boolean": bool, "null": type(None), "array": list, "object": dict}
 _VALUES = ("default", "const", "enum", "examples")
 """Keys of a JSON schema under which no schemas stand, but values; null may be one."""
 _NAMES = ("properties", "patternProperties", "$defs", "definitions")
@@ -38,7 +47,8 @@ def without_none(schema: Any, named: bool = False) -> Any:
 
 def arguments_by(schema: Mapping[str, Any], given: Mapping[str, Any], calls: str) -> dict[str, Any]:
     """Arguments as an answer that is held to their schema writes them (`_as_written`). UnreadableError, which begins
-    with `calls`, for those that it could not have: one that the schema does not name, or not all that it requires."""
+    with `calls`, for those that it could not have: one that the schema does not name, not all that it requires, or a
+    value that is not of its type or not among those that are listed."""
     kept = {key: one for key, one in given.items() if one is not None or _is_open(schema) or key in _properties(schema)}
     written: dict[str, Any] = _as_written(kept, schema, schema)
     _must_fit(written, schema, calls)
@@ -78,10 +88,105 @@ def _must_fit(arguments: Mapping[str, Any], schema: Mapping[str, Any], calls: st
         raise UnreadableError(f"{calls} with `{other}`, and {known}")
     if missing := next((key for key in _required(schema) if key not in arguments), None):
         raise UnreadableError(f"{calls} without `{missing}`, which it requires")
+    if wrong := _Fit(schema).wrong(arguments, schema):
+        raise UnreadableError(f"{calls} with {wrong}")
+
+
+class _Fit:
+    """What in values their schemas do not allow, where `whole` holds what a `$ref` leads to."""
+
+    def __init__(self, whole: Mapping[str, Any]) -> None:
+        self._whole = whole
+        self._known: dict[tuple[str, int], str] = {}
+        """By the place of a value and its schema. Of one that leads back to itself, that the value fits."""
+
+    def wrong(self, value: Any, schema: Any, at: str = "", steps: int = 0) -> str:
+        """What is wrong, after "with": "`days` as 'two', and its schema takes integer"; "" where nothing is."""
+        schema = _followed(schema, self._whole)
+        key = (at, id(schema))
+        if key not in self._known:
+            self._known[key] = ""
+            if isinstance(schema, Mapping) and steps < FARTHEST:
+                self._known[key] = next(filter(None, self._faults(value, schema, at, steps + 1)), "")
+        return self._known[key]
+
+    def _faults(self, value: Any, schema: Mapping[str, Any], at: str, steps: int) -> Iterator[str]:
+        """Of a value, then of its parts."""
+        other = f"{_place(at)} as {shortened(value)}, and its schema takes {self._taken(schema)}"
+        if not _is_one(value, schema):
+            yield other
+        for key in ("anyOf", "oneOf"):
+            found = [self.wrong(value, one, at, steps) for one in _listed(schema, key)]
+            if found and all(found):
+                yield next((one for one in found if not one.startswith(f"{_place(at)} as ")), other)
+        for one in _listed(schema, "allOf"):
+            yield self.wrong(value, one, at, steps)
+        if isinstance(value, dict):
+            yield from self._of_fields(value, schema, at, steps)
+        elif isinstance(value, list):
+            kinds = chain(_listed(schema, "prefixItems"), repeat(schema.get("items")))
+            for number, (one, kind) in enumerate(zip(value, kinds, strict=False)):
+                yield self.wrong(one, kind, f"{at}[{number}]", steps)
+
+    def _of_fields(self, value: dict[str, Any], schema: Mapping[str, Any], at: str, steps: int) -> Iterator[str]:
+        named = _properties(schema)
+        others = None if "patternProperties" in schema else schema.get("additionalProperties")
+        for name in _required(schema):
+            if name not in value:
+                yield f"{_place(at)} without `{name}`, which it requires"
+        for name, one in value.items():
+            place = f"{at}.{name}" if at else name
+            if others is False and name not in named:
+                yield f"{_place(place)}, which its schema does not name"
+            yield self.wrong(one, named.get(name, others), place, steps)
+
+    def _taken(self, schema: Mapping[str, Any]) -> str:
+        """The types and the values that a schema and its alternatives name."""
+        names: dict[str, None] = {}
+        for one in _branches(schema, self._whole):
+            values = one["enum"] if isinstance(one.get("enum"), list) else [one["const"]] if "const" in one else None
+            names |= dict.fromkeys(sorted(_kinds([one])) if values is None else map(json.dumps, values))
+        return ", ".join([*names][:NAMED]) + ", ..." * (len(names) > NAMED)
+
+
+def _place(at: str) -> str:
+    return f"`{at}`" if at else "arguments"
+
+
+def _is_one(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether a value is of a type that the schema names, and among the values that it lists."""
+    kinds, values = _kinds([schema]), schema.get("enum")
+    listed = [schema["const"]] if "const" in schema else values if isinstance(values, list) else [value]
+    fits = not kinds or any(_is_of(value, kind) for kind in kinds)
+    return fits and any(one == value and isinstance(one, bool) is isinstance(value, bool) for one in listed)
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    """Whether a value is of a type of JSON schema; True for any other type, which is the grammar's business."""
+    if kind not in {"integer", "number"}:
+        return isinstance(value, _TYPES.get(kind, object))
+    whole = isinstance(value, int) or (isinstance(value, float) and (kind == "number" or value.is_integer()))
+    return whole and not isinstance(value, bool)
+
+
+def _listed(schema: Mapping[str, Any], key: str) -> list[Any]:
+    several = schema.get(key)
+    return several if isinstance(several, list) else []
 
 
 def _branches(schema: Any, whole: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
     """The schema, with its `$ref` followed, then the alternatives that it gives."""
+    schema = _followed(schema, whole)
+    if not isinstance(schema, Mapping):
+        return
+    yield schema
+    for key in ("anyOf", "oneOf") if depth < MOST_BRANCHES else ():
+        for one in _listed(schema, key):
+            yield from _branches(one, whole, depth + 1)
+
+
+def _followed(schema: Any, whole: Mapping[str, Any]) -> Any:
+    """What a schema's `$ref` leads to, or the schema itself."""
     for _ in range(DEEPEST):
         at = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not isinstance(at, str) or not at.startswith("#"):
@@ -89,13 +194,7 @@ def _branches(schema: Any, whole: Mapping[str, Any], depth: int = 0) -> Iterator
         schema = whole
         for part in at.removeprefix("#").split("/")[1:]:
             schema = schema.get(part) if isinstance(schema, Mapping) else None
-    if not isinstance(schema, Mapping):
-        return
-    yield schema
-    for key in ("anyOf", "oneOf") if depth < MOST_BRANCHES else ():
-        several = schema.get(key)
-        for one in several if isinstance(several, list) else ():
-            yield from _branches(one, whole, depth + 1)
+    return schema
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,8 +12,10 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.generation.tool_calls import Called, CallReader, Tools
 from lmworks.language_model import LanguageModel
+from lmworks.text.plain import UnreadableError
+from lmworks.text.records import document
 from lmworks.text.tool import Tool
-from lmworks.tokens.chat.tools import read_tools
+from lmworks.tokens.chat.tools import call_text, read_tools
 
 pytest.importorskip("llguidance", reason="pip install 'lmworks[serve]'")
 jsonschema = pytest.importorskip("jsonschema", reason="pip install jsonschema")
@@ -79,6 +81,57 @@ def test_arguments_are_an_object_where_the_schema_does_not_say_so(model):
         guide.accept(token)
     [three], [opened] = (model.tokenizer.encode(one, special=False) for one in "3{")
     assert guide.look()[opened] and not guide.look()[three]
+
+
+TREE = {"type": "object", "properties": {"in": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}}}
+SCHEMAS = [
+    {"type": "integer"},
+    {"type": "number"},
+    {"type": "string"},
+    {"type": "boolean"},
+    {"type": ["integer", "string"]},
+    {"enum": [1, "a", None]},
+    {"const": True},
+    {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    {"anyOf": [{"type": "integer"}], "enum": [1, 2]},
+    {"allOf": [{"type": "integer"}, {"enum": [1, 2]}]},
+    {"type": "array", "items": {"type": "integer"}},
+    {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "integer"}},
+    {"items": {"type": "string"}},
+    {"properties": {"a": {"type": "string"}}},
+    {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
+    {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
+    {"$ref": "#/$defs/tree"},
+    {},
+]
+VALUES = [
+    *(0, 1, 3, 2.5, 10**30, "a", "1", True, None, [], [1], ["a"], ["a", 1], {}, {"a": "x"}, {"a": 1}),
+    *({"b": 1}, {"b": "x"}, {"a": "x", "b": 1}, {"in": {"in": None}}, {"in": {"in": 3}}),
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_a_call_is_learnt_if_the_grammar_could_write_it(model, schema):
+    tool = Tool("f", "", {"type": "object", "properties": {"x": schema}, "$defs": {"tree": TREE}})
+    start = Tools([tool], "f").start(model.tokenizer, model.config.vocab_size)
+    for value in VALUES:
+        call = {"name": "f", "arguments": {"x": value}}
+        try:
+            learnt = document(
+                {"messages": [*ASKED, {"role": "assistant", "tool_calls": [call]}], "tools": [tool.facts]}, ""
+            )
+        except UnreadableError:
+            learnt = None
+        arguments = {"x": value} if learnt is None else learnt.messages[1]["tool_calls"][0]["function"]["arguments"]
+        guide = start.copy()
+        written = all(_accepts(guide, one) for one in model.tokenizer.encode(call_text("f", arguments), special=False))
+        assert written is (learnt is not None), value
+
+
+def _accepts(guide, token: int) -> bool:
+    if allowed := bool(guide.look()[token]):
+        guide.accept(token)
+    return allowed
 
 
 TEXTS = {

@@ -116,6 +116,17 @@ def test_what_is_changed_in_words_is_changed_in_calls_and_not_in_their_names():
 
 NEEDS = {"name": "stop", "parameters": {"properties": {"when": {"type": "string"}}, "required": ["when"]}}
 
+ONE = {"type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"], "additionalProperties": False}
+PICKS = {
+    "name": "pick",
+    "parameters": {
+        "properties": {
+            "size": {"anyOf": [{"type": "string", "enum": ["S", "L"]}, {"type": "null"}]},
+            "many": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/One"}}, {"type": "null"}]},
+        },
+        "$defs": {"One": ONE},
+    },
+}
 STRICT = NEEDS | {"parameters": NEEDS["parameters"] | {"additionalProperties": False}}
 
 
@@ -128,6 +139,25 @@ def test_a_schema_that_names_not_all_of_its_arguments_allows_others():
     record = _calling(tools=[opened], tool_calls=[{"name": "stop", "arguments": {"at": 1, "when": "now"}}])
     [call] = document(record, "x").messages[1]["tool_calls"]
     assert list(call["function"]["arguments"]) == ["when", "at"]
+
+
+def test_values_are_held_to_schemas_that_go_in_circles_or_branch_without_end():
+    """Each schema is looked at once for each place."""
+    both = [
+        {"$ref": "#/$defs/T"},
+        {"$ref": "#/$defs/T"},
+        {"type": "object", "properties": {"in": {"$ref": "#/$defs/T"}}, "required": ["x"]},
+    ]
+    tree = {"type": "object", "properties": {"in": {"anyOf": both}}, "required": ["in"]}
+    tool = {"name": "f", "parameters": {"properties": {"a": {"anyOf": both}}, "$defs": {"T": tree}}}
+    deep: object = 3
+    for _ in range(25):
+        deep = {"in": deep}
+    with pytest.raises(UnreadableError, match=r"calls f with `a(\.in)+` as 3, and its schema takes object"):
+        document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": {"a": deep}}]), "x")
+    chain = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}]} for at in range(1000)}
+    tool = {"name": "f", "parameters": {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": chain}}
+    document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": {"a": 1}}]), "x")
 
 
 def test_what_a_schema_requires_is_a_list_of_names_and_a_number_may_be_long():
@@ -194,6 +224,26 @@ def test_what_a_schema_requires_is_a_list_of_names_and_a_number_may_be_long():
             r"messages\[1\] goes on with words after a call",
         ),
         (_calling(content="<tool_call>{</tool_call>"), r"a call in messages\[1\] is no JSON"),
+        (
+            _calling(tool_calls=[{"name": "weather", "arguments": {"days": "two"}}]),
+            r"tool_calls\[0\] calls weather with `days` as 'two', and its schema takes integer$",
+        ),
+        (
+            _calling(tool_calls=[{"name": "weather", "arguments": {"place": {"city": 3}}}]),
+            "with `place.city` as 3, and its schema takes string",
+        ),
+        (
+            _calling(tools=[PICKS], tool_calls=[{"name": "pick", "arguments": {"size": "XL"}}]),
+            'with `size` as \'XL\', and its schema takes "S", "L", null$',
+        ),
+        (
+            _calling(tools=[PICKS], tool_calls=[{"name": "pick", "arguments": {"many": [{"a": 1}, {"a": 1, "b": 2}]}}]),
+            r"with `many\[1\].b`, which its schema does not name",
+        ),
+        (
+            _calling(tools=[PICKS], tool_calls=[{"name": "pick", "arguments": {"many": [{}]}}]),
+            r"with `many\[0\]` without `a`, which it requires",
+        ),
         (OPENAI | {"tools": [FUNCTION | {"description": "\ud83d"}]}, "`tools` holds half of a surrogate pair"),
         (
             _calling(tool_calls=[{"name": "weather", "arguments": '{"days": NaN}'}]),
