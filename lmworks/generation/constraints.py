@@ -53,12 +53,16 @@ class Constraint(ABC):
 
     def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
         """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
-        asked = (tokenizer, vocab_size, self.grammar())
+        asked = (tokenizer, vocab_size, self._grammar_for(tokenizer))
         begun: dict[Any, Guide] = getattr(self, "_begun", {})
         if asked not in begun:  # several answers of one form, the choices of one request say, cost its work once
             begun = {asked: self._guide(*asked)}
             object.__setattr__(self, "_begun", begun)
         return begun[asked].copy()
+
+    def _grammar_for(self, tokenizer: Tokenizer) -> str:
+        """The grammar of a model's answers."""
+        return self.grammar()
 
     def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
         library = require("llguidance", "serve")

@@ -5,7 +5,8 @@
     answer.calls                            # [ToolCall(name='weather', arguments='{"city": "Paris"}')]
 
 A grammar holds the model to the form and to the schema of the function that it names, so that arguments always are JSON
-that the schema describes, unless the answer is cut off. What they say is the model's.
+that the schema describes, unless the answer is cut off. What they say is the model's. Before, between and after calls
+it allows the white space that the model's chat template writes there, as a model is taught to call.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import SPACES, Constraint, Guide, JsonSchema
 from lmworks.text.tool import CLOSING, OPENING, Tool, distinct
+from lmworks.tokens.chat.tools import CallSpaces, spaces_around_calls
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 16
@@ -85,13 +87,15 @@ class Tools(Constraint):
         """What an answer is held to."""
         return None if self.choice == "none" else self
 
-    def grammar(self) -> str:
-        """A call for each function; before calls that are not asked for, any text."""
+    def grammar(self, spaces: CallSpaces = CallSpaces()) -> str:
+        """A call for each function; before calls that are not asked for, any text. White space may stand before and
+        after calls where `spaces` has some."""
         named = self.choice not in CHOICES
         callable_ = [one for one in self.functions if not named or one.name == self.choice]
         more = f" (again call){{0,{AT_ONCE - 1}}}" if self.parallel and not named else ""
-        free = f"TEXT | begun call{more}" if self.choice == "auto" else f'"{OPENING}" call{more}'
-        rules = [f"start: {free}", f'again: "\\n{OPENING}"']
+        before, after = (f"{json.dumps(one)}? " if one else "" for one in (spaces.before, spaces.after))
+        free = f"TEXT | begun call{more}" if self.choice == "auto" else f'{before}"{OPENING}" call{more}'
+        rules = [f"start: {free} {after}".rstrip(), f"again: {json.dumps(spaces.between + OPENING)}"]
         if self.choice == "auto":
             rules += ["TEXT: /(.|\\n)*/", f"begun[lazy]: /(.|\\n)*{OPENING}/"]
         rules += [
@@ -102,6 +106,9 @@ class Tools(Constraint):
             schema = json.dumps(one.schema | {"x-guidance": SPACES})
             rules += [f'f{number}: "{one.name}\\", \\"arguments\\": " a{number}', f"a{number}: %json {schema}"]
         return "\n".join(rules) + "\n"
+
+    def _grammar_for(self, tokenizer: Tokenizer) -> str:
+        return self.grammar(spaces_around_calls(tokenizer.chat))
 
     def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
         for one in self.functions:  # before words are written, so that the error names the schema that is wrong

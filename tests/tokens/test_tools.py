@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import dropwhile, groupby
+from itertools import groupby
 
 import pytest
 
@@ -143,11 +143,19 @@ def test_half_a_call_is_one_sentence(tiny):
         encode_chat(tiny, [], tools=TOOLS)
 
 
-@pytest.mark.parametrize("shape", ["ChatML", "ChatML on lines", "Qwen 2.5", "Mistral"])
+FAR_APART = (
+    TEMPLATES["Qwen 2.5"]
+    .replace("""{{- '\n<tool_call>""", """{{- '\n \n<tool_call>""")
+    .replace("""{%- endfor %}\n        {{- '<|im_end|>""", """{%- endfor %}\n        {{- '\t<|im_end|>""")
+)
+
+
+@pytest.mark.parametrize("shape", ["ChatML", "ChatML on lines", "Qwen 2.5", "Mistral", "far apart"])
+@pytest.mark.parametrize("choice", ["auto", "required"])
 @pytest.mark.parametrize("tools", [TOOLS, []], ids=["shown", "not shown"])
-def test_calls_are_learnt_as_they_are_asked_for_and_as_the_form_holds_answers(make_tokenizer, shape, tools):
+def test_calls_are_learnt_as_they_are_asked_for_and_as_the_form_holds_answers(make_tokenizer, shape, choice, tools):
     """Pitfall 1: what stands before a call in training is its prompt, and the call is one that the grammar allows."""
-    tokenizer = make_tokenizer(TEMPLATES[shape])
+    tokenizer = make_tokenizer((TEMPLATES | {"far apart": FAR_APART})[shape])
     turns = [*TURNS[1:5], {"role": "assistant", "content": "Rain."}]
     ids, supervised = encode_conversation(tokenizer, turns, tools=tools)
     answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
@@ -158,11 +166,11 @@ def test_calls_are_learnt_as_they_are_asked_for_and_as_the_form_holds_answers(ma
     spans = [[ids[place] for place in span] for span in learnt]
     calling, closing = spans[0][:-1], spans[0][-1]
     assert closing in tokenizer.stop_ids
-    form = Tools(TOOLS, "required").start(tokenizer, tokenizer.vocab_size)
-    spoken = dropwhile(lambda number: not tokenizer.decode([number]).strip(), calling)
-    for number in spoken:  # some templates begin an answer with white space
+    form = Tools(TOOLS, choice).start(tokenizer, tokenizer.vocab_size)
+    for number in calling:
         assert form.look()[number], tokenizer.decode([number])
         form.accept(number)
+    assert form.look()[closing]
     called = Called.of(tokenizer.decode(calling))
     assert called.whole and [(one.name, one.value) for one in called.calls] == [("weather", {"Ort": "Köln"})] * 2
 

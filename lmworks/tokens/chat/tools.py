@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lmworks.basics.config import shortened
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.basics.files import regular
 from lmworks.text.tool import CLOSING, OPENING, Tool, distinct
 from lmworks.tokens.chat.template import ChatTemplate, Message, checked
@@ -58,6 +60,42 @@ def call_text(name: str, arguments: Any) -> str:
     """A call as it is written."""
     inner = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
     return f"{OPENING}\n{inner}\n{CLOSING}"
+
+
+@dataclass(frozen=True)
+class CallSpaces:
+    """The white space that stands around the calls of an answer."""
+
+    before: str = ""
+    """Between the prompt and the first call."""
+    between: str = "\n"
+    after: str = ""
+    """Between the last call and the token that closes the turn."""
+
+
+@lru_cache(maxsize=64)
+def spaces_around_calls(chat: ChatTemplate) -> CallSpaces:
+    """The white space that a template writes around calls, as two calls in an answer show it; ours where it writes
+    something else there, or refuses them."""
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    called: list[Message] = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [call, call]},
+    ]
+    try:
+        shown, turns = with_tools(chat, called, [Tool("f")])
+        prompt, whole = shown.render(turns[:-1], add_generation_prompt=True), shown.render(turns)
+    except LmworksError:
+        return CallSpaces()
+    before, *calls = whole.removeprefix(prompt).split(OPENING)
+    if not whole.startswith(prompt) or len(calls) != 2:
+        return CallSpaces()
+    between, after = (one.partition(CLOSING)[2] for one in calls)
+    return CallSpaces(
+        "" if before.strip() else before,
+        CallSpaces.between if between.strip() else between,
+        after[: len(after) - len(after.lstrip())],
+    )
 
 
 def with_tools(
