@@ -130,6 +130,10 @@ def show(result: BuildResult) -> None:
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
     there = for_shell(result.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT     lmworks check {there}")
+    if result.task:
+        typer.echo(
+            f"        lmworks evaluate {there} --task {for_shell(result.task)}     calls in conversations not learnt"
+        )
 
 
 def _certainty(one: Measurement) -> str:

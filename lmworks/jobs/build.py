@@ -29,7 +29,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import as_reference, beside, directory_written_whole
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, task_of_calls
 from lmworks.jobs.comparing import HELD_OUT, MeasuredBase, TextComparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
 from lmworks.jobs.learning import Learning
@@ -95,6 +95,8 @@ class BuildResult:
     """Figures of what was learnt beside gain and loss."""
     private: Promise | None = None
     """What a private run promises."""
+    task: str | None = None
+    """A file by which `lmworks evaluate --task` asks for calls, or "FILE"; None where nothing learnt calls tools."""
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -357,6 +359,7 @@ class _Job:
             weight_bytes=size,
             further=after.further,
             private=promised,
+            task=task_of_calls(recipe, text.parts),
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:

@@ -180,6 +180,16 @@ def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:
         return {}
 
 
+def task_of_calls(recipe: Reads, parts: Split) -> str | None:
+    """What `lmworks evaluate --task` may be given where the text has conversations that call tools: the file that a
+    corpus holds out, else FILE, for one that is yours to give; None for any other text."""
+    if not any(one.calls and one.tools for one in (*parts.train, *parts.held_out)):
+        return None
+    corpus = corpus_of(recipe.data.text)
+    files = [] if corpus is None else sorted(corpus.glob("held_out/**/*.jsonl"))
+    return str(files[0]) if files else "FILE"
+
+
 def data_facts(parts: Split) -> dict[str, Any]:
     """What lmworks.json says of the text."""
     return {

@@ -13,7 +13,8 @@ import tiny
 import lmworks as lm
 from jobs import small_builds
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.jobs.build_text import rows_of
+from lmworks.cli.build import show
+from lmworks.jobs.build_text import rows_of, task_of_calls
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.privacy import _split_of
 from lmworks.jobs.tune import preview, tune
@@ -230,7 +231,7 @@ def test_counterparts_of_the_training_text_are_learnt_too(folder: Path):
         lm.tune("base", "notes", out="other", changes=[*changes, "data.counterfactual=genders"])
 
 
-def test_of_held_out_conversations_that_call_tools_it_is_told_how_many_are_written_exactly(folder: Path):
+def test_of_held_out_conversations_that_call_tools_it_is_told_how_many_are_written_exactly(folder: Path, capsys):
     """Bits per byte say little of calls: one wrong letter makes another call of it."""
     call = {"role": "assistant", "tool_calls": [{"function": {"name": "stop", "arguments": {}}}]}
     words = {"role": "assistant", "content": "No."}
@@ -249,3 +250,22 @@ def test_of_held_out_conversations_that_call_tools_it_is_told_how_many_are_writt
     before, after = result.further
     assert [before.name, after.name] == [f"held-out calls written exactly, {one}" for one in ("before", "after")]
     assert before.n == after.n < 10 and after in result.measurements
+    show(result)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("        lmworks evaluate out --task FILE     calls in")
+
+
+def test_what_is_asked_for_calls_is_what_a_corpus_holds_out(tmp_path: Path):
+    call = {"type": "function", "function": {"name": "stop", "arguments": {}}}
+    turns = [{"role": "user", "content": "Stop."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": "stop"}}]
+    calling = Split([Document.conversation(turns, "a#1", tools=tools)], [], 0)
+    (tmp_path / "train").mkdir()
+    recipe = small_builds.recipe()
+    recipe = recipe.but(data=recipe.data.but(text=str(tmp_path)))
+    assert task_of_calls(recipe, calling) == "FILE"
+    assert task_of_calls(recipe, Split([Document.conversation(turns, "a#1")], [], 0)) is None  # no tools to show
+    (tmp_path / "held_out").mkdir()
+    held_out = tmp_path / "held_out" / "000_00000.jsonl"
+    held_out.write_text("")
+    (tmp_path / "corpus.json").write_text("{}")
+    assert task_of_calls(recipe, calling) == str(held_out)
