@@ -2,7 +2,8 @@
 
     for line, record in records(Path("mine.csv"), TASK): ...
 
-A .csv file has commas, semicolons (as spreadsheets of some countries write them) or tabs between its cells.
+A .csv file has commas, semicolons (as spreadsheets of some countries write them) or tabs between its cells; one of them
+may hold a conversation as JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import DataError
+from lmworks.text.formats.csv_table import TURNS, with_turns
+from lmworks.text.plain import LINE_LIMIT
 
 UNREAD = ("id", "note", "notes", "source", "comment")
 """What is the user's own, and is not read."""
@@ -52,8 +55,8 @@ class Fields:
 
 
 TASK = Fields(
-    ("question", "prompt", "answer", "label", "group", "good", "bad"),
-    in_objects_alone=("choices", *CALLS),
+    ("question", "prompt", "answer", "label", "group", "good", "bad", *CALLS),
+    in_objects_alone=("choices",),
     choices=True,
 )
 """Of a task's own questions (own.py)."""
@@ -81,8 +84,11 @@ def _rows(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mapping[
     # The first line tells what stands between cells: what makes most known names of it.
     between = max(",;\t", key=lambda one: sum(map(fields.knows, _names(text.partition("\n")[0].split(one)))))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
+    earlier = csv.field_size_limit()
     try:
         columns = _known(path.name, "column", next(reader, []), fields)
+        if not {*TURNS}.isdisjoint(columns):  # a question is not as long as a conversation
+            csv.field_size_limit(LINE_LIMIT)
         for row in reader:
             place = f"{path.name}#{reader.line_num}"
             if any(row[len(columns) :]):  # a comma that is not quoted moves every cell after it
@@ -91,12 +97,12 @@ def _rows(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mapping[
             if cells.get("", "").strip():
                 raise DataError(f"{place} has a cell in a column without a name; name the column, or empty the cell")
             if any(cell.strip() for cell in cells.values()):
-                yield (
-                    reader.line_num,
-                    {key: cell for key, cell in cells.items() if cell.strip() or CHOICE.fullmatch(key)},
-                )
+                kept = {key: cell for key, cell in cells.items() if cell.strip() or CHOICE.fullmatch(key)}
+                yield reader.line_num, with_turns(kept)
     except csv.Error as error:
         raise DataError(f"{path.name}#{reader.line_num}: this is no row of a CSV table ({error})") from None
+    finally:
+        csv.field_size_limit(earlier)
 
 
 def _objects(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
             def rows() -> Iterator[dict[str, Any]]:
                 body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
                 cells = (dict(zip(names, row, strict=False)) for row in body)
-                return map(_with_turns, cells) if records.fields(names) else cells
+                return map(with_turns, cells) if records.fields(names) else cells
 
             yield from documents(names, rows, name, whole)
     except csv.Error as error:
@@ -65,9 +65,9 @@ def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
         yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
 
 
-def _with_turns(row: dict[str, str]) -> dict[str, Any]:
+def with_turns(row: Mapping[str, str]) -> dict[str, Any]:
     """A row whose conversations, which a cell can only hold as JSON, are lists of turns."""
-    return row | {name: turns for name in TURNS if (turns := _turns(row.get(name) or "")) is not None}
+    return dict(row) | {name: turns for name in TURNS if (turns := _turns(row.get(name) or "")) is not None}
 
 
 def _turns(cell: str) -> list[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.own import own_task
 from lmworks.evaluation.tasks.own_calls import MORE, longest
 from lmworks.evaluation.tasks.run import AskedTask, run
+from lmworks.text.sources import read
 
 SCHEMA = {
     "type": "object",
@@ -162,6 +164,20 @@ def test_where_some_answers_are_words_calls_are_asked_for_in_the_others(tmp_path
 def test_what_cannot_be_asked_is_one_sentence(tmp_path, record, sentence):
     with pytest.raises(DataError, match=sentence):
         _task(tmp_path, record)
+
+
+@pytest.mark.parametrize("between", [",", ";"])
+def test_a_table_whose_cells_hold_conversations_is_asked_as_it_is_learnt(tmp_path, between):
+    path = tmp_path / "mine.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, delimiter=between)
+        rows.writerow(["messages", "tools", "note"])
+        for asked in (ASKED, ASKED | {"content": "x" * 200_000}):
+            rows.writerow([json.dumps([asked, *RECORD["messages"][1:]]), json.dumps(TOOLS), "mine"])
+    items = own_task(path).items()
+    assert [one.name.partition("#")[0] for one in items] == ["mine.csv"] * 4
+    [learnt, _] = read(path).documents
+    assert items[1].messages == learnt.messages[:3] and [one.name for one in items[1].tools] == ["weather", "stop"]
 
 
 def test_questions_and_conversations_do_not_mix(tmp_path):
