@@ -302,6 +302,7 @@ def _facts(
                 "main": one.task.main,
                 "ties": {figure: ties(found[one.what], figure) for figure in found[one.what][0].figures},
                 "criticised": one.task.criticised,
+                "left_out": one.task.left_out,
                 "remarks": {told.measurement.name: told.remark for told in every[one.what] if told.remark},
             }
             for one in asked

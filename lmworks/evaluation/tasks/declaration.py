@@ -234,6 +234,8 @@ class Task:
     """Whether the share of items that are right is a figure of it."""
     criticised: str = ""
     """What its figures are criticised for, in a sentence."""
+    left_out: str = ""
+    """What of its file is not asked, in a sentence."""
 
     @property
     def licence(self) -> str:

@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.tasks.calling import HELD
 from lmworks.evaluation.tasks.declaration import Calling, Choices, Item, Question, Task
-from lmworks.evaluation.tasks.own_calls import calls_of, longest
+from lmworks.evaluation.tasks.own_calls import NothingToCallError, calls_of, longest
 from lmworks.evaluation.tasks.own_file import CALLS, CHOICE, TASK, UNREAD, records
 
 SUFFIXES = (".jsonl", ".csv")
@@ -29,7 +30,7 @@ SUFFIXES = (".jsonl", ".csv")
 
 def own_task(path: Path) -> Task:
     """The task of a file. DataError, with its place, for an item that cannot be scored."""
-    items = read_items(path)
+    items, others = read_items(path)
     calls = [one for one in items if isinstance(one, Calling)]
     if calls and len(calls) < len(items):
         other = next(one for one in items if not isinstance(one, Calling))
@@ -45,19 +46,29 @@ def own_task(path: Path) -> Task:
         Task, path.name, "your own questions", str(path), lambda: items, clustered=any(one.group for one in items)
     )
     if calls:
-        return shared(main=HELD, examples=False, longest=longest(calls))
+        others_out = f"{counted(len(others), 'other conversation')} left out; the first: {others[0]}" if others else ""
+        return shared(main=HELD, examples=False, longest=longest(calls), left_out=others_out)
     if pairs:
         return shared(scored=("sum", "rest"), main="sum", examples=False)
     return shared() if choices else shared(main="exact", waits=True)
 
 
-def read_items(path: Path) -> list[Item]:
-    """The items of a file, in order."""
-    items = [one for line, record in records(path, TASK) for one in _items(f"{path.name}#{line}", record)]
+def read_items(path: Path) -> tuple[list[Item], list[NothingToCallError]]:
+    """The items of a file, in order; and, beside conversations that may call tools, what is wrong with those that
+    cannot be asked for calls."""
+    items: list[Item] = []
+    others: list[NothingToCallError] = []
+    for line, record in records(path, TASK):
+        try:
+            items += _items(f"{path.name}#{line}", record)
+        except NothingToCallError as error:
+            others.append(error)
+    if others and not any(isinstance(one, Calling) for one in items):
+        raise others[0]
     if not items:
         raise DataError(f"{path} holds no question; give one a line, with `question` and `answer`")
     _must_agree(items)
-    return items
+    return items, others
 
 
 def _must_agree(items: Sequence[Item]) -> None:

@@ -23,18 +23,22 @@ MORE = 64
 """Tokens that an answer may have beyond those of the longest that is wanted."""
 
 
+class NothingToCallError(DataError):
+    """A conversation whose answers may call nothing, or in which nothing is answered."""
+
+
 def calls_of(name: str, record: Mapping[str, Any]) -> list[Calling]:
-    """The items of a record. DataError for one that is no conversation with tools."""
+    """The items of a record. NothingToCallError for one without tools or answers, DataError for no conversation."""
     try:
         found = document(record, name)
     except UnreadableError as error:
         raise DataError(f"{name}: {error}") from None
     turns, tools = found.messages or (), tuple(tools_in(found))
     if not tools:
-        raise DataError(f"{name} has no `tools`; give those that its answers may call")
+        raise NothingToCallError(f"{name} has no `tools`; give those that its answers may call")
     places = [at for at, turn in enumerate(turns) if at and is_learnt(turn) and turns[at - 1]["role"] != "assistant"]
     if not places:
-        raise DataError(f"{name} has no assistant's turn that answers something; leave it out")
+        raise NothingToCallError(f"{name} has no assistant's turn that answers something; leave it out")
     described = tuple(_described(one["function"], turns) for one in found.tools)
     return [
         Calling(

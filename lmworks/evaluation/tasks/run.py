@@ -150,6 +150,8 @@ def run(
     store = None if out is None else Store(_file(Path(out), asked), asked, told_by(model), _judged)
     kept = {} if store is None else dict(store.kept)
     left = [one for one in asked.items if one.name not in kept]
+    if told and asked.task.left_out:
+        progress.note(f"{asked.what}: {asked.task.left_out}")
     if told and store is not None and (changed := sum(one.name in store.changed for one in left)):
         items = "1 item is" if changed == 1 else f"{changed:,} items are"
         progress.note(f"{asked.what}: {items} asked otherwise than in {store.path}, and measured again")

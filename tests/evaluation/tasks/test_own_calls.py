@@ -180,6 +180,21 @@ def test_a_table_whose_cells_hold_conversations_is_asked_as_it_is_learnt(tmp_pat
     assert items[1].messages == learnt.messages[:3] and [one.name for one in items[1].tools] == ["weather", "stop"]
 
 
+def test_beside_conversations_with_tools_others_are_left_out_and_counted(tmp_path):
+    stop = {"tools": TOOLS[1:], "messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "stop"}]}]}
+    plain, silent = {"messages": [ASKED, RECORD["messages"][3]]}, {"tools": TOOLS, "messages": [ASKED]}
+    task = _task(tmp_path, plain, stop, silent, plain)
+    assert [one.name for one in task.items()] == ["mine.jsonl#2"]
+    assert task.left_out.startswith("3 other conversations left out; the first: mine.jsonl#1 has no `tools`")
+    with pytest.warns(UserWarning, match=r"^mine.jsonl: 3 other conversations left out"):
+        run(tiny.language_model(seed=4, context=2048), AskedTask.of(task))
+    assert not _task(tmp_path, stop).left_out
+    with pytest.raises(DataError, match=r"mine.jsonl#1 has no `tools`"):
+        _task(tmp_path, plain, silent)
+    with pytest.raises(DataError, match=r"mine.jsonl#1 has no `tools`"):
+        _task(tmp_path, plain, {"question": "Who?", "answer": "Ann"})
+
+
 def test_questions_and_conversations_do_not_mix(tmp_path):
     with pytest.raises(DataError, match=r"mine.jsonl#2 is a question and mine.jsonl#1.1 a conversation"):
         _task(tmp_path, RECORD, {"question": "Who?", "answer": "Ann"})
