@@ -6,11 +6,13 @@ A model's own text keeps nearly as much as real text does (Huang et al. 2024, ht
 from __future__ import annotations
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.amounts import counted
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read
 from lmworks.tokens.batch import Example, Row, examples_of, pack
+from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
 
 TEXTS, LENGTH = 16, 128
@@ -30,7 +32,8 @@ def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH, fi
 def rows_read(
     text: str, measured: frozenset[str], tokenizer: Tokenizer, rows: int, context: int, seed: int
 ) -> list[Row]:
-    """Up to this many rows of a text. ConfigError where one of its documents measures the model, by their hashes."""
+    """Up to this many rows of a text; tells of conversations that cannot be learnt, which are left out. ConfigError
+    where one of its documents measures the model, by their hashes; DataError where none can be learnt."""
     documents = read(text).documents
     if measuring := [one.source for one in documents if one.hash in measured]:
         raise ConfigError(
@@ -38,10 +41,19 @@ def rows_read(
             f"({len(measuring):,} such documents): take another text, or leave it out for text that the model writes"
         )
     examples: list[Example] = []
+    left_out: list[str] = []
     for document in documents:
+        why_not = refusal(tokenizer, document) if document.is_answered else "the assistant answers nothing in it"
+        if why_not is not None:
+            left_out.append(f"{document.source}: {why_not}")
+            continue
         examples += examples_of(document, tokenizer)
         if sum(len(one.tokens) for one in examples) > 2 * rows * context:
             break
+    if not examples:
+        raise DataError(f"{text} holds nothing to learn: {left_out[0]}")
+    if left_out:
+        progress.note(f"{text}: {counted(len(left_out), 'conversation')} left out; the first: {left_out[0]}")
     return pack(examples, context, seed=seed)[:rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from lmworks.adaptation.fisher import diagonal_fisher
 from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers
 from lmworks.adaptation.methods.lora import LORA
 from lmworks.adaptation.near_base import NearBase, base_predictions
+from lmworks.adaptation.old_text import rows_read
 from lmworks.adaptation.retention import RETENTIONS
 from lmworks.adaptation.retention.ewc import EWCConfig
 from lmworks.adaptation.retention.kl import KLConfig
 from lmworks.adaptation.retention.rehearsal import RehearsalConfig
 from lmworks.adaptation.springs import added, springs_of
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.jobs.build import build
 from lmworks.jobs.recipe import Recipe
 from lmworks.models.network import Network
@@ -185,6 +187,28 @@ def test_a_text_with_what_measures_the_model_is_never_learnt(text, retain, folde
     with pytest.raises(ConfigError, match=rf"{retain}\.text is {text}, which holds .*by which the model is measured"):
         build(out=f"refused-{retain}", recipe=chosen)
     assert not Path(f"refused-{retain}").exists()
+
+
+def test_of_old_conversations_those_that_cannot_be_learnt_are_left_out_and_named(tmp_path: Path):
+    """One that the template refuses would stop the run after its base was measured."""
+    asked, answer = {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann."}
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.chat.source = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('Start with the user.') }}{% endif %}" + tiny.CHATML
+    )
+    chats = [[{"role": "system", "content": "Be brief."}, asked, answer], [asked], [asked, answer]]
+    path = tmp_path / "old.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": one}) for one in chats))
+    with pytest.warns(
+        UserWarning, match=r"old.jsonl: 2 conversations left out; the first: old.jsonl#1: the chat templ"
+    ):
+        [[learnt]] = rows_read(str(path), frozenset(), tokenizer, 4, 160, 0)
+    assert learnt.source == "old.jsonl#3"
+    path.write_text(json.dumps({"messages": chats[1]}))
+    with pytest.raises(
+        DataError, match=r"old.jsonl holds nothing to learn: old.jsonl#1: the assistant answers nothing"
+    ):
+        rows_read(str(path), frozenset(), tokenizer, 4, 160, 0)
 
 
 def test_layers_of_another_kind_are_refused():
