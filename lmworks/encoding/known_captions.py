@@ -26,8 +26,8 @@ from lmworks.models.files.directory import read_safetensors, write_safetensors
 
 FILE = "known_captions.safetensors"
 VOTERS, SHARPNESS = 20, 0.1
-"""Captions that vote, and the difference of two cosines that makes one vote e times the other: chosen on emoji that were
-trained on, each family without its own."""
+"""Captions that vote, and the difference of two cosines that makes one vote e times the other: chosen on emoji of the
+training set, each family without its own."""
 PIECE = 3
 """Letters of the pieces by which captions are alike."""
 AT_ONCE = 1_024

@@ -20,7 +20,9 @@ def test_the_caption_is_said_that_most_similar_images_support():
     known = KnownCaptions.of(states, captions, 10)
     assert known.supported(states[:1]) == ["a red apple: fruit"]
     assert known.supported(states[4:]) == ["the night sky"], "one that is far from all others"
-    assert known.supported(5 * states[[0, 4]]) == ["a red apple: fruit", "the night sky"], "how long a state is tells nothing"
+    assert known.supported(5 * states[[0, 4]]) == ["a red apple: fruit", "the night sky"], (
+        "how long a state is tells nothing"
+    )
 
 
 def test_images_of_one_caption_have_one_vote():
