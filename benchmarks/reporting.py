@@ -23,7 +23,7 @@ def table(stored: dict[str, Any]) -> str:
     for name, one in stored["sections"].items():
         if "found" not in one:
             continue
-        m = Found(**one["found"]).headline
+        m = Found(**one["found"]).headlines[0]
         ends = "" if m.interval is None else f"{m.alike(m.interval[0])} ... {m.alike(m.interval[1])}"
         chance = "" if m.chance is None else m.alike(m.chance)
         ideal = "" if m.ideal is None else f"{m.ideal:g}"

@@ -55,7 +55,7 @@ def report(
 
     with progress.shown():
         resolve(model)  # a mistake is reported before torch is imported
-    from lmworks.reporting.run import NOT_CHOSEN
+    from lmworks.reporting.report import NOT_CHOSEN
     from lmworks.reporting.run import report as run
 
     only = [name.strip() for one in section or [] for name in one.split(",") if name.strip()]
@@ -65,7 +65,8 @@ def report(
     if json_:
         as_json(found.to_json())
         return
-    measured = [_row(one.section.name, one.result.found.headline) for one in found.parts if one.result is not None]
+    results = [(one.section.name, one.result.found) for one in found.parts if one.result is not None]
+    measured = [_row(name, each) for name, result in results for each in result.headlines]
     if measured:
         table(["section", "what", "figure", "95 %", "n", "chance", "ideal", ""], measured)
     for one in found.parts:

@@ -38,7 +38,7 @@ def card(report: Report) -> str:
     lines += [
         "## The run",
         "",
-        f"`lmworks report {_text(facts['model'])} --scale {facts['scale']}`, lmworks {facts['lmworks']}, "
+        f"`{_text(report.command)}`, lmworks {facts['lmworks']}, "
         f"{facts['cpu_seconds']:,.0f} CPU seconds on {machine['cores']} cores of {machine['processor']}.",
         "",
     ]

@@ -34,6 +34,7 @@ def html(report: Report) -> str:
             path="report.html",
             title=f"{facts['called']}: report",
             facts=facts,
+            command=report.command,
             parts=report.parts,
             drawn=drawn,
             remark_on=remark_on,

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.terminal import for_shell
 from lmworks.evaluation.measurement import Measurement
 from lmworks.reporting.section import Section
 from lmworks.reporting.store import Result
+
+NOT_CHOSEN = "Not measured: this report was asked for other sections."
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,20 @@ class Report:
     def measurements(self) -> list[Measurement]:
         """Every figure."""
         return [one for part in self.parts if part.result for one in part.result.found.measurements]
+
+    @property
+    def command(self) -> str:
+        """What makes the same page again: with the sections that it shows."""
+        facts = self.facts
+        given = [facts["model"], "--scale", facts["scale"]]
+        if facts["trained_on"]:
+            given += ["--trained-on", facts["trained_on"]]
+        for one in facts["questions"]:
+            given += ["--questions", one]
+        shown = [one.section.name for one in self.parts if one.result is not None or one.why_not != NOT_CHOSEN]
+        if len(shown) < len(self.parts):
+            given += ["--section", ",".join(shown)]
+        return "lmworks report " + " ".join(map(for_shell, given))
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, texts and lists: what report.json holds."""

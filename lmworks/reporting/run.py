@@ -24,7 +24,7 @@ from lmworks.lab.scale import Scale, require_scale
 from lmworks.language_model import LanguageModel
 from lmworks.reporting import card, page
 from lmworks.reporting.facts import facts_about
-from lmworks.reporting.report import Part, Report
+from lmworks.reporting.report import NOT_CHOSEN, Part, Report
 from lmworks.reporting.section import Section
 from lmworks.reporting.store import KEPT, Kept, Result
 from lmworks.reporting.subject import Subject
@@ -93,7 +93,6 @@ def write(found: Report) -> None:
     write_json(found.folder / "report.json", found.to_json())
 
 
-NOT_CHOSEN = "Not measured: this report was asked for other sections."
 NOT_YET = "Not measured yet: the report was stopped; the same command goes on."
 
 

@@ -52,8 +52,8 @@ class Found(Config):
     note: str
     """How it was measured, in sentences."""
 
-    key: str = ""
-    """The name of the figure that the summary shows; the first unless given."""
+    key: str | tuple[str, ...] = ""
+    """The name of the figure that the summary shows, or of several; the first unless given."""
 
     charts: tuple[Chart, ...] = ()
     """What is drawn; each number of it is one of a measurement."""
@@ -65,9 +65,10 @@ class Found(Config):
     """Sentences on what could not be measured, and why."""
 
     @property
-    def headline(self) -> Measurement:
-        """The figure that the summary shows."""
-        return next((one for one in self.measurements if one.name == self.key), self.measurements[0])
+    def headlines(self) -> list[Measurement]:
+        """The figures that the summary shows, one at least."""
+        keys = (self.key,) if isinstance(self.key, str) else self.key
+        return [one for one in self.measurements if one.name in keys] or [self.measurements[0]]
 
 
 @dataclass(frozen=True)

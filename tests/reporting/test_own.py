@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import shutil
+import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import tiny
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.cli import main
 from lmworks.grounding.index import IndexSettings
 from lmworks.reporting import run as reporting
 from lmworks.reporting.card import card
@@ -115,9 +120,22 @@ def test_the_name_of_a_file_opens_no_markup_and_no_column(model: Path, tmp_path:
     assert "<b>" not in html(found) and "&lt;b&gt;`x`" in html(found)
 
 
-def test_a_report_says_how_it_was_asked(model: Path, tmp_path: Path):
-    file = written(tmp_path / "even.jsonl", CHOICES)
-    found = lm.report(model, tmp_path / "r", questions=file, only=["own"])
+def test_a_report_says_how_it_was_asked_and_shows_a_figure_of_each_file_at_a_glance(
+    model: Path, tmp_path: Path, capsys, monkeypatch
+):
+    files = [written(tmp_path / "even.jsonl", CHOICES), written(tmp_path / "my calls.jsonl", CALLS)]
+    found = lm.report(model, tmp_path / "r", questions=files, only=["own"])
     page = (tmp_path / "r" / "report.html").read_text()
-    assert f"--questions {file}" in page and "Your own questions" in page
+    command = f"lmworks report {model} --scale quick --questions {files[0]} --questions '{files[1]}' --section own"
+    assert found.command == command and f"<code>{command}</code>" in unescape(page) and "Your own questions" in page
+    assert f"`{command}`" in card(found).replace("\\", "")
     assert found.parts[0].section.name == "own" and found.parts[0].result is not None
+    glance = page[page.index('id="glance"') : page.index("</section>")]
+    firsts = [one.name for one in found.parts[0].result.found.headlines]
+    assert [one.partition(",")[0] for one in firsts] == ["even.jsonl", "my calls.jsonl"]
+    assert all(f"<td>{one}</td>" in glance for one in firsts)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--out", str(tmp_path / "r")])
+    with contextlib.suppress(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert all(one in printed for one in firsts)

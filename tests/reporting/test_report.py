@@ -290,7 +290,7 @@ def of(subject: Subject, name: str) -> dict[str, Measurement]:
 def test_quality_is_that_of_each_width_and_says_which_could_not_be_had(subject):
     before = subject.model.runner
     found = reporting.sections()["quality"].measure(subject)
-    first = found.headline
+    first = found.headlines[0]
     assert first.value == pytest.approx(8.9, abs=1) and first.chance == 8 and first.ideal == 0
     assert len(found.left_out) == 2 and "heads in steps of 16" in found.left_out[0]
     assert subject.model.runner is before

@@ -20,7 +20,7 @@ MOST = 150
 
 
 def _measure(subject: Subject) -> Found:
-    figures, charts, left_out = list[Measurement](), list[Chart](), list[str]()
+    figures, charts, left_out, keys = list[Measurement](), list[Chart](), list[str](), list[str]()
     for one in subject.own_files:
         try:
             told = _of_task(subject, one.task) if one.task is not None else _of_documents(subject, one)
@@ -30,6 +30,7 @@ def _measure(subject: Subject) -> Found:
             left_out.append(f"{one.name}: {error}.")
             continue
         figures += told
+        keys.append(told[0].name)
         if len(told) > 1:
             shown = {each.name.removeprefix(f"{one.name}, "): each for each in told}
             charts.append(bars(f"The questions of {one.name}", "share", shown))
@@ -47,6 +48,7 @@ def _measure(subject: Subject) -> Found:
         measurements=tuple(figures),
         charts=tuple(charts),
         note=" ".join(said),
+        key=tuple(keys),
         left_out=tuple(left_out),
     )
 
