@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 
 from lmworks.text.document import Document
 from lmworks.text.formats.plain_text import SOURCE_CODE
+from lmworks.text.images.decoding import SUFFIXES
+from lmworks.text.images.naming import NAMED
 from lmworks.text.metadata import front_matter_end
 from lmworks.text.sentences import sentence_spans
 
@@ -101,8 +103,11 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
 
 
 def _own_title(document: Document) -> str:
-    """The title that a record or a front matter says; empty without one."""
-    return " ".join(" ".join(document.metadata.get("title", ())[:1]).split())[:LONGEST_TITLE]
+    """The title that a record or a front matter says, and the image that it names; empty without either."""
+    values = (value for name in NAMED for value in document.metadata.get(name, ()))
+    image = next((one for one in values if PurePosixPath(one).suffix.lower() in SUFFIXES), "")
+    title = " ".join(" ".join(document.metadata.get("title", ())[:1]).split())[:LONGEST_TITLE]
+    return f"{title} ({image})" if title and image else title or image
 
 
 def _name(source: str) -> str:

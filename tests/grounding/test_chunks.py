@@ -11,6 +11,7 @@ from lmworks.grounding.chunks import chunks_of
 from lmworks.text.document import Document
 from lmworks.text.metadata import of_front_matter
 from lmworks.text.records import document
+from lmworks.text.sources import read
 
 TEXT = """# Renting a flat
 ## Payment
@@ -121,3 +122,24 @@ def test_a_comment_in_code_is_no_heading():
     assert (whole.title, whole.heading, whole.text) == ("run", "", program.strip())
     unclosed = "```\n# one\n\n# two\n"
     assert {one.heading for one in chunks_of(Document(unclosed, "a.md"), words, longest=40)} == {""}
+
+
+def test_a_caption_in_a_table_says_which_photo_it_is_of(tmp_path):
+    (tmp_path / "a.csv").write_text("file_name,text\nhall/cat.jpg,A cat on a mat.\n")
+    (tmp_path / "b.csv").write_text("file_name,caption\ndog.jpg,A dog in the snow.\n")
+    (tmp_path / "c.jsonl").write_text(
+        '{"image": "cow.png", "text": "A cow.", "title": "On the farm"}\n'
+        '{"image": "hen.png", "captions": ["A hen.", "A brown bird."]}\n'
+        '{"path": "a.html", "title": "No image"}\n'
+        '{"path": "a.html", "text": "No image."}\n'
+    )
+    reading = read(tmp_path, look_up=True)
+    found = [chunk for one in reading.documents for chunk in chunks_of(one, words, longest=20)]
+    assert [one.whole for one in found] == [
+        "hall/cat.jpg\nA cat on a mat.",
+        "b\nfile_name: dog.jpg; caption: A dog in the snow.",
+        "On the farm (cow.png)\nA cow.",
+        "hen.png\nA hen.\nA brown bird.",
+        "c\nNo image.",
+    ]
+    assert [one.reason.partition(";")[0] for one in reading.skipped] == ["1 of 4 records"]

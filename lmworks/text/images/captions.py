@@ -17,6 +17,7 @@ from typing import Any
 
 from lmworks.basics.amounts import counted
 from lmworks.text.images.entries import ImageFile
+from lmworks.text.images.naming import NAMED, SAID, captioned
 from lmworks.text.plain import FILE_LIMIT, LINE_LIMIT, UnreadableError, check_line, newlines
 from lmworks.text.sources import Skipped
 
@@ -24,11 +25,6 @@ LONGEST = 65_536
 """Bytes of a caption's file."""
 SIDECARS = (".txt", ".caption")
 TABLES = (".jsonl", ".csv")
-NAMED = ("file_name", "filename", "file", "image", "image_path", "path")
-"""What a record's field with the image's name is called; the first that it has counts."""
-SAID = ("text", "caption", "captions", "title")
-"""And that with its caption."""
-
 SHOWN = 5
 """Fields of a record without a caption that are named."""
 
@@ -65,14 +61,10 @@ class Captions:
         wrong: list[str] = []
         records = _lines(entry, wrong) if path.suffix.lower() == ".jsonl" else _rows(entry)
         for number, record in enumerate(records, 1):
-            image = next((record[name] for name in NAMED if record.get(name)), None)
-            said = next((record[name] for name in SAID if record.get(name)), None)
-            captions = [said] if isinstance(said, str) else said
-            if not isinstance(image, str) or not (
-                isinstance(captions, list) and all(isinstance(one, str) for one in captions)
-            ):
+            if (found := captioned(record)) is None:
                 wrong.append(f"record {number} {_lacking(record)}")
                 continue
+            image, captions = found
             if "://" in image:
                 wrong.append(f"record {number} names an address; fetch the image and give its file")
                 continue
