@@ -292,6 +292,20 @@ def test_text_files_go_with_a_message_by_their_name(tab, other, tmp_path: Path):
     assert "notes.md" in tab.page.locator(".asked summary").inner_text()
 
 
+def test_one_is_told_in_the_singular(tab, other, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    tab.page.locator("#attach").set_input_files(tmp_path / "a.txt")
+    tab.page.get_by_role("button", name="Remove a.txt").wait_for()
+    other.answers["What?\n\na.txt:\n\na"] = "A letter."
+    tab.ask("What?")
+    assert tab.page.locator(".asked summary").inner_text() == "a.txt (1 character)"
+    counts = """async () => {
+      const { number, t } = await import("/page/dom.js");
+      return [0, 1, 2].map(n => t("count", { n: number(n) }));
+    }"""
+    assert tab.page.evaluate(counts) == ["0 tokens", "1 token", "2 tokens"]
+
+
 def test_the_model_that_is_chosen_answers_and_settings_are_sent_where_they_differ(tab, other):
     other.answers["hello"] = "hi"
     tab.page.get_by_label("Model", exact=True).select_option("two")

@@ -1,8 +1,8 @@
 // Elements are made here and nowhere else: text is always text, so nothing that a model or a document says becomes HTML.
 const words = JSON.parse(document.getElementById("words").textContent);
 
-/** A text of the page's language, with its facts put in. */
-export const t = (key, facts = {}) => words[key].replace(/\{(\w+)\}/g, (whole, name) => facts[name] ?? whole);
+/** A text of the page's language, with its facts put in: of one, in the singular. */
+export const t = (key, facts = {}) => ((facts.n === "1" && words[`${key}_one`]) || words[key]).replace(/\{(\w+)\}/g, (whole, name) => facts[name] ?? whole);
 
 export const lang = document.documentElement.lang;
 export const number = (n, most = 0) => n.toLocaleString(lang, { maximumFractionDigits: most, minimumFractionDigits: most });
