@@ -306,6 +306,17 @@ def test_one_is_told_in_the_singular(tab, other, tmp_path):
     assert tab.page.evaluate(counts) == ["0 tokens", "1 token", "2 tokens"]
 
 
+def test_a_new_conversation_begins_without_the_files_of_the_one_before(tab, other, tmp_path):
+    (tmp_path / "notes.md").write_text("Due in May.")
+    tab.page.locator("#attach").set_input_files(tmp_path / "notes.md")
+    tab.page.get_by_role("button", name="Remove notes.md").wait_for()
+    tab.page.get_by_role("button", name="New conversation").click()
+    tab.page.locator("#files").wait_for(state="hidden")
+    other.answers["When?"] = "May"
+    tab.ask("When?")
+    assert other.asked[-1]["messages"][0]["content"] == "When?"
+
+
 def test_the_model_that_is_chosen_answers_and_settings_are_sent_where_they_differ(tab, other):
     other.answers["hello"] = "hi"
     tab.page.get_by_label("Model", exact=True).select_option("two")

@@ -167,6 +167,10 @@ function rename(one) {
 function remove(one) {
   if (!confirm(t("sure", { title: one.title }))) return;
   conversations.delete(one);
+  anew();
+}
+function anew() {
+  attachments.take();
   open(conversations.begin(model().id));
 }
 function write(some) {
@@ -174,7 +178,7 @@ function write(some) {
   if (text) save("conversations.jsonl", text, "application/jsonl");
   else tell(t("nothing"));
 }
-by("new").addEventListener("click", () => open(conversations.begin(select.value)));
+by("new").addEventListener("click", anew);
 by("export").addEventListener("click", () => write(conversations.found("")));
 by("import").addEventListener("click", () => by("imported").click());
 by("imported").addEventListener("change", async event => {
