@@ -47,15 +47,15 @@ def corpus(
 
 def _show(report: CorpusReport) -> None:
     """Steps, reasons and samples; then what is left."""
-    typer.echo(f"read      {report.documents:,} documents, {report.characters:,} characters")
+    typer.echo(f"read      {counted(report.documents, 'document')}, {counted(report.characters, 'character')}")
     if report.cut["documents"]:
         longest = report.recipe["clean"]["longest"]
         typer.echo(
             f"cut       {report.cut['documents']:,} longer than {longest:,} characters, "
-            f"into {report.cut['parts']:,} parts"
+            f"into {counted(report.cut['parts'], 'part')}"
         )
     if report.blank:
-        typer.echo(f"blank     {report.blank:,} records without any text, left out")
+        typer.echo(f"blank     {counted(report.blank, 'record')} without any text, left out")
     for one in report.skipped[:5]:
         typer.echo(f"skipped   {one['source']}: {one['path']}: {one['reason']}")
     if len(report.skipped) > 5:
@@ -71,8 +71,8 @@ def _show(report: CorpusReport) -> None:
         typer.echo(f"\nswapped   {report.counterparts:,} training documents have a counterpart after them", nl=False)
     shared = report.overlap
     typer.echo(
-        f"\ntrain     {report.train.documents:,} documents, {report.train.bytes:,} bytes"
-        f"\nheld out  {report.held_out.documents:,} documents, {report.held_out.bytes:,} bytes"
+        f"\ntrain     {counted(report.train.documents, 'document')}, {counted(report.train.bytes, 'byte')}"
+        f"\nheld out  {counted(report.held_out.documents, 'document')}, {counted(report.held_out.bytes, 'byte')}"
         f"\noverlap   {100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
         f"({shared.found:,} of {shared.runs:,})"
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.left_out import left_out
 from lmworks.cli.options import Json
@@ -41,6 +42,6 @@ def tell(source: str, out: str, model: str, json_: bool) -> None:
     for line in left_out(made.skipped):
         typer.echo(f"skipped {line}", err=True)
     typer.echo(f"read    {made.summary}")
-    typer.echo(f"saved   {made.folder} ({made.count:,} vectors of {made.dim} numbers)")
+    typer.echo(f"saved   {made.folder} ({counted(made.count, 'vector')} of {made.dim} numbers)")
     asked = "'a few words'" if made.by_words else "photo.jpg"
     typer.echo(f"next    lmworks search {for_shell(made.folder)} {asked}")

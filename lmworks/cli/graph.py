@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
@@ -67,13 +68,13 @@ def load(
     if not done.changed:
         typer.echo(f"facts     {done.triples:,} of {file}, as they were")
     else:
-        records = f", from {done.records:,} records" if done.records else ""
+        records = f", from {counted(done.records, 'record')}" if done.records else ""
         typer.echo(f"facts     {done.triples:,} of {file or endpoint}{records}")
     if done.skipped:
-        typer.echo(f"skipped   {done.skipped:,} records without a name")
+        typer.echo(f"skipped   {counted(done.skipped, 'record')} without a name")
     if done.dangling:
         typer.echo(f"dangling  {done.dangling:,} values refer to no record")
-    typer.echo(f"graph     {folder} ({done.total:,} facts)")
+    typer.echo(f"graph     {folder} ({counted(done.total, 'fact')})")
     typer.echo(f'next      lmworks graph ask {for_shell(folder)} "..."')
 
 
@@ -130,7 +131,7 @@ def ask(
     for number, one in enumerate(answer.triples[:SHOWN], 1):
         typer.echo(f"[{number}] {one}{_place(one)}")
     if len(answer.triples) > SHOWN:
-        typer.echo(f"    and {len(answer.triples) - SHOWN:,} facts more (--json)")
+        typer.echo(f"    and {counted(len(answer.triples) - SHOWN, 'fact')} more (--json)")
     if show_query and answer.query:
         typer.echo(f"\n{answer.query}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.embed import tell as tell_images
 from lmworks.cli.left_out import left_out
@@ -185,14 +186,14 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     changes = index.changes
     for line in left_out(changes.skipped):
         typer.echo(f"skipped   {line}", err=True)
-    counted = ", ".join(
+    files = ", ".join(
         f"{len(names)} {kind}"
         for kind, names in (("added", changes.added), ("changed", changes.changed), ("deleted", changes.deleted))
         if names
     )
-    typer.echo(f"files     {counted or 'as they were'}")
+    typer.echo(f"files     {files or 'as they were'}")
     languages = ", ".join(f"{name} {count:,}" for name, count in index.languages.items())
-    typer.echo(f"index     {index.place} ({len(index):,} chunks: {languages})")
+    typer.echo(f"index     {index.place} ({counted(len(index), 'chunk')}: {languages})")
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
     elif index.tested and index.tested.get("index") != index.digest:

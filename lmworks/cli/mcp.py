@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.cli.verb import verb
 
 
@@ -41,7 +42,8 @@ def mcp(
 
     if sys.stdin.isatty():
         say = f"what to tell it: lmworks mcp {for_shell(index)} --settings"
-        typer.echo(f"{index} ({len(opened):,} chunks) waits for a client, which starts this command; {say}", err=True)
+        held = counted(len(opened), "chunk")
+        typer.echo(f"{index} ({held}) waits for a client, which starts this command; {say}", err=True)
     speak(opened)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.verb import verb
 
@@ -123,6 +124,6 @@ def _one(model: str, json_: bool) -> None:
     row = [model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]
     table(["model", "family", "parameters", "context", "runs"], [row])
     if index is not None:
-        typer.echo(f"answers from {index.place} ({passages:,} passages of {index.reference})")
+        typer.echo(f"answers from {index.place} ({counted(passages or 0, 'passage')} of {index.reference})")
     if remark:
         typer.echo(f"but {remark}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
@@ -101,7 +102,7 @@ def inspect(
     _show(pieces)
     counts = {kind: sum(piece.kind == kind for piece in pieces) for kind in ("special", "bytes", "unknown")}
     named = "".join(f", {count:,} {kind}" for kind, count in counts.items() if count)
-    typer.echo(f"\n{len(pieces):,} tokens for {len(text.encode()):,} bytes{named}")
+    typer.echo(f"\n{counted(len(pieces), 'token')} for {counted(len(text.encode()), 'byte')}{named}")
 
 
 @tokens.command()

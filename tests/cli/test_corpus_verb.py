@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from lmworks.basics.amounts import counted
+
 pytest.importorskip("datatrove", reason="the extra `corpus` is not installed; run: pip install 'lmworks[corpus]'")
 
 OPTIONS = ("--set", "gopher_quality.min_doc_words=150", "--set", "tasks=1")
@@ -24,7 +26,7 @@ def test_corpus_as_a_table_and_as_json(run, tmp_path):
         assert all(f"{reason} {count:,}" in line for reason, count in list(step["reasons"].items())[:4])
         assert all(sample["source"] in table for sample in step["samples"][:2])
     for side in ("train", "held_out"):
-        assert f"{facts[side]['documents']:,} documents, {facts[side]['bytes']:,} bytes" in table
+        assert f"{counted(facts[side]['documents'], 'document')}, {facts[side]['bytes']:,} bytes" in table
     assert f"({facts['overlap']['found']:,} of {facts['overlap']['runs']:,})" in table
 
 

@@ -40,6 +40,9 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     again = run("index", "--out", "indexes/notes")
     assert "files     1 deleted" in again.out and "2 chunks" in again.out
     assert "as they were" in run("index", "notes", "--out", "indexes/notes").out
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "boat.txt").write_text("The boat lies at pier 7.")
+    assert "(1 chunk: english 1)" in run("index", "one", "--embedder", embedder).out
     facts = run("search", "indexes/notes", "rent", "-k", "1", "--json").json
     assert [one["file"] for one in facts] == ["rent.md"]
     assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]

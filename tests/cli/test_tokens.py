@@ -26,6 +26,7 @@ def test_a_tokenizer_is_trained_saved_and_looked_at(run, trained):
     shown = run("tokens", "inspect", folder, "Note 1 says\n").out
     assert all(f"{piece['text']} {piece['id']} " in shown for piece in facts["pieces"])
     assert f"{len(facts['pieces'])} tokens for 12 bytes" in shown
+    assert "\n1 token for 1 byte" in run("tokens", "inspect", folder, "e").out
 
 
 def test_what_to_do_next_can_be_typed_as_it_stands(run, text_folder, tmp_path):

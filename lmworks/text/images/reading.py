@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.text import hub
 from lmworks.text.document import Document
@@ -114,7 +115,7 @@ class Images:
 
     def counted(self) -> str:
         """The line without what was skipped: "812 images, 5 without a caption"."""
-        line = f"{self.images:,} images"
+        line = counted(self.images, "image")
         return line + (f", {self.without_caption:,} without a caption" if self.without_caption else "")
 
     def all(self) -> list[Document]:

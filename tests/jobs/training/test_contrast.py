@@ -91,7 +91,7 @@ def test_what_cannot_be_learnt_from_is_named(tmp_path):
     (tmp_path / "captions.csv").write_text(table)
     said = []
     [one] = read_fitted(str(tmp_path), Preprocessing.plain(16, HALF, HALF), "caption", said.append)
-    assert one.text == "a rose" and said[0].startswith("images         1 images; 7 skipped (broken0.png: ")
+    assert one.text == "a rose" and said[0].startswith("images         1 image; 7 skipped (broken0.png: ")
     named = ["broken1.png", "broken2.png", "broken3.png", "broken4.png"]
     assert [line.split()[1].rstrip(":") for line in said[1:-1]] == named and said[-1] == "skipped        2 more"
     for number in range(6):
@@ -99,7 +99,7 @@ def test_what_cannot_be_learnt_from_is_named(tmp_path):
     said.clear()
     read_fitted(str(tmp_path), Preprocessing.plain(16, HALF, HALF), "caption", said.append)
     [line] = said
-    assert line.startswith("images         1 images; 1 skipped (roll.png: 1 x 60,000 pixels cannot be resized")
+    assert line.startswith("images         1 image; 1 skipped (roll.png: 1 x 60,000 pixels cannot be resized")
 
 
 def test_a_run_says_what_it_read_held_out_and_made(made):
