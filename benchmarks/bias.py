@@ -75,7 +75,7 @@ def measured(way: str, out: Path) -> dict[str, Any]:
         before, after = (
             {one.measurement.name: one.measurement for one in figures(asked.task, of, name)} for of in items
         )
-        changed = [one.difference for one in compared({name: asked.task}, {name: items[0]}, {name: items[1]})]
+        changed = compared({name: asked.task}, {name: items[0]}, {name: items[1]})
         by_name = {one.name: one for one in [*changed, *differences(asked.task, name, *items)]}
         for figure in (f"{name}, {one}" for one in wanted):
             rows.append({"figure": figure} | _three(before[figure], after[figure], by_name[figure]))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lmworks.evaluation.tasks.contamination import Overlap
     from lmworks.evaluation.tasks.declaration import TaskFigure
     from lmworks.evaluation.tasks.kind import Measured
-    from lmworks.evaluation.tasks.measured import TaskComparison
     from lmworks.evaluation.tasks.scores import ItemScores
 
 Items = dict[str, list["ItemScores"]]
@@ -96,8 +95,8 @@ class TaskOptions(Options):
 def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: str | None, json_: bool) -> None:
     """Measure a model on tasks, and beside it a second model if one is named."""
     from lmworks.basics import progress
-    from lmworks.evaluation.tasks.measured import compared, differences, empty, figures
-    from lmworks.evaluation.tasks.run import asked_of, keep, must_be_a_folder, told_by
+    from lmworks.evaluation.tasks.measured import empty, figures
+    from lmworks.evaluation.tasks.run import asked_of, differences_of, keep, must_be_a_folder, told_by
 
     must_be_a_folder(said.out)
     _must_be_beside(said)
@@ -116,19 +115,14 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
             other = None if same else _items(loaded, asked, said.out and str(Path(said.out) / "beside"))
     every = {one.what: figures(one.task, found[one.what], one.what) for one in asked}
     held = {} if said.trained_on is None else _held(said.trained_on, asked)
-    shares = None if other is None else compared({one.what: one.task for one in asked if one.task.share}, found, other)
-    further = (
-        []
-        if other is None
-        else [one for task in asked for one in differences(task.task, task.what, found[task.what], other[task.what])]
-    )
+    apart = None if other is None else differences_of(asked, found, other)
     first, second = _forms(model, compress, base, said)
     if said.out is not None:
-        named = [one | {"name": f"{second} minus {first}: {one['name']}"} for one in _apart(shares or [], further)]
+        named = [one.to_json() | {"name": f"{second} minus {first}: {one.name}"} for one in apart or ()]
         path = keep(said.out, [one.measurement for told in every.values() for one in told], named)
         print(f"saved   {path} (beside it, each item's scores)", file=sys.stderr)
     if json_:
-        as_json(_facts(model, said, asked, every, found) | _told(said, same, shares, further) | _told_held(held))
+        as_json(_facts(model, said, asked, every, found) | _told(said, same, apart) | _told_held(held))
         return
     table(*_figures(asked, every))
     for one in asked:
@@ -139,11 +133,11 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
         table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
     if same:
         print(f"\n{second} and {first} are the same model in the same form: there is no difference to measure")
-    if other is not None and shares is not None:
+    if other is not None and apart is not None:
         print()
         table(
             [f"{second} minus {first}", "", "right alone", "McNemar", "Holm"],
-            [*map(_difference, shares), *([one.name, str(one), "", "", ""] for one in further)],
+            [*map(_difference, apart)],
         )
         for one in asked:
             if none := empty(other[one.what]):
@@ -281,9 +275,13 @@ def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> 
     return ["task", "compared by", "n", "figure", "chance", *(["ideal"] if balance else []), ""], rows
 
 
-def _difference(one: TaskComparison) -> list[str]:
+def _difference(one: Measurement) -> list[str]:
+    from lmworks.evaluation.tasks.measured import TaskDifference
+
+    if not isinstance(one, TaskDifference):
+        return [one.name, str(one), "", "", ""]
     alone = f"{one.second_alone:,} to {one.first_alone:,}"
-    return [one.difference.name, str(one.difference), alone, f"p {one.probability:.2g}", f"p {one.adjusted:.2g}"]
+    return [one.name, str(one), alone, f"p {one.mcnemar:.2g}", f"p {one.holm:.2g}"]
 
 
 def _facts(
@@ -310,18 +308,12 @@ def _facts(
     }
 
 
-def _apart(shares: Sequence[TaskComparison], further: Sequence[Measurement]) -> list[dict[str, Any]]:
-    return [*(one.to_json() for one in shares), *(one.to_json() for one in further)]
-
-
-def _told(
-    said: TaskOptions, same: bool, shares: list[TaskComparison] | None, further: list[Measurement]
-) -> dict[str, Any]:
-    if shares is None:
+def _told(said: TaskOptions, same: bool, apart: list[Measurement] | None) -> dict[str, Any]:
+    if apart is None:
         return {"beside": said.beside, "differences": [], "same": True} if same else {}
     how = {"beside_compress": said.beside_compress, "beside_base": said.beside_base}
     return {
         "beside": said.beside,
         **{name: one for name, one in how.items() if one},
-        "differences": _apart(shares, further),
+        "differences": [one.to_json() for one in apart],
     }

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tiny
 
+import lmworks as lm
+from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.tasks.find import find
 from lmworks.text import registry
 
@@ -69,6 +71,11 @@ def test_the_same_as_json_with_another_model_beside_it(run, model_folder, other_
     assert len(kept) == 4
     table = run("evaluate", model_folder, "--task", questions, "--beside", other_folder).out
     assert "right alone" in table and "Holm" in table
+    named = {"name": f"{other_folder} minus {model_folder}: {difference['name']}"}
+    python = lm.evaluate(model_folder, questions, beside=other_folder, out=tmp_path / "python")
+    assert [one.to_json() for one in python] == [*facts["measurements"], difference | named]
+    assert json.loads((tmp_path / "python" / "measurements.json").read_text(encoding="utf-8"))[-1] == difference | named
+    assert [one.to_json() for one in lm.evaluate(model_folder, questions, beside=model_folder)] == facts["measurements"]
 
 
 def test_shots_and_several_tasks_with_a_comma(run, model_folder, questions, tmp_path):
@@ -122,6 +129,9 @@ def test_a_second_model_without_a_template_is_told_before_the_first_is_measured(
             file.write_text(json.dumps({key: one for key, one in said.items() if key != "chat_template"}))
     ran = run("evaluate", model_folder, "--task", questions, "--chat", "--beside", str(without))
     assert f"{without} has no chat template; leave out --chat" in ran.err and "measuring" not in ran.err
+    with pytest.raises(ConfigError, match="without has no chat template"):
+        lm.evaluate(model_folder, questions, chat=True, beside=without, out=tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_empty_answers_of_both_models_are_counted(run, model_folder, other_folder, tmp_path, monkeypatch):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
@@ -82,43 +81,31 @@ def ties(items: Sequence[ItemScores], figure: str) -> int:
     return sum(one.right is not None and len(one.picked(figure)) > 1 for one in items)
 
 
-@dataclass(frozen=True)
-class TaskComparison:
-    """Two models on the same items of a task."""
+class TaskDifference(Measurement):
+    """The second model's figure of a task minus the first's, each item paired with itself."""
 
-    difference: Measurement
-    """The second model's figure minus the first's, each item paired with itself."""
     first_alone: int
     """Items that only the first model has right."""
-    second_alone: int
-    probability: float
-    """Of so uneven a split, were both equally good (McNemar's exact test)."""
-    adjusted: float = 1.0
-    """The same, adjusted for the number of tasks (Holm)."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The difference as plain numbers, with what stands beside it."""
-        return {
-            **self.difference.to_json(),
-            "first_alone": self.first_alone,
-            "second_alone": self.second_alone,
-            "mcnemar": self.probability,
-            "holm": self.adjusted,
-        }
+    second_alone: int
+    """Items that only the second model has right."""
+
+    mcnemar: float
+    """Of so uneven a split, were both equally good: the probability of McNemar's exact test."""
+
+    holm: float = 1.0
+    """The same, adjusted for the number of tasks (Holm)."""
 
 
 def compared(
     tasks: Mapping[str, Task],
     first: Mapping[str, Sequence[ItemScores]],
     second: Mapping[str, Sequence[ItemScores]],
-) -> list[TaskComparison]:
+) -> list[TaskDifference]:
     """The differences of two models, a task each, by its main scoring. ConfigError where their items differ."""
     found = [_compared(name, task, first[name], second[name]) for name, task in tasks.items()]
-    adjusted = statistics.holm([one.probability for one in found])
-    return [
-        TaskComparison(one.difference, one.first_alone, one.second_alone, one.probability, probability)
-        for one, probability in zip(found, adjusted, strict=True)
-    ]
+    adjusted = statistics.holm([one.mcnemar for one in found])
+    return [one.model_copy(update={"holm": holm}) for one, holm in zip(found, adjusted, strict=True)]
 
 
 def differences(task: Task, what: str, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> list[Measurement]:
@@ -140,7 +127,7 @@ def differences(task: Task, what: str, first: Sequence[ItemScores], second: Sequ
     return told
 
 
-def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> TaskComparison:
+def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequence[ItemScores]) -> TaskDifference:
     if [one.item for one in first] != [one.item for one in second]:
         raise ConfigError(f"{what}: the two models were measured on other items; give both the same shots and limit")
     by = main(task, first)
@@ -150,12 +137,14 @@ def _compared(what: str, task: Task, first: Sequence[ItemScores], second: Sequen
     value, interval = statistics.within(paired, (-1, 1), len(set(groups or range(len(before)))))
     losses = sum(one > other for one, other in zip(before, after, strict=True))
     wins = sum(one < other for one, other in zip(before, after, strict=True))
-    difference = Measurement(
+    return TaskDifference(
         name=f"{what}, {SCORINGS.get(by, by)}",  # type: ignore[call-overload]
         value=value,
         unit=task.unit,
         interval=interval,
         n=len(first),
         difference=True,
+        first_alone=losses,
+        second_alone=wins,
+        mcnemar=statistics.mcnemar(wins, losses),
     )
-    return TaskComparison(difference, losses, wins, statistics.mcnemar(wins, losses))

@@ -24,7 +24,7 @@ from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Item, Task
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.kind import Kind, Measured
-from lmworks.evaluation.tasks.measured import measurements
+from lmworks.evaluation.tasks.measured import compared, differences, measurements
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.evaluation.tasks.store import Store
 from lmworks.generation.continuations import Reading
@@ -48,6 +48,7 @@ def evaluate(
     chat: bool = ...,
     items: Literal[False] = ...,
     out: str | os.PathLike[str] | None = ...,
+    beside: Measured | str | os.PathLike[str] | None = ...,
 ) -> list[Measurement]: ...
 @overload
 def evaluate(
@@ -60,6 +61,7 @@ def evaluate(
     chat: bool = ...,
     items: Literal[True],
     out: str | os.PathLike[str] | None = ...,
+    beside: Measured | str | os.PathLike[str] | None = ...,
 ) -> tuple[list[Measurement], dict[str, list[ItemScores]]]: ...
 @checked
 def evaluate(
@@ -72,6 +74,7 @@ def evaluate(
     chat: bool = False,
     items: bool = False,
     out: str | os.PathLike[str] | None = None,
+    beside: Measured | str | os.PathLike[str] | None = None,
 ) -> list[Measurement] | tuple[list[Measurement], dict[str, list[ItemScores]]]:
     """How many items of each task the model has right, by each way to compare choices; with `items` also each item's
     scores, by task.
@@ -79,17 +82,46 @@ def evaluate(
     The first `shots` items of a task stand before the others as examples; `limit` of these are measured. `pmi` also
     compares choices by what the question adds to their probability. With `chat` examples and question are the user's
     turn of the model's chat template. With a folder `out` each item's scores are kept
-    there as they are measured, and a run that was stopped goes on. ConfigError for what is no task, DataError for an
-    item that cannot be scored.
+    there as they are measured, and a run that was stopped goes on. `beside` is another model, or the same in another
+    form: after the figures stand the differences, "OTHER minus MODEL: ...", those of shares as `TaskDifference`; of the
+    same model in the same form there is none. ConfigError for what is no task, DataError for an item that cannot be
+    scored.
     """
     must_be_a_folder(out)
     asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi, chat)
-    loaded = model if isinstance(model, LanguageModel | Vectors) else load(model)
+    loaded, *others = (
+        one if isinstance(one, LanguageModel | Vectors) else load(one) for one in (model, beside) if one is not None
+    )
+    for other in others:
+        if chat and isinstance(other, LanguageModel):
+            must_chat(other.tokenizer, other.reference or "the model beside it")
     found = {one.what: run(loaded, one, out) for one in asked}
     figures = [figure for one in asked for figure in measurements(one.task, found[one.what], one.what)]
+    apart: list[Measurement] = []
+    for other in others:
+        if told_by(other) != told_by(loaded):
+            theirs = {one.what: run(other, one, None if out is None else Path(out) / "beside") for one in asked}
+            named = f"{_name(other, 'the other')} minus {_name(loaded, 'the model')}"
+            apart = [
+                one.model_copy(update={"name": f"{named}: {one.name}"}) for one in differences_of(asked, found, theirs)
+            ]
     if out is not None:
-        keep(out, figures)
-    return (figures, found) if items else figures
+        keep(out, figures, [one.to_json() for one in apart])
+    return ([*figures, *apart], found) if items else [*figures, *apart]
+
+
+def _name(model: Measured, otherwise: str) -> str:
+    return (model.reference if isinstance(model, LanguageModel) else None) or otherwise
+
+
+def differences_of(
+    asked: Sequence[AskedTask], first: Mapping[str, Sequence[ItemScores]], second: Mapping[str, Sequence[ItemScores]]
+) -> list[Measurement]:
+    """What a second model's figures are more than a first's, of the same items: of each task the share that is right,
+    then the further figures."""
+    shares = compared({one.what: one.task for one in asked if one.task.share}, first, second)
+    further = (differences(one.task, one.what, first[one.what], second[one.what]) for one in asked)
+    return [*shares, *(one for every in further for one in every)]
 
 
 def asked_of(

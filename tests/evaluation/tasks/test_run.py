@@ -323,10 +323,10 @@ def test_two_models_are_compared_item_by_item():
     first, second = scores([1] * 10 + [0] * 10), scores([1] * 8 + [0] * 2 + [1] * 10)
     [found] = compared({"t": task}, {"t": first}, {"t": second})
     assert (found.first_alone, found.second_alone) == (2, 10)
-    assert found.difference.value == pytest.approx(0.4) and found.difference.n == 20 and not found.difference.tie
+    assert found.value == pytest.approx(0.4) and found.n == 20 and not found.tie
     [same] = compared({"t": task}, {"t": first}, {"t": first})
-    low, high = same.difference.interval
-    assert same.difference.value == 0 and low < -0.1 and high > 0.1  # what twenty items could hide
+    low, high = same.interval
+    assert same.value == 0 and low < -0.1 and high > 0.1  # what twenty items could hide
     with pytest.raises(ConfigError, match="measured on other items"):
         compared({"t": task}, {"t": first}, {"t": second[:-1]})
 
