@@ -149,8 +149,9 @@ def serve(
     )
     with progress.shown():
         served = _opened(models, opening, offer, on_model, base)
-    if offer.mcp and len(models) == 1 and served.loaded[0].index is None:
-        raise ConfigError(f"--mcp offers the documents of {models[0]}, and it has none; give --index DIR")
+    if offer.mcp and not any(one.has_documents for one in served.all):
+        have_none = "it has none" if len(models) == 1 else "none of them has any"
+        raise ConfigError(f"--mcp offers the documents of {' or '.join(models)}, and {have_none}; give --index DIR")
     progress.end_line()
     _run(served, listener, address, opening.log, cors or (), lab_runs, offer.mcp)
 

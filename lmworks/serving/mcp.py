@@ -244,15 +244,17 @@ def speak(index: Index) -> None:
 
 
 def mount(app: FastAPI, models: ServedModels) -> None:
-    """The tools at /mcp of a server, for the documents of the model that answers where none is named. Who may ask, and
-    how much may be sent, is the guard's."""
+    """The tools at /mcp of a server, for the documents of the first model that has some. Who may ask, and how much
+    may be sent, is the guard's."""
     from lmworks.serving.api.documents import index_of
     from lmworks.serving.errors import Refused, late
+
+    name = next((one.name for one in models.all if one.has_documents), None)
 
     async def read(work: Callable[[Index], Given]) -> Given:
         most = models.limits.seconds
         try:
-            async with models.using(None) as service:
+            async with models.using(name) as service:
                 index = index_of(service)
                 return await asyncio.wait_for(service.worker.run(lambda: work(index)), most)
         except TimeoutError:

@@ -41,12 +41,15 @@ class ServedModel:
         needs: int = 0,
         embeds: bool = False,
         adapters: Collection[str] = (),
+        has_documents: bool = False,
     ) -> None:
+        """`make` loads it, which takes as many bytes as it `needs`; one that `embeds` gets the requests for vectors
+        that name no model."""
         self.names, self.make, self.needs, self.embeds = dict(names), make, needs, embeds
         self.adapters = tuple(adapters)
         """Those of its names that are adapters beside it."""
-        """`make` loads it, which takes as many bytes as it `needs`; one that `embeds` gets the requests for vectors
-        that name no model."""
+        self.has_documents = has_documents
+        """Whether it answers from an index, its own or the server's."""
         self.service: Service | None = None
         """What answers, while it is loaded."""
         self.users = self.waiting = self.last_used = 0
@@ -102,7 +105,8 @@ class ServedModels:
             raise ConfigError("a model and an adapter have the same name; give the adapter another")
         if service.embedder is not None and service.embedder_name != service.name:
             names[service.embedder_name] = service.embedder.longest
-        served = ServedModel(names, lambda: service, adapters=service.adapters)
+        has_documents = service.index is not None
+        served = ServedModel(names, lambda: service, adapters=service.adapters, has_documents=has_documents)
         served.service = service
         return cls([served], keys=service.keys, limits=service.limits)
 

@@ -133,7 +133,8 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
     make = functools.partial(_made, reference, opening)
-    return ServedModel(names, make, needed, embeds, adapters=opening.adapters)
+    has_documents = opening.index_of(Path(reference)) is not None
+    return ServedModel(names, make, needed, embeds, adapters=opening.adapters, has_documents=has_documents)
 
 
 def _with_adapters(model: LanguageModel, adapters: Mapping[str, Path]) -> LanguageModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,8 +23,10 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from lmworks.grounding.beside import index_beside
 from lmworks.grounding.index import Index
 from lmworks.serving.mcp import TOOLS
+from lmworks.serving.opening import Opening, several
 from lmworks.serving.service import Service
 from serving.live import Live, running, small
 
@@ -219,6 +222,27 @@ def test_a_server_without_documents_says_so():
     with running(Service(small(), name="tiny"), mcp=True) as live:
         result = over_http(live.address, lambda client: client.call_tool("search_documents", {"query": "x"}))
         assert result.is_error and "no documents" in result.content[0].text
+
+
+def test_of_several_models_the_documents_are_those_of_the_first_that_has_some(index: Index, tmp_path: Path):
+    folders = [str(tmp_path / name) for name in ("a", "b")]
+    for folder in folders:
+        small(layers=1).save(folder)
+    shutil.copytree(str(index.place), tmp_path / "b" / "index")
+    models = several(folders, Opening(index_of=lambda source: index_beside(source)[0]), memory=None, idle=300)
+    with running(models, mcp=True) as live:
+        result = over_http(live.address, lambda client: client.call_tool("search_documents", {"query": "cats"}))
+        assert result.structured_content["passages"][0]["file"] == "rent.md"
+
+
+def test_that_no_model_has_documents_is_told_before_anything_is_served(tmp_path: Path):
+    folders = [str(tmp_path / name) for name in ("a", "b")]
+    for folder in folders:
+        small(layers=1).save(folder)
+    command = [sys.executable, "-m", "lmworks", "serve", *folders, "--mcp", "--port", "0"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    said = f"--mcp offers the documents of {folders[0]} or {folders[1]}, and none of them has any; give --index DIR"
+    assert ran.returncode == 1 and said in ran.stderr
 
 
 def test_many_clients_at_once(live: Live):
