@@ -39,7 +39,13 @@ def draw(
     model: Annotated[str, typer.Argument(help="A model that draws: what lmworks train emoji-fusion made.")],
     prompt: Annotated[str, typer.Argument(help="What the image shows, in the words of its captions: a red apple.")],
     choice: Choice,
-    out: Annotated[str, typer.Option(help="The file that the image goes into, .png or .jpg.")] = "drawing.png",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="The file that the image goes into, .png or .jpg; drawing.png unless given, drawing-2.png where that "
+            "is there."
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="How many to draw, on one sheet, with consecutive seeds.")] = 1,
     seed: Annotated[
         int | None, typer.Option(help="The same seed draws the same image; a new one unless given.")
@@ -61,7 +67,7 @@ def draw(
     from lmworks.basics.files import must_be_a_writable_file, written_whole
     from lmworks.cli.options import as_json
 
-    path = Path(out)
+    path = _free("drawing.png") if out is None else Path(out)
     if path.suffix.lower() not in KINDS:
         raise ConfigError(f"--out {out} names no kind of image; end it with one of {', '.join(KINDS)}")
     must_be_a_writable_file(path)
@@ -101,6 +107,14 @@ def draw(
         typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first}{best})")
         if cut:
             typer.echo(f"but     {choice.judge} reads no caption of this length whole; it judged by the beginning")
+
+
+def _free(name: str) -> Path:
+    """A file of this name, or with the first number from 2 on that none has: nobody asked for a drawing to go."""
+    path, number = Path(name), 2
+    while path.exists():
+        path, number = Path(name).with_stem(f"{Path(name).stem}-{number}"), number + 1
+    return path
 
 
 def _check_sheet(n: int, zoom: int, side: int) -> None:
