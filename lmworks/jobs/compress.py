@@ -23,6 +23,7 @@ from lmworks.basics.files import as_reference, directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import carry_index
+from lmworks.jobs.runs import say_replaced
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.adapted import has_adapters
@@ -74,6 +75,7 @@ def compress(
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
     must_not_replace(folder, model, base)
+    say_replaced(folder)
     must_be_somewhere(str(model))  # before a text is fetched
     reading = read(as_reference(text))
     documents, text = reading.documents, reading.name

@@ -25,6 +25,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
+from lmworks.jobs.runs import say_replaced
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.adapted import has_adapters
@@ -85,6 +86,7 @@ def merge(
     refuse_foreign_files(folder)
     reference = base or base_of(str(models[0]))
     must_not_replace(folder, reference, *models)
+    say_replaced(folder)
     started = load(reference, compress="none")
     if reads_images(started.config):
         raise ConfigError(f"{reference} reads images, and models of text or sound alone are merged here")

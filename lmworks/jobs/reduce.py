@@ -22,6 +22,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.chunks import chunks_of
+from lmworks.jobs.runs import say_replaced
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.model_folder import refuse_foreign_files
@@ -69,6 +70,7 @@ def reduce(
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(model)).name}-{dimensions}"
     refuse_foreign_files(folder)
     must_not_replace(folder, model)
+    say_replaced(folder)
     reading = read(text)
     pieces = _pieces(loaded, reading.documents)
     held_out = pieces[::EVERY]

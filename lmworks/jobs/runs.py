@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, Stopped
 from lmworks.basics.files import beside, restore_directory, says_why, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
@@ -215,10 +216,11 @@ def _log(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
 
 
-def say_replaced(folder: Path, say: Callable[[str], None]) -> None:
-    """Tell that a finished result is there and will be gone."""
+def say_replaced(folder: Path, say: Callable[[str], None] | None = None) -> None:
+    """Tell that a finished result is there and will be gone; as a note of its own where a job says nothing else."""
     if folder.is_dir() and any(folder.iterdir()):
-        say(f"replaces       {folder}, when the new one is complete; give another --out to keep it")
+        told = f"{folder}, when the new one is complete; give another --out to keep it"
+        progress.note(f"replaces {told}") if say is None else say(f"replaces       {told}")
 
 
 def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import tiny
 
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.jobs.build import build
 from lmworks.jobs.compress import compress
 from lmworks.jobs.distill import distill
@@ -48,6 +50,21 @@ def test_a_model_is_not_replaced_by_what_is_made_of_it(job: str, tmp_path: Path,
         with pytest.raises(ConfigError, match=f"{Path(out)} is the model itself; give another name with --out"):
             JOBS[job]("model", out)
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("job", ["compress", "reduce", "merge"])
+def test_a_finished_result_is_replaced_aloud(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As by what runs for long: told at the beginning."""
+    monkeypatch.chdir(tmp_path)
+    tiny.embedder(Path("model")) if job == "reduce" else tiny.language_model().save("model")
+    tiny.language_model(seed=1).save("other")
+    tiny.language_model(seed=2).save(f"out-{job}")
+    said = f"replaces out-{job}, when the new one is complete; give another --out to keep it"
+    with pytest.warns(UserWarning, match=said), contextlib.suppress(LmworksError):
+        JOBS[job]("model", f"out-{job}")
+    with warnings.catch_warnings(), contextlib.suppress(LmworksError):
+        warnings.simplefilter("error")
+        JOBS[job]("model", "new")
 
 
 def test_a_model_that_holds_what_is_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
