@@ -64,7 +64,7 @@ ORDER_LEARNT = (Requirement("sentence order is told on held-out text", TOLD, ORD
     picture=Bars(TASKS, of=OF, title="What logistic regression tells from frozen features"),
     headlines={
         "y??=": "A small network learns to tell the next text from an unrelated one, and tells the order of two texts "
-        "no better for it. What it brings to other pairs of texts is open after eight seeds."
+        "no better for it. What it brings to other pairs of texts is open after sixteen seeds."
     },
     not_tested="dialogue and summaries themselves, for which a headline and its report stand; large networks",
     note="All networks read the same passages for as many steps; the second loss costs next to nothing. A random "
