@@ -60,23 +60,28 @@ def _as_written(value: Any, schema: Any, whole: Mapping[str, Any]) -> Any:
     names them, those that it does not name at the end, and none that are None because a table has a place for them;
     2.0 as 2 where a whole number is asked for. `whole` is the schema in which a `$ref` is looked up."""
     branches = [*_branches(schema, whole)]
+    listed = (one for branch in branches for one in _values(branch) or ())
+    if (same := next((one for one in listed if _equal(one, value)), None)) is not None:
+        return same
     if isinstance(value, list):
-        items = next((one["items"] for one in branches if "items" in one), None)
-        return [_as_written(one, items, whole) for one in value]
+        described = next((one for one in branches if not {"items", "prefixItems"}.isdisjoint(one)), {})
+        return [_as_written(one, kind, whole) for one, kind in zip(value, _items(described), strict=False)]
     if isinstance(value, float) and value.is_integer() and {"integer", "number"} & _kinds(branches) == {"integer"}:
         return int(value)
     if not isinstance(value, dict):
         return value
     said = [key for key, one in value.items() if one is not None]
-    fitting = (one for one in branches if _properties(one) and (_is_open(one) or {*said} <= {*_properties(one)}))
-    if (chosen := next(fitting, next(filter(_properties, branches), None))) is None:
+    describing = [one for one in branches if _properties(one) or isinstance(_others(one), Mapping)]
+    fitting = (one for one in describing if _is_open(one) or {*said} <= {*_properties(one)})
+    if (chosen := next(fitting, next(iter(describing), None))) is None:
         return value
-    named = _properties(chosen)
+    named, others = _properties(chosen), _others(chosen)
     keys = [*(key for key in named if key in value), *(key for key in value if key not in named)]
     return {
-        key: _as_written(value[key], named.get(key), whole)
+        key: _as_written(value[key], named.get(key, others), whole)
         for key in keys
-        if value[key] is not None or (_may_be_none(named[key], whole) if key in named else _is_open(chosen))
+        if value[key] is not None
+        or ((key in named or _is_open(chosen)) and _may_be_none(named.get(key, others), whole))
     }
 
 
@@ -124,13 +129,11 @@ class _Fit:
         if isinstance(value, dict):
             yield from self._of_fields(value, schema, at, steps)
         elif isinstance(value, list):
-            kinds = chain(_listed(schema, "prefixItems"), repeat(schema.get("items")))
-            for number, (one, kind) in enumerate(zip(value, kinds, strict=False)):
+            for number, (one, kind) in enumerate(zip(value, _items(schema), strict=False)):
                 yield self.wrong(one, kind, f"{at}[{number}]", steps)
 
     def _of_fields(self, value: dict[str, Any], schema: Mapping[str, Any], at: str, steps: int) -> Iterator[str]:
-        named = _properties(schema)
-        others = None if "patternProperties" in schema else schema.get("additionalProperties")
+        named, others = _properties(schema), _others(schema)
         for name in _required(schema):
             if name not in value:
                 yield f"{_place(at)} without `{name}`, which it requires"
@@ -144,7 +147,7 @@ class _Fit:
         """The types and the values that a schema and its alternatives name."""
         names: dict[str, None] = {}
         for one in _branches(schema, self._whole):
-            values = one["enum"] if isinstance(one.get("enum"), list) else [one["const"]] if "const" in one else None
+            values = _values(one)
             names |= dict.fromkeys(sorted(_kinds([one])) if values is None else map(json.dumps, values))
         return ", ".join([*names][:NAMED]) + ", ..." * (len(names) > NAMED)
 
@@ -155,10 +158,20 @@ def _place(at: str) -> str:
 
 def _is_one(value: Any, schema: Mapping[str, Any]) -> bool:
     """Whether a value is of a type that the schema names, and among the values that it lists."""
-    kinds, values = _kinds([schema]), schema.get("enum")
-    listed = [schema["const"]] if "const" in schema else values if isinstance(values, list) else [value]
+    kinds, listed = _kinds([schema]), _values(schema)
     fits = not kinds or any(_is_of(value, kind) for kind in kinds)
-    return fits and any(one == value and isinstance(one, bool) is isinstance(value, bool) for one in listed)
+    return fits and any(_equal(one, value) for one in ([value] if listed is None else listed))
+
+
+def _values(schema: Mapping[str, Any]) -> list[Any] | None:
+    """The values that a schema lists; None where it lists none."""
+    if "const" in schema:
+        return [schema["const"]]
+    return schema["enum"] if isinstance(schema.get("enum"), list) else None
+
+
+def _equal(one: Any, value: Any) -> bool:
+    return bool(one == value) and isinstance(one, bool) is isinstance(value, bool)
 
 
 def _is_of(value: Any, kind: str) -> bool:
@@ -174,15 +187,44 @@ def _listed(schema: Mapping[str, Any], key: str) -> list[Any]:
     return several if isinstance(several, list) else []
 
 
-def _branches(schema: Any, whole: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The schema, with its `$ref` followed, then the alternatives that it gives."""
-    schema = _followed(schema, whole)
-    if not isinstance(schema, Mapping):
+def _items(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas of a list's places, without end."""
+    return chain(_listed(schema, "prefixItems"), repeat(schema.get("items")))
+
+
+def _others(schema: Mapping[str, Any]) -> Any:
+    """The schema of fields that a schema does not name; None where it says nothing of them, or by patterns."""
+    return None if "patternProperties" in schema else schema.get("additionalProperties")
+
+
+def _branches(
+    schema: Any, whole: Mapping[str, Any], depth: int = 0, seen: dict[int, int] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """The schema, with its `$ref` followed, and with what `allOf` adds to it, then the alternatives that it gives; each
+    once, as `seen` has it, by the depth at which it was met."""
+    schema, seen = _followed(schema, whole), {} if seen is None else seen
+    if not isinstance(schema, Mapping) or seen.get(id(schema), depth + 1) <= depth:
         return
-    yield schema
+    seen[id(schema)] = depth
+    joined = _joined(schema, whole, set())
+    yield joined
     for key in ("anyOf", "oneOf") if depth < MOST_BRANCHES else ():
-        for one in _listed(schema, key):
-            yield from _branches(one, whole, depth + 1)
+        for one in _listed(joined, key):
+            yield from _branches(one, whole, depth + 1, seen)
+
+
+def _joined(schema: Any, whole: Mapping[str, Any], within: set[int], depth: int = 0) -> Mapping[str, Any]:
+    """A schema with what those of its `allOf` say where it says nothing itself; their fields come after its own, as in
+    the grammar. Each is looked at once, as `within` has it."""
+    schema = _followed(schema, whole)
+    if not isinstance(schema, Mapping) or id(schema) in within:
+        return {}
+    within.add(id(schema))
+    joined = schema
+    for part in _listed(schema, "allOf") if depth < MOST_BRANCHES else ():
+        one = _joined(part, whole, within, depth + 1)
+        joined = {**one, **joined, "properties": {**_properties(joined), **_properties(one)}}
+    return joined
 
 
 def _followed(schema: Any, whole: Mapping[str, Any]) -> Any:
@@ -213,9 +255,9 @@ def _is_open(schema: Mapping[str, Any]) -> bool:
 
 
 def _may_be_none(schema: Any, whole: Mapping[str, Any]) -> bool:
-    """Whether null fits; True where the schema names no type."""
+    """Whether null fits; of a schema that names types, only where one of them is null."""
     kinds = _kinds([*_branches(schema, whole)])
-    return not kinds or "null" in kinds
+    return (not kinds or "null" in kinds) and not _Fit(whole).wrong(None, schema)
 
 
 def _kinds(branches: Sequence[Mapping[str, Any]]) -> set[str]:

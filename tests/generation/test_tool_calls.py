@@ -84,6 +84,7 @@ def test_arguments_are_an_object_where_the_schema_does_not_say_so(model):
 
 
 TREE = {"type": "object", "properties": {"in": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}}}
+PAIR = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
 SCHEMAS = [
     {"type": "integer"},
     {"type": "number"},
@@ -102,17 +103,24 @@ SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
     {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
     {"$ref": "#/$defs/tree"},
+    {"allOf": [{"$ref": "#/$defs/pair"}], "default": None},
+    {"type": "object", "properties": {"b": {"type": "integer"}}, "allOf": [{"$ref": "#/$defs/pair"}]},
+    {"type": "object", "allOf": [{"properties": {"a": {"type": "integer"}}}, {"anyOf": [{"$ref": "#/$defs/pair"}]}]},
+    {"type": "array", "prefixItems": [{"$ref": "#/$defs/pair"}, {"type": "integer"}]},
+    {"type": "object", "additionalProperties": {"$ref": "#/$defs/pair"}},
+    {"enum": [1, 2, {"a": 1, "b": 2}]},
     {},
 ]
 VALUES = [
     *(0, 1, 3, 2.5, 10**30, "a", "1", True, None, [], [1], ["a"], ["a", 1], {}, {"a": "x"}, {"a": 1}),
     *({"b": 1}, {"b": "x"}, {"a": "x", "b": 1}, {"in": {"in": None}}, {"in": {"in": 3}}),
+    *(1.0, {"b": 2, "a": 1.0}, {"b": 2, "a": None}, [{"b": 2, "a": 1}, 1.0], {"c": {"b": 2, "a": 1}}),
 ]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
 def test_a_call_is_learnt_if_the_grammar_could_write_it(model, schema):
-    tool = Tool("f", "", {"type": "object", "properties": {"x": schema}, "$defs": {"tree": TREE}})
+    tool = Tool("f", "", {"type": "object", "properties": {"x": schema}, "$defs": {"tree": TREE, "pair": PAIR}})
     start = Tools([tool], "f").start(model.tokenizer, model.config.vocab_size)
     for value in VALUES:
         call = {"name": "f", "arguments": {"x": value}}

@@ -158,6 +158,10 @@ def test_values_are_held_to_schemas_that_go_in_circles_or_branch_without_end():
     chain = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}]} for at in range(1000)}
     tool = {"name": "f", "parameters": {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": chain}}
     document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": {"a": 1}}]), "x")
+    for key in ("anyOf", "allOf"):  # 30 ** 5 ways into one schema
+        wide = {key: [{"$ref": "#/$defs/w"}] * 30 + [{"type": "integer"}]}
+        tool = {"name": "f", "parameters": {"properties": {"a": wide}, "$defs": {"w": wide}}}
+        document(_calling(tools=[tool], tool_calls=[{"name": "f", "arguments": {"a": 1}}]), "x")
 
 
 def test_what_a_schema_requires_is_a_list_of_names_and_a_number_may_be_long():
@@ -296,6 +300,18 @@ def test_null_stays_where_the_schema_lets_it_and_a_default_may_be_null():
     [call] = found.messages[1]["tool_calls"]
     assert json.dumps(call["function"]["arguments"]) == '{"a": null, "b": null, "d": null}'
     assert found.tools[0]["function"] == tool
+
+
+def test_null_is_what_a_table_fills_in_where_values_are_listed_or_described_by_parts():
+    """As pydantic writes an argument with a default, whose type stands in a definition."""
+    unit = {"allOf": [{"$ref": "#/$defs/Unit"}], "default": "C"}
+    properties = {"unit": unit, "of": {"enum": ["a", "b"]}, "is": {"const": 1}, "or": {"enum": ["a", None]}}
+    properties["by"] = {"type": "object", "additionalProperties": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "$defs": {"Unit": {"type": "string", "enum": ["C", "F"]}}}
+    given = dict.fromkeys(("unit", "of", "is", "or")) | {"by": {"x": 1, "y": None}}
+    record = _calling(tools=[{"name": "f", "parameters": schema}], tool_calls=[{"name": "f", "arguments": given}])
+    [call] = document(record, "x").messages[1]["tool_calls"]
+    assert call["function"]["arguments"] == {"or": None, "by": {"x": 1}}
 
 
 def test_the_order_of_arguments_is_found_behind_references_and_alternatives():
