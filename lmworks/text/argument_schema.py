@@ -102,13 +102,14 @@ class _Fit:
 
     def __init__(self, whole: Mapping[str, Any]) -> None:
         self._whole = whole
-        self._known: dict[tuple[str, int], str] = {}
-        """By the place of a value and its schema. Of one that leads back to itself, that the value fits."""
+        self._known: dict[tuple[str, int, int], str] = {}
+        """By the place of a value, which two may share ("a.b"), itself and its schema. Of one that leads back to
+        itself, that the value fits."""
 
     def wrong(self, value: Any, schema: Any, at: str = "", steps: int = 0) -> str:
         """What is wrong, after "with": "`days` as 'two', and its schema takes integer"; "" where nothing is."""
         schema = _followed(schema, self._whole)
-        key = (at, id(schema))
+        key = (at, id(value), id(schema))
         if key not in self._known:
             self._known[key] = ""
             if isinstance(schema, Mapping) and steps < FARTHEST:
@@ -117,13 +118,13 @@ class _Fit:
 
     def _faults(self, value: Any, schema: Mapping[str, Any], at: str, steps: int) -> Iterator[str]:
         """Of a value, then of its parts."""
-        other = f"{_place(at)} as {shortened(value)}, and its schema takes {self._taken(schema)}"
         if not _is_one(value, schema):
-            yield other
+            yield self._other(value, schema, at)
         for key in ("anyOf", "oneOf"):
             found = [self.wrong(value, one, at, steps) for one in _listed(schema, key)]
             if found and all(found):
-                yield next((one for one in found if not one.startswith(f"{_place(at)} as ")), other)
+                inner = next((one for one in found if not one.startswith(f"{_place(at)} as ")), None)
+                yield inner or self._other(value, schema, at)
         for one in _listed(schema, "allOf"):
             yield self.wrong(value, one, at, steps)
         if isinstance(value, dict):
@@ -142,6 +143,9 @@ class _Fit:
             if others is False and name not in named:
                 yield f"{_place(place)}, which its schema does not name"
             yield self.wrong(one, named.get(name, others), place, steps)
+
+    def _other(self, value: Any, schema: Mapping[str, Any], at: str) -> str:
+        return f"{_place(at)} as {shortened(value)}, and its schema takes {self._taken(schema)}"
 
     def _taken(self, schema: Mapping[str, Any]) -> str:
         """The types and the values that a schema and its alternatives name."""
