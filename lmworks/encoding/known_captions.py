@@ -91,11 +91,14 @@ class KnownCaptions:
         found = read_safetensors(path)
         directions, written = (found.get(name) for name in ("directions", "captions"))
         wrong = ModelError(f"{path} holds no known captions of this model; copy it again, or take it away")
-        if directions is None or directions.dtype != torch.int8 or directions.shape[1:] != (width,) or written is None:
+        if directions is None or directions.dtype != torch.int8 or directions.shape[1:] != (width,):
+            raise wrong
+        if written is None or written.dtype != torch.uint8:
             raise wrong
         try:
             captions = json.loads(written.numpy().tobytes())
-        except ValueError:
+            json.dumps(captions, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+        except (ValueError, RecursionError):
             raise wrong from None
         if not isinstance(captions, list) or len(captions) != len(directions) or not captions:
             raise wrong

@@ -53,6 +53,9 @@ def test_a_bound_leaves_some_of_all(tmp_path: Path):
         ({"captions": torch.frombuffer(bytearray(b'["one", 2]'), dtype=torch.uint8)}, 4),
         ({"captions": torch.frombuffer(bytearray(b"\xff\xfe"), dtype=torch.uint8)}, 4),
         ({"captions": torch.zeros(3)}, 4),
+        ({"captions": torch.zeros(3, dtype=torch.bfloat16)}, 4),
+        ({"captions": torch.frombuffer(bytearray(b"[" * 100_000), dtype=torch.uint8)}, 4),
+        ({"captions": torch.frombuffer(bytearray(b'["one", "\\ud800"]'), dtype=torch.uint8)}, 4),
     ],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, changes: dict[str, torch.Tensor], width: int):
