@@ -136,7 +136,7 @@ class SeeingModel(LanguageModel):
                 f"the images have {len(shown):,} vectors and the model reads {self.config.context:,}; give fewer"
             )
         read = WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
-        if self.known is not None and len(states) == 1 and not prompt:
+        if self.known is not None and len(states) == 1 and not prompt.strip():
             [read.caption] = self.known.supported(self.reader.layers.normal(states).numpy())
         return read
 
@@ -144,10 +144,11 @@ class SeeingModel(LanguageModel):
         """As LanguageModel.request. Unless a strategy is given, a known caption is said of an image without words, and
         what is said otherwise of an image repeats no pair of tokens."""
         if strategy is None and isinstance(prompt, WithImages):
-            strategy = DESCRIBING
+            strategy, tokens = DESCRIBING, list[int]()
             if prompt.caption is not None and said.get("constraint") is None and said.get("tools") is None:
-                tokens = tuple(self.tokenizer.encode(prompt.caption, special=False))
-                strategy, said["constraint"] = Greedy(), GivenText(tokens, "known caption")
+                tokens = self.tokenizer.encode(prompt.caption, special=False)
+            if tokens:  # none where the tokenizer knows no character of it
+                strategy, said["constraint"] = Greedy(), GivenText(tuple(tokens), "known caption")
         return super().request(prompt, strategy, *args, **said)
 
     def beside(self, network: Any) -> Self:

@@ -118,10 +118,22 @@ def test_of_an_image_without_words_it_says_a_caption_that_it_was_trained_on(made
         assert answer.text in known and answer.text.startswith(name) and answer.finish == "stop"
         assert "".join(made.model.stream("", images=[shown])) == answer.text
         assert lm.load("made").generate("", images=shown).text == answer.text
+        assert made.model.generate(" \n", images=shown).text == answer.text, "white space is no word"
     both = made.model.with_images("", ["pictures/red1.png", "pictures/blue1.png"])
     assert both.caption is None and made.model.with_images("re", "pictures/red1.png").caption is None
     yes_or_no = made.model.request(made.model.with_images("", shown), constraint=GivenText((5,)))
     assert yes_or_no.constraint == GivenText((5,)), "a form that is asked for counts"
+
+
+def test_of_a_caption_that_the_tokenizer_leaves_nothing_of_it_says_words_of_its_own(
+    made: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown = made.model.with_images("", "pictures/red1.png")
+    own = made.model.request(shown, Greedy(no_repeat_ngram=2))
+    encode = made.model.tokenizer.encode
+    monkeypatch.setattr(made.model.tokenizer, "encode", lambda text, **how: [] if text else encode(text, **how))
+    found = made.model.request(shown)
+    assert found.constraint is None and found.strategy == own.strategy
 
 
 def test_nothing_need_be_remembered(here: Path):
