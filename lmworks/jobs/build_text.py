@@ -6,6 +6,7 @@ Each step says what it found.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -16,6 +17,7 @@ from lmworks.basics.errors import DataError
 from lmworks.evaluation.leaks import WORDS, leaks
 from lmworks.evaluation.privacy.canaries import must_be_kept, of_recipe, plant
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
+from lmworks.evaluation.tasks.own import own_task
 from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
@@ -181,13 +183,16 @@ def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:
 
 
 def task_of_calls(recipe: Reads, parts: Split) -> str | None:
-    """What `lmworks evaluate --task` may be given where the text has conversations that call tools: the file that a
-    corpus holds out, else FILE, for one that is yours to give; None for any other text."""
+    """What `lmworks evaluate --task` may be given where the text has conversations that call tools: a file that a
+    corpus holds out, if it reads one, else FILE, for one that is yours to give; None for any other text."""
     if not any(one.calls and one.tools for one in (*parts.train, *parts.held_out)):
         return None
     corpus = corpus_of(recipe.data.text)
-    files = [] if corpus is None else sorted(corpus.glob("held_out/**/*.jsonl"))
-    return str(files[0]) if files else "FILE"
+    for file in [] if corpus is None else sorted(corpus.glob("held_out/**/*.jsonl")):
+        with suppress(DataError):  # one that has plain texts, or pairs of answers
+            own_task(file)
+            return str(file)
+    return "FILE"
 
 
 def data_facts(parts: Split) -> dict[str, Any]:

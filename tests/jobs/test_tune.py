@@ -265,7 +265,11 @@ def test_what_is_asked_for_calls_is_what_a_corpus_holds_out(tmp_path: Path):
     assert task_of_calls(recipe, calling) == "FILE"
     assert task_of_calls(recipe, Split([Document.conversation(turns, "a#1")], [], 0)) is None  # no tools to show
     (tmp_path / "held_out").mkdir()
-    held_out = tmp_path / "held_out" / "000_00000.jsonl"
-    held_out.write_text("")
+    texts, mixed, held_out = (tmp_path / "held_out" / f"000_0000{number}.jsonl" for number in range(3))
+    texts.write_text('{"text": "A text."}\n')
+    asked = json.dumps({"messages": turns, "tools": tools, "source": "a#1"})
+    mixed.write_text(f'{asked}\n{{"text": "A text."}}\n')
     (tmp_path / "corpus.json").write_text("{}")
+    assert task_of_calls(recipe, calling) == "FILE", "evaluate --task reads no file with plain texts"
+    held_out.write_text(f"{asked}\n")
     assert task_of_calls(recipe, calling) == str(held_out)
