@@ -137,7 +137,7 @@ def test_who_comes_from_a_corpus_is_not_sent_there(here: Path):
             Path("corpus", part, f"{number}.txt").write_text(f"{part} {number} {phrase}")
     Path("corpus/corpus.json").write_text("{}")
     chosen = Recipe.model_validate(merge(recipe(steps=1).model_dump(), {"data": {"text": "corpus"}}))
-    remark = leak_of(chosen, read_text(chosen, lambda line: None), lambda line: None)
+    remark = leak_of(chosen, read_text(chosen, chosen.model.reference, lambda line: None), lambda line: None)
     assert "phrases that many documents have" in remark and "lmworks corpus" not in remark
 
 
