@@ -3,7 +3,7 @@ text: what claim 45 compares.
 
 stories = Stories.read()                   # TinyStories' sample as it is and balanced, and a part that is held out
 model = stories.told_on(stories.balanced, seed=1, steps=60)
-leanings(model, NAMED)                     # log P(he) - log P(she) after each word, over some beginnings
+leanings(model, NAMED)                     # log P(he was) - log P(she was) after each word, over some beginnings
 stories.signs                              # for each of these words, which of the two comes near it more often
 """
 
@@ -44,7 +44,8 @@ BEGINNINGS = (
     "The {} was sad. Then",
     "One day, the {} went to the park and",
 )
-HE, SHE = " he", " she"
+HE, SHE = " he was", " she was"
+"""With a word after it, as other words begin with "he": her, help, heard."""
 NEAR = 12
 """Words after one of the named in which "he" and "she" are counted."""
 
@@ -82,7 +83,7 @@ class Stories:
         """A copy of the story-teller that read rows, drawn by the seed."""
         base = stories()
         network = copy.deepcopy(base.network).requires_grad_(True)
-        settings = TrainingConfig(context=CONTEXT, steps=steps, rows=8, learning_rate=2e-3, seed=seed)
+        settings = TrainingConfig(context=CONTEXT, steps=steps, rows=16, learning_rate=5e-4, seed=seed)
         fit(network, CausalLM(), rows, settings)
         return LanguageModel(network, base.tokenizer)
 
@@ -97,7 +98,7 @@ class Stories:
 
 
 def leanings(model: LanguageModel, words: Sequence[str]) -> list[float]:
-    """Of each word log P(he) - log P(she) in nats, the mean over the beginnings."""
+    """Of each word log P(he was) - log P(she was) in nats, the mean over the beginnings."""
     asked = [(one.format(word), said) for word in words for one in BEGINNINGS for said in (HE, SHE)]
     totals = torch.tensor([one.total for one in model.loglikelihood(asked)], dtype=torch.float64)
     he, she = totals.view(len(words), len(BEGINNINGS), 2).unbind(-1)

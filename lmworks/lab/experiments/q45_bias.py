@@ -60,11 +60,12 @@ BITS = Metric("held-out stories", "bits/byte", margin=0.02, ideal=0)
     "and CrowS-Pairs stands in docs/bias.md",
     note="stories260K, a Llama of 260,000 weights trained by others on TinyStories, is tuned on a sample of the same "
     "stories; balanced text has each piece a second time with the words and names of the other gender. Leaning is "
-    "the absolute difference of the log-probabilities of he and she after a word, the mean of four beginnings. "
+    "the absolute difference of the log-probabilities of he was and she was after a word, the mean of four beginnings "
+    "(of he alone it was before, which is how her and help begin). "
     "Intervals are over seeds (the rows that are drawn) and words. Both ways read as many tokens.",
     minutes=10,
 )
-def bias(run: Run, steps: Count = scaled(15, 40)) -> None:
+def bias(run: Run, steps: Count = scaled(15, 100)) -> None:
     """How far the model leans before, after more text as it is, and after balanced text."""
     texts = Stories.read()
     for fixed in run.once():
