@@ -52,10 +52,13 @@ BITS = Metric("held-out stories", "bits/byte", margin=0.02, ideal=0)
         Part("the bias is gone", LEANS, BALANCED, below=0.1),
     ),
     requires=(Requirement("it leans before", LEANS, BEFORE, above=0.3),),
-    headlines={"???": "Whether a short tuning on balanced stories makes a small model lean less is open."},
+    headlines={
+        "??y": "After balanced stories a small model leans less than after the same stories as they are; whether it "
+        "leans less than before is open."
+    },
     picture=Bars((LEANS, OTHERS), of=(BEFORE, AS_IT_IS, BALANCED), title="How far it leans to he or to she"),
-    not_true_when="one run is taken for a repair: which way it moves the leaning hangs on its seed. With balanced text "
-    "the leaning of 0.73 nats became 0.28 ... 1.91 by sixteen seeds, and together they leave it open",
+    not_true_when="one run is taken for a repair: with balanced text the leaning of 0.74 nats became 0.52 ... 0.86 by "
+    "sixteen seeds, with the same text as it is 0.77 ... 1.19",
     not_tested="incorrect answers; adversarial methods; large models. What balanced tuning does to SmolLM2 on WinoBias "
     "and CrowS-Pairs stands in docs/bias.md",
     note="stories260K, a Llama of 260,000 weights trained by others on TinyStories, is tuned on a sample of the same "
