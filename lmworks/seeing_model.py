@@ -47,7 +47,7 @@ class SeeingModel(LanguageModel):
     base: str
     """The reference of the language model."""
     known: KnownCaptions | None = None
-    """Captions that it was trained on, one of which it says of an image without words; None for words of its own."""
+    """The captions that it was trained on; None where it answers in words of its own alone."""
     _reader: ImageReader | None = None
 
     @property
@@ -121,8 +121,8 @@ class SeeingModel(LanguageModel):
             return torch.cat(rows) if rows else torch.zeros(0, len(self.reader.layers.mean))
 
     def with_images(self, prompt: Prompt, images: Sequence[Any] | Any | None) -> Prompt:
-        """The tokens of a prompt that begins with images. Where it is one image and no word, `request` has the answer
-        be a caption that is known. DataError for what is no image, ConfigError where they leave no room for a text."""
+        """The tokens of a prompt that begins with images; of one image without words, beside it the known caption that
+        is to be the answer. DataError for what is no image, ConfigError where they leave no room for a text."""
         if images is None:
             return prompt
         if not isinstance(prompt, str):
@@ -137,18 +137,18 @@ class SeeingModel(LanguageModel):
             )
         read = WithImages([*before(self), *shown, *self.tokenizer.encode(prompt, special=False)])
         if self.known is not None and len(states) == 1 and not prompt.strip():
-            [read.caption] = self.known.supported(self.reader.layers.normal(states).numpy())
+            [caption] = self.known.best_for(self.reader.layers.normal(states).numpy())
+            if tokens := self.tokenizer.encode(caption, special=False):
+                read.known_caption = GivenText(tuple(tokens), "known caption")
         return read
 
     def request(self, prompt: Prompt, strategy: Strategy | None = None, *args: Any, **said: Any) -> Request:
-        """As LanguageModel.request. Unless a strategy is given, a known caption is said of an image without words, and
-        what is said otherwise of an image repeats no pair of tokens."""
+        """As LanguageModel.request. Unless a strategy is given, the answer to one image without words is a caption that
+        the model knows, and what it says of images otherwise repeats no pair of tokens."""
         if strategy is None and isinstance(prompt, WithImages):
-            strategy, tokens = DESCRIBING, list[int]()
-            if prompt.caption is not None and said.get("constraint") is None and said.get("tools") is None:
-                tokens = self.tokenizer.encode(prompt.caption, special=False)
-            if tokens:  # none where the tokenizer knows no character of it
-                strategy, said["constraint"] = Greedy(), GivenText(tuple(tokens), "known caption")
+            strategy = DESCRIBING
+            if said.get("constraint") is None and said.get("tools") is None:
+                said["constraint"] = prompt.known_caption
         return super().request(prompt, strategy, *args, **said)
 
     def beside(self, network: Any) -> Self:

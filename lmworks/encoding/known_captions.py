@@ -2,10 +2,10 @@
 
     known = KnownCaptions.of(states, captions)       # of images, [images, numbers], mean 0 and deviation 1
     known.save(folder)
-    KnownCaptions.load(folder).supported(states)     # a caption for each
+    KnownCaptions.load(folder, 3712).best_for(states)    # a caption for each
 
-The caption is chosen that those of the most similar images support: each of these votes for what is like its own, the
-more the more similar its image is (Devlin et al. 2015, https://arxiv.org/abs/1505.04467).
+The captions of the most similar images vote for one another: each votes for those that read like it, and its vote
+weighs more the more similar its image is (Devlin et al. 2015, https://arxiv.org/abs/1505.04467).
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from lmworks.basics.files import says_why
 from lmworks.models.files.directory import read_safetensors, write_safetensors
 
 FILE = "known_captions.safetensors"
-VOTERS, SHARPNESS = 20, 0.1
-"""Captions that vote, and the difference of two cosines that makes one vote e times the other: chosen on emoji of the
-training set, each family without its own."""
+VOTERS, TEMPERATURE = 20, 0.1
+"""How many captions vote, and the temperature of the softmax over cosines that weighs their votes: chosen on emoji of
+the training set, each without its own family."""
 PIECE = 3
-"""Letters of the pieces by which captions are alike."""
+"""Characters of the pieces by which captions are compared."""
 AT_ONCE = 1_024
 """Known images that are compared at once."""
 
 
 class KnownCaptions:
-    """Images, each as 8-bit numbers that point where its states do, with their captions."""
+    """Captions, and the directions of their images' states in 8 bits."""
 
     def __init__(self, directions: Int8[np.ndarray, "images states"], captions: Sequence[str]) -> None:
-        """Both in the same order."""
+        """Both in the order of the images."""
         self.directions, self.captions = directions, list(captions)
 
     @classmethod
     def of(cls, states: Float[np.ndarray, "images states"], captions: Sequence[str], most: int) -> Self:
-        """Those of these images, or of `most` of them, spread over all."""
+        """From the states and captions of images; where there are more than `most`, from that many, evenly spaced."""
         chosen = np.linspace(0, len(states) - 1, min(most, len(states))).astype(int)
         rows = states[chosen]
         largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
         return cls(np.round(rows / largest * 127).astype(np.int8), [captions[at] for at in chosen])
 
-    def supported(self, states: Float[np.ndarray, "shown states"]) -> list[str]:
-        """The caption for each image."""
+    def best_for(self, states: Float[np.ndarray, "shown states"]) -> list[str]:
+        """The caption that wins the vote for each image."""
         return [self._chosen(row) for row in self._similar(states)]
 
     def _similar(self, states: Float[np.ndarray, "shown states"]) -> Float[np.ndarray, "shown images"]:
@@ -68,10 +68,10 @@ class KnownCaptions:
             if len(nearest) == VOTERS:
                 break
         captions, cosines = list(nearest), np.array(list(nearest.values()))
-        votes = np.exp((cosines - cosines[0]) / SHARPNESS)
+        votes = np.exp((cosines - cosines[0]) / TEMPERATURE)
         pieces = [_pieces(one) for one in captions]
-        support = [votes @ [_likeness(one, voter) for voter in pieces] for one in pieces]
-        return captions[int(np.argmax(support))]
+        totals = [votes @ [_likeness(one, voter) for voter in pieces] for one in pieces]
+        return captions[int(np.argmax(totals))]
 
     def save(self, folder: Path) -> None:
         """Write them into a folder."""
@@ -84,27 +84,30 @@ class KnownCaptions:
 
     @classmethod
     def load(cls, folder: Path, width: int) -> Self | None:
-        """Those of a folder, for states of `width` numbers; None where it has none. ModelError for a damaged file."""
+        """The captions in a folder, for states of `width` numbers; None where there are none. ModelError for a file
+        that is damaged or of another model."""
         path = folder / FILE
         if not path.is_file():
             return None
         found = read_safetensors(path)
-        directions, written = (found.get(name) for name in ("directions", "captions"))
-        wrong = ModelError(f"{path} holds no known captions of this model; copy it again, or take it away")
-        if directions is None or directions.dtype != torch.int8 or directions.shape[1:] != (width,):
-            raise wrong
-        if written is None or written.dtype != torch.uint8:
-            raise wrong
-        try:
-            captions = json.loads(written.numpy().tobytes())
-            json.dumps(captions, ensure_ascii=False).encode()  # half of a surrogate pair is no character
-        except (ValueError, RecursionError):
-            raise wrong from None
-        if not isinstance(captions, list) or len(captions) != len(directions) or not captions:
-            raise wrong
-        if not all(isinstance(one, str) and one.strip() for one in captions):
-            raise wrong
+        directions, captions = found.get("directions"), _captions(found.get("captions"))
+        fits = directions is not None and directions.dtype == torch.int8 and directions.shape == (len(captions), width)
+        if directions is None or not fits or not captions:
+            raise ModelError(f"{path} holds no captions that fit this model; copy it again, or delete it")
         return cls(directions.numpy(), captions)
+
+
+def _captions(written: torch.Tensor | None) -> list[str]:
+    """What a file's bytes say; of damaged ones no caption."""
+    if written is None or written.dtype != torch.uint8:
+        return []
+    try:
+        captions = json.loads(written.numpy().tobytes())
+        json.dumps(captions, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except (ValueError, RecursionError):
+        return []
+    sound = isinstance(captions, list) and all(isinstance(one, str) and one.strip() for one in captions)
+    return captions if sound else []
 
 
 def _pieces(text: str) -> Counter[str]:
@@ -112,6 +115,6 @@ def _pieces(text: str) -> Counter[str]:
 
 
 def _likeness(text: Counter[str], other: Counter[str]) -> float:
-    """How much of the other's pieces a text has, and, at a fifth of the weight, how much of its own the other has: F2,
-    as chrF has it."""
+    """F2 of the pieces of a text beside the other's, from 0 to 1: recall counts twice as much as precision, as in
+    chrF."""
     return 5 * (text & other).total() / (text.total() + 4 * other.total())

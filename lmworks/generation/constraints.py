@@ -48,23 +48,51 @@ class Constraint(ABC):
         """What it is, for people."""
 
     @abstractmethod
-    def grammar(self) -> str:
-        """In llguidance's own form. ConfigError for what is no such form."""
-
     def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
         """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
-        asked = (tokenizer, vocab_size, self._grammar_for(tokenizer))
-        begun: dict[Any, Guide] = getattr(self, "_begun", {})
+
+
+class Guide(ABC):
+    """A constraint at work on one answer."""
+
+    name: str
+    """The constraint's."""
+
+    @abstractmethod
+    def copy(self) -> Guide:
+        """A guide for a second answer, as far on as this one."""
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Can nothing follow?"""
+
+    @abstractmethod
+    def allowed(self, logits: Logits) -> Logits:
+        """Minus infinity for what leads out of the form."""
+
+    @abstractmethod
+    def accept(self, token: int) -> None:
+        """The next token of the answer. ConfigError where the form's own limits are passed."""
+
+
+class Grammar(Constraint):
+    """A form that llguidance follows."""
+
+    @abstractmethod
+    def grammar(self, tokenizer: Tokenizer) -> str:
+        """In llguidance's own form, for a model with this tokenizer. ConfigError for what is no such form."""
+
+    def start(self, tokenizer: Tokenizer, vocab_size: int) -> GrammarGuide:
+        """See Constraint."""
+        asked = (tokenizer, vocab_size, self.grammar(tokenizer))
+        begun: dict[Any, GrammarGuide] = getattr(self, "_begun", {})
         if asked not in begun:  # several answers of one form, the choices of one request say, cost its work once
             begun = {asked: self._guide(*asked)}
             object.__setattr__(self, "_begun", begun)
         return begun[asked].copy()
 
-    def _grammar_for(self, tokenizer: Tokenizer) -> str:
-        """The grammar of a model's answers."""
-        return self.grammar()
-
-    def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
+    def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> GrammarGuide:
         library = require("llguidance", "serve")
         if len(grammar) > LONGEST:
             raise ConfigError(
@@ -76,13 +104,13 @@ class Constraint(ABC):
             lines = [line.strip(" ^") for line in matcher.get_error().splitlines()]
             said = next((line for line in lines if line.startswith("error: ")), lines[0])
             raise ConfigError(f"the {self.name} cannot be followed: {said.removeprefix('error: ')}")
-        guide = Guide(matcher, self.name)
+        guide = GrammarGuide(matcher, self.name)
         guide.look()  # most of its work comes with the first look, which an engine's thread has no time for
         return guide
 
 
 @dataclass(frozen=True)
-class JsonSchema(Constraint):
+class JsonSchema(Grammar):
     """JSON that a schema describes (draft 2020-12, as far as llguidance knows it); any object unless one is given."""
 
     schema: Mapping[str, Any] | str | bool | None = None
@@ -92,7 +120,7 @@ class JsonSchema(Constraint):
         """What it is."""
         return "JSON schema"
 
-    def grammar(self) -> str:
+    def grammar(self, tokenizer: Tokenizer) -> str:
         """The schema's grammar."""
         schema = {"type": "object"} if self.schema is None else self.schema
         try:
@@ -107,7 +135,7 @@ class JsonSchema(Constraint):
 
 
 @dataclass(frozen=True)
-class Regex(Constraint):
+class Regex(Grammar):
     """A text that a regular expression matches as a whole (Rust's syntax: no look-around, no back-references)."""
 
     pattern: str
@@ -117,13 +145,13 @@ class Regex(Constraint):
         """What it is."""
         return "regular expression"
 
-    def grammar(self) -> str:
+    def grammar(self, tokenizer: Tokenizer) -> str:
         """The expression's grammar."""
         return require("llguidance", "serve").LLMatcher.grammar_from_regex(self.pattern)
 
 
 @dataclass(frozen=True)
-class Choice(Constraint):
+class Choice(Grammar):
     """One of several texts."""
 
     options: Sequence[str]
@@ -133,7 +161,7 @@ class Choice(Constraint):
         """What it is."""
         return "choice"
 
-    def grammar(self) -> str:
+    def grammar(self, tokenizer: Tokenizer) -> str:
         """One literal beside another."""
         options = [self.options] if isinstance(self.options, str) else list(self.options)
         if not options or not all(isinstance(one, str) and one for one in options):
@@ -144,23 +172,24 @@ class Choice(Constraint):
         return "start: " + " | ".join(texts)
 
 
-class Guide:
-    """A constraint at work on one answer."""
+class GrammarGuide(Guide):
+    """A grammar at work on one answer."""
 
     def __init__(self, matcher: Any, name: str) -> None:
         self._matcher, self.name = matcher, name
         self._mask: np.ndarray | None = None
 
-    def copy(self) -> Guide:
-        """A guide for a second answer, as far on as this one."""
-        other = Guide(self._matcher.deep_copy(), self.name)
+    def copy(self) -> GrammarGuide:
+        """See Guide."""
+        other = GrammarGuide(self._matcher.deep_copy(), self.name)
         other._mask = self._mask
         return other
 
     @property
     def complete(self) -> bool:
-        """Can nothing follow?"""
-        return self._matcher.is_stopped()
+        """See Guide."""
+        stopped: bool = self._matcher.is_stopped()
+        return stopped
 
     def look(self) -> np.ndarray:
         """Which tokens can come next. ConfigError where none can."""
@@ -171,13 +200,13 @@ class Guide:
         return self._mask
 
     def allowed(self, logits: Logits) -> Logits:
-        """Minus infinity for what leads out of the form."""
+        """See Guide."""
         mask, allowed = self.look()[: len(logits)], np.full_like(logits, -np.inf)
         allowed[: len(mask)][mask] = logits[: len(mask)][mask]
         return allowed
 
     def accept(self, token: int) -> None:
-        """The next token of the answer. ConfigError where the form's own limits are passed."""
+        """See Guide."""
         self._mask = None
         self._matcher.consume_token(token)
         self._must_go_on()

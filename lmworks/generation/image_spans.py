@@ -70,10 +70,6 @@ class ImageSpans(Constraint):
         """The tokens of an image, with its two marks."""
         return [self.opens, *(self.first + code for code in codes), self.closes]
 
-    def grammar(self) -> str:
-        """None in llguidance's form: its own guide counts."""
-        raise AssertionError("it brings its own guide")
-
     def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
         """A guide for one answer, outside of an image."""
         return SpanGuide(self, vocab_size)

@@ -23,8 +23,8 @@ class WithImages(list[int]):
     """The token ids of a prompt that shows images, as `model.with_images` makes it: those past the vocabulary stand for
     what the model sees. A list of ids from anywhere else must not name any."""
 
-    caption: str | None = None
-    """What it shows, where the prompt is one image without words and the model knows captions."""
+    known_caption: Constraint | None = None
+    """Holds an answer to a caption that the model knows, where the prompt is one image without words."""
 
 
 Window = Literal["stop", "slide"]

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.constraints import SPACES, Constraint, Guide, JsonSchema
+from lmworks.generation.constraints import SPACES, Constraint, Grammar, GrammarGuide, JsonSchema
 from lmworks.text.tool import CLOSING, OPENING, Tool, distinct
-from lmworks.tokens.chat.tools import CallSpaces, spaces_around_calls
+from lmworks.tokens.chat.tools import spaces_around_calls
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 16
@@ -49,7 +49,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
-class Tools(Constraint):
+class Tools(Grammar):
     """Functions that an answer may call, and whether it must. ConfigError for a choice that does not exist."""
 
     given_as: ClassVar[str] = "Tools(functions) of lmworks.generation.tool_calls"
@@ -87,9 +87,10 @@ class Tools(Constraint):
         """What an answer is held to."""
         return None if self.choice == "none" else self
 
-    def grammar(self, spaces: CallSpaces = CallSpaces()) -> str:
+    def grammar(self, tokenizer: Tokenizer) -> str:
         """A call for each function; before calls that are not asked for, any text. White space may stand before and
-        after calls where `spaces` has some."""
+        after calls where the chat template writes some."""
+        spaces = spaces_around_calls(tokenizer.chat)
         named = self.choice not in CHOICES
         callable_ = [one for one in self.functions if not named or one.name == self.choice]
         more = f" (again call){{0,{AT_ONCE - 1}}}" if self.parallel and not named else ""
@@ -107,10 +108,7 @@ class Tools(Constraint):
             rules += [f'f{number}: "{one.name}\\", \\"arguments\\": " a{number}', f"a{number}: %json {schema}"]
         return "\n".join(rules) + "\n"
 
-    def _grammar_for(self, tokenizer: Tokenizer) -> str:
-        return self.grammar(spaces_around_calls(tokenizer.chat))
-
-    def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
+    def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> GrammarGuide:
         for one in self.functions:  # before words are written, so that the error names the schema that is wrong
             try:
                 JsonSchema(one.schema).start(tokenizer, vocab_size)

@@ -56,8 +56,8 @@ class ReaderSizes(Config):
     """Tokens of a caption, with the one that ends it; longer ones are cut, and counted."""
 
     remembered: int = Field(default=10_000, ge=0, le=1_000_000)
-    """Images of training, spread over all, whose captions the result keeps: of an image without words it says the one
-    that those of the most similar images support. 0 for none, so that it always says it in words of its own."""
+    """How many training images, evenly spaced, the result keeps with their captions, so that it can answer one image
+    without words with the caption that fits best; with 0 it always answers in words of its own."""
 
 
 class CaptionsRecipe(RecipeFile):

@@ -13,14 +13,14 @@ from lmworks.encoding.known_captions import FILE, KnownCaptions
 from lmworks.models.files.directory import read_safetensors, write_safetensors
 
 
-def test_the_caption_is_said_that_most_similar_images_support():
+def test_the_captions_of_similar_images_outvote_that_of_the_nearest():
     """The nearest image is an outlier; three others that are almost as near say nearly the same."""
     states = np.array([[1, 0, 0], [0.98, 0.1, 0.1], [0.98, 0.1, -0.1], [0.98, -0.1, 0.1], [0, 0, 1]], np.float32)
     captions = ["telephone", "a red apple", "a red apple: fruit", "a green apple", "the night sky"]
     known = KnownCaptions.of(states, captions, 10)
-    assert known.supported(states[:1]) == ["a red apple: fruit"]
-    assert known.supported(states[4:]) == ["the night sky"], "one that is far from all others"
-    assert known.supported(5 * states[[0, 4]]) == ["a red apple: fruit", "the night sky"], (
+    assert known.best_for(states[:1]) == ["a red apple: fruit"]
+    assert known.best_for(states[4:]) == ["the night sky"], "one that is far from all others"
+    assert known.best_for(5 * states[[0, 4]]) == ["a red apple: fruit", "the night sky"], (
         "how long a state is tells nothing"
     )
 
@@ -28,7 +28,7 @@ def test_the_caption_is_said_that_most_similar_images_support():
 def test_images_of_one_caption_have_one_vote():
     states = np.array([[1, 0], [0.999, 0.01], [0.99, 0.1], [0.99, 0.11], [0.99, 0.12]], np.float32)
     known = KnownCaptions.of(states, ["aaaa", "aaaa", "bbbb", "bbbb", "bbbb"], 10)
-    assert known.supported(states[:1]) == ["aaaa"]
+    assert known.best_for(states[:1]) == ["aaaa"]
 
 
 def test_a_bound_leaves_some_of_all(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_a_bound_leaves_some_of_all(tmp_path: Path):
     whole.save(tmp_path)
     again = KnownCaptions.load(tmp_path, 4)
     assert again is not None and again.captions == captions
-    assert again.supported(states[-2:]) == whole.supported(states[-2:])
+    assert again.best_for(states[-2:]) == whole.best_for(states[-2:])
     assert KnownCaptions.load(tmp_path / "nowhere", 4) is None
 
 
@@ -61,5 +61,5 @@ def test_a_bound_leaves_some_of_all(tmp_path: Path):
 def test_a_damaged_file_is_told(tmp_path: Path, changes: dict[str, torch.Tensor], width: int):
     KnownCaptions.of(np.eye(4, dtype=np.float32)[:2], ["one", "two"], 2).save(tmp_path)
     write_safetensors(tmp_path / FILE, read_safetensors(tmp_path / FILE) | changes)
-    with pytest.raises(ModelError, match="holds no known captions of this model"):
+    with pytest.raises(ModelError, match="holds no captions that fit this model"):
         KnownCaptions.load(tmp_path, width)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.constraints import Choice, Constraint, JsonSchema, Regex
+from lmworks.generation.constraints import Choice, Constraint, Grammar, JsonSchema, Regex
 from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Beam, Greedy, Sample
 from lmworks.language_model import LanguageModel
@@ -124,8 +124,8 @@ def test_many_forms_at_once(model: LanguageModel):
 def test_a_form_of_several_answers_is_read_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     """And each goes on from its beginning; another vocabulary, or a schema that was changed, is another form."""
     made: list[str] = []
-    read = Constraint._guide
-    monkeypatch.setattr(Constraint, "_guide", lambda *asked: made.append(asked[-1]) or read(*asked))
+    read = Grammar._guide
+    monkeypatch.setattr(Grammar, "_guide", lambda *asked: made.append(asked[-1]) or read(*asked))
     form, strategies = JsonSchema(dict(PERSON)), [Sample(temperature=1.5, seed=seed) for seed in range(4)]
     answers = model.generate_batch(["a"] * 4, strategies, max_new_tokens=300, constraint=form)
     assert len(made) == 1

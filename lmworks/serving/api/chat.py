@@ -46,18 +46,10 @@ async def begin(service: Service, asked: ChatRequest, adapter: str | None) -> Wo
     longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
     wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
     prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
-    captioned = isinstance(prompt, WithImages) and prompt.caption is not None and constraint is None and tools is None
+    if isinstance(prompt, WithImages) and constraint is None and tools is None:
+        constraint = prompt.known_caption
     jobs = [
-        AnswerJob(
-            prompt,
-            None if captioned else asked.strategy(number),
-            longest,
-            asked.stops,
-            constraint,
-            wanted,
-            adapter,
-            tools,
-        )
+        AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, tools)
         for number in range(asked.answers)
     ]
     return await Work.begin(service, jobs, asked.answers)

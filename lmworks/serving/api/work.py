@@ -40,8 +40,7 @@ class AnswerJob:
     """One answer that is to be written."""
 
     prompt: Prompt
-    strategy: Strategy | None
-    """None for the model's own."""
+    strategy: Strategy
     longest: int
     stops: Sequence[str] = ()
     constraint: Constraint | None = None
