@@ -32,7 +32,11 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="An image that stands before the prompt, for a model that reads some."),
+        typer.Option(
+            metavar="FILE",
+            help="An image that stands before the prompt, for a model that reads some. Without a prompt, one that was "
+            "trained on captions answers with the caption that fits best.",
+        ),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
