@@ -192,8 +192,10 @@ def _normalise(pixels: Tensor) -> Tensor:
 
 
 def _rows(recipe: ImageClassesRecipe, part: Labelled) -> LabelledImages:
-    moved, mirrored = recipe.data.moved, recipe.data.mirrored
-    return LabelledImages(part.images, part.classes, _normalise, moved=moved, mirrored=mirrored)
+    data = recipe.data
+    return LabelledImages(
+        part.images, part.classes, _normalise, moved=data.moved, mirrored=data.mirrored, covered=data.covered
+    )
 
 
 def _validation(part: Labelled) -> Validate:

@@ -36,6 +36,10 @@ class ClassedImages(Config):
     mirrored: bool = True
     """An image is mirrored in every other epoch; not for images whose sides differ, as letters' do."""
 
+    covered: int = Field(default=0, ge=0)
+    """The side in pixels of a square of each image that is greyed, elsewhere each time that it is seen (cutout): for
+    long runs, which else learn the images by heart."""
+
 
 class ClassesObjective(Config):
     """What is minimised: the cross-entropy of the class."""
@@ -65,6 +69,11 @@ class ImageClassesRecipe(RecipeFile):
             raise ConfigError("{at}model.labels come from the images; leave them out")
         if self.model.channels != 3:
             raise ConfigError("{at}model.channels is 3: images are read in red, green and blue; leave it out")
+        if self.data.covered >= self.model.image_size:
+            raise ConfigError(
+                f"{{at}}data.covered is {self.data.covered}, and images are {self.model.image_size} pixels a side; give "
+                "less"
+            )
         if self.training.rows < 2:
             raise ConfigError("{at}training.rows is 1, and norms by the batch need more; give more")
         for name in ("compile", "recompute"):

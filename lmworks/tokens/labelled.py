@@ -1,7 +1,10 @@
-"""Images with a class each as rows of a batch, moved by a few pixels and mirrored anew each time that they are seen.
+"""Images with a class each as rows of a batch, moved by a few pixels, mirrored and partly covered anew each time that
+they are seen.
 
 Pixels stay bytes until a batch is made. An image is mirrored in every other epoch (Jordan 2024,
 https://arxiv.org/abs/2404.00498, section 3.6): both of its sides are seen as often, which chance alone does not give.
+A square of it is covered, so that no one part tells the class (cutout; DeVries and Taylor 2017,
+https://arxiv.org/abs/1708.04552).
 """
 
 from __future__ import annotations
@@ -34,12 +37,15 @@ class LabelledImages(Rows):
         *,
         moved: int = 0,
         mirrored: bool = False,
+        covered: int = 0,
     ) -> None:
-        """`normalise` takes pixels from 0 to 1; `moved` is the most pixels that an image is moved in each direction."""
+        """`normalise` takes pixels from 0 to 1; `moved` is the most pixels that an image is moved in each direction,
+        `covered` the side of the square that is covered."""
         self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
         self.classes = torch.from_numpy(classes).long()
-        self.normalise, self.moved, self.mirrored = normalise, moved, mirrored
+        self.normalise, self.moved, self.mirrored, self.covered = normalise, moved, mirrored, covered
         self.shifts, self.flips = torch.zeros(len(images), 2).long(), torch.zeros(len(images)).bool()
+        self.corners: Int64[Tensor, "images 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -56,6 +62,9 @@ class LabelledImages(Rows):
         if self.mirrored:
             first = torch.randint(0, 2, (len(self),), generator=torch.Generator().manual_seed(seed)).bool()
             turned.flips = first ^ bool(epoch % 2)
+        if self.covered:
+            free = self.images.shape[-1] - self.covered + 1
+            turned.corners = torch.randint(0, free, (len(self), 2), generator=draw)
         return turned
 
     def width(self, context: int) -> float:
@@ -73,7 +82,8 @@ class LabelledImages(Rows):
         at = torch.tensor(places)
         pixels = self.normalise(self.images[at].float() / 255)
         pixels = shifted(pixels, self.shifts[at])
-        return torch.where(self.flips[at][:, None, None, None], pixels.flip(3), pixels)
+        pixels = torch.where(self.flips[at][:, None, None, None], pixels.flip(3), pixels)
+        return pixels if self.corners is None else covered(pixels, self.corners[at], self.covered)
 
 
 def shifted(pixels: Pixels, shifts: Tensor) -> Pixels:
@@ -88,3 +98,10 @@ def shifted(pixels: Pixels, shifts: Tensor) -> Pixels:
         top, left = most - down, most - right
         moved[here] = padded[here, :, top : top + size, left : left + size]
     return moved
+
+
+def covered(pixels: Pixels, corners: Int64[Tensor, "batch 2"], side: int) -> Pixels:
+    """Each image with a square of 0 (the mean of normalised pixels) whose corner is this row and column."""
+    from_corner = torch.arange(pixels.shape[-1]) - corners[:, :, None]  # [batch, 2, size]
+    rows, columns = ((from_corner >= 0) & (from_corner < side)).unbind(1)
+    return pixels.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
