@@ -144,14 +144,28 @@ def encode_document(tokenizer: Tokenizer, document: Document) -> list[tuple[list
 
 
 def refusal(tokenizer: Tokenizer, document: Document) -> str | None:
-    """Why the chat template takes no such conversation, in a sentence; None where it does, and for a text."""
-    for messages in filter(None, (document.messages, document.rejected)):
-        try:
+    """Why the chat template takes no such conversation, or not the prompt of one of its answers, in a sentence; None
+    where it does, and for a text."""
+    try:
+        for messages in filter(None, (document.messages, document.rejected)):
             chat, turns = with_tools(tokenizer.chat, messages, tools_in(document))
             chat.render_marked(turns)
-        except (DataError, ModelError) as error:
-            return str(error).removeprefix(f"{document.source}: ")
+        if document.is_answered and not _alternates(document.messages or ()):
+            with contextlib.suppress(ModelError):  # of the model, not of this conversation
+                encode_document(tokenizer, document)
+    except (DataError, ModelError) as error:
+        return str(error).removeprefix(f"{document.source}: ")
     return None
+
+
+def _alternates(messages: Sequence[Message]) -> bool:
+    """Whether a conversation is of words alone and a user begins it: a template that takes the whole takes its
+    beginnings, too."""
+    said = messages[1:] if messages and messages[0]["role"] == "system" else messages
+    return not said or (
+        said[0]["role"] == "user"
+        and all(one["role"] in ("user", "assistant") and "tool_calls" not in one for one in said)
+    )
 
 
 def tools_in(document: Document) -> list[Tool]:
