@@ -156,6 +156,21 @@ def test_an_image_is_moved_by_whole_pixels_and_filled_by_its_mirror():
     assert torch.equal(moved[1, :, :3, 2:], pixels[1, :, 2:, :3])
 
 
+def test_a_square_of_an_image_is_covered_elsewhere_in_each_epoch():
+    from lmworks.tokens.labelled import LabelledImages, covered
+
+    images = np.full((64, 16, 16, 3), 255, np.uint8)
+    rows = LabelledImages(images, np.zeros(64, np.int64), lambda pixels: pixels, covered=5)
+    first, second, again = (rows.at_epoch(epoch, 3).batch(range(64)).pixels for epoch in (0, 1, 0))
+    assert first is not None and second is not None and again is not None
+    assert (first == 0).sum(dim=(1, 2, 3)).tolist() == [3 * 25] * 64
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert all((first == 0).any(dim=1).any(dim=0).any(dim=way).all() for way in (0, 1))  # to the edges
+    assert torch.equal(rows.batch(range(64)).pixels, torch.ones(64, 3, 16, 16))  # what is measured is whole
+    hidden = covered(torch.ones(1, 1, 4, 4), torch.tensor([[2, 1]]), 2)[0, 0] == 0
+    assert hidden.nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+
+
 def test_the_first_convolution_whitens():
     from lmworks.models.vision.convolutional import ConvolutionalNetwork
     from lmworks.models.vision.convolutional_config import ConvolutionalConfig
@@ -180,6 +195,7 @@ def test_the_first_convolution_whitens():
         ({"model": {"labels": ["a"]}}, ConfigError, "labels come from the images"),
         ({"model": {"widths": [8] * 5}}, ConfigError, "image_size is 16"),
         ({"model": {"channels": 1}}, ConfigError, "channels is 3"),
+        ({"data": {"covered": 16}}, ConfigError, "data.covered is 16, and images are 16 pixels a side"),
         ({"training": {"compile": True}}, ConfigError, "leave it out"),
     ],
 )
