@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmworks.basics.errors import LmworksError
 from lmworks.models.files.directory import read_network
 from lmworks.models.files.model_folder import read_json
 from lmworks.models.files.references import resolve
@@ -16,13 +15,6 @@ transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[
 onnx = pytest.importorskip("onnx", reason="pip install 'lmworks[dev]'")
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def fetched(alias: str) -> Path:
-    try:
-        return resolve(alias)
-    except LmworksError as error:
-        pytest.skip(f"{alias} is not here ({error}); fetch it with: lmworks models fetch {alias}")
 
 
 def dequantised(path: Path) -> dict[str, torch.Tensor]:
@@ -41,8 +33,8 @@ def dequantised(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_the_embedder_is_transformers_bert_model():
-    folder = fetched("bge-small")
+def test_the_embedder_is_transformers_bert_model(bge_small: Path):
+    folder = bge_small
     config = transformers.BertConfig(**read_json(folder / "config.json"), attn_implementation="eager")
     theirs = transformers.BertModel(config, add_pooling_layer=False).eval()
     theirs.load_state_dict(dequantised(folder / "model.onnx"))
@@ -56,8 +48,8 @@ def test_the_embedder_is_transformers_bert_model():
     torch.testing.assert_close(hidden[1, :30], expected[1, :30], **CLOSE)
 
 
-def test_the_cross_encoder_is_transformers_classifier():
-    folder = fetched("reranker")
+def test_the_cross_encoder_is_transformers_classifier(reranker: str):
+    folder = resolve(reranker)
     config = transformers.BertConfig(**read_json(folder / "config.json"), attn_implementation="eager")
     theirs = transformers.BertForSequenceClassification(config).eval()
     theirs.load_state_dict(dequantised(folder / "model.onnx"))

