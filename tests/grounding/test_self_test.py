@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,25 @@ def test_the_threshold_of_the_test_is_that_of_ask(index: Index):
     counted = {one.name: one.value for one in figures.answered(asked)}
     assert counted[figures.REFUSED] == pytest.approx(np.mean([index.ask(one.text).refused for one in facts]))
     assert {one.threshold for one in asked} == {index.ask(facts[0].text).threshold}
+
+
+def test_refusals_stand_at_the_threshold_that_refuses_one_in_twenty_too(index: Index):
+    (real,) = asked_of(index, [one for one in questions_of(index, count=40) if one.kind == "fact"][:1])
+    asked = [
+        replace(
+            real,
+            answer=replace(real.answer, confidence=number / 40),
+            gone=0.04 if number < 20 else 0.06,
+            spoilt=None if number % 2 else 0.0,
+            threshold=0.02,
+        )
+        for number in range(40)
+    ]
+    found = {one.name: one for one in figures.answered(asked)}
+    plain, few = (found[f"refused with its passages taken away{how}"] for how in ("", ", 5 % of what is there too"))
+    assert (plain.value, plain.chance) == (0, 1 / 40)
+    assert (few.value, few.chance) == (0.5, 2 / 40)
+    assert found["refused with its sentence taken out, 5 % of what is there too"].n == 20
 
 
 def test_a_view_hides_and_changes_passages_and_leaves_the_index_alone(index: Index):

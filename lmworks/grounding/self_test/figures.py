@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 AT = (1, 5, 10)
 RIGHT, REFUSED, WRONG = "answered, its place cited", "refused although it is there", "answered, another place cited"
 """What becomes of a question whose answer is there."""
+FEW = 0.05
+"""Of the questions whose answer is there, the share that is refused where ways to refuse are compared."""
 
 
 def share(
@@ -53,10 +55,10 @@ def found(way: str, places: Array, questions: Sequence[SelfTestQuestion], chunks
 
 
 def answered(asked: Sequence[Answered]) -> list[Measurement]:
-    """How often `ask` is right, and how often it refuses what is there and what is not."""
+    """How often `ask` is right, and how often it refuses what is there and what is not: as it does, and at the
+    threshold that refuses 5 % of what is there."""
     questions = [one.question for one in asked]
     refused = [one.there < one.threshold for one in asked]
-    level = sum(refused) / len(refused)
     right = [float(one.cited and not no) for one, no in zip(asked, refused, strict=True)]
     wrong = [float(not one.cited and not no) for one, no in zip(asked, refused, strict=True)]
     made = [
@@ -66,15 +68,15 @@ def answered(asked: Sequence[Answered]) -> list[Measurement]:
         share("answers, F1", [one.f1 for one in asked], questions, 0.0),
         share("the answer cited in its passage", [one.cited for one in asked], questions, 0.0),
         share(REFUSED, list(map(float, refused)), questions).model_copy(update={"ideal": 0.0}),
-        share(
-            "refused with its passages taken away",
-            [float(one.gone < one.threshold) for one in asked],
-            questions,
-            level,
-        ),
     ]
-    near = [one for one in asked if one.spoilt is not None]
-    if near:
-        spoilt = [float(one.spoilt < one.threshold) for one in near if one.spoilt is not None]
-        made.append(share("refused with its sentence taken out", spoilt, [one.question for one in near], level))
+    few = sorted(one.there for one in asked)[int(FEW * len(asked))]
+    for thresholds, how in (([one.threshold for one in asked], ""), ([few] * len(asked), ", 5 % of what is there too")):
+        pairs = list(zip(asked, thresholds, strict=True))
+        level = sum(one.there < threshold for one, threshold in pairs) / len(pairs)
+        gone = [float(one.gone < threshold) for one, threshold in pairs]
+        made.append(share(f"refused with its passages taken away{how}", gone, questions, level))
+        near = [(one.question, float(one.spoilt < most)) for one, most in pairs if one.spoilt is not None]
+        if near:
+            spoilt = [value for _, value in near]
+            made.append(share(f"refused with its sentence taken out{how}", spoilt, [one for one, _ in near], level))
     return made
