@@ -93,7 +93,7 @@ TOKENS = 24
     not_true_when="retrieval means embeddings alone: keywords find what they miss.",
     not_tested="large models, documents that contradict each other, questions that need several paragraphs.",
     note="Intervals are over articles. MiniLM's vectors and BM25 count half each; MS MARCO's MiniLM orders the first "
-    "ten; SmolLM2-135M writes a few words, with the first three passages or none in front. It may have read these "
+    "five; SmolLM2-135M writes a few words, with the first three passages or none in front. It may have read these "
     "articles in its training. Answers are judged on articles that the reader was not trained on, by F1 with the span "
     "that people marked: the nearest sentence and what the model writes are longer than it.",
 )
