@@ -99,3 +99,17 @@ def test_names_are_compared_without_accents_case_and_possessives():
     assert words_of("Côte d’Ivoire's") == ["cote", "d", "ivoire"]
     assert one_letter_apart("argentinia", "argentina") and one_letter_apart("spian", "spain")
     assert not one_letter_apart("latveria", "latvia") and not one_letter_apart("spain", "spain")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which islands are larger than Southmark?",
+        "Which island has more neighbours than Eastmark?",
+        "What is the older capital of Northmark?",
+        "Is Alder the largest capital of Northmark?",
+    ],
+)
+def test_a_word_that_compares_is_never_passed_over(graph, question):
+    found = graph.ask(question)
+    assert found.refused and not found.answers, (found.text, found.read_as)

@@ -52,6 +52,9 @@ def test_words_that_are_in_no_name_are_read_with_their_sentence(graph, question,
         "Which islands are not next to Northmark?",
         "What is the capital of Northmark and Wakanda?",
         "What is the currency of Northmark in 1990?",
+        "What is the newest capital of Northmark?",
+        "What is the next capital of Northmark?",  # near to "next to", another name of its neighbour
+        "What is the upcoming capital of Northmark?",
     ],
 )
 def test_what_a_sentence_does_not_mean_is_refused(graph, question):
