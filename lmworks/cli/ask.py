@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,10 +124,10 @@ def _ask_all(index: Index, many: QuestionsOptions, how: dict[str, Any], json_: b
 def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt: bool, json_: bool) -> None:
     """One answer, or what it would be made from."""
     from lmworks.cli.options import as_json
-    from lmworks.grounding.telling import facts_of, lines_of
+    from lmworks.grounding.telling import facts_of, lines_of, passage_told
 
     if json_:
-        facts = facts_of(answer, index) | {"passages": [asdict(one) for one in answer.passages]}
+        facts = facts_of(answer, index) | {"passages": [passage_told(one) for one in answer.passages]}
         as_json(facts | ({"prompt": answer.prompt} if show_prompt or only_context else {}))
         return
     if only_context:

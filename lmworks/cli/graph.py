@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -12,9 +12,6 @@ from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
 from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
-
-if TYPE_CHECKING:
-    from lmworks.grounding.graph.graph import Triple
 
 graph = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Load facts into a graph, and ask it.")
 GRAPH = Verb("graph", "Use documents", 5, graph)
@@ -129,7 +126,9 @@ def ask(
     if answer.read_as and not answer.refused:
         typer.echo(f"read as   {answer.read_as}")
     for number, one in enumerate(answer.triples[:SHOWN], 1):
-        typer.echo(f"[{number}] {one}{_place(one)}")
+        typer.echo(f"[{number}] {one.with_file()}")
+        if one.sentence:
+            typer.echo(f'    "{" ".join(one.sentence.split())}"')
     if len(answer.triples) > SHOWN:
         typer.echo(f"    and {counted(len(answer.triples) - SHOWN, 'fact')} more (--json)")
     if show_query and answer.query:
@@ -155,14 +154,6 @@ def query(
     table(found.variables, [["" if one is None else str(one) for one in row] for row in found.rows])
     if found.more:
         typer.echo(f"and more; only the first {len(found.rows):,} rows are read")
-
-
-def _place(one: Triple) -> str:
-    if not one.file:
-        return ""
-    where = f", characters {one.start:,} to {one.end:,}" if one.start is not None and one.end is not None else ""
-    said = f'\n    "{" ".join(one.sentence.split())}"' if one.sentence else ""
-    return f"  ({one.file}{where}){said}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from lmworks.grounding.graph.triple import Triple
 from lmworks.grounding.passage import Passage
 
 Way = Literal["extract", "write"]
@@ -22,7 +23,8 @@ FINEST = 0.95
 
 @dataclass(frozen=True)
 class Citation:
-    """A verbatim span of a document: `document.text[start:end] == text`."""
+    """What an answer stands on: a verbatim span of a document, `document.text[start:end] == text`, or facts of a
+    graph, which have a place in no document of the index: `file` is empty, and start, end and chunk are None."""
 
     number: int
     """As it stands in the answer: [1], [2], ..."""
@@ -34,16 +36,33 @@ class Citation:
     """The headings above it."""
     file: str
     """The document's source, as in `Passage`."""
-    start: int
+    start: int | None
     """Where the span begins in the document's text, in characters."""
-    end: int
+    end: int | None
     """Where it ends."""
-    chunk: int
+    chunk: int | None
     """The number of the chunk that it stands in."""
     answer: tuple[int, int] | None = None
     """Where, in the document's text and within this span, the answer itself stands; None where all of it is."""
     differs: bool = False
     """Whether it says something else than the answer: other figures in nearly the same words."""
+    kind: Literal["document", "graph"] = "document"
+    triples: tuple[Triple, ...] = ()
+    """Of a graph: the facts, each with the file that it is from."""
+
+    @property
+    def of_graph(self) -> bool:
+        """Whether it is facts of a graph, and no span of a document."""
+        return self.kind == "graph"
+
+    @staticmethod
+    def of(number: int, passage: Passage, start: int, end: int, answer: tuple[int, int] | None = None) -> Citation:
+        """Of a span of a passage's text; of a graph's passage, which is one statement, all of it."""
+        one = passage
+        if one.of_graph:
+            return Citation(number, one.text, one.document, "", "", None, None, None, kind="graph", triples=one.triples)
+        place, told = (one.start + start, one.start + end), answer and (one.start + answer[0], one.start + answer[1])
+        return Citation(number, one.text[start:end], one.document, one.heading, one.file, *place, one.chunk, told)
 
 
 @dataclass(frozen=True)

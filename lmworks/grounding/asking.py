@@ -417,13 +417,13 @@ def written(asked: Asked, model: LanguageModel) -> GroundedAnswer:
     prompt = prompting.shown(messages)
     said = sentences(str(model.generate(ids, max_new_tokens=WRITTEN)))
     kept: list[str] = []
-    citations: dict[tuple[str, int, int], Citation] = {}
+    citations: dict[tuple[str, int | None, str], Citation] = {}
     for sentence in said:
         words = re.sub(r"\s*\[\d+\]", "", " ".join(sentence.split()))
         span = supporting(passages[:count], words, asked.language)
         if span is None or any(one.startswith(f"{words} [") for one in kept):
             continue
-        place = (span.file, span.start, span.end)
+        place = (span.file, span.start, span.text)
         cited = citations.setdefault(place, replace(span, number=len(citations) + 1))
         kept.append(f"{words} [{cited.number}]")
     if not kept:
@@ -442,6 +442,5 @@ def supporting(passages: Sequence[Passage], sentence: str, language: str) -> Cit
                     continue
                 text = one.text[first[0] : last[1]]
                 if supports(text, sentence, language, f"{one.document} {one.heading}"):
-                    place = (one.start + first[0], one.start + last[1])
-                    return Citation(0, text, one.document, one.heading, one.file, *place, one.chunk)
+                    return Citation.of(0, one, first[0], last[1])
     return None

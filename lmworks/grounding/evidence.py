@@ -130,9 +130,7 @@ class Evidence:
         span = (self.reading.start, self.reading.end) if says else (start, end)
         if _LEANS.match(one.text, start):
             start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
-        place = (one.start + start, one.start + end)
-        answer = (one.start + span[0], one.start + span[1])
-        return Citation(number, one.text[start:end], one.document, one.heading, one.file, *place, one.chunk, answer)
+        return Citation.of(number, one, start, end, span)
 
 
 def units(text: str) -> list[Span]:

@@ -115,7 +115,11 @@ class JudgedAnswer:
             return Verdict.INVENTED
         cited = [one for one in said["citations"] if not one.get("differs")]
         wanted = self.question.file
-        cited = [one for one in cited if not wanted or one["file"] == wanted or fnmatchcase(one["file"], wanted)]
+        cited = [
+            one
+            for one in cited
+            if not wanted or any(file == wanted or fnmatchcase(file, wanted) for file in _files(one))
+        ]
         if not cited:
             return Verdict.WRONG
         answer = alone(said["text"])
@@ -225,6 +229,11 @@ class Judged:
         return "\n".join(lines)
 
 
+def _files(citation: Mapping[str, Any]) -> set[str]:
+    """The file of a cited span, or those of the cited facts of a graph."""
+    return {one["file"] for one in (citation, *citation.get("triples", ()))}
+
+
 def _told(one: JudgedAnswer) -> list[str]:
     said, asked = one.said, one.question
     lines = [f"asked     {asked.text}", f"expected  {' | '.join(asked.answers) or 'not in these documents'}"]
@@ -232,7 +241,8 @@ def _told(one: JudgedAnswer) -> list[str]:
     likely = "" if one.probably_right is None else f"  (right with {percent_right(one.probably_right)})"
     lines.append(f"said      {' '.join(said['text'].split())}{likely}")
     if nearest:
-        lines.append(f"{'cites' if said['citations'] else 'nearest':<10}{nearest['file']}, {nearest['place']}")
+        place = ", ".join(filter(None, (nearest["file"], nearest["place"])))
+        lines.append(f"{'cites' if said['citations'] else 'nearest':<10}{place}")
     if said["refused"]:
         lines.append(f"why       {said['reason']}")
     return lines

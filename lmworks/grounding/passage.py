@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from lmworks.grounding.graph.triple import Triple
+
+NO_CHUNK = -1
+"""The number of a passage that lies in no index."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,20 @@ class Passage:
     """Where it ends."""
     chunk: int
     """Its number in the index, which changes when its file does."""
+    triples: tuple[Triple, ...] = ()
+    """The facts that it says, if it is from a graph; it then has no place: no file, no characters, no chunk."""
+
+    @property
+    def of_graph(self) -> bool:
+        """Whether it is from a graph, and from no document."""
+        return self.chunk == NO_CHUNK
 
 
 def best_first(passages: Iterable[Passage]) -> list[Passage]:
     """By score; equal ones in the order of the documents, not of numbers that depend on what was indexed before."""
     return sorted(passages, key=lambda one: (-one.score, one.file, one.start))
+
+
+def passage_of_facts(text: str, graph: str, triples: Sequence[Triple]) -> Passage:
+    """What a graph says, to be read beside the passages of documents."""
+    return Passage(text, 1.0, graph, "", "", 0, 0, NO_CHUNK, tuple(triples))

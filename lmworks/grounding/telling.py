@@ -9,12 +9,16 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
+from lmworks.basics.amounts import counted
 from lmworks.grounding.answer import Citation, GroundedAnswer, percent_right
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, Place, place_of
 from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
+
+SHOWN = 12
+"""Facts that are shown below a citation of a graph."""
 
 
 def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
@@ -23,6 +27,9 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
     for one in answer.citations:
         differs = "differs: " if one.differs else ""
         lines += [f"[{one.number}] {differs}{where(one, index)}", f"    {_marked(one)}"]
+        lines += [f"    {fact.with_file()}" for fact in one.triples[:SHOWN]]
+        if len(one.triples) > SHOWN:
+            lines.append(f"    and {counted(len(one.triples) - SHOWN, 'fact')} more (--json)")
     if answer.probably_right is not None:
         lines += ["", f"likely    {percent_right(answer.probably_right)} of answers like this one are right"]
     if answer.refused:
@@ -49,13 +56,22 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
 
 
 def _placed(span: Citation, index: Searchable) -> dict[str, Any]:
-    """A citation with its line or page: as text, and for programs."""
+    """A citation with its line or page: as text, and for programs. Facts of a graph have none."""
+    if span.of_graph:
+        return asdict(span) | {"place": span.document, "at": None}
     place = spot(span, index)
     return asdict(span) | {"place": str(place), "at": asdict(place)}
 
 
+def passage_told(one: Passage) -> dict[str, Any]:
+    """A passage for programs; one of a graph has no place."""
+    return asdict(one) | ({"start": None, "end": None, "chunk": None} if one.of_graph else {})
+
+
 def where(span: Citation | Passage, index: Searchable) -> str:
-    """File and place of a span; then title and headings."""
+    """File and place of a span; then title and headings. Of facts, the graph: each has a file of its own."""
+    if span.of_graph:
+        return span.document
     above = " > ".join(filter(None, (span.document, span.heading)))
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
@@ -64,12 +80,12 @@ def spot(span: Citation | Passage, index: Searchable) -> Place:
     """The page or the line of a span, as the file itself counts them; else its characters. Of a citation, where its
     answer begins: a sentence may go on for lines, or over a page."""
     text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()
-    start = span.answer[0] if isinstance(span, Citation) and span.answer else span.start
+    start = (span.answer[0] if isinstance(span, Citation) and span.answer else span.start) or 0
     if text is not None and (PAGE_BREAK in text or suffix in (*TEXT.suffixes, *SOURCE_CODE.suffixes)):
         return place_of(text, start)
     if suffix in PDF.suffixes:
         return Place("page", 1)
-    return Place("characters", span.start, span.end)
+    return Place("characters", span.start or 0, span.end)
 
 
 def _marked(citation: Citation) -> str:
@@ -81,6 +97,7 @@ def _marked(citation: Citation) -> str:
 
 def parts(citation: Citation) -> tuple[str, str, str]:
     """A citation's text: before the answer itself, the answer, after it."""
-    start, end = citation.answer or (citation.start, citation.end)
-    first, last = start - citation.start, end - citation.start
+    if citation.start is None or citation.answer is None:
+        return "", citation.text, ""
+    first, last = (place - citation.start for place in citation.answer)
     return citation.text[:first], citation.text[first:last], citation.text[last:]

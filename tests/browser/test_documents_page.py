@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -147,3 +148,26 @@ def test_citations_are_there_after_a_reload_and_places_are_characters(page):
     answer = page.locator(".answer").last
     answer.get_by_role("button", name="Citation 1").first.click()
     assert "A fox 🦊 guards the harbour." in page.locator(".source mark").inner_text()
+
+
+def test_facts_of_a_graph_are_shown_as_facts_and_open_no_passage(page, tmp_path: Path):
+    fact = {"subject": "Ann", "property": "manager", "value": "<b>Bob</b>", "file": "staff.csv", "start": None}
+    cited = {"number": 1, "text": "The manager of Ann: Bob.", "document": "graph staff", "heading": "", "file": ""}
+    cited |= {"start": None, "end": None, "chunk": None, "kind": "graph", "triples": [fact], "place": "graph staff"}
+    said = {"role": "assistant", "content": "Bob [1]", "citations": [cited], "grounding": {"probably_right": 0.9}}
+    kept = {"messages": [{"role": "user", "content": "Who is Ann's manager?"}, said], "title": "Staff", "model": ""}
+    (tmp_path / "kept.jsonl").write_text(json.dumps(kept) + "\n")
+    requests: list[str] = []
+    page.on("request", lambda one: requests.append(one.url))
+    page.locator("#imported").set_input_files(tmp_path / "kept.jsonl")
+    page.locator("#kept .open").first.click()
+    answer = page.locator(".answer").last
+    answer.locator(".sources .foot").wait_for()
+    assert answer.locator(".sources .foot").inner_text() == "graph staff"
+    answer.get_by_role("button", name="Citation 1").first.click()
+    source = page.locator("dialog.source")
+    source.wait_for()
+    shown = source.locator(".passage").inner_text()
+    assert shown == "The manager of Ann: Bob.\n\nAnn | manager | <b>Bob</b>  (staff.csv)"
+    assert source.locator(".foot").inner_text() == "graph staff"
+    assert not [one for one in requests if "/v1/passages" in one]

@@ -51,6 +51,41 @@ def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
     assert 0 <= facts["confidence"] < facts["threshold"] and 0 < facts["false_refusals"] < 1
 
 
+def test_a_citation_of_a_graph_shows_its_facts_and_claims_no_place_in_a_document(run, notes, tmp_path):
+    pytest.importorskip("pyoxigraph")
+    from lmworks.grounding.graph.graph import open_graph
+    from lmworks.grounding.graph.store import load
+    from lmworks.grounding.index import open_index
+
+    table = tmp_path / "rent.md.csv"
+    table.write_text("name,manager,office\nAnn,Bob,Oslo\nBob,Cara,Rome\nCara,,Paris\n")
+    load(table, tmp_path / "staff", embedder=None)
+    asked = ("ask", str(notes.parent / "index"), "Who is the manager of Ann's manager?", "--graph", tmp_path / "staff")
+    ran = run(*map(str, asked))
+    assert ran.out.splitlines()[:6] == [
+        "Cara [1]",
+        "",
+        "[1] graph staff",
+        "    The manager of manager of Ann: Cara.",
+        "    Ann | manager | Bob  (rent.md.csv)",
+        "    Bob | manager | Cara  (rent.md.csv)",
+    ]
+    facts = run(*map(str, asked), "--json").json
+    (cited,) = facts["citations"]
+    assert (cited["kind"], cited["document"], cited["file"]) == ("graph", "graph staff", "")
+    assert [cited[name] for name in ("start", "end", "chunk", "answer", "at")] == [None] * 5
+    assert [(one["subject"], one["value"], one["file"]) for one in cited["triples"]] == [
+        ("Ann", "Bob", "rent.md.csv"),
+        ("Bob", "Cara", "rent.md.csv"),
+    ]
+    graphs, documents = facts["passages"][:1], facts["passages"][1:]
+    assert [(one["file"], one["start"], one["chunk"]) for one in graphs] == [("", None, None)]
+    index = open_index(notes.parent / "index")
+    assert documents and all(index.document(one["file"])[one["start"] : one["end"]] == one["text"] for one in documents)
+    answer = index.ask("When is the rent due?", facts=open_graph(tmp_path / "staff").facts)
+    assert [one.kind for one in answer.citations] == ["document"]
+
+
 def test_what_an_answer_is_made_of_can_be_seen(run, notes):
     ran = run("ask", str(notes.parent / "index"), "When is the rent due?", "--only-context")
     assert ran.out.startswith('[1] "The flat > Payment: The rent is due')

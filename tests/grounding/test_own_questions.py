@@ -137,6 +137,12 @@ def test_verdicts():
         (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="old/a.md"), Verdict.WRONG),
         (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="new/a.md"), Verdict.RIGHT),
     ]
+    of_graph = said("1140 [1]", "1140", file="")
+    of_graph["citations"][0]["triples"] = [{"file": "new/a.csv"}, {"file": "b.csv"}]  # facts, each of a file
+    cases += [
+        (OwnQuestion("?", ("1140",), "new/*"), of_graph, Verdict.RIGHT),
+        (OwnQuestion("?", ("1140",), "old/*"), of_graph, Verdict.WRONG),
+    ]
     for question, answer, verdict in cases:
         assert JudgedAnswer(question, answer).verdict == verdict, answer
 

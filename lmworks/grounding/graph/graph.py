@@ -31,41 +31,18 @@ from lmworks.grounding.graph.sense import Sense
 from lmworks.grounding.graph.sparql import facts_of, query_of
 from lmworks.grounding.graph.store import read_state
 from lmworks.grounding.graph.terms import TEXT, Term
-from lmworks.grounding.passage import Passage
+from lmworks.grounding.graph.triple import Triple
+from lmworks.grounding.passage import Passage, passage_of_facts
 
 REFUSAL = "not in this graph"
 LONGEST_QUESTION = 1000
 """Characters."""
 MOST_TRIPLES = 100
 """Facts that an answer cites."""
-NO_CHUNK = -1
-"""The number of a passage that lies in no index."""
 MOST_TRIED = 8
 """Meanings that are tried, cheapest first, until one has an answer."""
 MOST_NAMED = 50
 """Things that an answer names; it says how many more there are."""
-
-
-@dataclass(frozen=True)
-class Triple:
-    """A fact, and where it is from."""
-
-    subject: str
-    property: str
-    value: str
-    file: str = ""
-    """The file that it was loaded from or found in; empty where the graph does not say."""
-    start: int | None = None
-    """Where its sentence begins in the file, in characters; None for a fact that is in no sentence."""
-    end: int | None = None
-    sentence: str = ""
-    """Verbatim."""
-    subject_iri: str = ""
-    property_iri: str = ""
-    value_term: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.subject} | {self.property} | {self.value}"
 
 
 @dataclass(frozen=True)
@@ -153,19 +130,19 @@ class Graph:
     def facts(self, question: str) -> list[Passage]:
         """What the graph says to a question, as passages beside those of documents; nothing where it refuses.
 
-        The first one is the answer in words; a fact that was found in text follows as its sentence.
+        The first one is the answer in words; a fact that was found in text follows as its sentence. They stand in the
+        graph and not in the index, whose documents may be others of the same names: their triples say where from.
         """
         answer = self.ask(question)
         if answer.refused:
             return []
-        said = f"The {answer.read_as}: {answer.text}."
-        name, file = f"graph {self.folder.name}", next((one.file for one in answer.triples if one.file), "")
-        found = [Passage(said, 1.0, name, "", file, 0, len(said), NO_CHUNK)]
-        sentences = {(one.file, one.start): one for one in answer.triples if one.sentence and one.start is not None}
-        for one in sentences.values():
-            start = one.start or 0
-            found.append(Passage(one.sentence, 1.0, one.file, "", one.file, start, start + len(one.sentence), NO_CHUNK))
-        return found
+        name = f"graph {self.folder.name}"
+        found = [passage_of_facts(f"The {answer.read_as}: {answer.text}.", name, answer.triples)]
+        told: dict[tuple[str, int | None], list[Triple]] = {}
+        for one in answer.triples:
+            if one.sentence:
+                told.setdefault((one.file, one.start), []).append(one)
+        return found + [passage_of_facts(some[0].sentence, name, some) for some in told.values()]
 
     # ---- from a meaning to an answer
 

@@ -151,6 +151,7 @@ def test_facts_cite_their_sentences_and_follow_the_folder(notes, tmp_path):
     assert (notes / one.file).read_text()[one.start : one.end] == one.sentence
     passages = open_graph(tmp_path / "g").facts("What is the maker of Radium?")
     assert [one.text for one in passages] == ["The producer of Radium: Curie.", "Radium by Curie."]
+    assert all(passage.triples == (one,) and passage.of_graph and not passage.file for passage in passages)
 
     assert extract(notes, tmp_path / "g").unchanged == 2
     (notes / "b.txt").unlink()

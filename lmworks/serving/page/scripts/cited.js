@@ -14,8 +14,18 @@ export function withChips(text, citations, model) {
 /** Each citation with the place where it stands. */
 export function sources(citations, model) {
   return el("ol", { class: "sources" }, citations.map(one => el("li", {}, chip(one, model), el("div", {},
-    el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, `${title(one)} · ${placed(one)}`)))));
+    el("p", {}, one.text.replace(/\s+/g, " ")), el("p", { class: "foot" }, foot(one))))));
 }
+
+/** Under a citation: where its span stands; of facts of a graph, that it is one. */
+const foot = one => ofGraph(one) ? title(one) : `${title(one)} · ${placed(one)}`;
+
+/** Whether a citation is facts of a graph: they have a place in no document. */
+const ofGraph = one => one.kind === "graph";
+
+/** The facts of a graph, each with the file that it is from. */
+const facts = ({ triples }) => (Array.isArray(triples) ? triples.filter(Boolean) : []).map(({ subject, property, value, file }) =>
+  `${subject} | ${property} | ${value}${file ? `  (${file})` : ""}`).join("\n");
 
 const FINEST = 0.95; // of what is more probably right than this, how much more is not told
 const PLACES = ["page", "line", "characters"];
@@ -38,17 +48,18 @@ const title = one => [one.document, one.heading].filter(Boolean).join(" › ");
 const chip = (one, model) =>
   button(String(one.number), () => open(one, model), { class: "chip", "aria-label": t("citation", { n: one.number }) });
 
-/** The passage in a dialogue; Escape closes it. */
+/** The passage, or the facts, in a dialogue; Escape closes it. */
 async function open(one, model) {
   let shown;
-  try {
+  if (ofGraph(one)) shown = [`${one.text}\n\n${facts(one)}`];
+  else try {
     const query = new URLSearchParams({ around: 600, model });
     shown = marked(await get(`/v1/passages/${encodeURIComponent(one.chunk)}?${query}`), one) ?? [t("changed")];
   } catch (error) {
     shown = [error.message];
   }
   const dialog = el("dialog", { class: "source", "aria-labelledby": "source-title", close: () => dialog.remove() },
-    el("h2", { id: "source-title" }, title(one)), el("p", { class: "foot" }, placed(one)),
+    el("h2", { id: "source-title" }, title(one)), el("p", { class: "foot" }, foot(one)),
     el("p", { class: "passage", tabindex: 0 }, ...shown), button(t("close"), () => dialog.close()));
   document.body.append(dialog);
   dialog.showModal();
