@@ -67,6 +67,8 @@ def load(
     else:
         records = f", from {counted(done.records, 'record')}" if done.records else ""
         typer.echo(f"facts     {done.triples:,} of {file or endpoint}{records}")
+    if done.replaced:
+        typer.echo(f"replaced  the facts of {done.replaced}")
     if done.skipped:
         typer.echo(f"skipped   {counted(done.skipped, 'record')} without a name")
     if done.dangling:

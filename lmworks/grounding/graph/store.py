@@ -13,9 +13,9 @@ import gc
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -46,11 +46,14 @@ class GraphSource:
     """A file or document that a graph was made from."""
 
     name: str
+    """What its facts cite: of files with one name, as much of each path as tells them apart."""
     hash: str
     """SHA-256 of the file, and of the mapping."""
     triples: int
     text: bool = False
     """Whether its facts were found in text, those of each sentence in a graph of their own."""
+    path: str = ""
+    """Where the file lay, or the registry's name of it; empty for text, and in graphs that were made before this."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,9 @@ class Loaded:
     """Records without a name."""
     dangling: int = 0
     """References to records that are not there."""
+    replaced: str = ""
+    """Another file of the same name whose facts these replace, as it is not there any more, or as the graph was made
+    before it was kept where its files lay."""
 
 
 def read_state(folder: Path) -> GraphState:
@@ -101,7 +107,8 @@ def read_state(folder: Path) -> GraphState:
 def load(
     file: str | Path, out: str | Path, mapping: RecordMapping | None = None, embedder: str | None = "minilm"
 ) -> Loaded:
-    """Bring the facts of a file into the graph in `out`, in place of those that the same file gave before.
+    """Bring the facts of a file into the graph in `out`, in place of those that the same file gave before. Files of
+    one name that lie in different folders stand beside each other.
 
     Turtle, N-Triples and RDF/XML as they are; .csv and .json by a mapping. DataError for a file that cannot be read,
     ConfigError for a mapping that names what is not there.
@@ -110,8 +117,12 @@ def load(
         with tempfile.TemporaryDirectory() as folder:
             held = Path(folder, ENTRIES[str(file)].file)
             held.write_bytes(content(str(file)))
-            return load(held, out, mapping, embedder)
-    file, out = Path(file), Path(out)
+            return _load(held, str(file), Path(out), mapping, embedder)
+    return _load(Path(file), str(Path(file).resolve()), Path(out), mapping, embedder)
+
+
+def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embedder: str | None) -> Loaded:
+    """Load a file that lies at a path, or has a name of the registry."""
     suffix = file.suffix.lower()
     if not file.is_file():
         raise DataError(f"{file} is not a file; give one of {', '.join((*RDF, *RECORDS))}")
@@ -124,29 +135,65 @@ def load(
         told = mapping or RecordMapping()
         digest = sha256(file) + (f" {told.model_dump_json()}" if suffix in RECORDS else "")
         before = read_state(out) if (out / "graph.json").exists() else GraphState(embedder=embedder or "")
-        name = file.name
-        if name in before.sources and before.sources[name].hash == digest:
-            return Loaded(False, before.sources[name].triples, sum(one.triples for one in before.sources.values()))
+        known = _same_file(before.sources.values(), file.name, path)
+        if known and known.hash == digest and known.path == path:
+            return Loaded(False, known.triples, sum(one.triples for one in before.sources.values()))
+        others = [one for one in before.sources.values() if one is not known]
+        names = _told_apart([path, *(one.path for one in others)], [file.name, *(one.name for one in others)])
+        renamed = {one.name: now for one, now in zip(others, names[1:], strict=True)}
+        name, others = names[0], [replace(one, name=renamed[one.name]) for one in others]
         with changed(out) as making:
             graph = f"file:{quote(name)}"
-            making.remove([name])
+            making.remove([known.name] if known else [])
+            making.rename(renamed)
             facts = None
             with progress.task(f"loading {name}"):
                 if suffix in RDF:
-                    _load_rdf(making.store, file, RDF[suffix], graph)
+                    _load_rdf(making.store, file, RDF[suffix], graph, name)
                 else:
                     facts = Facts(read_records(file, told), told, file.stem, graph, suffix == ".csv")
                     making.store.bulk_extend(facts.quads())
             triples = _count(making.store, graph)
             if not triples:
                 raise DataError(f"{file} holds no facts")
-            sources = before.sources | {name: GraphSource(name, digest, triples)}
+            sources = {one.name: one for one in (*others, GraphSource(name, digest, triples, path=path))}
             making.finish(GraphState(sources, before.embedder, before.endpoint, before.extraction))
     except UnreadableError as reason:
         raise DataError(f"{file}: {reason}") from None
     total = sum(one.triples for one in sources.values())
     counted = (len(facts.records), facts.skipped, facts.dangling) if facts else (0, 0, 0)
-    return Loaded(True, triples, total, *counted)
+    replaced = (known.path or known.name) if known and known.path != path else ""
+    return Loaded(True, triples, total, *counted, replaced=replaced)
+
+
+def _same_file(sources: Iterable[GraphSource], name: str, path: str) -> GraphSource | None:
+    """The source whose facts a load of a file replaces: the same file; else one of its name that is not where it was,
+    or of which an older lmworks did not keep where it was."""
+    own = [one for one in sources if not one.text]
+    gone = [one for one in own if PurePath(one.name).name == name and not _is_there(one.path)]
+    return next((one for one in own if one.path == path), gone[0] if gone else None)
+
+
+def _is_there(path: str) -> bool:
+    return path in ENTRIES or (bool(path) and Path(path).is_file())
+
+
+def _told_apart(paths: Sequence[str], names: Sequence[str]) -> list[str]:
+    """A name for each source: the shortest end of its path that no other one has; its own where it has no path."""
+    parts = [PurePath(path).parts if path not in ENTRIES else () for path in paths]
+    found = []
+    for at, (own, name) in enumerate(zip(parts, names, strict=True)):
+        others = {
+            other[-count:]
+            for place, one in enumerate(parts)
+            if place != at
+            for other in (one or PurePath(names[place]).parts,)
+            for count in range(1, len(other) + 1)
+        }
+        ends = (own[-count:] for count in range(1, len(own) + 1))
+        end = next((one for one in ends if one not in others), own)
+        found.append(PurePath(*end).as_posix() if own else name)
+    return found
 
 
 def load_endpoint(address: str, out: str | Path, embedder: str | None = "minilm") -> Loaded:
@@ -182,6 +229,16 @@ class Making:
         gone = {f"file:{quote(name)}" for name in names}
         for graph in [one for one in self.store.named_graphs() if one.value.partition("#char=")[0] in gone]:
             self.store.remove_graph(graph)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give the facts of sources other names to be cited by."""
+        ox = require("pyoxigraph", "graph")
+        for was, now in names.items():
+            if was != now:
+                old, new = (ox.NamedNode(f"file:{quote(one)}") for one in (was, now))
+                held = self.store.quads_for_pattern(None, None, None, old)
+                self.store.extend([ox.Quad(one.subject, one.predicate, one.object, new) for one in held])
+                self.store.remove_graph(old)
 
     def finish(self, state: GraphState, select: Select | None = None) -> None:
         """Write the catalog, from what `select` gives if it is not the store, and the state."""
@@ -230,13 +287,13 @@ def changed(out: Path) -> Iterator[Making]:
         lock.release()
 
 
-def _load_rdf(store: Any, file: Path, format_: str, graph: str) -> None:
+def _load_rdf(store: Any, file: Path, format_: str, graph: str, name: str) -> None:
     ox = require("pyoxigraph", "graph")
     try:
         store.bulk_load(
             path=str(file),
             format=getattr(ox.RdfFormat, format_),
-            base_iri=f"file:///{quote(file.name)}",
+            base_iri=f"file:///{quote(name)}",
             to_graph=ox.NamedNode(graph),
         )
     except (SyntaxError, ValueError) as error:

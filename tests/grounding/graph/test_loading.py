@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -76,6 +77,63 @@ def test_a_file_that_is_loaded_again_replaces_its_own_facts_alone(tmp_path):
     held = facts(tmp_path / "g")
     assert len(held) == len(first) + 1 and len(held - first) == 2
     assert ("<http://example.org/bob>", "<http://example.org/boss>", "<http://example.org/eve>") in held
+
+
+STAFF = {"y1": "name,manager\nAnn,Bob\nBob,Cem\n", "y2": "name,manager\nDan,Eve\nAnn,Eve\n"}
+
+
+def staff(folder: Path) -> list[Path]:
+    """Two files of one name."""
+    for year, text in STAFF.items():
+        (folder / year).mkdir()
+        (folder / year / "staff.csv").write_text(text)
+    return [folder / year / "staff.csv" for year in STAFF]
+
+
+def cited(folder: Path, question: str) -> set[tuple[str, str]]:
+    """The facts below an answer, with their files."""
+    return {(str(one), one.file) for one in open_graph(folder).ask(question).triples}
+
+
+def test_files_of_one_name_from_two_folders_stand_beside_each_other(tmp_path):
+    first, second = staff(tmp_path)
+    one = load(first, tmp_path / "g", embedder=None)
+    assert cited(tmp_path / "g", "Who is the manager of Bob?") == {("Bob | manager | Cem", "staff.csv")}
+    both = load(second, tmp_path / "g", embedder=None)
+    assert both.total == one.triples + both.triples and not both.replaced
+    assert cited(tmp_path / "g", "Who is the manager of Ann?") == {
+        ("Ann | manager | Bob", "y1/staff.csv"),
+        ("Ann | manager | Eve", "y2/staff.csv"),
+    }
+    assert not load(first, tmp_path / "g").changed and not load(second, tmp_path / "g").changed
+    first.write_text("name,manager\nAnn,Fay\n")
+    assert load(first, tmp_path / "g").changed
+    assert open_graph(tmp_path / "g").ask("Who is the manager of Bob?").refused
+    assert cited(tmp_path / "g", "Who is the manager of Ann?") == {
+        ("Ann | manager | Fay", "y1/staff.csv"),
+        ("Ann | manager | Eve", "y2/staff.csv"),
+    }
+
+
+def test_a_file_that_was_moved_replaces_its_facts_and_the_load_says_so(tmp_path):
+    first, second = staff(tmp_path)
+    load(first, tmp_path / "g", embedder=None)
+    first.unlink()
+    assert load(second, tmp_path / "g").replaced == str(first)
+    assert cited(tmp_path / "g", "Who is the manager of Ann?") == {("Ann | manager | Eve", "staff.csv")}
+
+
+def test_a_graph_that_does_not_say_where_its_files_lay_opens_and_is_loaded_again(tmp_path):
+    first, second = staff(tmp_path)
+    load(first, tmp_path / "g", embedder=None)
+    state = json.loads((tmp_path / "g" / "graph.json").read_text())
+    for one in state["sources"]:
+        del one["path"]
+    (tmp_path / "g" / "graph.json").write_text(json.dumps(state))
+    assert open_graph(tmp_path / "g").ask("Who is the manager of Ann?").text == "Bob"
+    assert load(first, tmp_path / "g").replaced == "staff.csv"
+    assert load(second, tmp_path / "g").replaced == "" and not load(first, tmp_path / "g").changed
+    assert open_graph(tmp_path / "g").ask("Who is the manager of Ann?").text == "Bob, Eve"
 
 
 def test_a_broken_file_leaves_the_graph_as_it_was(tmp_path):
