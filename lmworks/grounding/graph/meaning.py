@@ -20,9 +20,9 @@ from lmworks.grounding.graph.question import (
     LESS,
     MORE,
     MOST,
+    SILENT,
     GraphQuestion,
     Mention,
-    says_nothing,
 )
 from lmworks.grounding.graph.terms import DATES, NUMBERS, XSD
 
@@ -150,11 +150,11 @@ class Meanings:
         return _places_of(one for one in self.question.kinds if one.names_node(kind))
 
     def _left(self, explained: Collection[int]) -> list[int]:
-        """Places of words that say something and have no part in a meaning."""
+        """Places of words that say something and have no part in a meaning; one that compares says something."""
         return [
             at
             for at, word in enumerate(self.question.words)
-            if at not in explained and at not in self.passed_over and not says_nothing(word.plain)
+            if at not in explained and at not in self.passed_over and word.plain not in SILENT
         ]
 
     # ---- what is asked for
@@ -222,7 +222,8 @@ class Meanings:
     def _comparisons(self, nodes: Sequence[Mention]) -> Iterator[Meaning]:
         if len(nodes) != 2:
             return
-        known = _places_of((*nodes, *self.question.kinds))
+        than = frozenset(at for at, word in enumerate(self.question.plain) if word == "than")
+        known = than | _places_of((*nodes, *self.question.kinds))
         for order in self._orders(MORE | LESS):
             if order.counts or self._left(order.explained | known):
                 continue

@@ -37,17 +37,11 @@ SILENT = _set(
 """Words that say nothing that a graph would have to know."""
 ASKING = _set("what which whats how name list give tell show find identify mention")
 LIMITING = _set(
-    """no not never none neither nor nobody nothing without except only but before after until since during ago
-    former formerly once first second third last next previous previously past future old older ancient new newest
-    earlier later historic historical original originally temporary proposed fewer than"""
+    """no not never none neither nor nobody nothing without except only but before after until since during ago why
+    formerly former once first second third last next upcoming previous previously past future old older ancient new
+    newest earlier later historic historical original originally temporary proposed fewer than"""
 )
 """Words that change what is asked: left unexplained, they are never passed over."""
-LIMITING = _set(
-    """no not never none neither nor nobody nothing without except only but before after until since during ago why
-    formerly former once first second third last next previous previously past future old older ancient new earlier
-    later historic historical original originally temporary proposed fewer"""
-)
-"""Words that change what is asked: they are never passed over."""
 RELATING = _set(
     """around near nearby beyond across between inside outside behind above below beneath against along alongside among
     amid beside besides opposite off past over through throughout"""
@@ -257,7 +251,7 @@ def _longest(mentions: Sequence[Mention]) -> list[Mention]:
 
 
 def says_nothing(word: str) -> bool:
-    """Whether a word needs no explanation."""
+    """Whether a word needs no name: it says nothing of its own, or compares, which a meaning must then do."""
     return word in SILENT or word in DIRECTIONS or word == "than"
 
 
@@ -279,6 +273,9 @@ def _unexplained(question: GraphQuestion) -> list[tuple[int, int]]:
 def _resolve(question: GraphQuestion, start: int, end: int, catalog: Catalog, embed: EmbedOne | None) -> None:
     """Explain a run of words by a name with one letter less wrong, or by vectors; else it is unknown."""
     phrase = " ".join(one.plain for one in question.words[start:end])
+    if not LIMITING.isdisjoint(one.plain for one in question.words[start:end]):
+        question.unknown.append(question.text_of(start, end))  # near "next to" in meaning, next is another word
+        return
     alike = catalog.similar(phrase) if len(phrase) > 4 else []
     if len({one.node for one in alike}) == 1:
         question.nodes.append(Mention(start, end, tuple(alike[:1]), 0.5))
@@ -307,10 +304,10 @@ def _resolve(question: GraphQuestion, start: int, end: int, catalog: Catalog, em
 
 
 def _limits(question: GraphQuestion, start: int, end: int) -> bool:
-    """Whether a run holds a name, a number or a word that changes what is asked."""
+    """Whether a run holds a name or a number."""
     some = question.words[start:end]
     return any(
-        one.plain in LIMITING or any(letter.isdigit() for letter in one.text) or (at > 0 and one.text[0].isupper())
+        any(letter.isdigit() for letter in one.text) or (at > 0 and one.text[0].isupper())
         for at, one in enumerate(some, start)
     )
 
