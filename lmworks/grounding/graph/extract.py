@@ -19,6 +19,7 @@ from urllib.parse import quote
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.basics.extras import require
+from lmworks.grounding.graph.direction import RELATIONS
 from lmworks.grounding.graph.entities import PHRASE, Entity, entities_of
 from lmworks.grounding.graph.relations import RelationHead
 from lmworks.grounding.graph.semeval import OTHER
@@ -28,18 +29,6 @@ from lmworks.text.document import Document
 from lmworks.text.sentences import sentence_spans
 from lmworks.text.sources import read
 
-FACTS = {
-    "Cause-Effect": ("effect", ("cause", "causes", "lead to", "result in")),
-    "Component-Whole": ("whole", ("part of", "component of", "belong to")),
-    "Content-Container": ("container", ("inside", "contain", "contained in")),
-    "Entity-Destination": ("destination", ("go to", "moved to", "put into")),
-    "Entity-Origin": ("origin", ("come from", "derived from")),
-    "Instrument-Agency": ("user", ("used by",)),
-    "Member-Collection": ("collection", ("member of", "work for")),
-    "Message-Topic": ("topic", ("about", "describe")),
-    "Product-Producer": ("producer", ("maker", "made", "made by", "produce", "built", "written", "invented")),
-}
-"""What the second part of each relation is to the first, and what else people call it."""
 LONGEST = 1000
 """Characters of a sentence that is read; longer ones are tables or lists."""
 NEAR = 150
@@ -204,7 +193,7 @@ class Writer:
         """What kinds and relations are called."""
         found = [self._named(self._kind(kind), LABEL, kind) for kind in sorted(self.kinds)]
         for relation in sorted(self.relations):
-            label, words = FACTS[relation]
+            label, words = RELATIONS[relation]
             found.append(self._named(self._property(relation), LABEL, label))
             found += [self._named(self._property(relation), ALSO, word) for word in words]
         return found

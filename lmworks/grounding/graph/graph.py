@@ -112,9 +112,8 @@ class Graph:
             if answer is not None:
                 return answer
         said = self._said(meanings[0])
-        return GraphAnswer(
-            REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=f"the graph holds no {said}"
-        )
+        reason = f"the graph {'does not hold' if said.startswith('what ') else 'holds no'} {said}"
+        return GraphAnswer(REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=reason)
 
     def _sense(self, asked: GraphQuestion) -> Sense | None:
         """What a question with words that are in no name asks as a whole; None where it has none, or nothing tells."""

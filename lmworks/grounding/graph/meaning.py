@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lmworks.grounding.graph.catalog import Catalog, Name, stems_of
+from lmworks.grounding.graph.direction import relation_of
 from lmworks.grounding.graph.paths import OTHER_NAME, TRUE, GraphPath, Walker, Ways, kinds_of
 from lmworks.grounding.graph.question import (
     ASKING,
@@ -178,7 +179,8 @@ class Meanings:
         named = [*self.question.kinds, *self.question.properties]
         nodes = {name.node for one in named if one.start == self.focus.start for name in one.names}
         last = path.hops[-1]
-        return path.end in nodes or (last.property in nodes and (last.forward or self.ways.within_kind(last.property)))
+        either = relation_of(last.property) or self.ways.within_kind(last.property)
+        return path.end in nodes or (last.property in nodes and bool(last.forward or either))
 
     # ---- the most, the least; two compared; a check
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lmworks.grounding.graph.catalog import Catalog, Edge, Name
+from lmworks.grounding.graph.direction import leads_forward, relation_of
 from lmworks.grounding.graph.question import GraphQuestion, Mention
 from lmworks.grounding.graph.terms import XSD
 
@@ -84,7 +85,7 @@ class Ways:
             self.of_property.setdefault(edge.property, []).append(edge)
         for edge in catalog.edges:
             self._steps.setdefault(edge.subject, []).append((Hop(edge.property, True), end_of(edge)))
-            if not self.within_kind(edge.property):  # else back is the same as forwards
+            if self.goes_back(edge.property):
                 self._steps.setdefault(end_of(edge), []).append((Hop(edge.property, False), edge.subject))
 
     def steps(self, kind: str) -> list[tuple[Hop, str]]:
@@ -94,6 +95,11 @@ class Ways:
     def within_kind(self, prop: str) -> bool:
         """Whether a property leads from things of a kind to things of the same kind."""
         return any(edge.subject == edge.object != "" for edge in self.of_property.get(prop, ()))
+
+    def goes_back(self, prop: str) -> bool:
+        """Whether the way back along a property is another one: between things of one kind it is the same as forwards,
+        but for relations that were found in text, of which the question's form tells the way."""
+        return bool(relation_of(prop)) or not self.within_kind(prop)
 
     def is_shared(self, prop: str) -> bool:
         """Whether things have values of a property in common, so that a way back leads to other things."""
@@ -117,9 +123,11 @@ class Walker:
         for name in anchor.names:
             cost = anchor.cost + (0.0 if name.main else OTHER_NAME)
             for kind in dict.fromkeys(kinds_of(name, self.catalog)):
-                yield from self._walk(GraphPath(name, (), kind, cost, anchor.places), near, frozenset())
+                yield from self._walk(GraphPath(name, (), kind, cost, anchor.places), near, frozenset(), anchor)
 
-    def _walk(self, path: GraphPath, near: Sequence[Mention], used: frozenset[int]) -> Iterator[GraphPath]:
+    def _walk(
+        self, path: GraphPath, near: Sequence[Mention], used: frozenset[int], anchor: Mention
+    ) -> Iterator[GraphPath]:
         if path.hops:
             yield self._absorbing(path, near, used)
         if len(path.hops) == HOPS:
@@ -128,16 +136,18 @@ class Walker:
         for hop, end in self.ways.steps(path.end):
             if not path.hops and path.anchor.role == "value" and hop.property != path.anchor.property:
                 continue
-            step = self._step(path, hop, near, used)
+            step = self._step(path, hop, near, used, anchor)
             unmentioned += step is not None and not step.used
             if step is None or path.cost + step.cost > MOST_COST or (not step.used and unmentioned > MOST_UNMENTIONED):
                 continue
             further = GraphPath(
                 path.anchor, (*path.hops, hop), end, path.cost + step.cost, path.explained | step.explained
             )
-            yield from self._walk(further, near, used | step.used)
+            yield from self._walk(further, near, used | step.used, anchor)
 
-    def _step(self, path: GraphPath, hop: Hop, near: Sequence[Mention], used: frozenset[int]) -> Step | None:
+    def _step(
+        self, path: GraphPath, hop: Hop, near: Sequence[Mention], used: frozenset[int], anchor: Mention
+    ) -> Step | None:
         """What a step costs and explains: least where a word that is not used yet names its property."""
         if path.anchor.node == TRUE and not path.hops:
             return Step(0.0)
@@ -145,7 +155,15 @@ class Walker:
         if back and not self.ways.is_shared(hop.property):
             return None
         turn = TURN if back and not self.together else 0.0
-        place = next((at for at, one in enumerate(near) if at not in used and one.names_node(hop.property)), None)
+        relation, naming = (
+            relation_of(hop.property),
+            [at for at, one in enumerate(near) if one.names_node(hop.property)],
+        )
+        if relation:  # without a word, or with one whose form says nothing, either way would be a guess
+            naming = [at for at in naming if leads_forward(self.question, near[at], anchor, relation) is hop.forward]
+        place = next((at for at in naming if at not in used), None)
+        if place is None and relation:
+            return None
         if place is None:
             return Step(turn if back else UNMENTIONED) if back or self.asks else None
         crossed = CROSSED * any(other > place for other in used)
@@ -157,7 +175,7 @@ class Walker:
         cost, told = path.cost, path.explained
         said = {self._words(near[at]) for at in used}
         for at, one in enumerate(near):
-            again = [hop for hop in path.hops if one.names_node(hop.property)]
+            again = [hop for hop in path.hops if one.names_node(hop.property) and not relation_of(hop.property)]
             if at not in used and again and self._words(one) not in said:
                 cost += AGAIN_WITHIN if any(self.ways.within_kind(hop.property) for hop in again) else AGAIN
                 told |= one.places

@@ -163,6 +163,16 @@ def test_facts_cite_their_sentences_and_follow_the_folder(notes, tmp_path):
     assert graph.ask("What is the maker of Penicillin?").refused
 
 
+def test_what_caused_something_is_found_in_text(spacy_pipeline, head, tmp_path):
+    (tmp_path / "a.txt").write_text("The fire caused a power cut in the old library.")
+    extract(tmp_path / "a.txt", tmp_path / "g")
+    graph = open_graph(tmp_path / "g")
+    assert graph.ask("What caused the power cut?").text == "fire"
+    assert graph.ask("What did the fire cause?").text == "power cut"
+    assert graph.ask("What did the power cut cause?").refused
+    assert graph.ask("What is the cause of the fire?").reason == "the graph does not hold what has the effect fire"
+
+
 def test_a_folder_without_entities_is_an_error(tmp_path, notes):
     empty = tmp_path / "empty"
     empty.mkdir()
