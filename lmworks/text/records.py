@@ -2,10 +2,11 @@
 
 Understood: `chosen` and `rejected` (a preference pair: whole conversations, or answers to a `prompt`), `messages`
 (OpenAI's chat records: a list of role and content, and `weight` 0 for an answer that is read and not learnt),
-`conversations` (ShareGPT: a list of from and value), `text`,
-`instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the first of these that a
-record has counts. Conversations may call tools: `tool_calls` of an assistant's message, results from the role `tool`,
-and `tools` beside the messages, each as OpenAI's API has it; calls.py says what else is read.
+`conversations` (ShareGPT: a list of from and value), `instruction` with `input` and `output` (Alpaca), `prompt` with
+`response` or `completion` (texts, or TRL's lists of turns, of which the prompt's are read and not learnt), `text`; the
+first of these that a record has counts, so that a `text` beside a conversation, which often is the same once more in
+somebody's template, is not learnt. Conversations may call tools: `tool_calls` of an assistant's message, results from
+the role `tool`, and `tools` beside the messages, each as OpenAI's API has it; calls.py says what else is read.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ SPEAKERS = {
 """What ShareGPT's files call some of them; a `function_call` says a call as JSON."""
 ONCE = {"developer": "system", "function": "tool"}
 """Newer and older names of roles, which a model reads under the one that templates know."""
+SILENT = {"assistant": "an answer", "user": "a user's turn"}
+"""Whose turns must say something, and what an error calls them; a tool may well give nothing back."""
 PAIR = ("chosen", "rejected")
 PROMPTS = ("prompt", "instruction", "input")
 """What a pair's answers answer, where they are no conversations that begin with it."""
@@ -40,12 +43,14 @@ KINDS = (
     PAIR,
     ("messages",),
     ("conversations",),
-    ("text",),
     ("instruction", "output"),
     ("prompt", "response"),
     ("prompt", "completion"),
+    ("text",),
 )
-CHATS = KINDS[:3]
+ANSWERED = KINDS[4:6]
+"""Those of a prompt and its answer, each a text or turns."""
+CHATS = (*KINDS[:3], *ANSWERED)
 """Those of turns, which may call tools."""
 EXPECTED = (
     "a `text`, `messages`, `conversations`, `instruction` and `output`, `prompt` and `response` or `completion`, or "
@@ -70,6 +75,8 @@ def document(record: Any, source: str) -> Document:
     if not isinstance(record, Mapping):
         raise UnreadableError(f"it is not an object with {EXPECTED}")
     used = fields(record)
+    if used[:2] in ANSWERED and not any(isinstance(record[name], list) for name in used[:2]):
+        used = used[:2]  # texts call no tools
     if not used:
         fields_here = ", ".join(f"`{name[:40]}`" for name in list(record)[:NAMED]) or "no field"
         unnamed = ", ..." if len(record) > NAMED else ""
@@ -85,14 +92,15 @@ def document(record: Any, source: str) -> Document:
             messages = _as_messages(record["conversations"])
             turns = _turns(messages, "conversations", tools, weighed=True)
             return Document.conversation(turns, source, metadata, tools)
+        if used[:2] in ANSWERED and any(isinstance(record[name], list) for name in used[:2]):
+            return Document.conversation(_answered(record, used[1], tools), source, metadata, tools)
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source, metadata=metadata)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
-        _says_something(answer, f"`{used[1]}`")
-        turns = [
-            {"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
-            {"role": "assistant", "content": answer},
-        ]
+        asked = "\n\n".join(part for part in (question, *more) if part)
+        _says_something("user", asked, f"`{used[0]}`")
+        _says_something("assistant", answer, f"`{used[1]}`")
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
         return Document.conversation(turns, source, metadata)
     except DataError as error:  # half a surrogate pair
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
@@ -126,6 +134,23 @@ def _prompt(record: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> li
     asked = [_string(record.get(name), f"`{name}`", optional=True) for name in names]
     text = "\n\n".join(part for part in asked if part.strip())
     return [{"role": "user", "content": text}] if text else []
+
+
+def _answered(record: Mapping[str, Any], answer: str, tools: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """The conversation of a prompt and its answer, at least one of them turns (TRL's layout), of which the answer alone
+    is learnt."""
+    asked = _turns(_spoken(record["prompt"], "user"), "prompt", tools)
+    turns = _turns(_spoken(record[answer], "assistant"), answer, tools, weighed=True)
+    if turns[0]["role"] not in ("assistant", "tool"):
+        raise UnreadableError(f"`{answer}` begins with the {turns[0]['role']}'s turn and not with an answer")
+    if turns[-1]["role"] != "assistant":
+        raise UnreadableError(f"`{answer}` ends with the {turns[-1]['role']}'s turn and not with an answer")
+    return [*(turn | {"weight": UNLEARNT} if turn["role"] == "assistant" else turn for turn in asked), *turns]
+
+
+def _spoken(given: Any, role: str) -> Any:
+    """A text as the one turn of a role; whatever else stays."""
+    return [{"role": role, "content": given}] if isinstance(given, str) else given
 
 
 def _as_messages(turns: Any) -> Any:
@@ -166,8 +191,8 @@ def _turns(
             turns += [{"role": "tool", "content": one} for one in before]
         if role == "assistant" and tools and not calls:
             content, calls = calls_in(content, where, tools)
-        if role == "assistant" and not calls:
-            _says_something(content, where)
+        if role in SILENT and not calls:
+            _says_something(role, content, where)
         if calls and not content.strip():
             content = ""
         turn = {"role": str(role), "content": content} | ({"tool_calls": calls} if calls else {})
@@ -195,10 +220,10 @@ def _joined(content: Any) -> Any:
     return "".join(texts) if len(texts) == len(content) and kinds == {"text"} else content
 
 
-def _says_something(answer: str, name: str) -> None:
-    """An empty answer would teach a model to say nothing."""
-    if not answer.strip():
-        raise UnreadableError(f"{name} is an answer that says nothing")
+def _says_something(role: str, said: str, name: str) -> None:
+    """An empty answer would teach a model to say nothing, and an answer to nothing what nobody asked for."""
+    if not said.strip():
+        raise UnreadableError(f"{name} is {SILENT[role]} that says nothing")
 
 
 def _string(value: Any, name: str, optional: bool = False) -> str:

@@ -296,6 +296,79 @@ def test_other_public_layouts_become_conversations_too(tmp_path):
     assert skipped.reason == "2 of 4 records; the first: record 3: `conversations` is not a list of turns"
 
 
+ALPACA = {
+    "instruction": "Add",
+    "input": "1 2",
+    "output": "3",
+    "text": "Below is an instruction.\n\n### Instruction:\nAdd\n\n### Input:\n1 2\n\n### Response:\n3",
+}
+"""As Stanford published it: the same once more, in its own template."""
+CONVERSED = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]
+BESIDE_A_TEXT = {
+    "alpaca": (ALPACA, turns("Add\n\n1 2", "3")),
+    "response": ({"text": "p r", "prompt": "p", "response": "r"}, turns("p", "r")),
+    "completion": ({"text": "p r", "prompt": "p", "completion": "r"}, turns("p", "r")),
+    "messages": ({"text": "p r", "messages": CONVERSED}, turns("p", "r")),
+    "capitals": ({"text": "p r", "Prompt": "p", "Completion": "r"}, turns("p", "r")),
+    "nothing": ({"text": "p r", "prompt": "p", "output": "r", "title": "t"}, None),
+}
+
+
+def written(folder: Path, form: str, record: dict) -> Path:
+    """A file of one record."""
+    path = folder / f"one.{form}"
+    if form == "csv":
+        cells = [one if isinstance(one, str) else json.dumps(one) for one in record.values()]
+        return table(path, [list(record), cells])
+    if form == "parquet":
+        arrow = pytest.importorskip("pyarrow", reason=DOCS)
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.Table.from_pylist([record]), path)
+    else:
+        path.write_text(json.dumps(record if form == "jsonl" else [record]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("columns", BESIDE_A_TEXT)
+def test_a_conversation_with_a_text_beside_it_is_a_conversation(tmp_path, columns, form):
+    record, wanted = BESIDE_A_TEXT[columns]
+    if columns == "capitals" and form in ("jsonl", "json"):
+        wanted = None  # titles of tables alone are read in small letters
+    [one] = read(written(tmp_path, form, record)).documents
+    assert one.messages == wanted and (wanted or one.text == "p r")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet"])
+def test_a_prompt_and_its_completion_may_be_turns(tmp_path, form):
+    said = [{"role": "system", "content": "Be brief."}, *turns("Hi", "Hello!"), {"role": "user", "content": "p"}]
+    record = {"prompt": said, "completion": [{"role": "assistant", "content": "r"}]}
+    [one] = read(written(tmp_path, form, record)).documents
+    read_alone = {"role": "assistant", "content": "Hello!", "weight": "0"}
+    assert one.messages == (*said[:2], read_alone, said[3], {"role": "assistant", "content": "r"})
+    half = {"prompt": "p", "response": record["completion"]}
+    [one] = read(written(tmp_path, form, half)).documents
+    assert one.messages == turns("p", "r")
+    pair = {"prompt": said[3:], "chosen": record["completion"], "rejected": [{"role": "assistant", "content": "no"}]}
+    [one] = read(written(tmp_path, form, pair)).documents
+    assert one.messages == turns("p", "r")
+
+
+def test_a_completion_may_call_tools_and_a_cell_that_is_json_without_roles_is_a_text(tmp_path):
+    tools = [{"name": "stop", "parameters": {"type": "object", "properties": {}}}]
+    called = [
+        {"role": "assistant", "tool_calls": [{"name": "stop"}]},
+        {"role": "tool", "content": ""},
+        {"role": "assistant", "content": "It stands."},
+    ]
+    [one] = read(written(tmp_path, "csv", {"prompt": "Stop.", "completion": called, "tools": tools})).documents
+    assert one.calls == 1 and len(one.messages) == 4 and one.tools[0]["function"]["name"] == "stop"
+    plain = {"prompt": '[{"a": 1}]', "completion": "r", "tools": "saw"}
+    [one] = read(written(tmp_path, "csv", plain)).documents
+    assert one.messages == turns('[{"a": 1}]', "r") and dict(one.metadata) == {"tools": ("saw",)}
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("{}", "it is JSON and no list of records"), ("[{", "not JSON"), ("[" * 100_000, "not JSON")],
@@ -338,7 +411,23 @@ def test_a_message_in_parts_is_one_text(tmp_path):
         ('{"messages": [{"role": "assistant", "content": null}]}', "messages[0].content is missing"),
         ('{"messages": [{"role": "user", "content": "\\udc00"}]}', "character 0 is half of a surrogate pair"),
         ('{"messages": [{"role": "assistant", "content": " "}]}', "messages[0] is an answer that says nothing"),
-        ('{"prompt": "x", "response": ["y"]}', "`response` is list, not a string"),
+        ('{"prompt": "x", "response": 3}', "`response` is int, not a string"),
+        ('{"prompt": "x", "response": ["y"]}', "response[0] has no `role` out of system"),
+        ('{"prompt": [], "completion": "y"}', "`prompt` is not a list of turns"),
+        ('{"prompt": 3, "completion": [{"role": "assistant", "content": "y"}]}', "`prompt` is not a list of turns"),
+        (
+            '{"prompt": "x", "completion": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
+            "`completion` begins with the user's turn and not with an answer",
+        ),
+        (
+            '{"prompt": "x", "completion": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}',
+            "`completion` ends with the user's turn and not with an answer",
+        ),
+        ('{"messages": [{"role": "user", "content": " \\n"}]}', "messages[0] is a user's turn that says nothing"),
+        ('{"conversations": [{"from": "human", "value": ""}]}', "conversations[0] is a user's turn that says nothing"),
+        ('{"prompt": " ", "response": "y"}', "`prompt` is a user's turn that says nothing"),
+        ('{"instruction": "", "input": " ", "output": "y"}', "`instruction` is a user's turn that says nothing"),
+        ('{"prompt": [{"role": "user", "content": ""}], "completion": "y"}', "prompt[0] is a user's turn that says no"),
         ('{"instruction": "x", "input": "", "output": ""}', "`output` is an answer that says nothing"),
         ('{"chosen": "x", "rejected": "y"}', "`chosen` and `rejected` are texts, and there is no `prompt`"),
         ('{"prompt": "x", "chosen": "y", "rejected": null}', "`rejected` is not a list of turns"),

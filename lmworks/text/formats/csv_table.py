@@ -13,11 +13,13 @@ from typing import Any
 from lmworks.text import records
 from lmworks.text.formats.format import Format, Found
 from lmworks.text.formats.rows import NUMBER
-from lmworks.text.formats.table import documents
+from lmworks.text.formats.table import documents, names_of
 from lmworks.text.plain import LINE_LIMIT, UnreadableError, check_line, inspect
 
 TURNS = ("messages", "conversations", "chosen", "rejected")
 """Columns whose cells may be conversations."""
+TEXTS = ("prompt", "response", "completion")
+"""Those whose cells are texts, and may be turns that say their roles."""
 
 
 def read(path: Path, name: str, whole: bool = False) -> Found:
@@ -34,7 +36,7 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
             def rows() -> Iterator[dict[str, Any]]:
                 body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
                 cells = (dict(zip(names, row, strict=False)) for row in body)
-                return map(with_turns, cells) if records.fields(names) else cells
+                return map(_with_every_turn, cells) if records.fields(names_of(names, whole).values()) else cells
 
             yield from documents(names, rows, name, whole)
     except csv.Error as error:
@@ -68,6 +70,17 @@ def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
 def with_turns(row: Mapping[str, str]) -> dict[str, Any]:
     """A row whose conversations, which a cell can only hold as JSON, are lists of turns."""
     return dict(row) | {name: turns for name in TURNS if (turns := _turns(row.get(name) or "")) is not None}
+
+
+def _with_every_turn(row: Mapping[str, str]) -> dict[str, Any]:
+    """The same whatever letters the titles have, of prompts and their answers too."""
+    read = dict[str, Any](row)
+    for title, cell in row.items():
+        name = title.strip().lower()
+        turns = _turns(cell) if name in TURNS or name in TEXTS else None
+        if turns is not None and (name in TURNS or all("role" in one for one in turns)):
+            read[title] = turns
+    return read
 
 
 def _turns(cell: str) -> list[Any] | None:

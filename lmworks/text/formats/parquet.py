@@ -9,7 +9,7 @@ from typing import Any
 
 from lmworks.text import records
 from lmworks.text.formats.format import Format, Found, first_line, package
-from lmworks.text.formats.table import documents
+from lmworks.text.formats.table import documents, names_of
 from lmworks.text.plain import FILE_LIMIT, MEBIBYTE, UnreadableError, check_size
 
 EXPANDED_LIMIT = 4 * FILE_LIMIT
@@ -28,7 +28,9 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
             return types.is_string(kind) or types.is_large_string(kind) or (whole and types.is_primitive(kind))
 
         shown = [field.name for field in table.schema_arrow if is_shown(field.type)]
-        used = records.fields(table.schema_arrow.names) or tuple(shown)
+        read_as = names_of(table.schema_arrow.names, whole)
+        understood = records.fields(read_as.values())
+        used = tuple(title for title, name in read_as.items() if name in understood) or tuple(shown)
         yield from documents(used, lambda: _rows(table, used), name, whole)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableError(f"not a Parquet file that can be read ({first_line(error)})") from None

@@ -14,6 +14,15 @@ from lmworks.text.formats.rows import NUMBER, record_line
 from lmworks.text.plain import UnreadableError, newlines
 
 
+def names_of(titles: Collection[str], whole: bool = False) -> dict[str, str]:
+    """What each column is read as, by its title: as its title in small letters, where text is learnt and that makes
+    another kind of record of the rows."""
+    folded = {title: title.strip().lower() for title in titles}
+    if whole or records.fields(folded.values()) == records.fields(titles):
+        return {title: title for title in titles}
+    return folded
+
+
 def documents(
     titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str, whole: bool = False
 ) -> Found:
@@ -22,14 +31,14 @@ def documents(
 
     `rows` starts over at each call, so that a table of numbers is never held in memory.
     """
-    folded = {title: title.strip().lower() for title in titles}
-    if not whole and not records.fields(titles) and records.fields(folded.values()):
-        given, titles = rows, folded.values()
+    read_as = names_of(titles, whole)
+    if any(title != name for title, name in read_as.items()):
+        given = rows
 
         def rows() -> Iterator[dict[str, Any]]:
-            return ({folded[title]: cell for title, cell in row.items()} for row in given())
+            return ({read_as[title]: cell for title, cell in row.items()} for row in given())
 
-    if records.fields(titles):
+    if records.fields(read_as.values()):
         for number, row in enumerate(rows(), 1):
             try:
                 yield records.document(row, f"{name}#{number}")
