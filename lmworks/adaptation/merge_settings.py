@@ -9,6 +9,8 @@ from lmworks.basics.errors import ConfigError
 
 WAYS = ("task", "linear", "ties", "dare")
 """What users call the ways; merging.py has a function for each."""
+SEVERAL = ("ties", "dare")
+"""Those that drop some of what each model learnt: of a single one that is a loss and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,15 @@ class MergeSettings:
     @classmethod
     def given(cls, models: int, weights: tuple[float, ...] | None = None, **settings: object) -> MergeSettings:
         """Settings for this many models, each of weight 1 unless weights are given. ConfigError where the numbers of
-        models and weights differ."""
+        models and weights differ, and for a way that is for several models where there is one."""
         chosen = (1.0,) * models if weights is None else weights
         if not models:
             raise ConfigError("there is no model to merge; name one or more")
         if len(chosen) != models:
             raise ConfigError(f"there are {len(chosen)} weights for {models} models; give one for each")
+        if models == 1 and settings.get("way") in SEVERAL:
+            raise ConfigError(
+                f"way is {settings['way']}, which drops a part of each model so that several go together, and there is "
+                "one; take task or linear, or name more models"
+            )
         return cls(chosen, **settings)  # type: ignore[arg-type]

@@ -62,8 +62,8 @@ FUNCTIONS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": 
 
 
 def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], settings: MergeSettings) -> dict[str, Tensor]:
-    """All tensors, in the base's types. Those in which no model differs from the base stay to the bit, and so does a
-    single model that is kept whole. ModelError where a number would not be finite."""
+    """All tensors, what changes in float32. Those in which no model differs from the base are the base's own, and those
+    of a single model that is kept whole that model's. ModelError where a number would not be finite."""
     whole = len(models) == 1 and settings.way in ("task", "linear") and settings.keep == 1
     whole = whole and (settings.way == "linear" or settings.weights == (1.0,))
     result = {}
@@ -71,12 +71,11 @@ def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], setting
         others = [one[name] for one in models]
         if whole:
             result[name] = others[0]
-        elif all(torch.equal(one, tensor) for one in others):
+        elif all(torch.equal(one, tensor.to(one.dtype)) for one in others):
             result[name] = tensor
         else:
             of_this = replace(settings, seed=settings.seed + number)
-            put = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
-            result[name] = put.to(tensor.dtype)
+            result[name] = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
             if not result[name].isfinite().all():
                 raise ModelError(
                     f"{name} would not be finite: it is not in one of the models, or the weights are too large"

@@ -73,7 +73,9 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         measured = {
             share: {one.text: one.difference.to_json() for one in found} for share, found in made.measured.items()
         }
-        as_json({"folder": str(made.folder), "keep": made.settings.keep, "measured": measured})
+        dtype = str(made.model.network.dtype).removeprefix("torch.")
+        facts = {"folder": str(made.folder), "keep": made.settings.keep, "dtype": dtype, "lost": made.lost}
+        as_json(facts | {"measured": measured})
         return
     _show(made)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Adapter, Original, Setup
-from lmworks.adaptation.lora import merge_adapters
+from lmworks.adaptation.small_updates import merge_keeping
 from lmworks.basics.arguments import checked
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
@@ -394,7 +394,9 @@ class _Job:
             if adapter is not None and not self.merge:
                 adapter.write(temporary, model.network, lasting(self.recipe.model.reference))
             else:
-                write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
+                if adapter is not None:
+                    merge_keeping(model.network, lambda why: self.say(f"merged         {why}"))
+                write_network(temporary, model.network)
                 model.write_beside(temporary)
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from lmworks.adaptation.merge_settings import MergeSettings
-from lmworks.adaptation.merging import merged
 from lmworks.adaptation.old_text import own_texts
 from lmworks.adaptation.router import BEGINNING, Router, states
+from lmworks.adaptation.small_updates import merged_networks
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, Stopped
@@ -293,8 +293,8 @@ class _Seed:
 def slid(before: LanguageModel, after: LanguageModel, share: float) -> LanguageModel:
     """A model between two: the first with a share of what the second has learnt since; 0 and 1 are these, to the
     bit."""
-    tensors = [dict(one.network.state_dict()) for one in (before, after)]
-    return with_weights(before, merged(tensors[0], tensors[1:], MergeSettings((1.0,), keep=share)))
+    put, _ = merged_networks(before.network, [after.network], MergeSettings((1.0,), keep=share))
+    return with_weights(before, put)
 
 
 def _moved(folder: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,25 @@ from typing import Any
 from torch import Tensor
 
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
-from lmworks.adaptation.lora import merge_adapters
+from lmworks.adaptation.lora import merge_adapters, must_merge
 from lmworks.adaptation.merge_settings import MergeSettings
-from lmworks.adaptation.merging import merged
+from lmworks.adaptation.small_updates import MOST_LOST, merged_networks, name_of
+from lmworks.basics import progress
+from lmworks.basics.amounts import size
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference
+from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.jobs.runs import say_replaced
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
-from lmworks.models.adapted import has_adapters
+from lmworks.models.adapted import adapted_layers, has_adapters
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.model_folder import read_facts, read_json, refuse_foreign_files
 from lmworks.models.files.references import must_not_replace, resolve
+from lmworks.models.network import Network
 from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
@@ -56,6 +60,14 @@ class Merged:
     settings: MergeSettings
     measured: dict[float, list[TextComparison]]
     """By the share that is kept, each text's figures beside the base's; empty without a text."""
+    lost: float = 0.0
+    """The share of what was learnt that the base's type would lose, or loses: above a tenth the result is in float32.
+    """
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures, each with the share in its name; none without a text."""
+        return [figure for _, figure in _figures(self.measured)]
 
 
 @checked
@@ -90,8 +102,7 @@ def merge(
     started = load(reference, compress="none")
     if reads_images(started.config):
         raise ConfigError(f"{reference} reads images, and models of text or sound alone are merged here")
-    tensors = [_weights(str(one), base, started) for one in models]
-    origin = dict(started.network.state_dict())
+    networks = [_merged_network(str(one), base, started) for one in models]
 
     measured = {}
     if text is not None:
@@ -103,10 +114,11 @@ def merge(
         for share in sorted({*SHARES, keep}):
             after = before  # nothing kept is the base, to the bit
             if share:
-                put = merged(origin, tensors, replace(settings, keep=share))
+                put, _ = merged_networks(started.network, networks, replace(settings, keep=share))
                 after = measure_texts(with_weights(started, put), texts, measuring)
             measured[share] = compare(before, after)
-    result = with_weights(started, merged(origin, tensors, settings))
+    put, lost = merged_networks(started.network, networks, settings)
+    result, base_type = with_weights(started, put), name_of(started.network.dtype)
     facts = {
         "merged": {
             "way": way,
@@ -114,19 +126,29 @@ def merge(
             "base": {"reference": reference, "sha256": identity(reference)},
             "weights": list(settings.weights),
             "keep": keep,
+            "dtype": name_of(result.network.dtype),
+            "lost": {base_type: lost},
             **({"density": density} if way in ("ties", "dare") else {}),
             **({"seed": seed} if way == "dare" else {}),
         },
-        "measurements": [
-            {"kept": share, **figure.to_json()}
-            for share, found in measured.items()
-            for one in found
-            for figure in (one.before, one.after, one.difference)
-        ],
+        "measurements": [{"kept": share, **figure.to_json()} for share, figure in _figures(measured)],
     }
     result.save(folder, facts)
     result.source, result.reference = folder, str(folder)
-    return Merged(folder, result, settings, measured)
+    if lost > MOST_LOST:
+        taken = size(sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+        progress.note(f"{folder} is in float32 ({taken}): {base_type} would lose {lost:.0%} of what was learnt")
+    return Merged(folder, result, settings, measured, lost)
+
+
+def _figures(measured: Mapping[float, Sequence[TextComparison]]) -> list[tuple[float, Measurement]]:
+    """Each figure with the share that is kept, which its name says too."""
+    return [
+        (share, figure.but(name=f"{figure.name}, {share:.0%} kept"))
+        for share, found in measured.items()
+        for one in found
+        for figure in (one.before, one.after, one.difference)
+    ]
 
 
 def base_of(reference: str) -> str:
@@ -140,10 +162,14 @@ def base_of(reference: str) -> str:
     raise ModelError(f"{reference} does not say what it was made from; give it with --base")
 
 
-def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[str, Tensor]:
-    """A model's tensors, adapters merged in. ModelError where it has other ones than the base."""
+def _merged_network(reference: str, base: str | None, started: LanguageModel) -> Network:
+    """A model's network, adapters merged into matrices of float32, which lose nothing of them. ModelError where it has
+    other tensors than the base."""
     model = load(reference, compress="none", base=base if is_adapter(Path(reference)) else None)
     if has_adapters(model.network):
+        must_merge(model.network)
+        for layer in adapted_layers(model.network).values():
+            layer.float()
         merge_adapters(model.network)
     found: dict[str, Tensor] = dict(model.network.state_dict())
     wanted: dict[str, Any] = dict(started.network.state_dict())
@@ -160,7 +186,7 @@ def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[s
             f"{reference} is of another kind than {started.reference} ({other} is {ours!r} and not {theirs!r}); models "
             "of one base can be merged"
         )
-    return found
+    return model.network
 
 
 def _another(config: ModelConfig, base: ModelConfig) -> str | None:

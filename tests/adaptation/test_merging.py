@@ -12,11 +12,16 @@ import torch
 from adaptation.adapted import randomise_adapters
 
 import lmworks as lm
-from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.declaration import Setup
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.merge_settings import WAYS, MergeSettings
 from lmworks.adaptation.merging import FUNCTIONS, merged
+from lmworks.adaptation.methods.lora import LORA
+from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.adaptation.small_updates import MOST_LOST
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.cli import main
 from lmworks.evaluation.likelihood import Likelihood
@@ -27,6 +32,8 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.vision.config import BLOCKS, ImageConfig
 from lmworks.models.vision.image_network import ImageNetwork
 from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.objectives import CausalLM
+from lmworks.text.corpus.folder import read_split
 from lmworks.vision_model import VisionModel
 
 BASE, ONE, TWO = (torch.tensor(values) for values in ([1.0, 1, 1, 1], [2.0, 1, 0.5, 4], [0.0, 1, 0.7, 3]))
@@ -92,13 +99,116 @@ def logits(model: LanguageModel) -> torch.Tensor:
     return model.logits(tiny.text(1, 12))
 
 
-def test_an_adapter_kept_whole_is_the_adapter_and_kept_not_at_all_the_base(folder: Path):
-    whole, none = (merge(["one"], f"kept-{keep}", keep=keep) for keep in (1.0, 0.0))
-    close = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(logits(lm.load(whole.folder, compress="none")), logits(lm.load("one")), **close)
-    assert torch.equal(logits(lm.load(none.folder, compress="none")), logits(lm.load("base", compress="none")))
+KINDS = {
+    "lora": lambda network: add_lora(network, LoRAConfig(rank=2)),
+    "rslora": lambda network: add_lora(network, LoRAConfig(rank=2, rank_stabilised=True)),
+    "dora": lambda network: add_lora(network, LoRAConfig(rank=2), kind=DoRALinear),
+    "qlora": lambda network: QLORA.prepare(Setup(network, CausalLM(), []), QLoRAConfig(rank=2)).network,
+}
+
+
+def made_adapter(name: str, kind: str = "lora", base: str = "base", size: float = 0.2) -> None:
+    """A folder with an adapter, as after some training."""
+    model = lm.load(base, compress="none")
+    randomise_adapters(KINDS[kind](model.network), size=size)
+    if kind == "qlora":
+        QLORA.settle(model.network)
+    Path(name).mkdir()
+    (QLORA if kind == "qlora" else LORA).adapter.write(Path(name), model.network, base)
+    model.write_tokenizer(Path(name))
+
+
+@pytest.mark.parametrize("way", ["task", "linear"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_kept_whole_is_the_adapter_and_kept_not_at_all_the_base(folder: Path, kind: str, way: str):
+    tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=128).save("wide")  # whole blocks for NF4
+    made_adapter("adapter", kind, "wide")
+    whole, none = (merge(["adapter"], f"kept-{keep}", way=way, keep=keep) for keep in (1.0, 0.0))
+    adapter, base, kept, left = (
+        logits(lm.load(one, compress="none")) for one in ("adapter", "wide", whole.folder, none.folder)
+    )
+    assert (adapter - base).abs().max() > 0.1
+    torch.testing.assert_close(kept, adapter, rtol=1e-4, atol=1e-4)
+    assert torch.equal(left, base)
     said = json.loads((whole.folder / "lmworks.json").read_text())["merged"]
-    assert said["way"] == "task" and list(said["models"]) == ["one"] and said["base"]["reference"] == "base"
+    assert said["way"] == way and list(said["models"]) == ["adapter"] and said["base"]["reference"] == "wide"
+    assert said["dtype"] == "float32" and said["lost"] == {"float32": 0.0} and whole.measurements == []
+
+
+@pytest.fixture
+def short(folder: Path) -> Path:
+    """A base in bfloat16, and an adapter that a short run left small."""
+    base = tiny.language_model()
+    base.network.to(torch.bfloat16)
+    base.save("short")
+    made_adapter("small", base="short", size=0.008)
+    made_adapter("large", base="short", size=1.0)
+    return folder
+
+
+def share_lost(adapter: str, base: str, dtype: torch.dtype) -> float:
+    """By the formula, over all matrices at once."""
+    before = lm.load(base, compress="none").network
+    layers = lora_layers(lm.load(adapter, compress="none").network)
+    deltas = {path: layer.delta() for path, layer in layers.items()}
+    weights = {path: before.get_submodule(path).weight.float() for path in deltas}
+    missed = [(weights[path] + one).to(dtype).float() - weights[path] - one for path, one in deltas.items()]
+    whole, of = (torch.cat([one.flatten() for one in many]).norm() for many in (missed, deltas.values()))
+    return float(whole / of)
+
+
+def test_a_small_update_is_written_in_float32_and_that_is_said(short: Path):
+    wanted = share_lost("small", "short", torch.bfloat16)
+    assert wanted > 0.3
+    with pytest.warns(UserWarning, match=rf"^kept is in float32 \(.* KB\): bfloat16 would lose {wanted:.0%} of what"):
+        made = merge(["small"], "kept")
+    assert made.lost == pytest.approx(wanted, rel=1e-3)
+    kept, exact = lm.load("kept"), lm.load("small", dtype="float32")
+    assert kept.network.dtype == made.model.network.dtype == torch.float32
+    torch.testing.assert_close(logits(kept), logits(exact), rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits(made.model), logits(kept))
+    said = json.loads((made.folder / "lmworks.json").read_text())["merged"]
+    assert said["dtype"] == "float32" and said["lost"] == {"bfloat16": made.lost}
+
+
+def test_the_command_line_says_so_too(short: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["lmworks", "merge", "small", "--out", "said", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    told = capsys.readouterr()
+    facts = json.loads(told.out)
+    assert facts["dtype"] == "float32" and facts["lost"] > 0.3
+    assert f"said is in float32 (97 KB): bfloat16 would lose {facts['lost']:.0%} of what was learnt" in told.err
+
+
+def test_what_a_type_holds_is_written_in_it(short: Path):
+    made, none, base = merge(["large"], "kept"), merge(["small"], "none", keep=0.0), lm.load("short")
+    assert 0 < made.lost < MOST_LOST and made.lost == pytest.approx(
+        share_lost("large", "short", torch.bfloat16), rel=1e-3
+    )
+    assert lm.load("kept").network.dtype == lm.load("none").network.dtype == torch.bfloat16
+    assert torch.equal(logits(lm.load("none")), logits(base)) and none.lost == 0
+
+
+def test_a_whole_model_of_more_digits_than_its_base_stays_itself(short: Path):
+    lm.load("base").save("finer")
+    merge(["finer"], "kept", base="short")
+    assert torch.equal(logits(lm.load("kept")), logits(lm.load("finer")))
+    merge(["finer"], "none", base="short", keep=0.0)
+    assert torch.equal(logits(lm.load("none")), logits(lm.load("short")))
+
+
+def test_each_share_is_measured_as_it_would_be_written(short: Path, monkeypatch: pytest.MonkeyPatch):
+    Path("notes").mkdir()
+    for number in range(12):
+        (Path("notes") / f"{number}.txt").write_text(f"{number} " + " ".join(tiny.WORDS[number:] * 4))
+    monkeypatch.setattr("lmworks.jobs.merge.UNRELATED", "notes")
+    made = merge(["small"], "whole", text="notes", tokens=900)
+    again = measure_texts(
+        lm.load("whole"), {"held-out text": read_split("notes", 0.1)[1].held_out}, EvaluationSettings(tokens=900)
+    )
+    held_out = made.measured[1.0][0].after
+    assert held_out.value == pytest.approx(again["held-out text"].bits_per_byte("x").value, rel=1e-6)
 
 
 def test_two_adapters_are_added(folder: Path):
@@ -120,6 +230,8 @@ def test_two_adapters_are_added(folder: Path):
         (["one"], {"weights": [1.0, 2.0]}, "there are 2 weights for 1 models"),
         (["one"], {"keep": 1.5}, "keep is 1.5"),
         (["one"], {"density": 0.0}, "density is 0"),
+        (["one"], {"way": "ties"}, "way is ties, which drops a part of each model so that several go together, and th"),
+        (["one"], {"way": "dare", "density": 0.9}, "way is dare, .* there is one; take task or linear, or name more"),
         (["one", "two"], {"way": "linear", "weights": [1.0, -1.0]}, "the weights add up to 0"),
         (["nowhere"], {}, "nowhere is neither a known model nor a path"),
         (["base"], {}, "base does not say what it was made from; give it with --base"),
@@ -146,8 +258,9 @@ def test_what_does_not_go_together_is_one_sentence_and_nothing_is_written(folder
     ("given", "words"),
     [
         (("--density", "0.5"), "--density is for --way ties and dare; leave it out, or take one of these"),
-        (("--way", "ties", "--seed", "4"), "--seed is for --way dare; leave it out"),
+        (("two", "--way", "ties", "--seed", "4"), "--seed is for --way dare; leave it out"),
         (("--weights", "inf"), "a weight is inf"),
+        (("--way", "dare"), "way is dare, which drops a part of each model"),
     ],
 )
 def test_an_option_that_would_not_count_is_refused(folder, given, words, capsys, monkeypatch):
@@ -175,6 +288,13 @@ def test_both_texts_are_measured_at_several_shares(folder: Path, monkeypatch: py
     assert list(made.measured) == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
     assert all(one.difference.value == 0 for one in made.measured[0.0])
     assert all(one.difference.value != 0 for one in made.measured[1.0])
+    figures = {one.name: one for one in made.measurements}
+    assert len(figures) == len(made.measurements) == 6 * 2 * 3
+    assert figures["held-out text, change, 60% kept"].value == made.measured[0.6][0].difference.value
+    facts = json.loads((made.folder / "lmworks.json").read_text())["measurements"]
+    assert [{name: one for name, one in fact.items() if name != "kept"} for fact in facts] == [
+        one.to_json() for one in made.measurements
+    ]
 
 
 def test_a_model_that_hears_stays_one(tmp_path: Path):

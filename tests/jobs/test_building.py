@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def test_a_merged_result_loads_in_transformers(here: Path):
     assert transformers.AutoTokenizer.from_pretrained("out").encode("a page") == result.model.tokenizer.encode("a page")
     adapter = build(out="adapter", recipe=recipe())
     torch.testing.assert_close(logits(adapter.model), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_merged_result_of_a_short_run_in_bfloat16_is_the_adapter(here: Path):
+    """Its small update would be rounded away, so that whole weights are written in float32, which is said."""
+    chosen = recipe(learning_rate=3e-4)
+    chosen = chosen.but(model=chosen.model.but(dtype="bfloat16"))
+    adapter, base = build(out="adapter", recipe=chosen), LanguageModel.load("base", dtype="bfloat16")
+    lines: list[str] = []
+    result = build(out="out", recipe=chosen, merge=True, say=lines.append)
+    [said] = [line for line in lines if line.startswith("merged ")]
+    assert re.fullmatch(r"merged         in float32: bfloat16 would lose \d\d% of what was learnt", said)
+    made = load("out")
+    assert made.network.dtype == result.model.network.dtype == torch.float32
+    assert torch.equal(logits(made), logits(result.model))
+    for path, layer in lora_layers(adapter.model.network).items():
+        update = made.network.get_submodule(path).weight - base.network.get_submodule(path).weight.float()
+        torch.testing.assert_close(update, layer.delta(), rtol=1e-3, atol=1e-6)
+    assert result.weight_bytes > 1.9 * (here / "base" / "model.safetensors").stat().st_size / 2
 
 
 def test_an_adapter_loads_in_peft(here: Path):
