@@ -108,7 +108,8 @@ class BottleneckLinear(AdaptedLinear):
 def add_bottlenecks(network: Network, config: BottleneckConfig, seed: int = 0) -> Network:
     """Freeze the network and put bottlenecks into its blocks, in place; from here on only they can be trained.
 
-    ConfigError for a network without blocks of attention and one feed-forward, and for one that has adapters.
+    ConfigError for a network without blocks of attention and one feed-forward, for one that has adapters, and for a
+    size that does not narrow.
     """
     must_be_bare(network)
     paths = [
@@ -125,6 +126,12 @@ def add_bottlenecks(network: Network, config: BottleneckConfig, seed: int = 0) -
         raise ConfigError(
             f"{{at}}style: bottlenecks stand after attention and after a dense feed-forward, and this network {what}; "
             "take lora"
+        )
+    width = min(int(network.get_submodule(path).out_features) for path in paths)  # type: ignore[arg-type]
+    if config.size >= width:
+        raise ConfigError(
+            f"{{at}}size is {config.size:,}, and a bottleneck is narrower than the layer that it stands after, which is "
+            f"{width:,} wide here; take a smaller one"
         )
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)

@@ -125,6 +125,15 @@ def test_a_spoilt_one_is_one_sentence_and_the_network_stays(settings: dict, tens
     assert torch.equal(network(tokens), before) and not adapted_layers(network)
 
 
+@pytest.mark.parametrize("size", [32, 100_000])
+def test_what_does_not_narrow_is_refused_and_the_network_stays(size: int):
+    network = tiny.network()
+    with pytest.raises(ConfigError, match=rf"size is {size:,}, and a bottleneck is narrower than .* 32 wide here; tak"):
+        add_bottlenecks(network, BottleneckConfig(size=size))
+    assert not adapted_layers(network) and all(one.requires_grad for one in network.parameters())
+    assert adapted_layers(add_bottlenecks(network, BottleneckConfig(size=31)))
+
+
 def test_experts_and_a_second_set_are_refused():
     with pytest.raises(ConfigError, match=r"style: .* this network has no linear layer blocks.0.feed_forward.down"):
         add_bottlenecks(tiny.network(family="mixtral", experts={"count": 4}), BottleneckConfig())

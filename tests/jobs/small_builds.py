@@ -18,6 +18,8 @@ from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 
 TOKENS = tiny.text(2, 40)
+SMALL = {"lora": {"rank": 2}, "bottleneck": {"size": 8}}
+"""Settings that fit the base."""
 
 
 def prepare(folder: Path) -> None:
@@ -40,7 +42,7 @@ def recipe(method: str = "lora", **training: Any) -> Recipe:
         training=settings,
         evaluation={"tokens": 2000, "window": 128},
         grounding={"index": False},
-        **({"lora": {"rank": 2}} if method == "lora" else {}),
+        **{name: small for name, small in SMALL.items() if name == method},
     )
 
 

@@ -138,7 +138,7 @@ def test_more_last_layers_than_are_followed_or_timed_are_planned(monkeypatch: py
 
 
 def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
-    tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
+    tiny.language_model(seed=4, context=512, dim=96).save(tmp_path / "tiny")
     subject = read_subject(str(tmp_path / "tiny"))
     assert subject.chosen is not None and subject.chosen.method is METHODS["lora"]
     plan = make_plan(replace(subject, chosen=NORMS), find_device("2x L4"))
