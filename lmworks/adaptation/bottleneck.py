@@ -130,8 +130,8 @@ def add_bottlenecks(network: Network, config: BottleneckConfig, seed: int = 0) -
     width = min(int(network.get_submodule(path).out_features) for path in paths)  # type: ignore[arg-type]
     if config.size >= width:
         raise ConfigError(
-            f"{{at}}size is {config.size:,}, and a bottleneck is narrower than the layer that it stands after, which is "
-            f"{width:,} wide here; take a smaller one"
+            f"{{at}}size is {config.size:,}, and a bottleneck is narrower than the layer that it stands after, which "
+            f"is {width:,} wide here; take a smaller one"
         )
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)

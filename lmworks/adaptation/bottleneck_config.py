@@ -13,7 +13,7 @@ class BottleneckConfig(Config):
     """Settings of bottleneck adapters."""
 
     size: int = Field(default=64, gt=0)
-    """Width of the narrow layer: more learns more."""
+    """Width of the narrow layer, below that of the layer before it: more learns more."""
 
     style: Literal["houlsby", "pfeiffer"] = "houlsby"
     """Where they stand: after attention and after the feed-forward, or (pfeiffer) after the feed-forward alone, for

@@ -88,6 +88,7 @@ def merge(
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
     and what was lost of WikiText-2 are measured at several shares kept, on at most about so many `tokens` of each.
+    The result has the base's type, or float32 where that would lose more than a tenth of what was learnt.
     ConfigError for settings out of range, ModelError for models that do not go together.
     """
     base, text = as_reference(base), as_reference(text)
