@@ -53,8 +53,8 @@ class LoRALinear(AdaptedLinear):
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
         self.rounded_to: str | None = None
-        """What rounded the base's values that the adapter was trained on ("nf4"); None for those of the base's files.
-        """
+        """What rounded the base's values that the adapter was trained on (`nf4.VALUES`); None for those of the base's
+        files."""
         device = peek(base, "weight").device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(

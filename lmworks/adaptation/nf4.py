@@ -1,16 +1,20 @@
 """NF4: weights in 4 bits that stand for the quantiles of a normal distribution, scaled block by block.
 
-    packed = NF4.of(weight)          # 4.127 bits a weight, with double quantisation
-    packed.weights(torch.float32)    # [rows, columns]
+    packed = NF4.of(weight)                             # 4.127 bits a weight, with double quantisation
+    packed.weights(torch.float32)                       # [rows, columns]
+    NF4.of(joined, rows=[576, 192, 192])                # query, key and value, each as a matrix by itself
+    freeze_in_nf4(network)                              # every matrix of its files by itself
 
 Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; layout and codebooks are those of bitsandbytes,
-and so are the values to the bit. One scale in 500 is a neighbour of theirs: their search on the CPU misses the nearest
-level there (0.50.2).
+and so are the values to the bit, of each matrix of a model's files. One scale in 500 is a neighbour of theirs: their
+search on the CPU misses the nearest level there (0.50.2). Families whose files have rows in another order than ours
+(GPT-NeoX, Cohere: PEFT's format is not written for them) have the values of ours.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,66 +35,91 @@ BLOCK = 64
 """Weights that share a scale, the largest of their absolute values."""
 SCALES = 256
 """Scales that share a scale of their own."""
+VALUES = "nf4 of each matrix"
+"""What an adapter's files call the values that it was trained on."""
+OLD_VALUES = "nf4"
+"""Those of joined matrices, which are no longer made."""
 
 
 @dataclass(frozen=True)
 class NF4:
-    """A matrix in NF4; its blocks of 64 run along the rows."""
+    """A matrix in NF4, or several below one another, each packed by itself; blocks of 64 run along the rows."""
 
     shape: tuple[int, int]
+    rows: tuple[int, ...]
+    """Of each part, how many: one number where the matrix has one part."""
     codes: UInt8[Tensor, " bytes"]
     """Two weights a byte, the first in the high half."""
     sizes: UInt8[Tensor, " blocks"] | Float[Tensor, " blocks"]
     """Of each block the scale: a code of `scale_levels`, or float32 without double quantisation."""
     scales: Float[Tensor, " groups"]
-    """Of each 256 blocks, what their codes are multiplied with; empty without double quantisation."""
-    mean: Float[Tensor, ""]
-    """Added to each block's scale."""
+    """Of each 256 blocks of a part, what their codes are multiplied with; empty without double quantisation."""
+    means: Float[Tensor, " parts"]
+    """Of each part, what is added to the scales of its blocks."""
 
     @classmethod
-    def of(cls, weight: Float[Tensor, "rows columns"], double: bool = True) -> NF4:
-        """Round to the nearest level. ConfigError where the values are not whole blocks."""
-        if weight.numel() % BLOCK:
-            raise ConfigError(f"a matrix of {list(weight.shape)} has no whole blocks of {BLOCK} values, as NF4 needs")
-        if weight.is_meta:  # it has a shape and no values
-            return cls._sketch(weight, double)
-        blocks = weight.detach().float().reshape(-1, BLOCK)
-        largest = blocks.abs().amax(1)
-        codes = _nearest(blocks / largest.clamp_min(1e-38)[:, None], _levels()).view(-1, 2)
-        joined = (codes[:, 0] << 4 | codes[:, 1]).to(torch.uint8)
-        sizes, scales, mean = largest, largest[:0], largest.new_zeros(())
-        if double:
-            mean = largest.mean()
-            apart = largest - mean
-            groups = torch.nn.functional.pad(apart, (0, -len(apart) % SCALES)).view(-1, SCALES)
-            scales = groups.abs().amax(1)
-            codes = _nearest(groups / scales.clamp_min(1e-38)[:, None], scale_levels())
-            sizes = codes.view(-1)[: len(apart)].to(torch.uint8)
-        return cls((weight.shape[0], weight.shape[1]), joined, sizes, scales, mean)
-
-    @classmethod
-    def _sketch(cls, weight: Tensor, double: bool) -> NF4:
-        blocks = weight.numel() // BLOCK
-        scale, groups = (torch.uint8, -(-blocks // SCALES)) if double else (torch.float32, 0)
-        codes, sizes = weight.new_empty(weight.numel() // 2, dtype=torch.uint8), weight.new_empty(blocks, dtype=scale)
-        scales = weight.new_empty(groups, dtype=torch.float32)
-        return cls((weight.shape[0], weight.shape[1]), codes, sizes, scales, weight.new_empty(()))
+    def of(cls, weight: Float[Tensor, "rows columns"], double: bool = True, rows: Sequence[int] = ()) -> NF4:
+        """Round to the nearest level; with `rows`, each run of so many rows as a matrix by itself. ConfigError where
+        the values of one are not whole blocks."""
+        parts = weight.detach().split(list(rows) or len(weight))
+        for part in parts:
+            if part.numel() % BLOCK:
+                raise ConfigError(f"a matrix of {list(part.shape)} has no whole blocks of {BLOCK} values, as NF4 needs")
+        made = zip(*((_sketched if part.is_meta else _rounded)(part, double) for part in parts), strict=True)
+        codes, sizes, scales, means = map(torch.cat, made)
+        return cls((weight.shape[0], weight.shape[1]), tuple(map(len, parts)), codes, sizes, scales, means)
 
     @property
     def nbytes(self) -> int:
         """What it takes."""
-        return self.codes.nbytes + self.sizes.nbytes + self.scales.nbytes + self.mean.nbytes
+        return self.codes.nbytes + self.sizes.nbytes + self.scales.nbytes + self.means.nbytes
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "rows columns"]:
         """The values that the codes stand for, multiplied in float32."""
         if self.codes.is_meta:
             return torch.empty(self.shape, dtype=dtype, device="meta")
-        largest = self.sizes
-        if len(self.scales):
-            spread = self.scales.repeat_interleave(SCALES)[: len(self.sizes)]
-            largest = scale_levels()[self.sizes.int()] * spread + self.mean
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)
-        return found.view(-1, BLOCK).mul_(largest[:, None]).view(self.shape).to(dtype)
+        return found.view(-1, BLOCK).mul_(self._largest()[:, None]).view(self.shape).to(dtype)
+
+    def _largest(self) -> Float[Tensor, " blocks"]:
+        """The scale of each block."""
+        if not len(self.scales):
+            return self.sizes
+        largest = scale_levels().index_select(0, self.sizes.int())
+        blocks = [rows * self.shape[1] // BLOCK for rows in self.rows]
+        groups = [-(-count // SCALES) for count in blocks]
+        parts = zip(largest.split(blocks), self.scales.split(groups), self.means, strict=True)
+        for own, scales, mean in parts:
+            own.mul_(scales.repeat_interleave(SCALES)[: len(own)]).add_(mean)
+        return largest
+
+
+Packed = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Codes, sizes, scales and the mean of one part."""
+
+
+def _rounded(part: Float[Tensor, "rows columns"], double: bool) -> Packed:
+    blocks = part.float().reshape(-1, BLOCK)
+    largest = blocks.abs().amax(1)
+    within = blocks * (1 / largest.clamp_min(1e-38))[:, None]  # no quotient: one value in a million would go elsewhere
+    codes = _nearest(within, _levels()).view(-1, 2)
+    joined = (codes[:, 0] << 4 | codes[:, 1]).to(torch.uint8)
+    if not double:
+        return joined, largest, largest[:0], largest.new_zeros(1)
+    mean = largest.mean()
+    apart = largest - mean
+    groups = torch.nn.functional.pad(apart, (0, -len(apart) % SCALES)).view(-1, SCALES)
+    scales = groups.abs().amax(1)
+    codes = _nearest(groups / scales.clamp_min(1e-38)[:, None], scale_levels())
+    return joined, codes.view(-1)[: len(apart)].to(torch.uint8), scales, mean[None]
+
+
+def _sketched(part: Tensor, double: bool) -> Packed:
+    """What has a shape and no values."""
+    blocks = part.numel() // BLOCK
+    kind, groups = (torch.uint8, -(-blocks // SCALES)) if double else (torch.float32, 0)
+    codes, sizes = part.new_empty(part.numel() // 2, dtype=torch.uint8), part.new_empty(blocks, dtype=kind)
+    return codes, sizes, part.new_empty(groups, dtype=torch.float32), part.new_empty(1, dtype=torch.float32)
 
 
 def _nearest(values: Tensor, levels: Tensor) -> Tensor:
@@ -122,11 +151,13 @@ def scale_levels() -> Float[Tensor, " levels"]:
     return torch.tensor(sorted(values))
 
 
-def freeze_in_nf4(network: Network) -> None:
+def freeze_in_nf4(network: Network, double: bool = True) -> None:
     """Keep in NF4, in place, the matrices that adapters can sit on; embedding, head, norms and experts stay."""
     adapted = lora_layers(network)
-    paths = [f"{path}.base" if path in adapted else path for path in adaptable(network)]
-    freeze_in_few_bits(network, paths, NF4.of)
+    for path, parts in adaptable(network).items():
+        rows = [part.rows.stop - part.rows.start for part in parts]  # those of each matrix of the model's files
+        place = f"{path}.base" if path in adapted else path
+        freeze_in_few_bits(network, [place], functools.partial(NF4.of, double=double, rows=rows))
 
 
 def round_to_nf4(network: Network) -> None:

@@ -11,7 +11,7 @@ from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS, fill,
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.nf4 import round_to_nf4
+from lmworks.adaptation.nf4 import OLD_VALUES, VALUES, round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families import family_of
 from lmworks.models.families.sources import ByHead, NeighbourRows, Ordered, Transposed
@@ -93,10 +93,10 @@ def read_adapter(folder: Path, network: Network) -> Network:
     except ModelError:
         remove_adapters(network)
         raise
-    if settings.get(BASE_VALUES) == "nf4":
+    if settings.get(BASE_VALUES) == VALUES:
         round_to_nf4(network)
         for layer in lora_layers(network).values():
-            layer.rounded_to = "nf4"
+            layer.rounded_to = VALUES
     return network
 
 
@@ -121,7 +121,12 @@ def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
 
 
 def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
-    for key, harmless in (UNSUPPORTED | {BASE_VALUES: (None, "nf4")}).items():
+    if settings.get(BASE_VALUES) == OLD_VALUES:
+        raise ModelError(
+            f"{folder / CONFIG}: the adapter was trained on values of NF4 that are no longer made (query, key and "
+            "value rounded as one matrix); train it again"
+        )
+    for key, harmless in (UNSUPPORTED | {BASE_VALUES: (None, VALUES)}).items():
         if key in settings and settings[key] not in harmless:
             raise ModelError(
                 f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would "

@@ -58,7 +58,8 @@ def inputs_of(network: Network, objective: Objective, rows: Sequence[Row]) -> In
 
 @torch.no_grad()
 def begin_at_rounding_error(network: Network, pack: Callable[[Tensor], PackedMatrix], inputs: Inputs) -> None:
-    """Give each adapter the update of its rank that is nearest to what `pack` will take from its matrix.
+    """Give each adapter the update of its rank that is nearest to what `pack` will take from its matrix, one of those
+    of the model's files.
 
     What the error has no direction for begins as it was: an adapter whose A and B were both 0 would never learn. So
     does one whose matrix has no entry in `inputs`, or has numbers that are not finite.
@@ -66,20 +67,22 @@ def begin_at_rounding_error(network: Network, pack: Callable[[Tensor], PackedMat
     wanted = [(path, layer) for path, layer in lora_layers(network).items() if path in inputs]
     with progress.task("fitting adapters to what rounding takes", len(wanted), "matrices", stays=False) as advance:
         for path, layer in wanted:
-            weight = layer.base.weight
+            weight, counts = layer.base.weight, inputs[path].sqrt()
             assert isinstance(weight, Tensor)
-            lost = (weight.float() - pack(weight).weights(torch.float32)) * (counts := inputs[path].sqrt())
-            if torch.isfinite(lost).all():
-                _begin(layer, lost, counts)
+            for at, part in enumerate(layer.parts):
+                own = weight[part.rows]  # packed by itself, as the model's files hold it
+                lost = (own.float() - pack(own).weights(torch.float32)) * counts
+                if torch.isfinite(lost).all():
+                    _begin(layer, at, lost, counts)
             advance(1)
 
 
-def _begin(layer: LoRALinear, lost: Float[Tensor, "outputs inputs"], counts: Float[Tensor, " inputs"]) -> None:
-    for at, (part, up) in enumerate(zip(layer.parts, layer.up, strict=True)):
-        left, sizes, right = _largest(lost[part.rows], layer.rank)
-        share = (sizes / layer.scale).sqrt()
-        up[:, : len(sizes)] = left * share
-        layer.down[at * layer.rank :][: len(sizes)] = (right * share).T / counts
+def _begin(layer: LoRALinear, at: int, lost: Float[Tensor, "rows inputs"], counts: Float[Tensor, " inputs"]) -> None:
+    """Of the part that stands there."""
+    left, sizes, right = _largest(lost, layer.rank)
+    share = (sizes / layer.scale).sqrt()
+    layer.up[at][:, : len(sizes)] = left * share
+    layer.down[at * layer.rank :][: len(sizes)] = (right * share).T / counts
 
 
 def _largest(

@@ -15,7 +15,7 @@ from training.test_fused_block import assert_equal_to_plain
 from lmworks.adaptation.adapter_files import CONFIG
 from lmworks.adaptation.declaration import Setup
 from lmworks.adaptation.frozen import FrozenLinear, bytes_in_few_bits, thaw
-from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers, merge_adapters, remove_adapters
+from lmworks.adaptation.lora import LoRALinear, adaptable, adapters_off, lora_layers, merge_adapters, remove_adapters
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.nf4 import NF4, round_to_nf4
 from lmworks.adaptation.peft_format import read_adapter
@@ -59,8 +59,10 @@ def test_the_base_has_the_values_of_nf4(bias):
     with adapters_off(network), torch.no_grad():
         assert torch.equal(network(tokens), rounded(**bias)(tokens))
     plain = tiny.network(**SHAPE, **bias)
-    weight = plain.blocks[0].attention.qkv.weight
-    assert torch.equal(rounded(**bias).blocks[0].attention.qkv.weight, NF4.of(weight).weights(weight.dtype))
+    for path, parts in adaptable(plain).items():  # query, key and value of one matrix, each by itself
+        weight, values = (one.get_submodule(path).weight for one in (plain, rounded(**bias)))
+        for part in parts:
+            assert torch.equal(values[part.rows], NF4.of(weight[part.rows]).weights(weight.dtype)), part.module
 
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
@@ -91,13 +93,19 @@ def test_a_saved_adapter_is_read_onto_the_values_that_it_was_trained_on(tmp_path
     assert torch.equal(remove_adapters(read)(tokens), rounded()(tokens))
 
 
-def test_other_values_of_the_base_are_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    "values, said",
+    [("fp3", "lmworks_base_values = 'fp3' is not supported"), ("nf4", "no longer made .*; train it again")],
+    ids=["unknown", "of joined matrices"],
+)
+def test_other_values_of_the_base_are_refused(tmp_path: Path, values: str, said: str):
     network = quantised()
     assert QLORA.adapter is not None
     QLORA.adapter.write(tmp_path, network, "base")
-    settings = json.loads((tmp_path / CONFIG).read_text()) | {"lmworks_base_values": "fp3"}
-    (tmp_path / CONFIG).write_text(json.dumps(settings))
-    with pytest.raises(ModelError, match="lmworks_base_values = 'fp3' is not supported"):
+    settings = json.loads((tmp_path / CONFIG).read_text())
+    assert settings["lmworks_base_values"] == "nf4 of each matrix"
+    (tmp_path / CONFIG).write_text(json.dumps(settings | {"lmworks_base_values": values}))
+    with pytest.raises(ModelError, match=said):
         read_adapter(tmp_path, tiny.network(**SHAPE))
 
 
@@ -139,15 +147,32 @@ def test_adapters_begin_at_what_rounding_took():
     assert logits_lost(begun, tokens) < 0.8 * logits_lost(heard(rows, start="zero"), tokens)
     with adapters_off(begun), torch.no_grad():
         assert torch.equal(begun(tokens), rounded()(tokens))
-    path, layer = next(iter(layers.items()))
-    lost = tiny.network(**SHAPE).get_submodule(path).weight.detach() - layer.base.weight
-    inputs = inputs_of(tiny.network(**SHAPE), CausalLM(), rows)[path]
+    assert_nearest_to_what_is_lost(tiny.network(**SHAPE), begun, rows)
+
+
+def assert_nearest_to_what_is_lost(plain: Network, begun: Network, rows: list[Row]) -> None:
+    """Query, key and value of the first block, beside the exact singular values of what rounding took from each."""
+    path, layer = next(iter(lora_layers(begun).items()))
+    assert len(layer.parts) == 3
+    lost = plain.get_submodule(path).weight.detach() - layer.base.weight
+    inputs = inputs_of(plain, CausalLM(), rows)[path]
     for part, (_, down, up) in zip(layer.parts, layer.updates(), strict=True):
         weighted = lost[part.rows] * inputs.sqrt()
         u, sizes, v = torch.linalg.svd(weighted)
         best = (u[:, :8] * sizes[:8]) @ v[:8]
         left = weighted - (up @ down).detach() * inputs.sqrt()
         assert float(left.norm()) < 1.02 * float((weighted - best).norm())
+
+
+def test_each_part_of_a_joined_matrix_begins_at_what_rounding_took_from_it_alone():
+    """Its neighbours' scales, here 50 times as large, are not among its own."""
+    rows, networks = some_rows((60, 60), (50, 70)), [tiny.network(**SHAPE) for _ in range(2)]
+    for network in networks:
+        with torch.no_grad():
+            network.blocks[0].attention.qkv.weight[:64] *= 50
+    plain, begun = networks
+    QLORA.prepare(Setup(begun, CausalLM(), rows, calibration=rows), QLoRAConfig(rank=8, alpha=4))
+    assert_nearest_to_what_is_lost(plain, begun, rows)
 
 
 def test_rows_that_may_not_be_looked_at_and_a_start_at_zero_leave_adapters_as_in_lora():

@@ -17,6 +17,7 @@ import lmworks as lm
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.nf4 import VALUES
 from lmworks.adaptation.peft_format import read_adapter
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.basics.files import write_json
@@ -274,7 +275,7 @@ def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path
     refused = {
         "holds no adapter": tmp_path,
         "is DoRA's, which scales whole rows": adapter_folder(tmp_path / "dora", network, kind=DoRALinear),
-        "in NF4, which the others are not": adapter_folder(tmp_path / "nf4", network, lmworks_base_values="nf4"),
+        "in NF4, which the others are not": adapter_folder(tmp_path / "nf4", network, lmworks_base_values=VALUES),
         "is of type 'IA3'": adapter_folder(tmp_path / "ia3", network, peft_type="IA3"),
         "the adapter was made for another model": adapter_folder(tmp_path / "wide", wide.network),
         "r = 7; the two files do not belong together": adapter_folder(tmp_path / "rank", network, r=7),

@@ -29,6 +29,7 @@ import lmworks as lm
 from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS
 from lmworks.adaptation.lora import add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.nf4 import VALUES
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
@@ -521,7 +522,7 @@ def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(
 
     plain = lm.load(adapter)
     assert bits(plain) == 4  # those of the file
-    write_json(adapter / CONFIG, read_json(adapter / CONFIG) | {BASE_VALUES: "nf4"})
+    write_json(adapter / CONFIG, read_json(adapter / CONFIG) | {BASE_VALUES: VALUES})
     for model in (lm.load(adapter), lm.load(adapter)):
         assert bits(model) == 8  # other values, rounded anew
         assert not torch.equal(model.logits(TOKENS), plain.logits(TOKENS))

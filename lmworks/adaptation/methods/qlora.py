@@ -30,7 +30,7 @@ def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:
     """Keep the matrices in few bits and put adapters beside them. ConfigError where the base's file has no grid."""
     from lmworks.adaptation.file_grid import freeze_as_stored
     from lmworks.adaptation.lora import add_lora, lora_layers
-    from lmworks.adaptation.nf4 import NF4, freeze_in_nf4
+    from lmworks.adaptation.nf4 import NF4, VALUES, freeze_in_nf4
     from lmworks.adaptation.rounding_error import begin_at_rounding_error, inputs_of
 
     network = setup.network
@@ -44,7 +44,7 @@ def prepare(setup: Setup, settings: QLoRAConfig) -> Setup:
     begin_at_rounding_error(network, NF4.of, inputs)
     freeze_in_nf4(network)
     for layer in lora_layers(network).values():
-        layer.rounded_to = "nf4"
+        layer.rounded_to = VALUES
     return setup
 
 
