@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
+from lmworks.models.full_precision import in_full_precision
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network, evaluating
 
@@ -131,13 +132,15 @@ def attribute(
     steps: int = STEPS,
 ) -> Attribution:
     """The share of each token of `prompt` in log p(answer), or in how much likelier it is than `instead`. In place of
-    tokens that are away stands the token `away`, or a zero vector.
+    tokens that are away stands the token `away`, or a zero vector. A network in 16 bits is copied into float32: the
+    gradients along the way would be wrong otherwise, and nothing would tell.
 
     ConfigError for a method that is not in `METHODS`, an empty prompt or answer, one that is longer than the network
     reads, or a network that is no decoder.
     """
     if method not in METHODS:
         raise ConfigError(f"there is no way {method!r} to attribute an answer; there are {', '.join(METHODS)}")
+    network = in_full_precision(network)
     with evaluating(network):
         explained = explain(network, prompt, answer, instead, away)
         with torch.no_grad():

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
+from lmworks.models.full_precision import in_full_precision
 from lmworks.models.hooks import HookFunction, hooked
 from lmworks.models.network import Network, evaluating
 
@@ -46,7 +47,8 @@ def patch(
     place: Place = "residual_in",
     noising: bool = False,
 ) -> Float[Tensor, "layers places"]:
-    """The share of the difference between the two texts that each place carries: layers by tokens, or by heads.
+    """The share of the difference between the two texts that each place carries: layers by tokens, or by heads. A
+    network in 16 bits is copied into float32.
 
     ConfigError where the texts are not equally long, are longer than the network reads, or do not differ in what the
     metric measures.
@@ -62,6 +64,7 @@ def patch(
     if len(clean) > network.longest:
         raise ConfigError(f"the texts have {len(clean):,} tokens and the model reads {network.longest:,}; shorten them")
     taken, given = (list(corrupt), list(clean)) if not noising else (list(clean), list(corrupt))
+    network = in_full_precision(network)
     with evaluating(network):
         sources, ends = _activations(network, given, place), _ends(network, [given, taken], metric)
         whole = float(ends[0] - ends[1])

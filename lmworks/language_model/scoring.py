@@ -169,7 +169,8 @@ class ScoringModel(WritingModel):
         steps: int | None = None,
     ) -> Attribution:
         """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
-        how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
+        how much likelier it is than `instead`. A token that is away is a document's end. In float32: a model in 16 bits
+        is copied for each call, so load one that is asked often with dtype="float32"."""
         from lmworks.inside.attribution import STEPS, attribute
 
         self.must_write()
@@ -197,7 +198,8 @@ class ScoringModel(WritingModel):
         self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
     ) -> Float[Tensor, "layers places"]:
         """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
-        each head (`inside.patching`). `metric` is two answers, by their first tokens, or a function of the logits."""
+        each head (`inside.patching`), in float32 as `attribute`. `metric` is two answers, by their first tokens, or a
+        function of the logits."""
         from lmworks.inside.patching import difference, patch
 
         self.must_write()

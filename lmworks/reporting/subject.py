@@ -11,17 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.memory import must_fit
 from lmworks.grounding.beside import index_beside
 from lmworks.grounding.index import Index
 from lmworks.lab.scale import Scale
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.full_precision import in_full_precision
 from lmworks.models.network import Network
-from lmworks.models.unread import read_all
 from lmworks.reporting.own_file import OwnFile
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -114,9 +111,6 @@ class Subject:
 
     @cached_property
     def exact(self) -> Network:
-        """A copy of the network in float32."""
-        network = self.model.network
-        read_all(network, lambda needed: must_fit(self.name, needed))
-        if network.dtype == torch.float32 and not network.training:
-            return network
-        return copy.deepcopy(network).float().eval().requires_grad_(False)
+        """The network in float32, in evaluation: a copy unless it is that already."""
+        found = in_full_precision(self.model.network, self.name)
+        return copy.deepcopy(found).eval().requires_grad_(False) if found.training else found

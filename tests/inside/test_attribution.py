@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import tiny
 import torch
@@ -90,6 +92,16 @@ def test_nothing_is_left_behind():
     attribute(network, PROMPT, ANSWER, method=IG)
     assert network.training and all(weight.equal(before[name]) for name, weight in network.state_dict().items())
     assert all(weight.grad is None for weight in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_in_16_bits_is_explained_in_float32(method: str, dtype: torch.dtype):
+    network = tiny.network().to(dtype)  # the same weights to the bit: what differed would be how it is computed
+    found = attribute(network, PROMPT, ANSWER, away=AWAY, method=method)
+    expected = attribute(copy.deepcopy(network).float(), PROMPT, ANSWER, away=AWAY, method=method)
+    assert found.scores.equal(expected.scores) and found.value == expected.value
+    assert network.dtype == dtype, "the network itself stays as it is"
 
 
 @pytest.mark.parametrize(

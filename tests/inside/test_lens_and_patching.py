@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import tiny
 import torch
@@ -64,6 +66,13 @@ def test_the_stream_at_the_changed_token_carries_all_of_it_at_first():
 def test_what_cannot_be_patched_is_said(corrupt: list[int], more: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         patch(tiny.network(), CLEAN, corrupt, difference(8, 3), **more)
+
+
+def test_a_network_in_16_bits_is_patched_in_float32():
+    network = tiny.network().to(torch.bfloat16)
+    found = patch(network, CLEAN, CORRUPT, difference(8, 3))
+    assert found.equal(patch(copy.deepcopy(network).float(), CLEAN, CORRUPT, difference(8, 3)))
+    assert network.dtype == torch.bfloat16
 
 
 def test_an_encoder_has_no_lens():
