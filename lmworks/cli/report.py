@@ -24,7 +24,11 @@ def report(
         str, typer.Option(help="quick: some minutes on two cores; full: all questions, an hour or more.")
     ] = "quick",
     trained_on: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="The text that the model was trained on, for what it leaks.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The text that the model was trained on, for what it leaks; what its lmworks.json names unless given.",
+        ),
     ] = None,
     questions: Annotated[
         list[str] | None,

@@ -81,7 +81,8 @@ class TaskOptions(Options):
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="A text that the model was trained on: which items it holds, and the figure of the others.",
+            help="A text that the model was trained on: which items it holds, and the figure of the others. What its "
+            'lmworks.json names unless given; "" for none.',
             rich_help_panel=TASKS,
         ),
     ] = None
@@ -101,6 +102,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
     must_be_a_folder(said.out)
     _must_be_beside(said)
     asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat)
+    trained_on, held = _held_by(model, said.trained_on, asked)
     for one in asked:
         if one.task.share:
             print(_power(one), file=sys.stderr)
@@ -114,7 +116,6 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
             same = told_by(loaded) == told
             other = None if same else _items(loaded, asked, said.out and str(Path(said.out) / "beside"))
     every = {one.what: figures(one.task, found[one.what], one.what) for one in asked}
-    held = {} if said.trained_on is None else _held(said.trained_on, asked)
     apart = None if other is None else differences_of(asked, found, other)
     first, second = _forms(model, compress, base, said)
     if said.out is not None:
@@ -130,7 +131,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
             print(f"{one.what}: {one.task.criticised}")
     if held:
         print()
-        table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
+        table([f"held by {trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
     if same:
         print(f"\n{second} and {first} are the same model in the same form: there is no difference to measure")
     if other is not None and apart is not None:
@@ -215,6 +216,27 @@ def _items(loaded: Measured, asked: Sequence[AskedTask], out: str | None) -> Ite
         if reading.tokens:
             print(f"{one.what}: {reading.tokens:,} tokens read for texts of {reading.apart:,}", file=sys.stderr)
     return found
+
+
+def _held_by(model: str, given: str | None, asked: Sequence[AskedTask]) -> tuple[str | None, dict[str, list[Overlap]]]:
+    """The text that the model was trained on, the one that is given or that its lmworks.json names, and what it holds
+    of each task; None where there is none to be read."""
+    from lmworks.basics.errors import LmworksError
+    from lmworks.evaluation.training_text import is_here, named_text
+
+    if given is not None:
+        return (given, _held(given, asked)) if given else (None, {})
+    named = named_text(Path(model))
+    if named is None:
+        return None, {}
+    held, what = dict[str, list["Overlap"]](), "it is not here (--trained-on TEXT)"
+    if is_here(named):
+        try:
+            held, what = _held(named, asked), 'items are looked for in it (not with --trained-on "")'
+        except LmworksError as error:  # of a text that nobody gave
+            what = str(error)
+    print(f"{model} was trained on {named}, as its lmworks.json says: {what}", file=sys.stderr)
+    return named if held else None, held
 
 
 def _held(text: str, asked: Sequence[AskedTask]) -> dict[str, list[Overlap]]:

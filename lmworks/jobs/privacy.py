@@ -33,6 +33,8 @@ from lmworks.text.splits import data_hash
 
 MOST = 2_000
 """Texts of a side that are looked at, unless said otherwise."""
+GIVE = "give --members and --non-members"
+"""What is to be done where the text is not known."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def privacy(
     model, base = as_reference(model), as_reference(base)
     network_path(model, base)  # what is no model is said before what it was trained on is asked for
     facts = _facts(model)
-    recipe = _recipe(facts)
+    recipe = recipe_of(facts)
     sides = _sides(model, as_reference(members), as_reference(others), recipe, facts)
     if shadows and (recipe is None or shadows < 4):
         raise ConfigError(
@@ -138,11 +140,8 @@ def _sides(
             )
         return sides
     if recipe is not None:
-        return _split_of(recipe, facts, model)
-    raise ConfigError(
-        f"{model} does not say what it was trained on; give --members and --non-members, two texts drawn at random "
-        "from one pool"
-    )
+        return split_of(recipe, facts, model)
+    raise ConfigError(f"{model} does not say what it was trained on; {GIVE}, two texts drawn at random from one pool")
 
 
 def _membership(
@@ -175,7 +174,7 @@ def _facts(model: str) -> dict[str, Any]:
     return read_facts(folder) if folder.is_dir() else {}
 
 
-def _recipe(facts: dict[str, Any]) -> Recipe | None:
+def recipe_of(facts: dict[str, Any]) -> Recipe | None:
     """The recipe of lmworks build or tune, where it was one."""
     tables = facts.get("recipe") or {}
     known = {name: value for name, value in tables.items() if name in Recipe.model_fields}
@@ -187,16 +186,13 @@ def _recipe(facts: dict[str, Any]) -> Recipe | None:
         return None
 
 
-def _split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
+def split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
     """What was learnt, without counterparts, and what was held out. DataError unless the text is the same as then."""
     _, parts = read_split(recipe.data.text, recipe.data.held_out, refusal=refusal_by(recipe.model.reference))
     said, learnt = facts.get("data") or {}, with_counterparts(parts, recipe.data.counterfactual).train
     for name, documents in (("train", learnt), ("held_out", parts.held_out)):
         if name in said and said[name] != data_hash(documents):
-            raise DataError(
-                f"{recipe.data.text} is not the text that {model} was trained on; put that back, or give --members and "
-                "--non-members"
-            )
+            raise DataError(f"{recipe.data.text} is not the text that {model} was trained on; put that back, or {GIVE}")
     return parts.train, parts.held_out
 
 

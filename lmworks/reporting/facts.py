@@ -27,7 +27,7 @@ def facts_about(subject: Subject, cpu_seconds: float) -> dict[str, Any]:
         "runs": model.runner.name,
         "licence": licence,
         "scale": subject.scale,
-        "trained_on": subject.trained_on,
+        "trained_on": None if subject.named else subject.trained_on,
         "questions": list(subject.questions),
         "cpu_seconds": cpu_seconds,
         "machine": machine(),

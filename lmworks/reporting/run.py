@@ -50,8 +50,9 @@ def report(
     """Measure a model that continues texts, and write one page about it into a folder, reports/NAME unless given.
 
     `scale` quick takes some minutes on two cores with a small model, full an hour and more. `trained_on` is the text
-    that the model was trained on, for what it leaks; `questions` are files of your own (questions with answers or
-    choices, conversations that call tools), of which plain ones are asked of the model's documents where it has some.
+    that the model was trained on, for what it leaks: the one that its lmworks.json names unless given, "" for none;
+    `questions` are files of your own (questions with answers or choices, conversations that call tools), of which plain
+    ones are asked of the model's documents where it has some.
     `only` names the sections that are measured; others are shown where the folder has them. What was measured before
     with the same settings is not measured again. ConfigError for a model of another kind, an unknown section, and a
     folder of another model's report; DataError for a question that cannot be asked.
@@ -59,7 +60,7 @@ def report(
     scale, known = require_scale(scale), sections()
     chosen = _chosen(known, only)
     text = None if trained_on is None else str(trained_on)
-    if text is not None:
+    if text:
         read(text)  # a mistake is reported before anything is measured
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.training_text import is_here, named_text
 from lmworks.grounding.beside import index_beside
 from lmworks.grounding.index import Index
 from lmworks.lab.scale import Scale
@@ -41,6 +42,8 @@ class Subject:
     trained_on: str | None = None
     questions: tuple[str, ...] = ()
     """Files of the user's own questions."""
+    named: bool = False
+    """Whether nobody gave the text, and the model's lmworks.json names it."""
 
     @classmethod
     def of(
@@ -51,10 +54,14 @@ class Subject:
         trained_on: str | None = None,
         questions: tuple[str, ...] = (),
     ) -> Subject:
-        """Load a model where it is a reference. ConfigError for one that does not continue a text."""
+        """Load a model where it is a reference. Where no text is given, what it was trained on is the text that its
+        lmworks.json names, if that is here; "" is for none. ConfigError for one that does not continue a text."""
         loaded = model if isinstance(model, LanguageModel) else load(model)
         loaded.must_converse()
-        return cls(loaded, loaded.reference or "a model in memory", scale, folder, trained_on, questions)
+        text = named_text(loaded.source) if trained_on is None and loaded.source is not None else None
+        named = text is not None and is_here(text)
+        known = text if named else trained_on or None
+        return cls(loaded, loaded.reference or "a model in memory", scale, folder, known, questions, named)
 
     def scaled(self, quick: Value, full: Value) -> Value:
         """One value for the quick scale, another for the full one."""
@@ -73,8 +80,10 @@ class Subject:
 
     @cached_property
     def trained_on_hash(self) -> str | None:
-        """What tells one training text from another."""
-        return None if self.trained_on is None else data_hash(self.training_text)
+        """What tells one training text from another, and a split that a recipe says from any other."""
+        if self.trained_on is None:
+            return None
+        return data_hash(self.training_text) + (" as the recipe splits it" if self.named else "")
 
     @cached_property
     def index(self) -> Index | None:

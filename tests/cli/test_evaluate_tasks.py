@@ -180,6 +180,22 @@ def test_items_that_the_training_text_holds_are_told_and_left_out(run, model_fol
     assert [(one["item"], one["longest"], one["held"]) for one in told["asked.jsonl"]] == [("asked.jsonl#1", 7, True)]
 
 
+def test_the_text_that_the_model_says_it_was_trained_on_is_searched_unless_told_otherwise(run, tmp_path):
+    asked, notes, model = tmp_path / "asked.jsonl", tmp_path / "notes", tmp_path / "mine"
+    notes.mkdir()
+    (notes / "a.txt").write_text("Here is: what do bees make in summer? honey. And more.")
+    asked.write_text(json.dumps({"question": "What do bees make in summer?", "answer": "honey"}) + "\n")
+    tiny.language_model(seed=4, context=256).save(model, {"recipe": {"data": {"text": str(notes)}}})
+    ran = run("evaluate", str(model), "--task", str(asked))
+    assert f"{model} was trained on {notes}, as its lmworks.json says: items are looked for in it" in ran.err
+    assert f"held by {notes}" in ran.out and "1 of 1" in ran.out
+    without = run("evaluate", str(model), "--task", str(asked), "--trained-on", "")
+    assert "held by" not in without.out and "was trained on" not in without.err
+    notes.rename(tmp_path / "elsewhere")
+    gone = run("evaluate", str(model), "--task", str(asked))
+    assert gone.code == 0 and "it is not here (--trained-on TEXT)" in gone.err and "held by" not in gone.out
+
+
 def test_bias_stands_with_its_ideal_and_what_it_is_criticised_for(run, model_folder, other_folder):
     if not registry.available("winobias-pro-type1-test"):
         pytest.skip("winobias is not here; fetch it with: lmworks evaluate smollm2 --task winobias")

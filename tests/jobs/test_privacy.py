@@ -19,6 +19,8 @@ from lmworks.jobs.build_text import with_counterparts
 from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.privacy import privacy
 from lmworks.jobs.recipe import Recipe
+from lmworks.reporting.run import sections
+from lmworks.reporting.subject import Subject
 from lmworks.text.document import Document
 from lmworks.text.splits import Split
 
@@ -63,10 +65,23 @@ def test_a_run_says_all_that_is_needed_to_measure_it(here: Path, monkeypatch, ca
     assert [one["name"] for one in told["measurements"]] == [one.name for one in found.measurements]
     assert (told["members"], told["non_members"]) == (6, 6)
 
+    subject, leakage = Subject.of("out", "quick", here), sections()["leakage"]
+    assert subject.trained_on == facts["recipe"]["data"]["text"] and leakage.needs(subject) is None
+    names = {one.name: one.n for one in leakage.measure(subject).measurements}
+    assert {one.name for one in found.measurements} < set(names)
+    assert (
+        names["runs of 13 words of the held-out part that stand in the trained part"] == facts["data"]["documents"][1]
+    )
+
     for path in sorted((here / "notes").iterdir())[:4]:
         path.write_text("something else " + path.read_text())
     with pytest.raises(DataError, match="notes is not the text that out was trained on"):
         privacy("out")
+    try:
+        told = leakage.measure(Subject.of("out", "quick", here)).left_out[0]
+    except DataError as error:  # where no public questions are here
+        told = str(error)
+    assert "put that back, or name it with --trained-on FOLDER" in told and "--members" not in told
 
 
 def test_canaries_are_measured_where_too_few_texts_are_held_out(here: Path, capsys):

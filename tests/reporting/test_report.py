@@ -22,6 +22,8 @@ from lmworks.reporting.sections.energy import meter
 from lmworks.reporting.store import KEPT, Result
 from lmworks.reporting.subject import Subject
 from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import data_hash, split
 
 RIGHT = Measurement(
     name="arc|easy, by <characters>", value=0.5, unit="right", interval=(0.4, 0.6), n=90, chance=0.25, ideal=1.0
@@ -329,6 +331,45 @@ def test_leaks_are_looked_for_in_the_training_text_only_where_it_is_known(subjec
     assert figures["held-out part minus trained part"].value == pytest.approx(
         figures["bits/byte of the held-out part"].value - figures["bits/byte of the trained part"].value
     )
+
+
+def a_trained(folder: Path, notes: Path, **data: object) -> str:
+    """A model whose lmworks.json says what `lmworks train` says of a text."""
+    recipe = {"objective": {"kind": "causal"}, "data": {"text": str(notes), "held_out": 0.3} | data}
+    parts = split(read(notes).documents, 0.3)
+    hashes = {"train": data_hash(parts.train), "held_out": data_hash(parts.held_out)}
+    tiny.language_model(seed=4, context=256).save(folder, {"recipe": recipe, "data": hashes})
+    return str(folder)
+
+
+def test_the_text_of_the_recipe_is_the_training_text_unless_another_is_given(notes, tmp_path):
+    model = a_trained(tmp_path / "trained", Path(notes))
+    subject, leakage = Subject.of(model, "quick", tmp_path), reporting.sections()["leakage"]
+    assert subject.trained_on == notes and leakage.needs(subject) is None
+    found = leakage.measure(subject)
+    counted = {one.name: one.n for one in found.measurements}
+    held_out = len(split(read(notes).documents, 0.3).held_out)
+    assert counted["runs of 13 words of the held-out part that stand in the trained part"] == held_out
+    assert "which its lmworks.json names" in found.note and "--members" not in " ".join(found.left_out)
+    none = Subject.of(model, "quick", tmp_path, "")
+    assert none.trained_on is None and "No training text is known" in leakage.needs(none)
+
+
+def test_a_text_that_is_gone_or_changed_is_told_with_the_reports_own_option(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for number in range(12):
+        (notes / f"{number}.txt").write_text(f"Note {number} says that lists have an order, page {number}.\n" * 3)
+    model, leakage = a_trained(tmp_path / "trained", notes), reporting.sections()["leakage"]
+    (notes / "0.txt").write_text("Another note, which nobody has learnt.")
+    try:
+        told = leakage.measure(Subject.of(model, "quick", tmp_path)).left_out[0]
+    except DataError as error:  # without any public questions, nothing else is left to say
+        told = str(error)
+    assert "does not split as it did" in told and "--trained-on FOLDER" in told
+    notes.rename(tmp_path / "elsewhere")
+    gone = leakage.needs(Subject.of(model, "quick", tmp_path))
+    assert f"({notes}) is not here" in gone and "--trained-on FOLDER" in gone
 
 
 def test_members_are_told_from_others_by_the_model_and_by_the_words_alone(subject, notes, tmp_path_factory):

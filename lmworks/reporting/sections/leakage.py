@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmworks.basics.errors import LmworksError
+from lmworks.basics.errors import DataError, LmworksError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, scored
 from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
-from lmworks.jobs.privacy import privacy
+from lmworks.evaluation.training_text import is_here, named_text
+from lmworks.jobs.privacy import GIVE, privacy, recipe_of, split_of
 from lmworks.models.files.model_folder import read_facts
 from lmworks.reporting.section import Found, Section
 from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject
-from lmworks.text.splits import ngram_overlap, split
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.splits import Split, data_hash, ngram_overlap, split
 
 TEXTS, TOKENS = (40, 2_000), (64, 512)
 """Of members and of others each, and of a text, at most, on the quick and the full scale."""
+GIVE_HERE = "name it with --trained-on FOLDER"
 
 
 def _measure(subject: Subject) -> Found:
-    facts, left_out = _facts(subject), list[str]()
-    if subject.trained_on is None:
-        found = privacy(str(subject.model.source), limit=subject.scaled(*TEXTS), tokens=subject.scaled(*TOKENS))
-        figures, text = found.measurements, "the one that its lmworks.json names"
-        left_out = [f"Membership: {found.not_told}."] if found.not_told else []
-    else:
-        figures, left_out = _members(subject)
-        held, unread = _contamination(subject)
-        figures, left_out = [*_seen_and_held_out(subject), *figures, *held], [*left_out, *unread]
-        text = f"{subject.trained_on} ({len(subject.training_text):,} documents)"
+    facts = _facts(subject)
+    figures, left_out = _learnt(subject, facts)
+    held, unread = _contamination(subject)
+    figures, left_out = [*figures, *held], [*left_out, *unread]
+    if not figures:
+        raise DataError(left_out[0].rstrip("."))
+    named = ", which its lmworks.json names" if subject.named else ""
+    text = f"{subject.trained_on}{named} ({len(subject.training_text):,} documents)"
+    how = "as its recipe says" if subject.named else "by the hash of each document as lmworks build splits it"
     private = facts.get("private")
     promise = (
         f"It was trained with differential privacy: epsilon {private['epsilon']:.2g} at delta {private['delta']:.1e}."
@@ -42,7 +44,7 @@ def _measure(subject: Subject) -> Found:
     return Found(
         measurements=tuple(figures),
         key=next((one.name for one in figures if one.unit == "AUC"), ""),
-        note=f"The text is {text}, split by the hash of each document as lmworks build splits it. {promise} Where the "
+        note=f"The text is {text}, split {how}. {promise} Where the "
         "words alone tell members from others better than chance, the attacks' figures say little. A question counts "
         "as held where 13 of its words in a row are, or all of a shorter one.",
         left_out=tuple(left_out),
@@ -54,9 +56,50 @@ def _facts(subject: Subject) -> dict[str, Any]:
     return read_facts(source) if source is not None and source.is_dir() else {}
 
 
-def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
+def _learnt(subject: Subject, facts: dict[str, Any]) -> tuple[list[Measurement], list[str]]:
+    """What tells what was learnt from what was held out. Of a text that lmworks.json names, by the split that was
+    trained on, or not at all; what `lmworks build` or `tune` made is asked as `lmworks privacy` does it."""
+    recipe = recipe_of(facts) if subject.named else None
+    try:
+        if recipe is not None:
+            parts = Split(*split_of(recipe, facts, subject.name), duplicates=0)
+        else:
+            parts = _named_split(subject, facts) if subject.named else split(subject.training_text)
+    except LmworksError as error:
+        if not subject.named:
+            raise
+        return [], [f"What was learnt and what was held out: {str(error).replace(GIVE, GIVE_HERE)}."]
+    members, left_out = _members(subject, parts) if recipe is None else _as_privacy(subject)
+    return [*_seen_and_held_out(subject, parts), *members], left_out
+
+
+def _as_privacy(subject: Subject) -> tuple[list[Measurement], list[str]]:
+    """Canaries, and whether members can be told from others, by all that the recipe says."""
+    limit, tokens = subject.scaled(*TEXTS), subject.scaled(*TOKENS)
+    try:
+        found = privacy(str(subject.model.source), limit=limit, tokens=tokens)
+    except LmworksError as error:
+        return [], [f"Membership: {str(error).replace(GIVE, GIVE_HERE)}."]
+    return found.measurements, [f"Membership: {found.not_told}."] if found.not_told else []
+
+
+def _named_split(subject: Subject, facts: dict[str, Any]) -> Split:
+    """The text of a recipe in its two parts. DataError where they are not those that lmworks.json tells of."""
+    data, said = facts["recipe"]["data"], facts.get("data") or {}
+    how = {name: data[name] for name in ("held_out", "hold_out", "validation") if name in data}
+    _, parts = read_split(data["text"], **how)
+    for name, documents in (("train", parts.train), ("held_out", parts.held_out)):
+        if said.get(name) != data_hash(documents):
+            raise DataError(
+                f"{data['text']} does not split as it did when {subject.name} was trained; put that text back, or "
+                f"{GIVE_HERE}"
+            )
+    return parts
+
+
+def _members(subject: Subject, parts: Split) -> tuple[list[Measurement], list[str]]:
     """Whether members can be told from others: by the model, and by the words of the texts alone."""
-    parts, most, tokens = split(subject.training_text), subject.scaled(*TEXTS), subject.scaled(*TOKENS)
+    most, tokens = subject.scaled(*TEXTS), subject.scaled(*TOKENS)
     members, others = (sorted(side, key=lambda one: one.hash)[:most] for side in (parts.train, parts.held_out))
     texts = MembershipTexts(members, others, min(tokens, subject.model.longest))
     try:
@@ -69,9 +112,9 @@ def _members(subject: Subject) -> tuple[list[Measurement], list[str]]:
     return [*found, by_words], []
 
 
-def _seen_and_held_out(subject: Subject) -> list[Measurement]:
+def _seen_and_held_out(subject: Subject, parts: Split) -> list[Measurement]:
     """Bits per byte of what was trained on and of what was held out, and by how much the first are fewer."""
-    parts, tokens = split(subject.training_text), subject.scaled(2_048, 16_384)
+    tokens = subject.scaled(2_048, 16_384)
     trained = measure(subject.model, parts.train, "the trained part", tokens=tokens)
     held_out = measure(subject.model, parts.held_out, "the held-out part", tokens=tokens)
     shares = [
@@ -124,12 +167,17 @@ def _contamination(subject: Subject) -> tuple[list[Measurement], list[str]]:
 
 
 def _needs(subject: Subject) -> str | None:
-    known = (_facts(subject).get("recipe") or {}).get("data")
-    if subject.trained_on is None and not known:
-        return (
-            "No training text is known, so that nothing can be said of what leaks from it; name it with --trained-on "
-            "FOLDER."
-        )
+    unknown = "so that nothing can be said of what leaks from it"
+    if subject.trained_on is None:
+        missing = named_text(subject.model.source) if subject.model.source is not None else None
+        why = "No training text is known"
+        if missing is not None and not is_here(missing):
+            why = f"The text that lmworks.json names ({missing}) is not here"
+        return f"{why}, {unknown}; {GIVE_HERE}."
+    try:
+        _ = subject.training_text
+    except LmworksError as error:  # of a text that nobody gave; one that is given was read before
+        return f"The text that lmworks.json names cannot be read ({error}), {unknown}; {GIVE_HERE}."
     return None
 
 
