@@ -5,6 +5,8 @@ SQuAD's rule drops letter case, ASCII's punctuation and articles, and would call
 keeps its decimal point, its sign, its slash and its exponent; every punctuation of Unicode and signs of currencies are
 dropped, which SQuAD's rule does for the dollar's alone, and characters are compared by what they stand for (NFKC). An
 answer of which nothing would be left ("A", "+") stays as it is.
+
+Where a number is asked for, what stands around it does not count: `last_number("13 + 17 = 20 books.")` is 20.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from decimal import Decimal
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹⁻])")
 _FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?")
 _MARKS = re.compile(
     r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d)|(?<=\de)[-−](?=\d))"  # before a number, and no hyphen of a word
     r"|(?P<between>(?<=\d)[-−–:](?=\d))"  # 3-4 is not 34, and 10:30 not 1030
@@ -39,6 +43,21 @@ def overlap(answer: str, reference: str) -> float:
     given, wanted = words(answer), words(reference)
     shared = sum((Counter(given) & Counter(wanted)).values())
     return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text, each plain and with all its digits: "1,200.50" is 1200.5."""
+    return [_plain(one) for one in _NUMBER.findall(text)]
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a text, as `numbers` gives it; None where there is none."""
+    return found[-1] if (found := numbers(text)) else None
+
+
+def _plain(number: str) -> str:
+    plain = f"{Decimal(number.replace(',', '')) or Decimal(0):f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def _kept(found: re.Match[str]) -> str:

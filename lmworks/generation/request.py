@@ -31,6 +31,13 @@ Window = Literal["stop", "slide"]
 """What happens at the end of the context: the answer ends (finish "window"), or the window slides."""
 SHORTEST = 16
 """Tokens of the smallest context that a window can slide over."""
+OR_SLIDE = ', or let the window slide (window="slide", --window slide)'
+"""What ends the sentence on a prompt that is too long."""
+
+
+def without_sliding(error: Exception) -> str:
+    """What an error says, for those who have no word for a window that slides."""
+    return str(error).removesuffix(OR_SLIDE)
 
 
 class LogprobOptions(NamedTuple):
@@ -155,5 +162,5 @@ class Request:
         for what, size in (("prompt", least), ("source", len(source or ()))):
             if size > context and not self.slides:
                 read = size if what == "source" else len(self.prompt)
-                hint = "" if source is not None else ', or let the window slide (window="slide", --window slide)'
+                hint = "" if source is not None else OR_SLIDE
                 raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it{hint}")

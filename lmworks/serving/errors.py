@@ -22,6 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from lmworks.basics.errors import EngineClosed, LmworksError, QueueFull
+from lmworks.generation.request import without_sliding
 
 TYPES = {
     401: "authentication_error",
@@ -104,7 +105,7 @@ def refusal(error: Exception) -> Refused:
     if isinstance(error, EngineClosed):
         return stopping()
     if isinstance(error, LmworksError):
-        said = str(error).partition(", or let the window slide")[0]  # this API has no word for that
+        said = without_sliding(error)
         return Refused(400, said, code=TOO_LONG if "tokens and the model reads" in said else None)
     return Refused(500, "the server failed at this request; its log says why", code="internal_error")
 

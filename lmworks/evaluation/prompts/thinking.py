@@ -9,18 +9,16 @@ Wang et al. 2022, https://arxiv.org/abs/2203.11171 (the majority).
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.answer_words import last_number
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.language_model import LanguageModel
 
 STEPS = "Let's think step by step."
-_NUMBER = re.compile(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,6 @@ class Thought:
     """Of the ways that reach it."""
     ways: tuple[str, ...]
     """What was written."""
-
-
-def last_number(text: str) -> str | None:
-    """The last number of a text, plain and with all its digits: "1,200.50" is 1200.5; None where there is none."""
-    found = _NUMBER.findall(text)
-    if not found:
-        return None
-    plain = f"{Decimal(found[-1].replace(',', '')) or Decimal(0):f}"
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def majority(answers: Sequence[str | None]) -> tuple[str | None, float]:

@@ -17,6 +17,7 @@ from lmworks.evaluation.tasks.declaration import Calling
 from lmworks.evaluation.tasks.scores import ItemScores
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
+from lmworks.generation.request import without_sliding
 from lmworks.generation.tool_calls import Tools
 from lmworks.language_model import LanguageModel
 from lmworks.text.tool import CLOSING, OPENING
@@ -64,7 +65,7 @@ def _named(engine: Engine, model: LanguageModel, item: Calling, longest: int) ->
     try:
         return _begun(engine, model, item, longest)
     except (ConfigError, DataError) as error:
-        raise type(error)(f"{item.name}: {error}") from None
+        raise type(error)(f"{item.name}: {without_sliding(error)}") from None
 
 
 def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) -> dict[str, RequestHandle]:

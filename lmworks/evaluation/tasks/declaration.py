@@ -26,6 +26,8 @@ SCORINGS: dict[Scoring, str] = {
 byte's (acc_bytes) share of it; less that of the choice after words that only set the domain (Holtzman et al. 2021,
 https://arxiv.org/abs/2104.08315); without that of the first token, before which nothing stands; of
 the tokens alone that two sentences share, so that how frequent the other words are does not count."""
+Check = Literal["number"]
+"""Of a written answer: number, by the last number in it, whatever stands around that."""
 BETWEEN = "\n\n"
 """What stands between an example and what follows it, as in lm-evaluation-harness."""
 
@@ -82,6 +84,8 @@ class Question:
     answers: tuple[str, ...]
     """Any of them is right."""
     group: str = ""
+    check: Check | None = None
+    """How an answer is judged beside its words."""
 
     @property
     def asks(self) -> tuple[Any, ...]:
@@ -215,7 +219,8 @@ class Task:
     scored: tuple[Scoring, ...] = ("sum", "characters", "bytes")
     """How its choices are compared; the first that `main` names counts."""
     main: str = "characters"
-    """The scoring that is compared between models; of written answers "exact" or "F1", of calls "held to the form"."""
+    """The scoring that is compared between models; of written answers "exact", "F1" or "last number", of calls "held to
+    the form"."""
     domain: str = "Answer:"
     """What stands before a choice where only its domain is known, for PMI."""
     unit: str = "right"

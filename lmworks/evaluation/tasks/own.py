@@ -7,24 +7,30 @@
 
 `answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in a table: columns `choice_a`,
 `choice_b` or `choice1`, `choice2`, whose letter is that of their name) the answer is written. `prompt` in place of
-`question` is read as it is; items of one `group` depend on each other. `own_file.py` says what else may stand there.
+`question` is read as it is; items of one `group` depend on each other; with `check` number a written answer is also
+judged by its last number. `own_file.py` says what else may stand there.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.answer_words import words
+from lmworks.evaluation.answer_words import numbers, words
 from lmworks.evaluation.tasks.calling import HELD
-from lmworks.evaluation.tasks.declaration import Calling, Choices, Item, Question, Task
+from lmworks.evaluation.tasks.declaration import Calling, Check, Choices, Item, Question, Task
 from lmworks.evaluation.tasks.own_calls import NothingToCallError, calls_of, longest
 from lmworks.evaluation.tasks.own_file import CALLS, CHOICE, TASK, UNREAD, records
+from lmworks.evaluation.tasks.scores import EXACT, NUMBER
 
+_POINT_ZERO = re.compile(r"(?<=\d)\.0+$")
 SUFFIXES = (".jsonl", ".csv")
 
 
@@ -50,7 +56,8 @@ def own_task(path: Path) -> Task:
         return shared(main=HELD, examples=False, longest=longest(calls), left_out=others_out)
     if pairs:
         return shared(scored=("sum", "rest"), main="sum", examples=False)
-    return shared() if choices else shared(main="exact", waits=True)
+    by_number = all(isinstance(one, Question) and one.check == "number" for one in items)
+    return shared() if choices else shared(main=NUMBER if by_number else EXACT, waits=True)
 
 
 def read_items(path: Path) -> tuple[list[Item], list[NothingToCallError]]:
@@ -108,13 +115,22 @@ def _item(name: str, record: Mapping[str, Any]) -> Item:
     raw = "prompt" in record
     question = _text(name, record, "prompt" if raw else "question")
     prompt = question if raw else f"Question: {question}\nAnswer:"
-    choices = _choices(name, record)
+    choices, check = _choices(name, record), _check(name, record)
+    if choices and check:
+        raise DataError(f"{name} has `check` beside choices, and only written answers are checked; leave it out")
     if not choices:
         answers = record.get("answer")
         every = answers if isinstance(answers, list) else [answers]
-        if not every or not all(isinstance(one, str | int | float) and str(one).strip() for one in every):
+        if other := [one for one in every if not _is_text(one)][:1] if answers is not None else []:
+            raise DataError(f"{name}: the answer {_as_json(other[0])} is no text; write it in quotes")
+        if not every or not all(one is not None and str(one).strip() for one in every):
             raise DataError(f"{name} has no right answer; give `answer` as a text")
-        return Question(name, prompt, tuple(str(one) for one in every), group)
+        texts = tuple(str(one) for one in every)
+        if check and (other := [one for one in texts if len(numbers(one)) != 1]):
+            raise DataError(
+                f"{name}: `check` is number, and the answer {_short(other[0])} is not one number; correct it"
+            )
+        return Question(name, prompt, texts, group, check)
     right, texts = _right(name, record, choices), tuple(choices.values())
     if equal := [place for place in choices if place != right and choices[place].strip() == choices[right].strip()]:
         letters = " and ".join(map(_letter, sorted((right, equal[0]))))
@@ -130,7 +146,10 @@ def _choices(name: str, record: Mapping[str, Any]) -> dict[int, str]:
     if listed and columns:
         raise DataError(f"{name} has `choices` and `{next(iter(columns))}`; leave one of them out")
     values = listed or ["" if record[key] is None else record[key] for key in columns]
-    if not isinstance(values, list) or not all(isinstance(one, str | int | float) for one in values):
+    listed_values = values if isinstance(values, list) else []
+    if wrong := [one for one in listed_values if isinstance(one, bool | float) and not _is_text(one)]:
+        raise DataError(f"{name}: the choice {_as_json(wrong[0])} is no text; write it in quotes")
+    if not isinstance(values, list) or not all(map(_is_text, values)):
         raise DataError(f'{name}: `choices` is no list of texts; write ["one", "two"], in a table choice_a, choice_b')
     if listed:
         choices = {place: str(one) for place, one in enumerate(listed)}
@@ -163,8 +182,11 @@ def _places(name: str, key: str, value: Any, choices: Mapping[int, str]) -> list
     if isinstance(value, list):
         return [place for one in value for place in _places(name, key, one, choices)]
     found: list[int] = []
+    if key == "answer" and isinstance(value, bool):
+        raise DataError(f"{name}: the answer {_as_json(value)} is no text; write it in quotes")
     if key == "label":
-        found = [place for place in choices if str(place) == str(value).strip()]
+        whole = _POINT_ZERO.sub("", str(value).strip())  # a table's column of numbers with gaps is written 1.0
+        found = [place for place in choices if str(place) == whole]
     elif key == "answer":
         found = [place for place, choice in choices.items() if choice.strip() == str(value).strip()]
         found = found or [place for place in choices if _letter(place) == str(value).strip().upper()]
@@ -175,6 +197,22 @@ def _places(name: str, key: str, value: Any, choices: Mapping[int, str]) -> list
             f"{name}: the {key} {_short(value)} is none of its {len(choices)} choices ({shown}); correct it"
         )
     return found
+
+
+def _check(name: str, record: Mapping[str, Any]) -> Check | None:
+    said = record.get("check")
+    if said is None or said == "number":
+        return said
+    raise DataError(f"{name}: `check` is {_short(said)}; there is number, or leave it out")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value may stand for a text: a text or a number, and neither true nor infinite."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and value not in (inf, -inf)
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:80]
 
 
 def _letter(place: int) -> str:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Fields:
 
 
 TASK = Fields(
-    ("question", "prompt", "answer", "label", "group", "good", "bad", *CALLS),
+    ("question", "prompt", "answer", "label", "check", "group", "good", "bad", *CALLS),
     in_objects_alone=("choices",),
     choices=True,
 )
@@ -110,7 +111,7 @@ def _objects(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mappi
         if not one.strip():
             continue
         try:
-            record = json.loads(one)
+            record = json.loads(one, parse_constant=partial(_no_number, f"{path.name}#{line}"))
         except (ValueError, RecursionError) as error:  # no JSON, or numbers and nesting beyond what is read
             why = getattr(error, "msg", None) or str(error).partition(";")[0]
             raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
@@ -118,6 +119,10 @@ def _objects(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mappi
             raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
         names = _known(f"{path.name}#{line}", "field", list(record), fields)
         yield line, dict(zip(names, record.values(), strict=True))
+
+
+def _no_number(place: str, written: str) -> float:
+    raise DataError(f"{place} has {written}, which is no value of JSON; write a text in quotes, or leave the field out")
 
 
 def _names(said: Iterable[str]) -> list[str]:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
-from lmworks.evaluation.answer_words import overlap, words
+from lmworks.evaluation.answer_words import last_number, overlap, words
 from lmworks.evaluation.tasks.declaration import Choices, Question, Scoring
 from lmworks.generation.continuations import Continuation
 
-EXACT, F1 = "exact", "F1"
+EXACT, F1, NUMBER = "exact", "F1", "last number"
 ALIKE = 1e-6
 """Scores that differ by a smaller share are equal: what is added in another order differs by this much."""
 
@@ -91,7 +91,10 @@ def shared(first: Sequence[int], second: Sequence[int]) -> tuple[list[int], list
 
 
 def of_answer(item: Question, answer: str) -> ItemScores:
-    """The likeness of a written answer to the reference that is most like it."""
+    """The likeness of a written answer to the reference that is most like it; where a number is asked for, also whether
+    its last number is right."""
     exact = float(any(words(answer) == words(one) for one in item.answers))
-    alike = max(overlap(answer, one) for one in item.answers)
-    return ItemScores(item.name, item.group, written=answer, alike={EXACT: exact, F1: alike})
+    alike = {EXACT: exact, F1: max(overlap(answer, one) for one in item.answers)}
+    if item.check == "number":
+        alike[NUMBER] = float(last_number(answer) in {last_number(one) for one in item.answers} - {None})
+    return ItemScores(item.name, item.group, written=answer, alike=alike)

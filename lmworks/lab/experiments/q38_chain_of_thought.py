@@ -7,7 +7,8 @@ the way; in two sizes. A chat model is told to think step by step, or asked for 
 from __future__ import annotations
 
 from lmworks.basics import progress
-from lmworks.evaluation.prompts.thinking import STEPS, last_number
+from lmworks.evaluation.answer_words import last_number
+from lmworks.evaluation.prompts.thinking import STEPS
 from lmworks.evaluation.tasks.declaration import Question
 from lmworks.evaluation.tasks.find import find
 from lmworks.generation.strategies import Greedy

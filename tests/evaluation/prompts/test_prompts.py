@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.cli import main
+from lmworks.evaluation.answer_words import last_number
 from lmworks.evaluation.prompts.calibration import calibrate, leaning, probabilities
 from lmworks.evaluation.prompts.examples import balanced, mixed, nearest, orders
 from lmworks.evaluation.prompts.prompt import FORMATS, Prompt, hash_of
 from lmworks.evaluation.prompts.search import PromptReader, PromptSpace, Spread, labelled, measured, search
-from lmworks.evaluation.prompts.thinking import last_number, majority, think
+from lmworks.evaluation.prompts.thinking import majority, think
 from lmworks.text.document import Document
 
 WORDS = {"0": "bad", "1": "good"}

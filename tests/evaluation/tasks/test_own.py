@@ -39,6 +39,38 @@ BAD = {
     ),
     "an unknown field": (ASKED | {"answer": "A", "anwser": "B"}, "has the field 'anwser', which is not known; known"),
     "choices in two ways": (ASKED | {"choice_a": "x", "answer": "A"}, "has `choices` and `choice_a`; leave one"),
+    "a choice that is no number": (
+        {"question": "Which?", "choices": ["a", float("nan")], "answer": "A"},
+        r"mine.jsonl#1 has NaN, which is no value of JSON; write a text",
+    ),
+    "a choice that is infinite": (
+        {"question": "Which?", "choices": ["a", float("inf")], "answer": "A"},
+        "has Infinity",
+    ),
+    "a choice that is true": (
+        {"question": "Which?", "choices": ["a", True], "answer": "A"},
+        "mine.jsonl#1: the choice true is no text; write it in quotes",
+    ),
+    "an answer that is true": ({"question": "Is it?", "answer": True}, "#1: the answer true is no text; write it in"),
+    "one of several answers that is true": (
+        {"question": "Is it?", "answer": ["yes", True]},
+        "#1: the answer true is no text",
+    ),
+    "an answer to choose that is true": (
+        {"question": "Is it?", "choices": ["True", "False"], "answer": True},
+        "#1: the answer true is no text",
+    ),
+    "a label that is no whole number": (ASKED | {"label": 0.5}, "the label 0.5 is none of its 2 choices"),
+    "a check that is not known": (
+        {"question": "How many?", "answer": "4", "check": "digits"},
+        "#1: `check` is 'digits'; there is number, or leave it out",
+    ),
+    "a check that is no text": ({"question": "How many?", "answer": "4", "check": [1]}, r"`check` is \[1\]; there is"),
+    "a check of choices": (ASKED | {"answer": "A", "check": "number"}, "only written answers are checked"),
+    "a number to check that is none": (
+        {"question": "How many?", "answer": "four", "check": "number"},
+        "`check` is number, and the answer 'four' is not one number",
+    ),
     "choices by letters and numbers": (
         {"question": "Which?", "choice_a": "a", "choice_1": "b", "answer": "A"},
         "has two columns for one choice among choice_a, choice_1",
@@ -55,7 +87,8 @@ def test_what_cannot_be_scored_is_told_with_its_place(written, case):
 
 
 @pytest.mark.parametrize(
-    ("answer", "right"), [({"answer": "B"}, 1), ({"answer": "helium"}, 1), ({"label": 0}, 0), ({"label": "1"}, 1)]
+    ("answer", "right"),
+    [({"answer": "B"}, 1), ({"answer": "helium"}, 1), ({"label": 0}, 0), ({"label": "1"}, 1), ({"label": 1.0}, 1)],
 )
 def test_an_answer_is_a_letter_a_text_or_a_place(written, answer, right):
     [item] = own_task(Path(written(ASKED | answer))).items()
@@ -180,6 +213,23 @@ def test_questions_without_choices_are_answered_in_words_and_pairs_compared(writ
     assert task.main == "exact" and task.items()[0].prompt == "Emma is by"
     pairs = own_task(Path(written({"good": "It is.", "bad": "It are."})))
     assert pairs.scored == ("sum", "rest") and pairs.items()[0].asked == (("", "It is."), ("", "It are."))
+
+
+def test_a_number_that_is_infinite_when_it_is_read_is_told(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"question": "How many?", "answer": 1e999}\n')
+    with pytest.raises(DataError, match=r"mine.jsonl#1: the answer Infinity is no text"):
+        own_task(tmp_path / "mine.jsonl")
+
+
+def test_answers_that_are_numbers_are_also_judged_by_their_last_number(tmp_path, written):
+    asked = {"question": "How many?", "answer": "20", "check": "number"}
+    task = own_task(Path(written(asked)))
+    [item] = task.items()
+    assert task.main == "last number" and item.check == "number"
+    table = tmp_path / "mine.csv"
+    table.write_text("question,answer,check\nHow many?,20,number\nWho?,Ann,\n", encoding="utf-8")
+    mixed = own_task(table)
+    assert mixed.main == "exact" and [one.check for one in mixed.items()] == ["number", None]
 
 
 def test_kinds_do_not_mix(written):

@@ -211,6 +211,12 @@ def test_a_choice_that_is_longer_than_the_window_is_named(questions, written):
         evaluate(small, [path])
 
 
+def test_a_question_that_is_longer_than_the_window_is_told_without_an_option_that_there_is_not(written):
+    small = tiny.language_model(seed=4, context=64)
+    with pytest.raises(DataError, match=r"mine.jsonl#1: the prompt has .* the model reads 64; shorten it$"):
+        evaluate(small, [written({"question": "Who? " * 30, "answer": "Ann"})])
+
+
 @pytest.mark.parametrize(("given", "said"), [({"shots": -1}, "shots is -1"), ({"limit": 0}, "limit is 0")])
 def test_settings_that_measure_nothing_are_refused(model, questions, given, said):
     with pytest.raises(ConfigError, match=said):
@@ -220,6 +226,10 @@ def test_settings_that_measure_nothing_are_refused(model, questions, given, said
 
 
 def test_written_answers_are_compared_by_words(model, written):
+    number = Question("q", "How many?", ("20",), check="number")
+    for answer, right in (("So he bought 13 + 17 = 20 books.", 1), ("20 and then 5", 0), ("twenty", 0), ("20.0", 1)):
+        assert of_answer(number, answer).alike["last number"] == right
+    assert of_answer(number, "It is 20 books.").alike["exact"] == 0
     item = Question("q", "Who?", ("Jane Austen", "Austen"))
     assert of_answer(item, "The Austen!").alike == {"exact": 1.0, "F1": 1.0}
     assert of_answer(item, "Jane Eyre").alike == {"exact": 0.0, "F1": 0.5}

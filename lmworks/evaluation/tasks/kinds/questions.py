@@ -13,7 +13,7 @@ from lmworks.evaluation.tasks.scores import ItemScores, of_answer
 from lmworks.generation.continuations import Reading
 from lmworks.generation.engine import Engine
 from lmworks.generation.handle import RequestHandle
-from lmworks.generation.request import LogprobOptions, Prompt
+from lmworks.generation.request import LogprobOptions, Prompt, without_sliding
 from lmworks.language_model import LanguageModel
 
 AT_ONCE = 16
@@ -34,7 +34,7 @@ def _begun(engine: Engine, model: LanguageModel, asked: AskedTask, item: Questio
         request = model.request(prompt, max_new_tokens=asked.task.longest, stop=["\n"], logprobs=UNTOLD)
         return engine.run(replace(request, skips_space=asked.task.waits))
     except ConfigError as error:  # the prompt is longer than the window
-        raise DataError(f"{item.name}: {error}") from None
+        raise DataError(f"{item.name}: {without_sliding(error)}") from None
 
 
 def _judged(item: Question, found: ItemScores) -> ItemScores:

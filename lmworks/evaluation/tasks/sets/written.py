@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from lmworks.evaluation.tasks.declaration import Question, Task
+from lmworks.evaluation.tasks.scores import NUMBER
 from lmworks.text.registry import content
 
 
@@ -24,7 +25,12 @@ def _xquad() -> list[Question]:
 
 def _multiarith() -> list[Question]:
     return [
-        Question(f"multiarith#{at}", f"Question: {one['instruction'].strip()}\nAnswer:", (f"{float(one['answer']):g}",))
+        Question(
+            f"multiarith#{at}",
+            f"Question: {one['instruction'].strip()}\nAnswer:",
+            (f"{float(one['answer']):g}",),
+            check="number",
+        )
         for at, one in enumerate(json.loads(content("multiarith")), 1)
     ]
 
@@ -39,5 +45,5 @@ XQUAD = Task(
     longest=32,
 )
 MULTIARITH = Task(
-    "multiarith", "problems of arithmetic in words, answered by a number", "multiarith", _multiarith, main="exact"
+    "multiarith", "problems of arithmetic in words, answered by a number", "multiarith", _multiarith, main=NUMBER
 )
