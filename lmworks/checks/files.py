@@ -16,8 +16,9 @@ from lmworks.loading import fingerprint
 from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.model_folder import FACTS, read_facts, read_json, weight_files
-from lmworks.models.files.references import ALIASES, checksum, resolve
+from lmworks.models.files.references import ALIASES, resolve
 from lmworks.models.network import evaluating
+from lmworks.text.wheels import checksum
 
 
 @check("files are whole", of="model")

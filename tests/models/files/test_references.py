@@ -26,14 +26,16 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import sha256
 from lmworks.kernels import keeping
 from lmworks.models.files import references
-from lmworks.models.files.references import Alias, resolve
+from lmworks.models.files.references import resolve
+from lmworks.text.wheels import Alias
 
 WEIGHTS = random.Random(0).randbytes(3_000_000)
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
 CHILD = """
 import json, sys
 from lmworks.models.files import references
-references.ALIASES["tiny"] = references.Alias(**json.loads(sys.argv[1]))
+from lmworks.text.wheels import Alias
+references.ALIASES["tiny"] = Alias(**json.loads(sys.argv[1]))
 print("up", flush=True)
 print(references.resolve("tiny"))
 """
