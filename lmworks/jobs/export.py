@@ -26,6 +26,7 @@ from lmworks.models.adapted import has_adapters
 from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_kinds import Kind
+from lmworks.models.files.gguf_pieces_writing import file_name
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 from lmworks.models.files.gguf_writing import (
@@ -107,7 +108,8 @@ def export(
     before = None if parts is None else measure(loaded, parts.held_out, f"{text} before", tokens=tokens)
     counts = None if parts is None or KINDS[kind] not in INSTEAD else importance(loaded, parts.train, tokens)
     entries = network_entries(loaded.config) | learned_entries(loaded.network)
-    entries |= {"general.name": _name(str(model))} | vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
+    entries |= vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
+    entries["general.name"] = file_name(loaded.tokenizer, entries, _name(str(model)))
     tensors = network_tensors(loaded.network)
     with written_whole(file) as temporary:
         write_gguf(temporary, entries, tensors, KINDS[kind], counts)

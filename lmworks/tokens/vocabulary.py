@@ -5,7 +5,7 @@ Folders (`folder.py`) and GGUF files (`gguf_vocabulary.py`) are read into it, `T
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import tokenizers
@@ -44,13 +44,20 @@ class Vocabulary:
     chat_template: str | None = None
     max_length: int | None = None
     """The longest text in tokens that the model was made for, where its files say so."""
+    scores: tuple[float, ...] | None = None
+    """By which SentencePiece's BPE chooses what to join, one for each token, where the model's files say them."""
+    unused: frozenset[int] = frozenset()
+    """Ids that the model's own files call unused."""
 
 
-def make_special(backend: tokenizers.Tokenizer, texts: Iterable[str]) -> None:
-    """Make each text a special token of the backend; one that is already special keeps its settings."""
+def make_special(
+    backend: tokenizers.Tokenizer, texts: Iterable[str], strips: Callable[[str], bool] = lambda text: False
+) -> None:
+    """Make each text a special token of the backend; one that is already special keeps its settings. `strips` says
+    which take white space after them away."""
     known = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
     new = [text for text in dict.fromkeys(texts) if text not in known]
-    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in new])
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False, rstrip=strips(text)) for text in new])
 
 
 def add_around(backend: tokenizers.Tokenizer, before: int | None, after: int | None) -> None:

@@ -1,18 +1,21 @@
-"""Small models of each family that llama.cpp has too, with a trained byte-level BPE tokenizer."""
+"""Small models of each family that llama.cpp has too, with a trained byte-level BPE tokenizer or SentencePiece's."""
 
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 import tiny
-from tokenizers import normalizers
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, trainers
 
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
 from lmworks.models.files.gguf_vocabulary import composes, splitter, whole_words_first
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+from lmworks.tokens.vocabulary import Vocabulary, add_around
 
 TEXTS = [f"{' '.join(tiny.WORDS[number % 5 :])}; don't 12 {number}\n" for number in range(40)]
 WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2, "norm_eps": 1e-6}
@@ -117,8 +120,49 @@ def tokenizer(rule: str = "gpt-2") -> Tokenizer:
     return Tokenizer(made.vocabulary)
 
 
+@functools.cache
+def pieces(in_front: bool = True, strips: bool = False) -> Tokenizer:
+    """A tokenizer of SentencePiece's BPE as transformers writes it: every pair that makes a piece, best piece first.
+
+    With a space in front as Llama 2 has it, or without as Gemma's; with Phi-3's tokens, which take space away.
+    """
+    learnt = tokenizers.Tokenizer(models.BPE())
+    learnt.normalizer = normalizers.Replace(" ", "▁")
+    alphabet = list("▁abcdefghijklmnopqrstuvwxyzABCIST0123456789.,;:'\n")
+    learnt.train_from_iterator(
+        [text + "▁▁▁▁▁▁▁▁ \n\n\n\n" for text in TEXTS],
+        trainers.BpeTrainer(vocab_size=160, show_progress=False, initial_alphabet=alphabet),
+    )
+    made = json.loads(learnt.to_str())["model"]
+    joined = ["".join(pair) for pair in made["merges"]]
+    single = [token for token in made["vocab"] if len(token) == 1]
+    control = ["<unk>", "<s>", "</s>"]
+    tokens = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys(joined), *single]
+    ids = {token: number for number, token in enumerate(tokens)}
+    merges = [
+        (token[:cut], token[cut:])
+        for token in dict.fromkeys(joined)
+        for cut in range(1, len(token))
+        if token[:cut] in ids and token[cut:] in ids
+    ]
+    backend = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    steps: list[Any] = [normalizers.Prepend("▁")] * in_front + [normalizers.Replace(" ", "▁")]
+    backend.normalizer = normalizers.Sequence(steps)
+    after: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(after + [decoders.Strip(" ", 1, 0)] * in_front)
+    further = ["<|endoftext|>", *("<|user|>", "<|end|>") * strips]
+    for text in (*control, *further):
+        strip = strips and text not in ("<unk>", "<s>", "<|endoftext|>")
+        backend.add_special_tokens([AddedToken(text, special=True, normalized=False, rstrip=strip)])
+    backend.add_tokens([AddedToken("<b>", normalized=False, rstrip=strips)])
+    add_around(backend, 1, None)
+    template = "{% for one in messages %}{{ '[INST] ' + one.content + '</s>' }}{% endfor %}"
+    return Tokenizer(Vocabulary(backend, "pieces", bos=1, eos=2, unknown=0, chat_template=template))
+
+
 def language_model(family: str = "llama", rule: str = "gpt-2", spare: int = 4, **settings: Any) -> LanguageModel:
-    """A random model of a family, with `spare` rows that no token uses."""
-    words = tokenizer(rule)
+    """A random model of a family, with `spare` rows that no token uses. The rule "pieces" is SentencePiece's, with a
+    space in front; "pieces as they are" without."""
+    words = pieces(rule == "pieces") if rule.startswith("pieces") else tokenizer(rule)
     chosen = WIDE | FAMILIES[family] | {"vocab_size": words.vocab_size + spare} | settings
     return LanguageModel(tiny.network(seed=3, **chosen), words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,15 @@ from lmworks.basics.errors import ModelError
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # token types of the specification
 
 LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
+
+STRIPPING_NAME = re.compile("phi-?3", re.IGNORECASE)
+"""A `general.name` by which llama.cpp knows Phi-3."""
+NOT_STRIPPING = ("<unk>", "<s>", "<|endoftext|>")
+
+
+def strips_after(token: str) -> bool:
+    """Does this special token of Phi-3 take white space after it away? The file does not say so, llama.cpp knows it."""
+    return token not in NOT_STRIPPING
 
 
 class Described(Protocol):

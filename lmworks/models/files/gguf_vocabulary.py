@@ -20,10 +20,13 @@ from lmworks.models.files.gguf_facts import (
     CONTROL,
     LONGEST_TOKEN,
     NORMAL,
+    STRIPPING_NAME,
     UNKNOWN,
+    UNUSED,
     USER_DEFINED,
     Described,
     Facts,
+    strips_after,
 )
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_pieces import unigram, word_pieces
@@ -160,6 +163,8 @@ def read_vocabulary(file: Described) -> Vocabulary:
         chat_template=template if isinstance(template, str) else implied_template(facts.ids),
         max_length=length,
         target_start=start,
+        scores=tuple(facts.scores()) if kind == "llama" else None,
+        unused=frozenset(number for number, one in enumerate(facts.kinds) if one == UNUSED),
     )
 
 
@@ -250,12 +255,13 @@ def _sentencepiece(facts: Facts) -> tokenizers.Tokenizer:
 def _merges_by_score(facts: Facts) -> list[tuple[str, str]]:
     """Every pair of tokens that makes a third, best score first.
 
-    Only tokens of the type "normal" take part: "</s>" must not grow out of "</" and "s>".
+    Control tokens take no part: "</s>" must not grow out of "</" and "s>". User-defined ones do, as in llama.cpp: what
+    is found whole in a text is not always what it is after its spaces were replaced.
     """
     normal = {
         token: score
         for token, score, kind in zip(facts.tokens, facts.scores(), facts.kinds, strict=True)
-        if kind == NORMAL
+        if kind in (NORMAL, USER_DEFINED)
     }
     found = [
         (score, cut, token[:cut], token[cut:])
@@ -271,14 +277,18 @@ def _merges_by_score(facts: Facts) -> list[tuple[str, str]]:
 def _add_tokens(backend: tokenizers.Tokenizer, facts: Facts, roles: Mapping[str, int | None]) -> None:
     """Control tokens are special, and those with a role; user-defined ones are found whole in any text."""
     kinds = list(zip(facts.tokens, facts.kinds, strict=True))
+    strips = facts.text("model") == "llama" and STRIPPING_NAME.search(str(facts.file.metadata.get("general.name", "")))
     of_roles = [*roles.values(), facts.token("eot"), facts.token("eom")]
     make_special(
         backend,
         [token for token, kind in kinds if kind in (CONTROL, UNKNOWN)]
         + [str(backend.id_to_token(number)) for number in of_roles if number is not None],
+        strips_after if strips else lambda text: False,
     )
     if facts.text("model") == "t5":  # a unigram model finds those that it has a score for by itself
         scored = {token for token, score in zip(facts.tokens, facts.scores(), strict=True) if score >= 0}
         kinds = [(token, kind) for token, kind in kinds if token not in scored]
     whole = [token for token, kind in kinds if kind == USER_DEFINED]
-    backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
+    backend.add_tokens(
+        [AddedToken(token, normalized=False, rstrip=bool(strips) and strips_after(token)) for token in whole]
+    )

@@ -1,7 +1,8 @@
-"""A tokenizer as entries of a GGUF file: the way back from `gguf_vocabulary.py`, for byte-level BPE.
+"""A tokenizer as entries of a GGUF file: the way back from `gguf_vocabulary.py`, for byte-level BPE and SentencePiece's
+BPE (`gguf_pieces_writing.py`).
 
-llama.cpp knows the rule that splits a text into words by a name alone, so only tokenizers whose rule has one can be
-written; the others are refused, as a near rule gives other ids without any sign.
+llama.cpp knows the rule that splits a text into words by a name alone, so of byte-level tokenizers only those whose
+rule has one can be written; the others are refused, as a near rule gives other ids without any sign.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_facts import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from lmworks.models.files.gguf_pieces_writing import is_pieces, piece_entries, refused
 from lmworks.models.files.gguf_vocabulary import composes, splitter, whole_words_first
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -21,18 +23,17 @@ NAMES = ("gpt-2", "smollm", "llama-bpe", "glm4", "qwen2", "tekken", "gpt-4o", "d
 def vocabulary_entries(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
     """The `tokenizer.*` entries for a network with `size` rows; ModelError where llama.cpp has no such tokenizer."""
     state = json.loads(tokenizer.vocabulary.backend.to_str())
-    model = state["model"]
-    if model["type"] != "BPE" or not _is_byte_level(state["decoder"]):
-        raise _no_place(tokenizer, f"is no byte-level BPE (its model is {model['type']})")
-    if not model["merges"]:
-        raise _no_place(tokenizer, "has no merges")
     tokens, kinds = _tokens(tokenizer, size)
-    entries: dict[str, Any] = {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": _rule(tokenizer, state),
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": kinds,
-        "tokenizer.ggml.merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
+    if is_pieces(state):
+        entries = piece_entries(tokenizer, state, tokens, kinds)
+    elif state["model"]["type"] == "BPE" and _is_byte_level(state["decoder"]):
+        entries = _byte_level_entries(tokenizer, state, tokens, kinds)
+    else:
+        raise ModelError(
+            f"the tokenizer of {tokenizer.name} is neither byte-level BPE nor SentencePiece's BPE (its model is "
+            f"{state['model']['type']}), and only these two are written to a GGUF file; use the model directory"
+        )
+    entries |= {
         "tokenizer.ggml.add_bos_token": _adds(tokenizer, tokenizer.prefix, tokenizer.bos, "before"),
         "tokenizer.ggml.add_eos_token": _adds(tokenizer, tokenizer.suffix, tokenizer.eos, "after"),
     }
@@ -48,6 +49,21 @@ def vocabulary_entries(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
     if tokenizer.chat_template is not None:
         entries["tokenizer.chat_template"] = tokenizer.chat_template
     return entries
+
+
+def _byte_level_entries(
+    tokenizer: Tokenizer, state: dict[str, Any], tokens: list[str], kinds: list[int]
+) -> dict[str, Any]:
+    merges = state["model"]["merges"]
+    if not merges:
+        raise refused(tokenizer, "has no merges")
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": _rule(tokenizer, state),
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
+    }
 
 
 def _tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]:
@@ -69,7 +85,7 @@ def _rule(tokenizer: Tokenizer, state: dict[str, Any]) -> str:
         same = _plain(json.loads(splitter(rule).__getstate__())) == wanted
         if same and whole_words_first(rule) == ours and normalizer == ("NFC" if composes(rule) else None):
             return rule
-    raise _no_place(tokenizer, f"splits words by a rule of its own (known are {', '.join(NAMES)})")
+    raise refused(tokenizer, f"splits words by a rule of its own (known are {', '.join(NAMES)})")
 
 
 def _plain(rule: Any) -> Any:
@@ -92,11 +108,5 @@ def _is_byte_level(decoder: dict[str, Any] | None) -> bool:
 
 def _adds(tokenizer: Tokenizer, ids: tuple[int, ...], token: int | None, where: str) -> bool:
     if ids and ids != (token,):
-        raise _no_place(tokenizer, f"puts the ids {list(ids)} {where} a text")
+        raise refused(tokenizer, f"puts the ids {list(ids)} {where} a text")
     return bool(ids)
-
-
-def _no_place(tokenizer: Tokenizer, how: str) -> ModelError:
-    return ModelError(
-        f"the tokenizer of {tokenizer.name} {how}, and llama.cpp could not give the same ids; use the model directory"
-    )
