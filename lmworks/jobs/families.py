@@ -35,12 +35,14 @@ Those of texts load from a directory in Hugging Face's layout, equal to transfor
 all train, and take adapters. **By hand**: training takes the hand-written blocks, which are faster than autograd.
 **Compiled**: on a CPU, a network of usual sizes runs on the compiled path ([fast.md](fast.md)); what is refused runs in
 PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmworks export`), where llama.cpp has the
-architecture and it is mapped here, with the vocabularies of all of them: byte-level BPE, SentencePiece's BPE and
-unigram model, WordPiece. Files of DeepSeek from before they said an `expert_group_count` choose among all experts, as
-llama.cpp does with them, where the model was trained to choose within groups (V3, R1, V2-236B); one of V2 that says
-groups is refused. V2 is written in 26 or 27 layers (Lite), by which llama.cpp knows that queries come from no narrow
-state. Layers that guess further tokens (GLM-4.5) are left out. A gpt-oss file without a chat template, as Ollama's own,
-is asked in OpenAI's harmony format for its final answer at once, without thoughts before it.
+architecture and it is mapped here. Read are the vocabularies of all of them: byte-level BPE, SentencePiece's BPE and
+unigram model, WordPiece. Written are byte-level BPE and SentencePiece's BPE where llama.cpp gives the same ids; what
+that leaves out, as Mistral 7B v0.3's tokenizer.json, [smaller.md](smaller.md) says. Files of DeepSeek from before they
+said an `expert_group_count` choose among all experts, as llama.cpp does with them, where the model was trained to
+choose within groups (V3, R1, V2-236B); one of V2 that says groups is refused. V2 is written in 26 or 27 layers (Lite),
+by which llama.cpp knows that queries come from no narrow state. Layers that guess further tokens (GLM-4.5) are left
+out. A gpt-oss file without a chat template, as Ollama's own, is asked in OpenAI's harmony format for its final answer
+at once, without thoughts before it.
 """
 OWN = """
 ## Left out, and why

@@ -18,6 +18,7 @@ from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.jobs.export import PROBES, export
+from lmworks.lab.site.benches.stories import missing, stories
 from lmworks.models.config import RopeScaling
 from lmworks.models.files.gguf import read_gguf_network
 from lmworks.models.files.gguf_file import GGUFFile
@@ -153,13 +154,47 @@ def test_a_tokenizer_that_llama_cpp_has_no_name_for_is_refused(change: str):
         vocabulary_entries(strange(change), 400)
 
 
-def test_other_kinds_of_tokenizer_are_refused(tmp_path: Path):
+def test_other_kinds_of_tokenizer_are_refused():
     words = train_tokenizer(TEXTS, TokenizerConfig(kind="unigram", vocab_size=310))
-    with pytest.raises(ModelError, match=r"is no byte-level BPE \(its model is Unigram\)"):
+    with pytest.raises(ModelError, match=r"neither byte-level BPE nor SentencePiece's BPE \(its model is Unigram\)"):
         vocabulary_entries(words, 310)
     bytes_ = train_tokenizer(TEXTS, TokenizerConfig(kind="byte"))
     with pytest.raises(ModelError, match="has no merges"):
         vocabulary_entries(bytes_, 257)
+
+
+PIECES = {"llama": "pieces", "mistral": "pieces", "mixtral": "pieces", "phi3": "pieces"} | dict.fromkeys(
+    ("gemma", "gemma2", "gemma3"), "pieces as they are"
+)
+"""Families whose real models have SentencePiece's BPE."""
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_k_m"])
+@pytest.mark.parametrize("family", PIECES)
+def test_a_model_with_sentencepieces_bpe_is_written_and_read_back(family: str, kind: str, tmp_path: Path):
+    more = {"dim": 256, "hidden_dim": 512, "heads": 4, "kv_heads": 4}
+    model, file = written(tmp_path, kind, family=family, rule=PIECES[family], **more)
+    back = lm.load(file, dtype="float32")
+    assert back.config.family == ("llama" if family == "mistral" else model.config.family)
+    for text in (*PROBES, *TEXTS[:5], "a</s>b"):
+        assert back.tokenizer.encode(text) == model.tokenizer.encode(text), text
+    chat = [{"role": "user", "content": "lists </s> of\n\n things"}]
+    assert back.encode_prompt(chat) == model.encode_prompt(chat)
+    once_more = export(file, tmp_path / "again.gguf", kind=kind).file
+    ours, theirs = GGUFFile(file).metadata, GGUFFile(once_more).metadata
+    for key, value in ours.items():
+        assert key == "general.name" or theirs[key] == value, key
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_k_m"])
+def test_stories_go_on_with_the_same_tokens_from_a_file(kind: str, tmp_path: Path):
+    if missing():
+        pytest.skip(missing())
+    model = stories(fetch=False)
+    file = export(model.save(tmp_path / "model"), tmp_path / "m.gguf", kind=kind).file
+    ids = model.tokenizer.encode("Once upon a time")
+    written = model.generate(ids, max_new_tokens=40).tokens
+    assert len(written) == 40 and lm.load(file, dtype="float32").generate(ids, max_new_tokens=40).tokens == written
 
 
 @pytest.mark.parametrize(

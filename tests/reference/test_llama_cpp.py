@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jobs.small_files import FAMILIES, language_model
+from jobs.small_files import FAMILIES, TEXTS, language_model
 
 import lmworks as lm
 from lmworks.jobs.export import PROBES, export
+from lmworks.models.files.gguf_pieces_writing import HARD
 from lmworks.models.files.gguf_vocabulary_writing import NAMES
 from lmworks.tokens.chat.conversation import encode_chat
 
@@ -97,6 +98,17 @@ def test_llama_cpp_encodes_to_the_same_ids(rule: str, tmp_path: Path):
         model.tokenizer, chat, add_generation_prompt=False
     )
     assert llama.metadata["tokenizer.chat_template"] == model.tokenizer.chat_template
+
+
+@pytest.mark.parametrize("rule", ["pieces", "pieces as they are"])
+def test_llama_cpp_joins_sentencepieces_to_the_same_ids(rule: str, tmp_path: Path):
+    model = language_model(rule=rule)
+    llama = opened(export(model.save(tmp_path / "model"), tmp_path / "m.gguf").file)
+    for text in (*PROBES, *HARD, *TEXTS, "x <b> y"):
+        assert llama.tokenize(text.encode(), add_bos=True, special=False) == model.tokenizer.encode(text), repr(text)
+    marked = "a</s>b <s> c"
+    ours = model.tokenizer.encode(marked, special=False, markup=True)
+    assert llama.tokenize(marked.encode(), add_bos=False, special=True) == ours
 
 
 @pytest.mark.slow

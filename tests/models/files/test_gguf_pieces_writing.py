@@ -181,7 +181,7 @@ def overtaken(state: dict[str, Any]) -> None:
             lambda state: state.update(
                 normalizer=None, pre_tokenizer=json.loads(pre_tokenizers.Metaspace(split=False).__getstate__())
             ),
-            "puts a space in front only where a text has none",
+            "puts no further space before a text that begins with one",
         ),
         (without_a_pair, "would give other ids of 'qz' than the tokenizer of changed; use"),
         (overtaken, "would give other ids of 'qzxw' than"),
