@@ -128,15 +128,16 @@ def cranfield() -> Iterator[tuple[Index, list[JudgedQuestion]]]:
             judged.setdefault(int(query), {})[document] = float(grade)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary, "abstracts.jsonl")
-        place.write_text("".join(json.dumps(one) + "\n" for one in records if one["text"]), encoding="utf-8")
+        kept = [one for one in records if one["text"]]
+        place.write_text("".join(json.dumps(one) + "\n" for one in kept), encoding="utf-8")
         index = build(place, Path(temporary, "index"))
-        names = {one["id"]: f"{place.name}#{one['id']}" for one in records}
+        names = {one["id"]: f"{place.name}#{line}" for line, one in enumerate(kept, 1)}  # two abstracts are empty
         yield (
             index,
             [
                 JudgedQuestion(
                     " ".join(query.split()),
-                    {names[document]: grade for document, grade in judged[number].items()},
+                    {names.get(document, document): grade for document, grade in judged[number].items()},
                     str(number),
                 )
                 for number, query in enumerate(queries, 1)

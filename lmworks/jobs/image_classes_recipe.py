@@ -71,8 +71,8 @@ class ImageClassesRecipe(RecipeFile):
             raise ConfigError("{at}model.channels is 3: images are read in red, green and blue; leave it out")
         if self.data.covered >= self.model.image_size:
             raise ConfigError(
-                f"{{at}}data.covered is {self.data.covered}, and images are {self.model.image_size} pixels a side; give "
-                "less"
+                f"{{at}}data.covered is {self.data.covered}, and images are {self.model.image_size} pixels a side; "
+                "give less"
             )
         if self.training.rows < 2:
             raise ConfigError("{at}training.rows is 1, and norms by the batch need more; give more")
