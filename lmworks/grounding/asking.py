@@ -48,6 +48,7 @@ from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
 from lmworks.text.formats.rows import head_above, row_spelled_out, rows_of
 from lmworks.text.sentences import sentences
+from lmworks.text.words import WORD
 
 READ = 6
 """Passages that are read."""
@@ -293,7 +294,7 @@ def _why(asked: Asked) -> Reason:
         return Reason("not_mentioned", tuple(asked.unnamed[:3]))
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
     missing = set(about(asked.question, asked.language)) - held
-    words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
+    words = dict.fromkeys(WORD.findall(asked.question))
     named = [one for one in words if (own := set(content(one, asked.language))) and own <= missing]
     if named:
         return Reason("not_mentioned", tuple(named[:3]))
@@ -378,7 +379,7 @@ def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:
 
 
 def _plain(text: str) -> str:
-    words = re.findall(r"\w+", text.casefold())
+    words = WORD.findall(text.casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 

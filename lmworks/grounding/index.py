@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from lmworks.grounding.own_questions import Judged, OwnQuestion
     from lmworks.language_model import LanguageModel
 
-VERSION = 6
+VERSION = 7
 By = Literal["hybrid", "keywords", "vectors"]
 T = TypeVar("T")
 GIVEN = "a list of Documents"

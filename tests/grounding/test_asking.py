@@ -202,6 +202,7 @@ class Whole:
         (["It is red.", "Red: it is red."], 1.01),
         (["It is red.", "it is RED"], UNRIVALLED),  # says the same
         (["It is red.", "it is RED", "It is blue."], 2.02),
+        (["वह दिन है।", "वह दान है।"], 1.01),  # a day, and a gift
     ],
 )
 def test_the_lead_is_over_the_best_passage_that_says_something_else(texts, ahead):

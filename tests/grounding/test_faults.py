@@ -230,12 +230,12 @@ def test_an_index_of_another_version_or_with_vectors_of_another_says_so(
     with pytest.raises(DataError, match=rf"does not belong to the index.sqlite .* lmworks index {notes} --out {place}"):
         answers(place)
     place = damaged(tmp_path / "index", "index.sqlite", lambda content: content)
-    with contextlib.closing(sqlite3.connect(place / "index.sqlite")) as connection, connection:
-        connection.execute("UPDATE settings SET value = 0 WHERE name = 'version'")
-    with pytest.raises(
-        DataError, match=rf"made by another lmworks \(version 0\); .* lmworks index {notes} --out {place}"
-    ):
-        answers(place)
+    for version in (0, 6):  # 6 cut words of Hindi and Korean otherwise
+        with contextlib.closing(sqlite3.connect(place / "index.sqlite")) as connection, connection:
+            connection.execute("UPDATE settings SET value = ? WHERE name = 'version'", (version,))
+        again = rf"made by another lmworks \(version {version}\); .* lmworks index {notes} --out {place}"
+        with pytest.raises(DataError, match=again):
+            answers(place)
 
 
 def test_changed_bytes_anywhere_give_the_same_answers_or_a_sentence(

@@ -78,6 +78,16 @@ def test_a_question_in_a_mixed_folder_is_read_in_its_own_language(question, lang
         assert isinstance(reader, NearestSentence) and reader.language == language
 
 
+def test_a_language_of_no_chunk_takes_no_question_from_its_neighbour():
+    question = "Var ligger den, er biblioteket til på noen øy?"  # half Swedish, half Norwegian
+    assert language_of_question(question, {"english": 5, "swedish": 2}) == "swedish"
+    assert language_of_question(question, {"english": 5, "swedish": 2, "norwegian": 1}) == "norwegian"
+
+
+def test_a_question_in_korean_is_not_read_by_the_english_reader():
+    assert language_of_question("도서관은 몇 시에 여나요?", {"english": 5, "none": 2}) == "none"
+
+
 def test_what_a_question_is_about_has_no_words_that_ask():
     assert about("Ab welcher Windstärke wird der Kranbetrieb eingestellt?", "german") == [
         "windstark",

@@ -81,6 +81,11 @@ def test_near_words_have_other_stems(index: Index):
     assert set(near) == {"houses"} and terms(near["houses"], "english") != terms("houses", "english")
 
 
+def test_near_words_are_whole_in_any_script(index: Index):
+    near = near_words(["पुस्तकालय किताब पुस्तकालय किताब"] * 2, ["पुस्तकालय", "well-known"], index.embedder, "hindi")
+    assert near == {"पुस्तकालय": "किताब"}
+
+
 def test_a_text_that_is_not_in_the_index_scores_as_one_that_is(index: Index):
     passage = index.search("ferry Bregenz", 1, "keywords")[0]
     whole = "\n".join((passage.document, passage.heading, passage.text))

@@ -6,7 +6,6 @@ of the right passage that lacks the sentence.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import reader_for
 from lmworks.grounding.self_test.questions import SelfTestQuestion
 from lmworks.language_model import LanguageModel
+from lmworks.text.words import WORD
 
 SPARE = 30
 """Passages that are looked through for those that may be seen, beyond those that are wanted."""
@@ -125,7 +125,7 @@ def holds(text: str, answer: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in re.findall(r"\w+", text.casefold()) if word not in ("a", "an", "the")]
+    return [word for word in WORD.findall(text.casefold()) if word not in ("a", "an", "the")]
 
 
 def f1(said: str, meant: str) -> float:

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from lmworks.grounding.terms import terms
 from lmworks.grounding.words import content
 from lmworks.language_model import LanguageModel
+from lmworks.text.words import WORD as SINGLE
+from lmworks.text.words import in_letters
 
-WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
+WORD = re.compile(rf"{SINGLE.pattern}(?:['’.-]{SINGLE.pattern})*")
 KEPT, REPLACED = 0.8, 0.5
 """The share of content words that stay in a question, and of those the share that another word stands for."""
 VOCABULARY = 5000
@@ -47,9 +49,9 @@ def _says_something(word: str, language: str) -> bool:
 def near_words(texts: Iterable[str], wanted: Iterable[str], embedder: LanguageModel, language: str) -> dict[str, str]:
     """For each wanted word (in lower case) one of the texts' that is near it and has another stem, if there is one."""
     counts = Counter(word.casefold() for text in texts for word in WORD.findall(text))
-    usual = (word for word, count in counts.most_common() if count > 1 and len(word) > 2 and word.isalpha())
+    usual = (word for word, count in counts.most_common() if count > 1 and len(word) > 2 and in_letters(word))
     known = [word for word in usual if _says_something(word, language)][:VOCABULARY]
-    asked = sorted({word.casefold() for word in wanted if word.isalpha()})
+    asked = sorted({word.casefold() for word in wanted if in_letters(word)})
     if len(known) < 2 or not asked:
         return {}
     table = embedder.network.embedding.weight.detach().float().cpu().numpy()
