@@ -124,10 +124,10 @@ def _ask_all(index: Index, many: QuestionsOptions, how: dict[str, Any], json_: b
 def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt: bool, json_: bool) -> None:
     """One answer, or what it would be made from."""
     from lmworks.cli.options import as_json
-    from lmworks.grounding.telling import facts_of, lines_of, passage_told
+    from lmworks.grounding.telling import facts_of, lines_of, placed
 
     if json_:
-        facts = facts_of(answer, index) | {"passages": [passage_told(one) for one in answer.passages]}
+        facts = facts_of(answer, index) | {"passages": [placed(one, index) for one in answer.passages]}
         as_json(facts | ({"prompt": answer.prompt} if show_prompt or only_context else {}))
         return
     if only_context:

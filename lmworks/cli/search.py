@@ -39,32 +39,33 @@ def search(
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
 
-    where = only.filter()
+    among = only.filter()
     if (Path(index) / "vectors.json").is_file():
-        if keywords or vectors or rerank is not None or where is not None:
+        if keywords or vectors or rerank is not None or among is not None:
             raise ConfigError(f"{index} holds vectors alone; leave out --keywords, --vectors, --rerank and filters")
         _near(index, query, k, json_)
         return
     from lmworks.grounding.index import open_index
+    from lmworks.grounding.telling import placed, where
 
     if keywords and vectors:
         raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
-    found = open_index(index).search(
+    opened = open_index(index)
+    found = opened.search(
         query,
         k,
         "keywords" if keywords else "vectors" if vectors else "hybrid",
         rerank=rerank,
-        where=where,
+        where=among,
     )
     if json_:
-        as_json([asdict(one) for one in found])
+        as_json([placed(one, opened) for one in found])
         return
     if not found:
-        none = "the index holds no passage" if where is None else "no document is as --path, --since, ... say"
+        none = "the index holds no passage" if among is None else "no document is as --path, --since, ... say"
         typer.echo("no passage holds one of these words" if keywords else none)
     for number, one in enumerate(found, 1):
-        above = " > ".join(filter(None, [one.document, one.heading]))
-        typer.echo(f"[{number}] {one.score:.3f}  {one.file}, characters {one.start:,} to {one.end:,}  ({above})")
+        typer.echo(f"[{number}] {one.score:.3f}  {where(one, opened)}")
         typer.echo("    " + " ".join(one.text.split()) + "\n")
 
 

@@ -17,7 +17,8 @@ from lmworks.text.plain import UnreadableError, check_size
 from lmworks.text.sources import NO_TEXT, Skipped, entries, listing, read, read_file, why
 
 State = tuple[int, int, str]
-"""Bytes, time of the last change in nanoseconds, and SHA-256 of a file; -1 bytes for one to be looked at again."""
+"""Bytes, time of the last change in nanoseconds, and SHA-256 of a file (of a document that is no file, as
+`_state` has it, with its text's first); -1 bytes for one to be looked at again."""
 FileState = tuple[str, int, int, str]
 """A file's name and state."""
 UNSURE = 2 * 10**9
@@ -175,6 +176,6 @@ def changes_of_documents(
 
 
 def _state(document: Document) -> str:
-    """What tells whether a document is as it was: its text, and what it says of itself."""
+    """What tells whether a document is as it was: the hash of its text, then that of what it says of itself."""
     said = json.dumps(document.metadata, sort_keys=True) if document.metadata else ""
-    return hashlib.sha256(f"{document.hash}{said}".encode()).hexdigest()
+    return document.hash + (hashlib.sha256(said.encode()).hexdigest() if said else "")

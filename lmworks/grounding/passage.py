@@ -31,6 +31,9 @@ class Passage:
     """Where it ends."""
     chunk: int
     """Its number in the index, which changes when its file does."""
+    hash: str = ""
+    """SHA-256 of its file as it was when it was indexed, in hexadecimal; where Documents or one file were
+    indexed, of this document's text."""
     triples: tuple[Triple, ...] = ()
     """The facts that it says, if it is from a graph; it then has no place: no file, no characters, no chunk."""
 
@@ -47,4 +50,4 @@ def best_first(passages: Iterable[Passage]) -> list[Passage]:
 
 def passage_of_facts(text: str, graph: str, triples: Sequence[Triple]) -> Passage:
     """What a graph says, to be read beside the passages of documents."""
-    return Passage(text, 1.0, graph, "", "", 0, 0, NO_CHUNK, tuple(triples))
+    return Passage(text, 1.0, graph, "", "", 0, 0, NO_CHUNK, triples=tuple(triples))

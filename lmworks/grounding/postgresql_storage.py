@@ -188,11 +188,13 @@ class _Tables(Tables):
 
     def passages(self, chunks: Sequence[int]) -> list[Passage]:
         rows = self._all(
-            "SELECT substr(text, start + 1, stop - start), 0.0::float8, title, heading, source, start, stop, chunks.id "
-            "FROM chunks JOIN documents ON documents.id = chunks.document WHERE chunks.id = ANY(%s)",
+            "SELECT substr(text, start + 1, stop - start), 0.0::float8, title, heading, source, start, stop, "
+            "chunks.id, substr(files.hash, 1, 64) FROM chunks JOIN documents ON documents.id = chunks.document "
+            "JOIN files USING (file) WHERE chunks.id = ANY(%s)",
             list(chunks),
         )
-        found = {row[-1]: Passage(*row) for row in rows}
+        passages = (Passage(*row) for row in rows)
+        found = {one.chunk: one for one in passages}
         return [found[chunk] for chunk in chunks if chunk in found]
 
     def numbers_of(self, documents: Sequence[int]) -> list[int]:

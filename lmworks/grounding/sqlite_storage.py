@@ -181,7 +181,8 @@ class _Tables(Tables):
         found = [
             self._connection.execute(
                 "SELECT substr(text, start + 1, stop - start), 0.0, title, heading, source, start, stop, chunks.id, "
-                "vector FROM chunks JOIN documents ON documents.id = chunks.document WHERE chunks.id = ?",
+                "substr(files.hash, 1, 64), chunks.id, vector FROM chunks "
+                "JOIN documents ON documents.id = chunks.document JOIN files USING (file) WHERE chunks.id = ?",
                 (chunk,),
             ).fetchone()
             for chunk in chunks
@@ -190,7 +191,7 @@ class _Tables(Tables):
         checks = self._matrix().checks([row[-2] for row in there])
         if any(row[-1] != check for row, check in zip(there, checks, strict=True)):
             raise self._torn()
-        return [Passage(*row[:-1]) for row in there]
+        return [Passage(*row[:-2]) for row in there]
 
     def numbers_of(self, documents: Sequence[int]) -> list[int]:
         read = "SELECT id FROM chunks WHERE document = ?"

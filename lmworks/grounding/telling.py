@@ -50,22 +50,17 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
         "false_refusals": answer.false_refusals,
         "reason": answer.reason,
         "why": answer.why and asdict(answer.why),
-        "nearest": None if answer.nearest is None else _placed(answer.nearest, index),
-        "citations": [_placed(one, index) for one in answer.citations],
+        "nearest": None if answer.nearest is None else placed(answer.nearest, index),
+        "citations": [placed(one, index) for one in answer.citations],
     }
 
 
-def _placed(span: Citation, index: Searchable) -> dict[str, Any]:
-    """A citation with its line or page: as text, and for programs. Facts of a graph have none."""
+def placed(span: Citation | Passage, index: Searchable) -> dict[str, Any]:
+    """A citation or passage with its line or page: as text, and for programs. Facts of a graph have none."""
     if span.of_graph:
-        return asdict(span) | {"place": span.document, "at": None}
+        return asdict(span) | {"start": None, "end": None, "chunk": None, "place": span.document, "at": None}
     place = spot(span, index)
     return asdict(span) | {"place": str(place), "at": asdict(place)}
-
-
-def passage_told(one: Passage) -> dict[str, Any]:
-    """A passage for programs; one of a graph has no place."""
-    return asdict(one) | ({"start": None, "end": None, "chunk": None} if one.of_graph else {})
 
 
 def where(span: Citation | Passage, index: Searchable) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     assert "indexes/notes (3 chunks: english 3)" in made.out and "passwords.txt: a link" in made.err
     assert "skipped   blob.bin: .bin files are not read" in made.err
     found = run("search", "indexes/notes", "cat", "--keywords")
-    assert found.code == 0 and "rent.md, characters" in found.out and "(The flat > Pets)" in found.out
+    assert found.code == 0 and "rent.md, line 7  (The flat > Pets)" in found.out
     assert "    Cats are allowed." in found.out
     assert run("search", "indexes/notes", "zebra", "--keywords").out.startswith("no passage holds one of these words")
     (notes / "boat.txt").unlink()
@@ -46,6 +47,8 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     facts = run("search", "indexes/notes", "rent", "-k", "1", "--json").json
     assert [one["file"] for one in facts] == ["rent.md"]
     assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]
+    assert (facts[0]["place"], facts[0]["at"]) == ("line 3", {"kind": "line", "number": 3, "end": None})
+    assert facts[0]["hash"] == hashlib.sha256((notes / "rent.md").read_bytes()).hexdigest()
     assert json.dumps(run("index", "--out", "indexes/notes", "--json").json["changed"]) == "[]"
 
 

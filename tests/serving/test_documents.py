@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -160,6 +161,13 @@ def test_search_finds_what_the_index_finds(docs: Live, index: Index):
         assert [(one["chunk"], one["score"], one["text"]) for one in found] == [
             (one.chunk, one.score, one.text) for one in expected
         ]
+        for one in found:
+            file = Path(index.reference) / one["file"]
+            line = file.read_text().count("\n", 0, one["start"]) + 1
+            assert (one["place"], one["at"]) == (f"line {line}", {"kind": "line", "number": line, "end": None})
+            assert one["hash"] == hashlib.sha256(file.read_bytes()).hexdigest()
+            around = docs.http.get(f"/v1/passages/{one['chunk']}").json()
+            assert (around["place"], around["at"], around["hash"]) == (one["place"], one["at"], one["hash"])
     among = docs.post("/v1/search", query="rent boat", by="keywords", where={"paths": ["boat.*"]}).json()["data"]
     assert {one["file"] for one in among} == {"boat.txt"}
     for body, sentence in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,7 +9,9 @@ from pydantic import BaseModel, Field
 
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.index import Index
+from lmworks.grounding.places import Place
 from lmworks.grounding.rerank import at_hand
+from lmworks.grounding.telling import placed
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.requests import StrictModel, Text
 from lmworks.serving.errors import Refused
@@ -85,6 +86,12 @@ class FoundPassage(BaseModel):
     file: str
     start: int
     end: int
+    place: str
+    """Its line or page, or its characters: line 12."""
+    at: Place
+    """The same for programs."""
+    hash: str
+    """SHA-256 of the file, as it was when it was indexed."""
 
 
 class SearchAnswer(BaseModel):
@@ -120,8 +127,12 @@ def routes(models: ServedModels) -> APIRouter:
         where = None if asked.where is None else asked.where.filter
         if (record := http.scope.get(RECORD)) is not None and record.keeps_text:
             record.text = query
-        found = await attended(http, service, lambda: index.search(query, k, asked.by or "hybrid", asked.rerank, where))
-        return SearchAnswer(data=[FoundPassage(**asdict(one)) for one in found])
+
+        def found() -> list[FoundPassage]:
+            passages = index.search(query, k, asked.by or "hybrid", asked.rerank, where)
+            return [FoundPassage(**placed(one, index)) for one in passages]
+
+        return SearchAnswer(data=await attended(http, service, found))
 
     @router.get("/v1/passages/{chunk}", summary="A passage, and what stands around it")
     async def passage(
@@ -135,11 +146,15 @@ def routes(models: ServedModels) -> APIRouter:
         if around is not None and around > most:
             raise Refused(400, f"around is {around:,}; at most {most:,} characters are shown", param="around")
         shown = min(AROUND, most) if around is None else around
-        found = await attended(http, service, lambda: index.around(chunk, shown))
-        if found is None:
+
+        def found() -> WholePassage | None:
+            around = index.around(chunk, shown)
+            return around and WholePassage(**placed(around[0], index), before=around[1], after=around[2])
+
+        whole = await attended(http, service, found)
+        if whole is None:
             raise Refused(404, f"there is no passage {chunk} (any more); search again", param="chunk")
-        found_passage, before, after = found
-        return WholePassage(**asdict(found_passage), before=before, after=after)
+        return whole
 
     return router
 
