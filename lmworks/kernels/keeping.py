@@ -7,8 +7,9 @@
 
 A file lies in the cache folder, one for each model and way to pack it. It begins with a page that says where its table
 is; then come the matrices and the vectors, at multiples of 64 bytes; then the table, in JSON: what they were made of,
-and where each is. A file that was cut off or changed, that was made of another state of the model, by other sources of
-ours or on another processor (which rounds PyTorch's choice of outliers differently) is made anew, and a line says why.
+where each is, and their checksum. A file that was cut off or changed anywhere, that was made of another state of the
+model, by other sources of ours or on another processor (which rounds PyTorch's choice of outliers differently) is made
+anew, and a line says why.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import alone, cache_folder, written_whole
 from lmworks.basics.memory import available_bytes
+from lmworks.kernels.checksum import BLOCK, Checksum
 from lmworks.kernels.emit.instructions import features
 from lmworks.kernels.packed import Each, Packed
 from lmworks.models.config import ModelConfig
@@ -48,6 +50,7 @@ SOURCES = (
     "grounding/heads/network.py",
     "grounding/heads/recipe.py",
     "kernels/adapters.py",
+    "kernels/checksum.py",
     "kernels/keeping.py",
     "kernels/outlier_search.py",
     "kernels/outliers.py",
@@ -240,25 +243,33 @@ def _layout() -> str:
 
 def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping[str, np.ndarray]) -> None:
     table: dict[str, Any] = {}
+    checksum = Checksum()
     with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
+
+        def put(data: np.ndarray | bytes) -> None:
+            file.write(data)
+            checksum.add(data)
+
         file.seek(FIRST)
         for name, parts in each:
-            file.write(bytes(-file.tell() % 64))
+            put(bytes(-file.tell() % 64))
             table[name] = []
             for form, alike in itertools.groupby(parts, key=lambda part: part.form):
                 begin, rows = file.tell(), 0
                 for part in alike:
-                    file.write(part.data.data)
+                    put(part.data)
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 about |= {"heads": part.heads}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})
         vectors = {}
         for name, numbers in numbers_of.items():
-            file.write(bytes(-file.tell() % 64))
+            put(bytes(-file.tell() % 64))
             vectors[name] = [file.tell(), numbers.nbytes]
-            file.write(numbers.data)
-        said = json.dumps({"identity": identity, "matrices": table, "vectors": vectors}).encode()
+            put(numbers)
+        said = json.dumps(
+            {"identity": identity, "matrices": table, "vectors": vectors, "checksum": checksum.hexdigest()}
+        ).encode()
         begin = file.tell()
         file.write(said)
         file.seek(0)
@@ -279,7 +290,10 @@ def _read(path: Path, identity: dict[str, Any]) -> Kept:
         for key, value in json.loads(json.dumps(identity)).items():
             if table["identity"].get(key) != value:
                 raise _Unusable(REASONS.get(key, "were made before its files changed"))
-        data = _bytes(file)
+        checksum = Checksum()
+        data = _bytes(file, range(FIRST, begin), checksum)
+        if checksum.hexdigest() != table["checksum"]:
+            raise _Unusable("are damaged or cut off")
     matrices = {}
     for name, parts in table["matrices"].items():
         first, *more = (_part(data, **about) for about in parts)
@@ -288,9 +302,9 @@ def _read(path: Path, identity: dict[str, Any]) -> Kept:
     return Kept(matrices, {name: data[at : at + size].view(np.float32) for name, (at, size) in vectors.items()})
 
 
-def _bytes(file: BufferedReader) -> np.ndarray:
+def _bytes(file: BufferedReader, summed: range, checksum: Checksum) -> np.ndarray:
     """All bytes of a file: read into memory of the process's own, or mapped where that would take much of what is free,
-    or where nobody says what is.
+    or where nobody says what is. Those that are to be summed are added to the checksum.
 
     A token reads every weight, and a file's pages are small: from large ones a stream is 5 to 20 % faster (SmolLM2).
     """
@@ -300,12 +314,19 @@ def _bytes(file: BufferedReader) -> np.ndarray:
     except MemoryError:  # a limit for this process
         room = None
     if room is None:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)  # nobody writes into it
+        data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)  # nobody writes into it
+        checksum.add(data[summed.start : summed.stop])
+        return data
     begin = -room.ctypes.data % LARGE_PAGE
     data = room[begin : begin + size]
     file.seek(0)
-    if file.readinto(data.data) != size:
-        raise _Unusable("are damaged or cut off")
+    # A block is summed as soon as it is read, while the processor's cache holds it.
+    for start, end in itertools.pairwise([0, *summed[::BLOCK], summed.stop, size]):
+        part = data[start:end]
+        if file.readinto(part.data) != len(part):
+            raise _Unusable("are damaged or cut off")
+        if start in summed:
+            checksum.add(part)
     return data
 
 

@@ -36,7 +36,8 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder, write_json
 from lmworks.jobs.export import export
 from lmworks.kernels import CompiledRunner, keeping, packer, unavailable
-from lmworks.kernels.keeping import FIRST
+from lmworks.kernels.checksum import Checksum
+from lmworks.kernels.keeping import FIRST, HEAD
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
@@ -125,10 +126,13 @@ def test_a_file_is_mapped_where_it_would_take_over_half_of_what_is_free(
     (tmp_path / "file").write_bytes(bytes(range(100)))
     monkeypatch.setattr(keeping, "available_bytes", lambda: free)
     for wants, mapped in ((np.empty, is_mapped), (no_memory, True)):
+        of_some, checksum = Checksum(), Checksum()
+        of_some.add(bytes(range(10, 90)))
         monkeypatch.setattr(keeping.np, "empty", wants)
         with (tmp_path / "file").open("rb") as file:
-            data = keeping._bytes(file)
+            data = keeping._bytes(file, range(10, 90), checksum)
         assert data.tobytes() == bytes(range(100))
+        assert checksum.hexdigest() == of_some.hexdigest()
         whole = data
         while isinstance(whole.base, np.ndarray):
             whole = whole.base
@@ -245,6 +249,31 @@ def flipped_at(place: int) -> Callable[[Path], None]:
     return flip
 
 
+def zeroed_at(share: float, count: int) -> Callable[[Path], None]:
+    """Zeros over what is no zero, from this share of the weights on."""
+
+    def overwrite(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        end = HEAD.unpack(data[: HEAD.size])[1]
+        while data[end - 1] == 0:  # before the table nothing lies but what fills up
+            end -= 1
+        begin = FIRST + int(share * (end - count - FIRST))
+        assert any(data[begin : begin + count])
+        data[begin : begin + count] = bytes(count)
+        path.write_bytes(data)
+
+    return overwrite
+
+
+def turned(path: Path) -> None:
+    """Two pages of the disk in each other's place."""
+    data = bytearray(path.read_bytes())
+    first, second = (slice(begin, begin + 4096) for begin in (FIRST, FIRST + 3 * 4096))
+    assert data[first] != data[second]
+    data[first], data[second] = data[second], data[first]
+    path.write_bytes(data)
+
+
 FAULTS = {
     "cut": (cut, "are damaged or cut off"),
     "empty": (lambda path: path.write_bytes(b""), "are damaged or cut off"),
@@ -254,14 +283,22 @@ FAULTS = {
     "size of the table": (flipped_at(30), "are damaged or cut off"),
     "hash": (flipped_at(40), "are damaged or cut off"),
     "table": (flipped_at(-20), "are damaged or cut off"),
+    "first bit of the weights": (flipped_at(FIRST), "are damaged or cut off"),
+    "bytes at the start": (zeroed_at(0, 64), "are damaged or cut off"),
+    "bytes in the middle": (zeroed_at(0.5, 4096), "are damaged or cut off"),
+    "last bytes": (zeroed_at(1, 4), "are damaged or cut off"),
+    "two pages in turn": (turned, "are damaged or cut off"),
 }
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_damaged_file_is_made_anew_and_said_in_one_line(
-    fault: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, is_mapped: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     keep_small(tmp_path, monkeypatch)
+    if is_mapped:
+        monkeypatch.setattr(keeping, "available_bytes", lambda: None)
     logits = lm.load(folder, compress="int8").logits(TOKENS)
     (file,) = kept(tmp_path)
     whole = file.read_bytes()
