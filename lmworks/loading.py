@@ -19,13 +19,13 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference, restore_directory, sha256_once
 from lmworks.kernels import keeping
-from lmworks.kernels.choice import Way, check_compress, foreseen
+from lmworks.kernels.choice import Way, check_compress, default_bits, foreseen
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import family_of
 from lmworks.models.files import references
-from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_file import GGUFFile, first_part
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.model_folder import (
     CTRANSLATE2,
@@ -200,25 +200,41 @@ class Facts:
 
 
 def facts_of(reference: str | os.PathLike[str]) -> Facts:
-    """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
-    from lmworks.models.files.directory import parameters
+    """What `load` will make of a reference; of an adapter, of its base with the adapter on. Where it will refuse it for
+    its size or for how its weights are packed, its way says so."""
+    from lmworks.models.files.directory import must_be_read, parameters
 
-    found = Footprint.of(network_path(str(reference)))
+    named = _network_reference(str(reference))
+    path = resolve(named)
+    found = Footprint.of(path)
     config, size = found.config, parameters(found.config)
-    return Facts(config.family, size, config.context, foreseen(config, found.few_bits, size))
+    try:
+        found.must_fit(named, default_bits(config))
+        if path.is_dir():
+            must_be_read(path)
+        way = foreseen(config, found.few_bits, size)
+    except ModelError as refusal:
+        way = Way(False, f"refused: {refusal}")
+    return Facts(config.family, size, config.context, way)
 
 
 def network_path(reference: str, base: str | None = None) -> Path:
     """Where the network of a reference is: of an adapter, its base (the one that it names, or `base`)."""
+    return resolve(_network_reference(reference, base))
+
+
+def _network_reference(reference: str, base: str | None = None) -> str:
     path = resolve(reference)
-    return network_path(base or _base_of(path)) if is_adapter(path) else path
+    return _network_reference(base or _base_of(path)) if is_adapter(path) else reference
 
 
 def forget(reference: str) -> list[tuple[Path, int]]:
     """Remove what lmworks keeps of a model and can make again, its packed weights and what was fetched for an alias;
     what was removed, and its bytes. No file of the user's own is removed, and it may be gone already. ModelError for a
     reference to nothing."""
-    removed = [*keeping.forget(references.place(reference)), *references.forget(reference)]
+    path = references.place(reference)
+    removed = [removed for source in dict.fromkeys((path, first_part(path))) for removed in keeping.forget(source)]
+    removed += references.forget(reference)
     if not removed and reference not in ALIASES:
         resolve(reference)
     return removed

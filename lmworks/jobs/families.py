@@ -53,7 +53,7 @@ OWN = """
 - **qwen3_next, qwen3_5, kimi_linear**: three of four layers keep a state likewise (the gated delta rule).
 
 Their config.json is refused in one sentence, which names the nearest architecture that is known where one has a like
-name.
+name, and the kinds that there are where none has.
 
 `lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM,
 `lmworks-convolutional` a classifier of images, `lmworks-efficientnet` EfficientNet-Lite (`lmworks models`),

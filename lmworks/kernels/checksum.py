@@ -30,7 +30,7 @@ class Checksum:
         self._sums = np.empty(COLUMNS, np.uint64)
         self._begun, self._filled = np.empty(BLOCK, np.uint8), 0
 
-    def add(self, data: np.ndarray | bytes) -> None:
+    def add(self, data: memoryview | bytes) -> None:
         """The next bytes. Whole blocks, where none is begun, are read where they are."""
         view, at = memoryview(data), 0
         if not view.nbytes:  # which cannot be cast

@@ -246,7 +246,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping
     checksum = Checksum()
     with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
 
-        def put(data: np.ndarray | bytes) -> None:
+        def put(data: memoryview | bytes) -> None:
             file.write(data)
             checksum.add(data)
 
@@ -257,7 +257,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping
             for form, alike in itertools.groupby(parts, key=lambda part: part.form):
                 begin, rows = file.tell(), 0
                 for part in alike:
-                    put(part.data)
+                    put(part.data.data)
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 about |= {"heads": part.heads}
@@ -266,7 +266,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping
         for name, numbers in numbers_of.items():
             put(bytes(-file.tell() % 64))
             vectors[name] = [file.tell(), numbers.nbytes]
-            put(numbers)
+            put(numbers.data)
         said = json.dumps(
             {"identity": identity, "matrices": table, "vectors": vectors, "checksum": checksum.hexdigest()}
         ).encode()
@@ -315,7 +315,7 @@ def _bytes(file: BufferedReader, summed: range, checksum: Checksum) -> np.ndarra
         room = None
     if room is None:
         data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)  # nobody writes into it
-        checksum.add(data[summed.start : summed.stop])
+        checksum.add(data[summed.start : summed.stop].data)
         return data
     begin = -room.ctypes.data % LARGE_PAGE
     data = room[begin : begin + size]
@@ -326,7 +326,7 @@ def _bytes(file: BufferedReader, summed: range, checksum: Checksum) -> np.ndarra
         if file.readinto(part.data) != len(part):
             raise _Unusable("are damaged or cut off")
         if start in summed:
-            checksum.add(part)
+            checksum.add(part.data)
     return data
 
 

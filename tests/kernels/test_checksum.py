@@ -21,7 +21,7 @@ def data() -> np.ndarray:
 def of(*parts: np.ndarray | bytes) -> str:
     checksum = Checksum()
     for part in parts:
-        checksum.add(part)
+        checksum.add(memoryview(part))
     return checksum.hexdigest()
 
 

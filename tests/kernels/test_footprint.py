@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import tiny
 import torch
+from jobs.small_files import tokenizer
 
 import lmworks as lm
 from lmworks.basics.errors import ModelError
+from lmworks.jobs.export import export
 from lmworks.kernels import coverage, footprint
 from lmworks.kernels.choice import foreseen
 from lmworks.kernels.coverage import too_large
 from lmworks.kernels.footprint import Footprint
 from lmworks.language_model import LanguageModel
+from lmworks.loading import facts_of
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.gguf_kinds import Kind
@@ -107,3 +115,51 @@ def test_a_file_in_few_bits_runs_compiled_where_eight_bits_would_not_fit(
         reason = too_large(model.network, 8, stored)
         assert (reason is None) is compiled
         assert compiled or ("the bits of the file" in str(reason) and "the bits of the file" in way.how)
+
+
+def larger_than_memory(path: Path, like: Path) -> Path:
+    """A sparse file that takes twice the memory of this machine: as another, with wider layers and more of them."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    whole, writer, wide = gguf.GGUFReader(like), gguf.GGUFWriter(path, "llama"), 10**8
+    layers = 1 + 2 * total // (3 * 64 * wide // 32 * 18)
+    for field in whole.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            value = {"llama.feed_forward_length": wide, "llama.block_count": layers}.get(field.name, field.contents())
+            if field.types[0] == gguf.GGUFValueType.ARRAY:
+                writer.add_array(field.name, value)
+            else:
+                writer.add_key_value(field.name, value, field.types[0])
+    of_a_layer = [one for one in whole.tensors if one.name.startswith("blk.0.")]
+    written = [(one.name, one) for one in whole.tensors if not one.name.startswith("blk.")]
+    written += [(one.name.replace("0", str(layer), 1), one) for layer in range(layers) for one in of_a_layer]
+    end = 0
+    for name, tensor in written:
+        shape = [int(size) for size in reversed(tensor.shape)]
+        if ".ffn_" in name and len(shape) == 2:
+            shape = [shape[0], wide] if "down" in name else [wide, shape[1]]
+        is_float = tensor.tensor_type == gguf.GGMLQuantizationType.F32
+        block, size = gguf.GGML_QUANT_SIZES[tensor.tensor_type]
+        count = prod(shape) // block * size
+        in_bytes = shape if is_float else [*shape[:-1], shape[-1] // block * size]
+        dtype, kind = (np.float32, None) if is_float else (np.uint8, tensor.tensor_type)
+        writer.add_tensor_info(name, in_bytes, np.dtype(dtype), count, raw_dtype=kind)
+        end += -(-count // 32) * 32
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    os.truncate(path, -(-path.stat().st_size // 32) * 32 + end)
+    return path
+
+
+def test_a_file_larger_than_memory_is_refused_ahead_in_the_words_of_the_refusal(tmp_path: Path):
+    words = tokenizer()
+    small = tiny.network(vocab_size=words.vocab_size, family="llama", dim=64, heads=4, head_dim=16, hidden_dim=96)
+    made = LanguageModel(small, words).save(tmp_path / "small")
+    export(str(made), tmp_path / "small.gguf", kind="q4_0")
+    path = larger_than_memory(tmp_path / "huge.gguf", tmp_path / "small.gguf")
+    with pytest.raises(ModelError, match=r"of memory are free; close other programs, or ") as refusal:
+        lm.load(path)
+    way = facts_of(path).way
+    said = [re.sub(r"[\d.,]+ (GB|billion)", "some", one) for one in (way.how, f"refused: {refusal.value}")]
+    assert not way.compiled and said[0] == said[1]

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("numba")
 
+import gguf
 import tiny
 from adaptation.adapted import randomise_adapters
 from jobs.small_files import tokenizer
@@ -420,6 +421,50 @@ def test_what_is_kept_of_adapters_is_forgotten_with_them_and_with_their_base(
     assert kept(tmp_path) == [base, of_second]
     assert [removed for removed, _ in forget(str(path))] == [base, of_second]
     assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("named", [1, 2, 3])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_is_kept_of_a_model_in_parts_is_forgotten_by_any_of_them(
+    named: int, is_there: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    export(str(folder), tmp_path / "m.gguf", kind="q4_0")
+    parts = in_parts(tmp_path / "m.gguf", 3)
+    lm.load(parts[1])
+    (file,) = kept(tmp_path)
+    size = file.stat().st_size
+    for part in parts if not is_there else ():
+        part.unlink()
+    assert forget(str(parts[named - 1])) == [(file, size)]
+    assert kept(tmp_path) == [] and all(part.exists() is is_there for part in parts)
+
+
+def in_parts(path: Path, count: int) -> list[Path]:
+    """A file's model in several, as llama.cpp splits it: metadata in the first, tensors in turn."""
+    whole, paths = gguf.GGUFReader(path), []
+    for number in range(count):
+        part = path.with_name(f"{path.stem}-{number + 1:05}-of-{count:05}.gguf")
+        writer = gguf.GGUFWriter(part, "llama")
+        for field in whole.fields.values() if number == 0 else ():
+            kind, value = field.types[0], field.contents()
+            if field.name.startswith("GGUF.") or field.name == "general.architecture":
+                continue
+            if kind == gguf.GGUFValueType.ARRAY:
+                writer.add_array(field.name, value)
+            else:
+                writer.add_key_value(field.name, value, kind)
+        writer.add_uint16("split.count", count)
+        writer.add_uint16("split.no", number)
+        writer.add_int32("split.tensors.count", len(whole.tensors))
+        for tensor in whole.tensors[number::count]:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        paths.append(part)
+    return paths
 
 
 def test_small_networks_are_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ A file of this folder declares a `Family` (or several that are alike): its name 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ModelError
@@ -16,6 +16,14 @@ FAMILIES: dict[str, Family] = declared("lmworks.models.families", Family)
 
 SAME = 3
 """Letters that names of relatives begin with: those of gemma3n and gemma3, and not those of mamba and gemma."""
+KINDS = {
+    "llama": "decoders",
+    "bert": "encoders",
+    "t5": "encoder-decoders",
+    "vit": "of images",
+    "whisper": "of sound",
+}
+"""What there is, by an architecture of the kind."""
 
 
 def family_of(model_type: object) -> Family:
@@ -26,13 +34,26 @@ def family_of(model_type: object) -> Family:
 
 
 def not_known(architecture: object, known: Iterable[str]) -> ModelError:
-    """An error that names the nearest of the known architectures, where one has a like name, and says where all are."""
+    """An error that names the nearest of the known architectures where one has a like name, else the kinds that there
+    are; and where all are listed."""
     name, names = str(architecture), list(known)
+    place = f"docs/models.md lists the {len(names)} that are"
+    if near := _nearest(name, names):
+        return ModelError(
+            f"the architecture {architecture!r} is not known; the nearest that is known is {near!r}; {place}"
+        )
+    kinds = ", ".join(f"{kind} ({one})" for one, kind in KINDS.items() if one in names)
+    return ModelError(f"the architecture {architecture!r} is not known, and none of a like name is; {place}: {kinds}")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """One that begins alike, else the longest that the name holds, else one that has nearly the same letters."""
     relatives = [one for one in names if one[:SAME] == name[:SAME]]
-    near = difflib.get_close_matches(name, relatives, n=1, cutoff=0) or difflib.get_close_matches(
-        name, names, n=1, cutoff=0.8
-    )
-    hint = f"the nearest that is known is {near[0]!r}; " if near else ""
-    return ModelError(
-        f"the architecture {architecture!r} is not known; {hint}docs/models.md lists the {len(names)} that are"
-    )
+    close = difflib.get_close_matches(name, relatives, n=1, cutoff=0)
+    close = close or sorted((one for one in names if _holds(name, one)), key=len)[-1:]
+    return next(iter(close or difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
+
+
+def _holds(name: str, known: str) -> bool:
+    """camembert holds bert, and chatglm glm. A short name has to begin or end it: dolphin is no relative of phi."""
+    return known in name and (len(known) > SAME or name.startswith(known) or name.endswith(known))

@@ -131,6 +131,17 @@ def decompressed(
     return plain
 
 
+def scheme_must_be_read(tensors: Mapping[str, Tensor], said: Any) -> None:
+    """The same ModelError for what is stored in a way that is not read, as far as that is told without reading a
+    matrix."""
+    if is_mxfp4(said):
+        return
+    if (method := other_method(said)) is None:
+        bits_said(said)
+    else:
+        method.must_be_read(tensors)
+
+
 @dataclass(frozen=True)
 class _Matrix:
     """A packed matrix."""

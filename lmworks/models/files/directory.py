@@ -25,7 +25,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE
-from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.compressed import Compression, decompressed, scheme_must_be_read
 from lmworks.models.files.ctranslate2 import read_ctranslate2
 from lmworks.models.files.efficientnet_file import read_efficientnet
 from lmworks.models.files.model_folder import (
@@ -71,6 +71,20 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
             tensors = decompressed(tensors, said, dtype, later=stays is not at_once)
         ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
         return network_of(config, ours, progress.read)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def must_be_read(folder: Path) -> None:
+    """ModelError for a directory whose weights are packed in a way that is not read, in the words of `read_network`;
+    no matrix is read."""
+    said = read_json(folder / "config.json").get("quantization_config")
+    files = weight_files(folder) if said is not None else []
+    if not files or files[0].name in READERS:
+        return
+    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+    try:
+        scheme_must_be_read(tensors, said)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 

@@ -41,6 +41,8 @@ _STRING, _ARRAY = 8, 9
 Rows = slice | Int64[np.ndarray, " rows"]
 """Some rows of a matrix, neighbours or by number."""
 ALL = slice(None)
+PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
+"""What llama.cpp calls a part of a model that was split."""
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_NESTING = 4  # arrays in arrays; no known file has more than two
 
@@ -176,7 +178,7 @@ def _files_of(part: _Part) -> list[Path]:
     count = part.metadata.get("split.count", 1)
     if count in (0, 1):
         return [part.path]
-    named = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", part.path.name)
+    named = PART.fullmatch(part.path.name)
     if named is None or int(named[3]) != count:
         raise ModelError(
             f"{part.path} is one of {count!r} parts of a model, and its name does not say so; give it and the others "
@@ -188,6 +190,13 @@ def _files_of(part: _Part) -> list[Path]:
         more = f" ({len(missing)} of {count} parts are)" if len(missing) > 1 else ""
         raise ModelError(f"{missing[0]} is missing{more}, a part of the model; fetch it into the same folder")
     return files
+
+
+def first_part(path: Path) -> Path:
+    """The first file of a model that was split, told by the name of any of them, which need not be there; another file
+    itself. It is what the model goes by."""
+    named = PART.fullmatch(path.name)
+    return path if named is None else path.with_name(f"{named[1]}-00001-of-{named[3]}.gguf")
 
 
 class _Header:

@@ -78,16 +78,21 @@ class StorageMethod:
             )
         if not torch.isfinite(scales).all():
             raise _damaged(base, "has scales that are not finite (NaN or infinite)")
-        size = inputs // len(zero)
-        _must_be_in_order(base, tensors.get(base + ".g_idx"), inputs, size)
-        if size % GROUP:
-            raise _not_read(f"{base} has groups of {size} inputs")
+        size = _size_of_groups(base, inputs, tensors)
         run = RUN if size % RUN == 0 else size
         factor = scales.T.repeat_interleave(size // run, dim=1).contiguous()
         least = zero.T.to(torch.int8).repeat_interleave(size // GROUP, dim=1)
         ones = torch.ones_like(least)
         form = "int4_128" if run == RUN else ""
         return Groups(codes.T.contiguous().to(torch.int8), ones, least, factor, -factor, form=form)
+
+    def must_be_read(self, tensors: Tensors) -> None:
+        """ModelError for groups and orders of inputs that are not read: what `weights` says of them, without reading a
+        matrix. What is damaged is left to it."""
+        for base in [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]:
+            words, scales = tensors[base + ".qweight"], tensors.get(base + ".scales")
+            if words.ndim == 2 and scales is not None and scales.ndim == 2 and len(scales):
+                _size_of_groups(base, len(words) * (8 if self.name == "gptq" else 1), tensors)
 
 
 def other_method(said: Any) -> StorageMethod | None:
@@ -112,11 +117,16 @@ def _by_outputs(words: Int[Tensor, "rows words"], order: Any) -> Int[Tensor, "ro
     return torch.stack([words >> 4 * place & 15 for place in order], 2).flatten(1)
 
 
-def _must_be_in_order(base: str, of_inputs: Tensor | None, inputs: int, size: int) -> None:
-    if of_inputs is None:
-        return
-    if of_inputs.shape != (inputs,) or not torch.equal(of_inputs.long(), torch.arange(inputs) // size):
-        raise _not_read(f"{base} has its inputs in another order (desc_act)")
+def _size_of_groups(base: str, inputs: int, tensors: Tensors) -> int:
+    """How many neighbouring inputs have a scale; ModelError where that, or their order, is not read."""
+    size, of_inputs = inputs // len(tensors[base + ".scales"]), tensors.get(base + ".g_idx")
+    if of_inputs is not None:
+        in_order = torch.arange(inputs) // max(size, 1)
+        if of_inputs.shape != (inputs,) or not torch.equal(of_inputs.long(), in_order):
+            raise _not_read(f"{base} has its inputs in another order (desc_act)")
+    if not size or size % GROUP:
+        raise _not_read(f"{base} has groups of {size} inputs")
+    return size
 
 
 def _without_fp8(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -68,7 +68,17 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; docs/models.md lists the "),
+        ({"model_type": "mamba"}, "'mamba' is not known, and none of a like name is; docs/models.md lists the "),
+        (
+            {"model_type": "jamba"},
+            "that are: decoders (llama), encoders (bert), encoder-decoders (t5), of images (vit), of",
+        ),
+        ({"model_type": "camembert"}, "the nearest that is known is 'bert'"),
+        ({"model_type": "deberta-v2"}, "the nearest that is known is 'bert'"),
+        ({"model_type": "chatglm"}, "the nearest that is known is 'glm'"),
+        ({"model_type": "longt5"}, "the nearest that is known is 't5'"),
+        ({"model_type": "umt5"}, "the nearest that is known is 'mt5'"),
+        ({"model_type": "dolphin"}, "'dolphin' is not known, and none of a like name is"),
         ({"model_type": "bert2"}, "the architecture 'bert2' is not known; the nearest that is known is 'bert'; docs/"),
         ({"model_type": "qwen_2"}, "the nearest that is known is 'qwen2'"),
         ({"model_type": None}, "the architecture None is not known"),

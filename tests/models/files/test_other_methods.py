@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
+from lmworks.kernels import unavailable
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import pack, unpacked
+from lmworks.loading import facts_of
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, write_network
@@ -141,6 +143,25 @@ def test_inputs_in_another_order_are_refused(tmp_path: Path):
     assert method is not None
     with pytest.raises(ModelError, match="inputs in another order"):
         method.groups("x", parts)
+
+
+@pytest.mark.parametrize("change", ["order", "version", "groups"])
+def test_what_is_not_read_is_said_ahead_in_the_words_of_the_refusal(change: str, tmp_path: Path):
+    folder = tmp_path / "m"
+    written(folder, "awq" if change == "version" else "gptq", 16 if change == "groups" else 128)
+    assert change == "groups" or facts_of(folder).way.compiled or unavailable()
+    config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    if change == "version":
+        config["quantization_config"]["version"] = "exllama"
+    if change == "order":
+        config["quantization_config"]["desc_act"] = True
+        tensors = {name: one.flip(0).contiguous() if "g_idx" in name else one for name, one in tensors.items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="which is not read here") as refusal:
+        read_network(folder)
+    way = facts_of(folder).way
+    assert (way.compiled, way.how) == (False, f"refused: {refusal.value}")
 
 
 @pytest.mark.parametrize("method", SAID)
