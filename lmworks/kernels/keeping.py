@@ -156,7 +156,9 @@ class Keeper:
         each = ((name, iter(one.every)) for name, one in packed.matrices.items())
         try:
             with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
-                _write(path, self._identity(config, bits), each, packed.vectors)
+                identity = self._identity(config, bits)
+                if self._opened(path, identity, tells=True) is None:
+                    _write(path, identity, each, packed.vectors)
         except (LmworksError, OSError) as error:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
 

@@ -590,6 +590,24 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
         lm.load(adapter)
 
 
+def test_a_damaged_file_of_an_adapter_is_made_anew_and_said_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    LanguageModel.load(path)
+    (base,) = kept(tmp_path)
+    adapter = adapted(tmp_path / "adapter", path, size=0.5)
+    logits = lm.load(adapter).logits(TOKENS)
+    (file,) = {*kept(tmp_path)} - {base}
+    whole = file.read_bytes()
+    zeroed_at(0.5, 64)(file)
+    with pytest.warns(UserWarning, match=r"the packed weights of [^ ]*adapter are damaged or cut off; they are packed"):
+        assert torch.equal(lm.load(adapter).logits(TOKENS), logits)
+    assert file.read_bytes() == whole
+
+
 def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
