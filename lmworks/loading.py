@@ -212,7 +212,7 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         found.must_fit(named, default_bits(config))
         if path.is_dir():
             must_be_read(path)
-        way = foreseen(config, found.few_bits, size)
+        way = foreseen(config, found.few_bits, size, found.rounded)
     except ModelError as refusal:
         way = Way(False, f"refused: {refusal}")
     return Facts(config.family, size, config.context, way)

@@ -55,12 +55,15 @@ def default_bits(config: object) -> str | None:
     return HEARING if hears(config) and (unknown(config) or unavailable()) is None else None
 
 
-def foreseen(config: object, packed: int | None, parameters: int) -> Way:
+def foreseen(config: object, packed: int | None, parameters: int, rounded: bool = False) -> Way:
     """How a network will run, told by its config, what it takes in the few bits of its file (None where that holds
-    floats), and its size: as `runner_for` and `embedder_for` choose."""
+    floats), its size, and whether matrices are `rounded` for that (footprint.py): as `runner_for` and `embedder_for`
+    choose."""
     reason = unknown(config) or unavailable() or too_many(parameters, AS_STORED if packed is not None else 8, packed)
     if reason is not None:
         return Way(False, f"in PyTorch: {reason}")
+    if packed is not None and rounded:
+        return Way(True, "compiled, in 8 bits where the kernels do not hold its groups or scales as they are")
     if packed is not None:
         return Way(True, "compiled, in the bits of its file")
     if default_bits(config) is not None:

@@ -8,6 +8,7 @@ form of it would fit where that is too much.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,13 +21,15 @@ from lmworks.kernels.choice import EMBEDDING_BITS
 from lmworks.kernels.coverage import unavailable, unknown
 from lmworks.kernels.frame import GROUP
 from lmworks.kernels.packed import OVERHEAD, OVERHEAD_MXFP4, ROWS, packed_bytes
-from lmworks.kernels.quantisation import bits_named, quantisation_of, quantisations
+from lmworks.kernels.quantisation import bits_named, forms, quantisation_of, quantisations
 from lmworks.models.config import ModelConfig
 from lmworks.models.files import model_folder
 from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, runs_as_stored, stored_kind
 from lmworks.models.files.gguf_file import GGUFFile, TensorInfo
 from lmworks.models.files.gguf_kinds import OF_MXFP4
+from lmworks.models.files.held_forms import held_forms
 from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, weight_files
+from lmworks.models.files.safetensors_header import described
 from lmworks.models.hearing.config import SoundConfig
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ class Footprint:
     type, and OF_SIZE for the file's bytes by its weights."""
     counted: int | None = None
     """How many weights the file says that it holds; None where only the network knows."""
+    rounded: bool = False
+    """Are matrices that the file holds in few bits, in a form that no kernel knows, rounded to 8 for these?"""
 
     @classmethod
     def of(cls, path: Path, file: GGUFFile | None = None) -> Self:
@@ -73,8 +78,12 @@ class Footprint:
         config, files = read_config(path), weight_files(path)
         held = sum(one.stat().st_size for one in files if one.is_file())
         if (said := read_json(path / "config.json").get("quantization_config")) is not None:
-            packed = _of_mxfp4(config, held) if is_mxfp4(said) else round(OVERHEAD * held)
-            return cls(config, held, packed if model_folder.runs_as_stored(said) else None, 2)
+            if not model_folder.runs_as_stored(said):
+                return cls(config, held, None, 2)
+            if is_mxfp4(said):
+                return cls(config, held, _of_mxfp4(config, held), 2)
+            found = held_forms({name: one for file in files for name, one in described(file).items()}, said)
+            return cls(config, held, bytes_in_forms(found.weights), 2, rounded=found.rounded)
         return cls(config, held, None, 4 if files[0].name == ONNX else OF_SIZE)
 
     @cached_property
@@ -114,10 +123,10 @@ class Footprint:
     def largest_within(self, free: int) -> str:
         """What to do instead: the form with the most bits that takes no more than this, or how large a model may be."""
         bits = sorted(quantisations(), reverse=True) if self._covered else ()
-        forms = [("as it is stored", self.bytes())]
+        ways = [("as it is stored", self.bytes())]
         names = {one: quantisation_of(one).name for one in bits}
-        forms += [(f"in {name} (--compress {name})", self._in(one)) for one, name in names.items()]
-        for form, needed in forms:
+        ways += [(f"in {name} (--compress {name})", self._in(one)) for one, name in names.items()]
+        for form, needed in ways:
             if needed <= free:
                 return f"load it {form}, which takes {in_gigabytes(needed)}"
         least = bytes_a_weight(min(bits)) if bits else float(self.width)
@@ -164,6 +173,12 @@ def _of_mxfp4(config: ModelConfig, held: int) -> int:
     matrices = config.dim * config.expert_dim * (3 if config.gated else 2)
     experts = layers * config.experts.count * matrices * MXFP4_BYTES
     return round(OVERHEAD_MXFP4 * experts + max(held - experts, 0) * bytes_a_weight(8) / 2)
+
+
+def bytes_in_forms(weights: Mapping[str, int]) -> int:
+    """Of so many weights in each quantisation, packed."""
+    kinds = forms()
+    return sum(count * kinds[form].run_bytes // (ROWS * GROUP * kinds[form].run) for form, count in weights.items())
 
 
 def bytes_a_weight(bits: int) -> float:

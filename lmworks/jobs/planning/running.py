@@ -50,7 +50,7 @@ def path_of(subject: PlannedRun, dtype: str) -> ComputePath:
     config, parameters, held = subject.model, count_parameters(subject.model), subject.footprint
     formats = Formats.of(dtype)
     few = None if held is None else held.few_bits
-    way = foreseen(config, few, parameters.base)
+    way = foreseen(config, few, parameters.base, held is not None and held.rounded)
     untied = 0 if config.tied else parameters.embedding
     if few is None or held is None or not way.compiled:
         weights = weight_bytes(parameters, formats)

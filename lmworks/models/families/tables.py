@@ -261,8 +261,9 @@ class Family:
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
                     ours[name] = left_there(source, parts, dtype)
                     continue
-            if later(name) and isinstance(source, OfExperts) and unread_of(named(source.name)) is not None:
-                ours[name] = one_left_there(source, named(source.name), config)
+            if isinstance(source, OfExperts) and unread_of(named(source.name)) is not None:
+                left = one_left_there(source, named(source.name), config)
+                ours[name] = left if later(name) else present(left)  # of one expert, not of all for each
                 continue
             if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
@@ -334,8 +335,10 @@ class Family:
 
     def _check_copies(self, theirs: Mapping[str, Tensor]) -> None:
         """What is one tensor here may be several in a file; if they differ, all but one would be lost."""
+        from lmworks.models.unread import present  # it loads torch
+
         for copy, name in self.copies.items():
-            if copy in theirs and name in theirs and not theirs[copy].equal(theirs[name]):
+            if copy in theirs and name in theirs and not present(theirs[copy]).equal(present(theirs[name])):
                 raise ModelError(
                     f"the weights hold another {copy} than {name}, and this network has one tensor for both; "
                     "not supported"

@@ -24,6 +24,7 @@ from torch import Tensor
 from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ModelError
 from lmworks.models.precision import DTYPES
+from lmworks.models.unread import Unread
 
 Tensors = Mapping[str, Tensor]
 STATES = (".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4")
@@ -35,20 +36,32 @@ MOST_JSON = 10_000
 ROW = ".SCB"
 
 
-def without_bitsandbytes(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """A file's tensors with every matrix as `x.weight`, in `dtype` or in the type that it had. ModelError where one is
-    damaged."""
+def without_bitsandbytes(tensors: Tensors, dtype: torch.dtype | None, later: bool = False) -> dict[str, Tensor]:
+    """A file's tensors with every matrix as `x.weight`, in `dtype` or in the type that it had; `later` only where
+    somebody asks for it. ModelError where one is damaged."""
     states = {name: name.removesuffix(end) for end in STATES for name in tensors if name.endswith(end)}
     rows = {name: name.removesuffix(ROW) + ".weight" for name in tensors if name.endswith(ROW)}
     parts = {base + part for base in states.values() for part in PARTS} | set(rows)
-    plain = {
+    plain: dict[str, Tensor | Unread] = {
         name: tensor for name, tensor in tensors.items() if name not in parts and not name.endswith(".weight_format")
     }
     for state, base in states.items():
-        plain[base] = _Matrix.of(base, state, tensors).weights(dtype)
+        plain[base] = _in_four_bits(base, state, tensors, dtype)
     for row, base in rows.items():
         plain[base] = _of_rows(base, tensors.get(base), tensors[row], dtype)
-    return plain
+    return {
+        name: one if isinstance(one, Tensor) else one.placeholder() if later else one.whole()
+        for name, one in plain.items()
+    }
+
+
+def _in_four_bits(base: str, state: str, tensors: Tensors, dtype: torch.dtype | None) -> Unread:
+    """A matrix in 4 bits, checked now and made when it is asked for; its scales, which may be in 8 bits, are unpacked
+    then, too."""
+    matrix = _Matrix.of(base, state, tensors)
+    return Unread(
+        matrix.shape, dtype or matrix.dtype, lambda rows: _Matrix.of(base, state, tensors).weights(dtype)[rows]
+    )
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,8 @@ def _is_shape(said: Any) -> bool:
     return isinstance(said, list) and len(said) == 2 and all(type(one) is int and one > 0 for one in said)
 
 
-def _of_rows(base: str, codes: Tensor | None, largest: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """A matrix in 8 bits."""
+def _of_rows(base: str, codes: Tensor | None, largest: Tensor, dtype: torch.dtype | None) -> Unread:
+    """A matrix in 8 bits, checked now and made when it is asked for."""
     if (
         codes is None
         or codes.dtype != torch.int8
@@ -141,7 +154,13 @@ def _of_rows(base: str, codes: Tensor | None, largest: Tensor, dtype: torch.dtyp
         or not torch.isfinite(largest.float()).all()
     ):
         raise _damaged(base, "has other rows than its SCB has numbers, or some of these are not finite")
-    return (codes.float() * largest.float().view(-1, 1) * (1 / 127)).to(dtype or torch.float16)
+    scale = largest.view(-1, 1)
+    rows, columns = codes.shape
+    return Unread(
+        (rows, columns),
+        dtype or torch.float16,
+        lambda chosen: codes[chosen].float() * scale[chosen].float() * (1 / 127),
+    )
 
 
 def _damaged(base: str, how: str) -> ModelError:

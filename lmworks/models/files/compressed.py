@@ -115,7 +115,7 @@ def decompressed(
     if is_mxfp4(said):
         return without_mxfp4(tensors, dtype, later)
     if (method := other_method(said)) is not None:
-        return method.weights(tensors, dtype)
+        return method.weights(tensors, dtype, later)
     allowed = bits_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
     parts = {base + part for base in bases for part in _PARTS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,17 +18,26 @@ from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.model_folder import is_mxfp4, read_json, runs_as_stored, weight_files
 from lmworks.models.files.mxfp4 import BLOCKS, OfAllExperts
 from lmworks.models.files.other_methods import StorageMethod, other_method
-from lmworks.models.files.quantise import GROUP, Groups, below_one_another
+from lmworks.models.files.quantise import GROUP, Groups
 
 
 class StoredInDirectory:
     """The packed weights of a directory that was loaded, for `lmworks.kernels.compiled`."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], said: Any, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        said: Any,
+        config: ModelConfig,
+        again: Callable[[], Mapping[str, Tensor]] | None = None,
+    ) -> None:
+        """`again` maps the tensors into memory once more, after they were let go."""
         family = family_of(config.family)
         self.config, self._method = config, other_method(said)
         self._allowed = {4} if is_mxfp4(said) or self._method is not None else bits_said(said)
-        self._tensors = family.by_table_name(tensors)
+        self._by_table_name, self._again = family.by_table_name, again
+        self._mapped: dict[str, Tensor] | None = family.by_table_name(tensors)
+        self._bytes = sum(one.nbytes for one in tensors.values())
         self._sources = dict(each_name(family.tensors, config))
         self._of_experts: dict[str, OfAllExperts] = {}
         """Tensors in MXFP4, checked once for all experts."""
@@ -42,7 +51,18 @@ class StoredInDirectory:
         if not runs_as_stored(said):
             return None
         files = weight_files(folder)
-        return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
+
+        def read() -> dict[str, Tensor]:
+            return {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+
+        return cls(read(), said, config, read)
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        if self._mapped is None:
+            assert self._again is not None
+            self._mapped = self._by_table_name(self._again())
+        return self._mapped
 
     def alike(self, name: str) -> list[slice] | None:
         """All rows of a matrix; None where a part of it is not packed, or in groups that are no multiple of 32, or has
@@ -85,11 +105,10 @@ class StoredInDirectory:
         return Groups(values, held) if exact else None
 
     def _of_method(self, method: StorageMethod, bases: list[str]) -> Groups | None:
-        """A matrix of GPTQ or AWQ; None where a part of it is plain, or in groups that the kernels do not know."""
+        """A matrix of GPTQ or AWQ; None where a part of it is plain, or none of their forms holds it."""
         if any(f"{base}.qweight" not in self._tensors for base in bases):
             return None
-        groups = below_one_another([method.groups(base, self._tensors) for base in bases])
-        return groups if groups.form else None
+        return method.groups(bases, self._tensors)
 
     def floats(self, name: str) -> Tensor | None:
         """None: the network's own are the folder's."""
@@ -102,11 +121,14 @@ class StoredInDirectory:
     @property
     def bytes(self) -> int:
         """What the weights take in the files."""
-        return sum(one.nbytes for one in self._tensors.values())
+        return self._bytes
 
     def let_go(self) -> None:
-        """Forget what was unpacked last."""
+        """Forget what was unpacked last, and give back the memory that pages of the files take; of experts that are
+        checked once for all the pages stay."""
         self._last = None
+        if self._again is not None and not self._of_experts:
+            self._mapped = None
 
 
 def _parts(source: str | Rows | ByHead) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
     tensors = {name: tensor for file in files for name, tensor in read(file).items()}
     try:
         if said is not None:
-            tensors = decompressed(tensors, said, dtype, later=stays is not at_once)
+            # Each matrix is made when it is taken below, or later: all at once would be as large as the network.
+            tensors = decompressed(tensors, said, dtype, later=True)
         ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
         return network_of(config, ours, progress.read)
     except ModelError as error:

@@ -2,7 +2,7 @@
 FP8 (a byte a weight, a scale for each block, row or matrix), and what bitsandbytes.py reads. Read, not written.
 
     method = other_method(said)                     # of config.json's quantization_config; None for none of these
-    groups = method.groups("model.layers.0.mlp.up_proj", tensors)
+    groups = method.groups(["model.layers.0.mlp.up_proj"], tensors)
 
 A matrix `x.weight`, [out, in], is stored
     GPTQ   x.qweight int32 [in / 8, out]: 8 inputs in a word, the first lowest; x.scales [groups, out]; x.qzeros int32
@@ -15,24 +15,24 @@ Sources: AutoGPTQ's qlinear_cuda_old.py, AutoAWQ's packing_utils.py, transformer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from lmworks.basics.arrays import Int
+from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
-from lmworks.models.files.quantise import GROUP, Groups
+from lmworks.models.files.held_forms import RUN
+from lmworks.models.files.quantise import GROUP, Groups, below_one_another
+from lmworks.models.unread import Unread
 
 Tensors = Mapping[str, Tensor]
 ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where AWQ keeps outputs 0 to 7 in a word."""
 PARTS = (".qweight", ".qzeros", ".scales", ".g_idx")
-RUN = 128
-"""Inputs that share a scale in the kernels (kernels/quantisations/int4_128.py)."""
 
 
 @dataclass(frozen=True)
@@ -43,48 +43,51 @@ class StorageMethod:
     zero: int = 0
     """What is added to each zero point."""
 
-    def weights(self, tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
-        """A file's tensors with every matrix as `x.weight`, in `dtype` or in the type of its scales."""
+    def weights(self, tensors: Tensors, dtype: torch.dtype | None, later: bool = False) -> dict[str, Tensor]:
+        """A file's tensors with every matrix as `x.weight`, in `dtype` or in the type of its scales; `later` only where
+        somebody asks for it."""
         if self.name in UNPACKED:
-            return UNPACKED[self.name](tensors, dtype)
+            return UNPACKED[self.name](tensors, dtype, later)
         bases = [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]
         parts = {base + part for base in bases for part in PARTS}
         plain = {name: tensor for name, tensor in tensors.items() if name not in parts}
         for base in bases:
             if base + ".weight" in plain:
                 raise _damaged(base, "is there twice, packed and plain")
-            plain[base + ".weight"] = self.groups(base, tensors).weights(dtype or tensors[base + ".scales"].dtype)
+            unread = self.matrix(base, tensors).unread(dtype)
+            plain[base + ".weight"] = unread.placeholder() if later else unread.whole()
         return plain
 
-    def groups(self, base: str, tensors: Tensors) -> Groups:
-        """A matrix unchanged, with a form where the kernels know one. ModelError where it is damaged."""
+    def matrix(self, base: str, tensors: Tensors) -> PackedMatrix:
+        """The matrix `base`.weight. ModelError where it is damaged."""
         for part in PARTS[:3]:
             if base + part not in tensors:
                 raise _damaged(base, f"has no {part.removeprefix('.')}")
         words, zeros, scales = (tensors[base + part] for part in PARTS[:3])
         if any(one.dtype != torch.int32 or one.ndim != 2 or not one.numel() for one in (words, zeros)):
             raise _damaged(base, "has packed values that are no matrices of int32")
-        codes = _by_inputs(words) if self.name == "gptq" else _by_outputs(words, ORDER)
-        zero = _by_outputs(zeros, range(8) if self.name == "gptq" else ORDER) + self.zero
-        inputs, outputs = codes.shape
-        if (
-            scales.dtype != torch.float16
-            or scales.shape != zero.shape
-            or zero.shape[1] != outputs
-            or inputs % len(zero)
-        ):
+        by_inputs = self.name == "gptq"
+        inputs, outputs = (8 * len(words), words.shape[1]) if by_inputs else (len(words), 8 * words.shape[1])
+        if scales.dtype != torch.float16 or scales.shape != (len(zeros), outputs) or inputs % len(zeros):
             raise _damaged(
                 base, f"has scales of shape {list(scales.shape)} ({scales.dtype}) for a matrix {[outputs, inputs]}"
             )
+        if 8 * zeros.shape[1] != outputs:
+            raise _damaged(base, f"has {8 * zeros.shape[1]:,} zero points a group, and {outputs:,} rows")
         if not torch.isfinite(scales).all():
             raise _damaged(base, "has scales that are not finite (NaN or infinite)")
         size = _size_of_groups(base, inputs, tensors)
-        run = RUN if size % RUN == 0 else size
-        factor = scales.T.repeat_interleave(size // run, dim=1).contiguous()
-        least = zero.T.to(torch.int8).repeat_interleave(size // GROUP, dim=1)
-        ones = torch.ones_like(least)
-        form = "int4_128" if run == RUN else ""
-        return Groups(codes.T.contiguous().to(torch.int8), ones, least, factor, -factor, form=form)
+        return PackedMatrix(words, zeros, scales, self.zero, by_inputs, size)
+
+    def groups(self, bases: Sequence[str], tensors: Tensors) -> Groups | None:
+        """Matrices below one another, unchanged, in the smallest form of the kernels that holds all of them; None where
+        none does. ModelError where one is damaged."""
+        matrices = [self.matrix(base, tensors) for base in bases]
+        for form in FORMS:
+            found = [part for part in map(form, matrices) if part is not None]
+            if len(found) == len(matrices):
+                return below_one_another(found)
+        return None
 
     def must_be_read(self, tensors: Tensors) -> None:
         """ModelError for groups and orders of inputs that are not read: what `weights` says of them, without reading a
@@ -93,6 +96,81 @@ class StorageMethod:
             words, scales = tensors[base + ".qweight"], tensors.get(base + ".scales")
             if words.ndim == 2 and scales is not None and scales.ndim == 2 and len(scales):
                 _size_of_groups(base, len(words) * (8 if self.name == "gptq" else 1), tensors)
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """A matrix of GPTQ or AWQ: weight = (code - zero) * scale."""
+
+    words: Int[Tensor, "packed columns"]
+    zeros: Int[Tensor, "groups words"]
+    scales: Float[Tensor, "groups outputs"]
+    zero: int
+    """What is added to each zero point."""
+    by_inputs: bool
+    """Does a word of codes hold inputs, as GPTQ's do, or outputs?"""
+    size: int
+    """Inputs of a group."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
+        return self.scales.shape[1], self.size * len(self.scales)
+
+    def codes(self, rows: slice = slice(None)) -> Int[Tensor, "rows inputs"]:
+        """Some rows, from 0 to 15, in int8."""
+        if self.by_inputs:
+            return _nibbles(self.words[:, rows]).transpose(0, 1).flatten(1)
+        begin, end, _ = rows.indices(self.shape[0])
+        found = _nibbles(self.words[:, begin // 8 : -(-end // 8)])[..., list(ORDER)].flatten(1)
+        return found[:, begin % 8 : begin % 8 + end - begin].T.contiguous()
+
+    def zero_points(self, rows: slice = slice(None)) -> Int[Tensor, "rows groups"]:
+        """What code stands for 0, from 0 to 16, in int8."""
+        found = _nibbles(self.zeros)
+        found = found if self.by_inputs else found[..., list(ORDER)]
+        return (found.flatten(1)[:, rows] + self.zero).T.contiguous()
+
+    def values(self, rows: slice = slice(None)) -> Int[Tensor, "rows inputs"]:
+        """Codes less their zero points, from -16 to 15, in int8."""
+        return (self.codes(rows).unflatten(1, (-1, self.size)) - self.zero_points(rows)[..., None]).flatten(1)
+
+    def weights(self, dtype: torch.dtype | None, rows: slice = slice(None)) -> Float[Tensor, "rows inputs"]:
+        """Some rows, in `dtype` or in the type of the scales."""
+        return Groups(self.values(rows), self.scales[:, rows].T).weights(dtype or self.scales.dtype)
+
+    def unread(self, dtype: torch.dtype | None) -> Unread:
+        """The same for whoever asks for it later."""
+        return Unread(self.shape, dtype or self.scales.dtype, lambda rows: self.weights(dtype, rows))
+
+    def in_int4_128(self) -> Groups | None:
+        """With whole numbers beside one scale for 128 inputs; None for smaller groups."""
+        if self.size % RUN:
+            return None
+        factor = self.scales.T.repeat_interleave(self.size // RUN, dim=1).contiguous()
+        least = self.zero_points().repeat_interleave(self.size // GROUP, dim=1)
+        return Groups(self.codes(), torch.ones_like(least), least, factor, -factor, form="int4_128")
+
+    def in_int4(self) -> Groups | None:
+        """With a scale and a minimum for 32 inputs; None where float16 does not hold a minimum."""
+        least = -self.zero_points().float() * self.scales.T.float()
+        held = least.half()
+        if not torch.equal(held.float(), least):
+            return None
+        return Groups(self.codes(), self._of_groups(self.scales.T), self._of_groups(held))
+
+    def in_int5(self) -> Groups | None:
+        """With a scale for 32 inputs and the values that it is multiplied with; None where that is too large."""
+        scale = self._of_groups(self.scales.T)
+        return Groups(self.values(), scale, form="int5") if torch.isfinite(-16 * scale).all() else None
+
+    def _of_groups(self, numbers: Tensor) -> Tensor:
+        """What several groups of 32 have in common, for each."""
+        return numbers.repeat_interleave(self.size // GROUP, dim=1)
+
+
+FORMS = PackedMatrix.in_int4_128, PackedMatrix.in_int4, PackedMatrix.in_int5
+"""The kernels' forms, the smallest first (held_forms.py foresees which one it will be)."""
 
 
 def other_method(said: Any) -> StorageMethod | None:
@@ -109,12 +187,10 @@ def other_method(said: Any) -> StorageMethod | None:
     return StorageMethod(name, int(name == "gptq" and said.get("checkpoint_format") != "gptq_v2"))
 
 
-def _by_inputs(words: Int[Tensor, "words outputs"]) -> Int[Tensor, "inputs outputs"]:
-    return torch.stack([words >> 4 * place & 15 for place in range(8)], 1).flatten(0, 1)
-
-
-def _by_outputs(words: Int[Tensor, "rows words"], order: Any) -> Int[Tensor, "rows outputs"]:
-    return torch.stack([words >> 4 * place & 15 for place in order], 2).flatten(1)
+def _nibbles(words: Int[Tensor, "rows columns"]) -> Int[Tensor, "rows columns 8"]:
+    """Eight codes of 4 bits in each word, the lowest first, in int8."""
+    pairs = words.contiguous().view(torch.uint8).unflatten(-1, (-1, 4))
+    return torch.stack([pairs & 15, pairs >> 4], -1).flatten(-2).view(torch.int8)
 
 
 def _size_of_groups(base: str, inputs: int, tensors: Tensors) -> int:
@@ -129,7 +205,7 @@ def _size_of_groups(base: str, inputs: int, tensors: Tensors) -> int:
     return size
 
 
-def _without_fp8(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _without_fp8(tensors: Tensors, dtype: torch.dtype | None, later: bool = False) -> dict[str, Tensor]:
     ends = "_scale_inv", "_scale"
     scales = {name for name in tensors if name.endswith(tuple(f".weight{end}" for end in ends))}
     plain = {
@@ -142,22 +218,51 @@ def _without_fp8(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tenso
         base = name.removesuffix(".weight")
         if scale is None or weight.ndim != 2 or not scale.is_floating_point():
             raise _damaged(base, "has no weight_scale_inv or weight_scale, or is no matrix")
-        plain[name] = (weight.float() * _spread(base, scale.float(), weight.shape)).to(dtype or torch.bfloat16)
+        unread = _Float8.of(base, weight, scale).unread(dtype)
+        plain[name] = unread.placeholder() if later else unread.whole()
     return plain
 
 
-def _spread(base: str, scale: Tensor, shape: torch.Size) -> Tensor:
-    """A scale for each weight, or one for all of them: of blocks, which are squares but for the last ones."""
-    scale = scale.reshape(1, 1) if scale.numel() == 1 else scale[:, None] if scale.ndim == 1 else scale
-    if scale.ndim != 2 or not torch.isfinite(scale).all():
-        raise _damaged(base, f"has scales of shape {list(scale.shape)}, or some that are not finite")
-    for axis, size in enumerate(shape):
-        count = scale.shape[axis]
-        block = 1 if count == size else next((one for one in (128, 64, 32, 256) if -(-size // one) == count), -size)
-        if count > 1 and block < 0:
-            raise _damaged(base, f"has scales of shape {list(scale.shape)} for a matrix {list(shape)}")
-        scale = scale if count in (1, size) else scale.repeat_interleave(block, dim=axis).narrow(axis, 0, size)
-    return scale
+@dataclass(frozen=True)
+class _Float8:
+    """A matrix in FP8."""
+
+    weight: Tensor
+    scale: Float[Tensor, "of_rows of_columns"]
+    blocks: tuple[int, int]
+    """Rows and columns that share a scale; 0 for all of them."""
+
+    @classmethod
+    def of(cls, base: str, weight: Tensor, scale: Tensor) -> Self:
+        """With a scale for each weight, row, block or all: blocks are squares but for the last ones."""
+        scale = scale.reshape(1, 1) if scale.numel() == 1 else scale[:, None] if scale.ndim == 1 else scale
+        if scale.ndim != 2 or not torch.isfinite(scale.float()).all():
+            raise _damaged(base, f"has scales of shape {list(scale.shape)}, or some that are not finite")
+        rows, columns = (_block(count, size) for count, size in zip(scale.shape, weight.shape, strict=True))
+        if rows is None or columns is None:
+            raise _damaged(base, f"has scales of shape {list(scale.shape)} for a matrix {list(weight.shape)}")
+        return cls(weight, scale, (rows, columns))
+
+    def unread(self, dtype: torch.dtype | None) -> Unread:
+        """The values for whoever asks for them later."""
+        rows, columns = self.weight.shape
+        return Unread((rows, columns), dtype or torch.bfloat16, self.values)
+
+    def values(self, rows: slice) -> Float[Tensor, "rows columns"]:
+        """Some rows in float32."""
+        scale = self.scale.float()
+        for axis, chosen in enumerate((rows, slice(None))):
+            if self.blocks[axis]:
+                places = torch.arange(self.weight.shape[axis])[chosen] // self.blocks[axis]
+                scale = scale.index_select(axis, places)
+        return self.weight[rows].float() * scale
+
+
+def _block(count: int, size: int) -> int | None:
+    """How many of `size` rows or columns share one of `count` scales, 0 for all; None where that is not known."""
+    if count == size:
+        return 1
+    return 0 if count == 1 else next((one for one in (128, 64, 32, 256) if -(-size // one) == count), None)
 
 
 def _damaged(base: str, how: str) -> ModelError:
@@ -171,7 +276,7 @@ def _not_read(what: str) -> ModelError:
     )
 
 
-UNPACKED: dict[str, Callable[[Tensors, torch.dtype | None], dict[str, Tensor]]] = {
+UNPACKED: dict[str, Callable[[Tensors, torch.dtype | None, bool], dict[str, Tensor]]] = {
     "fp8": _without_fp8,
     "bitsandbytes": without_bitsandbytes,
 }

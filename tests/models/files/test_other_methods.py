@@ -16,14 +16,19 @@ from torch import Tensor
 
 from lmworks.basics.errors import ModelError
 from lmworks.kernels import unavailable
+from lmworks.kernels.choice import foreseen
 from lmworks.kernels.footprint import Footprint
+from lmworks.kernels.packer import Packer
 from lmworks.kernels.packing import pack, unpacked
+from lmworks.kernels.run.weights import is_multiplied
 from lmworks.loading import facts_of
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
+from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.files.model_folder import NO_GROUPS, read_config
 from lmworks.models.files.other_methods import UNPACKED, other_method
+from lmworks.models.unread import peek, unread_of
 
 WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}
 SAID: dict[str, dict[str, Any]] = {
@@ -44,8 +49,10 @@ def packed(values: Tensor, order: Any = range(8)) -> Tensor:
     return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
 
 
-def stored(base: str, weight: Tensor, method: str, size: int = 128) -> tuple[dict[str, Tensor], Tensor]:
-    """A matrix as a method stores it, and what it stands for."""
+def stored(
+    base: str, weight: Tensor, method: str, size: int = 128, middle: bool = False
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A matrix as a method stores it, and what it stands for; zero points may all be the `middle`, 8."""
     out, inputs = weight.shape
     if method == "fp8":
         blocks = weight.unfold(0, min(128, out), min(128, out)).unfold(1, 128, 128).abs().amax((-1, -2)) / 400
@@ -55,7 +62,9 @@ def stored(base: str, weight: Tensor, method: str, size: int = 128) -> tuple[dic
     grouped = weight.view(out, -1, size)
     low = grouped.amin(-1)
     scale = ((grouped.amax(-1) - low) / 15).half()
-    zero = (-low / scale.float()).round().clamp(1, 15)
+    if middle:
+        scale = (grouped.abs().amax(-1) / 7).half()
+    zero = torch.full_like(low, 8) if middle else (-low / scale.float()).round().clamp(1, 15)
     codes = ((grouped / scale.float()[..., None]).round() + zero[..., None]).clamp(0, 15)
     expected = (scale.float()[..., None] * (codes - zero[..., None])).reshape(out, inputs)
     codes, less = codes.reshape(out, inputs).T.contiguous(), 1 if method == "gptq" else 0
@@ -81,19 +90,21 @@ def stored_by_bitsandbytes(base: str, weight: Tensor, method: str) -> tuple[dict
     return {f"{base}.weight": codes, **parts}, bnb.dequantize_4bit(codes, state).float()
 
 
-def written(folder: Path, method: str, size: int = 128) -> dict[str, Tensor]:
+def written(folder: Path, method: str, size: int = 128, middle: bool = False) -> dict[str, Tensor]:
     """A directory; returns what its matrices stand for."""
     folder.mkdir()
     write_network(folder, tiny.network(seed=5, **WIDE))
     tensors, expected = load_file(folder / "model.safetensors"), {}
     for name in [name for name in tensors if "proj" in name]:
         store = stored_by_bitsandbytes if SAID[method]["quant_method"] == "bitsandbytes" else stored
-        more = (size,) if store is stored else ()
+        more = (size, middle) if store is stored else ()
         parts, expected[name] = store(name.removesuffix(".weight"), tensors.pop(name), method, *more)
         tensors |= parts
     save_file(tensors, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": SAID[method]}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": SAID[method] | ({"sym": True} if middle else {})})
+    )
     return expected
 
 
@@ -125,6 +136,74 @@ def test_groups_of_128_run_as_they_are(method: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "method, size, middle, form",
+    [
+        *(("gptq", 32, True, "int4"), ("gptq_v2", 64, True, "int4"), ("awq", 64, True, "int4")),
+        *(("gptq", 64, False, "int5"), ("awq", 32, False, "int5"), ("awq", 128, False, "int4_128")),
+    ],
+)
+def test_every_group_runs_as_it_is_and_takes_what_was_foreseen(
+    method: str, size: int, middle: bool, form: str, tmp_path: Path
+):
+    expected = written(tmp_path / "m", method, size, middle)
+    config = read_config(tmp_path / "m")
+    held = StoredInDirectory.of(tmp_path / "m", config)
+    network = read_network(tmp_path / "m", torch.float32, lambda _: is_multiplied)
+    matrices = Packer(network, 16, held).matrices()
+    down, qkv = (matrices[f"blocks.0.{name}.weight"] for name in ("feed_forward.down", "attention.qkv"))
+    assert down.form == qkv.form == form
+    assert torch.equal(unpacked(down), expected["model.layers.0.mlp.down_proj.weight"])
+    joined = [expected[f"model.layers.0.self_attn.{one}_proj.weight"] for one in "qkv"]
+    assert torch.equal(unpacked(qkv), torch.cat(joined))
+    found = Footprint.of(tmp_path / "m")
+    assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
+    assert foreseen(config, found.few_bits, 1, found.rounded).how == "compiled, in the bits of its file"
+
+
+def test_a_minimum_that_float16_does_not_hold_takes_five_bits_and_none_is_rounded():
+    parts, expected = stored("x", numbers(16, 128), "awq", 32)
+    method = other_method(SAID["awq"])
+    assert method is not None
+    groups = method.groups(["x"], parts)
+    assert groups is not None and groups.form == "int5" and groups.least is None
+    assert torch.equal(unpacked(pack(groups, 5)), expected)
+    parts["x.scales"][0, 0] = 60000  # times 16 it would be infinite
+    assert method.groups(["x"], parts) is None
+    parts["x.scales"][0, 0], parts["x.qzeros"][:] = 8000, -0x77777778
+    groups = method.groups(["x"], parts)
+    assert groups is not None and not groups.form
+    assert torch.equal(unpacked(pack(groups, 4)), groups.weights())
+
+
+@pytest.mark.parametrize("method", SAID)
+def test_matrices_stay_in_the_file_until_somebody_asks(method: str, tmp_path: Path):
+    expected = written(tmp_path / "m", method)
+    apart = decompressed(load_file(tmp_path / "m" / "model.safetensors"), SAID[method], later=True)
+    assert all(unread_of(apart[name]) is not None for name in expected)
+    network = read_network(tmp_path / "m", torch.float32, lambda _: is_multiplied)
+    down, qkv = network.blocks[0].feed_forward.down, network.blocks[0].attention.qkv
+    unread = unread_of(peek(down, "weight"))
+    assert unread is not None and unread_of(peek(qkv, "weight")) is not None
+    whole = expected["model.layers.0.mlp.down_proj.weight"]
+    assert torch.equal(unread.rows(3, 21), whole[3:21])
+    assert torch.equal(down.weight, whole)
+    joined = [expected[f"model.layers.0.self_attn.{one}_proj.weight"] for one in "qkv"]
+    assert torch.equal(qkv.weight, torch.cat(joined))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_scales_that_float16_does_not_hold_are_foreseen_in_eight_bits(held: bool, tmp_path: Path):
+    network = tiny.network(seed=5, **WIDE)
+    write_network(tmp_path, network, compression=Compression(4, dtype=torch.bfloat16 if held else torch.float32))
+    config, found = read_config(tmp_path), Footprint.of(tmp_path)
+    matrices = Packer(network, 16, StoredInDirectory.of(tmp_path, config)).matrices()
+    assert matrices["blocks.0.feed_forward.down.weight"].form == ("int4" if held else "int8")
+    assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
+    way = foreseen(config, found.few_bits, 1, found.rounded)
+    assert way.compiled and way.how.startswith("compiled, in the bits of its file" if held else "compiled, in 8 bits")
+
+
+@pytest.mark.parametrize(
     "said, words",
     [
         (SAID["gptq"] | {"bits": 3}, "gptq with bits = 3"),
@@ -142,7 +221,7 @@ def test_inputs_in_another_order_are_refused(tmp_path: Path):
     method = other_method(SAID["gptq"])
     assert method is not None
     with pytest.raises(ModelError, match="inputs in another order"):
-        method.groups("x", parts)
+        method.groups(["x"], parts)
 
 
 @pytest.mark.parametrize("change", ["order", "version", "groups"])
