@@ -40,11 +40,12 @@ class HeldForms:
         self.weights[form] = self.weights.get(form, 0) + count
 
 
-def held_forms(tensors: Mapping[str, Described], said: Mapping[str, Any]) -> HeldForms:
+def held_forms(tensors: Mapping[str, Described], said: Any) -> HeldForms:
     """What is foreseen of the files' tensors and config.json's quantization_config. Whether every zero point is the
     middle, or float16 holds every scale, only the values themselves say: `sym` is believed, and float32 is taken for
     more than float16 holds."""
     found, packed = HeldForms(), set[str]()
+    said = said if isinstance(said, dict) else {}  # anything else is refused where the weights are read
     for end, count_of in ((".qweight", _of_words), (".weight_packed", _of_compressed)):
         for base in [name.removesuffix(end) for name in tensors if name.endswith(end)]:
             for form, count, as_stored in count_of(base, tensors, said):
@@ -85,9 +86,11 @@ def _of_compressed(
 
 def _bits_and_size(words: int, groups: int, said: Mapping[str, Any]) -> tuple[int, int]:
     """Of a row of so many words and groups: the bits of a weight, and the weights of a group."""
-    schemes = [one.get("weights") or {} for one in (said.get("config_groups") or {}).values()]
-    every = {(one.get("num_bits", 8), one.get("group_size")) for one in schemes}
-    sizes = {bits: words * 32 // bits // groups for bits in (4, 8) if bits in {one for one, _ in every}}
+    groups_said = said.get("config_groups")
+    told = groups_said.values() if isinstance(groups_said, dict) else ()
+    schemes = [one["weights"] for one in told if isinstance(one, dict) and isinstance(one.get("weights"), dict)]
+    every = [(one.get("num_bits", 8), one.get("group_size")) for one in schemes]
+    sizes = {bits: words * 32 // bits // groups for bits in (4, 8) if bits in [one for one, _ in every]}
     alike = [bits for bits, size in sizes.items() if (bits, size) in every]
     bits = alike[0] if alike else max(sizes, default=8)
     return bits, sizes.get(bits, 1)

@@ -286,3 +286,13 @@ def test_a_model_of_bitsandbytes_is_foreseen_in_pytorch(tmp_path: Path):
 
 def test_what_is_no_groups_is_known_without_reading_it():
     assert set(UNPACKED) == NO_GROUPS
+
+
+@pytest.mark.parametrize("said", ["4 bits", [], {}, {"config_groups": [1]}, {"config_groups": {"g": {"weights": [4]}}}])
+def test_what_nobody_can_mean_is_foreseen_as_something_and_refused_where_it_is_read(said: Any, tmp_path: Path):
+    write_network(tmp_path, tiny.network(seed=5, **WIDE), compression=Compression(4))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": said}))
+    assert Footprint.of(tmp_path).bytes() > 0
+    with pytest.raises(ModelError, match="is not read here"):
+        read_network(tmp_path)
