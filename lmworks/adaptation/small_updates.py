@@ -48,7 +48,7 @@ def merged_networks(
     changed = [name for name, tensor in after.items() if tensor is not before[name] and tensor.is_floating_point()]
     share = lost((before[name], after[name].float()) for name in changed)
     finer = any(torch.promote_types(one.dtype, base.dtype) != base.dtype for one in networks)
-    if share > MOST_LOST or (finer and settings.keep):
+    if share > MOST_LOST or (finer and settings.keep == 1):
         return {name: one.float() if one.is_floating_point() else one for name, one in after.items()}, share
     return {name: one.to(before[name].dtype) for name, one in after.items()}, share
 

@@ -21,7 +21,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹⁻])")
 _FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
-_NUMBER = re.compile(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\w)[-−])?(?:\d[\d,]*(?:\.\d+)?|(?<![\w.])\.\d+)")
 _MARKS = re.compile(
     r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d)|(?<=\de)[-−](?=\d))"  # before a number, and no hyphen of a word
     r"|(?P<between>(?<=\d)[-−–:](?=\d))"  # 3-4 is not 34, and 10:30 not 1030
@@ -56,7 +56,7 @@ def last_number(text: str) -> str | None:
 
 
 def _plain(number: str) -> str:
-    plain = f"{Decimal(number.replace(',', '')) or Decimal(0):f}"
+    plain = f"{Decimal(number.replace(',', '').replace('−', '-')) or Decimal(0):f}"
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 

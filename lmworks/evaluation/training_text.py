@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lmworks.models.files.model_folder import read_facts
 from lmworks.text import registry
+from lmworks.text.hub import PREFIX
 from lmworks.text.sources import PYTHON_REFERENCE
 
 
@@ -25,4 +26,7 @@ def is_here(text: str) -> bool:
     """Whether the text is on this machine: for one that nobody asked for, nothing is fetched."""
     if text in registry.ENTRIES:
         return registry.available(text)
-    return text == PYTHON_REFERENCE or Path(text).exists()
+    try:
+        return text == PYTHON_REFERENCE or (not text.startswith(PREFIX) and Path(text).exists())
+    except OSError:  # a name that no file can have
+        return False

@@ -75,7 +75,7 @@ FREQUENT = {
     "romanian": "a o și şi în de la cu nu este din care sunt pentru mai dar sau după prin pe să fi ale cel într unei",
     "catalan": "el la que una de del en els les amb per és dels als aquest aquesta però són més això seva hi i "
     "ha no un al si pot ho",
-    "serbian": "je da se na su za od koji koja koje što nije ili ali samo već bio i u "
+    "serbian": "je da se na su za od koji koja koje što nije ili ali samo već bio mogu može posle i u "
     "је да се су од који која које што није али само већ био и у на за",
     "lithuanian": "ir yra kad į iš su ne bet kaip tai nuo buvo apie tik ar dėl prie per už jo jos kurie taip",
     "basque": "eta da ez bat dira dute izan baina ere den zen hau dago egin duen beste edo dela baino ditu",
@@ -110,7 +110,7 @@ UNSTEMMED = {
     "azerbaijani": "və bir bu üçün ilə olaraq çox daha kimi olan deyil qədər sonra amma hər da də",
 }
 """The same of languages that nobody here has stems for, and that a neighbour would be taken for."""
-OWN_WORDS, OWN_SHARE = 2, 0.03
+OWN_WORDS, OWN_SHARE = 3, 0.03
 """Different words that are common in none of the languages in which questions are known (`ASKING`), and their share of
 a text, that tell it to be in another: one such word stands in many a short text (German nie is Polish, too)."""
 IN_ITS_LETTERS = 0.7

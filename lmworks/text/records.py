@@ -4,9 +4,10 @@ Understood: `chosen` and `rejected` (a preference pair: whole conversations, or 
 (OpenAI's chat records: a list of role and content, and `weight` 0 for an answer that is read and not learnt),
 `conversations` (ShareGPT: a list of from and value), `instruction` with `input` and `output` (Alpaca), `prompt` with
 `response` or `completion` (texts, or TRL's lists of turns, of which the prompt's are read and not learnt), `text`; the
-first of these that a record has counts, so that a `text` beside a conversation, which often is the same once more in
-somebody's template, is not learnt. Conversations may call tools: `tool_calls` of an assistant's message, results from
-the role `tool`, and `tools` beside the messages, each as OpenAI's API has it; calls.py says what else is read.
+first of these that a record has, with something in each, counts, so that a `text` beside a conversation, which often is
+the same once more in somebody's template, is not learnt. Conversations may call tools: `tool_calls` of an assistant's
+message, results from the role `tool`, and `tools` beside the messages, each as OpenAI's API has it; calls.py says what
+else is read.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def document(record: Any, source: str) -> Document:
     """The document that a record holds; raises UnreadableError with what is wrong in it."""
     if not isinstance(record, Mapping):
         raise UnreadableError(f"it is not an object with {EXPECTED}")
-    used = fields(record)
+    used = fields(name for name, value in record.items() if value not in (None, "")) or fields(record)
     if used[:2] in ANSWERED and not any(isinstance(record[name], list) for name in used[:2]):
         used = used[:2]  # texts call no tools
     if not used:

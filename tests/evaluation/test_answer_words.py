@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmworks.evaluation.answer_words import overlap, words
+from lmworks.evaluation.answer_words import numbers, overlap, words
 
 
 def squad(answer: str) -> list[str]:
@@ -83,3 +83,8 @@ def test_with_whole_numbers_it_is_squads_rule_too(parts):
 @given(st.text(max_size=12))
 def test_nothing_but_an_empty_text_is_without_words(answer):
     assert bool(words(answer)) == bool(unicodedata.normalize("NFKC", answer).split())
+
+
+def test_numbers_keep_their_sign_and_what_begins_with_a_point():
+    text = "It was −3 degrees, or -4; .5 litres, 1,200.50 m and 5-3 of 20."
+    assert numbers(text) == ["-3", "-4", "0.5", "1200.5", "5", "3", "20"]

@@ -209,3 +209,9 @@ def test_a_word_of_two_languages_makes_no_other_one_of_a_text():
 def test_every_language_with_stems_but_one_is_recognised():
     known = set(snowballstemmer.algorithms()) - {"porter", "dutch_porter"}
     assert known - set(FREQUENT) == {"sesotho"}
+
+
+@pytest.mark.parametrize("text", ["I've tried to contact her.", "SEO is an easy way to go", "Dan is here to see Ada"])
+def test_a_few_words_of_english_are_english(text: str):
+    """Two words that are common elsewhere (ve and her in Turkish) tell nothing."""
+    assert languages_of([text]) == ["english"]

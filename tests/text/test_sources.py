@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from small_files import line, pdf
 
 from lmworks.basics.errors import DataError, LmworksError
-from lmworks.text import plain
+from lmworks.text import plain, records
 from lmworks.text.formats import csv_table
 from lmworks.text.formats import jsonl as jsonl_format
 from lmworks.text.formats import parquet as parquet_format
@@ -353,6 +353,12 @@ def test_a_prompt_and_its_completion_may_be_turns(tmp_path, form):
     pair = {"prompt": said[3:], "chosen": record["completion"], "rejected": [{"role": "assistant", "content": "no"}]}
     [one] = read(written(tmp_path, form, pair)).documents
     assert one.messages == turns("p", "r")
+
+
+@pytest.mark.parametrize("others", [{"prompt": None, "response": None}, {"prompt": "", "completion": ""}])
+def test_a_text_beside_empty_columns_is_a_text(others):
+    """As sets of several kinds are in one table."""
+    assert records.document({**others, "text": "A whole document."}, "s").text == "A whole document."
 
 
 def test_a_completion_may_call_tools_and_a_cell_that_is_json_without_roles_is_a_text(tmp_path):

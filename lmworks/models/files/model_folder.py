@@ -94,7 +94,7 @@ def is_mxfp4(said: Any) -> bool:
 
 def runs_as_stored(said: Any) -> bool:
     """Do the kernels know matrices as a config.json's quantization_config says that they are stored?"""
-    return said is not None and not (isinstance(said, dict) and said.get("quant_method") in NO_GROUPS)
+    return said is not None and not (isinstance(said, dict) and str(said.get("quant_method")) in NO_GROUPS)
 
 
 def _pools(folder: Path) -> bool:

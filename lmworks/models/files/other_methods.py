@@ -176,13 +176,15 @@ FORMS = PackedMatrix.in_int4_128, PackedMatrix.in_int4, PackedMatrix.in_int5
 def other_method(said: Any) -> StorageMethod | None:
     """What a quantization_config says, where it is one of these; ModelError for what of them is not read."""
     name = said.get("quant_method") if isinstance(said, dict) else None
+    if not isinstance(name, str):
+        return None
     if name in UNPACKED:
         return StorageMethod(name)
     if name not in ("gptq", "awq"):
         return None
     if said.get("bits", said.get("w_bit")) != 4:
         raise _not_read(f"the weights are {name} with bits = {said.get('bits')!r:.20}")
-    if name == "awq" and (said.get("version", "gemm") or "gemm").lower() != "gemm":
+    if name == "awq" and str(said.get("version") or "gemm").lower() != "gemm":
         raise _not_read(f"the weights are awq in the version {said.get('version')!r:.20}")
     return StorageMethod(name, int(name == "gptq" and said.get("checkpoint_format") != "gptq_v2"))
 

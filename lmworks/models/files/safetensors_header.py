@@ -33,6 +33,6 @@ def described(path: Path) -> dict[str, Described]:
 
 
 def _shape(said: list[int]) -> tuple[int, ...]:
-    if not all(type(one) is int and one > 0 for one in said):
-        raise ValueError("a shape is of whole numbers above 0")
+    if not all(type(one) is int and one >= 0 for one in said):
+        raise ValueError("a shape is of whole numbers")
     return tuple(said)

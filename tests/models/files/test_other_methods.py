@@ -26,8 +26,9 @@ from lmworks.models.files.bitsandbytes import without_bitsandbytes
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, write_network
-from lmworks.models.files.model_folder import NO_GROUPS, read_config
+from lmworks.models.files.model_folder import NO_GROUPS, read_config, runs_as_stored
 from lmworks.models.files.other_methods import UNPACKED, other_method
+from lmworks.models.files.safetensors_header import described
 from lmworks.models.unread import peek, unread_of
 
 WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}
@@ -296,3 +297,19 @@ def test_what_nobody_can_mean_is_foreseen_as_something_and_refused_where_it_is_r
     assert Footprint.of(tmp_path).bytes() > 0
     with pytest.raises(ModelError, match="is not read here"):
         read_network(tmp_path)
+
+
+@pytest.mark.parametrize("said", [{"quant_method": ["gptq"]}, {"quant_method": {}}, {"quant_method": 5}])
+def test_a_method_that_is_no_name_is_none_of_these(said: dict[str, Any]):
+    assert other_method(said) is None and runs_as_stored(said)
+
+
+@pytest.mark.parametrize("version", [5, True, [1], {"a": 1}])
+def test_another_version_of_awq_is_refused_whatever_it_is(version: Any):
+    with pytest.raises(ModelError, match="awq in the version"):
+        other_method({"quant_method": "awq", "bits": 4, "version": version})
+
+
+def test_an_empty_tensor_hides_no_others(tmp_path: Path):
+    save_file({"empty": torch.zeros(0), "full": torch.zeros(2, 3)}, tmp_path / "a.safetensors")
+    assert described(tmp_path / "a.safetensors")["full"].shape == (2, 3)
