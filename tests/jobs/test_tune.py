@@ -16,7 +16,7 @@ from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.cli.build import show
 from lmworks.jobs.build_text import rows_of, task_of_calls
 from lmworks.jobs.planning.reading import read_subject
-from lmworks.jobs.privacy import _split_of
+from lmworks.jobs.privacy import split_of
 from lmworks.jobs.tune import preview, tune
 from lmworks.loading import load_tokenizer
 from lmworks.text.corpus.folder import read_split
@@ -102,7 +102,7 @@ def test_a_conversation_that_the_template_refuses_is_left_out_and_named(folder: 
     assert ["#4" in one or "#6" in one for one in found["preview"]] == [False] * 6
     learnt = json.loads(Path("out/lmworks.json").read_text())["data"]
     assert sum(learnt["documents"]) == len(chats) - 2 == found["plan"].own.examples + found["plan"].own.held_out
-    _, held_out = _split_of(found["run"].recipe, {"data": learnt}, "out")
+    _, held_out = split_of(found["run"].recipe, {"data": learnt}, "out")
     assert len(held_out) == learnt["documents"][1]
     Path("chats.jsonl").write_text(json.dumps({"messages": chats[3]}))
     with pytest.raises(

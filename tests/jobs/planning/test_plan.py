@@ -117,8 +117,10 @@ def test_a_plan_holds_together(folder: Path):
     plan = make_plan(read_subject(str(folder), ["training.steps=10", "training.context=256"]), find_device("2x L4"))
     ways = {way.name: way for way in plan.ways}
     assert next(iter(ways)) == "from nothing" and [*ways][-1] == "serving" and plan.asked is ways["lora"]
-    assert {*ways} - {"from nothing", "serving", "qlora, nf4"} == {*METHODS} - {"qlora"}
-    assert len(plan.left_out) == 1 and plan.left_out[0].startswith("Left out is qlora, file: qlora.grid = 'file'")
+    assert {*ways} - {"from nothing", "serving", "qlora, nf4"} == {*METHODS} - {"qlora", "bottleneck"}
+    narrow, stored = sorted(plan.left_out)
+    assert narrow.startswith("Left out is bottleneck: bottleneck.size is 64")
+    assert stored.startswith("Left out is qlora, file: qlora.grid = 'file'")
     full, lora, qlora, serving = (ways[name] for name in ("full", "lora", "qlora, nf4", "serving"))
     peaks = [way.memory.peak for way in plan.ways[1:-1]]
     assert peaks == sorted(peaks, reverse=True)

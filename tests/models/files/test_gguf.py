@@ -498,7 +498,9 @@ def test_an_unknown_architecture_is_named(tmp_path: Path):
     made = Network(ModelConfig(**(network.config.model_dump() | {"family": "mamba"})))
     tiny.randomise(made)
     write(tmp_path / "model.gguf", made)
-    with pytest.raises(ModelError, match=r"architecture 'mamba' is not known; docs/models\.md lists"):
+    with pytest.raises(
+        ModelError, match=r"architecture 'mamba' is not known, and none of a like name is; docs/models\.md lists"
+    ):
         read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
 
 
