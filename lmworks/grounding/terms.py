@@ -113,6 +113,8 @@ UNSTEMMED = {
 OWN_WORDS, OWN_SHARE = 3, 0.03
 """Different words that are common in none of the languages in which questions are known (`ASKING`), and their share of
 a text, that tell it to be in another: one such word stands in many a short text (German nie is Polish, too)."""
+KNOWN_WORDS = 2
+"""Those that do for a question to documents in this language."""
 IN_ITS_LETTERS = 0.7
 """The share of words in a script by which its language is told where common words are few."""
 _LETTERS = {
@@ -181,7 +183,7 @@ def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str
     counts = {
         name: sum(words[word] for word in these)
         for name, these in (known or _frequent()).items()
-        if name in ASKING or _has_own(words, _own_words()[name])
+        if name in ASKING or _has_own(words, _own_words()[name], OWN_WORDS if known is None else KNOWN_WORDS)
     }
     best = max(counts, key=lambda name: (counts[name], name not in ASKING))  # its own words make up for a tie
     if words and counts[best] >= least * words.total():
@@ -189,10 +191,10 @@ def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str
     return _by_script(words)
 
 
-def _has_own(words: Counter[str], own: frozenset[str]) -> bool:
+def _has_own(words: Counter[str], own: frozenset[str], least: int) -> bool:
     """Whether a text has enough words that tell a language from those in which questions are known."""
     found = [words[one] for one in own if one in words]
-    return len(found) >= OWN_WORDS and sum(found) >= OWN_SHARE * words.total()
+    return len(found) >= least and sum(found) >= OWN_SHARE * words.total()
 
 
 def _by_script(words: Counter[str]) -> str:
