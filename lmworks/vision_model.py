@@ -185,7 +185,7 @@ class VisionModel(LanguageModel):
         if isinstance(self.seeing, Towers):
             if labels is None:
                 raise ConfigError(f"{self.reference or 'the model'} has no classes of its own; give labels (--label)")
-            return zero_shot(self.seeing, self.tokenizer, self.preprocessing, images, labels, template)
+            return zero_shot(self.seeing, self.tokenizer, self.preprocessing, images, labels, template, cut)
         if not self.seeing.config.labels:
             raise ConfigError(f"{self.reference or 'the model'} has no classifier; it embeds images (model.embed)")
         if labels is not None:

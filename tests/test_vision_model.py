@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
@@ -170,6 +171,15 @@ def test_one_damaged_photo_does_not_keep_the_others_from_being_classified(
     assert "broken.jpg cannot be read as an image" in said.err and "1 of 3 could not be read" in said.err
 
 
+def test_a_strip_is_named(folder: Path, tmp_path: Path, monkeypatch: Any, capsys: Any):
+    strip = tmp_path / "strip.png"
+    Image.new("RGB", (1, 60_000)).save(strip)
+    monkeypatch.setattr("sys.argv", ["lmworks", "classify", str(folder / "vit"), str(folder / "a.png"), str(strip)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "strip.png" in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_embedded(
     folder: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ):
@@ -279,7 +289,10 @@ def test_a_plan_says_what_it_counts(kind: str, folder: Path, monkeypatch: pytest
 
 
 def test_a_text_may_be_cut(folder: Path):
-    assert lm.load(folder / "clip").embed(["a cat " * 9], cut=True).shape == (1, 24)
+    model = lm.load(folder / "clip")
+    assert model.embed(["a cat " * 9], cut=True).shape == (1, 24)
+    (told,) = model.classify(str(folder / "a.png"), ["a cat " * 9, "a dog"], cut=True)
+    assert sum(told.probabilities.values()) == pytest.approx(1)
 
 
 def test_damaged_folders_are_named(folder: Path, tmp_path: Path):

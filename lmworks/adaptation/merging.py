@@ -9,7 +9,7 @@ base: WiSE-FT, Wortsman et al. 2021 (arXiv:2109.01903).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -61,26 +61,28 @@ FUNCTIONS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": 
 """By what users call them: the base's weight and each model's, in float32, become one."""
 
 
-def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], settings: MergeSettings) -> dict[str, Tensor]:
-    """All tensors, what changes in float32. Those in which no model differs from the base are the base's own, and those
-    of a single model that is kept whole that model's. ModelError where a number would not be finite."""
+def merged(
+    base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], settings: MergeSettings
+) -> Iterator[tuple[str, Tensor]]:
+    """All tensors by their names, one after another, what changes in float32. Those in which no model differs from the
+    base are the base's own, and those of a single model that is kept whole that model's. ModelError where a number
+    would not be finite."""
     whole = len(models) == 1 and settings.way in ("task", "linear") and settings.keep == 1
     whole = whole and (settings.way == "linear" or settings.weights == (1.0,))
-    result = {}
     for number, (name, tensor) in enumerate(base.items()):
         others = [one[name] for one in models]
         if whole:
-            result[name] = others[0]
+            yield name, others[0]
         elif all(torch.equal(one, tensor.to(one.dtype)) for one in others):
-            result[name] = tensor
+            yield name, tensor
         else:
             of_this = replace(settings, seed=settings.seed + number)
-            result[name] = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
-            if not result[name].isfinite().all():
+            made = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
+            if not made.isfinite().all():
                 raise ModelError(
                     f"{name} would not be finite: it is not in one of the models, or the weights are too large"
                 )
-    return result
+            yield name, made
 
 
 def _sum(differences: Sequence[Weight], weights: Sequence[float]) -> Weight:

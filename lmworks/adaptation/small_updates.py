@@ -9,6 +9,7 @@ less. What is lost is |written - wanted| / |wanted|, of the difference from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -43,14 +44,14 @@ def merged_networks(
 ) -> tuple[dict[str, Tensor], float]:
     """The tensors of networks as one; and the share of what was learnt that the base's type would lose. They are in
     float32 where that is too much, or where one of the networks has more digits than the base."""
-    before = dict(base.state_dict())
-    after = merged(before, [dict(one.state_dict()) for one in networks], settings)
-    changed = [name for name, tensor in after.items() if tensor is not before[name] and tensor.is_floating_point()]
-    share = lost((before[name], after[name].float()) for name in changed)
+    before, models = dict(base.state_dict()), [dict(one.state_dict()) for one in networks]
+    made = partial(merged, before, models, settings)  # twice: all of it in float32 would take twice the memory
+    changed = ((name, one) for name, one in made() if one is not before[name] and one.is_floating_point())
+    share = lost((before[name], one.float()) for name, one in changed)
     finer = any(torch.promote_types(one.dtype, base.dtype) != base.dtype for one in networks)
     if share > MOST_LOST or (finer and settings.keep == 1):
-        return {name: one.float() if one.is_floating_point() else one for name, one in after.items()}, share
-    return {name: one.to(before[name].dtype) for name, one in after.items()}, share
+        return {name: one.float() if one.is_floating_point() else one for name, one in made()}, share
+    return {name: one.to(before[name].dtype) for name, one in made()}, share
 
 
 def merge_keeping(network: Network, say: Callable[[str], None] = lambda line: None) -> Network:

@@ -62,7 +62,8 @@ def _told(model: LanguageModel, what: list[str], labels: list[str] | None) -> li
             with progress.hidden():
                 told += zip([one], model.classify([one], labels), strict=True)
         except DataError as error:
-            typer.echo(f"lmworks: {error}", err=True)
+            said = str(error)
+            typer.echo(f"lmworks: {said if one in said else f'{one}: {said}'}", err=True)
     return told
 
 

@@ -46,7 +46,7 @@ def search(
         _near(index, query, k, json_)
         return
     from lmworks.grounding.index import open_index
-    from lmworks.grounding.telling import placed, where
+    from lmworks.grounding.telling import ReadOnce, placed, where
 
     if keywords and vectors:
         raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
@@ -59,7 +59,8 @@ def search(
         where=among,
     )
     if json_:
-        as_json([placed(one, opened) for one in found])
+        texts = ReadOnce(opened)
+        as_json([placed(one, texts) for one in found])
         return
     if not found:
         none = "the index holds no passage" if among is None else "no document is as --path, --since, ... say"

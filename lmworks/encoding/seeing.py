@@ -157,16 +157,17 @@ def zero_shot(
     images: Sequence[Image],
     labels: Sequence[str],
     template: str = TEMPLATE,
+    cut: bool = False,
 ) -> list[Told]:
     """Which of these labels fits each image best. Of a CLIP the probabilities sum to 1; a SigLIP judges each label by
-    itself."""
+    itself. DataError for a label that is longer than the model reads, unless it may be `cut`."""
     if isinstance(labels, str) or not labels or not all(isinstance(one, str) and one for one in labels):
         raise ConfigError("labels is a list of words or phrases, such as ['a cat', 'a dog']; give at least one")
     if len(set(labels)) < len(labels):
         raise ConfigError("labels names a class twice; give each once")
     if "{}" not in template:
         raise ConfigError(f"the template {template!r} has no {{}} for the label to stand in")
-    texts = embed_texts(towers, tokenizer, [template.replace("{}", one) for one in labels])
+    texts = embed_texts(towers, tokenizer, [template.replace("{}", one) for one in labels], cut)
     vectors = embed_images(towers, preprocessing, images)
     with torch.inference_mode():
         logits = towers.similarities(vectors.to(towers.device), texts.to(towers.device)).float().cpu()

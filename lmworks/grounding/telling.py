@@ -5,9 +5,10 @@ for line in lines_of(answer, index): print(line)
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 from lmworks.basics.amounts import counted
 from lmworks.grounding.answer import Citation, GroundedAnswer, percent_right
@@ -19,6 +20,20 @@ from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 SHOWN = 12
 """Facts that are shown below a citation of a graph."""
+
+
+class Texts(Protocol):
+    """What knows the text of each file: an index."""
+
+    def document(self, file: str) -> str | None:
+        """The text of a file; None for one that is not there."""
+
+
+class ReadOnce:
+    """The same for many passages of few files: a text stays once it was read."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.document = functools.cache(texts.document)
 
 
 def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
@@ -55,7 +70,7 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
     }
 
 
-def placed(span: Citation | Passage, index: Searchable) -> dict[str, Any]:
+def placed(span: Citation | Passage, index: Texts) -> dict[str, Any]:
     """A citation or passage with its line or page: as text, and for programs. Facts of a graph have none."""
     if span.of_graph:
         return asdict(span) | {"start": None, "end": None, "chunk": None, "place": span.document, "at": None}
@@ -63,7 +78,7 @@ def placed(span: Citation | Passage, index: Searchable) -> dict[str, Any]:
     return asdict(span) | {"place": str(place), "at": asdict(place)}
 
 
-def where(span: Citation | Passage, index: Searchable) -> str:
+def where(span: Citation | Passage, index: Texts) -> str:
     """File and place of a span; then title and headings. Of facts, the graph: each has a file of its own."""
     if span.of_graph:
         return span.document
@@ -71,7 +86,7 @@ def where(span: Citation | Passage, index: Searchable) -> str:
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
 
-def spot(span: Citation | Passage, index: Searchable) -> Place:
+def spot(span: Citation | Passage, index: Texts) -> Place:
     """The page or the line of a span, as the file itself counts them; else its characters. Of a citation, where its
     answer begins: a sentence may go on for lines, or over a page."""
     text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()

@@ -7,9 +7,9 @@
 
 A file lies in the cache folder, one for each model and way to pack it. It begins with a page that says where its table
 is; then come the matrices and the vectors, at multiples of 64 bytes; then the table, in JSON: what they were made of,
-where each is, and their checksum. A file that was cut off or changed anywhere, that was made of another state of the
-model, by other sources of ours or on another processor (which rounds PyTorch's choice of outliers differently) is made
-anew, and a line says why.
+where each is, and their checksum. A file that was cut off or damaged (as far as `Checksum` tells), that was made of
+another state of the model, by other sources of ours or on another processor (which rounds PyTorch's choice of outliers
+differently) is made anew, and a line says why.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def below_one_another_later(parts: Sequence[Tensor], dtype: torch.dtype | None) 
 
 def _rows_of(part: Tensor, rows: slice) -> Tensor:
     unread = unread_of(part)
-    return part[rows] if unread is None else unread.take(rows)
+    return part[rows] if unread is None else unread.take(rows).to(unread.dtype)
 
 
 def unread_of(parameter: Tensor | None) -> Unread | None:
@@ -106,9 +106,11 @@ def present(tensor: Tensor) -> Tensor:
 
 
 def in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor or a placeholder in another type."""
+    """A tensor or a placeholder in another type; what stays unread is rounded to its own first, as what is read is."""
     unread = unread_of(tensor)
-    return tensor.to(dtype) if unread is None else replace(unread, dtype=dtype).placeholder()
+    if unread is None:
+        return tensor.to(dtype)
+    return replace(unread, dtype=dtype, take=lambda rows: unread.take(rows).to(unread.dtype)).placeholder()
 
 
 def pieces(weight: Tensor, rows: int) -> Iterator[Tensor]:

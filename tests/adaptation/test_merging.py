@@ -21,7 +21,7 @@ from lmworks.adaptation.merging import FUNCTIONS, merged
 from lmworks.adaptation.methods.lora import LORA
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
-from lmworks.adaptation.small_updates import MOST_LOST
+from lmworks.adaptation.small_updates import MOST_LOST, merged_networks
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.cli import main
 from lmworks.evaluation.likelihood import Likelihood
@@ -70,10 +70,10 @@ def test_dare_keeps_the_mean_and_depends_on_its_seed():
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_kept_is_the_base_to_the_bit_and_a_whole_single_model_is_itself(way: str):
     base, model = ({"w": torch.randn(64, generator=torch.Generator().manual_seed(seed))} for seed in (0, 1))
-    assert torch.equal(merged(base, [model], MergeSettings((1.0,), keep=0.0, way=way))["w"], base["w"])
-    assert torch.equal(merged(base, [base], MergeSettings((1.0,), way=way))["w"], base["w"])
+    assert torch.equal(dict(merged(base, [model], MergeSettings((1.0,), keep=0.0, way=way)))["w"], base["w"])
+    assert torch.equal(dict(merged(base, [base], MergeSettings((1.0,), way=way)))["w"], base["w"])
     if way in ("task", "linear"):
-        assert torch.equal(merged(base, [model], MergeSettings((1.0,), way=way))["w"], model["w"])
+        assert torch.equal(dict(merged(base, [model], MergeSettings((1.0,), way=way)))["w"], model["w"])
 
 
 @pytest.fixture
@@ -306,3 +306,10 @@ def test_a_model_that_hears_stays_one(tmp_path: Path):
     for name in ("preprocessor_config.json", "config.json"):
         assert json.loads((made / name).read_text()) == json.loads((tmp_path / "a" / name).read_text())
     assert json.loads((made / "generation_config.json").read_text())["suppress_tokens"] == [1, 2]
+
+
+@pytest.mark.parametrize(("keep", "dtype"), [(0.5, torch.bfloat16), (1.0, torch.float32)])
+def test_part_of_a_finer_model_has_the_bases_type_where_that_loses_little(keep: float, dtype: torch.dtype):
+    base, finer = tiny.network(seed=0).to(torch.bfloat16), tiny.network(seed=1)
+    made, share = merged_networks(base, [finer], MergeSettings((1.0,), keep=keep))
+    assert share < 0.1 and {one.dtype for one in made.values() if one.is_floating_point()} == {dtype}

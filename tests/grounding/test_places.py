@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from lmworks.grounding.answer import Citation
+from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import place_of
-from lmworks.grounding.telling import spot
+from lmworks.grounding.telling import ReadOnce, placed, spot
 
 
 def test_a_place_is_a_page_where_there_are_pages_and_else_a_line():
@@ -35,3 +36,10 @@ def test_a_citation_stands_where_its_answer_begins(file: str, text: str, place: 
     at = text.index("9,500")
     cited = Citation(1, text, "", "", file, 0, len(text), 0, answer=(at, at + 5))
     assert str(spot(cited, SimpleNamespace(document=lambda name: text))) == place
+
+
+def test_a_text_that_is_shown_in_many_places_is_read_once():
+    read = []
+    texts = ReadOnce(SimpleNamespace(document=lambda name: read.append(name) or "one\ntwo"))
+    found = [Passage("two", 1.0, "", "", "a.txt", 4, 7, number) for number in range(3)]
+    assert [placed(one, texts)["place"] for one in found] == ["line 2"] * 3 and read == ["a.txt"]

@@ -149,7 +149,7 @@ def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embed
             facts = None
             with progress.task(f"loading {name}"):
                 if suffix in RDF:
-                    _load_rdf(making.store, file, RDF[suffix], graph, name)
+                    _load_rdf(making.store, file, RDF[suffix], graph)
                 else:
                     facts = Facts(read_records(file, told), told, file.stem, graph, suffix == ".csv")
                     making.store.bulk_extend(facts.quads())
@@ -287,13 +287,13 @@ def changed(out: Path) -> Iterator[Making]:
         lock.release()
 
 
-def _load_rdf(store: Any, file: Path, format_: str, graph: str, name: str) -> None:
+def _load_rdf(store: Any, file: Path, format_: str, graph: str) -> None:
     ox = require("pyoxigraph", "graph")
     try:
         store.bulk_load(
             path=str(file),
             format=getattr(ox.RdfFormat, format_),
-            base_iri=f"file:///{quote(name)}",
+            base_iri=file.resolve().as_uri(),  # so that files of one name in two folders stay apart
             to_graph=ox.NamedNode(graph),
         )
     except (SyntaxError, ValueError) as error:

@@ -114,7 +114,7 @@ class TwoTexts:
         for share in SHARES:
             weights = [dict(one.state_dict()) for one in (before, after)]
             between = copy.deepcopy(before)
-            between.load_state_dict(merged(weights[0], weights[1:], MergeSettings((1.0,), keep=share)))
+            between.load_state_dict(dict(merged(weights[0], weights[1:], MergeSettings((1.0,), keep=share))))
             found.append(self.scores(between))
         return found
 

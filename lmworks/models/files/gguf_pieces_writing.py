@@ -55,6 +55,9 @@ HARD = (
 """Texts that rules for white space, digits and bytes differ on."""
 MOST_DOUBTS = 200_000
 """Texts on which the order of pairs and that of scores may differ; a vocabulary with more is not looked through."""
+MIXED, LONGEST_MIXED, MOST_NAMED = 500, 64, 500
+"""Texts of pieces that are drawn, the characters of the longest piece in them, and added tokens that are looked for:
+time grows with all three, however large a file is."""
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 _PREPEND = {"type": "Prepend", "prepend": SPACE}
@@ -239,11 +242,13 @@ def _must_agree(tokenizer: Tokenizer, theirs: Joined, merges: list[tuple[str, ..
         if not any(token in piece for token in theirs.found):  # which would be cut out of such a text before
             raise _differs(tokenizer, piece)
     draw = random.Random(0)
-    mixed = ["".join(draw.choices(theirs.own, k=6)).replace(SPACE, " ") for _ in range(500)] if theirs.own else []
+    short = [one for one in theirs.own if len(one) <= LONGEST_MIXED]
+    mixed = ["".join(draw.choices(short, k=6)).replace(SPACE, " ") for _ in range(MIXED)] if short else []
     added = tokenizer.vocabulary.backend.get_added_tokens_decoder().values()
     # A special token that is looked for after the space was put in front is not found within a text at all, by an
     # oversight of such files: what they mean is written.
     named = [one.content for one in added if not (one.special and one.normalized)]
+    named = draw.sample(named, min(len(named), MOST_NAMED))
     for text in (*HARD, *mixed, *(f"a{token}\n b{token}{token} c {token}" for token in named)):
         if theirs.ids(text) != tokenizer.encode(text, special=False, markup=True):
             raise _differs(tokenizer, text)
@@ -260,6 +265,8 @@ def _doubts(merges: list[tuple[str, ...]]) -> Iterator[str]:
         going_back[right].append((rank, left))
     for rank, (left, right) in enumerate(merges):
         piece = left + right
+        if len(piece) > LONGEST_TOKEN:  # which no text is joined to
+            continue
         if (earliest := first[piece]) < rank:
             yield from (piece + more for more in _between(going_on[right], earliest, rank))
             yield from (more + piece for more in _between(going_back[left], earliest, rank))

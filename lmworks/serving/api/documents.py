@@ -11,7 +11,7 @@ from lmworks.grounding.filters import Filter
 from lmworks.grounding.index import Index
 from lmworks.grounding.places import Place
 from lmworks.grounding.rerank import at_hand
-from lmworks.grounding.telling import placed
+from lmworks.grounding.telling import ReadOnce, placed
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.requests import StrictModel, Text
 from lmworks.serving.errors import Refused
@@ -130,7 +130,8 @@ def routes(models: ServedModels) -> APIRouter:
 
         def found() -> list[FoundPassage]:
             passages = index.search(query, k, asked.by or "hybrid", asked.rerank, where)
-            return [FoundPassage(**placed(one, index)) for one in passages]
+            texts = ReadOnce(index)
+            return [FoundPassage(**placed(one, texts)) for one in passages]
 
         return SearchAnswer(data=await attended(http, service, found))
 

@@ -115,6 +115,19 @@ def test_files_of_one_name_from_two_folders_stand_beside_each_other(tmp_path):
     }
 
 
+def test_what_a_turtle_file_calls_itself_is_its_own(tmp_path):
+    """Files of one name in two folders, and a neighbour of one that speaks of it."""
+    for folder, name in (("a", "Zed Alpha"), ("b", "Quinn Beta")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.ttl").write_text(f'<#me> <http://www.w3.org/2000/01/rdf-schema#label> "{name}" .')
+    (tmp_path / "b" / "y.ttl").write_text('<x.ttl#me> <http://example.org/size> "12" .')
+    for file in ("a/x.ttl", "b/x.ttl", "b/y.ttl"):
+        load(tmp_path / file, tmp_path / "g", embedder=None)
+    graph = open_graph(tmp_path / "g")
+    assert graph.ask("What is the size of Quinn Beta?").text == "12"
+    assert graph.ask("What is the size of Zed Alpha?").refused
+
+
 def test_a_file_that_was_moved_replaces_its_facts_and_the_load_says_so(tmp_path):
     first, second = staff(tmp_path)
     load(first, tmp_path / "g", embedder=None)

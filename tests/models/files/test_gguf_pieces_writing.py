@@ -16,8 +16,9 @@ from jobs.small_files import TEXTS, pieces
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
+from lmworks.models.files.gguf_facts import LONGEST_TOKEN
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.gguf_pieces_writing import HARD, file_name
+from lmworks.models.files.gguf_pieces_writing import HARD, _doubts, file_name
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 from lmworks.tokens.tokenizer import Tokenizer
@@ -226,3 +227,11 @@ def test_other_kinds_are_refused_by_what_they_are():
     for one, kind in ((words, "Unigram"), (plain, "BPE")):
         with pytest.raises(ModelError, match=rf"neither byte-level BPE nor SentencePiece's BPE \(its model is {kind}"):
             vocabulary_entries(one, 310)
+
+
+def test_pieces_that_no_text_is_joined_to_are_no_doubts():
+    """Else a file of a megabyte would make gigabytes of texts."""
+    half = "a" * LONGEST_TOKEN
+    merges = [(half, half), *((half[-1], f"{number:x}") for number in range(100)), (half + "a", half[1:])]
+    assert not list(_doubts(merges))
+    assert list(_doubts([("a", "bc"), ("c", "d"), ("ab", "c")])) == ["abcd"]

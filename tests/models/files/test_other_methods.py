@@ -313,3 +313,15 @@ def test_another_version_of_awq_is_refused_whatever_it_is(version: Any):
 def test_an_empty_tensor_hides_no_others(tmp_path: Path):
     save_file({"empty": torch.zeros(0), "full": torch.zeros(2, 3)}, tmp_path / "a.safetensors")
     assert described(tmp_path / "a.safetensors")["full"].shape == (2, 3)
+
+
+@pytest.mark.parametrize("method", SAID)
+def test_what_is_read_later_is_what_is_read_at_once(method: str, tmp_path: Path):
+    """Of a network of float32, too, whose matrices have a type of their own."""
+    written(tmp_path / "m", method)
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    float32 = {name: one.float() if "norm" in name or "embed" in name else one for name, one in tensors.items()}
+    save_file(float32, tmp_path / "m" / "model.safetensors")
+    once, later = read_network(tmp_path / "m"), read_network(tmp_path / "m", None, lambda _: is_multiplied)
+    for name, one in once.state_dict().items():
+        torch.testing.assert_close(later.state_dict()[name], one, rtol=0, atol=0, msg=name)
