@@ -106,11 +106,9 @@ def present(tensor: Tensor) -> Tensor:
 
 
 def in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor or a placeholder in another type; what stays unread is rounded to its own first, as what is read is."""
+    """A tensor or a placeholder in another type."""
     unread = unread_of(tensor)
-    if unread is None:
-        return tensor.to(dtype)
-    return replace(unread, dtype=dtype, take=lambda rows: unread.take(rows).to(unread.dtype)).placeholder()
+    return tensor.to(dtype) if unread is None else replace(unread, dtype=dtype).placeholder()
 
 
 def pieces(weight: Tensor, rows: int) -> Iterator[Tensor]:
