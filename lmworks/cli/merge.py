@@ -55,7 +55,7 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         if way not in USES[name]:
             raise ConfigError(f"--{name} is for --way {' and '.join(USES[name])}; leave it out, or take one of these")
 
-    from lmworks.adaptation.small_updates import name_of
+    from lmworks.adaptation.small_updates import dtype_name
     from lmworks.jobs.merge import merge as run
 
     with progress.shown():
@@ -74,7 +74,7 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         measured = {
             share: {one.text: one.difference.to_json() for one in found} for share, found in made.measured.items()
         }
-        dtype = name_of(made.model.network.dtype)
+        dtype = dtype_name(made.model.network.dtype)
         facts = {"folder": str(made.folder), "keep": made.settings.keep, "dtype": dtype, "lost": made.lost}
         as_json(facts | {"measured": measured})
         return

@@ -232,10 +232,10 @@ def _held_by(model: str, given: str | None, asked: Sequence[AskedTask]) -> tuple
     held, what = dict[str, list["Overlap"]](), "it is not here (--trained-on TEXT)"
     if is_here(named):
         try:
-            held, what = _held(named, asked), 'items are looked for in it (not with --trained-on "")'
+            held, what = _held(named, asked), 'items are looked for in it as it is now (not with --trained-on "")'
         except LmworksError as error:  # of a text that nobody gave
             what = str(error)
-    print(f"{model} was trained on {named}, as its lmworks.json says: {what}", file=sys.stderr)
+    print(f"the lmworks.json of {model} names {named} as what it was trained on: {what}", file=sys.stderr)
     return named if held else None, held
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.lora import merge_adapters, must_merge
 from lmworks.adaptation.merge_settings import MergeSettings
-from lmworks.adaptation.small_updates import MOST_LOST, merged_networks, name_of
+from lmworks.adaptation.small_updates import MOST_LOST, dtype_name, merged_networks
 from lmworks.basics import progress
 from lmworks.basics.amounts import size
 from lmworks.basics.arguments import checked
@@ -119,7 +119,7 @@ def merge(
                 after = measure_texts(with_weights(started, put), texts, measuring)
             measured[share] = compare(before, after)
     put, lost = merged_networks(started.network, networks, settings)
-    result, base_type = with_weights(started, put), name_of(started.network.dtype)
+    result, base_type = with_weights(started, put), dtype_name(started.network.dtype)
     facts = {
         "merged": {
             "way": way,
@@ -127,7 +127,7 @@ def merge(
             "base": {"reference": reference, "sha256": identity(reference)},
             "weights": list(settings.weights),
             "keep": keep,
-            "dtype": name_of(result.network.dtype),
+            "dtype": dtype_name(result.network.dtype),
             "lost": {base_type: lost},
             **({"density": density} if way in ("ties", "dare") else {}),
             **({"seed": seed} if way == "dare" else {}),

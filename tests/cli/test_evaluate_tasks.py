@@ -187,7 +187,7 @@ def test_the_text_that_the_model_says_it_was_trained_on_is_searched_unless_told_
     asked.write_text(json.dumps({"question": "What do bees make in summer?", "answer": "honey"}) + "\n")
     tiny.language_model(seed=4, context=256).save(model, {"recipe": {"data": {"text": str(notes)}}})
     ran = run("evaluate", str(model), "--task", str(asked))
-    assert f"{model} was trained on {notes}, as its lmworks.json says: items are looked for in it" in ran.err
+    assert f"the lmworks.json of {model} names {notes} as what it was trained on: items are looked for in it" in ran.err
     assert f"held by {notes}" in ran.out and "1 of 1" in ran.out
     without = run("evaluate", str(model), "--task", str(asked), "--trained-on", "")
     assert "held by" not in without.out and "was trained on" not in without.err

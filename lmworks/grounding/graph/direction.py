@@ -1,7 +1,8 @@
-"""Which way a question asks for a relation that was found in text: the fire that caused a cut, or what the fire caused.
+"""The direction in which a question asks for a relation that was found in text: what caused the cut, or what the fire
+caused.
 
-A fact goes from the first part of its relation to the second (fire, effect, power cut). Which of the two a question
-names is told by the form of its verb or noun and by what stands before it; where that tells nothing, no step is made.
+A fact goes from the first part of its relation to the second (fire, effect, power cut). The form of the verb or noun,
+and the words before it, decide which of the two a question names; where they decide nothing, no step is made.
 """
 
 from __future__ import annotations
