@@ -31,9 +31,11 @@ PROGRAMS: dict[str, Callable[[str], Step]] = {
     "lmworks qlora file": functools.partial(step_of_ours, method="qlora", grid="file"),
     "lmworks bottleneck": functools.partial(step_of_ours, method="bottleneck"),
     "lmworks prompt": functools.partial(step_of_ours, method="prompt"),
+    "lmworks private": functools.partial(step_of_ours, private=True),
     "PEFT lora": step_of_peft,
     "PEFT dora": functools.partial(step_of_peft, use_dora=True),
     "PEFT + bitsandbytes": functools.partial(step_of_peft, nf4=True),
+    "PEFT + Opacus": functools.partial(step_of_peft, private=True),
 }
 WORKS = {
     "lora": ("lmworks lora", "PEFT lora"),
@@ -41,9 +43,12 @@ WORKS = {
     "dora": ("lmworks dora", "lmworks lora", "PEFT dora"),
     "qlora": ("lmworks qlora nf4", "lmworks qlora file", "lmworks lora", "PEFT + bitsandbytes"),
     "qlora, int8": ("lmworks qlora nf4, int8", "lmworks qlora nf4", "lmworks lora", "PEFT + bitsandbytes"),
+    "private": ("lmworks private", "lmworks lora exact", "PEFT + Opacus"),
     "others": ("lmworks bottleneck", "lmworks prompt", "lmworks lora"),
 }
 """Programs that are timed together."""
+NOT_BY_DEFAULT = ("qlora, int8", "private")
+"""The second needs Opacus, whose package is installed by hand: `pip install --no-deps opacus opt-einsum`."""
 
 
 def seconds(step: Step, clock: Callable[[], float]) -> float:
@@ -98,7 +103,7 @@ def main() -> None:
         print(json.dumps(peak_megabytes()))
         return
     recorder, peaks = Recorder(), dict[str, float]()
-    for work in asked.works or [one for one in WORKS if "int8" not in one]:
+    for work in asked.works or [one for one in WORKS if one not in NOT_BY_DEFAULT]:
         timed = measure(work, asked.dtype, asked.rounds, peaks, asked.wall)
         recorder.keep(f"adapter step, {work}" + ", wall" * asked.wall, "s" if asked.wall else "CPU s", timed)
 

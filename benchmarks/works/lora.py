@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from benchmarks.work import Facts, Side, Work, in_transformers, repeated
 
 ROWS, CONTEXT, RANK, TIMES = 4, 256, 8, 4
+CLIP, NOISE = 1.0, 0.6
+"""Of a private step."""
 
 
 def step_of_ours(
@@ -21,10 +24,11 @@ def step_of_ours(
     recompute: bool = False,
     method: str = "lora",
     products: Any = None,
+    private: bool = False,
     **settings: Any,
 ) -> Callable[[], None]:
     """A step by hand-written blocks, as `lmworks build` trains by a method; `recompute` keeps no activations inside of
-    a block, `products` is training.frozen_products."""
+    a block, `products` is training.frozen_products, `private` clips each row's gradient and adds noise."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -40,6 +44,7 @@ def step_of_ours(
     from lmworks.training.by_hand.fused_block import use_fused_blocks
     from lmworks.training.optimiser import trainable
     from lmworks.training.optimisers.adamw import adamw
+    from lmworks.training.private.dp_sgd import Private
     from lmworks.training.settings import TrainingConfig
     from lmworks.training.step import accumulate
 
@@ -58,7 +63,11 @@ def step_of_ours(
     batch = Batch(ids, labels, torch.arange(CONTEXT).expand(rows, -1), torch.zeros_like(ids))
     optimiser, objective = adamw(trainable(network), training), CausalLM()
 
-    make = rows_apart.gradients if rows_apart.go_apart(network, objective, [batch]) else accumulate
+    apart = rows_apart.go_apart(network, objective, [batch])
+    make: Callable[..., object] = rows_apart.gradients if apart else accumulate
+    if private:
+        dp_sgd = Private(clip=CLIP, noise=NOISE, rows=100 * rows, expected=rows, key=b"a benchmark's")
+        make = partial(dp_sgd.gradients, step=1)
 
     def step() -> None:
         make(network, objective, [batch])
@@ -75,9 +84,15 @@ def ours(dtype: str, recompute: bool = False) -> Facts:
 
 
 def step_of_peft(
-    dtype: str, attention: str = "sdpa", checkpointing: bool = False, nf4: bool = False, **settings: Any
+    dtype: str,
+    attention: str = "sdpa",
+    checkpointing: bool = False,
+    nf4: bool = False,
+    private: bool = False,
+    **settings: Any,
 ) -> Callable[[], None]:
-    """The same with PEFT and transformers; on bitsandbytes' NF4 with double quantisation, where it is asked for."""
+    """The same with PEFT and transformers; where it is asked for, on bitsandbytes' NF4 with double quantisation, or
+    private by Opacus' hooks."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -100,7 +115,13 @@ def step_of_peft(
         model.enable_input_require_grads()
     model.train()
     ids = torch.randint(0, 49_152, (ROWS, CONTEXT))
-    optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
+    optimiser: Any = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
+    if private:
+        from opacus import GradSampleModule
+        from opacus.optimizers import DPOptimizer
+
+        model = GradSampleModule(model)
+        optimiser = DPOptimizer(optimiser, noise_multiplier=NOISE, max_grad_norm=CLIP, expected_batch_size=ROWS)
 
     def step() -> None:
         model(input_ids=ids, labels=ids).loss.backward()
