@@ -38,6 +38,13 @@ def report(
             "that call tools; plain ones are asked of the model's documents where it has some. May be repeated.",
         ),
     ] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Another model of the same text, with or without differential privacy: what leaks from it beside.",
+        ),
+    ] = None,
     section: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,14 +65,15 @@ def report(
     from lmworks.models.files.references import resolve
 
     with progress.shown():
-        resolve(model)  # a mistake is reported before torch is imported
+        for reference in [model] if beside is None else [model, beside]:
+            resolve(reference)  # a mistake is reported before torch is imported
     from lmworks.reporting.report import NOT_CHOSEN
     from lmworks.reporting.run import report as run
 
     only = [name.strip() for one in section or [] for name in one.split(",") if name.strip()]
     with progress.shown():
         scale_, own = require_scale(scale), questions or ()
-        found = run(model, out, scale=scale_, trained_on=trained_on, questions=own, only=only)
+        found = run(model, out, scale=scale_, trained_on=trained_on, questions=own, beside=beside, only=only)
     if json_:
         as_json(found.to_json())
         return

@@ -29,6 +29,7 @@ def facts_about(subject: Subject, cpu_seconds: float) -> dict[str, Any]:
         "scale": subject.scale,
         "trained_on": None if subject.named else subject.trained_on,
         "questions": list(subject.questions),
+        "beside": None if subject.beside is None else subject.beside.name,
         "cpu_seconds": cpu_seconds,
         "machine": machine(),
         "lmworks": version("lmworks"),

@@ -47,6 +47,8 @@ class Report:
             given += ["--trained-on", facts["trained_on"]]
         for one in facts["questions"]:
             given += ["--questions", one]
+        if facts["beside"]:
+            given += ["--beside", facts["beside"]]
         shown = [one.section.name for one in self.parts if one.result is not None or one.why_not != NOT_CHOSEN]
         if len(shown) < len(self.parts):
             given += ["--section", ",".join(shown)]

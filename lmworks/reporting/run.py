@@ -45,6 +45,7 @@ def report(
     scale: Scale = "quick",
     trained_on: str | os.PathLike[str] | None = None,
     questions: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    beside: LanguageModel | str | os.PathLike[str] | None = None,
     only: Sequence[str] | None = None,
 ) -> Report:
     """Measure a model that continues texts, and write one page about it into a folder, reports/NAME unless given.
@@ -52,10 +53,12 @@ def report(
     `scale` quick takes some minutes on two cores with a small model, full an hour and more. `trained_on` is the text
     that the model was trained on, for what it leaks: the one that its lmworks.json names unless given, "" for none;
     `questions` are files of your own (questions with answers or choices, conversations that call tools), of which plain
-    ones are asked of the model's documents where it has some.
+    ones are asked of the model's documents where it has some. `beside` is another model of the same text, trained with
+    differential privacy where this one was not, or the other way round: what leaks from it stands beside.
     `only` names the sections that are measured; others are shown where the folder has them. What was measured before
-    with the same settings is not measured again. ConfigError for a model of another kind, an unknown section, and a
-    folder of another model's report; DataError for a question that cannot be asked.
+    with the same settings is not measured again. ConfigError for a model of another kind, an unknown section, a folder
+    of another model's report, and a model beside that did not learn the same documents; DataError for a question that
+    cannot be asked.
     """
     scale, known = require_scale(scale), sections()
     chosen = _chosen(known, only)
@@ -65,7 +68,7 @@ def report(
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
     own = (questions,) if isinstance(questions, str | os.PathLike) else questions
-    subject = Subject.of(model, scale, folder / KEPT / "items", text, tuple(map(str, own)))
+    subject = Subject.of(model, scale, folder / KEPT / "items", text, tuple(map(str, own)), beside)
     _ = subject.own_files  # a mistake in these, too
     kept = Kept(folder, subject.name, told_by(subject.model))
     parts = {one.name: Part(one, kept.result(one.name), NOT_CHOSEN) for one in known.values()}

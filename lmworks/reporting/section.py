@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from lmworks.basics.config import Config
 from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.tasks.run import told_by
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.scale import Scale
 from lmworks.reporting.subject import Subject
@@ -97,7 +98,7 @@ class Section:
     """Why it cannot be measured, in a sentence; None where it can."""
 
     reads_training_text: bool = False
-    """Whether another training text gives other results."""
+    """Whether another training text gives other results, and another model of that text beside this one."""
 
     reads_own_files: bool = False
     """Whether other questions of the user's, or other documents of the model, do."""
@@ -110,7 +111,9 @@ class Section:
         """What its results depend on besides the model: kept ones with others are measured again."""
         text = subject.trained_on_hash if self.reads_training_text else None
         own = {"own_files": subject.own_hashes} if self.reads_own_files else {}
-        return {"scale": subject.scale, "trained_on": text} | own
+        other = subject.beside if self.reads_training_text else None
+        beside = {} if other is None else {"beside": [other.name, *told_by(other.model)]}
+        return {"scale": subject.scale, "trained_on": text} | own | beside
 
 
 def remark_on(figure: Measurement) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.training_text import is_here, named_text
@@ -18,6 +18,7 @@ from lmworks.grounding.index import Index
 from lmworks.lab.scale import Scale
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
+from lmworks.models.files.model_folder import read_facts
 from lmworks.models.full_precision import in_full_precision
 from lmworks.models.network import Network
 from lmworks.reporting.own_file import OwnFile
@@ -44,6 +45,8 @@ class Subject:
     """Files of the user's own questions."""
     named: bool = False
     """Whether nobody gave the text, and the model's lmworks.json names it."""
+    beside: Subject | None = None
+    """Another model of the same text, with or without differential privacy, whose leaks stand beside."""
 
     @classmethod
     def of(
@@ -53,15 +56,22 @@ class Subject:
         folder: Path,
         trained_on: str | None = None,
         questions: tuple[str, ...] = (),
+        beside: LanguageModel | str | os.PathLike[str] | None = None,
     ) -> Subject:
         """Load a model where it is a reference. Where no text is given, what it was trained on is the text that its
-        lmworks.json names, if that is here; "" is for none. ConfigError for one that does not continue a text."""
+        lmworks.json names, if that is here; "" is for none. ConfigError for one that does not continue a text, and for
+        a model beside it that did not learn the same documents."""
         loaded = model if isinstance(model, LanguageModel) else load(model)
         loaded.must_converse()
         text = named_text(loaded.source) if trained_on is None and loaded.source is not None else None
         named = text is not None and is_here(text)
         known = text if named else trained_on or None
-        return cls(loaded, loaded.reference or "a model in memory", scale, folder, known, questions, named)
+        name = loaded.reference or "a model in memory"
+        other = None if beside is None else cls.of(beside, scale, folder, trained_on)
+        made = cls(loaded, name, scale, folder, known, questions, named, other)
+        if other is not None:
+            _must_have_learnt_the_same(made, other)
+        return made
 
     def scaled(self, quick: Value, full: Value) -> Value:
         """One value for the quick scale, another for the full one."""
@@ -84,6 +94,12 @@ class Subject:
         if self.trained_on is None:
             return None
         return data_hash(self.training_text) + (" as the recipe splits it" if self.named else "")
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the model's lmworks.json says; nothing where there is none."""
+        source = self.model.source
+        return read_facts(source) if source is not None and source.is_dir() else {}
 
     @cached_property
     def index(self) -> Index | None:
@@ -123,3 +139,19 @@ class Subject:
         """The network in float32, in evaluation: a copy unless it is that already."""
         found = in_full_precision(self.model.network, self.name)
         return copy.deepcopy(found).eval().requires_grad_(False) if found.training else found
+
+
+def _must_have_learnt_the_same(one: Subject, other: Subject) -> None:
+    """ConfigError unless both models say that they learnt the same documents, and held out the same."""
+    for each in (one, other):
+        if not {"train", "held_out"} <= (each.facts.get("data") or {}).keys():
+            raise ConfigError(
+                f"{each.name} does not say which documents it learnt, so that nobody knows whether its leaks compare; "
+                "give a folder that lmworks made of the same text"
+            )
+    for part, what in (("train", "learnt"), ("held_out", "held out")):
+        if one.facts["data"][part] != other.facts["data"][part]:
+            raise ConfigError(
+                f"{one.name} and {other.name} {what} different documents, as their lmworks.json say, and leaks compare "
+                "only on the same; tune one of them again on the other's text"
+            )

@@ -13,8 +13,8 @@ from lmworks.evaluation.tasks.contamination import overlaps
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.training_text import is_here, named_text
 from lmworks.jobs.privacy import GIVE, privacy, recipe_of, split_of
-from lmworks.models.files.model_folder import read_facts
-from lmworks.reporting.section import Found, Section
+from lmworks.lab.chart import Chart
+from lmworks.reporting.section import Found, Section, bars
 from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject
 from lmworks.text.corpus.folder import read_split
@@ -22,12 +22,20 @@ from lmworks.text.splits import Split, data_hash, ngram_overlap, split
 
 TEXTS, TOKENS = (40, 2_000), (64, 512)
 """Of members and of others each, and of a text, at most, on the quick and the full scale."""
+OF_TEXT = ("runs of 13 words", "membership by the words alone")
+"""Figures that are those of the text, whatever learnt it."""
 GIVE_HERE = "name it with --trained-on FOLDER"
 
 
 def _measure(subject: Subject) -> Found:
-    facts = _facts(subject)
-    figures, left_out = _learnt(subject, facts)
+    figures, left_out = _learnt(subject)
+    charts: tuple[Chart, ...] = ()
+    if (other := subject.beside) is not None:
+        theirs, missing = _learnt(other)
+        charts = _charts({subject.name: figures, other.name: theirs})
+        of_model = [one for one in theirs if not one.name.startswith(OF_TEXT)]
+        figures += [one.model_copy(update={"name": f"{one.name}, {other.name}"}) for one in of_model]
+        left_out += [f"{other.name}: {one}" for one in missing]
     held, unread = _contamination(subject)
     figures, left_out = [*figures, *held], [*left_out, *unread]
     if not figures:
@@ -35,30 +43,45 @@ def _measure(subject: Subject) -> Found:
     named = ", which its lmworks.json names" if subject.named else ""
     text = f"{subject.trained_on}{named} ({len(subject.training_text):,} documents)"
     how = "as its recipe says" if subject.named else "by the hash of each document as lmworks build splits it"
-    private = facts.get("private")
-    promise = (
-        f"It was trained with differential privacy: epsilon {private['epsilon']:.2g} at delta {private['delta']:.1e}."
-        if private
-        else "It was not trained with differential privacy (lmworks tune --private), as far as its folder says."
-    )
+    promise = _promise(subject, "It") + ("" if other is None else " " + _promise(other, other.name))
     return Found(
         measurements=tuple(figures),
         key=next((one.name for one in figures if one.unit == "AUC"), ""),
         note=f"The text is {text}, split {how}. {promise} Where the "
         "words alone tell members from others better than chance, the attacks' figures say little. A question counts "
         "as held where 13 of its words in a row are, or all of a shorter one.",
+        charts=charts,
         left_out=tuple(left_out),
     )
 
 
-def _facts(subject: Subject) -> dict[str, Any]:
-    source = subject.model.source
-    return read_facts(source) if source is not None and source.is_dir() else {}
+def _promise(subject: Subject, called: str) -> str:
+    """How private the training was, in a sentence."""
+    private = subject.facts.get("private")
+    if private:
+        return (
+            f"{called} was trained with differential privacy: epsilon {private['epsilon']:.2g} at delta "
+            f"{private['delta']:.1e}."
+        )
+    return f"{called} was not trained with differential privacy (lmworks tune --private), as far as its folder says."
 
 
-def _learnt(subject: Subject, facts: dict[str, Any]) -> tuple[list[Measurement], list[str]]:
+def _charts(figures: dict[str, list[Measurement]]) -> tuple[Chart, ...]:
+    """Each model's attacks, side by side."""
+    shown = {
+        f"{attack}, {name}": one
+        for attack in sorted({one.name for found in figures.values() for one in found if one.unit == "AUC"})
+        for name, found in figures.items()
+        for one in found
+        if one.name == attack and not attack.startswith(OF_TEXT)
+    }
+    return (bars("Members told from others; a half is chance", "AUC", shown),) if shown else ()
+
+
+def _learnt(subject: Subject) -> tuple[list[Measurement], list[str]]:
     """What tells what was learnt from what was held out. Of a text that lmworks.json names, by the split that was
     trained on, or not at all; what `lmworks build` or `tune` made is asked as `lmworks privacy` does it."""
+    facts = subject.facts
     recipe = recipe_of(facts) if subject.named else None
     try:
         if recipe is not None:
@@ -187,8 +210,8 @@ LEAKAGE = Section(
     title="What leaks of the training text",
     says="A model that predicts what it was trained on better than other text of the same kind remembers some of it, "
     "and tells who was in it: of a member and another text, the attacks pick the member in a share AUC of the cases; a "
-    "half is chance, and the ideal. What differential privacy changes is seen in the reports of a model trained with "
-    "it and of one without.",
+    "half is chance, and the ideal. What differential privacy changes is seen beside another model of the same "
+    "text that was trained without it, or with it (--beside MODEL).",
     measure=_measure,
     needs=_needs,
     seconds=(30.0, 120.0),
