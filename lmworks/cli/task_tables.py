@@ -35,8 +35,9 @@ class TaskOptions(Options):
         list[str] | None,
         typer.Option(
             help="Questions with known answers, in the place of a text: arc-easy, arc-challenge, piqa, openbookqa, "
-            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of bias crows-pairs, winobias, bbq, weat, seat, of "
-            "calls bfcl-simple, bfcl-multiple, bfcl-parallel, bfcl-irrelevance, or a .jsonl or .csv file of your own; "
+            "winogrande, blimp (blimp:GROUP), xquad, multiarith, of programs humaneval, mbpp, of bias crows-pairs, "
+            "winobias, bbq, weat, seat, of calls bfcl-simple, bfcl-multiple, bfcl-parallel, bfcl-irrelevance, or a "
+            ".jsonl or .csv file of your own; "
             "several with commas.",
             rich_help_panel=TASKS,
         ),
@@ -54,6 +55,15 @@ class TaskOptions(Options):
         typer.Option(
             "--chat",
             help="Ask in the user's turn of the model's chat template, and read the answer as the model's.",
+            rich_help_panel=TASKS,
+        ),
+    ] = False
+    run_programs: Annotated[
+        bool,
+        typer.Option(
+            "--run-programs",
+            help="Run programs that the model writes, which tasks of programs need: in a process with little time and "
+            "memory, but with your rights.",
             rich_help_panel=TASKS,
         ),
     ] = False
@@ -101,7 +111,7 @@ def tasks_measured(model: str, said: TaskOptions, compress: str | None, base: st
 
     must_be_a_folder(said.out)
     _must_be_beside(said)
-    asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat)
+    asked = asked_of(said.names, said.shots or 0, said.limit, said.pmi, said.chat, said.run_programs)
     trained_on, held = _held_by(model, said.trained_on, asked)
     for one in asked:
         if one.task.share:

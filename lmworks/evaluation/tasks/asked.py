@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmworks.basics.errors import ConfigError
-from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Scoring, Task
+from lmworks.evaluation.tasks.declaration import BETWEEN, Choices, Item, Program, Scoring, Task
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,16 @@ class AskedTask:
 
     @classmethod
     def of(
-        cls, task: Task, shots: int = 0, limit: int | None = None, pmi: bool = False, chat: bool = False
+        cls,
+        task: Task,
+        shots: int = 0,
+        limit: int | None = None,
+        pmi: bool = False,
+        chat: bool = False,
+        run_programs: bool = False,
     ) -> AskedTask:
-        """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left, and
-        for what cannot be asked so."""
+        """The first `shots` items as examples, and the `limit` items after them. ConfigError where none is left, for
+        what cannot be asked so, and for programs of the model's that nobody allowed to run."""
         for name, value, least in (("shots", shots, 0), ("limit", limit, 1)):
             if value is not None and value < least:
                 raise ConfigError(f"{name} is {value}; give {least} or more")
@@ -48,6 +54,14 @@ class AskedTask:
             raise ConfigError(
                 f"{task.name} has {len(every):,} items; {shots} of them as examples leave none to measure"
             )
+        if isinstance(every[0], Program):
+            if not run_programs:
+                raise ConfigError(
+                    f"{task.name} runs programs that the model writes on this machine, in a process with little time "
+                    "and memory, but with your rights; allow it with --run-programs (run_programs=True)"
+                )
+            if unsolved := [one for one in every[:shots] if isinstance(one, Program) and not one.solution]:
+                raise ConfigError(f"{unsolved[0].name} has no `answer`, and is an example; give one, or fewer shots")
         examples = "".join(one.shown + BETWEEN for one in every[:shots])
         chosen = every[shots:] if limit is None else every[shots : shots + limit]
         # Where the context holds the choice, no domain tells anything of what follows.

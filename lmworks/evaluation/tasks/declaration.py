@@ -109,6 +109,43 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Program:
+    """An item whose answer is a program, which tests check by running it."""
+
+    name: str
+    prompt: str
+    tests: str
+    """What has to run behind the program without an error."""
+    before: str = ""
+    """The program's beginning, which the answer goes on from; nothing where the answer is all of it."""
+    solution: str = ""
+    """A right answer, for examples."""
+    stops: tuple[str, ...] = ()
+    """What ends an answer."""
+    group: str = ""
+
+    @property
+    def asks(self) -> tuple[Any, ...]:
+        """What the answer depends on but the model."""
+        return self.prompt, self.stops
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What is asked and what checks it, to be read beside the answer."""
+        return {"prompt": self.prompt, "expected": self.tests}
+
+    @property
+    def shown(self) -> str:
+        """It and its solution, as an example."""
+        return self.prompt + self.solution
+
+    @property
+    def text(self) -> str:
+        """The same: what a text that holds the item would hold."""
+        return self.shown
+
+
+@dataclass(frozen=True)
 class Calling:
     """An item whose answer calls functions, or none."""
 
@@ -187,7 +224,7 @@ class Association:
         return self.shown
 
 
-Item = Choices | Question | Association | Calling
+Item = Choices | Question | Program | Association | Calling
 
 
 @dataclass(frozen=True)
@@ -219,8 +256,8 @@ class Task:
     scored: tuple[Scoring, ...] = ("sum", "characters", "bytes")
     """How its choices are compared; the first that `main` names counts."""
     main: str = "characters"
-    """The scoring that is compared between models; of written answers "exact", "F1" or "last number", of calls "held to
-    the form"."""
+    """The scoring that is compared between models; of written answers "exact", "F1" or "last number", of
+    programs "tests pass", of calls "held to the form"."""
     domain: str = "Answer:"
     """What stands before a choice where only its domain is known, for PMI."""
     unit: str = "right"

@@ -3,16 +3,19 @@
     {"question": "Which gas do plants take in?", "choices": ["oxygen", "carbon dioxide"], "answer": "B"}
     {"question": "Who wrote Emma?", "answer": "Jane Austen"}
     {"good": "The cats sleep.", "bad": "The cats sleeps."}
+    {"prompt": "def double(x):\\n", "tests": "assert double(2) == 4"}          # programs, which are run
     {"messages": [...], "tools": [...]}          # conversations that call tools (own_calls.py)
 
 `answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in a table: columns `choice_a`,
 `choice_b` or `choice1`, `choice2`, whose letter is that of their name) the answer is written. `prompt` in place of
 `question` is read as it is; items of one `group` depend on each other; with `check` number a written answer is also
-judged by its last number. `own_file.py` says what else may stand there.
+judged by its last number; an item with `tests` wants a program, which goes on from `prompt` or is asked for in
+`question`. `own_file.py` says what else may stand there.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -25,11 +28,16 @@ from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answer_words import numbers, words
 from lmworks.evaluation.tasks.calling import HELD
-from lmworks.evaluation.tasks.declaration import Calling, Check, Choices, Item, Question, Task
+from lmworks.evaluation.tasks.declaration import Calling, Check, Choices, Item, Program, Question, Task
 from lmworks.evaluation.tasks.own_calls import NothingToCallError, calls_of, longest
 from lmworks.evaluation.tasks.own_file import CALLS, CHOICE, TASK, UNREAD, records
-from lmworks.evaluation.tasks.scores import EXACT, NUMBER
+from lmworks.evaluation.tasks.scores import EXACT, NUMBER, PASSES
 
+DOCSTRING = '\n"""\n'
+DEFINITION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```")
+"""What no longer belongs to a function that an answer goes on with, as by lm-evaluation-harness."""
+PROGRAM_ENDS = ('\n"""', "\nif __name__", "\nprint", "\nassert", "\n```")
+"""The same of a whole program."""
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+$")
 SUFFIXES = (".jsonl", ".csv")
 
@@ -43,8 +51,11 @@ def own_task(path: Path) -> Task:
         raise DataError(f"{other.name} is a question and {calls[0].name} a conversation; put them into other files")
     choices = [one for one in items if isinstance(one, Choices)]
     if choices and len(choices) < len(items):
-        other = next(one for one in items if isinstance(one, Question))
+        other = next(one for one in items if not isinstance(one, Choices))
         raise DataError(f"{other.name} has no choices and others have; put them into files of their own")
+    programs = [one for one in items if isinstance(one, Program)]
+    if programs and len(programs) < len(items):
+        raise DataError(f"{programs[0].name} has `tests` and others have none; put them into files of their own")
     pairs = [one for one in choices if not one.asked[0][0]]
     if pairs and len(pairs) < len(items):
         raise DataError(f"{pairs[0].name} is a pair of sentences and others are questions; put them into other files")
@@ -56,6 +67,8 @@ def own_task(path: Path) -> Task:
         return shared(main=HELD, examples=False, longest=longest(calls), left_out=others_out)
     if pairs:
         return shared(scored=("sum", "rest"), main="sum", examples=False)
+    if programs:
+        return shared(main=PASSES, longest=512)
     by_number = all(isinstance(one, Question) and one.check == "number" for one in items)
     return shared() if choices else shared(main=NUMBER if by_number else EXACT, waits=True)
 
@@ -112,6 +125,8 @@ def _item(name: str, record: Mapping[str, Any]) -> Item:
         if good == bad:
             raise DataError(f"{name}: both sentences are equal, and none is right; change one of them")
         return Choices(name, (("", good), ("", bad)), 0, (good, bad), group)
+    if record.get("tests") is not None:
+        return _program(name, record, group)
     raw = "prompt" in record
     question = _text(name, record, "prompt" if raw else "question")
     prompt = question if raw else f"Question: {question}\nAnswer:"
@@ -137,6 +152,24 @@ def _item(name: str, record: Mapping[str, Any]) -> Item:
         raise DataError(f"{name}: the choices {letters} are equal, and only one of them is right; change one")
     asked = tuple((prompt, text if prompt[-1].isspace() else f" {text}") for text in texts)
     return Choices(name, asked, list(choices).index(right), texts, group)
+
+
+def _program(name: str, record: Mapping[str, Any], group: str) -> Program:
+    """A program that goes on from `prompt`, or is asked for in `question`."""
+    if other := [key for key in record if key not in ("question", "prompt", "tests", "answer", "group", *UNREAD)]:
+        raise DataError(f"{name} has `{other[0]}` beside `tests`, and a program is judged by these alone; leave it out")
+    tests, solution = _text(name, record, "tests"), record.get("answer", "")
+    if not isinstance(solution, str):
+        raise DataError(f"{name}: the answer {_as_json(solution)} is no text; write it in quotes")
+    try:
+        ast.parse(tests)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise DataError(f"{name}: `tests` is no Python ({error}); correct it") from None
+    if "prompt" in record:
+        before = _text(name, record, "prompt")
+        return Program(name, before, tests, before, solution, DEFINITION_ENDS, group)
+    question = _text(name, record, "question")
+    return Program(name, f"{DOCSTRING.lstrip()}{question}{DOCSTRING}", tests, "", solution, PROGRAM_ENDS, group)
 
 
 def _choices(name: str, record: Mapping[str, Any]) -> dict[int, str]:

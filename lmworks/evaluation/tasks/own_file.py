@@ -56,7 +56,7 @@ class Fields:
 
 
 TASK = Fields(
-    ("question", "prompt", "answer", "label", "check", "group", "good", "bad", *CALLS),
+    ("question", "prompt", "answer", "label", "check", "tests", "group", "good", "bad", *CALLS),
     in_objects_alone=("choices",),
     choices=True,
 )

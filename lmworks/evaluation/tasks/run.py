@@ -46,6 +46,7 @@ def evaluate(
     limit: int | None = ...,
     pmi: bool = ...,
     chat: bool = ...,
+    run_programs: bool = ...,
     items: Literal[False] = ...,
     out: str | os.PathLike[str] | None = ...,
     beside: Measured | str | os.PathLike[str] | None = ...,
@@ -59,6 +60,7 @@ def evaluate(
     limit: int | None = ...,
     pmi: bool = ...,
     chat: bool = ...,
+    run_programs: bool = ...,
     items: Literal[True],
     out: str | os.PathLike[str] | None = ...,
     beside: Measured | str | os.PathLike[str] | None = ...,
@@ -72,6 +74,7 @@ def evaluate(
     limit: int | None = None,
     pmi: bool = False,
     chat: bool = False,
+    run_programs: bool = False,
     items: bool = False,
     out: str | os.PathLike[str] | None = None,
     beside: Measured | str | os.PathLike[str] | None = None,
@@ -81,14 +84,15 @@ def evaluate(
 
     The first `shots` items of a task stand before the others as examples; `limit` of these are measured. `pmi` also
     compares choices by what the question adds to their probability. With `chat` examples and question are the user's
-    turn of the model's chat template. With a folder `out` each item's scores are kept
-    there as they are measured, and a run that was stopped goes on. `beside` is another model, or the same in another
-    form: after the figures stand the differences, "OTHER minus MODEL: ...", those of shares as `TaskDifference`; of the
-    same model in the same form there is none. ConfigError for what is no task, DataError for an item that cannot be
-    scored.
+    turn of the model's chat template. With `run_programs` programs that the model writes may be run, which tasks of
+    programs need: in a process with little time and memory, but with your rights. With a folder `out` each item's
+    scores are kept there as they are measured, and a run that was stopped goes on. `beside` is another model, or the
+    same in another form: after the figures stand the differences, "OTHER minus MODEL: ...", those of shares as
+    `TaskDifference`; of the same model in the same form there is none. ConfigError for what is no task, DataError for
+    an item that cannot be scored.
     """
     must_be_a_folder(out)
-    asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi, chat)
+    asked = asked_of([tasks] if isinstance(tasks, str) else tasks, shots, limit, pmi, chat, run_programs)
     loaded, *others = (
         one if isinstance(one, LanguageModel | Vectors) else load(one) for one in (model, beside) if one is not None
     )
@@ -125,11 +129,16 @@ def differences_of(
 
 
 def asked_of(
-    tasks: Sequence[str | Task], shots: int, limit: int | None, pmi: bool, chat: bool = False
+    tasks: Sequence[str | Task],
+    shots: int,
+    limit: int | None,
+    pmi: bool,
+    chat: bool = False,
+    run_programs: bool = False,
 ) -> list[AskedTask]:
     """Tasks as they are asked. ConfigError for none, and for two of one name."""
     asked = [
-        AskedTask.of(find(one) if isinstance(one, str) else one, shots, limit, pmi, chat)
+        AskedTask.of(find(one) if isinstance(one, str) else one, shots, limit, pmi, chat, run_programs)
         for one in dict.fromkeys(tasks)
     ]
     twice = [name for name, count in Counter(one.what for one in asked).items() if count > 1]

@@ -11,7 +11,7 @@ from lmworks.evaluation.answer_words import last_number, overlap, words
 from lmworks.evaluation.tasks.declaration import Choices, Question, Scoring
 from lmworks.generation.continuations import Continuation
 
-EXACT, F1, NUMBER = "exact", "F1", "last number"
+EXACT, F1, NUMBER, PASSES = "exact", "F1", "last number", "tests pass"
 ALIKE = 1e-6
 """Scores that differ by a smaller share are equal: what is added in another order differs by this much."""
 
