@@ -35,7 +35,7 @@ from lmworks.evaluation.tasks.scores import EXACT, NUMBER, PASSES
 
 DOCSTRING = '\n"""\n'
 DEFINITION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```")
-"""What no longer belongs to a function that an answer goes on with, as by lm-evaluation-harness."""
+"""What no longer belongs to a function that an answer goes on with, as in HumanEval's paper."""
 PROGRAM_ENDS = ('\n"""', "\nif __name__", "\nprint", "\nassert", "\n```")
 """The same of a whole program."""
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+$")
@@ -51,8 +51,8 @@ def own_task(path: Path) -> Task:
         raise DataError(f"{other.name} is a question and {calls[0].name} a conversation; put them into other files")
     choices = [one for one in items if isinstance(one, Choices)]
     if choices and len(choices) < len(items):
-        other = next(one for one in items if not isinstance(one, Choices))
-        raise DataError(f"{other.name} has no choices and others have; put them into files of their own")
+        first = next(one.name for one in items if not isinstance(one, Choices))
+        raise DataError(f"{first} has no choices and others have; put them into files of their own")
     programs = [one for one in items if isinstance(one, Program)]
     if programs and len(programs) < len(items):
         raise DataError(f"{programs[0].name} has `tests` and others have none; put them into files of their own")

@@ -1,5 +1,6 @@
-"""Programs in Python with their tests, prompted as by lm-evaluation-harness: HumanEval (Chen et al. 2021,
-https://arxiv.org/abs/2107.03374) and MBPP (Austin et al. 2021, https://arxiv.org/abs/2108.07732)."""
+"""Programs in Python with their tests: HumanEval, asked as in its paper (Chen et al. 2021,
+https://arxiv.org/abs/2107.03374), and MBPP, as by lm-evaluation-harness (Austin et al. 2021,
+https://arxiv.org/abs/2108.07732)."""
 
 from __future__ import annotations
 
