@@ -28,6 +28,8 @@ https://arxiv.org/abs/2104.08315); without that of the first token, before which
 the tokens alone that two sentences share, so that how frequent the other words are does not count."""
 Check = Literal["number"]
 """Of a written answer: number, by the last number in it, whatever stands around that."""
+FUNCTION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""What no longer belongs to a function that an answer goes on with (HumanEval)."""
 BETWEEN = "\n\n"
 """What stands between an example and what follows it, as in lm-evaluation-harness."""
 

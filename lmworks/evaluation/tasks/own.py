@@ -28,16 +28,23 @@ from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answer_words import numbers, words
 from lmworks.evaluation.tasks.calling import HELD
-from lmworks.evaluation.tasks.declaration import Calling, Check, Choices, Item, Program, Question, Task
+from lmworks.evaluation.tasks.declaration import (
+    FUNCTION_ENDS,
+    Calling,
+    Check,
+    Choices,
+    Item,
+    Program,
+    Question,
+    Task,
+)
 from lmworks.evaluation.tasks.own_calls import NothingToCallError, calls_of, longest
 from lmworks.evaluation.tasks.own_file import CALLS, CHOICE, TASK, UNREAD, records
 from lmworks.evaluation.tasks.scores import EXACT, NUMBER, PASSES
 
 DOCSTRING = '\n"""\n'
-DEFINITION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```")
-"""What no longer belongs to a function that an answer goes on with, as in HumanEval's paper."""
 PROGRAM_ENDS = ('\n"""', "\nif __name__", "\nprint", "\nassert", "\n```")
-"""The same of a whole program."""
+"""What no longer belongs to a whole program."""
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+$")
 SUFFIXES = (".jsonl", ".csv")
 
@@ -167,7 +174,7 @@ def _program(name: str, record: Mapping[str, Any], group: str) -> Program:
         raise DataError(f"{name}: `tests` is no Python ({error}); correct it") from None
     if "prompt" in record:
         before = _text(name, record, "prompt")
-        return Program(name, before, tests, before, solution, DEFINITION_ENDS, group)
+        return Program(name, before, tests, before, solution, (*FUNCTION_ENDS, "\n```"), group)
     question = _text(name, record, "question")
     return Program(name, f"{DOCSTRING.lstrip()}{question}{DOCSTRING}", tests, "", solution, PROGRAM_ENDS, group)
 

@@ -8,12 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from lmworks.evaluation.tasks.declaration import Program, Task
+from lmworks.evaluation.tasks.declaration import FUNCTION_ENDS, Program, Task
 from lmworks.evaluation.tasks.scores import PASSES
 from lmworks.text.registry import content
 
-DEFINITION_ENDS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
-"""What no longer belongs to a function that an answer goes on with."""
 TESTED = range(11, 511)
 """MBPP's test split; 1 to 10 are for prompts, and from 511 on for training."""
 
@@ -30,7 +28,7 @@ def _humaneval() -> list[Program]:
             f"{one['test']}\ncheck({one['entry_point']})",
             one["prompt"],
             one["canonical_solution"],
-            DEFINITION_ENDS,
+            FUNCTION_ENDS,
         )
         for one in _records("humaneval")
     ]
