@@ -37,6 +37,7 @@ def test_a_program_is_right_where_its_tests_run_to_their_end():
 def test_of_an_answer_with_prose_the_first_block_of_code_counts():
     said = "Here it is:\n```python\ndef double(x):\n    return 2 * x\n```\nHope it helps:\n```\nno\n```"
     assert checked(DOUBLE, said).credit("tests pass") == 1
+    assert checked(DOUBLE, "    return 2 * x\n```\n\nThis doubles x.").credit("tests pass") == 1, "then a fence"
     assert program_of(Program("a", "Write f.", ""), said) == "def double(x):\n    return 2 * x\n"
     assert program_of(Program("a", "Write f.", ""), "```py\nx = 1") == "x = 1", "the answer was cut off"
 

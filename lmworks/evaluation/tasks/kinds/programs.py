@@ -30,11 +30,14 @@ def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Program], rea
 
 
 def program_of(item: Program, written: str) -> str:
-    """The program that an answer makes. A first block of code, where there is one, defines anew what was begun, goes on
-    from it, or stands alone: the first of these that is Python."""
+    """The program that an answer makes. Of one with a block of code it is the first of these that is Python: what was
+    begun with the indented lines before the block, the block after what was begun (which it defines anew), the block as
+    what was begun goes on, and the block alone."""
     if (block := FENCED.search(written)) is None:
         return item.before + written
-    ways = (f"{item.before}\n\n{block[1]}", item.before + block[1]) if item.before else ()
+    prose = written[: block.start()]
+    ways = [item.before + prose] if prose.lstrip("\n")[:1].isspace() else []
+    ways += [f"{item.before}\n\n{block[1]}", item.before + block[1]] if item.before else []
     return next((one for one in ways if _is_python(one)), block[1])
 
 
