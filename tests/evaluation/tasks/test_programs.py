@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,11 @@ def test_of_an_answer_with_prose_the_first_block_of_code_counts():
     said = "Here it is:\n```python\ndef double(x):\n    return 2 * x\n```\nHope it helps:\n```\nno\n```"
     assert checked(DOUBLE, said).credit("tests pass") == 1
     assert checked(DOUBLE, "    return 2 * x\n```\n\nThis doubles x.").credit("tests pass") == 1, "then a fence"
-    assert program_of(Program("a", "Write f.", ""), said) == "def double(x):\n    return 2 * x\n"
-    assert program_of(Program("a", "Write f.", ""), "```py\nx = 1") == "x = 1", "the answer was cut off"
+    begun = replace(DOUBLE, before='def double(x):\n    """Twice x."""\n')
+    said_bare = "def double(x):\n    return 2 * x\n\nprint(double(3))\n```\n\nThis doubles x."
+    assert checked(begun, said_bare).credit("tests pass") == 1, "a fence that was opened by the template"
+    assert program_of(Program("a", "Write f.", ""), said).strip() == "def double(x):\n    return 2 * x"
+    assert program_of(Program("a", "Write f.", ""), "```py\nx = 1").strip() == "x = 1", "the answer was cut off"
 
 
 def test_the_process_has_an_empty_folder_no_environment_and_little_of_everything(monkeypatch):

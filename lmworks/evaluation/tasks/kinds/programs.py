@@ -30,14 +30,14 @@ def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Program], rea
 
 
 def program_of(item: Program, written: str) -> str:
-    """The program that an answer makes. Of one with a block of code it is the first of these that is Python: what was
-    begun with the indented lines before the block, the block after what was begun (which it defines anew), the block as
-    what was begun goes on, and the block alone."""
+    """The program that an answer makes. Of one with a fence it is the first of these that is Python: what was begun with
+    the indented lines before the fence; the block behind what was begun, which it defines anew; the block as what was
+    begun goes on; what stands before the fence in the block's place; and the block alone."""
     if (block := FENCED.search(written)) is None:
         return item.before + written
     prose = written[: block.start()]
     ways = [item.before + prose] if prose.lstrip("\n")[:1].isspace() else []
-    ways += [f"{item.before}\n\n{block[1]}", item.before + block[1]] if item.before else []
+    ways += [f"{item.before}\n\n{block[1]}", item.before + block[1], f"{item.before}\n\n{prose}"]
     return next((one for one in ways if _is_python(one)), block[1])
 
 
