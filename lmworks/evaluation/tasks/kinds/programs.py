@@ -30,7 +30,7 @@ def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Program], rea
 
 
 def program_of(item: Program, written: str) -> str:
-    """The program that an answer makes. Of one with a fence it is the first of these that is Python: what was begun with
+    """The program that an answer makes. Of one with a fence the first of these that is Python: what was begun with
     the indented lines before the fence; the block behind what was begun, which it defines anew; the block as what was
     begun goes on; what stands before the fence in the block's place; and the block alone."""
     if (block := FENCED.search(written)) is None:
