@@ -19,8 +19,7 @@ from lmworks.basics.arrays import Float, Int, UInt8
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.encoding.seeing import AT_ONCE, Image, as_list, prepared
-from lmworks.models.families import family_of
-from lmworks.models.files.model_folder import read_json
+from lmworks.models.files.model_folder import read_config
 from lmworks.models.network import evaluating
 from lmworks.models.vision.image_tokens_config import ImageTokensConfig
 from lmworks.models.vision.preprocessing import Preprocessing
@@ -125,4 +124,4 @@ def is_image_tokens(folder: Path) -> bool:
     """Whether a folder holds such a model."""
     if not (folder / "config.json").is_file():
         return False
-    return family_of(read_json(folder / "config.json").get("model_type")).name == "lmworks-image-tokens"
+    return isinstance(read_config(folder), ImageTokensConfig)

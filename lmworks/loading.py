@@ -114,9 +114,8 @@ def load(
 
 
 def _kind_of(path: Path) -> type[LanguageModel]:
-    """What stands for a model of this folder or file; a file holds no images, and what reads them takes a while to
-    import."""
-    if path.is_file():
+    """What stands for a model of this folder or file; what reads images takes a while to import."""
+    if path.is_file() and not is_vision(path):
         return LanguageModel
     if is_hearing(path):
         from lmworks.hearing_model import HearingModel

@@ -43,6 +43,7 @@ from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.vision.preprocessing import Preprocessing
+from lmworks.models.vision.torchvision_images import read_preprocessing
 from lmworks.models.vision.towers import Towers
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -89,7 +90,7 @@ class VisionModel(LanguageModel):
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         footprint = Footprint.of(path)
         footprint.must_fit(str(reference), "none", wanted)
-        preprocessing = Preprocessing.read(path)
+        preprocessing = read_preprocessing(path, footprint.config)
         with progress.reading(f"loading {reference}", footprint.stored):
             network: Any = read_network(path, wanted)
             tokenizer = Tokenizer.load(path) if isinstance(network, Towers) else None

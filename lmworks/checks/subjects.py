@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmworks.basics.errors import ConfigError
 from lmworks.checks.recipes import KINDS as RECIPES
+from lmworks.models.files.model_folder import torchvision_weights
 from lmworks.models.files.references import ALIASES
 from lmworks.text import hub, registry
 from lmworks.text.sources import PYTHON_REFERENCE
@@ -62,5 +63,6 @@ def _kind_of_path(reference: str) -> list[str]:
     if not path.exists():
         return []
     if path.is_dir():
-        return [next((kind for mark, kind in MARKS if (path / mark).is_file()), "text")]
-    return [{".toml": "recipe", ".gguf": "model"}.get(path.suffix.lower(), "text")]
+        weights = "text" if torchvision_weights(path) is None else "model"
+        return [next((kind for mark, kind in MARKS if (path / mark).is_file()), weights)]
+    return [{".toml": "recipe", ".gguf": "model", ".safetensors": "model"}.get(path.suffix.lower(), "text")]

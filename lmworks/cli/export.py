@@ -1,4 +1,4 @@
-"""lmworks export: a model as one file for llama.cpp."""
+"""lmworks export: a model as one file for llama.cpp, or with torchvision's names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from lmworks.cli.verb import verb
 @verb("Use it", place=6)
 def export(
     model: Model,
-    to: Annotated[str, typer.Option(help="The format: gguf, which llama.cpp loads.")] = "gguf",
+    to: Annotated[
+        str, typer.Option(help="The format: gguf, which llama.cpp loads; torchvision, of a ResNet or ViT.")
+    ] = "gguf",
     type_: Annotated[
-        str,
-        typer.Option("--type", help="How matrices are stored: f16, bf16, q8_0 (8 bits), q6_k, q5_k_m, q4_k_m or q4_0."),
-    ] = "f16",
-    out: Annotated[str | None, typer.Option(help="The file; models/NAME-TYPE.gguf unless given.")] = None,
+        str | None,
+        typer.Option(
+            "--type",
+            help="How a GGUF file stores matrices: f16 (unless given), bf16, q8_0 (8 bits), q6_k, q5_k_m, q4_k_m or "
+            "q4_0.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="The file, models/NAME-TYPE.gguf unless given; of torchvision's the folder."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="Text that K-quants are rounded for; what the file costs is measured on it.")
     ] = None,
@@ -28,15 +37,15 @@ def export(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a model as one file for llama.cpp (GGUF). It has the tokenizer and chat template; adapters are merged."""
+    """Write a model as one file for llama.cpp (GGUF). It has the tokenizer and chat template; adapters are merged.
+
+    A ResNet or ViT can be written with torchvision's names.
+    """
     from lmworks.basics import progress
-    from lmworks.basics.errors import ConfigError
     from lmworks.jobs.export import export as run
 
-    if to != "gguf":
-        raise ConfigError(f"{to!r} is not a format that lmworks exports to; known is gguf")
     with progress.shown():
-        made = run(model, out, kind=type_, text=text, tokens=tokens, base=base)
+        made = run(model, out, to=to, kind=type_, text=text, tokens=tokens, base=base)
     if json_:
         as_json(
             {
@@ -46,6 +55,7 @@ def export(
                 "merged": made.merged,
                 "unquantised": list(made.unquantised),
                 "index": made.index,
+                "opened": made.opened,
                 "measurements": [one.to_json() for one in (made.before, made.after, made.change) if one is not None],
             }
         )
@@ -61,5 +71,8 @@ def export(
     if made.before is not None and made.after is not None and made.change is not None:
         typer.echo(f"costs   {made.before.figure} -> {made.after.figure} on held-out text: {made.change}")
     typer.echo(f"saved   {made.file} ({size(made.bytes)}, {made.kind})")
+    if made.opened is not None:
+        typer.echo(f"next    {made.opened}.load_state_dict(safetensors.torch.load_file({str(made.file)!r}))")
+        return
     there = for_shell(made.file)
     typer.echo(f"next    lmworks chat {there}     llama-cli -m {there}")

@@ -1,9 +1,10 @@
-"""A model as one file for another program: GGUF, which llama.cpp loads.
+"""A model as one file for another program: GGUF, which llama.cpp loads; or a ResNet or ViT with torchvision's names.
 
 exported = export("smollm2", "smollm2.gguf", kind="q8_0")
 exported = export("smollm2", "smollm2.gguf", kind="q4_k_m", text="wikitext2")    # rounded by what counts on the text
+exported = export("models/vit", "models/vit-torchvision", to="torchvision")
 
-The file is read back before it counts: its config and its tokenizer must be those of the model.
+A GGUF file is read back before it counts: its config and its tokenizer must be those of the model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.arguments import checked
@@ -19,10 +21,12 @@ from lmworks.basics.files import as_reference, must_be_writable, regular, says_w
 from lmworks.evaluation.likelihood import change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
+from lmworks.jobs.export_torchvision import write_torchvision
 from lmworks.jobs.importance import importance
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.adapted import has_adapters
+from lmworks.models.families.torchvision import opened
 from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_kinds import Kind
@@ -40,9 +44,11 @@ from lmworks.models.files.gguf_writing import (
     network_tensors,
     write_gguf,
 )
+from lmworks.models.files.references import must_not_replace
 from lmworks.text.sources import read
 from lmworks.text.splits import split
 
+FORMATS = ("gguf", "torchvision")
 TOKENS = 20_000
 """Of a text that is looked at, and of what is measured."""
 PROBES = (
@@ -73,6 +79,8 @@ class Exported:
     after: Measurement | None = None
     """The same under the file."""
     change: Measurement | None = None
+    opened: str | None = None
+    """The expression that makes torchvision's network for these weights; None of a GGUF file."""
 
 
 @checked
@@ -80,18 +88,28 @@ def export(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
-    kind: str = "f16",
+    to: str = "gguf",
+    kind: str | None = None,
     text: str | os.PathLike[str] | None = None,
     tokens: int = TOKENS,
     base: str | os.PathLike[str] | None = None,
 ) -> Exported:
-    """Write a model as a GGUF file of one of `KINDS`; adapters are merged into the weights.
+    """Write a model as a GGUF file of one of `KINDS` (f16 unless given); adapters are merged into the weights.
 
+    A ResNet or ViT is written `to="torchvision"` as a folder, whose weights have torchvision's names and their own
+    type; `kind` and `text` are not for it.
     With a `text`, K-quants are rounded by what counts on nine tenths of it, and what the file costs is measured on the
     rest; both on up to `tokens` tokens.
     An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
     network or tokenizer, where a weight is not finite, or where another kind of file has that name.
     """
+    if to not in FORMATS:
+        raise ConfigError(f"{to!r} is not a format that lmworks exports to; known are {', '.join(FORMATS)}")
+    if to == "torchvision":
+        if kind is not None or text is not None:
+            raise ConfigError("weights are written for torchvision as they are; leave type and text out")
+        return _for_torchvision(model, out, base)
+    kind = kind or "f16"
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is not a type of GGUF file that is written here; known are {', '.join(KINDS)}")
     file = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{kind}.gguf"
@@ -120,7 +138,7 @@ def export(
         if kind != "f16" and each_part(weight)[0].ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
     ]
     index, _ = index_beside(loaded.source)
-    measured: dict[str, Measurement] = {}
+    measured: dict[str, Any] = {}
     if parts is not None and before is not None:
         made = load(file, dtype="float32")  # what the weights lost, not what runs them
         after = measure(made, parts.held_out, f"{text} after", tokens=tokens)
@@ -131,6 +149,20 @@ def export(
         }
     place = index.place if index else None
     return Exported(file, file.stat().st_size, kind, merged, tuple(left), index=place, **measured)
+
+
+def _for_torchvision(
+    model: str | os.PathLike[str], out: str | os.PathLike[str] | None, base: str | os.PathLike[str] | None
+) -> Exported:
+    folder = Path(out) if out is not None else Path("models") / f"{Path(model).stem}-torchvision"
+    must_not_replace(folder, model, base)
+    loaded = load(model, base=base)
+    merged = has_adapters(loaded.network)
+    if merged:
+        merge_adapters(loaded.network)
+    file = write_torchvision(loaded, folder)
+    kind = str(loaded.network.dtype).removeprefix("torch.")
+    return Exported(file, file.stat().st_size, kind, merged, (), None, opened=opened(loaded.network.config))
 
 
 def refuse_other_files(file: Path) -> None:

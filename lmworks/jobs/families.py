@@ -64,7 +64,8 @@ name, and the kinds that there are where none has.
 
 IMAGES = """## Images
 
-They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in PyTorch: [seeing.md](seeing.md).
+They load, and are written, likewise (`lm.load`, `lmworks classify`), and run in PyTorch: [seeing.md](seeing.md). ResNet
+and ViT are read from files with torchvision's names too, and written as such (`lmworks export --to torchvision`).
 
 | model_type | such as | reads |
 |---|---|---|"""

@@ -28,7 +28,7 @@ from lmworks.models.files.gguf_config import FLOAT_BYTES, gguf_config, runs_as_s
 from lmworks.models.files.gguf_file import GGUFFile, TensorInfo
 from lmworks.models.files.gguf_kinds import OF_MXFP4
 from lmworks.models.files.held_forms import held_forms
-from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_json, weight_files
+from lmworks.models.files.model_folder import ONNX, is_mxfp4, read_config, read_packing, weight_files
 from lmworks.models.files.safetensors_header import described
 from lmworks.models.hearing.config import SoundConfig
 
@@ -77,7 +77,7 @@ class Footprint:
                 raise ModelError(f"{path}: {error}") from None
         config, files = read_config(path), weight_files(path)
         held = sum(one.stat().st_size for one in files if one.is_file())
-        if (said := read_json(path / "config.json").get("quantization_config")) is not None:
+        if (said := read_packing(path)) is not None:
             if not model_folder.runs_as_stored(said):
                 return cls(config, held, None, 2)
             if is_mxfp4(said):

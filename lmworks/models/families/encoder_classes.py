@@ -126,11 +126,12 @@ def heads_from(classes: tuple[HeadClass, ...], theirs: Mapping[str, Any]) -> dic
         ours["pooler"] = False
     if not known.has.get("head_bias"):
         ours["tied"] = True  # there is no head that could have a matrix of its own
-    ours["labels"] = (known.classes or _labels(theirs)) if known.labels else ()
+    ours["labels"] = (known.classes or labels_from(theirs)) if known.labels else ()
     return ours
 
 
-def _labels(theirs: Mapping[str, Any]) -> tuple[str, ...]:
+def labels_from(theirs: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes that config.json lists; ModelError where they are not numbered from 0."""
     _must_choose_one(theirs)
     names = theirs.get("id2label") or _numbered(theirs.get("num_labels", 2))
     if sorted(map(int, names)) != list(range(len(names))):

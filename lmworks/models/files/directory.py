@@ -23,7 +23,7 @@ from lmworks.basics.memory import must_fit
 from lmworks.models.adapted import has_adapters
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
-from lmworks.models.families import family_of
+from lmworks.models.families import family_of, torchvision
 from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed, scheme_must_be_read
 from lmworks.models.files.ctranslate2 import read_ctranslate2
@@ -34,7 +34,8 @@ from lmworks.models.files.model_folder import (
     INDEX,
     ONNX,
     read_config,
-    read_json,
+    read_packing,
+    torchvision_weights,
     weight_files,
 )
 from lmworks.models.files.onnx import read_onnx
@@ -56,7 +57,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
     that are not finite, more of them than memory.
     """
     config, files = read_config(folder), weight_files(folder)
-    said = read_json(folder / "config.json").get("quantization_config")
+    said = read_packing(folder)
     # What is packed is unpacked, mostly into 16 bits, ONNX into 32; other weights are read in the type of the file.
     as_stored = 4 if files[0].name == ONNX else None if said is None else 2
     width = dtype.itemsize if dtype is not None else as_stored
@@ -70,7 +71,10 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
         if said is not None:
             # Each matrix is made when it is taken below, or later: all at once would be as large as the network.
             tensors = decompressed(tensors, said, dtype, later=True)
-        ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
+        if torchvision_weights(folder) is not None:
+            ours = torchvision.tensors_from(tensors, config, torchvision_shapes(config), dtype)
+        else:
+            ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
         return network_of(config, ours, progress.read)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
@@ -79,7 +83,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
 def must_be_read(folder: Path) -> None:
     """ModelError for a directory whose weights are packed in a way that is not read, in the words of `read_network`;
     no matrix is read."""
-    said = read_json(folder / "config.json").get("quantization_config")
+    said = read_packing(folder)
     files = weight_files(folder) if said is not None else []
     if not files or files[0].name in READERS:
         return
@@ -88,6 +92,13 @@ def must_be_read(folder: Path) -> None:
         scheme_must_be_read(tensors, said)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def torchvision_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's tensors by torchvision's names; none is made."""
+    with torch.device("meta"):
+        state = network_class(config)(config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in torchvision.tensors_to(state, config).items()}
 
 
 def parameters(config: ModelConfig) -> int:

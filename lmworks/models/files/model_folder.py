@@ -11,8 +11,9 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import must_be_elsewhere, must_be_writable, regular, sha256, write_json
 from lmworks.models.config import ModelConfig
-from lmworks.models.families import family_of
+from lmworks.models.families import family_of, torchvision
 from lmworks.models.files.ctranslate2_file import is_ctranslate2
+from lmworks.models.files.safetensors_header import described
 from lmworks.models.hearing.config import hears
 from lmworks.models.vision.config import reads_images
 
@@ -58,8 +59,41 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def torchvision_weights(path: Path) -> Path | None:
+    """The safetensors file, this one or a folder's, whose tensors have torchvision's names; None where there is none,
+    or the folder's config.json is of another layout. ModelError where a folder holds several."""
+    if path.is_dir():
+        if (path / "adapter_config.json").exists() or not set(_said_beside(path)) <= set(torchvision.SAID):
+            return None
+        single = path / "model.safetensors"
+        files = [single] if single.is_file() else sorted(path.glob("*.safetensors"))
+    else:
+        files = [path] if path.suffix.lower() == ".safetensors" else []
+    named = [file for file in files if torchvision.kind_of(described(file)) is not None]
+    if len(named) > 1:
+        raise ModelError(f"{path} holds several models, {named[0].name} and {named[1].name}; give the file of one")
+    return named[0] if named else None
+
+
+def _said_beside(path: Path) -> dict[str, Any]:
+    """The config.json of a folder; nothing where it has none, and of a file."""
+    return read_json(path / "config.json") if (path / "config.json").is_file() else {}
+
+
+def read_packing(path: Path) -> Any:
+    """The quantization_config of a model directory's config.json; None where it has none."""
+    return _said_beside(path).get("quantization_config")
+
+
 def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a model directory. ModelError for that of an adapter."""
+    """The ModelConfig of a model directory, or of a file with torchvision's names. ModelError for that of an
+    adapter."""
+    if (weights := torchvision_weights(folder)) is not None:
+        shapes = {name: one.shape for name, one in described(weights).items()}
+        try:
+            return torchvision.config_from(shapes, _said_beside(folder))
+        except ModelError as error:
+            raise ModelError(f"{weights}: {error}") from None
     if not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         raise ModelError(
             f"{folder} holds an adapter, and a whole model is needed here; give its base, or what "
@@ -79,7 +113,8 @@ def read_config(folder: Path) -> ModelConfig:
 
 def is_vision(folder: Path) -> bool:
     """Whether a folder or file holds a model of images."""
-    return folder.is_dir() and (folder / "config.json").is_file() and reads_images(read_config(folder))
+    says = (folder / "config.json").is_file() or torchvision_weights(folder) is not None
+    return says and reads_images(read_config(folder))
 
 
 def is_hearing(folder: Path) -> bool:
@@ -116,19 +151,32 @@ def weight_files(folder: Path) -> list[Path]:
         if not names or not all(name in names for name in listed):
             raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
         return [folder / name for name in names]
+    if (named := torchvision_weights(folder)) is not None:
+        return [named]
     if (folder / ONNX).exists():
         return [folder / ONNX]
     if is_ctranslate2(folder / CTRANSLATE2):
         return [folder / CTRANSLATE2]
     if (folder / EFFICIENTNET).exists():
         return [folder / EFFICIENTNET]
-    pickles = [file for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(folder.glob(kind))]
-    if pickles:
-        raise ModelError(
-            f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
-            "convert it to safetensors first"
-        )
+    refuse_pickles(folder)
     raise ModelError(f"{folder} holds no model.safetensors; is the download complete?")
+
+
+def refuse_pickles(path: Path) -> None:
+    """ModelError for a pickle, and for a folder that holds one and no other weights."""
+    if path.is_dir():
+        pickles = [file for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))]
+        what, made = "holds only {}, a pickle", "model.safetensors"
+    else:
+        pickles = [path] if path.suffix.lower() in (".pt", ".pth") else []
+        what, made = "is a pickle", f"{path.stem}.safetensors"
+    if pickles:
+        name = pickles[0].name
+        raise ModelError(
+            f"{path} {what.format(name)}, which can run code when it is read; convert it to safetensors first, in "
+            f"Python: safetensors.torch.save_file(torch.load({name!r}, weights_only=True), {made!r})"
+        )
 
 
 def refuse_foreign_files(folder: Path) -> None:

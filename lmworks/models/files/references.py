@@ -16,6 +16,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory
 from lmworks.basics.terminal import for_shell
 from lmworks.models.files import ollama
+from lmworks.models.files.model_folder import refuse_pickles, torchvision_weights
 from lmworks.text import hub
 from lmworks.text.wheels import Alias, content, fetched, kept_at, removed, trusted
 
@@ -271,12 +272,19 @@ def _checked_path(path: Path) -> Path:
         if not path.exists():
             restore_directory(path)  # a save that was killed between its two renames
         if path.is_dir():
-            if any((path / name).is_file() for name in CONFIGS):
+            if any((path / name).is_file() for name in CONFIGS) or torchvision_weights(path) is not None:
                 return path
+            refuse_pickles(path)
             raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
         if path.is_file():
-            if path.suffix.lower() == ".gguf":
+            if path.suffix.lower() == ".gguf" or torchvision_weights(path) is not None:
                 return path
+            refuse_pickles(path)
+            if path.suffix.lower() == ".safetensors":
+                raise ModelError(
+                    f"{path} is cut off, damaged, or has other names than torchvision's ResNet and ViT, which alone "
+                    "need no config.json; give the directory that holds one"
+                )
             raise ModelError(f"{path} is not a .gguf file; give one, or the directory that holds config.json")
     except (OSError, ValueError) as error:  # no permission on the way; a zero byte in the name
         raise ModelError(f"{str(path)!r} cannot be looked at ({error}); give another path") from None
