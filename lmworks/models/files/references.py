@@ -16,7 +16,6 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory
 from lmworks.basics.terminal import for_shell
 from lmworks.models.files import ollama
-from lmworks.models.files.model_folder import refuse_pickles, torchvision_weights
 from lmworks.text import hub
 from lmworks.text.wheels import Alias, content, fetched, kept_at, removed, trusted
 
@@ -272,14 +271,12 @@ def _checked_path(path: Path) -> Path:
         if not path.exists():
             restore_directory(path)  # a save that was killed between its two renames
         if path.is_dir():
-            if any((path / name).is_file() for name in CONFIGS) or torchvision_weights(path) is not None:
+            if any((path / name).is_file() for name in CONFIGS) or _is_torchvisions(path):
                 return path
-            refuse_pickles(path)
             raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
         if path.is_file():
-            if path.suffix.lower() == ".gguf" or torchvision_weights(path) is not None:
+            if path.suffix.lower() == ".gguf" or _is_torchvisions(path):
                 return path
-            refuse_pickles(path)
             if path.suffix.lower() == ".safetensors":
                 raise ModelError(
                     f"{path} is cut off, damaged, or has other names than torchvision's ResNet and ViT, which alone "
@@ -289,6 +286,16 @@ def _checked_path(path: Path) -> Path:
     except (OSError, ValueError) as error:  # no permission on the way; a zero byte in the name
         raise ModelError(f"{str(path)!r} cannot be looked at ({error}); give another path") from None
     raise ModelError(_unknown(str(path)))
+
+
+def _is_torchvisions(path: Path) -> bool:
+    """Whether a folder or file without a config holds weights with torchvision's names. ModelError for a pickle."""
+    from lmworks.models.files.model_folder import refuse_pickles, torchvision_weights  # it loads all families
+
+    if torchvision_weights(path) is not None:
+        return True
+    refuse_pickles(path)
+    return False
 
 
 def _unknown(reference: str) -> str:
