@@ -57,6 +57,15 @@ class FrozenLinear(nn.Module):
         product: Tensor = _Product.apply(x, self) if torch.is_grad_enabled() else F.linear(x, self.weight)
         return product if self.bias is None else product + self.bias
 
+    def thawed(self) -> Linear:
+        """A plain layer of the same values."""
+        with torch.device("meta"):
+            plain = Linear(self.in_features, self.out_features, bias=self.bias is not None)
+        plain.weight = nn.Parameter(self.weight, requires_grad=False)
+        if self.bias is not None:
+            plain.bias = self.bias
+        return plain.train(self.training)
+
     def trained(self) -> list[nn.Parameter]:
         """Nothing."""
         return []
@@ -108,12 +117,7 @@ def thaw(network: nn.Module) -> None:
     """Make every frozen layer a plain one again, in place; its values are those of the few bits."""
     found = [(path, module) for path, module in network.named_modules() if isinstance(module, FrozenLinear)]
     for path, module in found:
-        with torch.device("meta"):
-            plain = Linear(module.in_features, module.out_features, bias=module.bias is not None)
-        plain.weight = nn.Parameter(module.weight, requires_grad=False)
-        if module.bias is not None:
-            plain.bias = module.bias
-        network.set_submodule(path, plain.train(module.training))
+        network.set_submodule(path, module.thawed())
 
 
 def bytes_in_few_bits(network: nn.Module) -> int:

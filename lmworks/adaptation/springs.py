@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from lmworks.adaptation.elastic import Spring
 from lmworks.adaptation.fisher import diagonal_fisher
-from lmworks.adaptation.lora import adapters_off, lora_layers
+from lmworks.adaptation.frozen import FrozenLinear
+from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import written_whole
 from lmworks.models.network import Network
@@ -27,16 +29,30 @@ def springs_of(network: Network, rows: Sequence[Row], seed: int) -> list[Spring]
         found = diagonal_fisher(network, rows, matrices, seed)
         rests = [one.detach().float().clone() for one in matrices]
         return [Spring(*spring) for spring in zip(found, matrices, rests, strict=True)]
-    weights = [layer.base.weight for layer in layers]
-    try:
-        for weight in weights:
-            weight.requires_grad_(True)
-        with adapters_off(network):
+    with _plain(layers), adapters_off(network):
+        weights = [layer.base.weight for layer in layers]
+        try:
+            for weight in weights:
+                weight.requires_grad_(True)
             found = diagonal_fisher(network, rows, weights, seed)
-    finally:
-        for weight in weights:
-            weight.requires_grad_(False)
+        finally:
+            for weight in weights:
+                weight.requires_grad_(False)
     return [Spring(stiffness, layer=layer) for stiffness, layer in zip(found, layers, strict=True)]
+
+
+@contextlib.contextmanager
+def _plain(layers: Sequence[LoRALinear]) -> Iterator[None]:
+    """Matrices in few bits as plain ones of the same values, which can have gradients, for the length of the block."""
+    before = [layer.base for layer in layers]
+    try:
+        for layer in layers:
+            if isinstance(layer.base, FrozenLinear):
+                layer.base = layer.base.thawed()
+        yield
+    finally:
+        for layer, base in zip(layers, before, strict=True):
+            layer.base = base
 
 
 def write_springs(springs: Sequence[Spring], path: str) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from adaptation.adapted import adapted, packed
+from adaptation.adapted import adapted, packed, randomise_adapters
 from jobs import small_builds
 from safetensors.torch import load_file
 
 from lmworks.adaptation.declaration import Original, Setup
+from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.elastic import Elastic, Spring
 from lmworks.adaptation.fisher import diagonal_fisher
+from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.methods.lora import LORA
+from lmworks.adaptation.methods.qlora import QLoRAConfig
 from lmworks.adaptation.near_base import NearBase, base_predictions
+from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.adaptation.old_text import rows_read
 from lmworks.adaptation.retention import RETENTIONS
 from lmworks.adaptation.retention.ewc import EWCConfig
@@ -122,50 +127,108 @@ def exact_fisher(network: Network, every: list, parameters: list) -> list[torch.
 @pytest.mark.parametrize(
     "times, close", [(80, 0.1), pytest.param(8000, 0.01, marks=pytest.mark.slow)], ids=["about", "to one percent"]
 )
-def test_the_fisher_information_is_that_of_every_label_counted(times: int, close: float):
+@pytest.mark.parametrize("kind", ["whole", "lora", "dora", "qlora"])
+def test_the_fisher_information_is_that_of_every_label_counted(kind: str, times: int, close: float):
     """Squares of a batch's mean are a fourth of it, and true labels give another thing."""
-    network, every = tiny.network(**TINY, tied=False).requires_grad_(True), rows()
-    parameters = [network.blocks[0].attention.output.weight, network.blocks[0].feed_forward.up.weight]
-    wanted = exact_fisher(network, every, parameters)
-    found = diagonal_fisher(network, every * times, parameters, seed=0)
+    plain, every = tiny.network(**TINY, tied=False), rows()
+    paths = ["blocks.0.attention.output", "blocks.0.feed_forward.up"]
+    network = plain.requires_grad_(True) if kind == "whole" else moved(kind, **TINY, tied=False)
+    if kind == "qlora":
+        round_to_nf4(plain)
+    parameters = [plain.get_submodule(path).weight.requires_grad_(True) for path in paths]
+    wanted = exact_fisher(plain, every, parameters)
+    if kind == "whole":
+        found = diagonal_fisher(network, every * times, parameters, seed=0)
+    else:
+        springs = dict(zip(lora_layers(network), springs_of(network, every * times, seed=0), strict=True))
+        found = [springs[path].stiffness for path in paths]
     for one, exact in zip(found, wanted, strict=True):
         assert one.sum() == pytest.approx(float(exact.sum()), rel=close)
         assert torch.corrcoef(torch.stack([one.flatten(), exact.flatten()]))[0, 1] > 0.97
 
 
-def test_springs_pull_by_half_the_stiffness_times_the_squared_distance():
-    network = adapted(("q_proj", "down_proj"))
+SIZES = {"dim": 64, "hidden_dim": 128}
+"""Matrices of whole blocks of NF4."""
+KINDS = {"lora": LoRAConfig, "dora": METHODS["dora"].settings, "qlora": QLoRAConfig}
+"""Adapters that move weights."""
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def moved(kind: str, **settings: object) -> Network:
+    """A network with adapters of a kind, as after some training."""
+    network = tiny.network(**(SIZES | settings))
+    METHODS[kind].prepare(Setup(network, CausalLM(), []), KINDS[kind](rank=4, alpha=8))
+    return randomise_adapters(network)
+
+
+def moved_by(layer: LoRALinear) -> torch.Tensor:
+    """The weight with its adapter, less the base's, by ordinary autograd and the formulas of the papers."""
+    weight = layer.base.weight.detach().to(layer.down.dtype)
+    change = torch.zeros_like(weight)
+    for number, (part, down, up) in enumerate(zip(layer.parts, layer.down.split(layer.rank), layer.up, strict=True)):
+        own = weight[part.rows]
+        wanted = own + layer.scale * up @ down
+        if isinstance(layer, DoRALinear):
+            wanted = layer.magnitude[number][:, None] * wanted / wanted.norm(dim=1, keepdim=True)
+        change[part.rows] = wanted - own
+    return change
+
+
+@each_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_springs_pull_by_half_the_stiffness_times_the_squared_distance(kind: str, dtype: torch.dtype):
+    network = moved(kind).to(dtype)
     layers = list(lora_layers(network).values())
-    springs = [Spring(torch.rand(layer.base.weight.shape), layer=layer) for layer in layers]
-    batch = packed((20,))
-    Elastic(springs, 2.0)(network, batch).mean.backward()
-    ours = [one.grad.clone() for layer in layers for one in layer.own()]
+    own = [one for layer in layers for one in layer.own()]
+    springs = [
+        Spring(torch.rand(layer.base.out_features, layer.base.in_features, dtype=dtype), layer=layer)
+        for layer in layers
+    ]
+    pull = Elastic(springs, 2.0)(network, packed((20,))).mean
+    pull.backward()
+    ours = [one.grad.clone() for one in own]
     network.zero_grad()
-    total = torch.zeros(())
-    for spring, layer in zip(springs, layers, strict=True):
-        [part] = layer.parts
-        total = total + (spring.stiffness[part.rows] * (layer.scale * layer.up[0] @ layer.down).square()).sum()
-    total.backward()
-    assert Elastic(springs, 2.0)(network, batch).mean.item() == pytest.approx(float(total.detach()), rel=1e-5)
-    for one, layer_own in zip(ours, [one for layer in layers for one in layer.own()], strict=True):
-        torch.testing.assert_close(one, layer_own.grad, rtol=1e-4, atol=1e-5)
+    wanted = torch.stack([(one.stiffness * moved_by(one.layer).square()).sum() for one in springs]).sum()
+    wanted.backward()
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype is torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(pull, wanted, **close)
+    for one, parameter in zip(ours, own, strict=True):
+        size = parameter.grad.abs().max()
+        torch.testing.assert_close(one / size, parameter.grad / size, **close)
 
 
-@pytest.mark.parametrize("way", ["adapters", "whole"])
-def test_springs_are_measured_on_the_base_and_leave_the_network_as_it_was(way: str):
-    network = adapted() if way == "adapters" else tiny.network().requires_grad_(True)
+@each_kind
+def test_an_adapter_that_has_learnt_nothing_is_not_pulled(kind: str):
+    network = tiny.network(**SIZES)
+    METHODS[kind].prepare(Setup(network, CausalLM(), []), KINDS[kind](rank=4, alpha=8))
+    pull = Elastic(springs_of(network, rows(vocab=96), seed=0), 1000.0)(network, packed((20,)))
+    pull.mean.backward()
+    assert pull.mean < 1e-8
+    assert max(float(one.grad.abs().max()) for one in network.parameters() if one.requires_grad) < 1e-4
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "whole"])
+def test_springs_are_measured_on_the_base_and_leave_the_network_as_it_was(kind: str):
+    """The base that runs: of QLoRA, that of the values in 4 bits."""
+    network = moved(kind) if kind in KINDS else tiny.network(**SIZES).requires_grad_(True)
     before = {name: (one.requires_grad, one.clone()) for name, one in network.named_parameters()}
+    modules = dict(network.named_modules())
     springs = springs_of(network, rows(vocab=96), seed=0)
     assert springs and all(spring.stiffness.sum() > 0 for spring in springs)
+    assert dict(network.named_modules()) == modules
     for name, one in network.named_parameters():
         assert one.requires_grad == before[name][0] and torch.equal(one, before[name][1]) and one.grad is None
-    if way == "adapters":
-        plain = tiny.network()
-        weight = plain.blocks[0].attention.qkv.weight.requires_grad_(True)
-        [wanted] = diagonal_fisher(plain, rows(vocab=96), [weight], seed=0)
-        torch.testing.assert_close(springs[0].stiffness, wanted, rtol=1e-4, atol=1e-9)
-    else:
+    if kind == "whole":
         assert Elastic(springs, 1.0)(network, packed((20,))).mean == 0
+        return
+    plain = tiny.network(**SIZES)
+    if kind == "qlora":
+        assert any(isinstance(one, FrozenLinear) for one in modules.values())
+        round_to_nf4(plain)
+    weights = [plain.get_submodule(path).weight.requires_grad_(True) for path in lora_layers(network)]
+    wanted = diagonal_fisher(plain, rows(vocab=96), weights, seed=0)
+    for spring, one in zip(springs, wanted, strict=True):
+        torch.testing.assert_close(spring.stiffness, one, rtol=1e-4, atol=1e-9)
 
 
 def test_rehearsal_mixes_its_share_in():
@@ -211,10 +274,11 @@ def test_of_old_conversations_those_that_cannot_be_learnt_are_left_out_and_named
         rows_read(str(path), frozenset(), tokenizer, 4, 160, 0)
 
 
-def test_layers_of_another_kind_are_refused():
+@pytest.mark.parametrize("kind", ["bottleneck", "prompt"])
+def test_adapters_that_move_no_weight_are_refused(kind: str):
     network = adapted()
-    other = Original(original(network).model, replace(LORA.adapter, kind="dora"), 32, frozenset())
-    with pytest.raises(ConfigError, match=r"springs on plain matrices, .* beside dora"):
+    other = Original(original(network).model, METHODS[kind].adapter, 32, frozenset())
+    with pytest.raises(ConfigError, match=rf"springs that hold the base's weights, and {kind} moves none of these"):
         RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), rows()), other, EWCConfig())
 
 
@@ -262,11 +326,11 @@ def test_every_layer_of_an_adapted_network_has_a_spring():
     assert [type(spring.layer) for spring in springs] == [LoRALinear] * len(lora_layers(network))
 
 
-@pytest.mark.parametrize("method", ["dora", "qlora"])
+@pytest.mark.parametrize("method", ["bottleneck", "prompt"])
 def test_what_does_not_go_together_is_told_before_anything_is_measured(method, folder, monkeypatch):
     monkeypatch.chdir(folder)
     said: list[str] = []
-    with pytest.raises(ConfigError, match=rf"^ewc.strength is of springs .* beside {method}"):
+    with pytest.raises(ConfigError, match=rf"^ewc.strength is of springs .* {method} moves none"):
         build(out="none", recipe=small_builds.recipe(method).but(retain="ewc"), say=said.append)
     assert not Path("none").exists() and not any(line.startswith("to train") for line in said)
 

@@ -40,14 +40,14 @@ class EWCConfig(Config):
 
 
 def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
-    """Measure the stiffness, and add the springs. ConfigError for adapters that are not LoRA, and as rehearsal."""
+    """Measure the stiffness, and add the springs. ConfigError for adapters that move no weight, and as rehearsal."""
     from lmworks.adaptation.elastic import Elastic
     from lmworks.adaptation.springs import added, springs_of, write_springs
 
-    if base.adapter is not None and base.adapter.kind != "lora":
+    if base.adapter is not None and not base.adapter.merges:
         raise ConfigError(
-            "{at}strength is of springs on plain matrices, which lora moves and full and last_layers train; take one "
-            f"of these methods, or another retention beside {base.adapter.kind}"
+            "{at}strength is of springs that hold the base's weights, and "
+            f"{base.adapter.kind} moves none of these, so that there is nothing to hold; take rehearsal or kl beside it"
         )
     if not setup.rows:  # a sketch, which reads nothing
         return setup
@@ -66,7 +66,7 @@ def keeps(network: Network, adapter: Adapter | None) -> float:
     from lmworks.models.adapted import adapted_layers
 
     if adapter is not None:
-        return 4.0 * sum(one.base.weight.numel() for one in adapted_layers(network).values())
+        return 4.0 * sum(one.base.out_features * one.base.in_features for one in adapted_layers(network).values())
     return 12.0 * sum(one.numel() for one in network.parameters() if one.requires_grad and one.ndim > 1)
 
 

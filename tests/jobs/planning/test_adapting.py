@@ -97,6 +97,8 @@ WAYS = {
     "full, kl": ("full", {}, "kl"),
     "bottleneck, kl": ("bottleneck", {"size": 8}, "kl"),
     "lora, ewc": ("lora", {"rank": 4}, "ewc"),
+    "dora, ewc": ("dora", {"rank": 4}, "ewc"),
+    "qlora, ewc": ("qlora", {"rank": 4}, "ewc"),
     "full, ewc": ("full", {}, "ewc"),
 }
 
