@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.adaptation.router import route
     from lmworks.basics.errors import LmworksError
     from lmworks.evaluation.probing import probe
     from lmworks.evaluation.tasks.run import evaluate
@@ -62,6 +63,7 @@ _HOMES = {
     "probe": "lmworks.evaluation.probing",
     "pretrain": "lmworks.jobs.train",
     "report": "lmworks.reporting.run",
+    "route": "lmworks.adaptation.router",
     "privacy": "lmworks.jobs.privacy",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
@@ -96,6 +98,7 @@ __all__ = [
     "privacy",
     "probe",
     "report",
+    "route",
     "sweep",
     "tune",
 ]

@@ -179,12 +179,15 @@ def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str])
     LoRA's adapters can stand beside others, of any rank. ModelError for another kind, and for one that was trained on
     other weights; ConfigError for a name that is taken. Nothing is changed then.
     """
+    from lmworks.adaptation.router import kinds_in
     from lmworks.adaptation.several import must_be_beside, put_beside
 
     folder = Path(folder)
     must_be_beside(folder)
     _check_base(folder, model.source)
+    kinds = kinds_in(folder)
     model.take_adapters(lambda: put_beside(model.network, name, folder))
+    model.kinds[name] = kinds
 
 
 @dataclass(frozen=True)

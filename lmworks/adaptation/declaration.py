@@ -45,6 +45,8 @@ class Setup:
     calibration: Sequence[Row] = ()
     """Rows by which a method may choose where training begins. None in a private run, where only noisy gradients may
     tell of a row, and none where the loss compares with the base: there it begins at the base."""
+    beside: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, hash=False)
+    """Files of tensors that are saved beside what is learnt, by their names."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class Retention:
     """Bytes that it keeps beside a prepared network from the first step to the last."""
     rows: Callable[[int, Any], int] = lambda rows, settings: rows
     """How many rows are learnt, by the settings, where the new text alone has that many."""
+    apart: bool = False
+    """It keeps the base by leaving it as it is, beside an adapter that is never merged."""
     passes: float = 0.0
     """Forward passes of the base that a step takes beside those of what is trained."""
 

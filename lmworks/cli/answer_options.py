@@ -7,7 +7,7 @@ settings (`Sample`, `Beam` and `Contrastive`: their types and docstrings); the o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 import typer
 
 from lmworks.cli.option_groups import Options, option_name, parameter
+from lmworks.cli.options import adapters_of
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lmworks.generation.constraints import Constraint
     from lmworks.generation.guessing import Draft, Lookup
     from lmworks.generation.limits import Finish
+    from lmworks.generation.request import Prompt
     from lmworks.generation.strategies import Strategy
     from lmworks.generation.tool_calls import Tools
     from lmworks.language_model import LanguageModel
@@ -207,13 +209,15 @@ class AnswerOptions(Options):
             return Draft(load(self.draft), **most)
 
     def loaded(
-        self, reference: str, base: str | None, compress: str | None, adapter: str | None = None
+        self, reference: str, base: str | None, compress: str | None, adapters: Sequence[str] = ()
     ) -> LanguageModel:
-        """The model, with an adapter on it or without, its window stretched where that is asked for."""
+        """The model, with an adapter on it, several beside it, or none, its window stretched where that is asked for.
+        ConfigError for several of which a text cannot choose one."""
         from lmworks.basics import progress
         from lmworks.basics.errors import ConfigError
-        from lmworks.loading import load, must_belong
+        from lmworks.loading import add_adapter, load, must_belong
 
+        adapter, named = adapters_of(adapters)
         if adapter is not None:
             if base is not None:
                 raise ConfigError(f"--adapter {adapter} has its base already, {reference}; leave --base out")
@@ -222,7 +226,14 @@ class AnswerOptions(Options):
 
         scaling = _scaling(self.rope_scaling)
         with progress.shown():
-            return load(reference, base=base, rope_scaling=scaling, compress=compress)
+            model = load(reference, base=base, rope_scaling=scaling, compress=compress)
+            for name, folder in named.items():
+                add_adapter(model, name, folder)
+        if named:
+            from lmworks.adaptation.router import AdapterRouter
+
+            AdapterRouter.beside(model)
+        return model
 
     def said(self, max_new_tokens: int) -> dict[str, Any]:
         """What `model.generate` and `model.stream` take besides prompt and strategy."""
@@ -286,6 +297,21 @@ def _value(option: str, said: Any, info: FieldInfo) -> Any:
 
 def _word(value: Any) -> str:
     return {True: "yes", False: "no"}.get(value, str(value))
+
+
+def routed(model: LanguageModel, prompts: Sequence[Prompt]) -> list[str | None]:
+    """Which of the adapters beside a model reads each prompt; None for each where there are none."""
+    if not model.adapters:
+        return [None] * len(prompts)
+    from lmworks.adaptation.router import route
+
+    return route(model, prompts)
+
+
+def tell_adapter(model: LanguageModel, name: str | None, where: str = "") -> None:
+    """Say on standard error which of the adapters beside the model was chosen, where there are any."""
+    if model.adapters:
+        typer.echo(f"lmworks: {where}read by {name or 'the model itself'}", err=True)
 
 
 def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answer_options import AnswerOptions
+from lmworks.cli.answer_options import AnswerOptions, routed, tell_adapter
 from lmworks.cli.documents import FromIndex, How, NoIndex, check_index, index_for, way_of
-from lmworks.cli.options import Adapter, Base, Compress, MaxNewTokens, Model
+from lmworks.cli.options import Adapters, Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def chat(
     max_new_tokens: MaxNewTokens = 512,
     compress: Compress = None,
     base: Base = None,
-    adapter: Adapter = None,
+    adapter: Adapters = None,
     index: FromIndex = None,
     way: How = "extract",
     no_index: NoIndex = False,
@@ -45,7 +45,7 @@ def chat(
     chosen, from_documents = how.strategy(), way_of(way)
     check_index(index, no_index)
     said = how.said(max_new_tokens)
-    language_model = how.loaded(model, base, compress, adapter)
+    language_model = how.loaded(model, base, compress, adapter or ())
     language_model.must_converse()
     documents = index_for(language_model.source, index, no_index)
     typer.echo(f"{language_model.reference}. {HELP}")
@@ -136,7 +136,10 @@ def _turn(
     asked = [*messages, {"role": "user", "content": line}]
     while True:
         try:
-            text = answered(model.stream(asked, chosen, **said), said["tools"])
+            [by] = routed(model, [asked])
+            stream = model.stream(asked, chosen, **said, adapter=by)
+            tell_adapter(model, by)
+            text = answered(stream, said["tools"])
         except ConfigError as error:  # the conversation has outgrown the model's window
             typer.echo(f"lmworks: {error} (/reset starts afresh)")
             return messages

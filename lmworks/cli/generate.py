@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answer_options import AnswerOptions, tell_cut
-from lmworks.cli.options import Adapter, Base, Compress, Json, MaxNewTokens, Model, as_json
+from lmworks.cli.answer_options import AnswerOptions, routed, tell_adapter, tell_cut
+from lmworks.cli.options import Adapters, Base, Compress, Json, MaxNewTokens, Model, as_json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     max_new_tokens: MaxNewTokens = 256,
     compress: Compress = None,
     base: Base = None,
-    adapter: Adapter = None,
+    adapter: Adapters = None,
     json_: Json = False,
 ) -> None:
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
@@ -64,15 +64,19 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         raise ConfigError("tools are shown to a model in a conversation; give --chat too")
     if image and (lines or chat):
         raise ConfigError("--image stands before one prompt that is continued; leave out --lines and --chat")
-    language_model = how.loaded(model, base, compress, adapter)
+    language_model = how.loaded(model, base, compress, adapter or ())
     text = sys.stdin.read() if prompt == "-" else prompt or ""
     asked = language_model.with_images(_asked(text, chat), image or None)
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)
-    elif json_:
-        as_json(_facts(language_model, language_model.generate(asked, chosen, **said), chosen))
+        return
+    [by] = routed(language_model, [asked])
+    if json_:
+        answer = language_model.generate(asked, chosen, **said, adapter=by)
+        as_json(_facts(language_model, answer, chosen, by))
     else:
-        sequence = start(language_model.request(asked, chosen, **said), language_model.runner)
+        tell_adapter(language_model, by)
+        sequence = start(language_model.request(asked, chosen, **said, adapter=by), language_model.runner)
         for _, shown in decode(language_model.runner, [sequence]):
             verbatim(shown)
         verbatim("\n")
@@ -95,14 +99,17 @@ def _lines(
     for start in range(0, len(texts), AT_ONCE):
         part = texts[start : start + AT_ONCE]
         asked = [_asked(text, chat) for text in part if text.strip()]
-        answers = iter(model.generate_batch(asked, chosen, **said))
+        by = routed(model, asked)
+        answers = iter(zip(model.generate_batch(asked, chosen, **said, adapter=by), by, strict=True))
         for number, text in enumerate(part, start + 1):
-            answer = next(answers) if text.strip() else None
+            answer, name = next(answers) if text.strip() else (None, None)
             if json_:
-                facts = None if answer is None else _facts(model, answer, chosen)
+                facts = None if answer is None else _facts(model, answer, chosen, name)
                 typer.echo(json.dumps(facts, ensure_ascii=False))
             else:
                 verbatim("\n" if answer is None else " ".join(answer.splitlines()) + "\n")
+                if answer is not None:
+                    tell_adapter(model, name, f"line {number}: ")
                 tell_cut(model, None if answer is None else answer.finish, f"line {number}: ")
 
 
@@ -110,7 +117,7 @@ def _asked(text: str, chat: bool) -> Any:
     return [{"role": "user", "content": text}] if chat else text
 
 
-def _facts(model: LanguageModel, answer: Answer, chosen: Strategy | None) -> dict[str, Any]:
+def _facts(model: LanguageModel, answer: Answer, chosen: Strategy | None, adapter: str | None) -> dict[str, Any]:
     facts = {
         "text": answer.text,
         "finish": answer.finish,
@@ -121,6 +128,8 @@ def _facts(model: LanguageModel, answer: Answer, chosen: Strategy | None) -> dic
         "slid": answer.slid,
         "order": list((chosen or model.generation_config.strategy).order),
     }
+    if model.adapters:
+        facts["adapter"] = adapter
     if answer.calls:
         facts["calls"] = [{"name": one.name, "arguments": one.arguments} for one in answer.calls]
     if answer.score is not None:

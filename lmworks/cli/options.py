@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +17,14 @@ from lmworks.cli.option_groups import parameter, taking
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
 Base = Annotated[str | None, typer.Option(help="The base model of an adapter, where the one it names is not here.")]
-Adapter = Annotated[
-    str | None, typer.Option(metavar="DIR", help="An adapter's directory, put on the model, which is its base.")
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="[NAME=]DIR",
+        help="An adapter's directory, put on the model, which is its base. With a name it stands beside the model, and "
+        "may be repeated: each prompt is read by the one that learnt its kind of text, or by the model itself.",
+    ),
 ]
 Compress = Annotated[
     str | None,
@@ -48,6 +55,26 @@ def reads_text(run: Callable[..., None]) -> Callable[..., None]:
 
     own = inspect.signature(run, eval_str=True).parameters.values()
     return taking([*own, parameter("follow_links", Annotated[bool, option], False)], with_option, run)
+
+
+def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
+    """The directory of the adapter that is put on the model, and those beside it by name. ConfigError for two of a
+    name, and for one without a name beside others."""
+    from lmworks.basics.errors import ConfigError
+
+    alone = [one for one in given if "=" not in one or Path(one).is_dir()]
+    named: dict[str, Path] = {}
+    for one in given:
+        name, _, folder = one.partition("=")
+        if one in alone:
+            continue
+        if not name or not folder or name in named:
+            why = "gives a name that is already taken" if name in named else "is not NAME=DIR"
+            raise ConfigError(f"--adapter {one} {why}; give each adapter a name of its own, such as notes=models/notes")
+        named[name] = Path(folder)
+    if len(alone) > 1 or (alone and named):
+        raise ConfigError(f"--adapter {alone[0]} has no name, and there are others; give each one: notes={alone[0]}")
+    return next(iter(alone), None), named
 
 
 def say(line: str) -> None:

@@ -6,14 +6,13 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.documents import FromIndex, NoIndex, check_index, index_for
 from lmworks.cli.option_groups import Options
-from lmworks.cli.options import Base, Compress
+from lmworks.cli.options import Base, Compress, adapters_of
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ class OfferOptions(Options):
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            help="An adapter beside the model that it was trained on; requests choose it by its name. May be repeated. "
-            "A directory alone is put on the model for all requests.",
+            help="An adapter beside the model that it was trained on; requests choose it by its name, or let the text "
+            "choose by the name auto. May be repeated. A directory alone is put on the model for all requests.",
         ),
     ] = None
     name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None
@@ -203,26 +202,6 @@ def _run(
     finally:
         if runs is not None:
             runs.close()
-
-
-def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
-    """The directory of the adapter that is put on the model, and those beside it by name. ConfigError for two of a
-    name, and for one without a name beside others."""
-    from lmworks.basics.errors import ConfigError
-
-    alone = [one for one in given if "=" not in one or Path(one).is_dir()]
-    named: dict[str, Path] = {}
-    for one in given:
-        name, _, folder = one.partition("=")
-        if one in alone:
-            continue
-        if not name or not folder or name in named:
-            why = "gives a name that is already taken" if name in named else "is not NAME=DIR"
-            raise ConfigError(f"--adapter {one} {why}; give each adapter a name of its own, such as notes=models/notes")
-        named[name] = Path(folder)
-    if len(alone) > 1 or (alone and named):
-        raise ConfigError(f"--adapter {alone[0]} has no name, and there are others; give each one: notes={alone[0]}")
-    return next(iter(alone), None), named
 
 
 def must_be_unset(given: dict[str, str | None]) -> None:

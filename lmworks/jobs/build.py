@@ -49,7 +49,7 @@ from lmworks.jobs.runs import (
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint, must_learn_text, text_kind
-from lmworks.models.files.directory import write_network
+from lmworks.models.files.directory import write_network, write_safetensors
 from lmworks.models.files.model_folder import INDEX_FOLDER, refuse_foreign_files, write_facts
 from lmworks.models.files.references import lasting
 from lmworks.models.network import Network
@@ -132,6 +132,12 @@ def build(
         raise ConfigError(
             f"what {chosen.method} learns fits into no weight, so there is nothing to merge; leave out --merge, and "
             "use the adapter beside its base"
+        )
+    retention = chosen.chosen.retention
+    if merge and retention is not None and retention.apart:
+        raise ConfigError(
+            f"retain is {chosen.retain!r}, which leaves the base as it is beside an adapter, and a merged model has no "
+            "base any more; leave out --merge"
         )
     must_learn_text(chosen.model.reference)
     learning = learning or Learning()
@@ -249,6 +255,11 @@ class _Job:
         return beside(self.folder, "", ".run")
 
     @property
+    def beside(self) -> Path:
+        """What will lie beside the weights."""
+        return self.run / "beside"
+
+    @property
     def base_figures(self) -> Path:
         """The base's figures, for when the run is resumed."""
         return self.run / "before.json"
@@ -289,9 +300,16 @@ class _Job:
         setup = chosen.prepare(Setup(model.network, objective, rows, settings.seed, calibration=calibration))
         setup = chosen.retain(setup, base)
         setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
+        self._keep_beside(setup)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume, private=private)
         chosen.method.settle(setup.network)
         return result
+
+    def _keep_beside(self, setup: Setup) -> None:
+        shutil.rmtree(self.beside, ignore_errors=True)
+        self.beside.mkdir(parents=True)
+        for name, tensors in setup.beside.items():
+            write_safetensors(self.beside / name, tensors)
 
     def measure_after(self, model: LanguageModel, texts: Texts, before: MeasuredBase) -> _After:
         """The result's figures beside the base's; and how far it moved from the base, on the new text and, where there
@@ -398,6 +416,7 @@ class _Job:
                     merge_keeping(model.network, lambda why: self.say(f"merged         {why}"))
                 write_network(temporary, model.network)
                 model.write_beside(temporary)
+            shutil.copytree(self.beside, temporary, dirs_exist_ok=True)
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
             if "index" in facts:

@@ -134,7 +134,12 @@ class ForgetRecipe(RecipeFile):
 
 def _must_be_trained_on(recipe: Recipe, where: str) -> None:
     """ConfigError for what leaves no plain model, which the next task could begin with."""
-    adapter = recipe.chosen.method.adapter
+    adapter, retention = recipe.chosen.method.adapter, recipe.chosen.retention
+    if retention is not None and retention.apart:
+        raise ConfigError(
+            f"{{at}}{where}.retain is {recipe.retain!r}; each task begins with the model of the one before it, merged, "
+            "and this way keeps every adapter apart: router = true measures that"
+        )
     if adapter is not None and not adapter.merges:
         why = "fits into no weight"
     elif getattr(recipe.chosen.settings, "grid", None) == "file":

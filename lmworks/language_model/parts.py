@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.generation_config import GenerationConfig
@@ -52,6 +52,8 @@ class ModelParts:
         self.embeds_compiled = False
         """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something
         else."""
+        self.kinds: dict[str, Any] = {}
+        """Of adapters beside it, by name, how their texts are told from others (adaptation/router.py)."""
         self._read: object = None
         """The state of the weights when they were those of the files."""
         self._embedder: tuple[Runner, int] | None = None

@@ -69,5 +69,6 @@ def _of(work: Work) -> dict[str, Any]:
         "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
         "completion_tokens": usage["completion_tokens"],
         "first_token_seconds": round(min(firsts), 4) if firsts else None,
+        **({"adapter": [one.sequence.request.adapter for one in work.handles]} if work.service.adapters else {}),
         "finish": [handle.sequence.finish or ("cancelled" if handle.cancelled else None) for handle in work.handles],
     }

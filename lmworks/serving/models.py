@@ -27,7 +27,7 @@ from lmworks.basics.memory import available_bytes
 from lmworks.serving.errors import Refused, late, stopping
 from lmworks.serving.log import Log
 from lmworks.serving.record import RECORD
-from lmworks.serving.service import Service
+from lmworks.serving.service import AUTO, Service
 from lmworks.serving.settings import ServerLimits
 
 
@@ -101,6 +101,8 @@ class ServedModels:
     def of(cls, service: Service) -> ServedModels:
         """A model that is loaded, and never put away."""
         names = dict.fromkeys((service.name, *service.adapters), service.model.longest)
+        if service.router is not None:
+            names[AUTO] = service.model.longest
         if service.name in service.adapters or service.embedder_name in service.adapters:
             raise ConfigError("a model and an adapter have the same name; give the adapter another")
         if service.embedder is not None and service.embedder_name != service.name:

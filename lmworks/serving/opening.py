@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from lmworks.adaptation.adapter_files import WEIGHTS
+from lmworks.adaptation.router import kinds_in
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
@@ -26,7 +27,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import add_adapter, base_among, load, network_path
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModel, ServedModels
-from lmworks.serving.service import Service
+from lmworks.serving.service import AUTO, Service
 from lmworks.serving.settings import ServerLimits
 
 SHARE = 0.8
@@ -48,6 +49,8 @@ class Opening:
     log: Log = field(default_factory=lambda: Log(None))
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """Folders of adapters, by the names that requests give."""
+    routes: bool = True
+    """Whether a text may choose among them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def several(references: Sequence[str], opening: Opening, *, memory: float | None
     embedder, adapters = opening.embedder, {one: dict[str, Path]() for one in references}
     for name, folder in opening.adapters.items():
         adapters[base_among(folder, references)][name] = folder
-    every = [(replace(opening, adapters=adapters[one]), one) for one in references]
+    routes = sum(map(bool, adapters.values())) == 1  # of several bases, nothing would tell which one
+    every = [(replace(opening, adapters=adapters[one], routes=routes), one) for one in references]
     every += [(replace(opening, adapters={}), one) for one in filter(None, [embedder])]
     models = [_named(one, how, budget, one == embedder) for how, one in every]
     more = {} if budget is None else {"memory": budget}
@@ -130,6 +134,8 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
             f"may take {in_gigabytes(budget)}; give more --memory, or {found.footprint.largest_within(int(budget))}"
         )
     names = dict.fromkeys((reference, *opening.adapters), found.longest)
+    if opening.routes and opening.adapters and all(map(kinds_in, opening.adapters.values())):
+        names[AUTO] = found.longest
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
     make = functools.partial(_made, reference, opening)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmworks.adaptation.router import AdapterRouter
 from lmworks.basics.errors import ConfigError
 from lmworks.drawing_model import DrawingModel
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
+from lmworks.generation.request import Prompt
 from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
@@ -21,6 +23,9 @@ from lmworks.seeing_model import SeeingModel
 from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
+
+AUTO = "auto"
+"""The name by which a request leaves it to its text which of the adapters, or the model itself, answers."""
 
 
 class Service:
@@ -42,6 +47,12 @@ class Service:
         """What clients call the model."""
         self.adapters = tuple(model.adapters)
         """What clients call the adapters beside it."""
+        self.router = AdapterRouter.where_known(model)
+        """Chooses among them by a text; None where one does not say what it has learnt from."""
+        if self.router is not None and AUTO in (self.name, *self.adapters):
+            raise ConfigError(
+                f"{AUTO} is how a request leaves the choice to its text; call the model or adapter otherwise"
+            )
         self.writes = model.config.arrangement != "encoder" and not model.hears
         """Whether it continues text; an encoder makes vectors alone, and what hears writes down recordings."""
         self.embedder = embedder or (None if model.translates else model)
@@ -82,6 +93,12 @@ class Service:
             "parameters": self.model.parameters_with(adapter),
             "runner": self.model.runner.name if self.writes else None,
         }
+
+    async def adapters_for(self, prompts: Sequence[Prompt]) -> list[str | None]:
+        """The adapters that the router chooses, None for the model itself. An LmworksError for what it cannot read."""
+        router = self.router
+        assert router is not None
+        return await self.worker.run(lambda: router.choose(twin(self.model), prompts, self.model.longest))
 
     def ask(self, question: str, way: Way = "extract", min_right: float | None = None) -> GroundedAnswer:
         """What the documents answer; for the worker's thread, as it computes."""

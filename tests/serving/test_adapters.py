@@ -13,7 +13,7 @@ from adaptation.adapted import adapter_folder
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
-from lmworks.cli.serve import adapters_of
+from lmworks.cli.options import adapters_of
 from lmworks.loading import fingerprint
 from lmworks.serving.opening import Opening, one, several
 from serving.live import SHAPE, Live, running, small

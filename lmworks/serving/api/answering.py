@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from fastapi import Request as HttpRequest
@@ -13,11 +13,12 @@ from fastapi.responses import JSONResponse, Response
 
 from lmworks import __version__
 from lmworks.generation.handle import Delta
+from lmworks.generation.request import Prompt
 from lmworks.serving.api.requests import GenerationRequest
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD
-from lmworks.serving.service import Service
+from lmworks.serving.service import AUTO, Service
 
 FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
@@ -54,6 +55,30 @@ def adapter_of(name: str | None, service: Service) -> str | None:
     return None
 
 
+async def adapters_of(name: str | None, service: Service, prompts: Sequence[Prompt]) -> list[str | None]:
+    """The adapter of each prompt: that of this name, None for the model itself, or what the router chooses; refused for
+    a name that is none of these."""
+    if must_answer(name, service):
+        service.engine.must_have_room(len(prompts))  # before anything is read
+        return await service.adapters_for(prompts)
+    return [adapter_of(name, service)] * len(prompts)
+
+
+def must_answer(name: str | None, service: Service) -> bool:
+    """Whether the name leaves the choice to the text; refused for one that is no model's or adapter's either."""
+    if name == AUTO and service.router is not None:
+        return True
+    adapter_of(name, service)
+    return False
+
+
+def answered_by(name: str | None, service: Service, adapters: Collection[str | None]) -> str:
+    """The model that an answer names: what was asked, or what the router chose, where that is one for all."""
+    if name != AUTO:
+        return name or service.name
+    return next(iter(adapters)) or service.name if len({*adapters}) == 1 else name
+
+
 def recorded(http: HttpRequest, asked: GenerationRequest, work: Work) -> None:
     """Tell the request's record of its work, for the log and the counts."""
     if (record := http.scope.get(RECORD)) is not None:
@@ -68,7 +93,7 @@ async def answer(
         "id": f"{prefix}-{secrets.token_hex(12)}",
         "object": kind,
         "created": int(time.time()),
-        "model": asked.model or work.service.name,
+        "model": answered_by(asked.model, work.service, [one.sequence.request.adapter for one in work.handles]),
         "system_fingerprint": FINGERPRINT,
     }
     choices = [choice(number) for number in range(len(work.handles))]

@@ -13,7 +13,7 @@ from lmworks.generation.request import LogprobOptions, Prompt, WithImages
 from lmworks.generation.sequence import Token
 from lmworks.generation.tool_calls import CallReader
 from lmworks.language_model import LanguageModel
-from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
+from lmworks.serving.api.answering import STREAMED, Facts, adapters_of, answer, must_answer, reason
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.image_urls import pixels_at
@@ -30,22 +30,24 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
     async def chat(asked: ChatRequest, http: Request) -> Response:
         service = await models.lend(http, asked.model)
-        adapter, way = adapter_of(asked.model, service), way_of(service, asked)
+        must_answer(asked.model, service)
+        way = way_of(service, asked)
         if way != "off":
             return await cited_answer(service, asked, http, way)
-        work = await begin(service, asked, adapter)
+        work = await begin(service, asked)
         kind = "chat.completion.chunk" if asked.stream else "chat.completion"
         return await answer(http, asked, work, kind, "chatcmpl", lambda number: ChatChoice(service, number, asked))
 
     return router
 
 
-async def begin(service: Service, asked: ChatRequest, adapter: str | None) -> Work:
+async def begin(service: Service, asked: ChatRequest) -> Work:
     """Queue what the model itself is to answer. Refused, or an LmworksError, with what is wrong."""
     service.model.must_converse()
     longest = asked.max_completion_tokens or asked.max_tokens or service.model.longest
     wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
     prompt, tools, constraint = await _prompt(service, asked), asked.called(), asked.constraint
+    [adapter] = await adapters_of(asked.model, service, [prompt])
     if isinstance(prompt, WithImages) and constraint is None and tools is None:
         constraint = prompt.known_caption
     jobs = [

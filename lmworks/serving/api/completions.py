@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from lmworks.generation.handle import Delta, RequestHandle
 from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
-from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, answer, reason
+from lmworks.serving.api.answering import STREAMED, Facts, adapters_of, answer, reason
 from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
 from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.models import ServedModels
-from lmworks.serving.service import Service
+from lmworks.serving.service import AUTO, Service
 
 LONGEST = 16
 """Tokens of an answer unless the request says how many, as OpenAI's API has it."""
@@ -30,7 +30,6 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
     async def complete(asked: CompletionRequest, http: Request) -> Response:
         service = await models.lend(http, asked.model)
-        adapter = adapter_of(asked.model, service)
         if asked.echo and service.model.translates:
             raise Refused(
                 400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"
@@ -42,9 +41,10 @@ def routes(models: ServedModels) -> APIRouter:
             written=asked.logprobs is not None,
         )
         constraint = asked.constraint
+        adapters = await adapters_of(asked.model, service, asked.prompts)
         jobs = [
             AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
-            for prompt in asked.prompts
+            for prompt, adapter in zip(asked.prompts, adapters, strict=True)
             for number in range(asked.answers)
         ]
         work = await Work.begin(service, jobs, asked.answers)
@@ -72,6 +72,7 @@ class _CompletionChoice:
     ) -> None:
         self._service, self._handle, self._number = service, handle, number
         self._logprobs, self._echoed = asked.logprobs, echoed
+        self._extra: Facts = {"adapter": handle.sequence.request.adapter} if asked.model == AUTO else {}
         self._offsets = Offsets(service.model.tokenizer)
         self._begun = False
         self._text, self._tokens = "", LogprobColumns()
@@ -116,7 +117,7 @@ class _CompletionChoice:
 
     def _facts(self, text: str, logged: LogprobColumns, finish: str | None) -> Facts:
         logprobs: Any = None if self._logprobs is None else logged.facts
-        return {"index": self._number, "text": text, "logprobs": logprobs, "finish_reason": finish}
+        return {"index": self._number, "text": text, "logprobs": logprobs, "finish_reason": finish, **self._extra}
 
 
 class LogprobColumns:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.responses import StreamingResponse
 
-from lmworks.serving.api.answering import STREAMED, Facts, adapter_of, recorded
+from lmworks.serving.api.answering import STREAMED, Facts, answered_by, must_answer, recorded
 from lmworks.serving.api.chat import ChatChoice, begin
 from lmworks.serving.api.cited import CitedText, cited_text, way_of
 from lmworks.serving.api.kept_responses import KeptResponses
@@ -35,21 +35,24 @@ def routes(models: ServedModels) -> APIRouter:
         before = [] if earlier is None else kept.of(owner, earlier, "previous_response_id").conversation
         chat = asked.chat(before)
         service = await models.lend(http, asked.model)
-        adapter, way = adapter_of(asked.model, service), way_of(service, chat)
+        must_answer(asked.model, service)
+        way = way_of(service, chat)
 
         def keep(response: Facts) -> None:
             if response["store"]:
                 items = [*before, *(item.facts for item in asked.items)]
                 response["store"] = kept.keep(owner, response, items)
 
-        writer = ResponseWriter(asked.echo, asked.model or service.name, keep)
         if way != "off":
+            writer = ResponseWriter(asked.echo, asked.model or service.name, keep)
             told = _cited(writer, await cited_text(service, chat, http, way))
             sent = [encoded(event) for event in told]
             if asked.stream:
                 return StreamingResponse(iter(sent), media_type=Stream.media_type, headers=EVENT_HEADERS)
             return _told(writer.facts)
-        work = await begin(service, chat, adapter)
+        work = await begin(service, chat)
+        by = answered_by(asked.model, service, [one.sequence.request.adapter for one in work.handles])
+        writer = ResponseWriter(asked.echo, by, keep)
         recorded(http, chat, work)
         events = _written(writer, ChatChoice(service, 0, chat), work)
         if asked.stream:
