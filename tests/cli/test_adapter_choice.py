@@ -1,0 +1,70 @@
+"""Adapters by name on the command line: each prompt is read by the one of its kind, and who read it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+from adaptation.adapted import adapter_folder
+from adaptation.routed import NUMBERS, SHAPE, SIGNS, WORDS, asked, routed_folder
+
+import lmworks as lm
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return routed_folder(tmp_path_factory.mktemp("routed"))
+
+
+@pytest.fixture(scope="module")
+def named(root: Path) -> list[str]:
+    return ["--adapter", f"words={root / 'words'}", "--adapter", f"numbers={root / 'numbers'}"]
+
+
+def test_generate_says_who_read_the_prompt(run, root: Path, named: list[str]):
+    base = str(root / "base")
+    for prompt, name in ((WORDS[2], "words"), (NUMBERS[4], "numbers"), (SIGNS[2], None)):
+        told = run("generate", base, prompt, *named, "--max-new-tokens", "6")
+        facts = run("generate", base, prompt, *named, "--max-new-tokens", "6", "--json").json
+        alone = lm.load(base if name is None else root / name).generate(prompt, max_new_tokens=6)
+        assert told.err.splitlines()[-1] == f"lmworks: read by {name or 'the model itself'}"
+        assert facts["adapter"] == name and facts["text"] == alone.text == told.out[:-1]
+    assert "adapter" not in run("generate", base, "a", "--max-new-tokens", "2", "--json").json
+
+
+def test_lines_of_one_batch_go_to_different_ones(run, root: Path, named: list[str], monkeypatch: pytest.MonkeyPatch):
+    lines = "\n".join([NUMBERS[1], "", WORDS[1], SIGNS[0]])
+    how = (str(root / "base"), lines, *named, "--lines", "--max-new-tokens", "4")
+    told = [json.loads(line) for line in run("generate", *how, "--json").out.splitlines()]
+    assert [one and one["adapter"] for one in told] == ["numbers", None, "words", None]
+    said = [line for line in run("generate", *how).err.splitlines() if "read by" in line]
+    assert said == [
+        "lmworks: line 1: read by numbers",
+        "lmworks: line 3: read by words",
+        "lmworks: line 4: read by the model itself",
+    ]
+
+
+def test_a_chat_says_it_for_each_answer(run, root: Path, named: list[str], monkeypatch: pytest.MonkeyPatch):
+    typed: Iterator[str] = iter([WORDS[0], "/reset", NUMBERS[0], "/exit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    told = run("chat", str(root / "base"), *named, "--max-new-tokens", "6")
+    assert [line for line in told.err.splitlines() if "read by" in line] == [
+        "lmworks: read by words",
+        "lmworks: read by numbers",
+    ]
+    model = lm.load(root / "numbers")
+    assert model.generate(asked(NUMBERS[0]), max_new_tokens=6).text.strip() in told.out
+
+
+def test_what_a_text_cannot_choose_is_told_before_anything_is_written(run, root: Path, tmp_path: Path):
+    network = tiny.language_model(seed=4, **SHAPE).network
+    plain = adapter_folder(tmp_path / "plain", network, str(root / "base"))
+    told = run("generate", str(root / "base"), "a", "--adapter", f"plain={plain}")
+    assert told.code == 1 and told.out == ""
+    assert "the adapter plain does not say which texts are its own" in told.err and "--retain router" in told.err
+    told = run("generate", str(root / "base"), "a", "--adapter", str(plain), "--adapter", f"words={root / 'words'}")
+    assert "has no name, and there are others" in told.err
