@@ -34,7 +34,7 @@ def step_of_ours(dtype: str) -> Callable[[], None]:
 
     keep_freed_memory()
     import lmworks as lm
-    from lmworks.adaptation.lora import LoRAConfig, adapters_off, add_lora
+    from lmworks.adaptation.lora import LoRAConfig, add_lora
     from lmworks.adaptation.reference import references
     from lmworks.objectives.preference import Preference
     from lmworks.objectives.preferences.dpo import DPO, DPOSettings
@@ -50,7 +50,7 @@ def step_of_ours(dtype: str) -> Callable[[], None]:
     network = add_lora(model.network, LoRAConfig(rank=RANK))
     rows = pack_pairs([pair_of(document(one, "a pair"), model.tokenizer, CONTEXT) for one in records()], CONTEXT)
     config = TrainingConfig(context=CONTEXT, rows=len(rows))
-    batch = stack(with_references(rows, references(network, rows, config, adapters_off)))
+    batch = stack(with_references(rows, references(network, rows, config)))
     assert use_fused_blocks(network)
     network.train()
     optimiser, objective = adamw(trainable(network), config), Preference(DPO, DPOSettings())

@@ -1,17 +1,18 @@
 """What a model gives to pairs of answers before it is trained: the reference of preference losses, computed once.
 
-    values = kept_references(run / "reference.json", depends_on, lambda: references(network, rows, config, adapter.off))
+    values = kept_references(run / "reference.json", depends_on, lambda: references(network, rows, config))
     rows = with_references(rows, values)
 
 The rows go through the network as they will in the first epoch, by the same blocks and in the same micro-batches, so
-that a model that has not moved is at no distance, to the bit: the loss of DPO's first step is ln 2.
+that a model that has not moved is at no distance, to the bit: the loss of DPO's first step is ln 2. What a method puts
+beside the weights is on, whatever it begins at: a trained prompt begins elsewhere than its base, and so may an adapter.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from lmworks.basics import progress
@@ -29,20 +30,14 @@ References = list[list[float]]
 """By row and document: the log-probability of the supervised tokens, in nats."""
 
 
-def references(
-    network: Network,
-    rows: Sequence[Row],
-    config: TrainingConfig,
-    off: Callable[[Network], AbstractContextManager[None]] | None,
-) -> References:
-    """What the network gives with its adapters off; without adapters, what it gives now."""
+def references(network: Network, rows: Sequence[Row], config: TrainingConfig) -> References:
+    """What the network gives as it is now, which is before its first step, without dropout."""
     found: References = [[] for _ in rows]
     packed, training = ExampleRows(rows), network.training
     plain = config.but(compile=False)
     with (
         progress.task("reference", len(rows), "rows") as advance,
         fast_blocks(network, plain, lambda: None),
-        nullcontext() if off is None else off(network),
         evaluating(network) if network.config.dropout else nullcontext(),
     ):
         if not network.config.dropout:

@@ -42,7 +42,7 @@ from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
 
 REFERENCE = "reference.json"
-"""What the base gives to each answer, in a run's folder."""
+"""What the model gives to each answer before its first step, in a run's folder."""
 LONGEST = 100_000
 """Tokens of a pair that a preview shows."""
 
@@ -133,7 +133,7 @@ class Preferring(Learning):
         return self.learnt
 
     def before_the_first_step(self, recipe: Recipe, setup: Setup, base: Original, run: Path, resume: bool) -> Setup:
-        """See Learning: what the base gives to each answer is kept with the run."""
+        """See Learning: what the model gives to each answer before it is trained is kept with the run."""
         assert isinstance(recipe, PreferRecipe)
         count = len(self.learnt)
         if not recipe.preference.looks_back:
@@ -149,9 +149,8 @@ class Preferring(Learning):
             "chat template or tokenizer": rows_digest(self.learnt),
             "type of weights": str(model.network.dtype),
         }
-        off = None if base.adapter is None else base.adapter.off
         found = kept_references(
-            run / REFERENCE, depends_on, lambda: references(setup.network, setup.rows, recipe.training, off)
+            run / REFERENCE, depends_on, lambda: references(setup.network, setup.rows, recipe.training)
         )
         return replace(setup, rows=[*with_references(self.learnt, found[:count]), *setup.rows[count:]])
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 
 import lmworks as lm
 from jobs import small_builds
+from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.reference import kept_references
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.jobs.prefer import Preferring, preview
@@ -100,6 +102,17 @@ def test_every_loss_and_every_retention(loss: str, retain: str, method: str, fol
     recipe = json.loads(Path("out/lmworks.json").read_text())["recipe"]
     assert (recipe["loss"], recipe["retain"], recipe["method"], recipe[loss]["beta"]) == (loss, retain, method, 0.4)
     assert result.further and result.whole == (method == "full") and Path("out/lmworks.json").is_file()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_begins_at_ln_2_to_the_bit(method: str, folder: Path):
+    """The reference is the model as it stands before its first step: a trained prompt begins elsewhere than its base."""
+    small = [f"{method}.size=8"] if method == "bottleneck" else []
+    less = ["training.steps=1", "training.context=140", "evaluation.tokens=100"]  # a prompt takes some of the 160
+    changes = [*(one for one in CHANGES if not one.startswith("lora")), *small, *less]
+    lm.prefer("base", "pairs.jsonl", method, out="out", changes=changes)
+    saved = json.loads(Path("out/lmworks.json").read_text())
+    assert saved["training"]["first_loss"] == float(torch.tensor(2.0).log())
 
 
 @pytest.mark.parametrize("retain", ["nothing", "kl"])

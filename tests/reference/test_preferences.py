@@ -95,7 +95,7 @@ def test_loss_and_gradients_are_trls(loss: str, folders: tuple[Path, Path], tmp_
     model, reference = (LanguageModel.load(str(one), dtype="float32") for one in folders)
     documents = [records.document(record(number), str(number)) for number in range(3)]
     rows = pack_pairs([pair_of(one, model.tokenizer, 400) for one in documents], 400)
-    values = references(reference.network, rows, TrainingConfig(context=400), None)
+    values = references(reference.network, rows, TrainingConfig(context=400))
     network = model.network.requires_grad_(True).train()
     kind = preference_losses()[loss]
     chosen = {"beta": BETA} | ({"gamma": GAMMA} if loss == "simpo" else {})
