@@ -46,7 +46,8 @@ def split_differences(
         return objective.prepare(rows.batch(some), [row_seed(0, 0, place) for place in some])
 
     whole, parts = [prepared(places)], [prepared([place]) for place in places]
-    (one, first), (other, second) = (_gradient(network, objective, micro) for micro in (whole, parts))
+    with objective.along(network):
+        (one, first), (other, second) = (_gradient(network, objective, micro) for micro in (whole, parts))
     longest = max(float(gradient.abs().max()) for gradient in first.values())
     apart = {name: float((first[name] - second[name]).abs().max()) / max(longest, 1e-12) for name in first}
     worst = max(apart, key=apart.__getitem__)
@@ -141,6 +142,11 @@ class _Failing(Objective):
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         return self.inner.prepare(batch, seeds)
+
+    @contextmanager
+    def along(self, network: Network) -> Iterator[None]:
+        with self.inner.along(network):
+            yield
 
 
 @contextmanager

@@ -232,7 +232,8 @@ def _taught(
 def _objective(recipe: DistillRecipe, teacher: LanguageModel) -> Distillation:
     settings = recipe.teaching
     live = predictions_by(teacher.network) if not settings.samples else None
-    return Distillation(live, settings.share, settings.temperature, settings.states)
+    width = teacher.network.head_weight.shape[1] if settings.states else None
+    return Distillation(live, settings.share, settings.temperature, settings.states, width)
 
 
 def _size(model: LanguageModel) -> str:

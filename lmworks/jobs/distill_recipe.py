@@ -49,7 +49,8 @@ class TeachingSettings(Config):
     """At most about this many tokens of the text are learnt, and asked of the teacher; None for all."""
 
     states: float = Field(default=0.0, ge=0)
-    """Times 1 - the cosine between the last states of student and teacher is added (DistilBERT); needs samples = 0."""
+    """Times 1 - the cosine between the last states of student and teacher is added (DistilBERT); a student of another
+    width learns a linear map to its teacher's, which is thrown away (TinyBERT). Needs samples = 0."""
 
     written: float = Field(default=0.0, ge=0, lt=1)
     """Share of the rows that the teacher writes itself (sequence-level distillation)."""

@@ -3,7 +3,9 @@
     (1 - share) * cross-entropy + share * temperature^2 * KL(teacher / temperature || student / temperature)
 
 Sources: Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2 (temperature, and its square, which keeps the
-gradient's size); Sanh et al. 2019, https://arxiv.org/abs/1910.01108, section 3 (the cosine of the last states).
+gradient's size); Sanh et al. 2019, https://arxiv.org/abs/1910.01108, section 3 (the cosine of the last states); Jiao et
+al. 2020 (TinyBERT), https://arxiv.org/abs/1909.10351, section 3.1 (a linear map to a wider teacher's states, which is
+trained along and thrown away).
 
 The teacher is asked while the student trains, or its predictions come with the batch as samples (`Batch.taught`): a
 share of n / samples for a token that was drawn n times, whose gradient is right on average (Anshumann et al. 2025,
@@ -12,12 +14,13 @@ https://arxiv.org/abs/2503.16870), as that of the k likeliest tokens is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError
@@ -30,6 +33,8 @@ from lmworks.tokens.batch import Batch, Taught
 from lmworks.tokens.labels import IGNORE
 
 ROWS = 256
+MAP = "map_to_teacher"
+"""The network's part, for the length of a run, that makes its states as wide as its teacher's."""
 
 
 class Terms(NamedTuple):
@@ -49,7 +54,9 @@ class Distillation(Objective):
     share: float = 0.5
     temperature: float = 1.0
     states: float = 0.0
-    """Times 1 - the cosine between the last states of the two; the teacher must be as wide as the student."""
+    """Times 1 - the cosine between the last states of the two."""
+    width: int | None = None
+    """Of the teacher's states; a student of another width learns a linear map to them. None where both are as wide."""
 
     def __post_init__(self) -> None:
         check_strength("states", self.states)
@@ -59,7 +66,8 @@ class Distillation(Objective):
             raise ConfigError(f"temperature is {self.temperature!r}; it must be above 0 and a finite number")
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch. ConfigError for a network that is no decoder, and for states of another width."""
+        """The loss of a batch. ConfigError for a network that is no decoder, and for states of another width without
+        a map to the teacher's."""
         require_arrangement(network, self, "decoder", "predicts each next token from those before it")
         states = network.hidden(batch.tokens, documents=batch.documents).flatten(0, 1)
         labels = batch.labels.flatten()
@@ -81,14 +89,21 @@ class Distillation(Objective):
         if not self.states:
             return loss
         assert isinstance(wanted, Predictions)
-        if wanted.states.shape != own[rows].shape:
-            raise ConfigError(
-                f"{{at}}states compares states of {own.shape[1]} dimensions with the teacher's of "
-                f"{wanted.states.shape[1]}; set it to 0 for a student of another width"
-            )
         exact = torch.promote_types(own.dtype, torch.float32)
-        apart = 1 - torch.cosine_similarity(own[rows].to(exact), wanted.states.to(exact))
+        apart = 1 - torch.cosine_similarity(_mapped(network, own[rows], wanted.states), wanted.states.to(exact))
         return loss + Loss(self.states * apart.sum(), batch.supervised)
+
+    @contextmanager
+    def along(self, network: Network) -> Iterator[None]:
+        """See Objective: the map to the states of a teacher of another width, in float32."""
+        if not self.states or self.width is None or self.width == network.head_weight.shape[1]:
+            yield
+            return
+        setattr(network, MAP, _map(network.head_weight, self.width))
+        try:
+            yield
+        finally:
+            delattr(network, MAP)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Supervised tokens, for each part."""
@@ -97,6 +112,29 @@ class Distillation(Objective):
     def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
         """See Objective: the labels are the next tokens."""
         return next_tokens(prepared)
+
+
+def _map(head: Tensor, width: int) -> nn.Linear:
+    """To states of this width: random, and the same in each run."""
+    made = nn.Linear(head.shape[1], width, bias=False, device=head.device, dtype=torch.float32)
+    drawn = torch.randn(made.weight.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made.weight.copy_(drawn / head.shape[1] ** 0.5)
+    return made
+
+
+def _mapped(network: Network, own: Float[Tensor, "rows dim"], wanted: Tensor) -> Float[Tensor, "rows wide"]:
+    """The student's states, as wide as its teacher's. ConfigError where nothing makes them so."""
+    exact = torch.promote_types(own.dtype, torch.float32)
+    map_to_teacher = getattr(network, MAP, None)
+    if map_to_teacher is not None:
+        return torch.nn.functional.linear(own.to(exact), map_to_teacher.weight.to(exact))
+    if own.shape[1] != wanted.shape[1]:
+        raise ConfigError(
+            f"{{at}}states compares states of {own.shape[1]} dimensions with the teacher's of {wanted.shape[1]}, and "
+            "no map between them is trained along; enter the objective's `along`, or set it to 0"
+        )
+    return own.to(exact)
 
 
 def imitation(

@@ -92,6 +92,12 @@ class Objective(ABC):
         """Entered while the objectives before this one in a sum run: one that judges their pass watches it here."""
         yield
 
+    @contextmanager
+    def along(self, network: Network) -> Iterator[None]:
+        """Entered for the length of a run, before its optimiser is made: what the objective trains along with the
+        network, and throws away afterwards, is a part of the network within it."""
+        yield
+
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
 
@@ -142,6 +148,12 @@ class Sum(Objective):
     def parts(self) -> list[Objective]:
         """What is added up, sums within it opened."""
         return self.first.parts() + self.second.parts()
+
+    @contextmanager
+    def along(self, network: Network) -> Iterator[None]:
+        """What either trains along."""
+        with self.first.along(network), self.second.along(network):
+            yield
 
     def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
         """As the first says: the others predict nothing, or classes."""

@@ -106,6 +106,7 @@ def train(
     begun = time.monotonic()
     try:
         with (
+            objective.along(network),
             ranks.holding(network, config) as part,
             fast_blocks(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
         ):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
 
 import lmworks as lm
 from jobs import small_builds
@@ -98,10 +99,8 @@ def test_another_student_of_the_same_rows_asks_nothing_again(here: Path):
     assert len({one.training.losses[0] for one in (first, narrow, hard, other)}) == 4
 
 
-@pytest.mark.parametrize("samples", ["8", "0"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_student(samples: str, here: Path, monkeypatch: pytest.MonkeyPatch):
-    more = [f"teaching.samples={samples}"]
-    straight = small("straight", *more)
+def stop_after_two(monkeypatch: pytest.MonkeyPatch, *more: str, **named: Any) -> None:
+    """A run that Ctrl-C ends after two of its steps."""
     calls = []
 
     class Stopping(Distillation):
@@ -113,11 +112,34 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_student(samples: str, here: 
 
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped after step 2 of 4"):
         patch.setattr(job, "Distillation", Stopping)
-        small("out", *more)
+        small("out", *more, **named)
+
+
+@pytest.mark.parametrize("samples", ["8", "0"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_student(samples: str, here: Path, monkeypatch: pytest.MonkeyPatch):
+    more = [f"teaching.samples={samples}"]
+    straight = small("straight", *more)
+    stop_after_two(monkeypatch, *more)
     assert not Path("out").exists()
     resumed = small("out", *more, resume=True)
     assert straight.training.losses[2:] == resumed.training.losses and resumed.asked == 0
     assert torch.equal(straight.model.logits(small_builds.TOKENS), resumed.model.logits(small_builds.TOKENS))
+
+
+def test_a_narrower_student_learns_of_wider_states_and_keeps_no_map(here: Path, monkeypatch: pytest.MonkeyPatch):
+    """Stopped and resumed too: the map to the teacher's width is a part of the checkpoint, and of nothing else."""
+    tiny.language_model(7, dim=16, heads=2, kv_heads=1, context=160).save(here / "thin")
+    more = ["teaching.samples=0", "teaching.states=0.5"]
+    straight = small("straight", *more, student="thin")
+    stop_after_two(monkeypatch, *more, student="thin")
+    resumed = small("out", *more, student="thin", resume=True)
+    assert resumed.training.losses == straight.training.losses[2:]
+    assert (
+        small_builds.contents(Path("out"))["model.safetensors"]
+        == small_builds.contents(Path("straight"))["model.safetensors"]
+    )
+    assert set(load_file("out/model.safetensors")) == set(load_file("thin/model.safetensors"))
+    assert lm.load("out").config.dim == 16
 
 
 def test_a_student_of_another_family_learns_with_states_and_written_rows(here: Path):

@@ -106,7 +106,7 @@ def test_every_loss_and_every_retention(loss: str, retain: str, method: str, fol
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_begins_at_ln_2_to_the_bit(method: str, folder: Path):
-    """The reference is the model as it stands before its first step: a trained prompt begins elsewhere than its base."""
+    """The reference is the model before its first step: a trained prompt begins elsewhere than its base."""
     small = [f"{method}.size=8"] if method == "bottleneck" else []
     less = ["training.steps=1", "training.context=140", "evaluation.tokens=100"]  # a prompt takes some of the 160
     changes = [*(one for one in CHANGES if not one.startswith("lora")), *small, *less]

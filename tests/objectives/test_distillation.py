@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import tiny
 import torch
 from adaptation.adapted import packed
+from safetensors.torch import load_file
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
-from lmworks.objectives.distillation import Distillation, Terms, drawn, imitation
+from lmworks.objectives.distillation import MAP, Distillation, Terms, drawn, imitation
 from lmworks.objectives.divergence import Predictions
 from lmworks.objectives.predicting import predictions_by
-from lmworks.tokens.batch import Taught
+from lmworks.tokens.batch import Example, Taught
 from lmworks.tokens.labels import IGNORE
+from lmworks.training.loop import train
+from lmworks.training.settings import TrainingConfig
 
 SMALL = {"vocab_size": 96, "dim": 16, "layers": 1, "heads": 2, "kv_heads": 1, "hidden_dim": 16, "context": 64}
 
@@ -177,5 +183,32 @@ def test_what_makes_no_sense_is_told():
     with pytest.raises(ConfigError, match="temperature is 0"):
         Distillation(temperature=0.0)
     wide = predictions_by(tiny.network(**SMALL | {"dim": 32}))
-    with pytest.raises(ConfigError, match=r"states compares states of 16 dimensions with the teacher's of 32"):
+    with pytest.raises(ConfigError, match=r"states compares states of 16 dimensions with the teacher's of 32, and no"):
         Distillation(wide, states=1.0)(network, packed((9,)))
+
+
+def test_a_narrower_student_learns_a_map_to_its_teachers_states_which_is_thrown_away(tmp_path: Path):
+    """The loss by hand; the map is trained with the network, by one optimiser, and is no part of it afterwards."""
+    teacher = tiny.network(1, **SMALL | {"dim": 32})
+    objective = Distillation(predictions_by(teacher), share=0.0, states=0.4, width=32)
+    network, batch = tiny.network(2, **SMALL).requires_grad_(True), packed((9, 12), (33,))
+    names = set(network.state_dict())
+    with objective.along(network):
+        loss = objective(network, batch)
+        mapped = network.hidden(batch.tokens, documents=batch.documents) @ getattr(network, MAP).weight.T
+        wanted = teacher.hidden(batch.tokens, documents=batch.documents)
+        apart = 1 - torch.cosine_similarity(mapped, wanted, dim=-1)[batch.labels != IGNORE]
+        torch.testing.assert_close(loss.others[0].total, 0.4 * apart.sum())
+        loss.others[0].total.backward()
+        assert getattr(network, MAP).weight.grad.abs().sum() > 0 and network.norm.weight.grad.abs().sum() > 0
+    assert set(network.state_dict()) == names
+    rows = [(Example(one.tolist(), [False] + [True] * 19, "random"),) for one in tiny.text(6, 20)]
+    config = TrainingConfig(rows=2, steps=60, context=20, learning_rate=1e-2, warmup=0.0)
+    [before, *_, after] = train(network, objective, rows, config, tmp_path).losses
+    [heads] = [json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["groups"]]
+    assert [name for group in heads for name in group["names"]].count(f"{MAP}.weight") == 1
+    assert f"{MAP}.weight" in load_file(tmp_path / "checkpoint" / "parameters.safetensors")
+    assert set(network.state_dict()) == names and after < before - 1
+    even = tiny.network(3, **SMALL)
+    with Distillation(predictions_by(tiny.network(**SMALL)), states=1.0, width=16).along(even):
+        assert set(even.state_dict()) == names, "two that are equally wide need none"

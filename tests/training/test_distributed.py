@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from training.runs import CONFIG, Interfering, logged, network, rows
 from training.together import Ranks, together
@@ -18,6 +19,8 @@ from training.together import Ranks, together
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError, Stopped
 from lmworks.models.network import Network
 from lmworks.objectives import L1, L2, CausalLM, Loss, Objective
+from lmworks.objectives.distillation import Distillation
+from lmworks.objectives.predicting import predictions_by
 from lmworks.tokens.batch import Batch, batches
 from lmworks.training import loop, sharding
 from lmworks.training.distributed import Processes
@@ -121,6 +124,19 @@ def test_the_gradient_of_a_step_is_that_of_all_its_rows(way: str):
     for other_mean, other_count, found in together(gradients, objective, way):
         assert other_mean == pytest.approx(mean, rel=1e-6) and other_count == count
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def taught(ranks: Ranks, folder: Path, way: str) -> Made:
+    teacher = tiny.network(1, dim=32, layers=1)
+    objective = Distillation(predictions_by(teacher), states=0.5, width=32)
+    return make(ranks, folder, {"distribution": way}, objective=objective)
+
+
+@each_way
+def test_a_map_to_a_wider_teachers_states_is_trained_by_both(way: str, tmp_path: Path):
+    alone = taught(ALONE, tmp_path / "one", way)
+    for made in together(taught, tmp_path / "two", way):
+        same(made, alone)
 
 
 class Signalled(Interfering):

@@ -29,7 +29,8 @@ class DistillationSettings(ObjectiveSettings):
     """Both distributions are made flatter by it before they are compared; the loss is multiplied by its square."""
 
     states: float = Field(default=0.0, ge=0)
-    """Times 1 - the cosine between the last states of the two, which must be equally wide."""
+    """Times 1 - the cosine between the last states of the two; where they are not equally wide, a linear map to the
+    teacher's is trained along, and thrown away."""
 
     def plain(self) -> Self:
         """The text alone."""
@@ -52,7 +53,13 @@ def _make(settings: DistillationSettings, tokenizer: Any) -> Distillation:
             f"{{at}}objective.teacher is {settings.teacher}, which has another vocabulary than the text's tokenizer; "
             f"set {{at}}tokenizer = {settings.teacher!r}"
         )
-    return Distillation(predictions_by(teacher.network), settings.share, settings.temperature, settings.states)
+    return Distillation(
+        predictions_by(teacher.network),
+        settings.share,
+        settings.temperature,
+        settings.states,
+        teacher.network.head_weight.shape[1],
+    )
 
 
 def _planned(settings: DistillationSettings, vocabulary: int) -> Distillation:
