@@ -49,6 +49,8 @@ class Mutation:
     """Each of them must fail: a function, of which one case is enough."""
     pitfalls: tuple[int, ...] = ()
     """Silent errors of the field that it is one of, by their numbers in the tests' docstrings."""
+    adapting: tuple[int, ...] = ()
+    """Mistakes in adapting models that other projects have made, by their numbers in docs/adapting.md."""
 
     def applied(self, content: str) -> str:
         """The file's content with the fault in it; ValueError where it does not fit."""
@@ -60,7 +62,9 @@ class Mutation:
 def table() -> list[Mutation]:
     """All faults."""
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["mutation"]
-    return [Mutation(**row | {key: tuple(row.get(key, ())) for key in ("tests", "pitfalls")}) for row in rows]
+    return [
+        Mutation(**row | {key: tuple(row.get(key, ())) for key in ("tests", "pitfalls", "adapting")}) for row in rows
+    ]
 
 
 class Copy:
