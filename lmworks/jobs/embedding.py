@@ -135,7 +135,7 @@ class _Fitting(Images):
             except DataError as error:
                 self.images -= 1
                 self.without_caption -= not first.text
-                self.skipped.append(Skipped(first.source.removeprefix(f"{self.name}/"), str(error)))
+                self.skipped.append(Skipped(self.within(first.source), str(error)))
                 continue
             yield replace(first, text="; ".join(one.text for one in (first, *others)))
 

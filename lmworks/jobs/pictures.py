@@ -79,7 +79,7 @@ def read_fitted(
             try:
                 small = fit(pixels_of(one.image)).permute(1, 2, 0).byte().numpy()
             except DataError as error:
-                strip = Skipped(one.source.removeprefix(f"{images.name}/"), str(error))
+                strip = Skipped(images.within(one.source), str(error))
                 if strip not in images.skipped:  # it may have several captions
                     images.skipped.append(strip)
                     images.images -= 1

@@ -76,6 +76,17 @@ def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iter
             yield ImageFile(name, status.st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
 
 
+def one_image(path: Path) -> Iterator[ImageFile]:
+    """An image and the files of its name beside it, which may say what it shows; nothing else is looked at."""
+    try:
+        near = sorted(one for one in path.parent.iterdir() if one.stem == path.stem and one != path)
+    except OSError:  # a folder that may not be listed, of which the image can still be read
+        near = []
+    files = [path, *(one for one in near if one.is_file() and not one.is_symlink() and not is_archive(one.name))]
+    for file in files:
+        yield ImageFile(file.name, file.stat().st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
+
+
 def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[ImageFile]:
     read = _of_zip if path.suffix.lower() == ".zip" else _of_tar
     try:

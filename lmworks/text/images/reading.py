@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
@@ -22,7 +22,7 @@ from lmworks.text import hub
 from lmworks.text.document import Document
 from lmworks.text.images.captions import SIDECARS, TABLES, Captions
 from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
-from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, is_archive
+from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, is_archive, one_image
 from lmworks.text.images.sets import SETS
 from lmworks.text.plain import UnreadableError
 from lmworks.text.sources import Skipped, why
@@ -46,7 +46,7 @@ class Images:
         self.others = Counter[str]()
         self._set = SETS.get(str(reference))
         if self._set is not None:
-            self.name = str(reference)
+            self.name = self._place = str(reference)
             return
         on_hub = isinstance(reference, str) and reference.startswith(hub.PREFIX)
         path = hub.snapshot(str(reference), "dataset", HUB_FILES) if on_hub else Path(reference)
@@ -61,7 +61,10 @@ class Images:
             raise DataError(f"{str(reference)!r} cannot be read ({why(error)}); give {EXPECTED}") from None
         if path.is_file() and not (self._table or self._only or is_archive(path.name)):
             raise DataError(f"{reference} is neither an image nor a set of them; give {EXPECTED}")
-        self._path = path.parent if self._table or self._only else path
+        self._path, self._place = path, self.name
+        if self._table or self._only:  # a file, whose own name leads to nothing below it
+            self._path, folder = path.parent, PurePath(self.name).parent.as_posix()
+            self._place = "" if folder == "." else folder.rstrip("/")
 
     def __iter__(self) -> Iterator[Document]:
         """Each image as a document for each of its captions; one without any has an empty text."""
@@ -81,17 +84,23 @@ class Images:
             kind = Path(entry.name).suffix.lower()
             if kind in OTHERS:
                 self.skipped.append(Skipped(entry.name, f"{kind} is not read; save it as PNG or JPEG"))
-            elif kind in SUFFIXES and (not self._table or captions.named(entry.name)):
+            elif kind in SUFFIXES and self._meant(entry.name, captions):
                 yield from self._documents(entry, captions)
             elif kind not in SUFFIXES and kind not in CAPTIONS and not self._table and not self._only:
                 self.others[kind] += 1
         self.others.update(captions.unused() if not self._table and not self._only else ())
-        self.skipped += captions.missing()
+        self.skipped += captions.missing() if not self._only else ()
 
     def _entries(self, skipped: list[Skipped]) -> Iterator[ImageFile]:
-        for entry in entries_of(self._path, skipped, self._follow):
-            if self._only is None or Path(entry.name).with_suffix("") == Path(self._only).with_suffix(""):
-                yield entry
+        return one_image(self._path / self._only) if self._only else entries_of(self._path, skipped, self._follow)
+
+    def _meant(self, name: str, captions: Captions) -> bool:
+        """Whether an image is one of the reference: of a table those that it names, else all, or the one."""
+        return captions.named(name) if self._table else self._only in (None, name)
+
+    def within(self, source: str) -> str:
+        """What a source is called in the folder, archive or set that it is from."""
+        return source.removeprefix(f"{self._place}/")
 
     def _documents(self, entry: ImageFile, captions: Captions) -> Iterator[Document]:
         said = captions.of(entry.name, self.skipped)
@@ -103,7 +112,7 @@ class Images:
         self.images += 1
         self.without_caption += not said
         for caption in said or [""]:
-            yield Document(caption, f"{self.name}/{entry.name}", image=image)
+            yield Document(caption, f"{self._place}/{entry.name}" if self._place else entry.name, image=image)
 
     def summary(self) -> str:
         """What the last reading gave, in a line: "812 images, 5 without a caption; 1 skipped (a.png: damaged)"."""

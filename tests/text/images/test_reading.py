@@ -126,6 +126,31 @@ def test_one_image_with_its_caption(tmp_path):
     assert [(one.text, one.image.shape) for one in Images(tmp_path / "a.png")] == [("an apple", (4, 4, 3))]
 
 
+def test_of_one_image_nothing_else_of_its_folder_is_read(tmp_path):
+    folder_of(tmp_path, {**FILES, "a.jpg": png(40), "a.csv": b"file_name,text\na.png,a pear\nb.png,no\n"})
+    (tmp_path / "shards.zip").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "a.tar").write_bytes(b"no archive")
+    images = Images(tmp_path / "a.png")
+    assert [(one.text, int(one.image[0, 0, 0])) for one in images] == [("a pear", 10)]
+    assert images.skipped == [] and images.summary() == "1 image"
+
+
+def test_a_source_is_the_path_of_its_image(tmp_path, monkeypatch):
+    folder_of(tmp_path / "set", {**FILES, "t.csv": b"file_name,text\nmore/c.png,a cherry\n"})
+    monkeypatch.chdir(tmp_path)
+    for reference, source in (
+        ("set/a.png", "set/a.png"),
+        ("./set/a.png", "set/a.png"),
+        (tmp_path / "set" / "a.png", str(tmp_path / "set" / "a.png")),
+        ("set/t.csv", "set/more/c.png"),
+    ):
+        images = Images(reference)
+        assert [one.source for one in images] == [source]
+        assert images.within(source) == source.removeprefix(f"{tmp_path}/").removeprefix("set/")
+    monkeypatch.chdir(tmp_path / "set")
+    assert [one.source for one in Images("a.png")] == ["a.png"]
+
+
 def test_what_cannot_be_used_is_named_and_counted_once(tmp_path):
     folder_of(
         tmp_path, {"a.png": png(1), "cut.png": png(2)[:40], "text.jpg": b"no", "logo.svg": b"<svg/>", "e.png": b""}
