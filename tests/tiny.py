@@ -103,3 +103,19 @@ def embedder(folder: Path) -> str:
     """The path of a random encoder that reads bytes, saved there."""
     language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
     return str(folder)
+
+
+def clip(folder: Path) -> str:
+    """The path of a random CLIP whose texts are bytes, saved there."""
+    from lmworks.models.vision.preprocessing import Preprocessing
+    from lmworks.models.vision.towers import Towers
+    from lmworks.models.vision.towers_config import clip_config
+    from lmworks.vision_model import VisionModel
+
+    tokenizer = byte_tokenizer()
+    sizes = {"image_size": 16, "patch_size": 8, "dim": 32, "layers": 1, "heads": 4}
+    towers = Towers(clip_config(tokenizer.vocab_size, tokenizer.eos, **sizes, context=24, width=24))
+    randomise(towers)
+    prepared = Preprocessing.plain(16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    VisionModel(towers.eval().requires_grad_(False), prepared, tokenizer).save(folder)
+    return str(folder)

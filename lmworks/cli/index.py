@@ -10,7 +10,7 @@ import typer
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.terminal import for_shell
-from lmworks.cli.embed import tell as tell_images
+from lmworks.cli.embed import tell as tell_vectors
 from lmworks.cli.left_out import left_out
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import Json, reads_text
@@ -28,7 +28,8 @@ class IndexOptions(Options):
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="The model whose vectors stand for chunks and questions, minilm unless given; a CLIP indexes images."
+            help="The model whose vectors stand for chunks and questions, minilm unless given. With a CLIP, images are "
+            "indexed by it, beside texts by minilm."
         ),
     ] = None
     tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None
@@ -86,7 +87,9 @@ def index(
     tested: SelfTestOptions,
     json_: Json = False,
 ) -> None:
-    """Find passages in a folder of documents: index it, or take over what changed in it since; --test says how well."""
+    """Find passages in a folder of documents, and images by a CLIP: index it, or take over what changed in it since.
+
+    --test says how well passages are found."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
@@ -95,14 +98,12 @@ def index(
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
     target = out or str(Path("indexes") / Path(located(str(text))).stem)
-    before = _vectors_of(target)
-    embedder = settings.embedder
-    if before is not None or (embedder is not None and _reads_images(embedder)):
-        embedder, text = embedder or (before or {})["model"], text or (before or {}).get("reference")
+    if (before := _vectors_of(target)) is not None:  # made anew
+        embedder, text = settings.embedder or before["model"], text or before.get("reference")
         _refuse_chunks(settings, tested, embedder)
         if text is None:
-            raise ConfigError(f"say which images to index: lmworks index FOLDER --embedder {embedder}")
-        tell_images(text, target, embedder, json_)
+            raise ConfigError(f"say what to embed: lmworks index FOLDER --embedder {embedder}")
+        tell_vectors(text, target, embedder, json_)
         return
     with progress.shown():
         made = _made(text, target, settings.chosen())
@@ -119,7 +120,7 @@ def _refuse_chunks(settings: IndexOptions, tested: SelfTestOptions, embedder: st
 
     given = settings.given() | tested.given()
     if used := [name for name in ("--tokens", "--language", "--prompts", "--test") if name in given]:
-        raise ConfigError(f"{', '.join(used)}: {embedder} reads images, which have no chunks; leave it out")
+        raise ConfigError(f"{', '.join(used)}: a folder of vectors by {embedder} has no chunks; leave it out")
 
 
 def _vectors_of(target: str) -> dict[str, Any] | None:
@@ -131,21 +132,10 @@ def _vectors_of(target: str) -> dict[str, Any] | None:
     return read_json(Path(target) / "vectors.json")
 
 
-def _reads_images(embedder: str) -> bool:
-    """Whether it is a model of images and texts; what is wrong with a reference is said where it is loaded."""
-    from lmworks.basics.errors import LmworksError
-    from lmworks.models.files.model_folder import is_vision
-    from lmworks.models.files.references import resolve
-
-    try:
-        return is_vision(resolve(embedder))
-    except LmworksError:
-        return False
-
-
 def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
     """The index that lies there, brought up to date; a new one of a text where there is none."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.grounding.images import reads_images
     from lmworks.grounding.index import Index, IndexSettings, build, located, storage_of
 
     storage = storage_of(target)
@@ -155,6 +145,9 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
             raise ConfigError(f"{place} holds no index; say what to index: lmworks index FOLDER --out {place}")
         return build(text, target, IndexSettings(**chosen))
     index = Index(storage)
+    if reads_images(chosen.get("embedder", "")):
+        chosen = {**chosen, "images": chosen["embedder"]}
+        del chosen["embedder"]
     if text is not None and index.reference not in (located(text), str(Path(text).resolve())):
         raise ConfigError(f"{place} is an index of {index.reference}; give another --out for {text}")
     if any(getattr(index.settings, name) != value for name, value in chosen.items()):
@@ -174,6 +167,7 @@ def _facts(index: Index) -> dict[str, Any]:
     return {
         "index": index.place,
         "chunks": len(index),
+        **({} if index.images is None else {"images": len(index.images)}),
         "languages": index.languages,
         "added": changes.added,
         "changed": changes.changed,
@@ -193,10 +187,13 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     )
     typer.echo(f"files     {files or 'as they were'}")
     languages = ", ".join(f"{name} {count:,}" for name, count in index.languages.items())
-    typer.echo(f"index     {index.place} ({counted(len(index), 'chunk')}: {languages})")
+    holds = [f"{counted(len(index), 'chunk')}: {languages}"] if languages else []
+    holds += [] if index.images is None else [counted(len(index.images), "image")]
+    typer.echo(f"index     {index.place} ({'; '.join(holds) or '0 chunks'})")
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
     elif index.tested and index.tested.get("index") != index.digest:
         typer.echo(f"note      it has changed since it was tested; lmworks index --out {for_shell(index.place)} --test")
     there = for_shell(index.place)
-    typer.echo(f'next      lmworks ask {there} "..."     lmworks search {there} "..."')
+    ask = f'lmworks ask {there} "..."     ' if languages or index.images is None else ""
+    typer.echo(f'next      {ask}lmworks search {there} "..."')

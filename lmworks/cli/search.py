@@ -1,4 +1,4 @@
-"""lmworks search: the passages of an index that answer a query best, or the images that words describe."""
+"""lmworks search: the passages of an index that answer a query best, and the images that words describe."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ def search(
         bool | None,
         typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
     ] = None,
+    images: Annotated[
+        bool | None,
+        typer.Option("--images/--passages", help="Of an index with images: these alone, or passages alone."),
+    ] = None,
     json_: Json = False,
     *,
     only: FilterOptions,
 ) -> None:
-    """Show the passages of an index that fit a query best, with the place of each.
+    """Show the passages of an index that fit a query best, with the place of each; then the images, where it has some.
 
     Of a folder of vectors, the images or texts that are nearest."""
     from lmworks.basics.errors import ConfigError
@@ -41,33 +45,43 @@ def search(
 
     among = only.filter()
     if (Path(index) / "vectors.json").is_file():
-        if keywords or vectors or rerank is not None or among is not None:
-            raise ConfigError(f"{index} holds vectors alone; leave out --keywords, --vectors, --rerank and filters")
+        if keywords or vectors or rerank is not None or among is not None or images is not None:
+            raise ConfigError(
+                f"{index} holds vectors alone; leave out --keywords, --vectors, --rerank, --images and filters"
+            )
         _near(index, query, k, json_)
         return
-    from lmworks.grounding.index import open_index
+    from lmworks.grounding.index import By, open_index
+    from lmworks.grounding.passage import Kind
     from lmworks.grounding.telling import ReadOnce, placed, where
+    from lmworks.text.images.reading import is_image
 
     if keywords and vectors:
         raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
     opened = open_index(index)
-    found = opened.search(
-        query,
-        k,
-        "keywords" if keywords else "vectors" if vectors else "hybrid",
-        rerank=rerank,
-        where=among,
-    )
+    if opened.images is not None and is_image(query):
+        if keywords or rerank or images is False:
+            raise ConfigError(f"{query} is an image, and finds images; leave out --keywords, --rerank and --passages")
+        found = opened.images.search(Path(query), k, among)
+    else:
+        by: By = "keywords" if keywords else "vectors" if vectors else "hybrid"
+        kind: Kind | None = None if images is None else "image" if images else "passage"
+        found = opened.search(query, k, by, rerank=rerank, where=among, kind=kind)
     if json_:
         texts = ReadOnce(opened)
         as_json([placed(one, texts) for one in found])
         return
+    passages = [one for one in found if one.kind == "passage"]
     if not found:
         none = "the index holds no passage" if among is None else "no document is as --path, --since, ... say"
         typer.echo("no passage holds one of these words" if keywords else none)
-    for number, one in enumerate(found, 1):
+    for number, one in enumerate(passages, 1):
         typer.echo(f"[{number}] {one.score:.3f}  {where(one, opened)}")
         typer.echo("    " + " ".join(one.text.split()) + "\n")
+    if passages and len(found) > len(passages):
+        typer.echo("images, whose scores are no measure beside those of passages")
+    for number, one in enumerate(found[len(passages) :], 1):
+        typer.echo(f"[{number}] {one.score:.3f}  {one.file}" + (f"  ({one.caption})" if one.caption else ""))
 
 
 def _near(folder: str, query: str, k: int, json_: bool) -> None:

@@ -257,7 +257,7 @@ def _head_of_table(index: Searchable, passage: Passage) -> str:
 
 def _different(index: Searchable, question: str, k: int, count: int, how: Mapping[str, Any]) -> list[Passage]:
     """The best passages, each text once: `count` are searched, or more where copies leave fewer than k."""
-    found = index.search(question, count, **how)
+    found = index.search(question, count, **{"kind": "passage", **how})
     different = list(distinct(found))
     if len(different) >= k or len(found) < count or count >= SEEN:
         return different

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +43,16 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.deleted)
 
+    def and_of(self, images: Changes) -> Changes:
+        """These of texts and those of images together; what both could not read is named once."""
+        named = {one.path for one in self.skipped}
+        return Changes(
+            sorted([*self.added, *images.added]),
+            sorted([*self.changed, *images.changed]),
+            sorted([*self.deleted, *images.deleted]),
+            [*self.skipped, *(one for one in images.skipped if one.path not in named)],
+        )
+
 
 @dataclass(frozen=True)
 class Read:
@@ -67,35 +78,41 @@ class FoundChanges:
     """Of the files that may have to be read."""
 
 
-def changes_of(reference: str, known: Mapping[str, State], looked: int | None = None) -> FoundChanges:
+def changes_of(
+    reference: str,
+    known: Mapping[str, State],
+    looked: int | None = None,
+    leave: Callable[[str], bool] = lambda name: False,
+) -> FoundChanges:
     """Compare the files of a reference with those that an index knows; only files that differ are read.
 
     A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too. `looked` is
     when the index last looked, in nanoseconds: a file that was put there since with the size and time of the one before
     (unpacked from an archive that dates all files alike) is read too. What lies where nobody could look (a folder
-    without permission) is as it was. DataError where no file is left of those that are known: a drive that is not
-    mounted is an empty folder.
+    without permission) is as it was. Files of a folder that `leave` says so of are not read. DataError where no file is
+    left of those that are known: a drive that is not mounted is an empty folder.
     """
     folder, changes = Path(reference), Changes([], [], [])
     if not folder.is_dir():
         return _whole_reference(reference, known)
     there: dict[str, tuple[Path, int, int]] = {}
     touched: set[str] = set()
+    left = 0
     for path, name, status in entries(folder, changes.skipped):
         if _of_an_index(path, folder):
+            continue
+        if leave(name):
+            left += 1
             continue
         if name in there:
             changes.skipped.append(Skipped(name, "another file's name is the same once it is written as UTF-8"))
         else:
             there[name] = (path, status.st_size, status.st_mtime_ns)
-            if looked is not None and status.st_ctime_ns > looked - TICK:
+            if put_there_since(status, looked):
                 touched.add(name)
-    changes.deleted.extend(_gone(known, there, changes.skipped))
-    if known and not there and len(changes.deleted) == len(known):
-        raise DataError(
-            f"{folder} holds no file any more, and the index knows {len(known):,} of it; it stays as it is. "
-            "Mount the drive if that is why, or delete the index if it is no longer wanted"
-        )
+    changes.deleted.extend(gone(known, there, changes.skipped))
+    if known and not there and not left and len(changes.deleted) == len(known):
+        raise nothing_left(str(folder), len(known))
     differ = {
         name: one for name, one in there.items() if name not in known or known[name][:2] != one[1:] or name in touched
     }
@@ -103,7 +120,25 @@ def changes_of(reference: str, known: Mapping[str, State], looked: int | None = 
     return FoundChanges(changes, files, sum(size for _, size, _ in differ.values()))
 
 
-def _gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -> list[str]:
+def put_there_since(status: os.stat_result, looked: int | None) -> bool:
+    """Whether a file may have been put into its place since an index looked last."""
+    return looked is not None and status.st_ctime_ns > looked - TICK
+
+
+def nothing_left(folder: str, known: int) -> DataError:
+    """What is said of a folder that has lost all of its files."""
+    return DataError(
+        f"{folder} holds no file any more, and the index knows {known:,} of it; it stays as it is. "
+        "Mount the drive if that is why, or delete the index if it is no longer wanted"
+    )
+
+
+def size_seen(size: int, changed: int) -> int:
+    """The size of a file as its state has it: -1 for one that was changed so shortly ago that it is looked at again."""
+    return -1 if time.time_ns() - changed < UNSURE else size
+
+
+def gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -> list[str]:
     """Known files that are gone. Those in a folder that could not be entered count as there; the reason for it says how
     many they are."""
     missing = [name for name in known if name not in there]
@@ -120,7 +155,7 @@ def _gone(known: Iterable[str], there: Container[str], skipped: list[Skipped]) -
 def _read(name: str, path: Path, size: int, changed: int, before: State | None, changes: Changes) -> Iterator[Read]:
     """One file, if it differs; its reason among what was skipped, if it cannot be read. Of such a file no hash is kept:
     it is named at the next update too, and read once that is possible (a package was installed)."""
-    seen = -1 if time.time_ns() - changed < UNSURE else size
+    seen = size_seen(size, changed)
     documents: list[Document] = []
     try:
         reader_for(path, look_up=True)  # before its bytes are hashed: it may be a film

@@ -14,16 +14,17 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.arguments import checked, kind_of
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, did_you_mean
@@ -31,11 +32,16 @@ from lmworks.grounding import postings
 from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.changes import Changes, FoundChanges, State, changes_of, changes_of_documents
 from lmworks.grounding.filters import Filter
+from lmworks.grounding.image_changes import holds_texts, is_of_images, take_over_images
+from lmworks.grounding.images import IndexedImages, asked_of_images, image_model, nearest_images, reads_images
 from lmworks.grounding.indexing import Indexer, languages_in
-from lmworks.grounding.passage import Passage, best_first
+from lmworks.grounding.kept import Kept
+from lmworks.grounding.passage import Kind, Passage, best_first
 from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
 from lmworks.grounding.postings import Counts
 from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
+from lmworks.grounding.scores import best as best_places
+from lmworks.grounding.scores import mixed
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Snapshot, Storage, make_again
 from lmworks.grounding.terms import check_language, compounds_with, query_terms, words_of_compounds
@@ -47,22 +53,24 @@ if TYPE_CHECKING:
     from lmworks.grounding.own_questions import Judged, OwnQuestion
     from lmworks.language_model import LanguageModel
 
-VERSION = 7
+VERSION, WITH_IMAGES = 7, 8
+"""Of an index of texts alone, and of one with images, which an older lmworks would pass over."""
 By = Literal["hybrid", "keywords", "vectors"]
-T = TypeVar("T")
 GIVEN = "a list of Documents"
 """The reference of an index of no file."""
 LOOKED = "looked"
 """The setting that says when the files were looked at last, in nanoseconds since 1970."""
-BLOCK = 256
-"""Scores of which the highest is found first."""
 
 
 class IndexSettings(Config):
     """How documents are cut and found; fixed when an index is made."""
 
     embedder: str = "minilm"
-    """The model whose vectors stand for chunks and questions."""
+    """The model whose vectors stand for chunks and questions. One that reads images is taken for `images`, and texts
+    are left to minilm."""
+
+    images: str | None = None
+    """The model whose vectors stand for images, a CLIP; None for texts alone."""
 
     longest: int = 160
     """Tokens of a chunk, in the embedder's tokens."""
@@ -89,22 +97,6 @@ class Parts(NamedTuple):
     vectors: NDArray[np.float64]
 
 
-class _Kept(Generic[T]):
-    """What is read again when the index has changed; an update gives it a new state."""
-
-    def __init__(self, read: Callable[[Snapshot], T]) -> None:
-        self._read = read
-        self._held: tuple[str, T] | None = None
-
-    def __call__(self, reading: Snapshot) -> T:
-        """Of the state that is read."""
-        state, held = reading.settings().get("state"), self._held
-        if held is None or held[0] != state:
-            held = str(state), self._read(reading)
-            self._held = held if state is not None else None
-        return held[1]
-
-
 def _vocabulary(reading: Snapshot) -> str:
     """The terms of an index, a line feed before and after each."""
     return "\n".join(("", *reading.terms(), ""))
@@ -124,7 +116,7 @@ class Index:
             raise DataError(f"{where} holds no index; {_near(where)}make one: lmworks index {make}")
         with storage.reading() as reading:
             held = reading.settings()
-            if int(held.get("version", 0)) != VERSION:
+            if int(held.get("version", 0)) not in (VERSION, WITH_IMAGES):
                 raise DataError(
                     f"{storage.place} was made by another lmworks (version {held.get('version')}); "
                     + make_again(storage.place, held.get("reference", "FOLDER"))
@@ -137,14 +129,20 @@ class Index:
             self.prompts: dict[str, str] | None = json.loads(held.get("prompts", "null"))
             """What stands before a question ("query") and a chunk ("passage"), as it was when the index was made; None
             in one that is older, with none before a chunk."""
-        self._counted, self._vocabulary = _Kept(postings.counts_of), _Kept(_vocabulary)
+            self.images: IndexedImages | None = None
+            """Its images, None in an index of texts alone."""
+            if self.settings.images is not None:
+                of_images = self.settings.images, held["images_made_with"], self.reference
+                self.images = IndexedImages(storage, *of_images)
+        self._counted, self._vocabulary = Kept(postings.counts_of), Kept(_vocabulary)
         self.changes = Changes([], [], [])
         """What the last update took over; after it is made, all files."""
 
     def __repr__(self) -> str:
         """Where it lies and how much it holds."""
         languages = ", ".join(f"{name} {count:,}" for name, count in self.languages.items())
-        return f"<Index {self.place}: {len(self):,} chunks: {languages}>"
+        images = "" if self.images is None else f"; {counted(len(self.images), 'image')}"
+        return f"<Index {self.place}: {len(self):,} chunks: {languages}{images}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled or copied it is opened again at its place, so that the processes of a pool may have one each."""
@@ -194,42 +192,50 @@ class Index:
         by: By = "hybrid",
         rerank: bool | None = None,
         where: Filter | None = None,
+        kind: Kind | None = None,
     ) -> list[Passage]:
-        """The k best chunks for a query, best first; by keywords, only those that hold one.
+        """The k best chunks for a query, best first; by keywords, only those that hold one. Of an index with images,
+        after them the k nearest images, the nearest first, but by keywords, which images have none of; with a `kind`,
+        passages alone or images alone. Scores of the two cannot be compared (`images.py`).
 
         With `rerank` a cross-encoder puts the first of them into its own order (`rerank.py`); None for what the index's
         own test chose, of hybrid searches and where the cross-encoder is on this machine. `where` says which documents
         are searched; scores stay what they are among all of them, but for those of the cross-encoder.
 
-        ConfigError for a k below 1, a way that does not exist, or an empty query; ModelError where a cross-encoder that
-        is asked for cannot be had.
+        ConfigError for a k below 1, a way that does not exist, an empty query, or images where there are none;
+        ModelError where a cross-encoder that is asked for cannot be had.
         """
         if not query.strip():
             raise ConfigError("the query is empty; give some words or a question")
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
         # Before the reading: an embedder takes seconds to load, and who updates the index waits for readers to end.
+        seen = asked_of_images(self.images, self.place, query, kind, by == "keywords")
+        if kind == "image" or (self.images is not None and not self.languages):  # no chunk: no model of texts is needed
+            with self.storage.reading() as reading:
+                return nearest_images(self.images, reading, seen, k, where)
         vector = None if by == "keywords" else self.query_vector(query)
         with self.storage.reading() as reading:
+            images = nearest_images(self.images, reading, seen, k, where)
             if rerank is None:
                 rerank = by == "hybrid" and bool(_tested(reading).get("rerank")) and at_hand()
             wanted = max(k, DEPTH) if rerank else k
             counts = self._counted(reading)
             if not counts.chunks:
-                return []
+                return images
             scores = self._scores(reading, query, vector, by, counts)
             if where is None:
-                places = _best(scores, wanted)
+                places = best_places(scores, wanted)
             else:
                 numbers = np.array(sorted(reading.numbers_of(where.among(reading.described()))), np.int64)
                 meant = numbers if isinstance(counts.there, slice) else np.searchsorted(counts.there, numbers)
-                places = meant[_best(scores[meant], wanted)]
+                places = meant[best_places(scores[meant], wanted)]
             if by == "keywords":
                 places = places[scores[places] > 0]
             numbers = places if isinstance(counts.there, slice) else counts.there[places]
             best = dict(zip(numbers.tolist(), scores[places].tolist(), strict=True))
             found = best_first(replace(one, score=best[one.chunk]) for one in reading.passages(list(best)))[:wanted]
-        return reranked(query, found, reranker())[:k] if rerank and found else found
+        return [*(reranked(query, found, reranker())[:k] if rerank and found else found), *images]
 
     def compounds(self, reading: Snapshot, query: str) -> dict[str, list[str]]:
         """Of each word of a query that the index does not hold, the compounds that it does, which are searched for it:
@@ -316,8 +322,10 @@ class Index:
         """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
         with self.storage.reading() as reading:
             files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items() if hashed)
+            pictures = sorted((file, one[2]) for file, one in reading.image_files().items()) if self.images else []
         facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
         facts += [self.prompts] if self.prompts and any(self.prompts.values()) else []
+        facts += [self.images.made_with, pictures] if self.images else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -344,11 +352,14 @@ class Index:
         reference = self.reference if documents is None else tuple(documents)
         with self.storage.writing() as writing:
             looked, now = int(writing.settings().get(LOOKED, 0)), time.time_ns()
-            found = _changes(reference, writing.files(), looked)
+            found = _changes(reference, writing.files(), looked, self.images is not None)
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
+            changes, images = found.changes, self.images
+            if images is not None:
+                changes = changes.and_of(take_over_images(self.reference, writing, lambda: images.embedder, looked))
             writing.set(LOOKED, str(now))
-        self.changes = found.changes
-        return found.changes
+        self.changes = changes
+        return changes
 
 
 def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel:
@@ -394,14 +405,16 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     DataError if there is nothing to read or two Documents have one source, ConfigError for an index that is there
     already, a language without stems or chunks that are longer than the embedder reads.
     """
-    chosen, storage = settings or IndexSettings(), storage_of(out)
+    chosen, storage = _with_images(settings or IndexSettings()), storage_of(out)
     given = located(reference) if isinstance(reference, str | Path) else tuple(reference)
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":
         check_language(chosen.language)
+    if chosen.images is not None and not isinstance(given, str):
+        raise ConfigError(f"Documents are texts alone; leave out {chosen.images}, or give a folder of images")
     if not isinstance(given, str) or not Path(given).exists():
-        _changes(given, {})  # what does not exist is said before a model is fetched
+        _changes(given, {}, None, chosen.images is not None)  # what does not exist is said before a model is fetched
     from lmworks.loading import identity, load  # not before: what is wrong with the paths is said without torch
 
     embedder = load(chosen.embedder)
@@ -412,33 +425,55 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     said = {"query": chosen.query_prompt, "passage": chosen.passage_prompt}
     prompts = {role: embedder.pooling.prompt(role) if text is None else text for role, text in said.items()}
     _prompted(embedder, prompts)
+    eyes = None if chosen.images is None else image_model(chosen.images)
     held: dict[str, Any] = {
-        "version": VERSION,
-        "settings": json.dumps(chosen.model_dump(mode="json")),
+        "version": VERSION if eyes is None else WITH_IMAGES,
+        "settings": json.dumps(chosen.model_dump(mode="json", exclude_none=True)),
         "reference": given if isinstance(given, str) else GIVEN,
         "made_with": identity(chosen.embedder),
         "dim": embedder.vector_dim,
         "prompts": json.dumps(prompts),
     }
+    held |= {} if chosen.images is None else {"images_made_with": identity(chosen.images)}
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
-        begun, now = writing.files(), time.time_ns()  # by a build that was stopped
-        found = _changes(given, begun, 0)
+        begun, now = {*writing.files(), *filter(is_of_images, writing.image_files())}, time.time_ns()  # by one stopped
+        found = _changes(given, writing.files(), 0, eyes is not None)
         Indexer(lambda: embedder, chosen.longest, chosen.language).take_over(found, writing, keep=True)
+        changes = found.changes
+        if eyes is not None:
+            changes = changes.and_of(take_over_images(str(given), writing, lambda: eyes, 0, keep=True))
         writing.set(LOOKED, str(now))
-        if not languages_in(writing):
-            raise DataError(f"{held['reference']} holds no text to index{_named(found.changes.skipped)}")
-        added = {*begun, *found.changes.added} - {*found.changes.deleted}
-        changes = replace(found.changes, added=sorted(added), changed=[], deleted=[])
+        if not languages_in(writing) and not writing.images():
+            what = "text" if eyes is None else "text and no image"
+            raise DataError(f"{held['reference']} holds no {what} to index{_named(changes.skipped)}")
+        added = {*begun, *changes.added} - {*changes.deleted}
+        changes = replace(changes, added=sorted(added), changed=[], deleted=[])
     index = Index(storage)
     index.__dict__["embedder"] = embedder
+    if index.images is not None:
+        index.images.__dict__["embedder"] = eyes
     index.changes = changes
     return index
 
 
+def _with_images(settings: IndexSettings) -> IndexSettings:
+    """Settings whose embedder reads texts: a model of images that stands in its place becomes that of images."""
+    if not reads_images(settings.embedder):
+        return settings
+    if settings.images is not None:
+        raise ConfigError(f"{settings.embedder} reads images; give an embedder of texts beside {settings.images}")
+    return settings.but(embedder=IndexSettings().embedder, images=settings.embedder)
+
+
 def _changes(
-    reference: str | Sequence[Document], known: Mapping[str, State], looked: int | None = None
+    reference: str | Sequence[Document], known: Mapping[str, State], looked: int | None = None, images: bool = False
 ) -> FoundChanges:
-    """What differs from what is known; DataError where two Documents have one source, by which they are told apart."""
+    """What differs from what is known of texts, files of `images` left out; DataError where two Documents have one
+    source, by which they are told apart."""
+    if isinstance(reference, str) and images:
+        if not holds_texts(reference):
+            return FoundChanges(Changes([], [], []), iter(()), 0)
+        return changes_of(reference, known, looked, is_of_images)
     if isinstance(reference, str):
         return changes_of(reference, known, looked)
     for other in (one for one in reference if not isinstance(one, Document)):
@@ -458,26 +493,3 @@ def located(reference: str | Path) -> str:
     """A folder or file by its whole path, so that it is found from any other folder; a named text by its name."""
     path = Path(reference)
     return str(path.resolve()) if path.exists() else str(reference)
-
-
-def mixed(keywords: NDArray[np.float64], vectors: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    """Hybrid scores: each kind moved to 0 ... 1, and the vectors' share `weight`."""
-    return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
-
-
-def _spread(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores moved to 0 ... 1."""
-    low, high = float(scores.min()), float(scores.max())
-    return (scores - low) / (high - low) if high > low else np.full(len(scores), float(high > 0))
-
-
-def _best(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """Places of the k highest scores and of all that equal the last of them."""
-    if len(scores) <= k:
-        return np.arange(len(scores))
-    # The k-th highest of some blocks' highest scores is a bound that few others reach: one pass, and no sorting of all.
-    whole = len(scores) // BLOCK * BLOCK
-    highest = scores[:whole].reshape(-1, BLOCK).max(axis=1)
-    places = np.flatnonzero(scores >= np.partition(highest, -k)[-k]) if len(highest) > k else np.arange(len(scores))
-    least = np.partition(scores[places], -k)[-k]
-    return places[scores[places] >= least]

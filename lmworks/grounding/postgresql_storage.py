@@ -57,6 +57,12 @@ CREATE TABLE postings (
 ALTER TABLE postings ALTER COLUMN rows SET STORAGE EXTERNAL;
 CREATE TABLE lengths (segment integer PRIMARY KEY, rows bytea NOT NULL);
 ALTER TABLE lengths ALTER COLUMN rows SET STORAGE EXTERNAL;
+CREATE TABLE image_files (file text PRIMARY KEY, size bigint NOT NULL, changed bigint NOT NULL, hash text NOT NULL);
+CREATE TABLE images (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, source text NOT NULL, file text NOT NULL,
+    caption text NOT NULL, vector bytea NOT NULL);
+CREATE INDEX images_of_file ON images (file);
+CREATE INDEX images_of_source ON images (source);
 """
 _SCORED = np.dtype([("columns", ">i2"), ("_", ">i4"), ("chunk", ">i4"), ("__", ">i4"), ("score", ">f8")])
 """A row of COPY BINARY."""

@@ -49,6 +49,11 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_of_document ON chunks (document);
 CREATE TABLE postings (term TEXT, segment INTEGER, rows BLOB NOT NULL, PRIMARY KEY (term, segment)) WITHOUT ROWID;
 CREATE TABLE lengths (segment INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE image_files (file TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, hash TEXT NOT NULL);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, file TEXT NOT NULL, caption TEXT NOT NULL, vector BLOB NOT NULL);
+CREATE INDEX images_of_file ON images (file);
+CREATE INDEX images_of_source ON images (source);
 """
 
 
@@ -133,7 +138,7 @@ class SqliteStorage:
 
     def _keeps_files(self) -> bool:
         with self.reading() as reading:
-            return bool(reading.files())
+            return bool(reading.files() or reading.image_files())
 
     def _begin(self, settings: Mapping[str, str]) -> None:
         for path in self.folder.iterdir():
@@ -269,3 +274,6 @@ class _Tables(Tables):
 
     def _all(self, statement: str, *given: object) -> list[tuple]:
         return self._connection.execute(statement, given).fetchall()
+
+    def _many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        self._connection.executemany(statement, rows)

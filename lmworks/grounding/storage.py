@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,18 @@ from lmworks.text.document import Document
 
 Key = tuple[str, int]
 """A term, and the segment of chunks that a row of its postings is about."""
+
+
+class ImageRow(NamedTuple):
+    """An image of an index."""
+
+    source: str
+    """Its name in the indexed folder, after the archive's that it lies in."""
+    file: str
+    """The file that it is, or lies in."""
+    caption: str
+    vector: bytes
+    """As `matrix.packed` has it."""
 
 
 class Snapshot(Protocol):
@@ -60,6 +72,12 @@ class Snapshot(Protocol):
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with the vector of every chunk, by number; any value where none is."""
 
+    def image_files(self) -> dict[str, State]:
+        """The files that images and their captions are from, each as it was then."""
+
+    def images(self) -> list[ImageRow]:
+        """The images, by file and place in it."""
+
 
 class Transaction(Snapshot, Protocol):
     """An index that is being changed; what is read is what has been written."""
@@ -90,6 +108,18 @@ class Transaction(Snapshot, Protocol):
 
     def set_lengths(self, rows: Mapping[int, bytes]) -> None:
         """Replace the lengths of segments."""
+
+    def set_image_files(self, files: Sequence[FileState]) -> None:
+        """Keep files of images and captions as they are now."""
+
+    def add_images(self, images: Sequence[ImageRow]) -> None:
+        """Keep images."""
+
+    def set_captions(self, captions: Mapping[str, str]) -> None:
+        """Replace captions, by the sources of their images."""
+
+    def remove_images(self, file: str) -> None:
+        """Take out a file of images or captions, with the images in it."""
 
     def checkpoint(self) -> None:
         """While an index is made: what is written so far is found again by the next `making`, should this one fail."""

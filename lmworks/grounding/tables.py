@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from lmworks.grounding.changes import State
+from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.filters import Described
+from lmworks.grounding.storage import ImageRow
 
 
 class Tables(ABC):
@@ -20,6 +22,10 @@ class Tables(ABC):
     @abstractmethod
     def _all(self, statement: str, *given: object) -> list[tuple]:
         """The rows of a statement with these values."""
+
+    @abstractmethod
+    def _many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Execute a statement with each of these rows of values."""
 
     def settings(self) -> dict[str, str]:
         """See Snapshot."""
@@ -62,3 +68,36 @@ class Tables(ABC):
     def postings(self, term: str) -> list[tuple[int, bytes]]:
         """See Snapshot."""
         return self._all(f"SELECT segment, rows FROM postings WHERE term = {self.mark} ORDER BY segment", term)
+
+    def image_files(self) -> dict[str, State]:
+        """See Snapshot."""
+        rows = self._all("SELECT file, size, changed, hash FROM image_files")
+        return {file: (size, changed, digest) for file, size, changed, digest in rows}
+
+    def images(self) -> list[ImageRow]:
+        """See Snapshot."""
+        rows = self._all("SELECT source, file, caption, vector FROM images ORDER BY file, id")
+        return [ImageRow(source, file, caption, bytes(vector)) for source, file, caption, vector in rows]
+
+    def set_image_files(self, files: Sequence[FileState]) -> None:
+        """See Transaction."""
+        self._many(
+            f"INSERT INTO image_files (file, size, changed, hash) VALUES ({', '.join([self.mark] * 4)}) "
+            "ON CONFLICT (file) DO UPDATE SET size = excluded.size, changed = excluded.changed, hash = excluded.hash",
+            files,
+        )
+
+    def add_images(self, images: Sequence[ImageRow]) -> None:
+        """See Transaction."""
+        values = ", ".join([self.mark] * len(ImageRow._fields))
+        self._many(f"INSERT INTO images (source, file, caption, vector) VALUES ({values})", images)
+
+    def set_captions(self, captions: Mapping[str, str]) -> None:
+        """See Transaction."""
+        change = f"UPDATE images SET caption = {self.mark} WHERE source = {self.mark}"
+        self._many(change, [(caption, source) for source, caption in captions.items()])
+
+    def remove_images(self, file: str) -> None:
+        """See Transaction."""
+        for table in ("images", "image_files"):
+            self._many(f"DELETE FROM {table} WHERE file = {self.mark}", [(file,)])

@@ -71,19 +71,28 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
 
 
 def placed(span: Citation | Passage, index: Texts) -> dict[str, Any]:
-    """A citation or passage with its line or page: as text, and for programs. Facts of a graph have none."""
+    """A citation or passage with its line or page: as text, and for programs. Facts of a graph and images have none."""
+    nowhere = {"start": None, "end": None, "chunk": None, "place": span.document, "at": None}
+    if is_image(span):
+        return asdict(span) | nowhere | {"caption": span.text}
     if span.of_graph:
-        return asdict(span) | {"start": None, "end": None, "chunk": None, "place": span.document, "at": None}
+        return asdict(span) | nowhere
     place = spot(span, index)
     return asdict(span) | {"place": str(place), "at": asdict(place)}
 
 
 def where(span: Citation | Passage, index: Texts) -> str:
-    """File and place of a span; then title and headings. Of facts, the graph: each has a file of its own."""
-    if span.of_graph:
+    """File and place of a span; then title and headings. Of an image its file, and of facts, which have files of their
+    own, the graph."""
+    if is_image(span) or span.of_graph:
         return span.document
     above = " > ".join(filter(None, (span.document, span.heading)))
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
+
+
+def is_image(span: Citation | Passage) -> bool:
+    """Whether it is an image, which a search found."""
+    return span.kind == "image"
 
 
 def spot(span: Citation | Passage, index: Texts) -> Place:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,13 @@ from lmworks.basics import progress
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import directory_written_whole, must_be_elsewhere, must_be_writable, write_json
+from lmworks.encoding.fitting import FittingImages
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.files.directory import read_safetensors, write_safetensors
 from lmworks.models.files.model_folder import read_json
-from lmworks.models.vision.preprocessing import Preprocessing
 from lmworks.text.document import Document
 from lmworks.text.images.decoding import SUFFIXES
-from lmworks.text.images.reading import Images
 from lmworks.text.sources import Skipped, read
 from lmworks.vision_model import VisionModel
 
@@ -80,7 +79,7 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
     must_be_elsewhere(folder)
     must_be_writable(folder)
     reader = load(model)
-    images = _Fitting(reference, reader.preprocessing) if isinstance(reader, VisionModel) else None
+    images = FittingImages(reference, reader.preprocessing) if isinstance(reader, VisionModel) else None
     if images is None and _holds_images_alone(reference):
         raise ConfigError(
             f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
@@ -117,27 +116,6 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         summary += f"; not images, and not read here: {counted(others.total(), 'other file')} ({kinds})"
     by_words = not isinstance(reader, VisionModel) or reader.reads_texts
     return Embedded(folder, len(kept), vectors.shape[1], summary, skipped, cut, by_words)
-
-
-class _Fitting(Images):
-    """Images of a shape that a network reads, each once: a strip is skipped, and several captions are put together."""
-
-    def __init__(self, reference: str, preprocessing: Preprocessing) -> None:
-        super().__init__(reference)
-        self._preprocessing = preprocessing
-
-    def __iter__(self) -> Iterator[Document]:
-        for _, same in groupby(super().__iter__(), lambda one: one.source):
-            first, *others = same
-            assert first.image is not None
-            try:
-                self._preprocessing.resized(*first.image.shape[:2])
-            except DataError as error:
-                self.images -= 1
-                self.without_caption -= not first.text
-                self.skipped.append(Skipped(self.within(first.source), str(error)))
-                continue
-            yield replace(first, text="; ".join(one.text for one in (first, *others)))
 
 
 def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None] = lambda line: None) -> list[Near]:

@@ -179,7 +179,7 @@ class SearchDocuments(DocumentTool):
     def work(self, index: Index) -> Given:
         """The passages, best first."""
         only = Filter(paths=self.paths, since=self.since, until=self.until)
-        found = index.search(_asked(self.query), self.k, where=None if only == Filter() else only)
+        found = index.search(_asked(self.query), self.k, where=None if only == Filter() else only, kind="passage")
         lines = [f"chunk {one.chunk}: {where(one, index)}\n{one.text}" for one in found]
         return "\n\n".join(lines) or "nothing found", Passages(passages=[_found(one, index) for one in found])
 

@@ -147,7 +147,7 @@ def test_copies_take_no_place_of_other_passages():
         def document(self, file: str) -> None:
             return None
 
-        def search(self, query: str, k: int = 10) -> list[Passage]:
+        def search(self, query: str, k: int = 10, kind: str | None = None) -> list[Passage]:
             texts = ["The rent is due."] * 9 + ["The boat is red."]
             found = [Passage(text, 1.0, "notes", "", f"{at}.txt", 0, 16, at) for at, text in enumerate(texts)]
             return found[:k]

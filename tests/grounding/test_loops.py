@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lmworks.grounding import loops
-from lmworks.grounding.index import _best
 from lmworks.grounding.matrix import Matrix, packed
 from lmworks.grounding.postings import ROW
+from lmworks.grounding.scores import best
 
 
 @pytest.fixture
@@ -65,4 +65,4 @@ def test_the_best_are_those_of_sorting_with_all_that_equal_the_last(size: int, v
     scores = np.random.default_rng(size).integers(0, values, size).astype(np.float64)
     for k in (1, 3, 20, 300):
         least = np.sort(scores)[-min(k, size)]
-        assert sorted(_best(scores, k)) == np.flatnonzero(scores >= least).tolist()
+        assert sorted(best(scores, k)) == np.flatnonzero(scores >= least).tolist()

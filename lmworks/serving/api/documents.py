@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.index import Index
+from lmworks.grounding.passage import Kind
 from lmworks.grounding.places import Place
 from lmworks.grounding.rerank import at_hand
 from lmworks.grounding.telling import ReadOnce, placed
@@ -69,6 +70,9 @@ class SearchRequest(StrictModel):
     where: Where | None = None
     """All documents unless given."""
 
+    kind: Kind | None = None
+    """Passages alone, or images alone; both unless given, where the documents are indexed with images."""
+
     model: Name = None
     """The model whose documents are searched."""
 
@@ -94,12 +98,26 @@ class FoundPassage(BaseModel):
     """SHA-256 of the file, as it was when it was indexed."""
 
 
+class FoundImage(BaseModel):
+    """An image that a search found."""
+
+    object: Literal["image"] = "image"
+    score: float
+    """Not to be compared with those of passages."""
+    file: str
+    caption: str
+    hash: str
+    """SHA-256 of the file, as it was when it was indexed."""
+
+
 class SearchAnswer(BaseModel):
     """The answer of /v1/search."""
 
     object: Literal["list"] = "list"
     data: list[FoundPassage]
     """Best first."""
+    images: list[FoundImage]
+    """Of documents that are indexed with images: the nearest first, as many as passages at most."""
 
 
 class WholePassage(FoundPassage):
@@ -128,12 +146,14 @@ def routes(models: ServedModels) -> APIRouter:
         if (record := http.scope.get(RECORD)) is not None and record.keeps_text:
             record.text = query
 
-        def found() -> list[FoundPassage]:
-            passages = index.search(query, k, asked.by or "hybrid", asked.rerank, where)
+        def found() -> SearchAnswer:
+            every = index.search(query, k, asked.by or "hybrid", asked.rerank, where, asked.kind)
             texts = ReadOnce(index)
-            return [FoundPassage(**placed(one, texts)) for one in passages]
+            told = [(one.kind, placed(one, texts)) for one in every]
+            passages = [FoundPassage(**one) for kind, one in told if kind == "passage"]
+            return SearchAnswer(data=passages, images=[FoundImage(**one) for kind, one in told if kind == "image"])
 
-        return SearchAnswer(data=await attended(http, service, found))
+        return await attended(http, service, found)
 
     @router.get("/v1/passages/{chunk}", summary="A passage, and what stands around it")
     async def passage(

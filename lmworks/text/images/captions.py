@@ -32,7 +32,9 @@ SHOWN = 5
 class Captions:
     """Captions by the image that they are of."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside_texts: bool = False) -> None:
+        """`beside_texts`: a table of which no record names an image is a text of its own, and not found fault with."""
+        self._beside_texts = beside_texts
         self._of_tables: dict[str, list[str]] = {}
         self._beside: dict[str, str | Skipped] = {}
         self._unread: dict[str, str] = {}
@@ -42,7 +44,7 @@ class Captions:
 
     def add(self, entry: ImageFile, skipped: list[Skipped]) -> None:
         """Take what a file says; what is no caption is left alone, and what cannot be used added to `skipped`."""
-        path = PurePosixPath(_composed(entry.name))
+        path = PurePosixPath(composed(entry.name))
         kind = path.suffix.lower()
         try:
             if kind in SIDECARS:
@@ -59,24 +61,26 @@ class Captions:
 
     def _take_table(self, entry: ImageFile, path: PurePosixPath, skipped: list[Skipped]) -> None:
         wrong: list[str] = []
+        names_images = not self._beside_texts
         records = _lines(entry, wrong) if path.suffix.lower() == ".jsonl" else _rows(entry)
         for number, record in enumerate(records, 1):
             if (found := captioned(record)) is None:
                 wrong.append(f"record {number} {_lacking(record)}")
                 continue
             image, captions = found
+            names_images = True
             if "://" in image:
                 wrong.append(f"record {number} names an address; fetch the image and give its file")
                 continue
-            name = _composed(str(path.parent / image.replace("\\", "/")))
+            name = composed(str(path.parent / image.replace("\\", "/")))
             self._of_tables.setdefault(name, []).extend(" ".join(one.split()) for one in captions)
             self._tables[name] = entry.name
-        if wrong:
+        if wrong and names_images:
             skipped.append(Skipped(entry.name, f"{counted(len(wrong), 'record')}; the first: {wrong[0]}"))
 
     def of(self, name: str, skipped: list[Skipped]) -> list[str]:
         """The captions of an image, each once: those of tables, else that of the file beside it, else none."""
-        name = _composed(name)
+        name = composed(name)
         alone = str(PurePosixPath(name).with_suffix(""))
         self._tables.pop(name, None)
         self._unread.pop(alone, None)
@@ -90,7 +94,7 @@ class Captions:
 
     def named(self, name: str) -> bool:
         """Whether a table has a record of this image."""
-        return _composed(name) in self._of_tables
+        return composed(name) in self._of_tables
 
     def unused(self) -> list[str]:
         """The suffix of each file that could have been a caption and stands beside no image."""
@@ -103,7 +107,7 @@ class Captions:
         ]
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """A file's name as tables are typed: a Mac, and archives made on one, write an umlaut as two characters."""
     return unicodedata.normalize("NFC", name)
 

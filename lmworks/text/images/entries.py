@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
@@ -41,6 +42,8 @@ class ImageFile:
     size: int
     """Bytes, as its folder or archive says."""
     _open: Callable[[], IO[bytes]]
+    file: str
+    """The file that it lies in: the archive, else itself."""
 
     def content(self, most: int) -> bytes:
         """All of it; UnreadableError where that is more than `most` bytes, or cannot be read."""
@@ -73,18 +76,26 @@ def entries_of(path: Path, skipped: list[Skipped], follow: bool = False) -> Iter
         if is_archive(name):
             yield from _packed(file, f"{name}/", skipped)
         else:
-            yield ImageFile(name, status.st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
+            yield _plain(file, name, status.st_size)
 
 
-def one_image(path: Path) -> Iterator[ImageFile]:
+def one_image(path: Path) -> list[Path]:
     """An image and the files of its name beside it, which may say what it shows; nothing else is looked at."""
     try:
         near = sorted(one for one in path.parent.iterdir() if one.stem == path.stem and one != path)
     except OSError:  # a folder that may not be listed, of which the image can still be read
         near = []
-    files = [path, *(one for one in near if one.is_file() and not one.is_symlink() and not is_archive(one.name))]
-    for file in files:
-        yield ImageFile(file.name, file.stat().st_size, lambda file=file: regular(file).open("rb"))  # type: ignore[misc]
+    return [path, *(one for one in near if one.is_file() and not one.is_symlink())]
+
+
+def entries_of_one(path: Path) -> Iterator[ImageFile]:
+    """The files of `one_image`."""
+    for file in one_image(path):
+        yield _plain(file, file.name, file.stat().st_size)
+
+
+def _plain(path: Path, name: str, size: int) -> ImageFile:
+    return ImageFile(name, size, lambda: regular(path).open("rb"), name)
 
 
 def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[ImageFile]:
@@ -95,7 +106,7 @@ def _packed(path: Path, below: str, skipped: list[Skipped]) -> Iterator[ImageFil
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
                 skipped.append(Skipped(below + name, "a path that leaves the archive"))
             elif not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
-                yield ImageFile(below + name, entry.size, entry._open)
+                yield ImageFile(below + name, entry.size, entry._open, below.rstrip("/") or path.name)
     except _DAMAGED as error:
         skipped.append(Skipped(below or path.name, f"the archive is damaged from here on ({why(error)})"))
 
@@ -104,7 +115,7 @@ def _of_zip(path: Path) -> Iterator[ImageFile]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir():
-                yield ImageFile(member.filename, member.file_size, lambda member=member: archive.open(member))  # type: ignore[misc]
+                yield ImageFile(member.filename, member.file_size, partial(archive.open, member), path.name)
 
 
 LONGEST_HEADER = MEBIBYTE
@@ -141,5 +152,5 @@ def _of_tar(path: Path) -> Iterator[ImageFile]:
                 def opened(member: tarfile.TarInfo = member) -> IO[bytes]:
                     return archive.extractfile(member) or io.BytesIO()
 
-                yield ImageFile(member.name, member.size, opened)
+                yield ImageFile(member.name, member.size, opened, path.name)
             archive.members = []  # type: ignore[attr-defined]  # which it keeps of a whole archive, of millions of images

@@ -12,20 +12,21 @@ by their suffix in `others`.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePath
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.text import hub
 from lmworks.text.document import Document
-from lmworks.text.images.captions import SIDECARS, TABLES, Captions
+from lmworks.text.images.captions import SIDECARS, TABLES, Captions, composed
 from lmworks.text.images.decoding import MOST_BYTES, OTHERS, SUFFIXES, decode
-from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, is_archive, one_image
+from lmworks.text.images.entries import ARCHIVES, ImageFile, entries_of, entries_of_one, is_archive, one_image
 from lmworks.text.images.sets import SETS
 from lmworks.text.plain import UnreadableError
-from lmworks.text.sources import Skipped, why
+from lmworks.text.sources import Skipped, entries, why
 
 HUB_FILES = tuple(f"*{suffix}" for suffix in (*sorted(SUFFIXES), *ARCHIVES, *TABLES, ".txt"))
 CAPTIONS = (*SIDECARS, *TABLES)
@@ -35,13 +36,22 @@ EXPECTED = (
 )
 
 
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image that is read."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
 class Images:
     """The images of a reference: a path, hf:org/name or a name of SETS, which counts before a path. DataError where
     there is no such thing."""
 
-    def __init__(self, reference: str | Path, smallest: int | None = None) -> None:
-        """`smallest` says that no side needs to be longer: large photos are decoded faster, and emoji drawn so."""
-        self.smallest, self.skipped = smallest, list[Skipped]()
+    def __init__(self, reference: str | Path, smallest: int | None = None, beside_texts: bool = False) -> None:
+        """`smallest` says that no side needs to be longer: large photos are decoded faster, and emoji drawn so.
+        `beside_texts`: the folder holds texts too, so that tables which name no image are none of captions."""
+        self.smallest, self.skipped, self._beside_texts = smallest, list[Skipped](), beside_texts
+        self.among: Container[str] | None = None
+        """Files of which images are decoded; of others they come with their captions and without pixels. None for
+        all."""
         self.images = self.without_caption = 0
         self.others = Counter[str]()
         self._set = SETS.get(str(reference))
@@ -76,7 +86,7 @@ class Images:
                 self.images += 1
                 yield document
             return
-        captions = Captions()
+        captions = Captions(self._beside_texts)
         for entry in self._entries([]):
             if not self._table or entry.name == self._table:
                 captions.add(entry, self.skipped)
@@ -92,7 +102,7 @@ class Images:
         self.skipped += captions.missing() if not self._only else ()
 
     def _entries(self, skipped: list[Skipped]) -> Iterator[ImageFile]:
-        return one_image(self._path / self._only) if self._only else entries_of(self._path, skipped, self._follow)
+        return entries_of_one(self._path / self._only) if self._only else entries_of(self._path, skipped, self._follow)
 
     def _meant(self, name: str, captions: Captions) -> bool:
         """Whether an image is one of the reference: of a table those that it names, else all, or the one."""
@@ -102,10 +112,32 @@ class Images:
         """What a source is called in the folder, archive or set that it is from."""
         return source.removeprefix(f"{self._place}/")
 
+    def files(self, skipped: list[Skipped]) -> dict[str, tuple[Path, os.stat_result]]:
+        """The files that images and captions are read from, by their names in the folder, each with its state; none of
+        a set of SETS. A text is one of them where it is called like an image. Nothing is read; what could not be
+        entered is added to `skipped`."""
+        if self._set is not None:
+            return {}
+        if self._only:
+            found = [(one, one.name, one.stat()) for one in one_image(self._path / self._only)]
+        elif self._path.is_dir():
+            found = entries(self._path, skipped, self._follow)
+        else:
+            found = [(self._path, self._path.name, self._path.stat())]
+        stems = {composed(name).rpartition(".")[0] for _, name, _ in found if is_image(name)}
+
+        def counts(name: str) -> bool:
+            stem, _, kind = composed(name).rpartition(".")
+            beside = f".{kind.lower()}" in SIDECARS and stem in stems
+            return beside or is_image(name) or is_archive(name) or Path(name).suffix.lower() in TABLES
+
+        return {name: (path, status) for path, name, status in found if counts(name)}
+
     def _documents(self, entry: ImageFile, captions: Captions) -> Iterator[Document]:
-        said = captions.of(entry.name, self.skipped)
+        said, image = captions.of(entry.name, self.skipped), None
         try:
-            image = decode(entry.content(MOST_BYTES), self.smallest)
+            if self.among is None or entry.file in self.among:
+                image = decode(entry.content(MOST_BYTES), self.smallest)
         except UnreadableError as error:
             self.skipped.append(Skipped(entry.name, str(error)))
             return
