@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from grounding.small_index import indexed
 
-from lmworks.grounding.index import Index, open_index
+from lmworks.grounding.index import Index, IndexSettings, build, open_index
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
@@ -277,3 +278,22 @@ def test_an_index_that_broke_is_a_sentence(tmp_path: Path, index: Index):
         assert "cannot be read (no such table: chunks)" in error["message"]
         assert error["type"] == "server_error" and error["code"] == "documents_unreadable"
         assert json.dumps(error).count("Traceback") == 0
+
+
+def test_a_search_gives_images_beside_passages(tmp_path: Path):
+    image = pytest.importorskip("PIL.Image", reason="the extra vision is not installed")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "apple.txt").write_text("a red apple")
+    image.new("RGB", (20, 20), "red").save(tmp_path / "notes" / "apple.png")
+    settings = IndexSettings(embedder=tiny.embedder(tmp_path / "encoder"), images=tiny.clip(tmp_path / "clip"))
+    made = build(tmp_path / "notes", tmp_path / "index", settings)
+    with running(Service(small(), name="tiny", index=made)) as docs:
+        found = docs.post("/v1/search", query="an apple").json()
+        assert [one["file"] for one in found["data"]] == ["apple.txt"]
+        (shown,) = found["images"]
+        assert (shown["object"], shown["file"], shown["caption"]) == ("image", "apple.png", "a red apple")
+        assert docs.post("/v1/search", query="an apple", kind="passage").json()["images"] == []
+        assert docs.post("/v1/search", query="an apple", kind="image").json()["data"] == []
+        # A query is words: it reads no file of the server.
+        path = str(tmp_path / "notes" / "apple.png")
+        assert docs.post("/v1/search", query=path, kind="image").json()["images"][0]["score"] < 0.9

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -292,26 +293,69 @@ def test_what_does_not_fit_is_said(here: Path, seen: Path):
     assert not Path("x").exists()
 
 
-def test_a_folder_of_images_is_indexed_searched_and_brought_up_to_date(
-    made: Any, here: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-):
-    def lmworks(*words: object) -> tuple[object, str]:
+@pytest.fixture
+def lmworks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[object, str]]:
+    """What runs a verb: how it ended, and what it said."""
+
+    def ran(*words: object) -> tuple[object, str]:
         monkeypatch.setattr("sys.argv", ["lmworks", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
         shown = capsys.readouterr()
         return ended.value.code, shown.out + shown.err
 
-    index = tmp_path / "index"
-    code, shown = lmworks("index", "pictures", "--embedder", "made", "--out", index)
-    assert not code and "12 vectors of 16 numbers" in shown and f"next    lmworks search {index}" in shown
-    code, shown = lmworks("search", index, "red wide", "-k", 1)
-    assert not code and "pictures/" in shown
-    code, shown = lmworks("index", "--out", index)  # as it was made
-    assert not code and "12 vectors" in shown
-    code, shown = lmworks("index", "pictures", "--embedder", "made", "--out", index, "--test")
-    assert code == 1 and "--test: made reads images, which have no chunks" in shown
+    return ran
+
+
+def test_a_folder_of_images_and_texts_is_indexed_searched_and_brought_up_to_date(
+    made: Any, here: Path, tmp_path: Path, lmworks: Callable[..., tuple[object, str]], minilm: str
+):
+    index, folder = tmp_path / "index", tmp_path / "folder"
+    shutil.copytree("pictures", folder)
+    (folder / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n")
+    (folder / "black-wide.txt").unlink()
+    code, shown = lmworks("index", folder, "--embedder", "made", "--out", index)
+    assert not code and "files     24 added" in shown
+    assert f"{index} (12 chunks: " in shown and "; 12 images)" in shown and f"lmworks search {index}" in shown
+    code, shown = lmworks("search", index, "red wide", "-k", 2)
+    passages, heading, images = shown.partition("images, whose scores are no measure beside those of passages\n")
+    assert not code and heading and "red-wide.txt, line 1" in passages and ".png" not in passages
+    assert images.count("\n") == 2 and images.startswith("[1] ") and images.count(".png") == 2
+    code, alone = lmworks("search", index, "red wide", "-k", 2, "--images")
+    assert not code and alone == images
+    assert lmworks("search", index, "red wide", "-k", 2, "--passages") == (code, passages.removesuffix(heading))
+    code, shown = lmworks("search", index, folder / "red-wide.png", "-k", 1)
+    assert shown == "[1] 1.000  red-wide.png  (red wide)\n"
+    told = json.loads(lmworks("search", index, "red wide", "-k", 1, "--json")[1])
+    assert [one["kind"] for one in told] == ["passage", "image"] and told[1]["caption"] and told[1]["at"] is None
+    code, shown = lmworks("search", index, folder / "red-wide.png", "--keywords")
+    assert code == 1 and "is an image, and finds images; leave out --keywords" in shown
+    code, shown = lmworks("search", index, "red wide", "--keywords", "--images")
+    assert code == 1 and "images have no keywords" in shown
+    code, shown = lmworks("ask", index, "When is the rent due?")
+    assert not code and "rent.md, line 3" in shown
+    (folder / "red-wide.png").unlink()
+    code, shown = lmworks("index", folder, "--embedder", "made", "--out", index)
+    assert not code and "files     1 deleted" in shown and "; 11 images)" in shown
+    assert json.loads(lmworks("index", "--out", index, "--json")[1])["images"] == 11
+    code, shown = lmworks("index", folder, "--embedder", "texts", "--out", index)
+    assert code == 1 and "made with other settings" in shown
     code, shown = lmworks("index", "--embedder", "made", "--out", tmp_path / "new")
-    assert code == 1 and "say which images to index: lmworks index FOLDER --embedder made" in shown
-    code, shown = lmworks("ask", index, "red?")
+    assert code == 1 and "say what to index: lmworks index FOLDER --out" in shown
+
+
+def test_a_folder_of_vectors_is_made_anew_and_no_index(
+    made: Any, here: Path, tmp_path: Path, lmworks: Callable[..., tuple[object, str]]
+):
+    vectors = tmp_path / "vectors"
+    assert not lmworks("embed", "made", "pictures", "--out", vectors)[0]
+    code, shown = lmworks("index", "--out", vectors)
+    assert not code and "12 vectors of 16 numbers" in shown
+    code, shown = lmworks("search", vectors, "red wide", "-k", 1)
+    assert not code and "pictures/" in shown
+    code, shown = lmworks("search", vectors, "red wide", "--images")
+    assert code == 1 and "holds vectors alone; leave out" in shown
+    code, shown = lmworks("index", "--out", vectors, "--test")
+    assert code == 1 and "--test: a folder of vectors by made has no chunks" in shown
+    code, shown = lmworks("ask", vectors, "red?")
     assert code == 1 and "lmworks search" in shown
