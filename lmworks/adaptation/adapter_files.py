@@ -29,7 +29,7 @@ def kept_files(folder: Path) -> list[Path]:
     """What an adapter is packed from, beside its base's weights as they are; none of a kind that is not packed alone,
     or that changes the base."""
     said = read_json(folder / CONFIG)
-    if said.get(TYPE) != "LORA" or said.get("use_dora") or said.get(BASE_VALUES) is not None:
+    if said.get(TYPE) != "LORA" or said.get(BASE_VALUES) is not None:
         return []
     return [folder / CONFIG, folder / WEIGHTS]
 

@@ -9,6 +9,8 @@ x, so that no weight can take it over: such an adapter is never merged.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import must_be_bare, remove_adapters
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.adapted import AdaptedLinear, adapted_layers
+from lmworks.models.adapted import AdaptedLinear, NamedAdapter, adapted_layers
 from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, DERIVATIVES
 from lmworks.models.files.directory import read_safetensors
@@ -64,8 +66,7 @@ class BottleneckLinear(AdaptedLinear):
         y: Tensor = self.base(x)
         if not self.enabled:
             return y
-        narrow, narrow_bias, widen, widen_bias = (one.to(y.dtype) for one in self.own())
-        return y + F.linear(self.activation(F.linear(y, narrow, narrow_bias)), widen, widen_bias)
+        return after(y, self.narrow, self.widen, self.activation)
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The layer's result, and what the base gave, which the backward needs."""
@@ -97,12 +98,42 @@ class BottleneckLinear(AdaptedLinear):
         result = self.base.times_back(gradient + to_inner @ narrow) if to_x else None
         return result, gradients
 
+    def named(self) -> NamedAdapter:
+        """A copy of the bottleneck that can be one of several."""
+        return NamedBottleneck(self)
+
     def merge(self) -> None:
         """ConfigError: it cannot be."""
         raise ConfigError(
             "a bottleneck adapter goes through an activation, which no weight can do, so it cannot be merged; use the "
             "adapter beside its base"
         )
+
+
+class NamedBottleneck(NamedAdapter):
+    """One of several bottlenecks after a layer."""
+
+    beyond = BottleneckLinear.beyond
+
+    def __init__(self, of: BottleneckLinear) -> None:
+        super().__init__()
+        self.narrow, self.widen = (copy.deepcopy(one).requires_grad_(False) for one in (of.narrow, of.widen))
+        self.activation = of.activation
+
+    def forward(
+        self, x: Float[Tensor, "*batch inputs"], y: Float[Tensor, "*batch outputs"], bias: Tensor | None
+    ) -> Float[Tensor, "*batch outputs"]:
+        """What the base gives, and what the bottleneck makes of it."""
+        return after(y, self.narrow, self.widen, self.activation)
+
+
+def after(
+    y: Float[Tensor, "*batch outputs"], narrow: nn.Linear, widen: nn.Linear, activation: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "*batch outputs"]:
+    """A layer's result with a bottleneck after it, in the type of the result."""
+    weights = (one.to(y.dtype) for one in (narrow.weight, narrow.bias, widen.weight, widen.bias))
+    into, into_bias, out, out_bias = weights
+    return y + F.linear(activation(F.linear(y, into, into_bias)), out, out_bias)
 
 
 def add_bottlenecks(network: Network, config: BottleneckConfig, seed: int = 0) -> Network:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import LoRALinear, Projection
 from lmworks.basics.arrays import Float
+from lmworks.models.unread import read_for_now
 
 
 class DoRALinear(LoRALinear):
     """A frozen linear layer, some of whose parts have an update of low rank and trained lengths of their rows."""
 
     finds_row_gradients = False  # the lengths' gradients are sums over all rows
-    beyond = "scales rows as well; merged into the weights it runs"
+    scales_rows = True
 
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Projection], rank: int, scale: float) -> None:
         super().__init__(base, parts, rank, scale)
@@ -36,7 +37,8 @@ class DoRALinear(LoRALinear):
         super().initialise(generator)
         with torch.no_grad():
             if not self.down.is_meta:
-                lengths = self._squared_rows().sqrt()
+                with read_for_now(self.base):
+                    lengths = self._squared_rows().sqrt()
                 for part, magnitude in zip(self.parts, self.magnitude, strict=True):
                     magnitude.copy_(lengths[part.rows])
 
@@ -49,7 +51,7 @@ class DoRALinear(LoRALinear):
         if not self.enabled or self.merged:
             return self.base(x)
         unscaled = self.base(x) if self.base.bias is None else self.base(x) - self.base.bias
-        gain = self._gain()
+        gain = self.gain()
         if torch.is_grad_enabled():
             unscaled = unscaled + self._update(x)
             lengths = gain / self._magnitudes()  # a constant in gradients; the trained length is not
@@ -69,7 +71,7 @@ class DoRALinear(LoRALinear):
         if self.base.bias is not None:
             unscaled.sub_(self.base.bias)
         unscaled.addmm_(torch.mm(x, down.T), up.T)
-        self._used = self._gain()
+        self._used = self.gain()
         y = unscaled * self._used.to(x.dtype)
         return y if self.base.bias is None else y.add_(self.base.bias), unscaled
 
@@ -96,7 +98,7 @@ class DoRALinear(LoRALinear):
     def delta(self) -> Float[Tensor, "outputs inputs"]:
         """What the layer adds to W, in float32."""
         weight = self.base.weight.float()
-        return self._gain()[:, None] * (weight + super().delta()) - weight
+        return self.gain()[:, None] * (weight + super().delta()) - weight
 
     def _magnitudes(self) -> Float[Tensor, " outputs"]:
         """The trained length of each row; 1 for rows without an adapter."""
@@ -106,11 +108,12 @@ class DoRALinear(LoRALinear):
         return magnitudes
 
     @torch.no_grad()
-    def _gain(self) -> Float[Tensor, " outputs"]:
+    def gain(self) -> Float[Tensor, " outputs"]:
         """The factor of each row: its trained length by the length of W + s B A; 1 for rows without an adapter."""
         down, up = self.copies()
-        along, down, up = (one.to(self.down.dtype) for one in (torch.mm(self.base.weight, down.T), down, up))
-        squares = self._squared_rows() + (up * (2 * along + up @ (down @ down.T))).sum(1)
+        with read_for_now(self.base):
+            along, down, up = (one.to(self.down.dtype) for one in (torch.mm(self.base.weight, down.T), down, up))
+            squares = self._squared_rows() + (up * (2 * along + up @ (down @ down.T))).sum(1)
         gain = torch.ones_like(squares)
         lengths = squares.clamp_min(1e-30).sqrt()
         for part, magnitude in zip(self.parts, self.magnitude, strict=True):

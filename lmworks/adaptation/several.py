@@ -3,28 +3,32 @@
     put_beside(network, "notes", Path("models/notes"))
     put_beside(network, "code", Path("models/code"))
 
-The base's weights are there once, and are not changed. What cannot be done by a product of low rank beside a matrix is
-refused: such an adapter goes on a model by itself (`load`).
+The base's weights are there once, and are not changed. What cannot be done beside a matrix, row by row, is refused:
+such an adapter goes on a model by itself (`load`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, is_adapter
-from lmworks.adaptation.lora import lora_layers, remove_adapters
-from lmworks.adaptation.peft_format import read_adapter
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, TYPE, is_adapter
+from lmworks.adaptation.bottleneck import TYPE as BOTTLENECK
+from lmworks.adaptation.lora import remove_adapters
+from lmworks.adaptation.reading import put_adapter
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.adapted import LinearWithAdapters, NamedAdapter, RowChoice, adapted_layers, adapter_names
+from lmworks.models.adapted import LinearWithAdapters, RowChoice, adapted_layers, adapter_names
 from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
+
+BESIDE = ("LORA", BOTTLENECK)
+"""What the adapters that can stand beside others call themselves; DoRA's are LORA too."""
 
 
 def put_beside(network: Network, name: str, folder: Path) -> None:
     """Put the adapter of a folder beside a network under a name, in place.
 
-    ModelError for a folder that holds no adapter which fits the network, or one of another kind than LoRA; ConfigError
-    for a name that is taken, and for a network that cannot have several. Nothing is changed then.
+    ModelError for a folder that holds no adapter which fits the network, or one that cannot stand beside others;
+    ConfigError for a name that is taken, and for a network that cannot have several. Nothing is changed then.
     """
     must_be_beside(folder)
     _must_take(network, name)
@@ -32,8 +36,8 @@ def put_beside(network: Network, name: str, folder: Path) -> None:
     for path, layer in before.items():
         network.set_submodule(path, layer.base)
     try:
-        read_adapter(folder, network)
-        fresh = {path: NamedAdapter(layer.updates()) for path, layer in lora_layers(network).items()}
+        put_adapter(folder, network)
+        fresh = {path: layer.named() for path, layer in adapted_layers(network).items()}
     finally:
         remove_adapters(network)
         for path, layer in before.items():
@@ -50,14 +54,16 @@ def must_be_beside(folder: Path) -> None:
     if not is_adapter(folder):
         raise ModelError(f"{folder} holds no adapter ({CONFIG}); give the folder that lmworks tune or PEFT wrote")
     said = read_json(folder / CONFIG)
-    kinds = {
-        f"is of type {said.get('peft_type')!r}": said.get("peft_type") != "LORA",
-        "is DoRA's, which scales whole rows": bool(said.get("use_dora")),
-        "was trained on its base's values in NF4, which the others are not": said.get(BASE_VALUES) is not None,
-    }
-    for kind, is_so in kinds.items():
-        if is_so:
-            raise ModelError(f"{folder} {kind}, and several at once are LoRA's; load it by itself, or merge it")
+    if (kind := said.get(TYPE)) not in BESIDE:
+        raise ModelError(
+            f"{folder / CONFIG}: an adapter of type {kind!r} cannot stand beside others, as {', '.join(BESIDE)} can; "
+            "load it by itself"
+        )
+    if said.get(BASE_VALUES) is not None:
+        raise ModelError(
+            f"{folder} was trained on its base's values in NF4, which the others are not; load it by itself, merge it, "
+            "or train one beside the base as it is (lora, dora, qlora.grid=file)"
+        )
 
 
 def _must_take(network: Network, name: str) -> None:

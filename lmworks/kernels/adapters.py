@@ -1,5 +1,6 @@
-"""Adapters beside packed matrices: W x + U D x (LoRA, Hu et al. 2021, arXiv:2106.09685), W as it is. A matrix may have
-several, and each token the one of its row, or none.
+"""Adapters beside packed matrices: W x + U D x (LoRA, Hu et al. 2021, arXiv:2106.09685), W as it is, or g (W x + U D x)
+with a factor for each row (DoRA, Liu et al. 2024, arXiv:2402.09353). A matrix may have several, and each token the one
+of its row, or none.
 
 D is a packed matrix of its own, in 8 bits, that reads the same values as W. What it makes, the bottleneck, is kept in
 float32 after each token's scales and outliers; W's kernel multiplies it with U, in bfloat16, as it does outliers.
@@ -9,6 +10,8 @@ number:
     how many numbers of the bottleneck the block reads
     the address of its part of U, [numbers, 16 rows]
     where these numbers begin, in bytes from the token's scales
+    the address of its rows' factors, and what is added after them: the bias less what they made of it, [2, 16 rows]; 0
+    where the factors are 1
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ModelError
-from lmworks.kernels.frame import GROUP, WORDS
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, GROUP, WORDS
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import ROWS, Packed, aligned
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from lmworks.models.adapted import AdaptedLinear, Update
 
+NOT_FINITE = "{} holds values that are not finite (NaN or infinite); go back to an earlier checkpoint"
 ADAPTER_FORM = "int8"
 """How D is packed."""
 
@@ -46,6 +50,8 @@ class PackedAdapter:
     """Of each block, the numbers that it reads."""
     begins: tuple[int, ...]
     """The first of them: where heads have inputs of their own, counted as if the scales of a head's were the first."""
+    gains: Float[np.ndarray, "blocks 2 16"] | None = None
+    """Factors of rows, and what is added after them; None where they are 1."""
 
     @property
     def numbers(self) -> int:
@@ -60,13 +66,15 @@ class PackedAdapter:
     @property
     def bytes(self) -> int:
         """What it takes."""
-        return self.down.data.nbytes + self.up.nbytes
+        return self.down.data.nbytes + self.up.nbytes + (0 if self.gains is None else self.gains.nbytes)
 
     @functools.cached_property
-    def entries(self) -> Int[np.ndarray, "blocks three"]:
+    def entries(self) -> Int[np.ndarray, "blocks four"]:
         """Those of each block in the matrix's table."""
+        blocks = np.arange(len(self.counts))
         starts = self.up.ctypes.data + 2 * ROWS * np.cumsum([0, *self.counts[:-1]])
-        return np.stack([self.counts, starts, self.offset + 4 * np.array(self.begins)], axis=1).astype(np.int64)
+        gains = 0 * blocks if self.gains is None else self.gains.ctypes.data + self.gains.strides[0] * blocks
+        return np.stack([self.counts, starts, self.offset + 4 * np.array(self.begins), gains], axis=1).astype(np.int64)
 
 
 class PackedAdapters:
@@ -75,7 +83,7 @@ class PackedAdapters:
     def __init__(self, blocks: int, every: Sequence[PackedAdapter | None]) -> None:
         """`blocks` of 16 rows has the matrix."""
         self.numbered = {number: one for number, one in enumerate(every, 1) if one is not None}
-        self.table = np.zeros((blocks, 1 + len(every), 3), np.int64)
+        self.table = np.zeros((blocks, 1 + len(every), ADAPTER_ENTRY_BYTES // 8), np.int64)
         for number, one in self.numbered.items():
             self.table[:, number] = one.entries
         self.steps = np.zeros((1 + len(every), WORDS), np.int64)
@@ -108,6 +116,8 @@ def as_kept(every: Mapping[str, PackedAdapter]) -> tuple[dict[str, Packed], dict
     for path, one in every.items():
         vectors[f"{path}.up"] = one.up.view(np.float32)
         vectors[f"{path}.blocks"] = np.array([one.counts, one.begins], np.float32).ravel()
+        if one.gains is not None:
+            vectors[f"{path}.gains"] = one.gains.ravel()
     return {path: one.down for path, one in every.items()}, vectors
 
 
@@ -116,7 +126,11 @@ def of_kept(matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -
     found = {}
     for path, down in matrices.items():
         counts, begins = vectors[f"{path}.blocks"].reshape(2, -1).astype(int).tolist()
-        found[path] = PackedAdapter(down, vectors[f"{path}.up"].view(np.uint8), tuple(counts), tuple(begins))
+        gains = vectors.get(f"{path}.gains")
+        found[path] = PackedAdapter(
+            *(down, vectors[f"{path}.up"].view(np.uint8), tuple(counts), tuple(begins)),
+            gains=None if gains is None else gains.reshape(-1, 2, ROWS),
+        )
     return found
 
 
@@ -124,8 +138,13 @@ def pack_adapters(
     path: str, layer: AdaptedLinear, names: Sequence[str | None], outliers: tuple[int, ...]
 ) -> dict[str | None, PackedAdapter]:
     """Some adapters of a layer by name, whose base has these outliers. ModelError where one is not finite."""
-    blocks, every = -(-layer.base.out_features // ROWS), layer.adapters()
-    return {name: _of_updates(_shown(path, name), every[name], blocks, outliers) for name in names}
+    blocks, found = -(-layer.base.out_features // ROWS), {}
+    for name in names:
+        shown, made = _shown(path, name), layer.low_rank(name)
+        packed = _of_updates(shown, made.updates, blocks, outliers)
+        gains = None if made.gain is None else _gains(shown, made.gain, layer.base.bias)
+        found[name] = replace(packed, gains=gains)
+    return found
 
 
 def pack_by_head(
@@ -137,9 +156,8 @@ def pack_by_head(
 
     assert isinstance(attention, LatentAttention)
     found: dict[str, dict[str | None, PackedAdapter]] = {f"{path}.keys": {}, f"{path}.values": {}}
-    every = layer.adapters()
     for name in names:
-        down, up = _whole(every[name], layer.base.out_features)
+        down, up = _whole(layer.low_rank(name).updates, layer.base.out_features)
         of_key, of_value = attention.by_head(up)
         heads, shown = attention.heads, _shown(path, name)
         found[f"{path}.keys"][name] = _by_head(shown, of_key.mT, down.mT.expand(heads, -1, -1))
@@ -197,11 +215,24 @@ def _of_updates(name: str, updates: Iterable[Update], of_matrix: int, outliers: 
     return _packed(name, torch.cat(downs), in_order, counts, begins, outliers)
 
 
+def _gains(name: str, gain: Float[Tensor, " rows"], bias: Tensor | None) -> Float[np.ndarray, "blocks 2 16"]:
+    """g, and what makes g (W x + bias) to g W x + bias. ModelError where g is not finite."""
+    import torch
+    import torch.nn.functional as F
+
+    gain = gain.detach().float()
+    if not gain.isfinite().all():
+        raise ModelError(NOT_FINITE.format(name))
+    after = torch.zeros_like(gain) if bias is None else (1 - gain) * bias.detach().float()
+    filled = F.pad(torch.stack([gain, after]), (0, -len(gain) % ROWS))
+    return np.ascontiguousarray(filled.unflatten(1, (-1, ROWS)).transpose(0, 1).numpy())
+
+
 def _even(name: str, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
     """D between -1 and 1, as its scales are float16, and U, which has room for any number. ModelError where U is not
     finite."""
     if not up.isfinite().all():
-        raise ModelError(f"{name} holds values that are not finite (NaN or infinite); go back to an earlier checkpoint")
+        raise ModelError(NOT_FINITE.format(name))
     size = down.abs().amax().clamp_min(1e-30)
     return down / size, up * size
 

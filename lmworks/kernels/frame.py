@@ -200,7 +200,7 @@ def room_numbers(logits: int) -> int:
     return TOTALS // 4 + chunks + 2 * CHUNK * chunks
 
 
-ADAPTER_ENTRY_BYTES = 24
+ADAPTER_ENTRY_BYTES = 32
 """Of a block of rows and one adapter, in the table of a matrix's adapters (adapters.py)."""
 
 

@@ -367,9 +367,14 @@ class CompiledRunner:
         not know have PyTorch run the network."""
         network, stands = self.network, self.stands()
         put()
-        if stands and uncovered(network) is None:
+        if not stands:
+            return
+        if (reason := uncovered(network)) is None:
             self.compiled.take_adapters(network)
             self._look_at(network)
+        else:
+            self._same, self._stood, self._version = False, False, self._version + 1
+            progress.note(f"PyTorch runs the network from here on, all of its adapters and the base alike: {reason}")
 
     def put_packed(self, packed: Mapping[str, PackedAdapter], put: Callable[[Network], object]) -> None:
         """Run with an adapter that is packed already and that every row has. The network may not be built yet: when it

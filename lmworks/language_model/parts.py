@@ -154,10 +154,10 @@ class ModelParts:
         """How many weights compute a text with one of `adapters`, or with none of them."""
         if not self.adapters:
             return self.parameters
-        from lmworks.models.adapted import adapter_sizes
+        from lmworks.models.adapted import adapted_layers, adapter_sizes
 
-        sizes = adapter_sizes(self.network)
-        return self.parameters - sum(sizes.values()) + (0 if adapter is None else sizes[adapter])
+        beside = sum(one.numel() for layer in adapted_layers(self.network).values() for one in layer.own())
+        return self.parameters - beside + (0 if adapter is None else adapter_sizes(self.network)[adapter])
 
     def known_adapter(self, name: str | None) -> str | None:
         """The name; ConfigError for one that does not exist."""

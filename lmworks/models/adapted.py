@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,14 @@ from lmworks.models.unread import peeked
 
 Update = tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]
 """Some rows, D and U."""
+
+
+class LowRank(NamedTuple):
+    """What an adapter makes of a layer: g (W x + U D x) + bias."""
+
+    updates: list[Update]
+    gain: Float[Tensor, " outputs"] | None = None
+    """g, a factor for each row (DoRA); None where all are 1."""
 
 
 class RowGradients:
@@ -53,7 +61,9 @@ class AdaptedLinear(nn.Module, ABC):
     finds_row_gradients: bool = False
     """Can it do so?"""
     beyond: str | None = None
-    """What the layer does that `updates` do not say, as the compiled path names it; None for nothing."""
+    """What the layer does that `low_rank` does not say, as the compiled path names it; None for nothing."""
+    scales_rows: bool = False
+    """Has an adapter on it a factor for each row?"""
 
     @property
     def merged(self) -> bool:
@@ -78,6 +88,10 @@ class AdaptedLinear(nn.Module, ABC):
         """Of each range of rows to which U D x is added: the rows, D and U."""
         return iter(())
 
+    def gain(self) -> Float[Tensor, " outputs"] | None:
+        """The factor of each row; None where all are 1."""
+        return None
+
     @abstractmethod
     def merge(self) -> None:
         """Make the adapter part of the weight; a second call changes nothing. ConfigError where it cannot be."""
@@ -85,9 +99,17 @@ class AdaptedLinear(nn.Module, ABC):
     def unmerge(self) -> None:
         """Put the weight back as it was, to the bit."""
 
-    def adapters(self) -> dict[str | None, Iterable[Update]]:
-        """The updates of each of its adapters by name; None is the name of the one that every row uses."""
-        return {None: self.updates()}
+    def names(self) -> Sequence[str | None]:
+        """Those of its adapters; None is the name of the one that every row uses."""
+        return [None]
+
+    def low_rank(self, name: str | None = None) -> LowRank:
+        """What the adapter of a name does."""
+        return LowRank(list(self.updates()), self.gain())
+
+    def named(self) -> NamedAdapter:
+        """A copy of its adapter that can be one of several."""
+        return LowRankAdapter(self.low_rank())
 
 
 class RowChoice(threading.local):
@@ -100,35 +122,76 @@ class RowChoice(threading.local):
         return RowChoice, ()
 
 
-class NamedAdapter(nn.Module):
+class NamedAdapter(nn.Module, ABC):
     """One of several adapters of a layer, frozen."""
 
-    def __init__(self, updates: Iterable[Update]) -> None:
+    beyond: str | None = None
+    """As of AdaptedLinear."""
+    scales_rows: bool = False
+    """As of AdaptedLinear."""
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "*batch inputs"], y: Float[Tensor, "*batch outputs"], bias: Tensor | None
+    ) -> Float[Tensor, "*batch outputs"]:
+        """The layer's result for x, where its base gives y, of which `bias` is a part."""
+
+    def low_rank(self) -> LowRank:
+        """The same as a product of low rank, for what runs no Python; of one that is `beyond` it nobody asks."""
+        return LowRank([])
+
+    @property
+    def size(self) -> int:
+        """How many numbers were trained."""
+        return sum(one.numel() for one in self.parameters())
+
+
+class LowRankAdapter(NamedAdapter):
+    """LoRA's or DoRA's."""
+
+    def __init__(self, made: LowRank) -> None:
         super().__init__()
-        every = list(updates)
-        self.rows = [rows for rows, _, _ in every]
+        self.rows = [rows for rows, _, _ in made.updates]
         self.down, self.up = (
-            nn.ParameterList(nn.Parameter(one.detach().clone(), requires_grad=False) for one in each)
-            for each in ([down for _, down, _ in every], [up for _, _, up in every])
+            nn.ParameterList(_frozen(one) for one in each)
+            for each in ([down for _, down, _ in made.updates], [up for _, _, up in made.updates])
         )
+        self.gain = None if made.gain is None else _frozen(made.gain)
+        self.scales_rows = made.gain is not None
         self._copies: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
-    def updates(self) -> Iterator[Update]:
-        """Of each range of rows: the rows, D and U."""
-        return zip(self.rows, self.down, self.up, strict=True)
+    def low_rank(self) -> LowRank:
+        """Of each range of rows: the rows, D and U; and the factors."""
+        return LowRank(list(zip(self.rows, self.down, self.up, strict=True)), self.gain)
 
-    def forward(self, x: Float[Tensor, "*batch inputs"], outputs: int) -> Float[Tensor, "*batch outputs"]:
-        """U D x, zero in the rows that it leaves alone."""
+    @property
+    def size(self) -> int:
+        """Rows that have no update have no factor of their own."""
+        factors = 0 if self.gain is None else sum(map(len, self.up))
+        return sum(one.numel() for one in (*self.down, *self.up)) + factors
+
+    def forward(
+        self, x: Float[Tensor, "*batch inputs"], y: Float[Tensor, "*batch outputs"], bias: Tensor | None
+    ) -> Float[Tensor, "*batch outputs"]:
+        """g (W x + U D x) + bias; U D x is zero in the rows that it leaves alone."""
         state = (x.dtype, *(one._version for one in (*self.down, *self.up)))
         if self._copies is None or self._copies[0] != state:
             down = torch.cat([one.to(x.dtype) for one in self.down])
-            up, done = x.new_zeros(outputs, len(down)), 0
-            for rows, _, part in self.updates():
+            up, done = x.new_zeros(y.shape[-1], len(down)), 0
+            for rows, part in zip(self.rows, self.up, strict=True):
                 up[rows, done : done + part.shape[1]] = part.to(x.dtype)
                 done += part.shape[1]
             self._copies = state, down, up
         _, down, up = self._copies
-        return F.linear(F.linear(x, down), up)
+        update = F.linear(F.linear(x, down), up)
+        if self.gain is None:
+            return y + update
+        gain = self.gain.to(x.dtype)
+        return (y + update) * gain if bias is None else (y - bias + update) * gain + bias
+
+
+def _frozen(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().clone(), requires_grad=False)
 
 
 class LinearWithAdapters(AdaptedLinear):
@@ -139,18 +202,23 @@ class LinearWithAdapters(AdaptedLinear):
     def __init__(self, base: Any, chosen: RowChoice) -> None:
         super().__init__()
         self.base, self.chosen = base, chosen
-        self.named: list[str] = []
+        self.added: list[str] = []
         self.every = nn.ModuleList()
         """The adapters of these names."""
 
+    def named(self) -> NamedAdapter:
+        """ConfigError: it has several."""
+        raise ConfigError("several adapters stand beside one weight, and each has a name already")
+
     def add(self, name: str, adapter: NamedAdapter) -> None:
         """One more."""
-        self.named.append(name)
+        self.added.append(name)
         self.every.append(adapter)
+        self.beyond, self.scales_rows = self.beyond or adapter.beyond, self.scales_rows or adapter.scales_rows
 
     def adapter(self, name: str) -> NamedAdapter:
         """The one of a name."""
-        found = self.every[self.named.index(name)]
+        found = self.every[self.added.index(name)]
         assert isinstance(found, NamedAdapter)
         return found
 
@@ -162,9 +230,9 @@ class LinearWithAdapters(AdaptedLinear):
             return y
         assert len(names) == len(x), "a name for each row of the batch"
         for name in dict.fromkeys(one for one in names if one is not None):
-            if name in self.named:
+            if name in self.added:
                 at = [row for row, one in enumerate(names) if one == name]
-                y[at] += self.adapter(name)(x[at], y.shape[-1])
+                y[at] = self.adapter(name)(x[at], y[at], self.base.bias)
         return y
 
     def own(self) -> list[nn.Parameter]:
@@ -175,9 +243,14 @@ class LinearWithAdapters(AdaptedLinear):
         """ConfigError: it cannot be."""
         raise ConfigError("several adapters stand beside one weight; load one of them by itself to merge it")
 
-    def adapters(self) -> dict[str | None, Iterable[Update]]:
-        """The updates of each by its name."""
-        return {name: self.adapter(name).updates() for name in self.named}
+    def names(self) -> Sequence[str | None]:
+        """Those of all."""
+        return self.added
+
+    def low_rank(self, name: str | None = None) -> LowRank:
+        """What the one of a name does."""
+        assert name is not None
+        return self.adapter(name).low_rank()
 
 
 def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
@@ -209,17 +282,17 @@ def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 def adapter_names(network: nn.Module) -> list[str]:
     """The adapters that rows can name."""
-    every = (one.adapters() for one in adapted_layers(network).values())
-    return list(dict.fromkeys(name for one in every for name in one if name is not None))
+    every = (one.names() for one in adapted_layers(network).values())
+    return list(dict.fromkeys(name for names in every for name in names if name is not None))
 
 
 def adapter_sizes(network: nn.Module) -> dict[str, int]:
     """How many numbers each of the adapters holds that rows can name."""
     sizes = dict.fromkeys(adapter_names(network), 0)
     for layer in adapted_layers(network).values():
-        for name, updates in layer.adapters().items():
-            if name is not None:
-                sizes[name] += sum(down.numel() + up.numel() for _, down, up in updates)
+        if isinstance(layer, LinearWithAdapters):
+            for name in layer.added:
+                sizes[name] += layer.adapter(name).size
     return sizes
 
 

@@ -10,6 +10,7 @@ that is left unread has a placeholder of its shape and type among its module's p
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,6 +206,17 @@ def let_go(module: nn.Module) -> None:
     """Forget the module's own weights that were read from a file, until somebody asks for them again."""
     if isinstance(module._parameters, _Parameters):
         module._parameters.let_go()
+
+
+@contextlib.contextmanager
+def read_for_now(module: nn.Module) -> Iterator[None]:
+    """Weights that a module left in its file are forgotten again after the block."""
+    unread = any(unread_of(one) is not None for one in dict.values(module._parameters))
+    try:
+        yield
+    finally:
+        if unread:
+            let_go(module)
 
 
 def peek(module: nn.Module, name: str) -> nn.Parameter:

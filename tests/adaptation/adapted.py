@@ -11,6 +11,8 @@ import tiny
 import torch
 
 from lmworks.adaptation.adapter_files import CONFIG
+from lmworks.adaptation.bottleneck import add_bottlenecks, write_bottlenecks
+from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
@@ -66,6 +68,16 @@ def adapter_folder(
     if more:
         settings = json.loads((folder / CONFIG).read_text("utf-8"))
         (folder / CONFIG).write_text(json.dumps(settings | more), "utf-8")
+    return folder
+
+
+def bottleneck_folder(
+    folder: Path, network: Network, style: str, size: int = 6, seed: int = 1, base: str = "base"
+) -> Path:
+    """The same of a bottleneck."""
+    copied = add_bottlenecks(copy.deepcopy(network), BottleneckConfig(style=style, size=size))
+    folder.mkdir(parents=True)
+    write_bottlenecks(folder, randomise_adapters(copied, seed), base)
     return folder
 
 

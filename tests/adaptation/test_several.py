@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,17 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from adaptation.adapted import adapter_folder
+from adaptation.adapted import adapter_folder, bottleneck_folder
 
 import lmworks as lm
+from lmworks.adaptation.adapter_files import CONFIG
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.nf4 import VALUES
 from lmworks.adaptation.peft_format import read_adapter
+from lmworks.adaptation.reading import put_adapter
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.generation.engine import Engine
@@ -27,6 +32,7 @@ from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
 from lmworks.kernels import CompiledRunner, unavailable
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ExpertSettings
+from lmworks.models.files.model_folder import read_json
 from lmworks.models.hooks import hooked
 from lmworks.models.unread import peek, unread_of
 from lmworks.serving.pytorch_worker import twin
@@ -36,9 +42,10 @@ MADE: dict[str, dict[str, Any]] = {
     "a": {"rank": 5, "seed": 1},
     "b": {"rank": 9, "seed": 2, "targets": ("q_proj", "v_proj", "down_proj")},
     "c.d/e": {"rank": 40, "seed": 3, "targets": ("o_proj", "up_proj")},
+    "dora": {"rank": 6, "seed": 7, "targets": ("q_proj", "k_proj", "o_proj", "up_proj"), "kind": DoRALinear},
 }
 """A name may be whatever can be named over the API."""
-NAMES = ["a", None, "b", "c.d/e", "a", "b"]
+NAMES = ["a", None, "dora", "c.d/e", "a", "b"]
 PROMPTS = [f"{'The quick brown fox ' * number} jumps" for number in range(6)]
 
 
@@ -206,7 +213,7 @@ def test_a_name_that_is_none_is_an_error_and_never_the_base(model: LanguageModel
         lambda: model.runner.next_logits(tiny.text(1, 4), model.runner.new_cache(1, adapters=["d"])),
     ]
     for ask in asks:
-        with pytest.raises(ConfigError, match=r"there is no adapter 'd'; there is a and b and c\.d/e"):
+        with pytest.raises(ConfigError, match=r"there is no adapter 'd'; there is a and b and dora and c\.d/e"):
             ask()
     with pytest.raises(ConfigError, match="there are 2 prompts and 1 adapters"):
         model.generate_batch(["a", "b"], adapter=["a"])
@@ -267,6 +274,67 @@ def make_with(path: str, folders: dict[str, Path]) -> LanguageModel:
     return model
 
 
+@pytest.mark.parametrize("path", ["plain", "compiled"])
+@torch.no_grad()
+def test_bottlenecks_stand_beside_adapters_of_other_kinds(
+    path: str, tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """In PyTorch, which the compiled path says; each row is what the network is with that adapter alone."""
+    monkeypatch.setattr(progress, "_said", set())
+    network = make("plain").network
+    every = {name: folders[name] for name in ("a", "dora")} | {
+        style: bottleneck_folder(tmp_path / style, network, style, seed=seed)
+        for seed, style in enumerate(("houlsby", "pfeiffer"), 3)
+    }
+    model = make(path)
+    for name, folder in every.items():
+        told = path == "compiled" and name == "houlsby"
+        said = "PyTorch runs the network from here on.*an adapter goes through an activation"
+        with pytest.warns(UserWarning, match=said) if told else contextlib.nullcontext():
+            lm.add_adapter(model, name, folder)
+    names = ["houlsby", None, "a", "pfeiffer", "dora", "houlsby"]
+    tokens = tiny.text(len(names), 40)
+    cache = model.runner.new_cache(len(names), adapters=names)
+    together, seen = model.runner.hidden(tokens, cache=cache), []
+    for row, name in enumerate(names):
+        alone = make("plain").network
+        if name is not None:
+            put_adapter(every[name], alone).requires_grad_(False)
+        seen.append(alone.hidden(tokens[row : row + 1]))
+        torch.testing.assert_close(together[row : row + 1], seen[-1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            model.runner.hidden(tokens[row : row + 1], adapter=name), seen[-1], rtol=1e-5, atol=1e-5
+        )
+    assert all((one - other).abs().max() > 0.01 for one, other in itertools.pairwise(seen))
+    answers = model.generate_batch(PROMPTS, max_new_tokens=6, adapter=names)
+    for prompt, name, answer in zip(PROMPTS, names, answers, strict=True):
+        assert answer.tokens == model.generate(prompt, max_new_tokens=6, adapter=name).tokens
+    assert model.adapters == ["a", "dora", "houlsby", "pfeiffer"]
+    alone = make("plain").network
+    count = sum(one.numel() for one in alone.parameters())
+    put_adapter(every["houlsby"], alone)
+    assert model.parameters_with("houlsby") == sum(one.numel() for one in alone.parameters()) > count
+    assert model.parameters_with(None) == count
+
+
+def test_a_spoilt_bottleneck_is_refused_beside_others_and_changes_nothing(tmp_path: Path, folders: dict[str, Path]):
+    network = make("plain").network
+    wide = tiny.language_model(seed=4, **(SHAPE | {"dim": 96})).network
+    spoilt = bottleneck_folder(tmp_path / "spoilt", network, "pfeiffer")
+    settings = read_json(spoilt / CONFIG)
+    write_json(spoilt / CONFIG, settings | {"size": 7})
+    model = make_with("plain", {"a": folders["a"]})
+    state = {name: one.clone() for name, one in model.network.state_dict().items()}
+    for folder, said in (
+        (spoilt, "size = 7; the two files do not belong together"),
+        (bottleneck_folder(tmp_path / "wide", wide, "pfeiffer"), "the adapter was made for another model"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            lm.add_adapter(model, "x", folder)
+    assert model.adapters == ["a"] and list(state) == list(model.network.state_dict())
+    assert all(torch.equal(one, state[name]) for name, one in model.network.state_dict().items())
+
+
 def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path: Path, folders: dict[str, Path]):
     network = make("plain").network
     wide = tiny.language_model(seed=4, **(SHAPE | {"hidden_dim": 128}))
@@ -274,9 +342,9 @@ def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path
     write_json(foreign / "lmworks.json", {"base": {"sha256": "0" * 64}})
     refused = {
         "holds no adapter": tmp_path,
-        "is DoRA's, which scales whole rows": adapter_folder(tmp_path / "dora", network, kind=DoRALinear),
+        "lora_magnitude_vector \\(14 missing": adapter_folder(tmp_path / "dora", network, use_dora=True),
         "in NF4, which the others are not": adapter_folder(tmp_path / "nf4", network, lmworks_base_values=VALUES),
-        "is of type 'IA3'": adapter_folder(tmp_path / "ia3", network, peft_type="IA3"),
+        "an adapter of type 'IA3' cannot": adapter_folder(tmp_path / "ia3", network, peft_type="IA3"),
         "the adapter was made for another model": adapter_folder(tmp_path / "wide", wide.network),
         "r = 7; the two files do not belong together": adapter_folder(tmp_path / "rank", network, r=7),
         "was trained on other weights": foreign,

@@ -19,6 +19,7 @@ from frames import Bench, address, numbers
 from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart, hold_keys_and_values
 
 import lmworks as lm
+from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
@@ -43,16 +44,23 @@ if unavailable() is not None:
 DECODERS = [kind for kind in KINDS if kind not in WHOLE]
 
 
-def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2, **others: object) -> Network:
+def adapted(
+    kind: str,
+    targets: object = None,
+    rank: int = 5,
+    size: float = 0.2,
+    of: type[LoRALinear] = LoRALinear,
+    **others: object,
+) -> Network:
     """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix
     as a whole but those of experts."""
     network = tiny.network(**(SHAPE | KINDS[kind] | others))
     if targets is not None:
-        add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
+        add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets), kind=of)  # type: ignore[arg-type]
     else:
         for path, base in list(network.named_modules()):
             if isinstance(base, Linear) and ".experts." not in path:
-                layer = LoRALinear(base, [Projection(path, slice(0, base.out_features))], rank, 1.6)
+                layer = of(base, [Projection(path, slice(0, base.out_features))], rank, 1.6)
                 network.set_submodule(path, layer)
     return randomise_adapters(network, size=size).requires_grad_(False)
 
@@ -104,6 +112,76 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
         assert apart(output[:, rows] - plain[:, rows], added[:, rows]) < 0.02
     for places in ((slice(None), slice(32, 64)), (~used,)):
         torch.testing.assert_close(output[places], plain[places], rtol=1e-5, atol=1e-5 + 1e-4 * len(outliers))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 3, 23])
+@pytest.mark.parametrize("biased", [False, True])
+@torch.no_grad()
+def test_a_matrix_whose_rows_an_adapter_scales(bits: int, tokens: int, biased: bool):
+    """Beside one that scales none, and one that scales others; every fourth token has none of them."""
+    base = Linear(96, 80, bias=biased)
+    parts = {"dora": slice(0, 48), "other": slice(32, 80)}
+    layers = {
+        name: DoRALinear(base, [Projection("q", rows)], 5, 2.0).requires_grad_(False) for name, rows in parts.items()
+    } | {"lora": LoRALinear(base, [Projection("q", slice(16, 64))], 5, 2.0).requires_grad_(False)}
+    for seed, layer in enumerate(layers.values()):
+        for number, one in enumerate(layer.own()):
+            one.copy_(numbers(*one.shape, seed=10 * seed + number))
+    weight = pack(quantised("m", base.weight, bits), bits, ())
+    packed = [pack_adapters("m", layer, [None], ())[None] for layer in layers.values()]
+    adapters = PackedAdapters(weight.blocks, packed)
+    bench = Bench(tokens, 96, after=adapters.numbers)
+    used = torch.arange(tokens) % 4
+    bench.put(Field.ADAPTERS, used)
+    x, output = bench.quantise(numbers(tokens, 96, seed=1)), numbers(tokens, 80, seed=3)
+    bias = None if base.bias is None else base.bias.detach()
+    product, expected = F.linear(x, unpacked(weight)), torch.empty(tokens, 80)
+    for token, number in enumerate(used.tolist()):
+        row = product[token].clone()
+        if number:
+            layer = list(layers.values())[number - 1]
+            for rows, down, up in layer.updates():
+                row[rows] += x[token] @ down.T @ up.T
+            gain = layer.gain()
+            row = row if gain is None else row * gain
+        expected[token] = row if bias is None else row + bias
+    expected += output
+    plain = used == 0
+    bench.run(
+        bottleneck_step(adapters, bench.scales.ctypes.data, bench.scales.strides[0]),
+        multiply(weight, address(output), 320, 0 if bias is None else address(bias), True, adapters.for_matrix),
+    )
+    torch.testing.assert_close(output[plain], expected[plain], rtol=1e-5, atol=1e-4)
+    assert apart(output, expected) < 0.02  # D has 8 bits, U bfloat16
+    for number, rows in ((1, slice(48, 80)), (2, slice(0, 32))):  # what it leaves alone
+        of = used == number
+        torch.testing.assert_close(output[of, rows], expected[of, rows], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "granite", "olmo2", "bert"])
+@torch.no_grad()
+def test_hidden_states_under_scaled_rows_are_those_of_the_network(kind: str):
+    network = adapted(kind, of=DoRALinear)
+    for layer in lora_layers(network).values():  # lengths as after some training: each near its row's own
+        assert isinstance(layer, DoRALinear)
+        for part, magnitude in zip(layer.parts, layer.magnitude, strict=True):
+            magnitude.copy_((1 + magnitude) * layer.base.weight[part.rows].norm(dim=1))
+    same, engine = both(network)
+    tokens = tiny.text(2, 60)
+    expected = same.hidden(tokens)
+    assert apart(engine.hidden(tokens, None, None), expected) < 0.06
+    for layer in lora_layers(same).values():
+        assert isinstance(layer, DoRALinear)
+        for part, magnitude in zip(layer.parts, layer.magnitude, strict=True):
+            magnitude.copy_(layer.base.weight[part.rows].norm(dim=1))
+    assert apart(same.hidden(tokens), expected) > 0.1  # the lengths matter
+
+
+def test_scaled_rows_of_latent_attention_run_in_pytorch():
+    """Its matrix of keys and values is multiplied head by head, and of keys the rows are inputs there."""
+    network = adapted("deepseek", of=DoRALinear)
+    assert "no factors of rows for blocks.0.attention.expand" in str(uncovered(network))
 
 
 @pytest.mark.parametrize("targets", ["all", "some"])
@@ -284,9 +362,9 @@ def test_adapters_on_what_is_not_packed_run_in_pytorch(monkeypatch: pytest.Monke
     network = randomise_adapters(add_lora(tiny.network(**shape), lora)).requires_grad_(False)
     assert "one is on blocks.0.feed_forward.shared_gate" in str(uncovered(network))
     runner = CompiledRunner(tiny.network(**shape).requires_grad_(False), 8)
-    runner.take_adapters(lambda: randomise_adapters(add_lora(runner.network, lora)).requires_grad_(False))
-    with pytest.warns(UserWarning, match="PyTorch runs it"):
-        assert torch.equal(runner.hidden(tokens), network.hidden(tokens))
+    with pytest.warns(UserWarning, match=r"PyTorch runs the network from here on.* one is on blocks\.0\.feed_forward"):
+        runner.take_adapters(lambda: randomise_adapters(add_lora(runner.network, lora)).requires_grad_(False))
+    assert torch.equal(runner.hidden(tokens), network.hidden(tokens))
 
 
 def test_what_is_not_packed_says_why():

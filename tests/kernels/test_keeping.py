@@ -28,7 +28,8 @@ from jobs.small_files import tokenizer
 
 import lmworks as lm
 from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS
-from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.nf4 import VALUES
 from lmworks.adaptation.peft_format import write_adapter
@@ -541,17 +542,18 @@ print(model.score("the model").bits)
 """
 
 
-def adapted(folder: Path, base: Path, size: float) -> Path:
+def adapted(folder: Path, base: Path, size: float, kind: type[LoRALinear] = LoRALinear) -> Path:
     """An adapter of random numbers on a file."""
-    network = add_lora(LanguageModel.load(base, dtype="float32").network, LoRAConfig(rank=4))
+    network = add_lora(LanguageModel.load(base, dtype="float32").network, LoRAConfig(rank=4), kind=kind)
     randomise_adapters(network, size=size)
     folder.mkdir(exist_ok=True)
     write_adapter(folder, network, str(base))
     return folder
 
 
+@pytest.mark.parametrize("kind", [LoRALinear, DoRALinear])
 def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[LoRALinear], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     kernels = cache_folder("kernels")
     keep_small(tmp_path, monkeypatch)
@@ -559,7 +561,7 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     (tmp_path / "cache" / "kernels").symlink_to(kernels)
     path = tmp_path / "small.gguf"
     export(str(folder), path, kind="q4_0")
-    adapter = adapted(tmp_path / "adapter", path, size=0.5)
+    adapter = adapted(tmp_path / "adapter", path, size=0.5, kind=kind)
     base = LanguageModel.load(path)  # kept from here on
     first = lm.load(adapter)
     gc.collect()
@@ -577,12 +579,12 @@ def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
     assert not second._later.is_built and torch.equal(second.logits(TOKENS), before)
     network = second.network  # built now, with the adapter on it
     assert adapted_layers(network) and second.runner.stands() and torch.equal(second.logits(TOKENS), before)
-    adapted(tmp_path / "adapter", path, size=1.0)
+    adapted(tmp_path / "adapter", path, size=1.0, kind=kind)
     changed = lm.load(adapter)
     assert not torch.equal(changed.logits(TOKENS), before) and len(kept(tmp_path)) == 2
     assert torch.equal(lm.load(adapter).logits(TOKENS), changed.logits(TOKENS))
     again = lm.load(adapter)
-    adapted(tmp_path / "adapter", path, size=0.5)
+    adapted(tmp_path / "adapter", path, size=0.5, kind=kind)
     with pytest.raises(ModelError, match="has changed since it was loaded; load it again"):
         _ = again.network
     (adapter / WEIGHTS).unlink()
@@ -606,6 +608,22 @@ def test_a_damaged_file_of_an_adapter_is_made_anew_and_said_in_one_line(
     with pytest.warns(UserWarning, match=r"the packed weights of [^ ]*adapter are damaged or cut off; they are packed"):
         assert torch.equal(lm.load(adapter).logits(TOKENS), logits)
     assert file.read_bytes() == whole
+
+
+def test_adapters_of_a_file_in_few_bits_stand_beside_one_another(folder: Path, tmp_path: Path):
+    """As QLoRA on a file's grid makes them: each is to the bit what it is alone, of either kind."""
+    path = tmp_path / "small.gguf"
+    export(str(folder), path, kind="q4_0")
+    model = LanguageModel.load(path)
+    kinds = {"lora": LoRALinear, "dora": DoRALinear}
+    for name, kind in kinds.items():
+        lm.add_adapter(model, name, adapted(tmp_path / name, path, 0.5, kind))
+    text = "the model reads a text"
+    alone = {name: lm.load(tmp_path / name) for name in kinds} | {None: LanguageModel.load(path)}
+    assert all(one.runner.name == "compiled" for one in (model, *alone.values()))
+    scores = {name: model.score(text, adapter=name).logprobs for name in alone}
+    assert scores == {name: one.score(text).logprobs for name, one in alone.items()}
+    assert len({tuple(one) for one in scores.values()}) == 3
 
 
 def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import tiny
-from adaptation.adapted import adapter_folder
+from adaptation.adapted import adapter_folder, bottleneck_folder
 
 import lmworks as lm
+from lmworks.adaptation.dora import DoRALinear
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.cli.options import adapters_of
@@ -81,6 +82,26 @@ def test_every_way_to_ask_takes_an_adapters_name(live: Live):
     assert looks[1]["model"] == "x" and looks[0]["next"] != looks[1]["next"]
     counts = [live.post("/tokenize", prompt="hello", model=name).json()["count"] for name in ("first", "x")]
     assert counts[0] == counts[1]
+
+
+def test_adapters_of_several_kinds_are_served_at_once(root: Path, tmp_path: Path):
+    network = lm.load(root / "first").network
+    folders = {
+        "lora": root / "x",
+        "dora": adapter_folder(tmp_path / "dora", network, str(root / "first"), seed=8, kind=DoRALinear),
+        "houlsby": bottleneck_folder(tmp_path / "houlsby", network, "houlsby", seed=9, base=str(root / "first")),
+    }
+    with running(one(str(root / "first"), Opening(adapters=folders), name="first")) as live:
+        texts = {name: complete(live, name)["choices"][0]["text"] for name in ("first", *folders)}
+        answer = live.post("/v1/completions", prompt="a", model="ia3", max_tokens=1)
+        assert (
+            answer.json()["error"]["message"] == "there is no model 'ia3'; there is first and lora and dora and houlsby"
+        )
+    alone = {"first": root / "first"} | folders
+    for name, folder in alone.items():
+        exact = lm.load(folder, compress="none")
+        assert exact.generate(PROMPT, max_new_tokens=8).text == texts[name], name
+    assert len(set(texts.values())) == len(texts)
 
 
 def test_a_name_that_is_none_is_a_404_that_lists_them(live: Live):

@@ -25,7 +25,7 @@ def prepare(setup: Setup, settings: DoRAConfig) -> Setup:
 assert LORA.adapter is not None
 DORA = Method(
     name="dora",
-    summary="LoRA that learns the length of each row apart from its direction; runs in PyTorch until it is merged",
+    summary="LoRA that learns the length of each row apart from its direction",
     settings=DoRAConfig,
     prepare=prepare,
     adapter=replace(LORA.adapter, kind="dora"),

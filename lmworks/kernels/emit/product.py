@@ -81,9 +81,13 @@ def product(
         room = e.memory(tokens)
         for token, total in enumerate(totals):
             e.store(e.b.load(total), room, 64 * token)
-        with e.loop(0, tokens) as token, _each_up(e, given, token) as (up, place):
-            at = e.plus(room, e.times(token, 64))
-            e.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.load(FLOATS, at)), at)
+        with e.loop(0, tokens) as token:
+            entry, at = _entry(e, given, token), e.plus(room, e.times(token, 64))
+            with _each_up(e, given, token, entry) as (up, place):
+                e.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.load(FLOATS, at)), at)
+            with _if_scaled(e, entry) as gains:
+                gain, after = (e.load(FLOATS, gains, place) for place in (0, 64))
+                e.store(e.fma(gain, e.load(FLOATS, at), after), at)
         for token, total in enumerate(totals):
             e.b.store(e.load(FLOATS, room, 64 * token), total)
     return [e.b.load(total) for total in totals]
@@ -207,12 +211,26 @@ def _add_by_tiles(
                     _add(e, kind, given, at, part, ends[part], token, dot, total)
 
 
+def _entry(e: Emitter, given: Given, token: Value) -> Value:
+    """The address of the entry of a token's adapter, for the block."""
+    number = e.load(LONG, given.of_tokens, e.times(token, 8), align=8)
+    return e.plus(given.adapters, e.times(number, ADAPTER_ENTRY_BYTES))
+
+
 @contextlib.contextmanager
-def _each_up(e: Emitter, given: Given, token: Value) -> Iterator[tuple[Callable[[int, Any], Value], Value]]:
+def _if_scaled(e: Emitter, entry: Value) -> Iterator[Value]:
+    """The address of the rows' factors, and of what is added after them, 64 bytes on, where an adapter has some."""
+    gains = e.load(LONG, entry, 24, align=8)
+    with e.b.if_then(e.b.icmp_signed("!=", gains, e.constant(0))):
+        yield gains
+
+
+@contextlib.contextmanager
+def _each_up(
+    e: Emitter, given: Given, token: Value, entry: Value
+) -> Iterator[tuple[Callable[[int, Any], Value], Value]]:
     """Each number of a token's bottleneck: its weights, of the rows from one on, and where it is, from the first
     token's scales."""
-    number = e.load(LONG, given.of_tokens, e.times(token, 8), align=8)
-    entry = e.plus(given.adapters, e.times(number, ADAPTER_ENTRY_BYTES))
     count, ups, begin = (e.load(LONG, entry, place, align=8) for place in (0, 8, 16))
     begin = e.plus(e.times(given.scales_stride, token), begin)
     with e.loop(0, count) as at:
@@ -409,11 +427,16 @@ def product_in_halves(
                 value = e.load_splat(given.scales, place, lanes=8)
                 e.store(e.fma(weight, value, e.load(FLOATS_8, total)), total)
     adapted = e.b.icmp_signed("!=", given.adapters, e.constant(0))
-    with e.b.if_then(adapted), e.loop(0, tokens) as token, _each_up(e, given, token) as (up, place):
-        value = e.load_splat(given.scales, place, lanes=8)
-        for half in (0, 1):
-            total = e.plus(totals, e.plus(e.times(token, 64), 32 * half))
-            e.store(e.fma(up(8 * half, FLOATS_8), value, e.load(FLOATS_8, total)), total)
+    with e.b.if_then(adapted), e.loop(0, tokens) as token:
+        entry, halves = _entry(e, given, token), [e.plus(totals, e.plus(e.times(token, 64), at)) for at in (0, 32)]
+        with _each_up(e, given, token, entry) as (up, place):
+            value = e.load_splat(given.scales, place, lanes=8)
+            for half, total in enumerate(halves):
+                e.store(e.fma(up(8 * half, FLOATS_8), value, e.load(FLOATS_8, total)), total)
+        with _if_scaled(e, entry) as gains:
+            for half, total in enumerate(halves):
+                gain, after = (e.load(FLOATS_8, gains, place + 32 * half) for place in (0, 64))
+                e.store(e.fma(gain, e.load(FLOATS_8, total), after), total)
     return [e.load(FLOATS, totals, 64 * token) for token in range(tokens)]
 
 

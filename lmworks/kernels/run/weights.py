@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ENCODER, FROM_SOURCE = "encoder.", "cross_attention.kv"
 """How the names of an encoder-decoder's second stack begin, and what makes keys and values of its states."""
+BY_HEAD = ".attention.expand"
+"""How latent attention's matrix ends that makes keys and values, and is multiplied head by head."""
 SEGMENTS = 2
 """Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
 
@@ -90,9 +92,9 @@ class Weights:
 
         before, each = self._each_adapter, dict[str, dict[str | None, PackedAdapter]]()
         for path, layer in adapted_layers(network).items():
-            by_head = path.endswith(".attention.expand")
+            by_head = path.endswith(BY_HEAD)
             kept = before.get(f"{path}.keys" if by_head else path, {})
-            new = [name for name in layer.adapters() if name not in kept]
+            new = [name for name in layer.names() if name not in kept]
             if by_head:
                 made = pack_by_head(path, network.get_submodule(path.rpartition(".")[0]), layer, new)
             else:
