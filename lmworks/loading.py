@@ -183,8 +183,9 @@ def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str])
     """Put an adapter beside a model under a name that `generate`, `score` and `embed` take: `adapter="notes"`. Texts
     that name none are the model's own, and the model's weights are there once, however many adapters it has.
 
-    LoRA's and DoRA's adapters can stand beside others, of any rank. ModelError for another kind, and for one that was
-    trained on other weights; ConfigError for a name that is taken. Nothing is changed then.
+    Adapters of LoRA and DoRA, of any rank, bottlenecks and trained prompts can stand beside one another. ModelError for
+    another kind, and for one that was trained on other weights; ConfigError for a name that is taken. Nothing is
+    changed then.
     """
     from lmworks.adaptation.router import kinds_in
     from lmworks.adaptation.several import must_be_beside, put_beside

@@ -25,6 +25,13 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def led_by(folder: Path) -> int:
+    """Vectors that an adapter puts before each text: those of a trained prompt."""
+    said = read_json(folder / CONFIG)
+    length = said.get("num_virtual_tokens") if said.get(TYPE) == "PROMPT_TUNING" else 0
+    return length if isinstance(length, int) else 0
+
+
 def kept_files(folder: Path) -> list[Path]:
     """What an adapter is packed from, beside its base's weights as they are; none of a kind that is not packed alone,
     or that changes the base."""

@@ -21,6 +21,7 @@ from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 from lmworks.models.prompt import TrainedPrompt
+from lmworks.models.unread import peeked, read_for_now
 
 TYPE = "PROMPT_TUNING"
 VECTORS = "prompt_embeddings"
@@ -45,13 +46,14 @@ def add_prompt(network: Network, config: PromptConfig, seed: int = 0) -> Network
         raise ConfigError(
             f"{{at}}length is {config.length:,}, and the network reads {shape.context:,} tokens; leave room for a text"
         )
-    network.requires_grad_(False)
-    table = network.embedding.weight
-    with torch.device(table.device):
+    for parameter in peeked(network).values():  # none of them is read for that
+        parameter.requires_grad_(False)
+    with torch.device(network.device):
         prompt = TrainedPrompt(config.length, shape.embedding_width)
-    if not table.is_meta:
+    if not prompt.vectors.is_meta:
         drawn = torch.randint(shape.vocab_size, (config.length,), generator=torch.Generator().manual_seed(seed))
-        with torch.no_grad():
+        with torch.no_grad(), read_for_now(network.embedding):
+            table = network.embedding.weight
             prompt.vectors.copy_(table[drawn] * (shape.dim**0.5 if shape.scale_embedding else 1))
     network.prompt = prompt.train(network.training)
     return network

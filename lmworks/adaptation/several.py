@@ -14,13 +14,15 @@ from pathlib import Path
 from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, TYPE, is_adapter
 from lmworks.adaptation.bottleneck import TYPE as BOTTLENECK
 from lmworks.adaptation.lora import remove_adapters
+from lmworks.adaptation.prompt_tuning import TYPE as PROMPT
 from lmworks.adaptation.reading import put_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adapted import LinearWithAdapters, RowChoice, adapted_layers, adapter_names
 from lmworks.models.files.model_folder import read_json
+from lmworks.models.named_prompts import NamedPrompts
 from lmworks.models.network import Network
 
-BESIDE = ("LORA", BOTTLENECK)
+BESIDE = ("LORA", BOTTLENECK, PROMPT)
 """What the adapters that can stand beside others call themselves; DoRA's are LORA too."""
 
 
@@ -32,16 +34,27 @@ def put_beside(network: Network, name: str, folder: Path) -> None:
     """
     must_be_beside(folder)
     _must_take(network, name)
+    if read_json(folder / CONFIG).get(TYPE) == PROMPT and (
+        network.image_reader is not None or network.config.embedding_norm is not None
+    ):
+        reads = "reads images" if network.image_reader is not None else "norms its embeddings"
+        raise ConfigError(f"the model {reads}, and a trained prompt stands beside none that does; load it by itself")
     before = {path: one for path, one in adapted_layers(network).items() if isinstance(one, LinearWithAdapters)}
+    prompts, network.prompts = network.prompts, None
     for path, layer in before.items():
         network.set_submodule(path, layer.base)
     try:
         put_adapter(folder, network)
+        vectors = None if network.prompt is None else network.before_texts(network.prompt)
         fresh = {path: layer.named() for path, layer in adapted_layers(network).items()}
     finally:
         remove_adapters(network)
         for path, layer in before.items():
             network.set_submodule(path, layer)
+        network.prompts = prompts
+    if vectors is not None:
+        network.prompts = prompts or NamedPrompts(network.config.vocab_size)
+        network.prompts.add(name, vectors)
     chosen = next((one.chosen for one in before.values()), RowChoice())
     for path, adapter in fresh.items():
         layer = before.get(path) or LinearWithAdapters(network.get_submodule(path), chosen)

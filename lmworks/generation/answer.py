@@ -34,7 +34,7 @@ class Answer(str):
     def of(cls, sequence: Sequence) -> Answer:
         """The answer of a sequence that is finished."""
         answer, request = cls(sequence.text), sequence.request
-        answer.prompt = request.prompt if request.source is None else request.source
+        answer.prompt = request.prompt[request.lead :] if request.source is None else request.source
         answer.tokens, answer.logprobs = sequence.tokens, sequence.logprobs
         answer.finish, answer.seed, answer.slid = sequence.finish or "stop", request.seed, sequence.slid
         answer.score, answer.others = None, []

@@ -84,6 +84,8 @@ class Request:
     guess: Guess | None = None
     adapter: str | None = None
     """The adapter that reads and writes it, by its name; None for the model as it is."""
+    lead: int = 0
+    """Tokens that its prompt begins with and that stand for a trained prompt's vectors: nobody sees or counts them."""
     window: Window = "stop"
     """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
     of it go on."""
@@ -141,6 +143,12 @@ class Request:
             if self.constraint is not None or self.guess is not None:
                 what = "a constraint follows" if self.constraint is not None else "guesses are for"
                 raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
+        if self.lead and (self.slides or logprobs.prompt or isinstance(strategy, Contrastive)):
+            what = "the log-probabilities of a prompt" if logprobs.prompt else "contrastive search"
+            what = "a window that slides" if self.slides else what
+            raise ConfigError(
+                f"an adapter that is a trained prompt does not go with {what}; load it by itself for this"
+            )
         if self.guess is not None and isinstance(strategy, Contrastive):
             raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
 
@@ -161,6 +169,8 @@ class Request:
         least = len(self.prompt) + min(self.max_new_tokens, 1)
         for what, size in (("prompt", least), ("source", len(source or ()))):
             if size > context and not self.slides:
-                read = size if what == "source" else len(self.prompt)
-                hint = "" if source is not None else OR_SLIDE
-                raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it{hint}")
+                read = size if what == "source" else len(self.prompt) - self.lead
+                hint = "" if source is not None or self.lead else OR_SLIDE
+                raise ConfigError(
+                    f"the {what} has {read:,} tokens and the model reads {context - self.lead:,}; shorten it{hint}"
+                )

@@ -46,17 +46,19 @@ def refuse_unless_causal(network: Network) -> None:
 
 
 @torch.inference_mode()
-def token_logprobs(runner: Runner, ids: list[int], window: int, adapter: str | None = None) -> list[float]:
-    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1, as an adapter tells it; ConfigError if a
-    window is below 2."""
+def token_logprobs(
+    runner: Runner, ids: list[int], window: int, adapter: str | None = None, lead: Sequence[int] = ()
+) -> list[float]:
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1, as an adapter tells it; `lead` is read
+    before each window. ConfigError if a window is below 2."""
     refuse_unless_causal(runner.network)
     logprobs: list[float] = []
     with evaluating(runner.network):
         for start, scored, end in windows(len(ids), window):
-            tokens = torch.tensor([ids[start:end]], device=runner.network.device)
+            tokens = torch.tensor([[*lead, *ids[start:end]]], device=runner.network.device)
             # The last token only closes the window; nothing is predicted from it.
             hidden = _hidden(runner, tokens[:, :-1], adapter)
-            offset = scored - start - 1
+            offset = len(lead) + scored - start - 1
             logprobs += logprobs_of(runner, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
     return logprobs
 

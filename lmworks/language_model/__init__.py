@@ -146,6 +146,8 @@ class LanguageModel(ScoringModel, EncodingModel):
             one_thread()
         ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
             self.runner = runner_for(self.network, compress, stored, self.network.device.type, self._keeper(as_read))
+            if (prompts := getattr(self.network, "prompts", None)) is not None:
+                self.runner.take_images(prompts.seen)
             if isinstance(self.runner, TorchRunner):
                 read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
         self._chose(compress, as_read)
@@ -187,6 +189,8 @@ class LanguageModel(ScoringModel, EncodingModel):
 
         as_read = state_of(self.network) == self._read
         self.runner.take_adapters(put)
+        if (prompts := getattr(self.network, "prompts", None)) is not None:
+            self.runner.take_images(prompts.seen)
         self._read, self._embedder = state_of(self.network) if as_read else self._read, None
 
     @property

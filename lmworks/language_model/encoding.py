@@ -17,7 +17,7 @@ from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.choice import embedder_for
 from lmworks.language_model.parts import ModelParts
-from lmworks.models.runner import Runner
+from lmworks.models.runner import Runner, prompt_alone
 
 if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
     from torch import Tensor
@@ -83,8 +83,15 @@ class EncodingModel(ModelParts):
             prompt=prompt,
             cut=cut,
             exact=self.exact,
-            adapter=self.known_adapter(adapter),
+            adapter=self._of_rows(adapter),
         )
+
+    def _of_rows(self, name: str | None) -> str | None:
+        """The name; ConfigError for one that does not exist, and for a trained prompt."""
+        adapter, lead = self.read_by(name)
+        if lead:
+            raise prompt_alone(str(name))
+        return adapter
 
     def too_long(self, texts: Sequence[str], *, prompt: str | None = None) -> int:
         """How many of these texts have more tokens than `embed` reads of one, so that they lose their ends where they

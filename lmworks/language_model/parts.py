@@ -165,6 +165,21 @@ class ModelParts:
             raise no_adapter(name, known)
         return name
 
+    def read_by(self, name: str | None) -> tuple[str | None, list[int]]:
+        """The adapter that rows with this name have, and what their texts begin with: of a trained prompt no adapter,
+        but the ids of its vectors. ConfigError for a name that does not exist."""
+        if self.known_adapter(name) is None:
+            return None, []
+        from lmworks.models.adapted import prompt_ids
+
+        assert name is not None
+        lead = prompt_ids(self.network).get(name)
+        return (name, []) if lead is None else (None, lead)
+
+    def longest_with(self, name: str | None) -> int:
+        """Tokens of the longest text that one of `adapters` reads, or none of them."""
+        return self.longest - len(self.read_by(name)[1])
+
     @cached_property
     def generation_config(self) -> GenerationConfig:
         """What an encoder-decoder's folder says of its answers. ModelError for a token that does not exist."""

@@ -85,8 +85,10 @@ class ScoringModel(WritingModel):
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
         before = prompt or ([] if start is None else [start])
-        window = self.longest if window is None else min(window, self.longest)
-        logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
+        rows_adapter, lead = self.read_by(adapter)
+        longest = self.longest_with(adapter)
+        window = longest if window is None else min(window, longest)
+        logprobs = token_logprobs(self.runner, before + tokens, window, rows_adapter, lead)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
 

@@ -177,6 +177,7 @@ class WritingModel(ModelParts):
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
+        rows_adapter, lead = self.read_by(adapter)
         if tools is not None and constraint is not None:
             raise ConfigError("tools and a constraint both say the form of the answer; leave one of them out")
         shown = () if tools is None or _ids_of(prompt) is not None else tools.shown
@@ -196,7 +197,7 @@ class WritingModel(ModelParts):
             )
         return Request(
             self.tokenizer,
-            [target_start(self.tokenizer)] if self.translates else read,
+            [target_start(self.tokenizer)] if self.translates else lead + read,
             chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else list(stop),
@@ -208,7 +209,8 @@ class WritingModel(ModelParts):
             constraint=constraint if tools is None else tools.constraint,
             guess=guess,
             window=window,
-            adapter=self.known_adapter(adapter),
+            adapter=rows_adapter,
+            lead=len(lead),
         )
 
     def encode_prompt(self, prompt: Prompt, most: int | None = None, tools: Sequence[Tool] = ()) -> list[int]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
-from lmworks.models.runner import no_adapter
+from lmworks.models.named_prompts import NamedPrompts
+from lmworks.models.runner import no_adapter, prompt_alone
 from lmworks.models.unread import peeked
 
 Update = tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]
@@ -259,8 +260,8 @@ def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Is anything trained beside the network's own weights: adapters on layers, a prompt, or a reader of images?"""
-    beside = (getattr(network, name, None) for name in ("prompt", "image_reader"))
+    """Is anything trained beside the network's own weights: adapters on layers, prompts, or a reader of images?"""
+    beside = (getattr(network, name, None) for name in ("prompt", "prompts", "image_reader"))
     return any(one is not None for one in beside) or bool(adapted_layers(network))
 
 
@@ -280,20 +281,33 @@ def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+def prompt_ids(network: nn.Module) -> dict[str, list[int]]:
+    """What texts begin with that name one of the network's prompts, by these names."""
+    prompts: NamedPrompts | None = getattr(network, "prompts", None)
+    return {} if prompts is None else prompts.ids
+
+
 def adapter_names(network: nn.Module) -> list[str]:
+    """The adapters that texts can name: those that rows can, and prompts."""
+    return [*row_adapters(network), *prompt_ids(network)]
+
+
+def row_adapters(network: nn.Module) -> list[str]:
     """The adapters that rows can name."""
     every = (one.names() for one in adapted_layers(network).values())
     return list(dict.fromkeys(name for names in every for name in names if name is not None))
 
 
 def adapter_sizes(network: nn.Module) -> dict[str, int]:
-    """How many numbers each of the adapters holds that rows can name."""
-    sizes = dict.fromkeys(adapter_names(network), 0)
+    """How many numbers each of the adapters holds that texts can name."""
+    sizes = dict.fromkeys(row_adapters(network), 0)
     for layer in adapted_layers(network).values():
         if isinstance(layer, LinearWithAdapters):
             for name in layer.added:
                 sizes[name] += layer.adapter(name).size
-    return sizes
+    prompts: NamedPrompts | None = getattr(network, "prompts", None)
+    width = 0 if prompts is None else int(network.config.embedding_width)  # type: ignore[arg-type, union-attr]
+    return sizes | {name: len(ids) * width for name, ids in prompt_ids(network).items()}
 
 
 @contextlib.contextmanager
@@ -302,10 +316,10 @@ def rows_adapted(network: nn.Module, adapters: Sequence[str | None]) -> Iterator
     if not any(adapters):
         yield
         return
-    known = adapter_names(network)
+    known = row_adapters(network)
     for name in adapters:
         if name is not None and name not in known:
-            raise no_adapter(name, known)
+            raise prompt_alone(name) if name in prompt_ids(network) else no_adapter(name, known)
     layers = (one for one in adapted_layers(network).values() if isinstance(one, LinearWithAdapters))
     chosen = next(layers).chosen
     before, chosen.names = chosen.names, tuple(adapters)

@@ -28,6 +28,7 @@ from lmworks.models.image_reader import ImageReader
 from lmworks.models.initialisation import initialise
 from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
+from lmworks.models.named_prompts import NamedPrompts
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.prompt import TrainedPrompt
 from lmworks.models.scheme import Scheme
@@ -62,6 +63,7 @@ class Network(Stack):
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
         self.prompt: TrainedPrompt | None = None
         self.image_reader: ImageReader | None = None
+        self.prompts: NamedPrompts | None = None
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -168,18 +170,19 @@ class Network(Stack):
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         led = None
-        known = tokens if self.image_reader is None else self.image_reader.known(tokens)
+        past = self.image_reader or self.prompts
+        known = tokens if past is None else past.known(tokens)
         x = looked_up(self.embedding, known, IDS)
         if self.prompt is not None and self.prompt.leads(cache):
             led = self.prompt.led(tokens, real, documents, prefix)
-            x, tokens = led.put(self._scaled(x), self._before_texts(self.prompt)), led.tokens
+            x, tokens = led.put(self._scaled(x), self.before_texts(self.prompt)), led.tokens
             real, documents, prefix = led.real, led.documents, led.seen
         positions = self.positions_of(tokens, real, documents, cache)
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
         x = x if led is not None else self._scaled(x)
-        if self.image_reader is not None:
-            x = self.image_reader.put(x, tokens)
+        if past is not None:
+            x = past.put(x, tokens)
         x = self.read(x, tokens, positions, real, documents, cache, segments, memory, prefix)
         if cache is not None:
             cache.advance(tokens, real)
@@ -244,7 +247,7 @@ class Network(Stack):
             x = x * self.config.embedding_scale
         return x
 
-    def _before_texts(self, prompt: TrainedPrompt) -> Float[Tensor, "length dim"]:
+    def before_texts(self, prompt: TrainedPrompt) -> Float[Tensor, "length dim"]:
         """A trained prompt as the blocks read it: as tokens' embeddings; with Gemma's factor, which transformers has
         for tokens alone, as it is."""
         vectors = prompt.vectors.to(self.dtype)

@@ -255,6 +255,14 @@ def no_adapter(name: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(f"there is no adapter {name!r}; {there}")
 
 
+def prompt_alone(name: str) -> ConfigError:
+    """What is said of a trained prompt beside a network where only texts that are written or scored can begin with
+    one."""
+    return ConfigError(
+        f"the adapter {name!r} is a trained prompt, with which texts are written and scored; load it by itself for this"
+    )
+
+
 def of_each_row(adapters: Adapters, rows: int) -> list[str | None]:
     """The name of each row's adapter; ConfigError unless there is one for each row."""
     if adapters is None:

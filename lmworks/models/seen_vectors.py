@@ -20,9 +20,9 @@ MOST_BYTES = 2**28
 class SeenVectors:
     """Holds the same number of vectors for each image. An image that is shown again gets the ids that it had."""
 
-    def __init__(self, vocabulary: int, length: int) -> None:
+    def __init__(self, vocabulary: int, length: int, most_bytes: int = MOST_BYTES) -> None:
         """`vocabulary` is the first id that no token has, `length` the vectors of an image."""
-        self.vocabulary, self.length = vocabulary, length
+        self.vocabulary, self.length, self.most_bytes = vocabulary, length, most_bytes
         self._held: OrderedDict[int, Float[np.ndarray, "length width"]] = OrderedDict()
         """By the image's number; the least wanted first."""
         self._numbers: dict[bytes, int] = {}
@@ -48,7 +48,7 @@ class SeenVectors:
                 self._numbers[digest], self._digests[number] = number, digest
                 self._bytes += vectors.nbytes
             self._held.move_to_end(number)
-            while self._bytes > MOST_BYTES and len(self._held) > 1:
+            while self._bytes > self.most_bytes and len(self._held) > 1:
                 gone, forgotten = self._held.popitem(last=False)
                 del self._numbers[self._digests.pop(gone)]
                 self._bytes -= forgotten.nbytes

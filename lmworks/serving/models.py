@@ -100,9 +100,10 @@ class ServedModels:
     @classmethod
     def of(cls, service: Service) -> ServedModels:
         """A model that is loaded, and never put away."""
-        names = dict.fromkeys((service.name, *service.adapters), service.model.longest)
+        names = {service.name: service.model.longest}
+        names |= {name: service.model.longest_with(name) for name in service.adapters}
         if service.router is not None:
-            names[AUTO] = service.model.longest
+            names[AUTO] = min(names.values())
         if service.name in service.adapters or service.embedder_name in service.adapters:
             raise ConfigError("a model and an adapter have the same name; give the adapter another")
         if service.embedder is not None and service.embedder_name != service.name:

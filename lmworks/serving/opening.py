@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from lmworks.adaptation.adapter_files import WEIGHTS
+from lmworks.adaptation.adapter_files import WEIGHTS, led_by
 from lmworks.adaptation.router import kinds_in
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
@@ -133,9 +133,10 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
             f"{reference} takes {in_gigabytes(needed)} with the keys and values of one text, and all models together "
             f"may take {in_gigabytes(budget)}; give more --memory, or {found.footprint.largest_within(int(budget))}"
         )
-    names = dict.fromkeys((reference, *opening.adapters), found.longest)
+    names = {reference: found.longest}
+    names |= {name: found.longest - led_by(folder) for name, folder in opening.adapters.items()}
     if opening.routes and opening.adapters and all(map(kinds_in, opening.adapters.values())):
-        names[AUTO] = found.longest
+        names[AUTO] = min(names.values())
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
     make = functools.partial(_made, reference, opening)

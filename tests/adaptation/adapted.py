@@ -16,6 +16,8 @@ from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.adaptation.prompt_config import PromptConfig
+from lmworks.adaptation.prompt_tuning import add_prompt, write_prompt
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch, Example, stack
@@ -78,6 +80,17 @@ def bottleneck_folder(
     copied = add_bottlenecks(copy.deepcopy(network), BottleneckConfig(style=style, size=size))
     folder.mkdir(parents=True)
     write_bottlenecks(folder, randomise_adapters(copied, seed), base)
+    return folder
+
+
+def prompt_folder(folder: Path, network: Network, length: int = 5, seed: int = 1, base: str = "base") -> Path:
+    """The same of a trained prompt."""
+    copied = add_prompt(copy.deepcopy(network), PromptConfig(length=length))
+    assert copied.prompt is not None
+    with torch.no_grad():
+        copied.prompt.vectors.normal_(generator=torch.Generator().manual_seed(seed))
+    folder.mkdir(parents=True)
+    write_prompt(folder, copied, base)
     return folder
 
 

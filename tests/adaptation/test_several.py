@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from adaptation.adapted import adapter_folder, bottleneck_folder
+from adaptation.adapted import adapter_folder, bottleneck_folder, prompt_folder
 
 import lmworks as lm
 from lmworks.adaptation.adapter_files import CONFIG
@@ -317,22 +317,127 @@ def test_bottlenecks_stand_beside_adapters_of_other_kinds(
     assert model.parameters_with(None) == count
 
 
-def test_a_spoilt_bottleneck_is_refused_beside_others_and_changes_nothing(tmp_path: Path, folders: dict[str, Path]):
+def test_a_spoilt_bottleneck_or_prompt_is_refused_beside_others_and_changes_nothing(
+    tmp_path: Path, folders: dict[str, Path], prompts: dict[str, Path]
+):
     network = make("plain").network
     wide = tiny.language_model(seed=4, **(SHAPE | {"dim": 96})).network
     spoilt = bottleneck_folder(tmp_path / "spoilt", network, "pfeiffer")
     settings = read_json(spoilt / CONFIG)
     write_json(spoilt / CONFIG, settings | {"size": 7})
-    model = make_with("plain", {"a": folders["a"]})
+    short = prompt_folder(tmp_path / "short", network)
+    write_json(short / CONFIG, read_json(short / CONFIG) | {"num_virtual_tokens": 7})
+    model = make_with("plain", {"a": folders["a"], "p": prompts["p"]})
     state = {name: one.clone() for name, one in model.network.state_dict().items()}
     for folder, said in (
+        (short, "num_virtual_tokens = 7; the two files do not belong together"),
+        (prompt_folder(tmp_path / "wider", wide), "the adapter was made for another model"),
         (spoilt, "size = 7; the two files do not belong together"),
         (bottleneck_folder(tmp_path / "wide", wide, "pfeiffer"), "the adapter was made for another model"),
     ):
         with pytest.raises(ModelError, match=said):
             lm.add_adapter(model, "x", folder)
-    assert model.adapters == ["a"] and list(state) == list(model.network.state_dict())
+    assert model.adapters == ["a", "p"] and list(state) == list(model.network.state_dict())
     assert all(torch.equal(one, state[name]) for name, one in model.network.state_dict().items())
+    with pytest.raises(ConfigError, match="there is an adapter 'p' already"):
+        lm.add_adapter(model, "p", prompts["p"])
+    with pytest.raises(LmworksError, match="adapters on"):
+        model.save(tmp_path / "saved")
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two trained prompts, of different lengths."""
+    root, network = tmp_path_factory.mktemp("prompts"), make("plain").network
+    return {name: prompt_folder(root / name, network, length, length) for name, length in (("p", 5), ("long", 70))}
+
+
+def alone_with(folder: Path | None, path: str = "plain") -> LanguageModel:
+    """The model with one adapter that all texts use."""
+    model = make(path)
+    if folder is not None:
+        put_adapter(folder, model.network).requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("path", ["plain", "compiled"])
+def test_trained_prompts_stand_beside_adapters_and_each_text_begins_with_its_own(
+    path: str, folders: dict[str, Path], prompts: dict[str, Path]
+):
+    """Of other lengths, in a batch with texts that have none; on the compiled path, which goes on."""
+    every = {"a": folders["a"], **prompts, "dora": folders["dora"]}
+    model = make_with(path, every)
+    assert model.runner.name == ("PyTorch" if path == "plain" else "compiled") and model.adapters == [
+        *("a", "dora", "p", "long")
+    ]
+    names = ["p", None, "long", "a", "dora", "p"]
+    together = model.generate_batch(PROMPTS, max_new_tokens=8, adapter=names)
+    for prompt, name, answer in zip(PROMPTS, names, together, strict=True):
+        assert same(model, answer, model.generate(prompt, max_new_tokens=8, adapter=name)), name
+        assert answer.prompt == model.tokenizer.encode(prompt)
+        alone = alone_with(None if name is None else every[name])
+        exact = alone.generate(prompt, max_new_tokens=8)
+        score = model.score(prompt, adapter=name)
+        if path == "plain":
+            assert answer.tokens == exact.tokens
+            beams = [
+                one.generate(prompt, Beam(width=3), max_new_tokens=5, adapter=of).tokens
+                for one, of in ((model, name), (alone, None))
+            ]
+            assert beams[0] == beams[1]
+            assert answer.logprobs == pytest.approx(exact.logprobs, rel=1e-5, abs=1e-5)
+            assert score.logprobs == pytest.approx(alone.score(prompt).logprobs, rel=1e-5, abs=1e-5)
+        else:
+            assert score.logprobs == pytest.approx(alone.score(prompt).logprobs, rel=0.05, abs=0.3)  # 8 bits
+    plain = make("plain")
+    assert all(model.score(PROMPTS[2], adapter=name).bits != plain.score(PROMPTS[2]).bits for name in prompts)
+    assert model.runner.stands() if isinstance(model.runner, CompiledRunner) else True
+
+
+def test_what_a_trained_prompt_takes_is_counted_and_never_seen(folders: dict[str, Path], prompts: dict[str, Path]):
+    model = make_with("compiled", {"a": folders["a"], **prompts})
+    assert (model.longest_with(None), model.longest_with("long")) == (512, 442)
+    alone = alone_with(prompts["long"])
+    full = tiny.text(1, 440)[0].tolist()
+    for one in (model, alone):
+        name = "long" if one is model else None
+        answer = one.generate(full, max_new_tokens=9, adapter=name)
+        assert (len(answer.tokens), answer.finish, len(answer.prompt)) == (2, "window", 440)
+        with pytest.raises(ConfigError, match="the prompt has 443 tokens and the model reads 442"):
+            one.generate(tiny.text(1, 443)[0].tolist(), adapter=name)
+    text = "a text of many windows " * 40
+    scores = [one.score(text, adapter=name).bits for one, name in ((model, "long"), (alone, None))]
+    assert scores[0] == pytest.approx(scores[1], rel=0.01)
+    assert model.parameters_with("p") - model.parameters_with(None) == 5 * 64
+    refused: list[tuple[str, Callable[[], Any]]] = [
+        ("does not go with a window that slides", lambda: model.generate("a", adapter="p", window="slide")),
+        (
+            "does not go with contrastive search",
+            lambda: model.generate("a", Contrastive(top_k=3, alpha=0.5), adapter="p"),
+        ),
+        ("load it by itself", lambda: model.embed(["a"], adapter="p")),
+        ("there is no adapter 'p'", lambda: model.runner.hidden(tiny.text(1, 4), adapter="p")),
+        ("the prompt names the token", lambda: model.generate([model.config.vocab_size, 3], max_new_tokens=1)),
+        ("there is a and p and long", lambda: model.generate("a", adapter="q")),
+    ]
+    for said, ask in refused:
+        with pytest.raises(ConfigError, match=said):
+            ask()
+
+
+def test_beginnings_under_a_trained_prompt_are_kept_for_it_alone(folders: dict[str, Path], prompts: dict[str, Path]):
+    model = make_with("compiled", {"a": folders["a"], **prompts})
+    prompt = tiny.text(1, 140)[0].tolist()
+    names = ("p", None, "long", "a")
+    wanted = {name: model.generate(prompt, max_new_tokens=6, adapter=name).tokens for name in names}
+    with Engine(model) as engine:
+
+        def ask(name: str | None) -> int:
+            handle = engine.submit(prompt, max_new_tokens=6, adapter=name)
+            assert handle.answer(60).tokens == wanted[name]
+            return handle.sequence.reused
+
+        assert [ask(name) for name in (*names, *names)] == [0, 0, 0, 0, 128, 128, 192, 128]
 
 
 def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path: Path, folders: dict[str, Path]):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
-from adaptation.adapted import adapter_folder, bottleneck_folder
+from adaptation.adapted import adapter_folder, bottleneck_folder, prompt_folder
 
 import lmworks as lm
 from lmworks.adaptation.dora import DoRALinear
@@ -90,12 +90,23 @@ def test_adapters_of_several_kinds_are_served_at_once(root: Path, tmp_path: Path
         "lora": root / "x",
         "dora": adapter_folder(tmp_path / "dora", network, str(root / "first"), seed=8, kind=DoRALinear),
         "houlsby": bottleneck_folder(tmp_path / "houlsby", network, "houlsby", seed=9, base=str(root / "first")),
+        "prompt": prompt_folder(tmp_path / "prompt", network, seed=10, base=str(root / "first")),
     }
     with running(one(str(root / "first"), Opening(adapters=folders), name="first")) as live:
         texts = {name: complete(live, name)["choices"][0]["text"] for name in ("first", *folders)}
+        used = {name: complete(live, name)["usage"] for name in ("first", "prompt")}
+        assert used["first"]["prompt_tokens"] == used["prompt"]["prompt_tokens"]  # its vectors are no tokens
+        listed = {one["id"]: one["max_model_len"] for one in live.http.get("/v1/models").json()["data"]}
+        assert listed == dict.fromkeys(texts, 512) | {"prompt": 507}
+        nexts = [live.post("/v1/next_token", prompt="hello", model=name).json()["top"] for name in ("first", "prompt")]
+        assert nexts[0] != nexts[1]
+        for path, asked in (("inspect", {"prompt": "hello", "layers": []}), ("embeddings", {"input": "hello"})):
+            answer = live.post(f"/v1/{path}", model="prompt", **asked)
+            assert answer.status_code == 400 and "'prompt' is a trained prompt" in answer.json()["error"]["message"]
         answer = live.post("/v1/completions", prompt="a", model="ia3", max_tokens=1)
         assert (
-            answer.json()["error"]["message"] == "there is no model 'ia3'; there is first and lora and dora and houlsby"
+            answer.json()["error"]["message"]
+            == "there is no model 'ia3'; there is first and lora and dora and houlsby and prompt"
         )
     alone = {"first": root / "first"} | folders
     for name, folder in alone.items():

@@ -77,8 +77,9 @@ class Recent:
         if service not in self._last or self._last[service][0] != key:
             ids = _ids(service, text)
             network = twin(service.model).network
-            with torch.inference_mode(), rows_adapted(network, [adapter]):
-                hidden = network.hidden(torch.tensor([ids], device=network.device))
+            of_rows, lead = service.model.read_by(adapter)
+            with torch.inference_mode(), rows_adapted(network, [of_rows]):
+                hidden = network.hidden(torch.tensor([lead + ids], device=network.device))
                 logits = network.logits(hidden[0, -1]).float().cpu().numpy()
             self._last[service] = key, ids, logits
         return self._last[service][1:]

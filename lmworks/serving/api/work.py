@@ -119,13 +119,13 @@ class Work:
         """Tokens read and written; a prompt that several answers share is counted once."""
         sequences = [handle.sequence for handle in self.handles]
         first = sequences[:: self._answers]
-        read = sum(len(one.request.source or one.request.prompt) for one in first)
+        read = sum(len(one.request.source or one.request.prompt) - one.request.lead for one in first)
         written = sum(len(one.tokens) for one in sequences)
         return {
             "prompt_tokens": read,
             "completion_tokens": written,
             "total_tokens": read + written,
-            "prompt_tokens_details": {"cached_tokens": sum(one.reused for one in first)},
+            "prompt_tokens_details": {"cached_tokens": sum(max(one.reused - one.request.lead, 0) for one in first)},
         }
 
 
