@@ -1,4 +1,5 @@
-"""lmworks explain-answer: which words of a prompt carry a model's answer, and from which layer on it would give it."""
+"""lmworks explain-answer: which words of a prompt carry a model's answer, and from which layer on it would give it; how
+true that is to the model, and where another prompt's answer parts from it."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.answer_inside import Further, asking, show
 from lmworks.cli.options import Base, Json, Model, as_json, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.generation.request import Prompt
     from lmworks.inside.attribution import Attribution
     from lmworks.language_model import LanguageModel
 
@@ -32,12 +33,7 @@ def explain_answer(
     method: Annotated[
         str, typer.Option(help="How shares are found: occlusion, gradient-x-input or integrated-gradients.")
     ] = "occlusion",
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Show as well what the model would say after each of its layers.")
-    ] = False,
-    heads: Annotated[
-        bool, typer.Option("--heads", help="Show as well which heads copy, and what is lost without them.")
-    ] = False,
+    further: Further = Further(),
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -49,14 +45,12 @@ def explain_answer(
     from lmworks.loading import load
 
     loaded = load(model, base=base, dtype="float32")
-    asked: Prompt = [{"role": "user", "content": prompt}] if chat else prompt
+    asked = asking(prompt, chat=chat)
     progress.at_once("explaining the answer")
     found = loaded.attribute(asked, answer, instead=instead, method=method)
-    stages = _stages(loaded, asked) if layers else []
-    roles = _roles(loaded) if heads else []
+    more = further.facts(loaded, found, asked, instead, chat=chat)
     progress.end_line()
     if json_:
-        more = ({"layers": stages} if layers else {}) | ({"heads": roles} if heads else {})
         as_json(_facts(found, instead) | more)
         return
     longest = float(found.scores.abs().max()) or 1.0
@@ -77,13 +71,7 @@ def explain_answer(
         print(f"note      {why}: their probabilities do not compare token by token")
     if found.adds_up:
         print(f"left      {found.left:+.3f} nats that the shares do not add up to")
-    if layers:
-        table(["after layer", "would say", "share"], [[str(one["layer"]), *one["says"][0]] for one in stages])
-    if heads:
-        table(
-            ["heads", "layer.head", "look there", "chance", "lost without them", "beyond as many others"],
-            [list(one.values()) for one in roles],
-        )
+    show(more)
 
 
 def _letter(text: str) -> bool:
@@ -107,36 +95,3 @@ def _facts(found: Attribution, instead: str | None) -> dict[str, Any]:
     tokens = [{"token": piece, "nats": score} for piece, score in zip(found.pieces, found.scores.tolist(), strict=True)]
     facts = {"method": found.method, "answer": found.answer, "instead": instead, "value": found.value}
     return facts | {"without_prompt": found.baseline, "left": found.left, "tokens": tokens}
-
-
-def _stages(model: LanguageModel, prompt: Prompt) -> list[dict[str, Any]]:
-    """Of each layer the likeliest next tokens with their probabilities, in text."""
-    import torch
-
-    from lmworks.inside.lens import logit_lens
-
-    said = logit_lens(model.network, torch.tensor([model.encode_prompt(prompt)]))[:, 0]
-    chances, ids = (one.tolist() for one in said.exp().topk(3))
-    words = [[repr(model.tokenizer.decode([one], skip_special=False)) for one in of] for of in ids]
-    return [
-        {"layer": layer, "says": [[word, f"{chance:.3f}"] for word, chance in zip(*of, strict=True)]}
-        for layer, of in enumerate(zip(words, chances, strict=True))
-    ]
-
-
-def _roles(model: LanguageModel) -> list[dict[str, str]]:
-    """The heads of each kind that look there most, and what taking them away shows."""
-    from lmworks.evaluation.head_worth import KINDS, worth_of
-
-    return [
-        {
-            "kind": kind,
-            "heads": ", ".join(f"{layer}.{head}" for layer, head in one.heads),
-            "mark": f"{one.mark:.2f}",
-            "chance": f"{one.chance:.2f}",
-            "lost": str(one.lost),
-            "beyond": str(one.beyond),
-        }
-        for kind in KINDS
-        for one in [worth_of(model.network, kind)]
-    ]

@@ -2,6 +2,7 @@
 and with them alone, beside a random ranking of the same tokens.
 
     measure(network, items, "occlusion", away=end)      # Measurements, each a paired difference to a random ranking
+    beside_random(network, model.attribute("The capital of France is"))         # one prompt, a hundred random rankings
 
 Comprehensiveness is how much less probable the answer gets without the first tokens of the ranking (more is better),
 sufficiency how much less with them alone (less is better), each on the mean over shares of the prompt (DeYoung et al.
@@ -13,21 +14,52 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.inside.attribution import STEPS, Explained, Ids, attribute, explain
+from lmworks.inside.attribution import ROWS, STEPS, Attribution, Explained, Ids, attribute, explain
+from lmworks.models.full_precision import in_full_precision
 from lmworks.models.network import Network, evaluating
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Of a prompt's tokens that are deleted, or kept."""
+RANKINGS = 100
+"""Random rankings beside one attribution."""
 Item = tuple[Ids, Ids]
 """A prompt and its answer."""
+Places = frozenset[int]
+"""Tokens of a prompt, by where they stand."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A figure of an attribution, beside those of random rankings of the same tokens."""
+
+    value: float
+    by_chance: float
+    """Of random rankings, on average."""
+    beaten: float
+    """The share of random rankings that do worse, those that do as well counted half; 0.5 by chance."""
+    rankings: int
+    """How many there were."""
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How true one attribution is to the model, in probability of the answer; where it is compared with another one, of
+    the answer between the two."""
+
+    comprehensiveness: Beside
+    """What is lost without the tokens that rank first: more is better."""
+    sufficiency: Beside
+    """What is lost with these alone: less is better."""
 
 
 def measure(
@@ -63,10 +95,64 @@ def measure(
 
 
 @torch.no_grad()
+def beside_random(network: Network, found: Attribution, *, rankings: int = RANKINGS, seed: int = 0) -> Faithfulness:
+    """Whether one attribution is truer to the network than random rankings of the same tokens, where a neutral token
+    stands in place of those that are away. ConfigError for a prompt of one token."""
+    places = range(len(found.prompt_ids))
+    if len(places) < 2:
+        raise ConfigError("the prompt has one token, which can be ranked in one way; faithfulness needs two or more")
+    draw = random.Random(seed)
+    orders = [found.ranking(), *(draw.sample(places, len(places)) for _ in range(rankings))]
+    firsts = [[frozenset(first) for first in _firsts(order)] for order in orders]
+    every = frozenset(places)
+    network = in_full_precision(network)
+    with evaluating(network):
+        explained = explain(network, found.prompt_ids, found.answer_ids, found.instead_ids, found.away)
+        asked = {every, *(one for of in firsts for first in of for one in (first, every - first))}
+        probability = torch.exp if found.instead_ids is None else torch.sigmoid
+        likely = _probabilities(explained, sorted(asked, key=sorted), probability)
+
+    def lost(texts: Iterable[Places]) -> float:
+        return likely[every] - sum(likely[one] for one in texts) / len(SHARES)
+
+    without = [lost(every - first for first in of) for of in firsts]
+    alone = [lost(of) for of in firsts]
+    return Faithfulness(_beside(without, 1), _beside(alone, -1))
+
+
+def _beside(figures: Sequence[float], better: int) -> Beside:
+    """The first of some figures beside the rest."""
+    value, rest = figures[0], figures[1:]
+    beaten = sum((better * (value - one) > 0) + 0.5 * (value == one) for one in rest)
+    return Beside(value, sum(rest) / len(rest), beaten / len(rest), len(rest))
+
+
+def _firsts(ranking: Sequence[int]) -> list[set[int]]:
+    """The tokens that rank first, of each share of them."""
+    return [set(ranking[: math.ceil(share * len(ranking))]) for share in SHARES]
+
+
+def _probabilities(
+    explained: Explained, texts: Sequence[Places], probability: Callable[[Tensor], Tensor]
+) -> dict[Places, float]:
+    """The answer's, with only some places there. Rankings share many of them: each is read once."""
+    found: list[float] = []
+    with progress.task("faithfulness", len(texts), "texts") as advance:
+        for start in range(0, len(texts), ROWS):
+            part = texts[start : start + ROWS]
+            present = torch.zeros(len(part), len(explained.prompt), device=explained.network.device)
+            for row, places in enumerate(part):
+                present[row, list(places)] = 1
+            found += probability(explained(present).double()).tolist()
+            advance(len(part))
+    return dict(zip(texts, found, strict=True))
+
+
+@torch.no_grad()
 def _of(network: Network, item: Item, ranking: Sequence[int], away: int) -> dict[tuple[str, str], float]:
     """Comprehensiveness and sufficiency of a ranking, each by both ways of deleting."""
     prompt, answer = item
-    firsts = [set(ranking[: math.ceil(share * len(ranking))]) for share in SHARES]
+    firsts = _firsts(ranking)
     kept = {
         "comprehensiveness": [[at for at in range(len(ranking)) if at not in first] for first in firsts],
         "sufficiency": [sorted(first) for first in firsts],

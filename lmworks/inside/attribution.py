@@ -49,6 +49,14 @@ class Attribution:
     """What is explained, of the prompt as it is."""
     baseline: float
     """The same with all of the prompt's tokens away."""
+    prompt_ids: tuple[int, ...]
+    """The prompt's tokens, one a score."""
+    answer_ids: tuple[int, ...]
+    """The tokens of the answer that is explained, ..."""
+    instead_ids: tuple[int, ...] | None = None
+    """... and of the one that it is compared with."""
+    away: int | None = None
+    """What stands in the place of a token that is away; None for a zero vector."""
     pieces: tuple[str, ...] = ()
     """The tokens' texts, where they are known."""
     answer: str = ""
@@ -146,7 +154,10 @@ def attribute(
         with torch.no_grad():
             ends = explained(torch.tensor([[1.0], [0.0]], device=network.device))
         scores = METHODS[method](explained, steps)
-    return Attribution(method, scores.float().cpu(), float(ends[0]), float(ends[1]))
+    other = None if instead is None else tuple(instead)
+    return Attribution(
+        method, scores.float().cpu(), float(ends[0]), float(ends[1]), tuple(prompt), tuple(answer), other, away
+    )
 
 
 def explain(

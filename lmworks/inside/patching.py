@@ -37,6 +37,11 @@ def difference(answer: int, other: int) -> Metric:
     return lambda logits: logits[:, answer] - logits[:, other]
 
 
+def log_probability(answer: int) -> Metric:
+    """The log-probability of one token."""
+    return lambda logits: logits.log_softmax(dim=-1)[:, answer]
+
+
 @torch.no_grad()
 def patch(
     network: Network,

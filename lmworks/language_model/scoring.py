@@ -197,15 +197,19 @@ class ScoringModel(WritingModel):
 
     @checked
     def patch(
-        self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
+        self, clean: Prompt, corrupt: Prompt, metric: str | tuple[str, str] | Metric, *, place: Place = "residual_in"
     ) -> Float[Tensor, "layers places"]:
         """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
-        each head (`inside.patching`), in float32 as `attribute`. `metric` is two answers, by their first tokens, or a
-        function of the logits."""
-        from lmworks.inside.patching import difference, patch
+        each head (`inside.patching`), in float32 as `attribute`. `metric` is an answer, by its first token's
+        log-probability, two answers, by how much likelier the first token of one is, or a function of the logits."""
+        from lmworks.inside.patching import difference, log_probability, patch
 
         self.must_write()
-        if isinstance(metric, tuple | list):
+        if isinstance(metric, str):
+            if not (start := self.tokenizer.encode(metric, special=False, continues=True)):
+                raise ConfigError("the answer is empty; give one with at least one token")
+            metric = log_probability(start[0])
+        elif isinstance(metric, tuple | list):
             first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
             if first[0] == first[1] or not all(first):
                 raise ConfigError(
@@ -214,7 +218,8 @@ class ScoringModel(WritingModel):
             metric = difference(first[0][0], first[1][0])
         elif not callable(metric):
             raise ConfigError(
-                f"metric is {shown(metric)}; give two answers, (' Paris', ' Rome'), or a function of logits"
+                f"metric is {shown(metric)}; give an answer, ' Paris', two answers, (' Paris', ' Rome'), or a function "
+                "of logits"
             )
         kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
         return patch(self.network, kept, changed, metric, place=place)

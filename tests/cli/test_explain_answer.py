@@ -6,6 +6,7 @@ import pytest
 import tiny
 
 import lmworks as lm
+from lmworks.evaluation.faithfulness import beside_random
 
 
 def test_a_row_for_each_token_and_what_they_add_up_to(run, model_folder):
@@ -59,6 +60,55 @@ def test_answers_that_begin_otherwise_or_are_longer_are_told(run, model_folder):
     assert joined not in chat and joined in run("explain-answer", model_folder, "Hi you", "--answer", "no").out
 
 
+@pytest.mark.parametrize("instead", [None, " ye"], ids=["an answer", "one answer and not another"])
+def test_where_the_difference_to_another_prompt_is_carried(run, model_folder, instead):
+    other = () if instead is None else ("--instead", instead)
+    said = ("explain-answer", model_folder, "Hi you", "--answer", "no", *other, "--corrupt", "Ho yew")
+    facts = run(*said, "--json").json["patching"]
+    model = lm.load(model_folder, dtype="float32")
+    found = model.patch("Hi you", "Ho yew", "no" if instead is None else ("no", instead))
+    assert facts["shares"] == [pytest.approx(row, abs=1e-6) for row in found.tolist()]
+    of = "log p('n')" if instead is None else "log p('n') - log p(' ')"
+    assert facts["of"] == of and facts["place"] == "residual_in"
+    both = zip("Hi you", "Ho yew", strict=True)
+    assert facts["tokens"] == [{"token": one, "corrupt": two} for one, two in both]
+    rows = run(*said).out.splitlines()
+    head = next(at for at, row in enumerate(rows) if row.startswith("into layer"))
+    places = [at for at in range(6) if float(found[:, at].abs().max()) >= 0.05]
+    names = {1: "i/o", 2: "", 3: "y", 4: "o/e", 5: "u/w"}
+    assert rows[head].split() == ["into", "layer", *" ".join(f"{at + 1} {names[at]}" for at in places).split()]
+    shown = [[float(one) for one in row.split()] for row in rows[head + 1 : head + 3]]
+    assert shown == [
+        [at, *(pytest.approx(float(row[place]), abs=0.006) for place in places)] for at, row in enumerate(found)
+    ]
+    assert rows[head + 3].startswith(f"carried   of the difference in {of} between the prompts")
+
+
+def test_of_many_tokens_those_that_carry_most_are_shown(run, model_folder):
+    """Those before the first that differs carry nothing: they read the same."""
+    one = run("explain-answer", model_folder, "Hi you", "--answer", "no", "--corrupt", "Hi yow").out.splitlines()
+    assert [row.split() for row in one[-5:-2]] == [["into", "layer", "6", "u/w"], ["0", "1.00"], ["1", "1.00"]]
+    assert one[-1] == "          the other tokens carry 0.00 at most"
+    many = run("explain-answer", model_folder, "Hi you there\nand", "--answer", "no", "--corrupt", "Ji you there\nand")
+    head = next(row for row in many.out.splitlines() if row.startswith("into layer")).split()
+    assert sum(word.isdecimal() for word in head) <= 8 and head[2:4] == ["1", "H/J"]
+
+
+def test_how_faithful_the_shares_are_is_told_beside_random_rankings(run, model_folder):
+    said = ("explain-answer", model_folder, "Hi you there", "--answer", " no", "--faithful")
+    facts = run(*said, "--json").json["faithfulness"]
+    model = lm.load(model_folder, dtype="float32")
+    told = beside_random(model.network, model.attribute("Hi you there", " no"))
+    assert facts["rankings"] == 100
+    for name in ("comprehensiveness", "sufficiency"):
+        one = getattr(told, name)
+        assert facts[name] == {"lost": one.value, "by_chance": one.by_chance, "better_than": one.beaten}
+    rows = run(*said).out.splitlines()[-3:]
+    assert rows[0].split("  ")[0] == "of the answer's probability" and "chance 50 %" in rows[0]
+    assert [row.split("  ")[0] for row in rows[1:]] == ["without the first tokens", "with them alone"]
+    assert rows[1].rstrip().endswith(f"{told.comprehensiveness.beaten:.0%} of 100".replace("%", " %"))
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.embedder(tmp_path_factory.mktemp("models") / "encoder")
@@ -74,6 +124,10 @@ MISTAKES = {
     "an answer that does not fit": (("MODEL", "a", "--answer", "b" * 600), "have 601 tokens and the model reads 512"),
     "an encoder": (("ENCODER", "Hi", "--answer", "b"), "is an encoder and does not write"),
     "an encoder-decoder": (("TRANSLATOR", "Hi", "--answer", "b"), "answers are explained of decoders"),
+    "prompts of other lengths": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hiya"), "have 2 and 4 tokens"),
+    "the same prompt twice": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hi"), "have the same figure"),
+    "an empty prompt beside it": (("MODEL", "Hi", "--answer", "a", "--corrupt", ""), "have 2 and 1 tokens"),
+    "one token to rank": (("MODEL", "H", "--answer", "a", "--faithful"), "the prompt has one token"),
     "no model": (("none", "Hi"), "none is neither a known model nor a path"),
 }
 

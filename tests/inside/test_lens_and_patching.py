@@ -10,7 +10,7 @@ import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.inside.lens import logit_lens
-from lmworks.inside.patching import difference, patch
+from lmworks.inside.patching import difference, log_probability, patch
 from lmworks.models.hooks import hooked
 
 CLEAN, CORRUPT = [5, 9, 2, 7, 30], [5, 9, 61, 7, 30]
@@ -53,6 +53,15 @@ def test_the_stream_at_the_changed_token_carries_all_of_it_at_first():
     found = patch(tiny.network(), CLEAN, CORRUPT, difference(8, 3))
     assert float(found[0, 2]) == pytest.approx(1, abs=1e-5)
     assert float(found[0, [0, 1, 3, 4]].abs().max()) < 1e-5
+
+
+def test_what_one_answer_alone_loses_can_be_patched():
+    network = tiny.network()
+    ends = [float(network(torch.tensor([text]))[0, -1].log_softmax(-1)[8].detach()) for text in (CLEAN, CORRUPT)]
+    logits = network(torch.tensor([CLEAN, CORRUPT]))[:, -1].detach()
+    assert log_probability(8)(logits).tolist() == pytest.approx(ends, abs=1e-5)
+    found = patch(network, CLEAN, CORRUPT, log_probability(8))
+    assert float(found[0, 2]) == pytest.approx(1, abs=1e-4) and float(found[0, 3].abs()) < 1e-4
 
 
 @pytest.mark.parametrize(
