@@ -40,6 +40,7 @@ def search(
     """Show the passages of an index that fit a query best, with the place of each; then the images, where it has some.
 
     Of a folder of vectors, the images or texts that are nearest."""
+    from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
 
@@ -58,22 +59,26 @@ def search(
 
     if keywords and vectors:
         raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
-    opened = open_index(index)
-    if opened.images is not None and is_image(query):
-        if keywords or rerank or images is False:
-            raise ConfigError(f"{query} is an image, and finds images; leave out --keywords, --rerank and --passages")
-        found = opened.images.search(Path(query), k, among)
-    else:
-        by: By = "keywords" if keywords else "vectors" if vectors else "hybrid"
-        kind: Kind | None = None if images is None else "image" if images else "passage"
-        found = opened.search(query, k, by, rerank=rerank, where=among, kind=kind)
+    with progress.shown():
+        opened = open_index(index)
+        if opened.images is not None and is_image(query):
+            if keywords or rerank or images is False:
+                raise ConfigError(
+                    f"{query} is an image, and finds images; leave out --keywords, --rerank and --passages"
+                )
+            found = opened.images.search(Path(query), k, among)
+        else:
+            by: By = "keywords" if keywords else "vectors" if vectors else "hybrid"
+            kind: Kind | None = None if images is None else "image" if images else "passage"
+            found = opened.search(query, k, by, rerank=rerank, where=among, kind=kind)
     if json_:
         texts = ReadOnce(opened)
         as_json([placed(one, texts) for one in found])
         return
     passages = [one for one in found if one.kind == "passage"]
     if not found:
-        none = "the index holds no passage" if among is None else "no document is as --path, --since, ... say"
+        what = "image" if images else "passage"
+        none = f"the index holds no {what}" if among is None else "no document is as --path, --since, ... say"
         typer.echo("no passage holds one of these words" if keywords else none)
     for number, one in enumerate(passages, 1):
         typer.echo(f"[{number}] {one.score:.3f}  {where(one, opened)}")
@@ -86,10 +91,12 @@ def search(
 
 def _near(folder: str, query: str, k: int, json_: bool) -> None:
     """What of a folder of vectors is nearest."""
+    from lmworks.basics import progress
     from lmworks.cli.options import as_json, say
     from lmworks.jobs.embedding import search as run
 
-    found = run(folder, query, k, say)
+    with progress.shown():
+        found = run(folder, query, k, say)
     if json_:
         as_json([asdict(one) for one in found])
         return

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmworks.evaluation.measurement import Measurement
+from lmworks.lab.chart import Chart
 from lmworks.lab.finding import Finding
 from lmworks.lab.verdict import PartResult
 
 WIDTH, KEPT = 120, "\0"
 """Characters of a line; a space at which no line is broken."""
+SEVERAL = 3
+"""Bars with as many rows and columns stand in a table, too."""
 DPI = 80
 """Of the pictures: some 25 KB each."""
 WORDS = {
@@ -80,9 +83,23 @@ def _section(finding: Finding, titles: Mapping[int, str], pictures: str) -> str:
         _wrapped(_labelled("Not true when", exceptions(finding))),
         _wrapped(_labelled("Not tested:", finding.not_tested)),
         f"![{_escaped(finding.chart.title)}]({pictures}/{picture(finding)})" if finding.chart and pictures else "",
+        _numbers(finding.chart) if finding.chart else "",
         _details(finding),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _numbers(chart: Chart) -> str:
+    """The numbers of bars as a table, where there are several rows and columns of them."""
+    if chart.kind != "bars" or min(len(chart.categories), len(chart.series)) < SEVERAL:
+        return ""
+    cells = {one.name: dict(zip(one.x, one.y, strict=True)) for one in chart.series}
+    rows = [
+        [name, *(f"{values[at]:.3g}" if at in values else "" for values in cells.values())]
+        for at, name in enumerate(chart.categories)
+    ]
+    lines = [["", *cells], ["---"] * (len(cells) + 1), *rows]
+    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
 
 
 def exceptions(finding: Finding) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Self
 
 from lmworks.adaptation.adapter_files import WEIGHTS, led_by
-from lmworks.adaptation.router import kinds_in
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
@@ -135,8 +134,11 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
         )
     names = {reference: found.longest}
     names |= {name: found.longest - led_by(folder) for name, folder in opening.adapters.items()}
-    if opening.routes and opening.adapters and all(map(kinds_in, opening.adapters.values())):
-        names[AUTO] = min(names.values())
+    if opening.routes and opening.adapters:
+        from lmworks.adaptation.router import kinds_in  # imports torch, as adapters do when they are put beside
+
+        if all(map(kinds_in, opening.adapters.values())):
+            names[AUTO] = min(names.values())
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
     make = functools.partial(_made, reference, opening)

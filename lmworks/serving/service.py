@@ -8,9 +8,8 @@ service.close()
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmworks.adaptation.router import AdapterRouter
 from lmworks.basics.errors import ConfigError
 from lmworks.drawing_model import DrawingModel
 from lmworks.generation.engine import Engine
@@ -23,6 +22,9 @@ from lmworks.seeing_model import SeeingModel
 from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
+
+if TYPE_CHECKING:
+    from lmworks.adaptation.router import AdapterRouter
 
 AUTO = "auto"
 """The name by which a request leaves it to its text which of the adapters, or the model itself, answers."""
@@ -47,7 +49,7 @@ class Service:
         """What clients call the model."""
         self.adapters = tuple(model.adapters)
         """What clients call the adapters beside it."""
-        self.router = AdapterRouter.where_known(model)
+        self.router = _router(model)
         """Chooses among them by a text; None where one does not say what it has learnt from."""
         if self.router is not None and AUTO in (self.name, *self.adapters):
             raise ConfigError(
@@ -110,3 +112,11 @@ class Service:
         self.stopping = True
         self.worker.close()
         return self._engine is None or self._engine.close(finish, timeout)
+
+
+def _router(model: LanguageModel) -> AdapterRouter | None:
+    if not model.adapters:
+        return None
+    from lmworks.adaptation.router import AdapterRouter  # imports torch, which serving alone does without
+
+    return AdapterRouter.where_known(model)

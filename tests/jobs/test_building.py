@@ -131,7 +131,7 @@ def test_an_adapter_on_other_weights_is_refused(here: Path):
         load("out")
     assert lora_layers(load("out", base="base").network)  # said twice, it is meant
     with pytest.raises(ModelError, match=r"was trained on other weights than .*base holds now"):
-        AnswerOptions().loaded("base", None, None, "out")
+        AnswerOptions().loaded("base", None, None, ["out"])
 
 
 def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):

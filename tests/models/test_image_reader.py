@@ -10,7 +10,6 @@ import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models import seen_vectors
 from lmworks.models.image_reader import ImageLayers, ImageReader
 from lmworks.models.seen_vectors import SeenVectors
 
@@ -69,9 +68,9 @@ def test_gradients_reach_the_layers_and_not_the_network():
     assert all(one.grad is None for one in network.parameters())
 
 
-def test_the_same_image_has_the_same_ids_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(seen_vectors, "MOST_BYTES", 2 * 2 * 40 * 4)  # two images
-    seen, values = SeenVectors(96, 2), np.random.default_rng(0).normal(size=(3, 2, 40)).astype(np.float32)
+def test_the_same_image_has_the_same_ids_and_the_oldest_goes():
+    two = 2 * 2 * 40 * 4  # bytes of two images
+    seen, values = SeenVectors(96, 2, two), np.random.default_rng(0).normal(size=(3, 2, 40)).astype(np.float32)
     first, second = seen.remember(values[:2])
     assert (first, second) == ([96, 97], [98, 99]) and seen.remember(values[:1]) == [first]
     np.testing.assert_array_equal(seen.rows([99, 96]), [values[1, 1], values[0, 0]])

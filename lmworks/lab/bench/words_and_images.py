@@ -214,11 +214,11 @@ def labels_needed(sums: Array) -> Array:
     return found
 
 
-def learnt(network: Network, rows: Sequence[Row], steps: int, rate: float, seed: int) -> Network:
+def learnt(network: Network, rows: Sequence[Row] | Unpadded, steps: int, rate: float, seed: int) -> Network:
     """The network, trained in place to predict what is to be predicted in the rows."""
     tables = {"optimiser": "muon", "learning_rate": rate, "embedding_learning_rate": 3e-3, "schedule": "linear"}
     sizes = {"context": CONTEXT, "steps": steps, "rows": 32, "warmup": 0.03, "final": 0.0, "seed": seed}
-    fit(network, CausalLM(), Unpadded(rows), TrainingConfig.model_validate(tables | sizes))
+    fit(network, CausalLM(), rows, TrainingConfig.model_validate(tables | sizes))
     return network
 
 

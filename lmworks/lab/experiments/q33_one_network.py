@@ -11,7 +11,7 @@ import copy
 
 import numpy as np
 
-from lmworks.lab.bench.words_and_images import COUNTS, Kind, WordsAndImages, labels_needed, learnt, tokens_in
+from lmworks.lab.bench.words_and_images import COUNTS, Kind, Unpadded, WordsAndImages, labels_needed, learnt, tokens_in
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -79,16 +79,17 @@ def _joint(kind: Kind, other: Kind, equal: str) -> Part:
     not_true_when="the network of captions stops in time: with as much work as the network of both it reads them too "
     "often, and predicts new ones worse than after half of that",
     not_tested="Gemini itself, of which little is published; sound and video; images in the middle of texts; sizes at "
-    "which one network has room for everything.",
+    "which one network has room for everything; more steps or a higher rate for the network that learns from labels "
+    "alone.",
     note="Emoji in four styles, a fifth of the families held out; an image of 16 x 16 pixels is 16 tokens of 200, a "
     "caption at most 14. All networks have one size, so that their work is in proportion to the tokens that they read; "
-    "padding is left out. A decoder of both sees each caption and each image as often after the other as before it. As "
-    "many examples: the two others together read as many tokens as it does, with twice the weights. As much work: each "
-    "of the two reads as many, in more steps, and sees its own about twice as often. All are asked after nothing, so "
-    "that a difference is what learning both does, for good or ill, and not what the other kind tells; one within 0.05 "
-    "nats is none. Kinds of things are Unicode's nine groups of emoji; the label is the token after an image. Labels "
-    "needed: where the hits of the fresh network, joined by lines over the logarithm of 128 to 2,048 labels, meet the "
-    "other's after 256. Intervals are over families and seeds.",
+    "padding is left out. A decoder of both sees each caption and each image as often after the other as before it. As"
+    " many examples: the two others together read as many tokens as it does, with twice the weights. As much work: "
+    "each of the two reads as many, in more steps, and sees its own about twice as often. All are asked after nothing,"
+    " so that a difference is what learning both does, for good or ill, and not what the other kind tells; one whose "
+    "whole interval lies within 0.05 nats is none. Kinds of things are Unicode's nine groups of emoji; the label is "
+    "the token after an image. Labels needed: where the hits of the fresh network, joined by lines over the logarithm "
+    "of 128 to 2,048 labels, meet the other's after 256. Intervals are over families and seeds.",
     first_seed=200,
     minutes=40,
 )
@@ -111,22 +112,24 @@ def one_network(
     for fixed in run.once():
         run.log(fixed, COMMONEST, {TOLD: data.chance}, items=families)
     for seed in run.seeds:
-        both, separate = learnt(data.network(seed, dim), pairs, steps, rate, seed), {}
+        both, separate = learnt(data.network(seed, dim), Unpadded(pairs), steps, rate, seed), {}
         for kind, metric in NATS.items():
             for condition, given in ((GIVEN, True), (ALONE, False)):
                 run.log(seed, condition, {metric: data.nats(both, kind, given)}, items=families)
             rows = data.alone(kind)
             for equal, times in ((EXAMPLES, 1.0), (WORK, tokens_in(pairs) / tokens_in(rows))):
-                one = learnt(data.network(seed, dim), rows, round(steps * times), rate, seed)
+                one = learnt(data.network(seed, dim), Unpadded(rows), round(steps * times), rate, seed)
                 run.log(seed, SEPARATE[equal], {metric: data.nats(one, kind, given=False)}, items=families)
                 separate[kind, equal] = one
         for condition, normed in ((NORMED, True), (PLAIN, False)):
-            fast = learnt(data.network(seed, dim, normed), pairs, fast_steps, high_rate, seed)
+            fast = learnt(data.network(seed, dim, normed), Unpadded(pairs), fast_steps, high_rate, seed)
             run.log(seed, condition, {FAST: data.nats(fast, "images", True)}, items=families)
         told = {}
         for condition, start in ((UNLABELLED, separate["images", EXAMPLES]), (FRESH, data.network(seed + 1, dim))):
             for count in COUNTS if condition is FRESH else (FEW, MANY):
-                network = learnt(copy.deepcopy(start), data.labelled(count, seed), label_steps, rate / 4, seed)
+                network = learnt(
+                    copy.deepcopy(start), Unpadded(data.labelled(count, seed)), label_steps, rate / 4, seed
+                )
                 told[condition, count] = np.array(data.told(network))
                 run.log(seed, condition[count], {TOLD: told[condition, count]}, items=families)
         hits = np.stack([*(told[FRESH, count][:, 0] for count in COUNTS), told[UNLABELLED, FEW][:, 0]], 1)
