@@ -115,7 +115,7 @@ def rows_of(recipe: Reads, model: Tokenizes, parts: Split, say: Say) -> list[Row
     settings = recipe.training
     every = [examples_of(document, model.tokenizer) for document in parts.train]
     rows = pack(list(chain.from_iterable(every)), settings.context, seed=settings.seed)
-    say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(recipe, len(rows))}")
+    say(f"to train       {counted(len(rows), 'row')} of {settings.context} tokens, {length_of(settings, len(rows))}")
     say_how(every, parts.train, settings.context, say)
     say_undescribed(parts.train, say)
     return rows
@@ -163,10 +163,10 @@ def with_canaries(settings: CanaryConfig, model: Tokenizes, parts: Split, say: S
     return replace(parts, train=plant(parts.train, canaries, settings.seed))
 
 
-def length_of(recipe: Reads, rows: int) -> str:
+def length_of(training: TrainingConfig, rows: int) -> str:
     """How long a run over this many rows is, in words."""
-    steps = steps_of(recipe.training, rows)
-    return counted(steps, "step") if steps is not None else f"{recipe.training.max_seconds:g} s"
+    steps = steps_of(training, rows)
+    return counted(steps, "step") if steps is not None else f"{training.max_seconds:g} s"
 
 
 def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:

@@ -128,7 +128,7 @@ class Preferring(Learning):
         self.texts = data_hash(parts.train)
         self.learnt = pack_pairs(learnt, settings.context, seed=settings.seed)
         self.lengths = _lengths(learnt)
-        length = length_of(recipe, len(self.learnt))
+        length = length_of(recipe.training, len(self.learnt))
         say(f"to train       {len(learnt):,} pairs in {len(self.learnt):,} rows of {settings.context} tokens, {length}")
         return self.learnt
 

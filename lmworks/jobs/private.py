@@ -1,4 +1,5 @@
-"""A private run of `build`: each document a row of its own, the noise that its epsilon needs, what it then promises.
+"""A private run of `build` or `train`: each document a row of its own, the noise that its epsilon needs, what it then
+promises.
 
 Of a private run's folder nothing but the weights may be given away that depends on the text that was learnt: so the
 model directory has no log of losses, and lmworks.json neither the training loss, nor a hash of that text, nor what of
@@ -18,12 +19,14 @@ from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.build_text import Say, Tokenizes, length_of
 from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.text.splits import PART_OF, Split
 from lmworks.tokens.batch import Row, examples_of, pack
 from lmworks.training.loop import steps_of
 from lmworks.training.private.accounting import epsilon, noise_for
 from lmworks.training.private.dp_sgd import Private
 
+AnyRecipe = Recipe | TrainRecipe
 KEY = "private.key"
 """What a run's sampling and noise follow from, in its folder until it is over."""
 
@@ -62,7 +65,7 @@ class Promise:
         )
 
 
-def private_rows(recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> list[Row]:
+def private_rows(recipe: AnyRecipe, model: Tokenizes, parts: Split, say: Say) -> list[Row]:
     """Each document, or each piece of one, as a row of its own; says what was left out. ConfigError for documents that
     were cut into parts where it is documents that are protected."""
     context = recipe.training.context
@@ -75,7 +78,7 @@ def private_rows(recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> li
     cut = [pack(examples_of(document, model.tokenizer), context) for document in parts.train]
     unit = recipe.private.unit
     rows = [row for pieces in cut for row in (pieces[:1] if unit == "document" else pieces)]
-    say(f"to train       {len(rows):,} {unit}s of up to {context} tokens, {length_of(recipe, len(rows))}")
+    say(f"to train       {len(rows):,} {unit}s of up to {context} tokens, {length_of(recipe.training, len(rows))}")
     longer = sum(len(pieces) > 1 for pieces in cut)
     if longer and unit == "document":
         say(
@@ -85,7 +88,7 @@ def private_rows(recipe: Recipe, model: Tokenizes, parts: Split, say: Say) -> li
     return rows
 
 
-def promise(recipe: Recipe, units: int) -> Promise:
+def promise(recipe: AnyRecipe, units: int) -> Promise:
     """What a run over that many rows promises. ConfigError where it would protect nobody, or there is no such run."""
     settings, training = recipe.private, recipe.training
     steps = steps_of(training, units)
@@ -111,7 +114,7 @@ def promise(recipe: Recipe, units: int) -> Promise:
     return Promise(spent, delta, settings.unit, units, noise, settings.clip, rate, steps)
 
 
-def way_of(made: Promise, recipe: Recipe, run: Path, resume: bool) -> Private:
+def way_of(made: Promise, recipe: AnyRecipe, run: Path, resume: bool) -> Private:
     """How the run keeps its promise; a fresh one draws its key, and a resumed one reads it."""
     path, seed = run / KEY, recipe.private.seed
     if seed is not None:
@@ -135,6 +138,7 @@ def without_private(facts: dict[str, Any]) -> None:
     it could be tried, its duplicates, the steps' losses and tokens; and the seed, by which the noise could be made."""
     for name in ("train", "duplicates"):
         del facts["data"][name]
+    facts["data"].pop("tokens", None)  # of `train`
     for name in ("first_loss", "last_loss", "tokens"):
         del facts["training"][name]
     del facts["recipe"]["private"]["seed"]

@@ -283,9 +283,10 @@ def finish_run(
 
 def save_result(run: Path, folder: Path, model: LanguageModel | VisionModel, facts: dict[str, Any]) -> None:
     """Write a run's model, its facts and its log into `folder`, and remove the run's folder; the model is then that of
-    `folder`."""
+    `folder`. The log of a private run is not kept: it has the loss of what was learnt."""
     model.save(folder, facts)
-    shutil.copyfile(run / LOG, folder / LOG)
+    if "private" not in facts:
+        shutil.copyfile(run / LOG, folder / LOG)
     end_run(run, folder)
     model.source, model.reference = folder, str(folder)
 

@@ -26,6 +26,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import beside, directory_written_whole
 from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.private import Promise, private_rows, promise, way_of, without_private
 from lmworks.jobs.runs import (
     RunResult,
     held_out_loss,
@@ -55,6 +56,7 @@ from lmworks.models.relatives.vectors import FilledRows, initialise_embedding
 from lmworks.models.upcycling import upcycle
 from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.batch import Row
 from lmworks.tokens.pairs import KeptTexts
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import Shards
@@ -75,6 +77,8 @@ class PretrainResult(RunResult[TrainRecipe, LanguageModel]):
 
     example: str = ""
     """A held-out text that `sample` shows something with, where the task needs one."""
+    private: Promise | None = None
+    """What a private run promises."""
 
     @property
     def bits_per_byte(self) -> Measurement:
@@ -128,24 +132,37 @@ def pretrain(
 def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: Ranks) -> PretrainResult:
     run = beside(folder, "", ".run")
     started = time.time()
+    if chosen.private.on and ranks.size > 1:
+        raise ConfigError("private training runs in one process, and torchrun started several; start it without")
     ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
     ranks.check(chosen.training)
     parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, started, say))
     text = ranks.together(lambda: open_prepared(chosen, run))
     tokenizer, task = text.tokenizer, task_of(chosen)
     ranks.agree(lambda: {"the packed text": [packed.digest() for packed in (text.train, text.held_out)]})
-    rows = ranks.together(lambda: rows_of(chosen, text.train, tokenizer))
+    rows: Rows | Sequence[Row]
+    promised: Promise | None = None
+    if chosen.private.on:
+        assert parts is not None
+        rows = private_rows(chosen, text, parts, say)
+        promised = promise(chosen, len(rows))
+        say(f"private        {promised}")
+    else:
+        rows = ranks.together(lambda: rows_of(chosen, text.train, tokenizer))
     validate = ranks.together(lambda: validation_of(chosen, text))
     network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
-    for line in (_plan(network, tokenizer, text.train), *task.remarks(rows)):
+    for line in (_plan(network, tokenizer, text.train), *(task.remarks(rows) if isinstance(rows, Rows) else ())):
         say(line)
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
     objective = ranks.together(lambda: objective_of(chosen, tokenizer))
-    training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
+    private = None if promised is None else way_of(promised, chosen, run, resume)
+    training = train(
+        network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks, private=private
+    )
 
     def finish() -> tuple[float, list[Measurement], dict[str, Any], str]:
         """Measure and save, in one process: the loss and figures on held-out text, the facts, and an example."""
@@ -157,12 +174,15 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
             vars(filled) if filled else {}
         )
         facts |= {"processes": ranks.size} | provenance(run)
+        if promised is not None:
+            facts["private"] = promised.facts
+            without_private(facts)
         save_result(run, folder, model, facts)
         return loss, figures, facts, task.example(parts.held_out)
 
     loss, figures, facts, example = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
     model.source, model.reference = folder, str(folder)
-    return PretrainResult(folder, model, chosen, training, loss, figures, facts, example)
+    return PretrainResult(folder, model, chosen, training, loss, figures, facts, example, promised)
 
 
 def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.device) -> dict[str, Any]:
@@ -229,8 +249,13 @@ def assemble(recipe: TrainRecipe, text: PreparedText) -> tuple[LanguageModel, Ob
 def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | None = None) -> Fitted:
     """Train a fresh network on a prepared text, in this process; checkpoints and the log go into `run`.
 
-    `report` hears of each validation while the run is on its way, and may end it by raising.
+    `report` hears of each validation while the run is on its way, and may end it by raising. ConfigError for a private
+    recipe, whose promise such a run does not keep.
     """
+    if recipe.private.on:
+        raise ConfigError(
+            "private is for lmworks train: each of several runs on the same text spends its epsilon anew; leave it out"
+        )
     model, objective, rows = assemble(recipe, text)
     validate = validation_of(recipe, text)
     training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)

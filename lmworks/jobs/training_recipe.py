@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
@@ -31,6 +31,7 @@ from lmworks.models.relatives.recurrent_config import RECURRENT, network_config
 from lmworks.models.scheme import Scheme
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.tokens.trainer import TokenizerConfig
+from lmworks.training.private.settings import PrivateConfig
 from lmworks.training.settings import TrainingConfig
 
 HEAD_DIM = 64
@@ -74,6 +75,7 @@ class TrainRecipe(RecipeFile):
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
     objective: SerializeAsAny[ObjectiveSettings] = ObjectiveSettings()
     training: SerializeAsAny[TrainingConfig] = TrainingConfig()
+    private: PrivateConfig = PrivateConfig()
     validation: ValidationSettings = ValidationSettings()
     sample: SampleSettings = SampleSettings()
 
@@ -141,6 +143,45 @@ class TrainRecipe(RecipeFile):
                 "leave it out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _is_private_throughout(self) -> Self:
+        if not self.private.on:
+            return self
+        learnt = isinstance(self.tokenizer, TokenizerConfig) and self.tokenizer.kind != "byte"
+        against = {
+            "{at}private bounds what the network tells of a document, and a tokenizer that is learnt from the same "
+            "text has no noise; give {at}tokenizer, a folder or a model, whose tokenizer comes from other text, or "
+            "{at}tokenizer.kind = 'byte'": learnt,
+            "{at}private is for {at}objective.kind = 'causal', of which each document is one row; it is "
+            f"{self.objective.kind!r}": self.objective.kind != "causal",
+            "{at}data.hold_out = 'end' measures on the ends of documents that are learnt, which {at}private is to "
+            "protect; leave it out": self.data.hold_out != "documents",
+            "{at}ngrams.longest counts the text, without the noise of {at}private; leave it out": (
+                self.ngrams.longest > 1
+            ),
+            "{at}embedding.source = 'glove' learns from the text, without the noise of {at}private; give a file of "
+            "word vectors, or leave it out": self.embedding.source == "glove",
+            "{at}model.adaptive_cutoffs counts the text, without the noise of {at}private; leave it out": bool(
+                self.model.get("adaptive_cutoffs")
+            ),
+            "{at}private training does not go with experts: which of them a token reaches depends on the other "
+            "documents of its batch; leave out {at}model.experts": self.model.get("experts") is not None,
+            "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
+            "{at}training.max_seconds": self.training.max_seconds is not None,
+            "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "
+            "shape; leave it out": self.training.compile,
+        }
+        for why, holds in against.items():
+            if holds:
+                raise ConfigError(why)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_idle_tables(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run that is not private says nothing of it."""
+        dumped: dict[str, Any] = dump(self)
+        return {name: one for name, one in dumped.items() if name != "private" or self.private.on}
 
     def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
         """The network's config for a vocabulary, numbers of 2-grams, 3-grams, ..., and the classes of the text."""
