@@ -21,6 +21,7 @@ import lmworks as lm
 from grounding.killed import child
 from grounding.small_index import WORDS, everything, write_notes
 from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.cli import main
 from lmworks.grounding import image_changes
 from lmworks.grounding.changes import TICK
 from lmworks.grounding.filters import Filter
@@ -348,3 +349,18 @@ def test_an_update_that_is_killed_leaves_one_whole_index(notes: Path, settings: 
         assert ended == -signal.SIGKILL and all_of(index)[:2] in right
         index.update()
         assert all_of(index)[:2] == right[number % 2]
+
+
+def test_what_an_index_lacks_is_said_by_its_kind(
+    tmp_path: Path, settings: IndexSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    notes, pictures = write_notes(tmp_path / "notes", 1), tmp_path / "pictures"
+    draw(pictures / "apple.png", 0)
+    for folder, option, lacking in ((notes, "--images", "image"), (pictures, "--passages", "passage")):
+        build(folder, tmp_path / f"of-{lacking}", settings)
+        monkeypatch.setattr("sys.argv", ["lmworks", "search", str(tmp_path / f"of-{lacking}"), "apple", option])
+        with pytest.raises(SystemExit):
+            main()
+        assert f"the index holds no {lacking}" in capsys.readouterr().out
+    answer = lm.open_index(tmp_path / "of-passage").ask("What is red?")
+    assert answer.refused and "holds no text" in answer.reason

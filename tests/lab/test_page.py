@@ -8,6 +8,7 @@ import pytest
 
 from lab.test_run import NORMAL, TOY
 from lmworks.lab import page, registry, store
+from lmworks.lab.chart import Chart, Series
 from lmworks.lab.run import run_experiment
 from lmworks.lab.site.words import titles
 
@@ -66,3 +67,14 @@ def test_what_is_true_instead_is_said_where_a_part_does_not_hold(verdict, shown)
     finding = run_experiment(TOY, "quick", NORMAL)
     part = finding.parts[0].but(verdict=verdict, otherwise="the toy is broken")
     assert page.exceptions(finding.but(parts=(part,))) == shown
+
+
+def test_bars_with_several_rows_and_columns_stand_in_a_table_too():
+    names, rows = ("floor", "here", "ceiling"), ("BERT", "GPT", "CLIP")
+    series = tuple(Series(name=name, x=(0.0, 2.0), y=(0.25 + at, 0.5 + at)) for at, name in enumerate(names))
+    chart = Chart(kind="bars", title="Kinds", x_label="", y_label="share", series=series, categories=rows)
+    finding = run_experiment(TOY, "quick", NORMAL)
+    shown = page.markdown([finding.but(chart=chart)], {99: "Toys"})
+    table = ["|  | floor | here | ceiling |", "| --- | --- | --- | --- |", "| BERT | 0.25 | 1.25 | 2.25 |"]
+    assert "\n".join([*table, "| GPT |  |  |  |"]) in shown
+    assert "| BERT" not in page.markdown([finding.but(chart=chart.but(series=series[:2]))], {99: "Toys"})
