@@ -318,7 +318,8 @@ def test_a_build_keeps_by_it_or_says_in_a_sentence_why_not(
     out, said = f"{method}-{retain}", list[str]()
     if not said_to_go_together()[method, retain]:
         with pytest.raises(
-            ConfigError, match=rf"^{retain}\.\w+ .*; take (lora, or )?rehearsal or kl beside"
+            ConfigError,
+            match=rf"^{retain}\.\w+ .*; take (lora, dora, bottleneck or prompt, or )?rehearsal or kl beside",
         ) as refused:
             build(out=out, recipe=chosen, say=said.append)
         assert "\n" not in str(refused.value) and not any(line.startswith("to train") for line in said)

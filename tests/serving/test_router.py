@@ -12,6 +12,7 @@ import pytest
 import tiny
 from adaptation.adapted import adapter_folder
 from adaptation.routed import NUMBERS, SHAPE, SIGNS, WORDS, asked, routed_folder
+from grounding.small_index import indexed
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError
@@ -96,3 +97,15 @@ def test_without_what_tells_texts_apart_there_is_no_auto(root: Path, tmp_path: P
     with pytest.raises(ConfigError, match="auto is how a request leaves the choice to its text"):
         one(base, Opening(adapters={"auto": root / "words"}))
     assert lm.load(base).adapters == []
+
+
+def test_an_answer_from_documents_is_the_models_own(root: Path, tmp_path: Path, minilm: str):
+    notes = {"rent.md": "The rent is due on the third day. It costs 700 euros.\n"}
+    index = indexed(tmp_path, notes, minilm, longest=80, language="english")
+    adapters = {"words": root / "words", "numbers": root / "numbers"}
+    opening = Opening(adapters=adapters, index_of=lambda source: index)
+    question = "When is the rent due?"
+    with running(one(str(root / "base"), opening, name="base")) as live:
+        told = live.post("/v1/chat/completions", messages=asked(question), model="auto").json()
+        assert told["choices"][0]["message"]["citations"] and told["model"] == "base"
+        assert live.post("/v1/responses", input=question, model="auto").json()["model"] == "base"

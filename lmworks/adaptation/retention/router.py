@@ -21,11 +21,11 @@ class RouterConfig(Config):
 def prepare(setup: Setup, base: Original, settings: RouterConfig) -> Setup:
     """Leave beside the adapter what tells its kind of text from the base's. ConfigError for a method whose adapters do
     not stand beside others, and as rehearsal."""
-    if base.adapter is None or base.adapter.kind != "lora":
-        what = "this method changes the base's own" if base.adapter is None else f"{base.adapter.kind}'s do not"
+    if base.adapter is None or base.adapter.kind == "qlora":
+        what = "this method changes the base's own weights" if base.adapter is None else "QLoRA's base has others"
         raise ConfigError(
             "{at}text tells apart texts for adapters that stand beside one base, of which each text uses one, and "
-            f"{what}; take lora, or rehearsal or kl beside this method"
+            f"{what}; take lora, dora, bottleneck or prompt, or rehearsal or kl beside this method"
         )
     if not setup.rows:  # a sketch, which reads nothing
         return setup

@@ -16,7 +16,7 @@ from lmworks.grounding.answer import GroundedAnswer, Way
 from lmworks.grounding.follow_up import in_context
 from lmworks.grounding.index import Index
 from lmworks.grounding.telling import facts_of, where
-from lmworks.serving.api.answering import FINGERPRINT, Facts, event
+from lmworks.serving.api.answering import FINGERPRINT, Facts, answered_by, event
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.chat_requests import ChatRequest
 from lmworks.serving.api.documents import index_of, question_of
@@ -80,7 +80,7 @@ async def cited_answer(service: Service, asked: ChatRequest, http: Request, way:
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk" if asked.stream else "chat.completion",
         "created": int(time.time()),
-        "model": asked.model or service.name,
+        "model": answered_by(asked.model, service, [None]),  # no adapter answers from documents
         "system_fingerprint": FINGERPRINT,
     }
     if asked.stream:

@@ -44,7 +44,7 @@ def routes(models: ServedModels) -> APIRouter:
                 response["store"] = kept.keep(owner, response, items)
 
         if way != "off":
-            writer = ResponseWriter(asked.echo, asked.model or service.name, keep)
+            writer = ResponseWriter(asked.echo, answered_by(asked.model, service, [None]), keep)
             told = _cited(writer, await cited_text(service, chat, http, way))
             sent = [encoded(event) for event in told]
             if asked.stream:
