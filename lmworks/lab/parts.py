@@ -102,6 +102,10 @@ class Part(Bound):
     otherwise: str = ""
     """What is true instead where it does not hold, in plain words."""
 
+    opposite: str = ""
+    """What is true where the whole interval lies on the other side: of a part that asks which of two is better, whose
+    three answers are worth the same (better, worse, no difference)."""
+
     needs: tuple[Requirement, ...] = ()
     """What this part requires, besides what the whole experiment does."""
 
@@ -179,7 +183,9 @@ def _at_look(
         return result.but(verdict=OPEN, why="one value has no interval")
     low, high = figure.interval or (figure.value, figure.value)
     verdict = part.verdict(low, high)
-    return result.but(verdict=verdict, why="the interval holds the bound" if verdict == OPEN else "")
+    return result.but(
+        verdict=verdict, why={OPEN: "the interval holds the bound", FAILS: part.opposite}.get(verdict, "")
+    )
 
 
 def _figure(part: Part, table: Table, seeds: Sequence[int], alpha: float) -> tuple[Measurement, str]:

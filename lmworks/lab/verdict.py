@@ -35,7 +35,7 @@ class PartResult(Config):
     """Of what kind the interval is: crossed, nested, items, exact."""
 
     why: str = ""
-    """Why it is open or was not tested."""
+    """Why it is open or was not tested; of one that asked which of two is better and fails, that the other is."""
 
     otherwise: str = ""
     """What is true instead, where it does not hold."""

@@ -13,7 +13,7 @@ import torch
 from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.kinds_of_models import found_by_words, read_photos
-from lmworks.lab.bench.words_and_images import Pictured, WordsAndImages
+from lmworks.lab.bench.words_and_images import COUNTS, Pictured, Unpadded, WordsAndImages, labels_needed, tokens_in
 from lmworks.models.network import Network
 from lmworks.text import registry
 from lmworks.text.document import Document
@@ -89,9 +89,28 @@ def test_one_network_and_two_learn_the_same_captions_and_images(kinds: Path):
     assert set(found["held-out captions"]) == {
         "one network, after the other kind",
         "one network, after nothing",
-        "a network for each kind",
+        "a network for each kind, as many examples",
+        "a network for each kind, as much work",
     }
-    assert len(found["kinds of things told"]) == 5  # two ways at two numbers of labels, and the commonest
+    assert len(found["kinds of things told"]) == len(COUNTS) + 3  # fresh after each, the other after two; the commonest
+    assert set(found["labels needed"]["learnt images without labels"].values()) == {256}
+    assert all(COUNTS[0] - 1 < one < COUNTS[-1] + 1 for one in found["labels needed"]["fresh"].values())
+
+
+def test_captions_and_images_alone_are_together_as_much_work_as_both():
+    data = few()
+    alone = [data.alone("captions"), data.alone("images")]
+    assert sum(map(tokens_in, alone)) == tokens_in(data.pairs())
+    assert [Unpadded(rows).batch(range(len(rows))).tokens.shape for rows in alone] == [(6, 3), (6, 3)]
+    assert Unpadded(data.alone("captions")).batch([4, 5]).labels.tolist() == [[3, -100]] * 2
+
+
+def test_labels_needed_are_found_between_counts_on_a_logarithmic_scale():
+    hits = [10.0, 20, 30, 25, 50]
+    asked = {20: 256, 25: 256 * 2**0.5, 30: 512, 40: 1024 * 2**0.5, 50: 2048, 5: 128, 60: 2048}
+    found = labels_needed(np.array([[*hits, goal] for goal in asked]))
+    assert found == pytest.approx(list(asked.values()))
+    assert labels_needed(np.array([[7 * 512.0, 7]])) == pytest.approx([512])  # a number, counted seven times
 
 
 def test_images_of_one_folder_are_no_several_kinds(drawn: Path):

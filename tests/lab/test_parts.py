@@ -55,6 +55,15 @@ def test_an_interval_gives_the_verdict(part, interval, verdict):
     assert part.verdict(*interval) == verdict
 
 
+@pytest.mark.parametrize(
+    ("differences", "verdict", "why"),
+    [((1.0, 1.1, 0.9, 1.0), HOLDS, ""), ((-1.0, -1.1, -0.9, -1.0), FAILS, "theirs is"), ((0, 0.1, -0.1, 0), SAME, "")],
+)
+def test_a_part_that_asks_which_of_two_is_better_says_where_the_other_is(differences, verdict, why):
+    found = verdict_of(Part("ours is better", SCORE, OURS - THEIRS, above=0, opposite="theirs is"), differences)
+    assert (found.verdict, found.why) == (verdict, why)
+
+
 def test_the_rule_is_written_from_what_decides():
     assert BETTER.rule == "score, ours minus theirs > 0, margin 0.5 points"
     assert Part("", SCORE, OURS / THEIRS, below=1, margin=0.05).rule == "score, ours over theirs < 1, margin 5%"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -27,12 +28,14 @@ from lmworks.jobs.pictures import read_pictures, stacked
 from lmworks.lab.bench.continuations import summed
 from lmworks.lab.bench.small_network import small_network
 from lmworks.lab.bench.training import fit
+from lmworks.lab.metric import Array, divided
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.text.images.splits import concept_of
-from lmworks.tokens.batch import Example, Row, stack
+from lmworks.tokens.batch import Batch, Example, Row, stack
 from lmworks.tokens.labels import IGNORE
+from lmworks.tokens.rows import ExampleRows
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.training.settings import TrainingConfig
 
@@ -40,6 +43,8 @@ Kind = Literal["captions", "images"]
 WORDS = 14
 """Tokens of a caption; longer ones are cut. With an image of 16 tokens and two marks a row has 32, and no padding."""
 AT_ONCE, CONTEXT = 256, 32
+COUNTS = (128, 256, 512, 1024, 2048)
+"""Labels to learn from, for `labels_needed`."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class WordsAndImages:
         ]
 
     def alone(self, kind: Kind) -> list[Row]:
-        """Each caption, or each image, with nothing else; the other half of `pairs` again."""
+        """Each caption, or each image, with nothing else, and as often as in `pairs`."""
         return [_row((one.of(kind),)) for one in self.train for _ in range(2)]
 
     def labelled(self, count: int, seed: int) -> list[Row]:
@@ -170,11 +175,44 @@ class WordsAndImages:
         return [one.family for one in self.held_out]
 
 
+class Unpadded(ExampleRows):
+    """Rows whose batches are as wide as the longest of them, so that a step takes the work of its tokens."""
+
+    def width(self, context: int) -> float:
+        """The tokens of a row, on average."""
+        return tokens_in(self.rows) / len(self.rows)
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some rows as tensors."""
+        whole, width = super().batch(places), max(tokens_in([self.rows[place]]) for place in places)
+        return Batch(*(one[:, :width] for one in (whole.tokens, whole.labels, whole.positions, whole.documents)))
+
+
+def tokens_in(rows: Sequence[Row]) -> int:
+    """How many tokens are read in all of the rows: the processor work of networks of one size is in proportion."""
+    return sum(len(piece.tokens) for row in rows for piece in row)
+
+
+def labels_needed(sums: Array) -> Array:
+    """How many labels it takes until as many kinds of things are told as are asked for: between those of COUNTS, on a
+    logarithmic scale. Summed are the hits after each of COUNTS labels and the hits asked for; or a number of labels as
+    it is, and 1."""
+    if sums.shape[-1] == 2:
+        return divided(sums)
+    hits, asked = np.maximum.accumulate(sums[..., :-1], -1), sums[..., -1:]
+    after = (hits < asked).sum(-1, keepdims=True).clip(1, len(COUNTS) - 1)
+    low, high = np.take_along_axis(hits, after - 1, -1), np.take_along_axis(hits, after, -1)
+    share = ((asked - low) / np.maximum(high - low, 1e-9)).clip(0, 1)
+    first, second = (np.log(np.asarray(COUNTS))[at] for at in (after - 1, after))
+    found: Array = np.exp(first + share * (second - first))[..., 0]
+    return found
+
+
 def learnt(network: Network, rows: Sequence[Row], steps: int, rate: float, seed: int) -> Network:
     """The network, trained in place to predict what is to be predicted in the rows."""
     tables = {"optimiser": "muon", "learning_rate": rate, "embedding_learning_rate": 3e-3, "schedule": "linear"}
     sizes = {"context": CONTEXT, "steps": steps, "rows": 32, "warmup": 0.03, "final": 0.0, "seed": seed}
-    fit(network, CausalLM(), rows, TrainingConfig.model_validate(tables | sizes))
+    fit(network, CausalLM(), Unpadded(rows), TrainingConfig.model_validate(tables | sizes))
     return network
 
 
