@@ -8,7 +8,7 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.published import LLAMA_7B
 from lmworks.lab import registry, store
-from lmworks.lab.verdict import FAILS, HOLDS, OPEN
+from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME
 
 
 def shipped(question: int):
@@ -68,3 +68,14 @@ def test_claim_9_tells_what_is_and_not_what_it_once_had():
     assert gap.verdict == FAILS and more > 0
     assert "the network that predicts the next token fills gaps better" in shipped(9).not_true_when
     assert "once" not in shipped(9).not_true_when
+
+
+def test_claim_33_says_that_the_network_of_captions_reads_them_too_often():
+    found, apart = shipped(33), "held-out captions, a network for each kind, as "
+    nats = {one.name.removeprefix(apart): one.value for one in found.measurements if one.name.startswith(apart)}
+    assert nats["much work"] > nats["many examples"] + 0.1
+    assert "predicts new ones worse than after half of that" in found.not_true_when
+    same, harmed = found.parts[0], found.parts[2:4]
+    assert same.verdict == SAME and all(one.verdict == FAILS and one.why for one in harmed)
+    labels = found.parts[-1].figure
+    assert labels is not None and "some 700" in found.headline and 650 < 256 * labels.value < 750
