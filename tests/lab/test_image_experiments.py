@@ -12,8 +12,17 @@ import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import DataError
+from lmworks.lab.bench.drawn_from_words import back, fitting, of_another, one_of_each_family
+from lmworks.lab.bench.drawn_from_words import drawn as drawn_by
+from lmworks.lab.bench.encoders import prose
+from lmworks.lab.bench.floor_to_ceiling import WAY
+from lmworks.lab.bench.hidden_words import CHOICES, hidden_words, told
 from lmworks.lab.bench.kinds_of_models import found_by_words, read_photos
+from lmworks.lab.bench.loaded_weights import ridge
 from lmworks.lab.bench.words_and_images import Pictured, WordsAndImages
+from lmworks.lab.contrast import Condition
+from lmworks.lab.intervals import estimate
+from lmworks.lab.table import Table
 from lmworks.models.network import Network
 from lmworks.text import registry
 from lmworks.text.document import Document
@@ -41,21 +50,101 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(not registry.available("trec-test"), reason="TREC is not here: set LMWORKS_DATA")
-def test_a_tiny_run_gives_a_whole_finding(drawn: Path):
-    names = {"photos": "photos", "judged": "judged", "pictures": "pictures"}
-    settings = [f"{name}='{drawn / folder}'" for name, folder in names.items()]
-    settings += [
+def test_a_tiny_run_gives_a_whole_finding(drawn: Path, kinds: Path, smollm2_path: Path, efficientnet: str, minilm: str):
+    settings = [
+        f"photos=['{drawn / 'photos'}', '{drawn / 'judged'}']",
+        f"pictures='{kinds}'",
+        "style=none",
+        f"weights=['{smollm2_path}', '{efficientnet}', '{minilm}']",
         "text=trec-test",
+        "asked=80",  # a quarter as many words: enough for a floor that is no ceiling
         "steps=2",
         "photo_steps=2",
         "picture_steps=2",
-        "asked=8",
-        "vocabulary=280",
     ]
     found = whole(34, settings).by_seed
-    assert set(found["classes of photos told"]) == {"ResNet", "CLIP", "the commonest or a guess"}
-    guessed = found["unseen drawings found by words"]["the commonest or a guess"]
-    assert len(guessed) == 2 and all(0 < one < 0.2 for one in guessed.values())
+    way = found.pop("share of the way from floor to ceiling")
+    assert list(way) == ["BERT", "GPT", "ResNet", "tokens and decoder", "CLIP"]
+    assert [name.partition(":")[0] for name in found] == list(way)
+    for kind, (name, by) in zip(way, found.items(), strict=True):
+        assert set(by) - {"CLIP"} == {"floor", "trained here", "ceiling"}
+        for seed, share in way[kind].items():
+            floor, here, ceiling = (
+                by[one].get("all", by[one].get(seed)) for one in ("floor", "trained here", "ceiling")
+            )
+            assert share == pytest.approx((here - floor) / (ceiling - floor), abs=1e-5), name
+    guessed = found["CLIP: unseen drawings found by words"]["floor"]["all"]
+    assert 0 < guessed < 0.2
+
+
+@pytest.mark.skipif(not registry.available("trec-test"), reason="TREC is not here: set LMWORKS_DATA")
+def test_a_hidden_word_is_told_from_others_and_put_back_it_gives_the_text():
+    text = prose("trec-test")
+    hidden = hidden_words(text, 20)
+    assert len(hidden) == 20 and [one.tokens for one in hidden] == [one.tokens for one in hidden_words(text, 20)]
+    goes_on = {at for at in range(text.tokenizer.vocab_size) if text.tokenizer.decode([at]).startswith("##")}
+    for one in hidden:
+        assert len(set(one.choices)) == len(one.choices) == CHOICES
+        assert all(text.tokenizer.decode([word]).isalpha() for word in one.choices)
+        assert one.tokens[one.at] == text.tokenizer.require_mask() and one.tokens[one.at + 1] not in goes_on
+        before, after = one.texts(text.tokenizer)
+        put_back = [*one.tokens[: one.at], one.choices[0], *one.tokens[one.at + 1 :]]
+        assert before + after[0] == text.tokenizer.decode(put_back) and after[0].startswith(" ")
+
+    class Knows:
+        """Certain of the words that are hidden, asked where each kind of network is asked."""
+
+        def __init__(self, shift: int) -> None:
+            self.states = {tuple(one.tokens): (one.at - shift, one.choices[0]) for one in hidden}
+
+        def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+            at, word = self.states[tuple(tokens[0].tolist())]
+            states = torch.zeros(1, tokens.shape[1], text.tokenizer.vocab_size)
+            states[0, at, word] = 1
+            return states
+
+        def logits(self, states: torch.Tensor) -> torch.Tensor:
+            return states - torch.arange(text.tokenizer.vocab_size) * 1e-6  # what it knows nothing of is no tie
+
+    for next_token in (False, True):
+        assert told(cast(Network, Knows(next_token)), hidden, next_token) == [1.0] * 20
+    assert sum(told(cast(Network, Knows(1)), hidden, False)) < 10
+
+
+def test_the_way_is_that_of_the_means_and_floor_and_ceiling_vary_too():
+    floor, here, ceiling = ([1.0, 0, 0, 0], [1.0, 1, 0, 0], [1.0, 1, 1, 0])
+    table = Table()
+    table.add(None, "a kind", WAY.name, np.stack([floor, here, ceiling], axis=1), items=list("abcd"))
+    found = estimate(table, WAY, Condition("a kind"), ())
+    assert found.value == pytest.approx(0.5, abs=0.2) and WAY.of(np.array([1.0, 2.0, 3.0])) == 0.5
+    assert found.interval is not None and found.interval[1] - found.interval[0] > 0.5  # four items say little
+
+
+def test_drawings_are_of_their_captions_and_a_seed_draws_the_same_again(kinds: Path):
+    data = WordsAndImages.read(str(kinds), 280, 2)
+    shown, network = one_of_each_family(data), data.network(1, 32)
+    assert len({one.family for one in shown}) == len(shown) and all(one in data.held_out for one in shown)
+    first, again, other = (drawn_by(data, network, shown, seed) for seed in (1, 1, 2))
+    assert first.shape == (len(shown), 16, 16, 3) and (first == again).all() and (first != other).any()
+    assert back(data, shown).shape == first.shape
+    places = of_another(shown)
+    assert sorted(places) == list(range(len(shown))) and all(at != place for at, place in enumerate(places))
+
+
+def test_a_drawing_fits_by_how_many_captions_of_other_families_are_further():
+    shown = [Pictured([], [], 0, family, text) for family, text in (("a", "one"), ("a", "two"), ("b", "three"))]
+    pictures, texts = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]]), torch.tensor([[1.0, 0], [0.5, 0.5], [0.5, 0.5]])
+    model = SimpleNamespace(embed=lambda given=None, images=None, cut=False: texts if images is None else pictures)
+    assert fitting(model, np.zeros((3, 1, 1, 3), np.uint8), shown) == [1.0, 0.5, 0.75]  # type: ignore[arg-type]
+
+
+def test_a_ridge_regression_finds_a_linear_map_again():
+    draw = torch.Generator().manual_seed(0)
+    known, asked = (torch.randn(rows, 5, generator=draw) for rows in (4000, 20))
+    weights = torch.randn(5, 2, generator=draw).double()
+    found = ridge(known, known.double() @ weights + 3, asked)
+    assert torch.corrcoef(torch.stack([found[:, 0], asked.double() @ weights[:, 0]]))[0, 1] > 0.999
+    assert found.mean() == pytest.approx(float((asked.double() @ weights + 3).mean()), abs=0.2)
 
 
 def test_photos_of_several_sizes_are_refused(drawn: Path, tmp_path: Path):
@@ -70,7 +159,7 @@ def test_an_image_is_found_where_its_caption_is_nearest():
     pictures, texts = torch.eye(3), torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]])
     model = SimpleNamespace(embed=lambda given=None, images=None, cut=False: texts if images is None else pictures)
     hits = found_by_words(model, SimpleNamespace(unseen={"unseen concepts": [part]}))  # type: ignore[arg-type]
-    assert list(hits.values()) == [1.0, 0.0, 1.0]
+    assert hits == [1.0, 0.0, 1.0]
 
 
 @pytest.fixture(scope="module")

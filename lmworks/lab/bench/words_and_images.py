@@ -21,6 +21,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lmworks.basics.errors import DataError
+from lmworks.image_tokens import ImageTokens
 from lmworks.jobs.image_tokens import train_image_tokens
 from lmworks.jobs.image_tokens_recipe import ImageTokensRecipe
 from lmworks.jobs.pictures import read_pictures, stacked
@@ -52,6 +53,8 @@ class Pictured:
     """The token of what kind of thing it shows."""
     family: str
     """Siblings have the same."""
+    text: str = ""
+    """What is said of it."""
 
     def of(self, kind: Kind) -> list[int]:
         """Its tokens of a kind."""
@@ -67,12 +70,14 @@ class WordsAndImages:
     size: int
     """Of the vocabulary: words, codes, labels and two marks."""
     labels: list[int]
+    reader: ImageTokens | None = None
+    """What wrote the images as tokens, and draws them again."""
 
     @classmethod
-    def read(cls, pictures: str, vocabulary: int, steps: int) -> Self:
-        """The images of a reference that have captions, a fifth of the families held out. DataError where all show one
-        kind of thing."""
-        recipe = _recipe(pictures, steps)
+    def read(cls, pictures: str, vocabulary: int, steps: int, unseen_style: str | None = None) -> Self:
+        """The images of a reference that have captions, a fifth of the families held out and all of an `unseen_style`.
+        DataError where all show one kind of thing."""
+        recipe = _recipe(pictures, steps, unseen_style)
         with tempfile.TemporaryDirectory() as folder:
             images = train_image_tokens(recipe, Path(folder) / "tokens").model
         parts = read_pictures(recipe.data, images.preprocessing, recipe.training.rows, captions=True)
@@ -92,13 +97,14 @@ class WordsAndImages:
                     [marks[1], *(codes + code for code in row)],
                     numbers[label_of(one)],
                     concept_of(one),
+                    one.text,
                 )
                 for one, row in zip(side, images.encode(list(stacked(side))).tolist(), strict=True)
                 if label_of(one) in numbers
             ]
             for side in (parts.train, parts.held_out)
         )
-        return cls(train, held_out, first_label + len(labels), sorted(numbers.values()))
+        return cls(train, held_out, first_label + len(labels), sorted(numbers.values()), images)
 
     def network(self, seed: int, dim: int, normed: bool = True) -> Network:
         """A decoder of three blocks with fresh weights, queries and keys normed or as they are."""
@@ -183,10 +189,10 @@ def label_of(document: Document) -> str:
     return next(iter(document.metadata.get("group", ())), PurePosixPath(document.source).parent.name)
 
 
-def _recipe(pictures: str, steps: int) -> ImageTokensRecipe:
+def _recipe(pictures: str, steps: int, unseen_style: str | None) -> ImageTokensRecipe:
     """A small tokenizer of images with 200 tokens."""
     tables = {
-        "data": {"images": pictures, "mirrored": True},
+        "data": {"images": pictures, "mirrored": True, "unseen_style": unseen_style},
         "model": {"image_size": 16, "levels": (8, 5, 5), "width": 48, "fine_width": 24},
         "training": {
             **{"rows": 16, "steps": steps, "optimiser": "muon", "learning_rate": 0.02},

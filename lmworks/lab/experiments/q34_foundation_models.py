@@ -1,27 +1,38 @@
-"""Question 34: kinds of foundation models, each at its own task: language, vision, images with texts.
+"""Question 34: kinds of foundation models, each at its own task: language, vision, generative, multimodal.
 
 One small model of each kind learns from real texts, photos or drawings, and is asked what its kind is for. Beside each
-stands what knows nothing but frequencies. And does a model of images and texts do the vision model's task as well, with
-the names of the classes in the place of labels?
+stand a floor that knows nothing of the task and a ceiling, loaded weights where they can be had; one figure is the same
+for all, the share of the way from floor to ceiling. And does a model of images and texts do the vision model's task as
+well, with the names of the classes in the place of labels?
 """
 
 from __future__ import annotations
 
+from lmworks.lab.bench import kinds_of_models as kinds
+from lmworks.lab.bench.drawn_from_words import back, drawn, fitting, judge_of, of_another, one_of_each_family
 from lmworks.lab.bench.encoders import pretraining, prose
-from lmworks.lab.bench.gaps import BOTH_SIDES, FREQUENCIES, NATS, NEXT_TOKEN, at_gaps, by_frequency, gaps_of, pretrained
-from lmworks.lab.bench.kinds_of_models import clip, found_by_chance, found_by_words, read_photos, resnet, told
+from lmworks.lab.bench.floor_to_ceiling import CEILING, FLOOR, HERE, WAY, between
+from lmworks.lab.bench.gaps import BOTH_SIDES, NEXT_TOKEN, pretrained
+from lmworks.lab.bench.hidden_words import hidden_words, told, told_by, told_by_frequency
+from lmworks.lab.bench.loaded_weights import classes_by, found_by, reads_at
+from lmworks.lab.bench.words_and_images import WordsAndImages, learnt
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
+from lmworks.loading import load
 
-VISION, TOWERS, CHANCE = Condition.named("ResNet", "CLIP", "the commonest or a guess")
-TOLD = Metric("classes of photos told", margin=0.02, ideal=1.0)
-FOUND = Metric("unseen drawings found by words", margin=0.01, ideal=1.0)
+BERT, GPT, RESNET, DRAWER, CLIP = Condition.named("BERT", "GPT", "ResNet", "tokens and decoder", "CLIP")
+GAPS = Metric("BERT: words in gaps told", margin=0.02, ideal=1.0)
+NEXT = Metric("GPT: next words told", margin=0.02, ideal=1.0)
+TOLD = Metric("ResNet: classes of photos told", margin=0.02, ideal=1.0)
+DRAWN = Metric("tokens and decoder: captions that fit a drawing worse", margin=0.02, ideal=1.0)
+FOUND = Metric("CLIP: unseen drawings found by words", margin=0.01, ideal=1.0)
 RATE, ROWS = 0.02, 64
+KNOWS = Requirement("the judge knows real drawings", DRAWN, CEILING - FLOOR, above=0.1)
 
 
 @experiment(
@@ -29,74 +40,86 @@ RATE, ROWS = 0.02, 64
     claim="Foundation models are of several types: language models (BERT, GPT-4), vision models (ResNet), generative "
     "models (DALL-E), multimodal models (CLIP).",
     parts=(
+        Part("a language model that reads both sides (BERT) fills gaps", GAPS, HERE - FLOOR, above=0),
+        Part("a language model that writes (GPT) tells what comes next", NEXT, HERE - FLOOR, above=0),
+        Part("a vision model (ResNet) tells what photos show", TOLD, HERE - FLOOR, above=0),
         Part(
-            "a language model that reads both sides (BERT) fills gaps better than frequencies",
-            *(NATS, BOTH_SIDES - FREQUENCIES),
-            below=0,
-        ),
-        Part(
-            "a language model that writes (GPT) tells what comes next better than frequencies",
-            *(NATS, NEXT_TOKEN - FREQUENCIES),
-            below=0,
-        ),
-        Part("a vision model (ResNet) tells what photos show", TOLD, VISION - CHANCE, above=0),
-        Part(
-            "a multimodal model (CLIP) finds drawings of things that it has not seen by words",
-            *(FOUND, TOWERS - CHANCE),
+            "a generative model (image tokens and a decoder, as in DALL-E) draws what new captions say",
+            *(DRAWN, HERE - FLOOR),
             above=0,
+            otherwise="its drawings fit other captions as well",
+            needs=(KNOWS,),
         ),
+        Part("a multimodal model (CLIP) finds drawings of unseen things by words", FOUND, HERE - FLOOR, above=0),
     ),
     also=(
+        Part("BERT goes half of the way from frequencies to SmolLM2", WAY, BERT, above=0.5),
+        Part("GPT goes half of the way from frequencies to SmolLM2", WAY, GPT, above=0.5),
+        Part("ResNet goes half of the way from the commonest class to EfficientNet", WAY, RESNET, above=0.5),
+        Part("the decoder goes half of the way to real drawings", WAY, DRAWER, above=0.5, needs=(KNOWS,)),
+        Part("CLIP goes half of the way from a guess to EfficientNet and MiniLM", WAY, CLIP, above=0.5),
         Part(
             "a multimodal model does the vision model's task too, by the names of the classes alone",
-            *(TOLD, TOWERS - CHANCE),
+            *(TOLD, CLIP - FLOOR),
             above=0,
             otherwise="a CLIP of drawings tells nothing of photos",
         ),
-        Part("the vision model, which learnt from labels, does it better", TOLD, VISION - TOWERS, above=0),
+        Part("the vision model, which learnt from labels, does it better", TOLD, HERE - CLIP, above=0),
     ),
-    headlines={
-        "yyyy": "Each kind does its own task; whether a CLIP of emoji tells anything of photos, as a ResNet does, is "
-        "open."
-    },
-    picture=Bars((TOLD, FOUND), of=(VISION, TOWERS, CHANCE), title="Each kind at its own task, and CLIP at another's"),
+    picture=Bars((GAPS, NEXT, TOLD, DRAWN, FOUND), of=(FLOOR, HERE, CEILING, CLIP), title="Each kind at its own task"),
     not_true_when="one network is of several kinds at once: a GPT is generative, a CLIP holds a vision model",
-    not_tested="a generative model of images (DALL-E), and models of the size that makes a foundation of them.",
-    note="Each is a small network from nothing. BERT and GPT read TREC's questions; at a gap the one sees both sides, "
-    "the other the left alone, so that their figures are not for each other. ResNet: three residual blocks, CIFAR-10's "
-    "JPEGs. CLIP: convolutions and a transformer of one block, emoji in four styles; a concept is held out with its "
-    "siblings; its classes of photos are told by 'a photo of a ...', of which it has read none.",
+    not_tested="models of the size that makes a foundation of them; BERT's, DALL-E's and CLIP's own weights.",
+    note="Each is a small network from nothing. BERT and GPT read TREC's questions and tell a word from 15 others, "
+    "drawn as often as read; floor: the one that is read most; ceiling: SmolLM2 (135 M, loaded) by both sides, or "
+    "the left. ResNet: CIFAR-10's JPEGs; floor: the commonest class; ceiling: EfficientNet-Lite0 (loaded, 96 pixels) "
+    "and a ridge regression on labels. Image tokens and a decoder draw held-out captions of emoji, 16 x 16 pixels, "
+    "guidance 3; a CLIP of a style that was kept from them, OpenMoji, says how many captions of other families fit "
+    "worse; floor: those of another drawing; ceiling: real ones, back from their tokens. CLIP: emoji in four styles, a "
+    "concept held out with its siblings; floor: a guess; ceiling: EfficientNet, MiniLM (both loaded) and a ridge "
+    "regression between them. Photos it tells by 'a photo of a ...', of which it has read none.",
     minutes=45,
 )
 def kinds_of_models(
     run: Run,
     text: str = "trec-train",
-    photos: str = "cifar10:train",
-    judged: str = "cifar10:test",
+    photos: tuple[str, str] = ("cifar10:train", "cifar10:test"),
     pictures: str = "emoji",
-    steps: Count = scaled(100, 600),
-    photo_steps: Count = scaled(60, 700),
-    picture_steps: Count = scaled(40, 500),
-    vocabulary: Count = 2048,
-    asked: Count = scaled(200, 2000),
+    style: str | None = "openmoji",
+    weights: tuple[str, str, str] = ("smollm2", "efficientnet", "minilm"),
+    asked: Count = scaled(200, 1000),
+    steps: Count = scaled(100, 400),
+    photo_steps: Count = scaled(60, 250),
+    picture_steps: Count = scaled(40, 250),
 ) -> None:
-    """One figure of each kind of model beside its floor; CLIP at the vision model's task."""
-    questions, shown = prose(text), read_photos(photos, judged, asked)
-    gaps = gaps_of(questions, asked)
-    places, images = ([f"{what} {at}" for at in range(count)] for what, count in (("gap", len(gaps)), ("photo", asked)))
-    images = images[: len(shown.test)]
+    """Each kind of model at its task, beside its floor and its ceiling; CLIP at the vision model's task."""
+    questions, shown, emoji = prose(text), kinds.read_photos(*photos, asked), kinds.pictures_of(pictures)
+    both = WordsAndImages.read(pictures, 1024, picture_steps, style)
+    judge = judge_of(f"{pictures}:{style}" if style else pictures, weights[2], picture_steps)
+    hidden, new = hidden_words(questions, asked // 4), one_of_each_family(both)
+    words, images = ([f"{what} {at}" for at in range(n)] for what, n in (("word", len(hidden)), ("photo", asked)))
+    images, families, unseen = images[: len(shown.test)], [one.family for one in new], kinds.unseen_names(emoji)
+
     for fixed in run.once():
-        run.log(fixed, FREQUENCIES, {NATS: by_frequency(questions, gaps)}, items=places)
-        run.log(fixed, CHANCE, {TOLD: shown.chance}, items=images)
+        large, seeing, sentences = load(weights[0]), reads_at(weights[1], 96), load(weights[2])
+        for metric in (GAPS, NEXT):
+            run.log(fixed, FLOOR, {metric: told_by_frequency(questions, hidden)}, words)
+            run.log(fixed, CEILING, {metric: told_by(large, hidden, questions.tokenizer, metric is GAPS)}, words)
+        run.log(fixed, FLOOR, {TOLD: shown.chance}, images)
+        run.log(fixed, CEILING, {TOLD: classes_by(seeing, shown, 2 * asked)}, images)
+        run.log(fixed, CEILING, {DRAWN: fitting(judge, back(both, new), new)}, families)
+        run.log(fixed, FLOOR, {FOUND: kinds.found_by_chance(emoji)}, unseen)
+        run.log(fixed, CEILING, {FOUND: found_by(seeing, sentences, emoji)}, unseen)
     for seed in run.seeds:
-        for name in (BOTH_SIDES, NEXT_TOKEN):
+        for kind, metric, name in ((BERT, GAPS, BOTH_SIDES), (GPT, NEXT, NEXT_TOKEN)):
             network = pretrained(questions, name, 0.3, pretraining(steps, ROWS, RATE, seed))
-            run.log(seed, name, {NATS: at_gaps(network, gaps, name == NEXT_TOKEN)}, items=places)
-        run.log(seed, VISION, {TOLD: told(resnet(shown, photo_steps, ROWS, seed), shown)}, items=images)
-        model, parts = clip(pictures, vocabulary, picture_steps, ROWS, seed)
-        hits = found_by_words(model, parts)
-        run.log(seed, TOWERS, {FOUND: list(hits.values())}, items=list(hits))
-        run.log(seed, CHANCE, {FOUND: found_by_chance(parts)}, items=list(hits))
-        labels = [one.label for one in model.classify(list(shown.test.images.permute(0, 2, 3, 1).numpy()), shown.names)]
-        right = [float(label == shown.names[at]) for label, at in zip(labels, shown.test.classes.tolist(), strict=True)]
-        run.log(seed, TOWERS, {TOLD: right}, items=images)
+            between(run, seed, kind, metric, told(network, hidden, kind is GPT), words)
+        between(
+            run, seed, RESNET, TOLD, kinds.classes_told(kinds.resnet(shown, photo_steps, ROWS, seed), shown), images
+        )
+        decoder = learnt(both.network(seed, 96), both.pairs(), 2 * picture_steps, RATE, seed)
+        drawings = drawn(both, decoder, new, seed)
+        run.log(seed, FLOOR, {DRAWN: fitting(judge, drawings[of_another(new)], new)}, families)
+        between(run, seed, DRAWER, DRAWN, fitting(judge, drawings, new), families)
+        towers = kinds.clip(pictures, 2048, picture_steps, ROWS, seed)
+        between(run, seed, CLIP, FOUND, kinds.found_by_words(towers, emoji), unseen)
+        run.log(seed, CLIP, {TOLD: kinds.named_by(towers, shown)}, images)
