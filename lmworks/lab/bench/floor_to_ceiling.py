@@ -22,9 +22,11 @@ FLOOR, HERE, CEILING = Condition.named("floor", "trained here", "ceiling")
 
 
 def way(sums: Array) -> Array:
-    """From sums of floor, figure and ceiling to the share of the way from the first to the last."""
+    """From sums of floor, figure and ceiling to the share of the way from the first to the last; 0 where these are the
+    same, as there is none."""
     floor, reached, ceiling = np.moveaxis(sums, -1, 0)
-    share: Array = (reached - floor) / (ceiling - floor)
+    same = np.isclose(floor, ceiling)
+    share: Array = np.where(same, 0.0, (reached - floor) / np.where(same, 1.0, ceiling - floor))
     return share
 
 

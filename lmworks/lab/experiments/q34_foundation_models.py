@@ -83,18 +83,19 @@ def kinds_of_models(
     run: Run,
     text: str = "trec-train",
     photos: tuple[str, str] = ("cifar10:train", "cifar10:test"),
-    pictures: str = "emoji",
-    style: str | None = "openmoji",
+    pictures: tuple[str, str] = ("emoji", "emoji:openmoji"),
+    vocabularies: tuple[Count, Count] = (1024, 2048),
     weights: tuple[str, str, str] = ("smollm2", "efficientnet", "minilm"),
     asked: Count = scaled(200, 1000),
     steps: Count = scaled(100, 400),
     photo_steps: Count = scaled(60, 250),
     picture_steps: Count = scaled(40, 250),
 ) -> None:
-    """Each kind of model at its task, beside its floor and its ceiling; CLIP at the vision model's task."""
-    questions, shown, emoji = prose(text), kinds.read_photos(*photos, asked), kinds.pictures_of(pictures)
-    both = WordsAndImages.read(pictures, 1024, picture_steps, style)
-    judge = judge_of(f"{pictures}:{style}" if style else pictures, weights[2], picture_steps)
+    """Each kind of model at its task, beside its floor and its ceiling; CLIP at the vision model's task. The style of
+    the judge's `pictures`, which come second, is kept from what draws."""
+    questions, shown, emoji = prose(text), kinds.read_photos(*photos, asked), kinds.pictures_of(pictures[0])
+    both = WordsAndImages.read(pictures[0], vocabularies[0], picture_steps, pictures[1].partition(":")[2] or None)
+    judge = judge_of(pictures[1], weights[2], picture_steps)
     hidden, new = hidden_words(questions, asked // 4), one_of_each_family(both)
     words, images = ([f"{what} {at}" for at in range(n)] for what, n in (("word", len(hidden)), ("photo", asked)))
     images, families, unseen = images[: len(shown.test)], [one.family for one in new], kinds.unseen_names(emoji)
@@ -120,6 +121,6 @@ def kinds_of_models(
         drawings = drawn(both, decoder, new, seed)
         run.log(seed, FLOOR, {DRAWN: fitting(judge, drawings[of_another(new)], new)}, families)
         between(run, seed, DRAWER, DRAWN, fitting(judge, drawings, new), families)
-        towers = kinds.clip(pictures, 2048, picture_steps, ROWS, seed)
+        towers = kinds.clip(pictures[0], vocabularies[1], picture_steps, ROWS, seed)
         between(run, seed, CLIP, FOUND, kinds.found_by_words(towers, emoji), unseen)
         run.log(seed, CLIP, {TOLD: kinds.named_by(towers, shown)}, images)
