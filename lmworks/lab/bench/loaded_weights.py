@@ -1,8 +1,8 @@
 """What loaded weights reach at tasks of images with a linear map of their own: a ceiling for small models, claim 34.
 
     seeing = reads_at("efficientnet", 96)
-    classes_by(seeing, photos, learnt=2000)               # 1 for each judged photo whose class is told
-    found_by(seeing, load("minilm"), parts)            # 1 for each image of an unseen concept that its caption finds
+    classes_by(seeing, photos, learnt=2000)                # 1 for each judged photo whose class is told
+    found_by(seeing, load("minilm"), parts, learnt=2000)   # 1 for each image of an unseen concept found by its caption
 
 Nothing is random, and the weights stay as they are: a ridge regression leads from what they make of an image to its
 class, or to what a model of sentences makes of its caption.
@@ -46,19 +46,20 @@ def classes_by(model: VisionModel, photos: Photos, learnt: int) -> list[float]:
     return (scores.argmax(dim=1) == photos.test.classes).double().tolist()
 
 
-def found_by(model: VisionModel, sentences: LanguageModel, parts: ImageSplit) -> list[float]:
+def found_by(model: VisionModel, sentences: LanguageModel, parts: ImageSplit, learnt: int) -> list[float]:
     """For each image of an unseen concept, style after style, whether it is nearest to its caption of all of its style,
-    by a ridge regression from images to the captions' vectors."""
-    texts = sorted({one.text for one in (*parts.train, *parts.held_out)})
+    by a ridge regression from images to the captions' vectors that learnt from as many."""
+    train = random.Random(0).sample(parts.train, min(learnt, len(parts.train)))
+    texts = sorted({one.text for one in (*train, *parts.held_out)})
     vectors = dict(zip(texts, sentences.embed(texts, cut=True).double(), strict=True))
 
     def said(part: Sequence[Document]) -> Tensor:
         return torch.stack([vectors[one.text] for one in part])
 
-    known = model.embed(images=[one.image for one in parts.train])
+    known = model.embed(images=[one.image for one in train])
     hits = list[float]()
     for part in parts.unseen[UNSEEN_CONCEPTS]:
-        seen = ridge(known, said(parts.train), model.embed(images=[one.image for one in part]))
+        seen = ridge(known, said(train), model.embed(images=[one.image for one in part]))
         hits += found((said(part) @ normalize(seen, dim=1).T).numpy(), same_captions(part), 1).tolist()
     return hits
 

@@ -109,7 +109,7 @@ def kinds_of_models(
         run.log(fixed, CEILING, {TOLD: classes_by(seeing, shown, 5 * asked)}, images)
         run.log(fixed, CEILING, {DRAWN: fitting(judge, back(both, new), new)}, families)
         run.log(fixed, FLOOR, {FOUND: kinds.found_by_chance(emoji)}, unseen)
-        run.log(fixed, CEILING, {FOUND: found_by(seeing, sentences, emoji)}, unseen)
+        run.log(fixed, CEILING, {FOUND: found_by(seeing, sentences, emoji, 5 * asked)}, unseen)
     for seed in run.seeds:
         for kind, metric, name in ((BERT, GAPS, BOTH_SIDES), (GPT, NEXT, NEXT_TOKEN)):
             network = pretrained(questions, name, 0.3, pretraining(steps, ROWS, RATE, seed))
