@@ -92,10 +92,10 @@ def kinds_of_models(
     pictures: tuple[str, str] = ("emoji", "emoji:openmoji"),
     vocabularies: tuple[Count, Count] = (1024, 2048),
     weights: tuple[str, str, str] = ("smollm2", "efficientnet", "minilm"),
-    asked: Count = scaled(200, 1000),
-    steps: Count = scaled(100, 400),
+    asked: Count = scaled(100, 1000),
+    steps: Count = scaled(60, 400),
     photo_steps: Count = scaled(60, 250),
-    picture_steps: Count = scaled(40, 250),
+    picture_steps: Count = scaled(25, 250),
 ) -> None:
     """Each kind of model at its task, beside its floor and its ceiling; CLIP at the vision model's task. The style of
     the judge's `pictures`, which come second, is kept from what draws."""
