@@ -135,22 +135,29 @@ def must_learn_text(reference: str) -> None:
     before it reads its text. Told by the model's config, as far as that is known without fetching weights."""
     references.must_be_somewhere(reference)
     config = _config_ahead(reference)
-    if config is None:
-        return
+    if config is not None and (why := learns_no_text(config)):
+        raise ConfigError(f"{reference} {why}")
+
+
+def learns_no_text(config: ModelConfig) -> str | None:
+    """Why a model of this config cannot be adapted to text, to stand after its name; None for one that can."""
     if isinstance(config, ImageTokensConfig):
-        what = "writes images as tokens, and learns no text; `lmworks draw` uses it within a model that draws"
-    elif hears(config):
-        what = "writes down what recordings say, and learns no text; `lmworks transcribe` uses it"
-    elif reads_images(config):
-        what = "reads images, and learns no text; `lmworks embed` and `lmworks classify` use it"
-    elif config.arrangement == "encoder":
+        return "writes images as tokens, and learns no text; `lmworks draw` uses it within a model that draws"
+    if hears(config):
+        return "writes down what recordings say, and learns no text; `lmworks transcribe` uses it"
+    if reads_images(config):
+        return "reads images, and learns no text; `lmworks embed` and `lmworks classify` use it"
+    if config.arrangement == "encoder":
         use = "classify" if config.labels else "embed"
-        what = (
+        return (
             f"is an encoder and does not write or score text token by token, so it learns none; `lmworks {use}` uses it"
         )
-    else:
-        return
-    raise ConfigError(f"{reference} {what}")
+    if config.arrangement == "encoder-decoder":
+        return (
+            "is an encoder-decoder, which makes a target of a source and does not go on with a text, so it learns "
+            "none; `lmworks generate` uses it"
+        )
+    return None
 
 
 def _config_ahead(reference: str) -> ModelConfig | None:

@@ -187,7 +187,9 @@ def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], chan
         )
     reference = plan.subject.reference
     if reference is None:
-        return [*lines, f"next    lmworks train {for_shell(recipe)}"]
+        made_by = plan.subject.made_by or recipe
+        of_its_kind = "" if made_by == recipe else "     one of its kind, from nothing"
+        return [*lines, f"next    lmworks train {for_shell(made_by)}{of_its_kind}"]
     if data is None:
         return [*lines, f"next    lmworks plan {for_shell(recipe)} --data TEXT     a tune on text of your own"]
     options = [] if recipe in (reference, "adapt") else [f"--recipe {for_shell(recipe)}"]

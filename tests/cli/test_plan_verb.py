@@ -10,6 +10,8 @@ import pytest
 import tiny
 
 from lmworks.cli.plan import size
+from lmworks.jobs.planning.reading import LIKE
+from lmworks.jobs.training_recipe import TrainRecipe
 
 
 def test_the_command_prints_what_json_holds(run, model_folder: str):
@@ -95,7 +97,27 @@ def test_a_recipe_that_makes_a_model_tunes_none(run):
         assert ran.code == 1 and "shakespeare-char trains a model from nothing" in ran.err and not ran.out
 
 
-def test_an_encoder_learns_no_text(run, tmp_path, text_folder: str):
-    tiny.language_model(seed=4, context=64, arrangement="encoder", family="lmworks").save(tmp_path / "encoder")
-    ran = run("plan", str(tmp_path / "encoder"), "--data", text_folder)
-    assert ran.code == 1 and "is an encoder and does not write" in ran.err and len(ran.err.splitlines()) == 1
+@pytest.mark.parametrize("option", [("--data", "TEXT"), ("--method", "lora"), ("--retain", "kl")], ids="/".join)
+@pytest.mark.parametrize("arrangement", ["encoder", "encoder-decoder"])
+def test_a_model_that_does_not_write_is_not_planned_to_be_tuned(run, tmp_path, text_folder, arrangement, option):
+    """As `lmworks tune` refuses it, in the same sentence."""
+    folder, options = str(tmp_path / "one"), [text_folder if one == "TEXT" else one for one in option]
+    tiny.language_model(seed=4, context=64, arrangement=arrangement, family="lmworks").save(tmp_path / "one")
+    planned, tuned = run("plan", folder, *options), run("tune", folder, "--data", "nowhere")
+    assert planned.code == tuned.code == 1 and f"{folder} is an {arrangement}" in planned.err
+    assert planned.err == tuned.err and len(planned.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arrangement", "like"), [("encoder", "bert-mini"), ("encoder-decoder", "translate-en-de")])
+def test_a_model_that_does_not_write_is_planned_as_train_makes_it(run, tmp_path, arrangement: str, like: str):
+    tiny.language_model(seed=4, context=64, arrangement=arrangement, family="lmworks").save(tmp_path / "one")
+    options = (str(tmp_path / "one"), "--device", "L4", "--set", "training.context=64")
+    shown, facts = run("plan", *options), run("plan", *options, "--json").json
+    assert [way["name"] for way in facts["ways"]] == ["from nothing", "serving"]
+    assert f"as `lmworks train` makes an {arrangement} with" in " ".join(shown.out.split())
+    assert shown.out.splitlines()[-1] == f"next    lmworks train {like}     one of its kind, from nothing"
+
+
+def test_the_recipes_that_stand_for_such_models_learn_as_they_are_planned():
+    for kind, name in LIKE.items():
+        assert kind in TrainRecipe.read(name).objective.kind  # masked tokens, perhaps with pairs of sentences

@@ -13,15 +13,17 @@ from pathlib import Path
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.config import overrides
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.planning.own_data import OwnData, read_own
 from lmworks.jobs.planning.recipes import read_recipe
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.kernels.footprint import Footprint
-from lmworks.loading import load_tokenizer, network_path
+from lmworks.loading import learns_no_text, load_tokenizer, network_path
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf import stored_dtype
 from lmworks.models.files.gguf_config import gguf_config
@@ -47,7 +49,7 @@ class PlannedRun:
     objective: ObjectiveSettings
     """What is learnt."""
     chosen: Chosen | None = None
-    """The method of a recipe of build; None for any other subject."""
+    """The method of a recipe of build; None for any other subject, and for a model that nothing adapts."""
     notes: tuple[str, ...] = ()
     """What of it is an upper bound, because the text decides."""
     footprint: Footprint | None = None
@@ -55,9 +57,19 @@ class PlannedRun:
     own: OwnData | None = None
     """A text of one's own that is learnt, where one was named."""
     reference: str | None = None
-    """The model that is adapted; None for a recipe of train, which makes one."""
+    """The model that is adapted; None for a recipe of train, which makes one, and for a model that nothing adapts."""
+    made_by: str | None = None
+    """The recipe of train that makes the model, or one of its kind where nothing adapts it."""
 
 
+ADAPTING = {"method", "retain", *METHODS, *RETENTIONS}
+"""Keys of a recipe that say how a model is adapted: whoever sets one asks for a tune."""
+TRAINED_WHOLE = (
+    "Planned is a training of all weights, as `lmworks train` makes an {} with objective.kind = {}; what adapts a "
+    "model (`lmworks tune`) is for those that write."
+)
+LIKE = {"masked": "bert-mini", "classification": "classify", "seq2seq": "translate-en-de"}
+"""A shipped recipe of train for each objective by which a model is planned that nothing adapts."""
 VOCABULARY = {"byte": 257, "character": 257}
 """Where the text decides how many tokens there are: as many as bytes, and the end of a document."""
 USUAL_VOCABULARY = 4096
@@ -71,12 +83,14 @@ def read_subject(
     hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`. With `data`, a tune of the
     model on that text, which is read; says what of it is left out.
 
-    ConfigError for unknown keys and values that make no sense; ModelError for a model that is none; DataError for a
+    A model that does not write can be planned as `lmworks train` makes it, and with no method: ConfigError where one
+    is named, as for unknown keys and values that make no sense; ModelError for a model that is none; DataError for a
     text that is none, or holds nothing to learn.
     """
     recipe = read_recipe(name, changes)
     if isinstance(recipe, TrainRecipe):
         return _from_nothing(name, recipe)
+    tunes = data is not None or recipe is not None or bool(ADAPTING & overrides(changes).keys())
     if recipe is None:
         _must_be_there(name)
         recipe = Recipe(**overrides(changes))
@@ -84,6 +98,13 @@ def read_subject(
     config = model_config(recipe.model.reference)
     dtype, objective = recipe.model.dtype, usual_objective(config)
     held = footprint_of(recipe.model.reference)
+    if type(config) is ModelConfig and config.arrangement != "decoder":
+        if tunes:
+            raise ConfigError(f"{recipe.model.reference} {learns_no_text(config)}")
+        note, like = TRAINED_WHOLE.format(config.arrangement, objective.kind), LIKE[objective.kind]
+        return PlannedRun(
+            name, config, recipe.training, recipe.lora, dtype, objective, notes=(note,), footprint=held, made_by=like
+        )
     chosen = replace(recipe.chosen, stored=_stored(recipe.model.reference, config))
     own = None if data is None else read_own(recipe.but(data=recipe.data.but(text=data)), say)
     return PlannedRun(
@@ -118,6 +139,7 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> PlannedRun:
         recipe.dtype,
         recipe.objective,
         notes=tuple(notes),
+        made_by=name,
     )
 
 

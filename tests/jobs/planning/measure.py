@@ -10,7 +10,6 @@ and their tables are there already. Of making the network, and of its packing in
 
 from __future__ import annotations
 
-import ctypes
 import json
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.retention import RETENTIONS
-from lmworks.basics.memory import keep_freed_memory, peak_megabytes
+from lmworks.basics.memory import begin_peak, keep_freed_memory, peak_megabytes
 from lmworks.jobs.planning.workload import made_up
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
@@ -100,12 +99,6 @@ def chosen_of(task: dict[str, Any], config: ModelConfig) -> Chosen:
     stored = StoredInGGUF(GGUFFile(Path(task["file"])), config) if "file" in task else None
     method, retention = METHODS[task["way"]], RETENTIONS[task["retain"]]
     return Chosen(method, method.settings(**task.get("settings", {})), retention, retention.settings(), stored)
-
-
-def begin_peak() -> None:
-    """Forget the peak so far and give freed pages back: a network is made in float32 before it is what is trained."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", "ascii")  # proc(5): VmHWM begins at what is held now
 
 
 def resident() -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,6 +20,7 @@ from lmworks.jobs.planning import followed
 from lmworks.jobs.planning.devices import find_device
 from lmworks.jobs.planning.flops import forward_flops, training_flops
 from lmworks.jobs.planning.followed import Followed, follow
+from lmworks.jobs.planning.memory import Formats, training_memory
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
@@ -169,6 +171,17 @@ def test_shipped_recipes_are_planned(recipe: str):
     assert (whole.name, serving.name) == ("from nothing", "serving")
     assert whole.memory.peak > serving.memory.peak > 0 and all(way.flops.all > 0 for way in plan.ways)
     assert any("shorter texts take less" in note for note in plan.besides)
+
+
+@pytest.mark.parametrize(("arrangement", "kind"), [("encoder", "masked"), ("encoder-decoder", "seq2seq")])
+def test_a_model_that_nothing_adapts_is_planned_by_the_sum_that_is_measured(arrangement: str, kind: str, tmp_path):
+    """test_measured.py holds that sum beside processes."""
+    tiny.language_model(context=64, arrangement=arrangement, family="lmworks").save(tmp_path / "one")
+    plan = make_plan(read_subject(str(tmp_path / "one"), ["training.rows=2", "training.context=64"]), find_device("L4"))
+    training, objective = plan.subject.training, ObjectiveSettings(kind=kind)
+    wanted = training_memory(plan.subject.model, training, Formats.of("bfloat16"), objective=objective, cuda=True)
+    assert [way.name for way in plan.ways] == ["from nothing", "serving"] and plan.asked is plan.ways[0]
+    assert plan.asked.memory.peak == wanted.peak and training.rows == 2
 
 
 def test_an_encoder_decoder_is_planned_for_this_machine():
