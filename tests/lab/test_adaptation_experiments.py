@@ -16,7 +16,7 @@ from lmworks.training.settings import TrainingConfig
 
 SMALL = ["dim=32", "steps=2", "later=2", "windows=4"]
 TINY = {
-    4: SMALL,
+    4: [*SMALL, "rounds=2"],
     14: [*SMALL, "known=256"],
     15: ["text=python-reference", "dim=32", "narrow=16", "steps=2", "taught=2", "windows=4"],
     29: ["dim=16", "steps=2", "lengths=[1,2]", "judged=4", "pairs=5", "symbols=8"],
@@ -31,11 +31,12 @@ def other(tmp_path_factory):
     return str(path)
 
 
-# Of claim 4 the planner takes seconds: it counts models of 65 and 70 billion parameters.
+# Of claim 4 the planner takes seconds, which counts models of 65 and 70 billion parameters, and so do six processes.
 @pytest.mark.parametrize("question", [pytest.param(one, marks=pytest.mark.slow) if one == 4 else one for one in TINY])
-def test_a_tiny_run_gives_a_whole_finding(question, other):
+def test_a_tiny_run_gives_a_whole_finding(question, other, small_decoder):
     texts = [] if question == 15 else ["old=python-reference", f"new={other}"]
-    whole(question, [*texts, *TINY[question]])
+    tuned = [f"model={small_decoder}"] if question == 4 else []
+    whole(question, [*texts, *tuned, *TINY[question]])
 
 
 @pytest.mark.slow
