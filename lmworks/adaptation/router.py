@@ -38,7 +38,7 @@ LEARNT_FROM = 64
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindOfText:
     """Texts of one kind, by their states."""
 
     mean: Float[Tensor, " dim"]
@@ -70,7 +70,7 @@ class Router:
     spread: Float[Tensor, " dim"]
 
     @classmethod
-    def of(cls, kinds: Sequence[Kind]) -> Self:
+    def of(cls, kinds: Sequence[KindOfText]) -> Self:
         """Between these kinds."""
         within = torch.stack([one.squares for one in kinds]).sum(0) / sum(one.count for one in kinds)
         return cls(torch.stack([one.mean for one in kinds]), within.sqrt().clamp_min(1e-6))
@@ -95,19 +95,19 @@ def states(model: LanguageModel, texts: Sequence[Sequence[int]]) -> Float[Tensor
 BASE, OWN = "base", "own"
 
 
-def as_file(base: Kind, own: Kind) -> dict[str, Tensor]:
+def as_file(base: KindOfText, own: KindOfText) -> dict[str, Tensor]:
     """What FILE holds: the kind of text that an adapter learnt, and the one that its base goes on reading itself."""
     return base.tensors(BASE) | own.tensors(OWN)
 
 
-def kinds_in(folder: Path) -> tuple[Kind, Kind] | None:
+def kinds_in(folder: Path) -> tuple[KindOfText, KindOfText] | None:
     """The base's kind of text and the adapter's own, as the adapter's folder says; None where it says nothing.
     ModelError for a file that is damaged."""
     if not (folder / FILE).is_file():
         return None
     tensors = read_safetensors(folder / FILE)
     try:
-        return Kind.named(BASE, tensors), Kind.named(OWN, tensors)
+        return KindOfText.named(BASE, tensors), KindOfText.named(OWN, tensors)
     except KeyError as error:
         raise ModelError(f"{folder / FILE} lacks {error}; copy it again, or train the adapter again") from None
 
@@ -128,7 +128,7 @@ class AdapterRouter:
         from."""
         if not model.adapters:
             raise ConfigError("there is no adapter beside the model to choose; put some there (lm.add_adapter)")
-        kinds: list[Kind] = []
+        kinds: list[KindOfText] = []
         names: list[str | None] = []
         for name in model.adapters:
             known = model.kinds.get(name)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.filtering import FilterOptions
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.grounding.index import Index
+    from lmworks.grounding.passage import Passage
 
 
 @verb("Use documents", place=2)
@@ -54,7 +59,7 @@ def search(
         return
     from lmworks.grounding.index import By, open_index
     from lmworks.grounding.passage import Kind
-    from lmworks.grounding.telling import ReadOnce, placed, where
+    from lmworks.grounding.telling import ReadOnce, placed
     from lmworks.text.images.reading import is_image
 
     if keywords and vectors:
@@ -74,17 +79,26 @@ def search(
     if json_:
         texts = ReadOnce(opened)
         as_json([placed(one, texts) for one in found])
-        return
+    elif found:
+        _show(found, opened)
+    elif keywords:
+        typer.echo("no passage holds one of these words")
+    elif among is not None:
+        typer.echo("no document is as --path, --since, ... say")
+    else:
+        typer.echo(f"the index holds no {'image' if images else 'passage'}")
+
+
+def _show(found: Sequence[Passage], index: Index) -> None:
+    """Passages with their places, then images."""
+    from lmworks.grounding.telling import where
+
     passages = [one for one in found if one.kind == "passage"]
-    if not found:
-        what = "image" if images else "passage"
-        none = f"the index holds no {what}" if among is None else "no document is as --path, --since, ... say"
-        typer.echo("no passage holds one of these words" if keywords else none)
     for number, one in enumerate(passages, 1):
-        typer.echo(f"[{number}] {one.score:.3f}  {where(one, opened)}")
+        typer.echo(f"[{number}] {one.score:.3f}  {where(one, index)}")
         typer.echo("    " + " ".join(one.text.split()) + "\n")
     if passages and len(found) > len(passages):
-        typer.echo("images, whose scores are no measure beside those of passages")
+        typer.echo("images (their scores do not compare with those of passages)")
     for number, one in enumerate(found[len(passages) :], 1):
         typer.echo(f"[{number}] {one.score:.3f}  {one.file}" + (f"  ({one.caption})" if one.caption else ""))
 

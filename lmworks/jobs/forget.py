@@ -21,7 +21,7 @@ import numpy as np
 
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.old_text import own_texts
-from lmworks.adaptation.router import BEGINNING, LEARNT_FROM, Kind, Router, states
+from lmworks.adaptation.router import BEGINNING, LEARNT_FROM, KindOfText, Router, states
 from lmworks.adaptation.small_updates import merged_networks
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
@@ -262,10 +262,10 @@ class _Seed:
         if kept.get("depends_on") != self.depends:
             model = LanguageModel.load(self.recipe.build.model.reference, dtype=self.recipe.stage(NAIVE, 0).model.dtype)
             tokens = self.recipe.build.evaluation.tokens
-            kinds = [Kind.of(states(model, own_texts(model, LEARNT_FROM, BEGINNING)))]
+            kinds = [KindOfText.of(states(model, own_texts(model, LEARNT_FROM, BEGINNING)))]
             for name, split in self.texts.parts.items():
                 read = counted_tokens(model, split.train, name, LEARNT_FROM * BEGINNING)
-                kinds.append(Kind.of(states(model, [ids for ids, _ in read[:LEARNT_FROM]])))
+                kinds.append(KindOfText.of(states(model, [ids for ids, _ in read[:LEARNT_FROM]])))
             router = Router.of(kinds)
             far = {
                 name: router.distances(states(model, [ids for ids, _ in counted_tokens(model, given, name, tokens)]))

@@ -24,7 +24,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, did_you_mean
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
-from lmworks.training.private.settings import PrivateConfig
+from lmworks.training.private.settings import PrivateConfig, refuse
 from lmworks.training.settings import TrainingConfig
 
 
@@ -170,14 +170,8 @@ class Recipe(_Tables):  # type: ignore[misc]
             ),
             "{at}private protects each row by itself, and a document and its counterpart are two rows; leave out "
             "{at}data.counterfactual": self.data.counterfactual != "none",
-            "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
-            "{at}training.max_seconds": self.training.max_seconds is not None,
-            "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "
-            "shape; leave it out": self.training.compile,
         }
-        for why, holds in against.items():
-            if holds:
-                raise ConfigError(why)
+        refuse(self.training, against)
         return self
 
     @model_serializer(mode="wrap")

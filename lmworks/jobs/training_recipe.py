@@ -31,7 +31,7 @@ from lmworks.models.relatives.recurrent_config import RECURRENT, network_config
 from lmworks.models.scheme import Scheme
 from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.tokens.trainer import TokenizerConfig
-from lmworks.training.private.settings import PrivateConfig
+from lmworks.training.private.settings import PrivateConfig, refuse
 from lmworks.training.settings import TrainingConfig
 
 HEAD_DIM = 64
@@ -167,14 +167,8 @@ class TrainRecipe(RecipeFile):
             ),
             "{at}private training does not go with experts: which of them a token reaches depends on the other "
             "documents of its batch; leave out {at}model.experts": self.model.get("experts") is not None,
-            "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
-            "{at}training.max_seconds": self.training.max_seconds is not None,
-            "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "
-            "shape; leave it out": self.training.compile,
         }
-        for why, holds in against.items():
-            if holds:
-                raise ConfigError(why)
+        refuse(self.training, against)
         return self
 
     @model_serializer(mode="wrap")

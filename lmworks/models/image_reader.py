@@ -7,20 +7,19 @@
 
 A small network between an image network and a language model, both of which stay as they are, is LLaVA's and ClipCap's
 idea (Liu et al. 2023, https://arxiv.org/abs/2304.08485; Mokady et al. 2021, https://arxiv.org/abs/2111.09734). Each
-vector has an id of its own, so that whatever handles prompts (batches, kept beginnings, the compiled path) handles
-images without knowing it.
+vector has an id of its own (past_vocabulary.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from lmworks.basics.arrays import Float, Int
+from lmworks.models.past_vocabulary import PastVocabulary
 from lmworks.models.seen_vectors import SeenVectors
 
 SMALLEST = 1e-3
@@ -64,19 +63,14 @@ class ImageLayers(nn.Module):
         return made.unflatten(1, (self.length, self.dim))
 
 
-class ImageReader:
+class ImageReader(PastVocabulary):
     """Puts the vectors of images where a text has ids past the vocabulary."""
 
     def __init__(self, layers: ImageLayers, vocabulary: int) -> None:
         """`vocabulary` is the first id that no token has."""
-        self.layers, self.vocabulary = layers, vocabulary
-        self.seen = SeenVectors(vocabulary, layers.length)
-        """The vectors of images that were remembered."""
+        super().__init__(vocabulary, SeenVectors(vocabulary, layers.length))
+        self.layers = layers
         self._shown: Float[Tensor, "vectors dim"] | None = None
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        """A copy of a network reads the same images."""
-        return self
 
     @torch.no_grad()
     def remember(self, states: Float[Tensor, "images states"]) -> list[list[int]]:
@@ -99,19 +93,6 @@ class ImageReader:
         image = (tokens == self.vocabulary).flatten().cumsum(0).view_as(tokens) - 1
         return torch.where(tokens < self.vocabulary, tokens, tokens + image * self.layers.length)
 
-    def known(self, tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-        """The tokens, with token 0 in place of the ids of images, so that they can be looked up."""
-        return torch.where(tokens < self.vocabulary, tokens, 0)
-
-    def put(
-        self, embedded: Float[Tensor, "batch seq dim"], tokens: Int[Tensor, "batch seq"]
-    ) -> Float[Tensor, "batch seq dim"]:
-        """The embedded tokens, with images' vectors in their places. ConfigError for an id that no image has."""
-        past = tokens >= self.vocabulary
-        if not bool(past.any()):
-            return embedded
-        if self._shown is not None:
-            vectors = self._shown[tokens[past] - self.vocabulary]
-        else:
-            vectors = torch.from_numpy(self.seen.rows(tokens[past].tolist()))
-        return embedded.index_put((past,), vectors.to(embedded))
+    def vectors(self, ids: Int[Tensor, " count"]) -> Float[Tensor, "count dim"]:
+        """Those of some ids: of the images that are shown, or of those that were remembered."""
+        return super().vectors(ids) if self._shown is None else self._shown[ids - self.vocabulary]

@@ -1,5 +1,5 @@
-"""Vectors of images that a language model was shown, under ids past its vocabulary; without PyTorch, as the compiled
-path reads them too."""
+"""Vectors of images that a language model was shown, or of prompts that were trained for it, under ids past its
+vocabulary; without PyTorch, as the compiled path reads them too."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class SeenVectors:
             found = self._held.get(number)
             if found is None:
                 raise ConfigError(
-                    f"the token {token:,} is past the vocabulary ({self.vocabulary:,}) and belongs to no image that is "
-                    "still held; show the image again, or encode the text with this model's tokenizer"
+                    f"the token {token:,} is past the vocabulary ({self.vocabulary:,}) and belongs to no image or "
+                    "prompt that is held; show the image again, or encode the text with this model's tokenizer"
                 )
             self._held.move_to_end(number)
             return found[place]

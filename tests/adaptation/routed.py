@@ -9,7 +9,7 @@ from adaptation.adapted import adapter_folder
 from safetensors.torch import save_file
 
 import lmworks as lm
-from lmworks.adaptation.router import FILE, Kind, as_file, states
+from lmworks.adaptation.router import FILE, KindOfText, as_file, states
 
 WORDS = [" ".join(tiny.WORDS[(3 * number + place) % len(tiny.WORDS)] for place in range(9)) for number in range(12)]
 NUMBERS = [" ".join(str(1000 + 37 * number + place) for place in range(9)) for number in range(12)]
@@ -22,7 +22,9 @@ def routed_folder(root: Path) -> Path:
     """The folders base, words and numbers."""
     tiny.language_model(seed=4, **SHAPE).save(root / "base")
     base = lm.load(root / "base")
-    kinds = [Kind.of(states(base, [base.tokenizer.encode(text) for text in one])) for one in (SIGNS, WORDS, NUMBERS)]
+    kinds = [
+        KindOfText.of(states(base, [base.tokenizer.encode(text) for text in one])) for one in (SIGNS, WORDS, NUMBERS)
+    ]
     for number, name in enumerate(("words", "numbers"), 1):
         made = adapter_folder(
             root / name, tiny.language_model(seed=4, **SHAPE).network, str(root / "base"), seed=number

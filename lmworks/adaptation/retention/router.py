@@ -30,7 +30,7 @@ def prepare(setup: Setup, base: Original, settings: RouterConfig) -> Setup:
     if not setup.rows:  # a sketch, which reads nothing
         return setup
     from lmworks.adaptation.old_text import own_texts
-    from lmworks.adaptation.router import BEGINNING, FILE, LEARNT_FROM, Kind, as_file, openings, states, without
+    from lmworks.adaptation.router import BEGINNING, FILE, LEARNT_FROM, KindOfText, as_file, openings, states, without
 
     assert base.model is not None
     model, network = base.model, setup.network
@@ -46,7 +46,7 @@ def prepare(setup: Setup, base: Original, settings: RouterConfig) -> Setup:
         rows = base.old_rows(settings.text, LEARNT_FROM, setup.seed)
         old = [list(example.tokens) for row in rows for example in row][:LEARNT_FROM]
     with base.adapter.off(network):
-        kinds = [Kind.of(states(model, [without(begins, ids) for ids in one])) for one in (old, learnt)]
+        kinds = [KindOfText.of(states(model, [without(begins, ids) for ids in one])) for one in (old, learnt)]
     return replace(setup, beside={**setup.beside, FILE: as_file(*kinds)})
 
 

@@ -112,14 +112,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Program:
-    """An item whose answer is a program, which tests check by running it."""
+    """An item whose answer is a program, checked by running its tests."""
 
     name: str
     prompt: str
     tests: str
-    """What has to run behind the program without an error."""
+    """Code that is run after the program, and must raise no error."""
     before: str = ""
-    """The program's beginning, which the answer goes on from; nothing where the answer is all of it."""
+    """The beginning of the program, which the answer continues; "" where the answer is the whole program."""
     solution: str = ""
     """A right answer, for examples."""
     stops: tuple[str, ...] = ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
+from lmworks.training.settings import TrainingConfig
 
 LEAST = 0.2
 """The least noise: a single step then has an epsilon of some 30."""
@@ -49,3 +51,17 @@ class PrivateConfig(Config):
         if self.epsilon is not None and self.noise is not None:
             raise ConfigError("{at}epsilon and {at}noise contradict each other; give one of them")
         return self
+
+
+def refuse(training: TrainingConfig, against: Mapping[str, bool]) -> None:
+    """ConfigError for the first sentence that is so, and where the training does not go with privacy."""
+    every = {
+        **against,
+        "{at}private needs a number of steps, from which the noise follows; give {at}training.steps and not "
+        "{at}training.max_seconds": training.max_seconds is not None,
+        "{at}private reads a random number of rows in each step, and {at}training.compile is for batches of one "
+        "shape; leave it out": training.compile,
+    }
+    for why, is_so in every.items():
+        if is_so:
+            raise ConfigError(why)

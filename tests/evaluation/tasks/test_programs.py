@@ -10,13 +10,13 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.evaluation.tasks import strange_code
+from lmworks.evaluation.tasks import untrusted_code
 from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Program
 from lmworks.evaluation.tasks.find import find
 from lmworks.evaluation.tasks.kinds.programs import checked, program_of
 from lmworks.evaluation.tasks.run import evaluate, run
-from lmworks.evaluation.tasks.strange_code import runs
+from lmworks.evaluation.tasks.untrusted_code import runs
 
 DOUBLE = Program("mine#1", "def double(x):\n", "assert double(2) == 4", "def double(x):\n", "    return 2 * x\n")
 
@@ -51,7 +51,7 @@ def test_the_process_has_an_empty_folder_no_environment_and_little_of_everything
     assert runs("import os\nassert os.listdir('.') == [] and 'SECRET' not in os.environ")
     assert not runs("x = 'a' * (1 << 31)")
     assert not runs("open('a', 'w').write('x' * (1 << 22))")
-    monkeypatch.setattr(strange_code, "PATIENCE", 1)
+    monkeypatch.setattr(untrusted_code, "PATIENCE", 1)
     assert not runs("import time; time.sleep(30)"), "one that waits is ended"
 
 

@@ -318,7 +318,7 @@ def test_a_folder_of_images_and_texts_is_indexed_searched_and_brought_up_to_date
     assert not code and "files     24 added" in shown
     assert f"{index} (12 chunks: " in shown and "; 12 images)" in shown and f"lmworks search {index}" in shown
     code, shown = lmworks("search", index, "red wide", "-k", 2)
-    passages, heading, images = shown.partition("images, whose scores are no measure beside those of passages\n")
+    passages, heading, images = shown.partition("images (their scores do not compare with those of passages)\n")
     assert not code and heading and "red-wide.txt, line 1" in passages and ".png" not in passages
     assert images.count("\n") == 2 and images.startswith("[1] ") and images.count(".png") == 2
     code, alone = lmworks("search", index, "red wide", "-k", 2, "--images")

@@ -11,7 +11,7 @@ from lmworks.evaluation.tasks.declaration import Program
 from lmworks.evaluation.tasks.kind import Kind
 from lmworks.evaluation.tasks.kinds.questions import AT_ONCE, begun
 from lmworks.evaluation.tasks.scores import PASSES, ItemScores
-from lmworks.evaluation.tasks.strange_code import runs
+from lmworks.evaluation.tasks.untrusted_code import runs
 from lmworks.generation.continuations import Reading
 from lmworks.generation.engine import Engine
 from lmworks.language_model import LanguageModel

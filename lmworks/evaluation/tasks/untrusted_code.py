@@ -1,10 +1,10 @@
-"""Run a program that a model wrote, in a process of its own that can do little and not for long.
+"""Run a program that a model wrote, in a process of its own with little time, memory and disk.
 
     if runs("assert 1 + 1 == 2"): ...
 
-The process has an empty folder, no environment, bounded time, memory and files, and no network where Linux lets it
-leave that (user namespaces). It is no prison: it can read and remove the files of its user. So nothing runs unasked,
-and strange models belong into a container.
+The process starts in an empty folder with an empty environment, and without a network where Linux allows user
+namespaces. This guards against mistakes and not against malice: the program can read and delete its user's files. So
+nothing runs unless the user allows it, and a model that nobody vouches for belongs in a container.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECONDS, MEMORY, FILE = 10, 1 << 30, 1 << 20
 PATIENCE = 6 * SECONDS
 """Seconds by the clock, for programs that wait."""
 
-# The token is written when the program has come to its end: one that leaves before has not passed.
+# The token is written after the last line of the program: one that exits before has not passed.
 CHILD = f"""
 import ctypes, os, resource, sys
 token, program = sys.stdin.readline().strip(), sys.stdin.read()
@@ -43,7 +43,7 @@ os._exit(0)
 
 
 def runs(program: str) -> bool:
-    """Whether a Python program comes to its end without an error, within the bounds."""
+    """Whether a Python program runs to its last line without an error, within the bounds."""
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="lmworks-") as folder:
         child = subprocess.Popen(
