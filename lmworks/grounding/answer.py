@@ -113,7 +113,8 @@ class GroundedAnswer:
     """The share of the questions that documents do answer which that refuses, as it was measured."""
     probably_right: float | None = None
     """The calibrated probability that the answer is right, 0 ... 1: that what is cited first answers the question. None
-    for a refusal, and where a model chose or wrote the answer: only spans were measured."""
+    for a refusal, and where a model chose or wrote the answer or a graph gave it: only spans of documents were
+    measured."""
 
     @property
     def reason(self) -> str:

@@ -181,12 +181,14 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of. An answer that
     is less likely to be right than `min_right` (0 ... 1) is refused.
     ConfigError for an empty question, a way that does not exist, writing without a model, or a `min_right` for answers
-    that a model makes, of which nothing was measured.
+    that a model makes or a graph's facts may give, of which nothing was measured.
     """
     if min_right is not None and not 0 <= min_right < 1:
         raise ConfigError(f"min_right is {min_right:g}; give a probability from 0 to below 1, such as 0.8")
     if min_right is not None and model is not None:
         raise ConfigError("min_right holds for answers without a model, which were measured; leave one of the two out")
+    if min_right is not None and facts is not None:
+        raise ConfigError("min_right holds for answers from documents, which were measured; leave it or the graph out")
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (--model smollm2), or take the way extract")
     if not question.strip():
@@ -205,7 +207,8 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
     if min_right is not None and asked.probably_right < min_right:
         return asked.refused(Reason("unsure", (percent_right(asked.probably_right),)))
     if model is None:
-        return replace(extracted(asked), probably_right=asked.probably_right)
+        measured = asked.evidence[0].passage not in given
+        return replace(extracted(asked), probably_right=asked.probably_right if measured else None)
     writer = load(model) if isinstance(model, str) else model
     writer.must_converse()
     return written(asked, writer) if way == "write" else chosen(asked, writer)

@@ -71,6 +71,7 @@ def test_a_citation_of_a_graph_shows_its_facts_and_claims_no_place_in_a_document
         "    Bob | manager | Cara  (rent.md.csv)",
     ]
     facts = run(*map(str, asked), "--json").json
+    assert facts["probably_right"] is None  # nothing was measured of what a graph answers
     (cited,) = facts["citations"]
     assert (cited["kind"], cited["document"], cited["file"]) == ("graph", "graph staff", "")
     assert [cited[name] for name in ("start", "end", "chunk", "answer", "at")] == [None] * 5
@@ -83,7 +84,9 @@ def test_a_citation_of_a_graph_shows_its_facts_and_claims_no_place_in_a_document
     index = open_index(notes.parent / "index")
     assert documents and all(index.document(one["file"])[one["start"] : one["end"]] == one["text"] for one in documents)
     answer = index.ask("When is the rent due?", facts=open_graph(tmp_path / "staff").facts)
-    assert [one.kind for one in answer.citations] == ["document"]
+    assert [one.kind for one in answer.citations] == ["document"] and answer.probably_right is not None
+    ran = run(*map(str, asked), "--min-right", "0.8")
+    assert ran.code == 1 and "leave it or the graph out" in ran.err and not ran.out
 
 
 def test_what_an_answer_is_made_of_can_be_seen(run, notes):
