@@ -165,6 +165,8 @@ class Recipe(_Tables):  # type: ignore[misc]
             "{at}private says nothing of an index, which holds the text itself; set {at}grounding.index=false": (
                 self.grounding.index
             ),
+            "{at}private does not go with {at}retain = 'router', which saves the mean of hidden states of your own "
+            "texts without noise, and that is not private; leave out {at}retain": self.retain == "router",
             f"{{at}}private goes with {{at}}retain = nothing or kl, and it is {self.retain!r}, which reads more text": (
                 self.retain not in ("nothing", "kl")
             ),

@@ -140,6 +140,11 @@ def test_a_step_cannot_read_more_than_there_is():
     [
         ({"grounding.index": "true"}, "an index, which holds the text itself"),
         ({"retain": "rehearsal"}, "private goes with retain = nothing or kl, and it is 'rehearsal'"),
+        (
+            {"retain": "router"},
+            "private does not go with retain = 'router', which saves the mean of hidden states of your own texts "
+            "without noise, and that is not private",
+        ),
         ({"training.max_seconds": "3"}, "private needs a number of steps"),
         ({"training.compile": "true"}, "private reads a random number of rows"),
         ({"data.counterfactual": "gender"}, "a document and its counterpart are two rows"),
