@@ -20,6 +20,7 @@ from adaptation.adapted import packed
 from safetensors.torch import load_file, save_file
 from training.runs import CONFIG, Interfering, logged, rows
 
+from lmworks.adaptation.adapter_files import CONFIG as CONFIG_FILE
 from lmworks.adaptation.adapter_files import WEIGHTS
 from lmworks.adaptation.declaration import Original, Setup
 from lmworks.adaptation.elastic import Elastic
@@ -27,6 +28,7 @@ from lmworks.adaptation.fisher import diagonal_fisher
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.adaptation.reading import put_adapter
 from lmworks.adaptation.retention.ewc import EWC, EWCConfig
 from lmworks.adaptation.retention.kl import KL, KLConfig
@@ -366,3 +368,42 @@ def test_springs_are_as_stiff_as_the_bases_predictions_depend_on_weights(name: s
                 exact += log.exp().detach() * gradient.square()
     assert torch.corrcoef(torch.stack([spring.stiffness.flatten(), exact.flatten()]))[0, 1] > 0.95
     torch.testing.assert_close(spring.stiffness.sum(), (exact / counted).sum(), rtol=0.15, atol=0)
+
+
+@each
+def test_what_is_merged_from_its_folder_is_the_base_and_the_update(name: str, tmp_path: Path):
+    """Pitfall 22: to the bit. Beside QLoRA the base has the values in few bits that it was trained on, its sum with the
+    update is not rounded again, and nothing else moves, the embedding of a tied head least of all."""
+    adapter = METHODS[name].adapter
+    model = taught(name, tmp_path / "run")
+    METHODS[name].settle(model)
+    file = written(name, tmp_path / "result", model)
+    back = read(name, file.parent)
+    if adapter is None or not adapter.merges:  # nothing to merge; another test says which refuse it
+        assert not lora_layers(back)
+        return
+    expected = network()
+    if name == "qlora":
+        round_to_nf4(expected)
+    with torch.no_grad():
+        for path, layer in lora_layers(back).items():
+            expected.get_submodule(path).weight.add_(layer.delta())
+    assert lora_layers(back) and any(layer.delta().abs().max() > 1e-4 for layer in lora_layers(back).values())
+    merged, wanted = values(merge_adapters(back)), values(expected)
+    assert merged.keys() == wanted.keys() and all(torch.equal(one, wanted[key]) for key, one in merged.items())
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["q_proj", "lm_head"]], ids=["not named", "named"])
+def test_an_adapter_on_a_tied_head_is_refused_and_the_embedding_stays(targets: list[str], tmp_path: Path):
+    """Pitfall 15: as the head is the embedding, an update of it would change what every token is read as."""
+    made = prepared("lora", targets=("q_proj",))
+    file = written("lora", tmp_path / "result", made)
+    said, bare = file.parent / CONFIG_FILE, network()
+    said.write_text(json.dumps(json.loads(said.read_text()) | {"target_modules": targets}))
+    rank, vocab, dim = 8, bare.config.vocab_size, bare.config.dim
+    head = {"lora_A": torch.ones(rank, dim), "lora_B": torch.ones(vocab, rank)}
+    save_file(load_file(file) | {f"base_model.model.lm_head.{key}.weight": one for key, one in head.items()}, file)
+    with pytest.raises(ModelError, match="lm_head"):
+        put_adapter(file.parent, bare)
+    assert tied(bare) and not has_adapters(bare)
+    assert torch.equal(bare.embedding.weight, network().embedding.weight)
