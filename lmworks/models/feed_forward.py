@@ -95,6 +95,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = activation_of(config.activation)
         self.derivative = DERIVATIVES.get(config.activation, _by_autograd)
+        self.silu = config.activation == "silu"
         self.gated, self.gate_limit, self.gate_shift = config.gated, config.gate_limit, config.gate_shift
         # One matrix for gate and up: gate's rows first.
         rows = config.hidden_dim * (2 if config.gated else 1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.arrays import Float, Int
+from lmworks.kernels.between import kernels_for
 from lmworks.tokens.batch import IGNORE
 
 ROWS = 256
@@ -33,6 +34,9 @@ class _Terms:
     label_smoothing: float
     z_loss: float
     logit_cap: float | None
+
+
+PLAIN = _Terms(0.0, 0.0, None)
 
 
 def cross_entropy(
@@ -149,6 +153,14 @@ def _part(
     is given."""
     products, cap, kept = states @ head.T, terms.logit_cap, 1.0 - terms.label_smoothing
     exact = _exact(products)
+    if terms == PLAIN and (kernels := kernels_for(products)) is not None:
+        logits = products.gather(1, wanted).to(exact)
+        loss = kernels.softmax(products).sub_(logits)  # the probabilities stand in the products' place now
+        if states_gradient is not None or head_gradient is not None:
+            # Of the label p - 1, which rounded numbers near 1 would not hold.
+            products.scatter_(1, wanted, loss.neg().expm1_().to(products.dtype))
+            _give(products, states, head, states_gradient, head_gradient, weights)
+        return loss[:, 0]
     logits = products if cap is None else products.to(exact).div_(cap).tanh_().mul_(cap)
     probabilities = logits.to(exact, copy=True)
     torch.softmax(probabilities, dim=1, out=probabilities)
@@ -169,11 +181,23 @@ def _part(
         if cap is not None:
             probabilities *= logits.div_(cap).square_().neg_().add_(1)
         products_gradient = probabilities if products.dtype == exact else products.copy_(probabilities)
-        if states_gradient is not None:
-            torch.mm(products_gradient, head, out=states_gradient)
-        if head_gradient is not None:
-            head_gradient += products_gradient.T @ (states if weights is None else states * weights)
+        _give(products_gradient, states, head, states_gradient, head_gradient, weights)
     return loss[:, 0]
+
+
+def _give(
+    gradient: Tensor,
+    states: Tensor,
+    head: Tensor,
+    states_gradient: Tensor | None,
+    head_gradient: Tensor | None,
+    weights: Tensor | None,
+) -> None:
+    """What the gradient of the logits makes of states and head."""
+    if states_gradient is not None:
+        torch.mm(gradient, head, out=states_gradient)
+    if head_gradient is not None:
+        head_gradient += gradient.T @ (states if weights is None else states * weights)
 
 
 def _exact(states: Tensor) -> torch.dtype:

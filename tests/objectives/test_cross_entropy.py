@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lmworks.basics.errors import ConfigError
+from lmworks.kernels import between
+from lmworks.kernels.coverage import unavailable
 from lmworks.objectives import CausalLM
 from lmworks.objectives.cross_entropy import ROWS, cross_entropy
 from lmworks.tokens.batch import IGNORE, Example, stack
@@ -224,3 +226,30 @@ def test_the_objective_hands_its_terms_on():
     states = network.hidden(batch.tokens, documents=batch.documents).flatten(0, 1)
     wanted = by_formula(states, network.head_weight, batch.labels.flatten(), **TERMS["all"])
     torch.testing.assert_close(loss.total.double(), wanted, **CLOSE)
+
+
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("trains_head", [False, True])
+def test_a_softmax_in_one_pass_is_as_near_as_pytorchs(
+    dtype: torch.dtype, trains_head: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(between, "FEWEST", 1)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(40, 24, generator=generator).to(dtype).requires_grad_()
+    head = torch.randn(96, 24, generator=generator).to(dtype).requires_grad_(trains_head)
+    labels = torch.randint(0, 96, (40,), generator=generator)
+    with torch.no_grad():
+        # A row that is sure of its label: 1 - p would be lost in a rounded p.
+        hidden[0] = 8 * head[labels[0]] / head[labels[0]].norm()
+    wanted = reference(hidden.double(), head.double(), labels)
+    exact = torch.autograd.grad(wanted, [hidden, head] if trains_head else [hidden])
+    apart: dict[int, list[Tensor]] = {}
+    for fewest in (1, 1 << 62):  # in one pass, and by PyTorch
+        monkeypatch.setattr(between, "FEWEST", fewest)
+        loss = cross_entropy(hidden, head, labels)
+        found = torch.autograd.grad(loss, [hidden, head] if trains_head else [hidden])
+        pairs = zip((loss, *found), (wanted, *exact), strict=True)
+        apart[fewest] = [(one - other).norm() / other.norm() for one, other in pairs]
+    near = 2e-6 if dtype == torch.float32 else 2**-8
+    assert all(one <= max(1.2 * other, near) for one, other in zip(apart[1], apart[1 << 62], strict=True))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRAConfig, adapters_off, add_lora, lora_layers, merge_adapters
+from lmworks.kernels import between
+from lmworks.kernels.coverage import unavailable
 from lmworks.models.attention import Pass
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Block, Network, run_plainly, run_recomputing
@@ -350,3 +352,37 @@ def formula(joint: Tensor, documents: Tensor, window: int | None, turn: tuple[Te
                 )
             )
     return torch.stack(mixed)
+
+
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("kind", ["adapters", "whole", "normed heads", "1 + weight, GELU, as Gemma has them"])
+def test_passes_in_one_give_the_gradients_of_pytorchs(kind: str, recompute: bool, monkeypatch: pytest.MonkeyPatch):
+    network = (adapted() if kind == "adapters" else tiny.network(**KINDS.get(kind, {}))).train()
+    network = fused(network.requires_grad_(True) if kind != "adapters" else network, recompute)
+    asked: list[str] = []
+    plain = between.Kernels
+
+    class Watched(plain):  # type: ignore[misc, valid-type]
+        def __getattribute__(self, name: str) -> Any:
+            asked.append(name)
+            return super().__getattribute__(name)
+
+    def found(fewest: int) -> list[Tensor]:
+        monkeypatch.setattr(between, "FEWEST", fewest)
+        trained = [one for one in network.parameters() if one.requires_grad]
+        loss = CausalLM()(network, packed((20, 9))).mean
+        return [loss.detach(), *torch.autograd.grad(loss, trained)]
+
+    wanted = found(1 << 62)
+    monkeypatch.setattr(between, "Kernels", Watched)
+    between._kernels.cache_clear()
+    try:
+        made = found(1)
+    finally:
+        between._kernels.cache_clear()
+    gemma = "GELU" in kind  # whose norms begin at 0 and whose gate is no silu
+    assert {"softmax"} | (set() if gemma else {"norm", "gate", "gate_back"}) <= set(asked)
+    assert ("norm_back" in asked) == (kind == "adapters")  # a norm's own gradient is PyTorch's
+    for one, other in zip(made, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

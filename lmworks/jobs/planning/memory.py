@@ -31,6 +31,7 @@ from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.jobs.planning.working import backward_working, shared_by_blocks
 from lmworks.jobs.planning.workload import DOCUMENTS, padded, usual_objective
+from lmworks.kernels.between import planned
 from lmworks.kernels.pages import token_bytes
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
@@ -220,7 +221,8 @@ def _moments(
     head = head_gradient(shape)
     to_head = vocabulary * formats.gradients if head else 0.0
     rows = min(ROWS, shape.tokens)
-    logits = rows * widest * (value + SINGLE + (SINGLE if config.logit_cap else 0))
+    in_place = not shape.cuda and not config.logit_cap and planned(widest, rows * widest)
+    logits = rows * widest * (value + (0 if in_place else SINGLE) + (SINGLE if config.logit_cap else 0))
     kept = layers * block + once + shared
     working = backward_working(shape)
     inside = block_inside(shape) - (shape.of(config.dim) if value == SINGLE else 0) if shape.recomputes else 0.0

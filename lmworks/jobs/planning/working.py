@@ -7,6 +7,7 @@ moment of a block, beside what its forward kept and the gradients that stay.
 from __future__ import annotations
 
 from lmworks.jobs.planning.activations import SINGLE, BatchShape, after_attention
+from lmworks.kernels.between import planned
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.training.by_hand.tiled_attention import tile_of
 
@@ -56,9 +57,12 @@ def _fused(shape: BatchShape) -> float:
     query, joint = shape.query_width, shape.query_width + 2 * shape.key_width
     again = shape.up_width if shape.recompute else 0
     plain = 4 if config.activation in ("relu_squared", "sigmoid", "tanh") else 3  # made again for the derivative
-    inner = shape.of(2 * dim + again + (6 if config.gated else plain) * hidden)
+    in_one = config.activation == "silu" and planned(hidden, shape.tokens * 2 * hidden)
+    inner = shape.of(2 * dim + again + ((3 if in_one else 6) if config.gated else plain) * hidden)
     numbers = (2 if shape.value != SINGLE else 0) + config.norm_weight + 1
     norm = shape.of(2 * dim + again) + numbers * SINGLE * shape.tokens * dim
+    if shape.lora is not None and not config.norm_unit_offset and planned(dim, shape.tokens * dim):
+        norm = shape.of(3 * dim + again)
     made = joint * (2 if config.qk_norm else 1) if shape.recompute else 0
     held = 3 * dim + query + made  # two gradients of the stream, normed states, the gradient of the mixed values
     tile = tile_of(shape.seq) or shape.seq

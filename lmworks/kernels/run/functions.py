@@ -1,5 +1,5 @@
 """Which functions are compiled, in parts that are compiled and kept each by itself: an operation, a quantisation, the
-interpreter, the choice of a token."""
+interpreter, the choice of a token, what a training step computes between its products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmworks.basics.declared import declared
 from lmworks.kernels.operation import Operation
 from lmworks.kernels.quantisation import forms
 
-INTERPRETER, CHOICE = "interpreter", "choice"
+INTERPRETER, CHOICE, BETWEEN = "interpreter", "choice", "between"
 WHOLE, REAL = "int64", "float64"
 
 
@@ -60,6 +60,17 @@ def functions(part: str) -> list[Function]:
         return [
             Function(f"{part}.choose", takes, WHOLE, module.choose),
             _of(part, "log_total", 3, REAL, module.log_total),
+        ]
+    if part.startswith(f"{BETWEEN}_"):
+        module = importlib.import_module("lmworks.kernels.emit.between")
+        form = next(one for one in module.FORMS if part == f"{BETWEEN}_{one.name}")
+        loops, eps = module.loops_of(form), (REAL,)
+        return [
+            Function(f"{part}.norm", (WHOLE,) * 5 + eps, None, loops["norm"]),
+            Function(f"{part}.norm_back", (WHOLE,) * 7 + eps, None, loops["norm_back"]),
+            _of(part, "gate", 4, None, loops["gate"]),
+            _of(part, "gate_back", 5, None, loops["gate_back"]),
+            _of(part, "softmax", 4, None, loops["softmax"]),
         ]
     operation = next(one for one in operations() if one.name == part)
     found = [_of(part, "run", 4, None, operation.run)]

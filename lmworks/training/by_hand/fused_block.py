@@ -20,9 +20,10 @@ from lmworks.basics.arrays import Float
 from lmworks.models.attention import Attention, Pass
 from lmworks.models.block import Block, run_plainly, run_recomputing
 from lmworks.models.config import ModelConfig
-from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import hook_points
 from lmworks.models.network import Network
+from lmworks.models.norm import RMSNorm
+from lmworks.training.by_hand.between import activate, activate_back, norm_back, norm_forward
 from lmworks.training.by_hand.tiled_attention import TiledAttention, tile_of
 
 Stream = Float[Tensor, "rows dim"]
@@ -151,22 +152,9 @@ def _norm_heads_back(attention: Attention, gradient: Tensor, joint: Tensor) -> l
     return gradients
 
 
-def _activate(feed_forward: FeedForward, inner: Tensor) -> tuple[Tensor, Tensor]:
-    """What the last product of the feed-forward reads, and the activation alone (the same where there is no gate)."""
-    if not feed_forward.gated:
-        activated = feed_forward.activation(inner)
-        return activated, activated
-    gate, up = inner.chunk(2, dim=-1)
-    activation = feed_forward.activation(gate)
-    return activation * up, activation
-
-
-def _activate_back(feed_forward: FeedForward, gradient: Any, inner: Tensor, activation: Tensor) -> Tensor:
-    """The gradient of the inner states."""
-    if not feed_forward.gated:
-        return feed_forward.derivative(gradient, inner)
-    gate, up = inner.chunk(2, dim=-1)
-    return torch.cat([feed_forward.derivative(gradient * up, gate), gradient * activation], dim=-1)
+def _norm(one: Any) -> RMSNorm:
+    assert isinstance(one, RMSNorm)  # as `covered` says
+    return one
 
 
 Kept = list[Any]
@@ -175,13 +163,13 @@ Kept = list[Any]
 def block_forward(block: Block, tiles: TiledAttention, recompute: bool, x: Stream) -> tuple[Stream, Kept]:
     """The residual stream after the block, and what the backward needs."""
     attention, feed_forward = block.attention, block.dense
-    joint, qkv_kept = attention.qkv.forward_by_hand(block.attention_norm(x))
+    joint, qkv_kept = attention.qkv.forward_by_hand(norm_forward(_norm(block.attention_norm), x))
     query, key, value = tiles.split(_norm_heads(attention, joint))
     mixed = tiles.forward(query, key, value)
     middle, output_kept = attention.output.forward_by_hand(mixed)
     middle = middle.add_(x)
-    inner, up_kept = feed_forward.up.forward_by_hand(block.feed_forward_norm(middle))
-    result, down_kept = feed_forward.down.forward_by_hand(_activate(feed_forward, inner)[0])
+    inner, up_kept = feed_forward.up.forward_by_hand(norm_forward(_norm(block.feed_forward_norm), middle))
+    result, down_kept = feed_forward.down.forward_by_hand(activate(feed_forward, inner))
     result = result.add_(middle)
     unnormed = None if attention.query_norm is None else joint
     kept = [None] * 7 if recompute else [qkv_kept, unnormed, query, key, value, up_kept, inner]
@@ -206,18 +194,18 @@ def _feed_forward_back(
 ) -> tuple[Stream, list[Tensor]]:
     """The gradient of the stream before the feed-forward, and those of its parameters; made again without `inside`."""
     feed_forward = block.dense
-    norm: Any = block.feed_forward_norm
-    normed = norm(middle)
+    norm = _norm(block.feed_forward_norm)
+    normed = norm_forward(norm, middle)
     inner, up_kept = inside or feed_forward.up.forward_by_hand(normed)
-    activated, activation = _activate(feed_forward, inner)
+    activated = activate(feed_forward, inner)
     to_activated, of_down = feed_forward.down.backward_by_hand(gradient, activated, down_kept)
     del activated
-    to_inner = _activate_back(feed_forward, to_activated, inner, activation)
-    del to_activated, activation
+    to_inner = activate_back(feed_forward, to_activated, inner)
+    del to_activated
     to_normed, of_up = feed_forward.up.backward_by_hand(to_inner, normed, up_kept)
     del to_inner, normed
-    to_middle, of_norm = norm.backward_by_hand(to_normed, middle)
-    return to_middle.add_(gradient).to(middle.dtype), [*of_norm, *of_up, *of_down]
+    to_middle, of_norm = norm_back(norm, to_normed, middle, gradient)
+    return to_middle, [*of_norm, *of_up, *of_down]
 
 
 def _attention_back(
@@ -230,9 +218,9 @@ def _attention_back(
 ) -> tuple[Stream | None, list[Tensor]]:
     """The same for attention, from the gradient of the stream after it; `split` is made again where it is None."""
     attention, (x, mixed, output_kept) = block.attention, outside
-    norm: Any = block.attention_norm
+    norm = _norm(block.attention_norm)
     to_mixed, of_output = attention.output.backward_by_hand(stream, mixed, output_kept)
-    normed = norm(x)
+    normed = norm_forward(norm, x)
     if split is None:
         joint, qkv_kept = attention.qkv.forward_by_hand(normed)
         query, key, value = tiles.split(_norm_heads(attention, joint))
@@ -246,8 +234,8 @@ def _attention_back(
     if not further:
         return None, of_attention
     del to_joint, normed
-    to_x, of_norm = norm.backward_by_hand(to_normed, x)
-    return to_x.add_(stream).to(x.dtype), [*of_norm, *of_attention]
+    to_x, of_norm = norm_back(norm, to_normed, x, stream)
+    return to_x, [*of_norm, *of_attention]
 
 
 class _FusedBlock(torch.autograd.Function):

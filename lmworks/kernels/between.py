@@ -1,0 +1,119 @@
+"""What a training step computes between its products, for PyTorch's tensors: each in one pass over them.
+
+    kernels = kernels_for(states)       # None: PyTorch has to do it
+    kernels.norm(x, weight, eps)
+
+Compiled at the first use on a machine and kept (run/library.py). They are one thread's: PyTorch shares its passes out
+among its threads, and with many of these it is the faster one.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmworks.basics.arrays import Float
+from lmworks.basics.errors import LmworksError
+from lmworks.kernels.coverage import unavailable
+
+FORMS = ("float32", "bfloat16")
+LANES = 16
+"""Numbers of a vector: rows are whole vectors."""
+THREADS = 4
+"""The most threads of PyTorch beside which one thread of these is faster."""
+
+
+def kernels_for(states: Float[Tensor, "rows width"]) -> Kernels | None:
+    """The kernels for numbers like these, which lie side by side; None where there are none, or not worth a call."""
+    if type(states) is not Tensor or states.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    if not covers(states.shape[-1], states.numel()):
+        return None
+    with _making:
+        return _kernels(str(states.dtype).removeprefix("torch."))
+
+
+def covers(width: int, numbers: int) -> bool:
+    """Are so many numbers in rows of this width worth a call, where there are kernels for their form?"""
+    return width % LANES == 0 and numbers >= FEWEST and torch.get_num_threads() <= THREADS
+
+
+def planned(width: int, numbers: int) -> bool:
+    """Will these numbers, as float32 or bfloat16, be computed by kernels on this machine?"""
+    return covers(width, numbers) and unavailable() is None
+
+
+FEWEST = 1 << 16
+"""Numbers below which PyTorch does it: small networks are not worth the seconds that compiling takes once."""
+_making = threading.Lock()
+"""Two threads with rows of their own ask at the same time."""
+
+
+@functools.cache
+def _kernels(form: str) -> Kernels | None:
+    if form not in FORMS or unavailable() is not None:
+        return None
+    from lmworks.kernels.run.library import functions_of
+
+    try:
+        return Kernels(functions_of(f"between_{form}"))
+    except LmworksError:  # nothing can be compiled here: PyTorch runs the step, as without numba
+        return None
+
+
+class Kernels:
+    """Of one form of numbers. All tensors lie side by side; what is made is new unless said."""
+
+    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+        self._functions = functions
+
+    def norm(
+        self, x: Float[Tensor, "rows width"], weight: Float[Tensor, " width"], eps: float
+    ) -> Float[Tensor, "rows width"]:
+        """x / sqrt(mean(x^2) + eps) * weight."""
+        made = torch.empty_like(x)
+        self._functions["norm"](*_addresses(x, weight, made), *x.shape, eps)
+        return made
+
+    def norm_back(
+        self,
+        gradient: Float[Tensor, "rows width"],
+        x: Float[Tensor, "rows width"],
+        weight: Float[Tensor, " width"],
+        stream: Float[Tensor, "rows width"],
+        eps: float,
+    ) -> Float[Tensor, "rows width"]:
+        """The gradient of x, added to what came to it beside the norm."""
+        made = torch.empty_like(x)
+        self._functions["norm_back"](*_addresses(gradient, x, weight, stream, made), *x.shape, eps)
+        return made
+
+    def gate(self, inner: Float[Tensor, "rows gate_and_up"]) -> Float[Tensor, "rows width"]:
+        """silu(gate) * up."""
+        made = inner.new_empty(len(inner), inner.shape[1] // 2)
+        self._functions["gate"](*_addresses(inner, made), *made.shape)
+        return made
+
+    def gate_back(
+        self, gradient: Float[Tensor, "rows width"], inner: Float[Tensor, "rows gate_and_up"]
+    ) -> Float[Tensor, "rows gate_and_up"]:
+        """The gradient of gate and up."""
+        made = torch.empty_like(inner)
+        self._functions["gate_back"](*_addresses(gradient, inner, made), *gradient.shape)
+        return made
+
+    def softmax(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows one"]:
+        """Puts the probabilities in the place of the logits; the log of the sum of e^logit, in float32."""
+        log_sums = torch.empty(len(logits), 1)
+        self._functions["softmax"](*_addresses(logits, log_sums), *logits.shape)
+        return log_sums
+
+
+def _addresses(*tensors: Tensor) -> list[int]:
+    assert all(one.is_contiguous() for one in tensors)
+    return [one.data_ptr() for one in tensors]

@@ -1,0 +1,222 @@
+"""What a training step computes between its products: norms, gates and the softmax, forward and back, rows in one pass.
+
+PyTorch does each of these in several passes over memory, in bfloat16 with a copy in float32 for each: between products
+that take tiles (AMX) they were half of a step. Here a row is read as bfloat16 or float32, computed in float32 and
+rounded once. Widths are multiples of 16; called through `kernels/between.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lmworks.kernels.emit.compiler import float32
+from lmworks.kernels.emit.scalars import compiled_as, put_single
+from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Float, Int, Value, emitted
+
+
+class Form(NamedTuple):
+    """How numbers lie in memory."""
+
+    name: str
+    size: int
+    """Bytes of a number."""
+    load: Callable[[Emitter, Value, Value], Value]
+    """16 of them as float32, from an address and an offset in bytes."""
+    store: Callable[[Emitter, Value, Value, Value], None]
+
+
+def _load_floats(e: Emitter, address: Value, offset: Value) -> Value:
+    return e.load(FLOATS, address, offset)
+
+
+def _load_brains(e: Emitter, address: Value, offset: Value) -> Value:
+    return e.load_brains(address, offset)
+
+
+def _store_floats(e: Emitter, value: Value, address: Value, offset: Value) -> None:
+    e.store(value, address, offset)
+
+
+def _store_brains(e: Emitter, value: Value, address: Value, offset: Value) -> None:
+    e.store_brains(value, address, offset)
+
+
+FORMS = (Form("float32", 4, _load_floats, _store_floats), Form("bfloat16", 2, _load_brains, _store_brains))
+
+
+def _vectors(e: Emitter, width: Value) -> Value:
+    return e.b.sdiv(width, e.constant(16))
+
+
+def _inverse_root(e: Emitter, squares: Value, width: Value, eps: Value) -> Value:
+    """1 / sqrt(mean of the squares + eps), from vectors of their sums."""
+    mean = e.b.fdiv(e.sum(squares), e.b.sitofp(width, SINGLE))
+    return e.b.fdiv(e.constant(1.0, SINGLE), e.call("llvm.sqrt.f32", SINGLE, e.b.fadd(mean, eps)))
+
+
+def _norm_row(form: Form) -> Any:
+    @emitted(None, Int, Int, Int, Int, Float)
+    def norm_row(e: Emitter, x: Value, weight: Value, to: Value, width: Value, eps: Value) -> None:
+        squares = e.variable(e.constant(0.0, FLOATS))
+        with e.loop(0, _vectors(e, width)) as at:
+            one = form.load(e, x, e.times(at, 16 * form.size))
+            e.b.store(e.fma(one, one, e.b.load(squares)), squares)
+        factor = e.splat(_inverse_root(e, e.b.load(squares), width, eps))
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            normed = e.b.fmul(form.load(e, x, place), factor)
+            form.store(e, e.b.fmul(normed, form.load(e, weight, place)), to, place)
+
+    return norm_row
+
+
+def _norm(x, weight, to, rows, width, eps):
+    for row in range(rows):
+        at = row * width * SIZE
+        norm_row(x + at, weight, to + at, width, float32(eps))
+
+
+def _norm_back_row(form: Form) -> Any:
+    @emitted(None, *[Int] * 6, Float)
+    def norm_back_row(
+        e: Emitter, gradient: Value, x: Value, weight: Value, stream: Value, to: Value, width: Value, eps: Value
+    ) -> None:
+        squares, along = (e.variable(e.constant(0.0, FLOATS)) for _ in range(2))
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            one = form.load(e, x, place)
+            weighted = e.b.fmul(form.load(e, gradient, place), form.load(e, weight, place))
+            e.b.store(e.fma(one, one, e.b.load(squares)), squares)
+            e.b.store(e.fma(one, weighted, e.b.load(along)), along)
+        inverse = _inverse_root(e, e.b.load(squares), width, eps)
+        cubed = e.b.fmul(e.b.fmul(inverse, inverse), inverse)
+        share = e.b.fdiv(e.b.fmul(e.sum(e.b.load(along)), cubed), e.b.sitofp(width, SINGLE))
+        factor, share = e.splat(inverse), e.splat(e.b.fneg(share))
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            weighted = e.b.fmul(form.load(e, gradient, place), form.load(e, weight, place))
+            result = e.fma(form.load(e, x, place), share, form.load(e, stream, place))
+            form.store(e, e.fma(weighted, factor, result), to, place)
+
+    return norm_back_row
+
+
+def _norm_back(gradient, x, weight, stream, to, rows, width, eps):
+    for row in range(rows):
+        at = row * width * SIZE
+        norm_back_row(gradient + at, x + at, weight, stream + at, to + at, width, float32(eps))
+
+
+def _sigmoid(e: Emitter, x: Value) -> Value:
+    one = e.constant(1.0, FLOATS)
+    return e.b.fdiv(one, e.b.fadd(one, e.exp(e.b.fneg(x))))
+
+
+def _gate_row(form: Form) -> Any:
+    @emitted(None, Int, Int, Int)
+    def gate_row(e: Emitter, inner: Value, to: Value, width: Value) -> None:
+        second = e.b.add(inner, e.times(width, form.size))
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            gate = form.load(e, inner, place)
+            activation = e.b.fmul(gate, _sigmoid(e, gate))
+            form.store(e, e.b.fmul(activation, form.load(e, second, place)), to, place)
+
+    return gate_row
+
+
+def _gate(inner, to, rows, width):
+    for row in range(rows):
+        at = row * width * SIZE
+        gate_row(inner + 2 * at, to + at, width)
+
+
+def _gate_back_row(form: Form) -> Any:
+    @emitted(None, Int, Int, Int, Int)
+    def gate_back_row(e: Emitter, gradient: Value, inner: Value, to: Value, width: Value) -> None:
+        half, one = e.times(width, form.size), e.constant(1.0, FLOATS)
+        second, to_second = e.b.add(inner, half), e.b.add(to, half)
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            gate, up = form.load(e, inner, place), form.load(e, second, place)
+            given, open_ = form.load(e, gradient, place), _sigmoid(e, gate)
+            # The derivative of x s(x) is s (1 + x (1 - s)).
+            slope = e.b.fmul(open_, e.fma(gate, e.b.fsub(one, open_), one))
+            form.store(e, e.b.fmul(e.b.fmul(given, up), slope), to, place)
+            form.store(e, e.b.fmul(given, e.b.fmul(gate, open_)), to_second, place)
+
+    return gate_back_row
+
+
+def _gate_back(gradient, inner, to, rows, width):
+    for row in range(rows):
+        at = row * width * SIZE
+        gate_back_row(gradient + at, inner + 2 * at, to + 2 * at, width)
+
+
+def _largest_of_row(form: Form) -> Any:
+    @emitted(Float, Int, Int)
+    def largest_of_row(e: Emitter, x: Value, width: Value) -> Value:
+        seen = e.variable(form.load(e, x, 0))
+        with e.loop(1, _vectors(e, width)) as at:
+            e.b.store(e.larger(form.load(e, x, e.times(at, 16 * form.size)), e.b.load(seen)), seen)
+        return e.largest(e.b.load(seen))
+
+    return largest_of_row
+
+
+def _exponents_of_row(form: Form) -> Any:
+    @emitted(Float, Int, Int, Float)
+    def exponents_of_row(e: Emitter, x: Value, width: Value, largest: Value) -> Value:
+        """The sum of e^(x - largest)."""
+        total, top = e.variable(e.constant(0.0, FLOATS)), e.splat(largest)
+        with e.loop(0, _vectors(e, width)) as at:
+            apart = e.b.fsub(form.load(e, x, e.times(at, 16 * form.size)), top)
+            e.b.store(e.b.fadd(e.b.load(total), e.exp(apart)), total)
+        return e.sum(e.b.load(total))
+
+    return exponents_of_row
+
+
+def _softmax_row(form: Form) -> Any:
+    @emitted(None, Int, Int, Float, Float)
+    def softmax_row(e: Emitter, x: Value, width: Value, largest: Value, factor: Value) -> None:
+        """e^(x - largest) times the factor, in the place of x."""
+        top, by = e.splat(largest), e.splat(factor)
+        with e.loop(0, _vectors(e, width)) as at:
+            place = e.times(at, 16 * form.size)
+            form.store(e, e.b.fmul(e.exp(e.b.fsub(form.load(e, x, place), top)), by), x, place)
+
+    return softmax_row
+
+
+def _softmax(x, log_sums, rows, width):
+    for row in range(rows):
+        at = x + row * width * SIZE
+        largest = largest_of_row(at, width)
+        total = exponents_of_row(at, width, largest)
+        put_single(log_sums + 4 * row, float32(largest + math.log(total)))
+        softmax_row(at, width, largest, float32(1.0) / total)
+
+
+ROWS_OF = {
+    "norm_row": _norm_row,
+    "norm_back_row": _norm_back_row,
+    "gate_row": _gate_row,
+    "gate_back_row": _gate_back_row,
+    "largest_of_row": _largest_of_row,
+    "exponents_of_row": _exponents_of_row,
+    "softmax_row": _softmax_row,
+}
+"""The names that the loops call."""
+
+
+def loops_of(form: Form) -> dict[str, Any]:
+    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, softmax."""
+    names = {name: made(form) for name, made in ROWS_OF.items()} | {"SIZE": form.size}
+    return {
+        one.__name__[1:]: compiled_as(one, f"{one.__name__[1:]}_{form.name}", **names)
+        for one in (_norm, _norm_back, _gate, _gate_back, _softmax)
+    }

@@ -1,0 +1,98 @@
+"""Norms, gates and the softmax of a training step, each in one pass, against PyTorch in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmworks.kernels import between
+from lmworks.kernels.between import FORMS, Kernels, kernels_for
+from lmworks.kernels.coverage import unavailable
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+ROWS, EPS = 5, 1e-5
+NEAR = {"float32": 3e-6, "bfloat16": 2**-8}
+"""Of the largest number: what one rounding moves, and in float32 some."""
+
+
+@pytest.fixture(params=FORMS)
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    monkeypatch.setattr(between, "FEWEST", 1)
+    return getattr(torch, request.param)  # type: ignore[no-any-return]
+
+
+def values(rows: int, width: int, dtype: torch.dtype, seed: int = 0, spread: float = 1.0) -> Tensor:
+    return (torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) * spread).to(dtype)
+
+
+def kernels(states: Tensor) -> Kernels:
+    found = kernels_for(states)
+    assert found is not None
+    return found
+
+
+def same(found: Tensor, wanted: Tensor) -> None:
+    near = NEAR[str(found.dtype).removeprefix("torch.")]
+    assert (found.double() - wanted).abs().max() <= near * wanted.abs().max()
+
+
+@pytest.mark.parametrize("width", [16, 80])
+def test_a_norm_and_its_gradient_beside_the_stream(dtype: torch.dtype, width: int):
+    x, gradient, stream = (values(ROWS, width, dtype, seed, 3.0) for seed in range(3))
+    weight = values(1, width, dtype, 3)[0]
+    x[1] = 0  # a row of zeros has a gradient too
+    exact = x.double().requires_grad_()
+    normed = F.rms_norm(exact, (width,), weight.double(), EPS)
+    normed.backward(gradient.double())
+    assert exact.grad is not None
+    same(kernels(x).norm(x, weight, EPS), normed.detach())
+    found = kernels(x).norm_back(gradient, x, weight, stream, EPS)
+    for row, wanted in zip(found, exact.grad + stream.double(), strict=True):  # zeros have a gradient of 1 / sqrt(eps)
+        same(row, wanted)
+
+
+@pytest.mark.parametrize("width", [16, 80])
+def test_a_gate_and_its_gradient(dtype: torch.dtype, width: int):
+    inner, gradient = values(ROWS, 2 * width, dtype, 1, 4.0), values(ROWS, width, dtype, 2)
+    inner[0, :2] = torch.tensor([200.0, -200.0])
+    exact = inner.double().requires_grad_()
+    gate, up = exact.chunk(2, dim=-1)
+    gated = F.silu(gate) * up
+    gated.backward(gradient.double())
+    assert exact.grad is not None
+    same(kernels(inner).gate(inner), gated.detach())
+    same(kernels(inner).gate_back(gradient, inner), exact.grad)
+
+
+def test_a_softmax_and_the_log_of_its_sum(dtype: torch.dtype):
+    logits = values(ROWS, 4_096, dtype, 1, 8.0)
+    logits[0] += 3_000  # far above what e^x holds
+    logits[1, 7] = 300
+    made = logits.clone()
+    log_sums = kernels(made).softmax(made)
+    same(made, logits.double().softmax(1))
+    wanted = logits.double().logsumexp(1, keepdim=True)
+    assert log_sums.dtype == torch.float32
+    assert (log_sums.double() - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+def test_a_number_that_is_not_finite_shows(dtype: torch.dtype):
+    for wrong in (float("nan"), float("inf")):
+        logits, states = values(3, 64, dtype), values(3, 64, dtype)
+        logits[1, 5] = states[1, 5] = wrong
+        found = kernels(logits).softmax(logits), kernels(states).norm(states, states[0], EPS)
+        for one in found:
+            assert one.isfinite().all(1).tolist() == [True, False, True]
+
+
+def test_pytorch_does_what_they_do_not_cover(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    assert kernels_for(values(2, 24, dtype)) is None  # no whole vectors
+    assert kernels_for(values(2, 32, torch.float64)) is None
+    assert kernels_for(values(2, 32, dtype).to("meta")) is None
+    monkeypatch.setattr(between, "FEWEST", 65)
+    assert kernels_for(values(2, 32, dtype)) is None  # too few to wait for a compiler
+    monkeypatch.setattr(between, "FEWEST", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2 * between.THREADS)
+    assert kernels_for(values(2, 32, dtype)) is None
