@@ -2,9 +2,10 @@
 
     python -m benchmarks.several --store
 
-SmolLM2 on the compiled path, adapters of rank 8 on all matrices with random weights; every case in turn, in one
-process. A case's figure is the median over the rounds of its CPU seconds beside the base's in the same round. What is
-stored lies in benchmarks/several.json.
+SmolLM2 on the compiled path, for each kind of adapter four of random weights beside it: LoRA and DoRA of rank 8 on all
+matrices, bottlenecks of 64 (Houlsby), trained prompts of 20 vectors; and one of each kind. Every case in turn, in one
+process. A case's figure is the median over the rounds of its CPU seconds beside the base's in the same round, which has
+no adapters beside it. What is stored lies in benchmarks/several.json.
 """
 
 from __future__ import annotations
@@ -22,40 +23,45 @@ from benchmarks.machine import this_machine
 
 STORED = Path(__file__).with_suffix(".json")
 NAMES = ("a", "b", "c", "d")
+KINDS = ("lora", "dora", "bottleneck", "prompt")
+MIXED = "one of each kind"
+SIZE = 0.001
+"""Of the random numbers that an adapter adds by."""
 CASES: dict[str, list[str | None]] = {
-    "base": [None] * 4,
+    "none of them": [None] * 4,
     "one adapter": ["a"] * 4,
     "two adapters, two texts without": ["a", "b", None, None],
     "four adapters": list(NAMES),
 }
 
 
-def adapted() -> Any:
-    """SmolLM2 with four adapters beside it."""
+def beside(kinds: tuple[str, ...]) -> Any:
+    """SmolLM2 with an adapter of each of these kinds beside it, by NAMES."""
     import torch
 
-    from lmworks.adaptation.lora import add_lora, lora_layers, remove_adapters
-    from lmworks.adaptation.lora_config import LoRAConfig
+    from lmworks.adaptation.declaration import Setup
+    from lmworks.adaptation.lora import remove_adapters
     from lmworks.adaptation.methods import METHODS
     from lmworks.loading import add_adapter, load
+    from lmworks.objectives import CausalLM
 
-    network = load("smollm2", dtype="float32").network
-    adapter = METHODS["lora"].adapter
-    assert adapter is not None
-    model = load("smollm2")
+    network, model = load("smollm2", dtype="float32").network, load("smollm2")
     with tempfile.TemporaryDirectory() as folder:
-        for seed, name in enumerate(NAMES):
-            add_lora(network, LoRAConfig(rank=8), seed)
+        for seed, (name, kind) in enumerate(zip(NAMES, kinds, strict=True)):
+            method = METHODS[kind]
+            assert method.adapter is not None
+            method.prepare(Setup(network, CausalLM(), [], seed=seed), method.settings())
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
-                for layer in lora_layers(network).values():
-                    for up in layer.up:
-                        up.copy_(0.001 * torch.randn(up.shape, generator=generator))
+                for one in method.adapter.tensors(network).values():
+                    if not one.any():  # what begins at zero
+                        one.copy_(SIZE * torch.randn(one.shape, generator=generator))
             place = Path(folder) / name
             place.mkdir()
-            adapter.write(place, network, "smollm2")
+            method.adapter.write(place, network, "smollm2")
             remove_adapters(network)
             add_adapter(model, name, place)
+    assert model.runner.name == "compiled"
     return model
 
 
@@ -73,15 +79,22 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--store", action="store_true")
     options = parser.parse_args()
-    model = adapted()
+    from lmworks.loading import load
+
+    plain = load("smollm2")
+    models = {kind: beside((kind,) * 4) for kind in KINDS}
+    cases = [(f"{kind}, {case}", models[kind], adapters) for kind in KINDS for case, adapters in CASES.items()]
+    cases = [("base", plain, CASES["none of them"]), *cases, (MIXED, beside(KINDS), [*NAMES])]
     work = {"writing": (["Once", "A list", "The end", "Notes"], options.tokens), "reading": (["word " * 500] * 4, 1)}
     facts: dict[str, Any] = {"rounds": options.rounds, "machine": asdict(this_machine())}
     for what, (prompts, tokens) in work.items():
         rounds = [
-            {name: seconds(model, adapters, prompts, tokens) for name, adapters in CASES.items()}
+            {name: seconds(model, adapters, prompts, tokens) for name, model, adapters in cases}
             for _ in range(options.rounds + 1)
         ][1:]
-        facts[what] = {name: round(statistics.median(one[name] / one["base"] for one in rounds), 3) for name in CASES}
+        facts[what] = {
+            name: round(statistics.median(one[name] / one["base"] for one in rounds), 3) for name, _, _ in cases
+        }
     print(json.dumps(facts, indent=2))
     if options.store:
         STORED.write_text(json.dumps(facts, indent=2) + "\n")

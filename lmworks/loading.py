@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmworks.adaptation.adapter_files import CONFIG, is_adapter, kept_files
+from lmworks.adaptation.adapter_files import CONFIG, NF4_GRID, is_adapter, kept_files
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference, restore_directory, sha256_once
@@ -59,14 +59,18 @@ def load(
     device: str = "cpu",
     compress: str | None = None,
     rope_scaling: RopeScaling | None = None,
+    grid: str | None = None,
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
     `compress` is int4, int8, bf16 or none; `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter
     is frozen, and runs beside its base's weights as these do. ModelError where the base is not the file that the
-    adapter was trained on.
+    adapter was trained on. `grid="nf4"` rounds the matrices to NF4, so that adapters that were trained on these values
+    can stand beside them (`add_adapter`): the model itself then is the rounded one.
     """
     check_compress(compress, dtype)
+    if grid not in (None, NF4_GRID):
+        raise ConfigError(f"grid is {grid!r}, and it is {NF4_GRID}, or left out for the values of the model's files")
     if device != "cpu":
         from lmworks.models.precision import must_be_device
 
@@ -79,7 +83,12 @@ def load(
                 f"{reference} holds no adapter, which the base {base} would be for; give an adapter's folder"
             )
         kind = _kind_of(resolve(str(reference)))
-        return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
+        if grid is None:
+            return kind.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
+        model = kind.load(reference, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
+        return _rounded(model, compress)
+    if grid is not None:
+        raise ConfigError(f"{reference} holds an adapter, which says what its base is rounded to; leave grid out")
     named = as_reference(base) or _base_of(folder)
     if sees(folder):
         how = {"dtype": dtype, "device": device, "compress": compress, "rope_scaling": rope_scaling}
@@ -110,6 +119,22 @@ def load(
     else:
         put(model.network)
     model.source, model.reference = folder, str(reference)
+    return model
+
+
+def _rounded(model: LanguageModel, compress: str | None) -> LanguageModel:
+    """The model with its matrices rounded to NF4. ConfigError for one that no such adapters can stand beside."""
+    import torch
+
+    from lmworks.adaptation.lora import adaptable
+    from lmworks.adaptation.nf4 import round_to_nf4
+
+    if not isinstance(model, LanguageModel) or learns_no_text(model.config) is not None or not adaptable(model.network):
+        raise ConfigError(f"grid is {NF4_GRID}, and {model.reference} is nothing that adapters learn text beside")
+    with torch.inference_mode(False):
+        round_to_nf4(model.network)
+    if not model.exact:
+        model.choose_runner(compress)
     return model
 
 
@@ -183,9 +208,9 @@ def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str])
     """Put an adapter beside a model under a name that `generate`, `score` and `embed` take: `adapter="notes"`. Texts
     that name none are the model's own, and the model's weights are there once, however many adapters it has.
 
-    Adapters of LoRA and DoRA, of any rank, bottlenecks and trained prompts can stand beside one another. ModelError for
-    another kind, and for one that was trained on other weights; ConfigError for a name that is taken. Nothing is
-    changed then.
+    Adapters of LoRA and DoRA, of any rank, bottlenecks and trained prompts can stand beside one another, and those of
+    QLoRA on NF4 beside a base that was loaded on that (`load`, `grid`). ModelError for another kind, and for one that
+    was trained on other weights; ConfigError for a name that is taken. Nothing is changed then.
     """
     from lmworks.adaptation.router import kinds_in
     from lmworks.adaptation.several import must_be_beside, put_beside

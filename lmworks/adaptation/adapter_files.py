@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.files.model_folder import read_json
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:  # whether a folder is an adapter's is asked before PyTorch is
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TYPE = "peft_type"
 """The key by which an adapter's settings name its kind."""
+BOTTLENECK = "LMWORKS_BOTTLENECK"
+"""The kind of bottlenecks: PEFT has no such adapter."""
 BASE_VALUES = "lmworks_base_values"
 """A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
+NF4_VALUES = "nf4 of each matrix"
+"""What it says where they were rounded to NF4 (nf4.py)."""
+NF4_GRID = "nf4"
+"""What a base is loaded on so that such adapters can stand beside it."""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -32,11 +38,24 @@ def led_by(folder: Path) -> int:
     return length if isinstance(length, int) else 0
 
 
+def grid_of(folders: Iterable[Path]) -> str | None:
+    """What a base is rounded to so that all of these adapters can stand beside it: NF4 where they were trained on that,
+    None where they were trained on the values of its files. ConfigError where they do not agree."""
+    found = {folder: read_json(folder / CONFIG).get(BASE_VALUES) == NF4_VALUES for folder in folders}
+    rounded, plain = ([folder for folder, one in found.items() if one is said] for said in (True, False))
+    if rounded and plain:
+        raise ConfigError(
+            f"{rounded[0]} was trained on its base's values in NF4 and {plain[0]} on those of the base's files, and "
+            "one base has one kind of them; put them beside two, or train both alike"
+        )
+    return NF4_GRID if rounded else None
+
+
 def kept_files(folder: Path) -> list[Path]:
     """What an adapter is packed from, beside its base's weights as they are; none of a kind that is not packed alone,
     or that changes the base."""
     said = read_json(folder / CONFIG)
-    if said.get(TYPE) != "LORA" or said.get(BASE_VALUES) is not None:
+    if said.get(TYPE) not in ("LORA", BOTTLENECK) or said.get(BASE_VALUES) is not None:
         return []
     return [folder / CONFIG, folder / WEIGHTS]
 

@@ -17,29 +17,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, fill, write_files
+from lmworks.adaptation.adapter_files import BOTTLENECK, CONFIG, WEIGHTS, fill, write_files
 from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import must_be_bare, remove_adapters
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.adapted import AdaptedLinear, NamedAdapter, adapted_layers
+from lmworks.models.adapted import AdaptedLinear, Effect, NamedAdapter, Narrowed, adapted_layers
 from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, DERIVATIVES
 from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.model_folder import read_json
 from lmworks.models.network import Network
 
-TYPE = "LMWORKS_BOTTLENECK"
-"""What adapter_config.json calls it: PEFT has no such adapter."""
+TYPE = BOTTLENECK
+"""What adapter_config.json calls it."""
 SPREAD = 0.01
 """Of the first values of the narrow layer, as Houlsby et al. have them."""
 
 
 class BottleneckLinear(AdaptedLinear):
     """A frozen linear layer with a bottleneck after it, in float32 whatever the layer computes in."""
-
-    beyond = "goes through an activation"
 
     def __init__(self, base: nn.Linear | FrozenLinear, config: BottleneckConfig) -> None:
         super().__init__()
@@ -98,6 +96,10 @@ class BottleneckLinear(AdaptedLinear):
         result = self.base.times_back(gradient + to_inner @ narrow) if to_x else None
         return result, gradients
 
+    def effect(self, name: str | None = None) -> Effect:
+        """What the bottleneck does."""
+        return _effect(self.narrow, self.widen, self.config.activation)
+
     def named(self) -> NamedAdapter:
         """A copy of the bottleneck that can be one of several."""
         return NamedBottleneck(self)
@@ -113,18 +115,25 @@ class BottleneckLinear(AdaptedLinear):
 class NamedBottleneck(NamedAdapter):
     """One of several bottlenecks after a layer."""
 
-    beyond = BottleneckLinear.beyond
-
     def __init__(self, of: BottleneckLinear) -> None:
         super().__init__()
         self.narrow, self.widen = (copy.deepcopy(one).requires_grad_(False) for one in (of.narrow, of.widen))
-        self.activation = of.activation
+        self.activation, self.called = of.activation, of.config.activation
+
+    def effect(self) -> Effect:
+        """What the bottleneck does."""
+        return _effect(self.narrow, self.widen, self.called)
 
     def forward(
         self, x: Float[Tensor, "*batch inputs"], y: Float[Tensor, "*batch outputs"], bias: Tensor | None
     ) -> Float[Tensor, "*batch outputs"]:
         """What the base gives, and what the bottleneck makes of it."""
         return after(y, self.narrow, self.widen, self.activation)
+
+
+def _effect(narrow: nn.Linear, widen: nn.Linear, activation: str) -> Narrowed:
+    parts = (one.detach() for one in (narrow.weight, narrow.bias, widen.weight, widen.bias))
+    return Narrowed(*parts, activation)
 
 
 def after(

@@ -42,6 +42,10 @@ class DoRALinear(LoRALinear):
                 for part, magnitude in zip(self.parts, self.magnitude, strict=True):
                     magnitude.copy_(lengths[part.rows])
 
+    def base_changed(self) -> None:
+        """Forget the lengths of its rows."""
+        self._squares = None
+
     def own(self) -> list[nn.Parameter]:
         """A, the B's and the lengths."""
         return [*super().own(), *self.magnitude]

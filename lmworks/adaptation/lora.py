@@ -75,6 +75,9 @@ class LoRALinear(AdaptedLinear):
             for up in self.up:
                 up.zero_()
 
+    def base_changed(self) -> None:
+        """Forget what was computed of the base's weight, which has other values now."""
+
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """The layer with its adapters, by ordinary autograd where gradients are wanted."""
         if self.row_gradients is not None and self.enabled and torch.is_grad_enabled():
@@ -283,6 +286,7 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
             base = network.get_submodule(path)
             assert isinstance(base, nn.Linear | FrozenLinear)
             layer = kind(base, parts, config.rank, config.scale)
+            layer.rounded_to = network.rounded_to
             layer.initialise(generator)
             network.set_submodule(path, layer)
     return network

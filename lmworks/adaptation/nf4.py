@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lmworks.adaptation.adapter_files import NF4_VALUES
 from lmworks.adaptation.frozen import freeze_in_few_bits, thaw
 from lmworks.adaptation.lora import adaptable, lora_layers
 from lmworks.basics.arrays import Float, UInt8
@@ -35,7 +36,7 @@ BLOCK = 64
 """Weights that share a scale, the largest of their absolute values."""
 SCALES = 256
 """Scales that share a scale of their own."""
-VALUES = "nf4 of each matrix"
+VALUES = NF4_VALUES
 """What an adapter's files call the values that it was trained on."""
 OLD_VALUES = "nf4"
 """Those of joined matrices, which are no longer made."""
@@ -158,9 +159,14 @@ def freeze_in_nf4(network: Network, double: bool = True) -> None:
         rows = [part.rows.stop - part.rows.start for part in parts]  # those of each matrix of the model's files
         place = f"{path}.base" if path in adapted else path
         freeze_in_few_bits(network, [place], functools.partial(NF4.of, double=double, rows=rows))
+        if path in adapted:
+            adapted[path].base_changed()
 
 
 def round_to_nf4(network: Network) -> None:
-    """The same matrices with the values that NF4 has for them, as an adapter saw them in training."""
-    freeze_in_nf4(network)
-    thaw(network)
+    """The same matrices with the values that NF4 has for them, as an adapter saw them in training; where they have them
+    already nothing changes, as a second rounding would give others."""
+    if network.rounded_to is None:
+        freeze_in_nf4(network)
+        thaw(network)
+        network.rounded_to = VALUES

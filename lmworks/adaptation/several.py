@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, TYPE, is_adapter
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, NF4_GRID, TYPE, is_adapter
 from lmworks.adaptation.bottleneck import TYPE as BOTTLENECK
 from lmworks.adaptation.lora import remove_adapters
+from lmworks.adaptation.nf4 import VALUES
 from lmworks.adaptation.prompt_tuning import TYPE as PROMPT
 from lmworks.adaptation.reading import put_adapter
 from lmworks.basics.errors import ConfigError, ModelError
@@ -34,6 +35,7 @@ def put_beside(network: Network, name: str, folder: Path) -> None:
     """
     must_be_beside(folder)
     _must_take(network, name)
+    _must_be_trained_on(folder, network)
     if read_json(folder / CONFIG).get(TYPE) == PROMPT and (
         network.image_reader is not None or network.config.embedding_norm is not None
     ):
@@ -66,16 +68,26 @@ def must_be_beside(folder: Path) -> None:
     """ModelError unless the folder holds an adapter that can stand beside others."""
     if not is_adapter(folder):
         raise ModelError(f"{folder} holds no adapter ({CONFIG}); give the folder that lmworks tune or PEFT wrote")
-    said = read_json(folder / CONFIG)
-    if (kind := said.get(TYPE)) not in BESIDE:
+    if (kind := read_json(folder / CONFIG).get(TYPE)) not in BESIDE:
         raise ModelError(
             f"{folder / CONFIG}: an adapter of type {kind!r} cannot stand beside others, as {', '.join(BESIDE)} can; "
             "load it by itself"
         )
-    if said.get(BASE_VALUES) is not None:
+
+
+def _must_be_trained_on(folder: Path, network: Network) -> None:
+    """ModelError for an adapter that was trained on other values of the network's weights: it would answer worse and
+    say nothing."""
+    rounded, here = (one == VALUES for one in (read_json(folder / CONFIG).get(BASE_VALUES), network.rounded_to))
+    if rounded and not here:
         raise ModelError(
-            f"{folder} was trained on its base's values in NF4, which the others are not; load it by itself, merge it, "
-            "or train one beside the base as it is (lora, dora, qlora.grid=file)"
+            f"{folder} was trained on its base's values in NF4, and this base has those of its files; load the base on "
+            f"them (lm.load(MODEL, grid='{NF4_GRID}')), or the adapter by itself"
+        )
+    if here and not rounded:
+        raise ModelError(
+            f"{folder} was trained on the values of its base's files, and this base is rounded to NF4; load the base "
+            "as it is"
         )
 
 

@@ -213,6 +213,7 @@ class AnswerOptions(Options):
     ) -> LanguageModel:
         """The model, with an adapter on it, several beside it, or none, its window stretched where that is asked for.
         ConfigError for several of which a text cannot choose one."""
+        from lmworks.adaptation.adapter_files import grid_of
         from lmworks.basics import progress
         from lmworks.basics.errors import ConfigError
         from lmworks.loading import add_adapter, load, must_belong
@@ -226,7 +227,8 @@ class AnswerOptions(Options):
 
         scaling = _scaling(self.rope_scaling)
         with progress.shown():
-            model = load(reference, base=base, rope_scaling=scaling, compress=compress)
+            grid = grid_of(named.values())
+            model = load(reference, base=base, rope_scaling=scaling, compress=compress, grid=grid)
             for name, folder in named.items():
                 add_adapter(model, name, folder)
         if named:

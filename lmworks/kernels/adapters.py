@@ -1,17 +1,21 @@
 """Adapters beside packed matrices: W x + U D x (LoRA, Hu et al. 2021, arXiv:2106.09685), W as it is, or g (W x + U D x)
-with a factor for each row (DoRA, Liu et al. 2024, arXiv:2402.09353). A matrix may have several, and each token the one
-of its row, or none.
+with a factor for each row (DoRA, Liu et al. 2024, arXiv:2402.09353), or W x + U a(D x + d) + u with an activation
+between them (bottlenecks, Houlsby et al. 2019, arXiv:1902.00751). A matrix may have several, and each token the one of
+its row, or none.
 
 D is a packed matrix of its own, in 8 bits, that reads the same values as W. What it makes, the bottleneck, is kept in
 float32 after each token's scales and outliers; W's kernel multiplies it with U, in bfloat16, as it does outliers.
+
+A bottleneck adapter narrows what W made, N (W x + b) + n. Here D is N W and d is N b + n, so that it reads what W reads
+and nothing waits for W x.
 
 An adapter has a number, from 1 on; 0 is none. Table of a matrix, int64, for each block of 16 rows an entry for each
 number:
     how many numbers of the bottleneck the block reads
     the address of its part of U, [numbers, 16 rows]
     where these numbers begin, in bytes from the token's scales
-    the address of its rows' factors, and what is added after them: the bias less what they made of it, [2, 16 rows]; 0
-    where the factors are 1
+    the address of its rows' factors, and what is added after them: the bias less what they made of it, or u, [2, 16
+    rows]; 0 where the factors are 1 and nothing is added
 """
 
 from __future__ import annotations
@@ -25,18 +29,31 @@ import numpy as np
 
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ModelError
-from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, GROUP, WORDS
+from lmworks.kernels.frame import ACTIVATED, ADAPTER_ENTRY_BYTES, GROUP, WORDS
+from lmworks.kernels.operation import float_bits
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import ROWS, Packed, aligned
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lmworks.models.adapted import AdaptedLinear, Update
+    from lmworks.models.adapted import AdaptedLinear, Narrowed, Update
 
 NOT_FINITE = "{} holds values that are not finite (NaN or infinite); go back to an earlier checkpoint"
 ADAPTER_FORM = "int8"
 """How D is packed."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """What stands between D and U of a bottleneck adapter: a(s (D x + d))."""
+
+    activation: str
+    """a, one of `ACTIVATED`."""
+    size: float
+    """s, what D and d were divided by."""
+    bias: Float[np.ndarray, " numbers"]
+    """d, filled up to whole blocks."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,9 @@ class PackedAdapter:
     begins: tuple[int, ...]
     """The first of them: where heads have inputs of their own, counted as if the scales of a head's were the first."""
     gains: Float[np.ndarray, "blocks 2 16"] | None = None
-    """Factors of rows, and what is added after them; None where they are 1."""
+    """Factors of rows, and what is added after them; None where they are 1 and nothing is."""
+    between: Between | None = None
+    """None where nothing stands between D and U."""
 
     @property
     def numbers(self) -> int:
@@ -88,6 +107,12 @@ class PackedAdapters:
             self.table[:, number] = one.entries
         self.steps = np.zeros((1 + len(every), WORDS), np.int64)
         """For the steps that multiply with each D (operations/bottleneck.py)."""
+        self.between = np.zeros((1 + len(every), 2), np.int64)
+        """Of each the place of its activation in `ACTIVATED`, from 1 on, or 0; and s, by its bits."""
+        for number, one in self.numbered.items():
+            if one.between is not None:
+                place = 1 + ACTIVATED.index(one.between.activation)
+                self.between[number] = place, float_bits(one.between.size)
 
     @property
     def numbers(self) -> int:
@@ -118,6 +143,9 @@ def as_kept(every: Mapping[str, PackedAdapter]) -> tuple[dict[str, Packed], dict
         vectors[f"{path}.blocks"] = np.array([one.counts, one.begins], np.float32).ravel()
         if one.gains is not None:
             vectors[f"{path}.gains"] = one.gains.ravel()
+        if one.between is not None:
+            told = ACTIVATED.index(one.between.activation), one.between.size
+            vectors[f"{path}.between"] = np.concatenate([np.array(told, np.float32), one.between.bias])
     return {path: one.down for path, one in every.items()}, vectors
 
 
@@ -126,10 +154,11 @@ def of_kept(matrices: Mapping[str, Packed], vectors: Mapping[str, np.ndarray]) -
     found = {}
     for path, down in matrices.items():
         counts, begins = vectors[f"{path}.blocks"].reshape(2, -1).astype(int).tolist()
-        gains = vectors.get(f"{path}.gains")
+        gains, told = vectors.get(f"{path}.gains"), vectors.get(f"{path}.between")
         found[path] = PackedAdapter(
             *(down, vectors[f"{path}.up"].view(np.uint8), tuple(counts), tuple(begins)),
             gains=None if gains is None else gains.reshape(-1, 2, ROWS),
+            between=None if told is None else Between(ACTIVATED[int(told[0])], float(told[1]), told[2:]),
         )
     return found
 
@@ -138,9 +167,14 @@ def pack_adapters(
     path: str, layer: AdaptedLinear, names: Sequence[str | None], outliers: tuple[int, ...]
 ) -> dict[str | None, PackedAdapter]:
     """Some adapters of a layer by name, whose base has these outliers. ModelError where one is not finite."""
+    from lmworks.models.adapted import LowRank
+
     blocks, found = -(-layer.base.out_features // ROWS), {}
     for name in names:
-        shown, made = _shown(path, name), layer.low_rank(name)
+        shown, made = _shown(path, name), layer.effect(name)
+        if not isinstance(made, LowRank):
+            found[name] = _of_bottleneck(shown, layer.base, made, outliers)
+            continue
         packed = _of_updates(shown, made.updates, blocks, outliers)
         gains = None if made.gain is None else _gains(shown, made.gain, layer.base.bias)
         found[name] = replace(packed, gains=gains)
@@ -152,12 +186,15 @@ def pack_by_head(
 ) -> dict[str, dict[str | None, PackedAdapter]]:
     """The same of latent attention's matrix that makes keys and values, by the matrices that it is packed as: W x + U D
     x becomes of a head's query W' q + D' U' q, turned about, and of the states that it mixed W m + U D m."""
+    from lmworks.models.adapted import LowRank
     from lmworks.models.latent_attention import LatentAttention
 
     assert isinstance(attention, LatentAttention)
     found: dict[str, dict[str | None, PackedAdapter]] = {f"{path}.keys": {}, f"{path}.values": {}}
     for name in names:
-        down, up = _whole(layer.low_rank(name).updates, layer.base.out_features)
+        made = layer.effect(name)
+        assert isinstance(made, LowRank), "bottlenecks stand after the matrices that end a part"
+        down, up = _whole(made.updates, layer.base.out_features)
         of_key, of_value = attention.by_head(up)
         heads, shown = attention.heads, _shown(path, name)
         found[f"{path}.keys"][name] = _by_head(shown, of_key.mT, down.mT.expand(heads, -1, -1))
@@ -215,16 +252,41 @@ def _of_updates(name: str, updates: Iterable[Update], of_matrix: int, outliers: 
     return _packed(name, torch.cat(downs), in_order, counts, begins, outliers)
 
 
+def _of_bottleneck(name: str, base: nn.Linear, made: Narrowed, outliers: tuple[int, ...]) -> PackedAdapter:
+    """ModelError where it is not finite."""
+    import torch
+    import torch.nn.functional as F
+
+    from lmworks.models.unread import read_for_now
+
+    with read_for_now(base):
+        down, bias = made.down.float() @ base.weight.float(), made.down_bias.float()
+        bias = bias if base.bias is None else bias + made.down.float() @ base.bias.float()
+    if not all(one.isfinite().all() for one in (down, bias, made.up, made.up_bias)):
+        raise ModelError(NOT_FINITE.format(name))
+    blocks, size = -(-len(made.up) // ROWS), float(down.abs().amax().clamp_min(1e-30))
+    packed = _packed(name, down / size, [made.up.float()], [len(down)] * blocks, [0] * blocks, outliers)
+    filled = F.pad(bias / size, (0, -len(bias) % ROWS)).detach().numpy()
+    added = torch.stack([torch.ones_like(made.up_bias), made.up_bias])
+    return replace(packed, gains=_by_block(added), between=Between(made.activation, size, filled))
+
+
 def _gains(name: str, gain: Float[Tensor, " rows"], bias: Tensor | None) -> Float[np.ndarray, "blocks 2 16"]:
     """g, and what makes g (W x + bias) to g W x + bias. ModelError where g is not finite."""
     import torch
-    import torch.nn.functional as F
 
     gain = gain.detach().float()
     if not gain.isfinite().all():
         raise ModelError(NOT_FINITE.format(name))
     after = torch.zeros_like(gain) if bias is None else (1 - gain) * bias.detach().float()
-    filled = F.pad(torch.stack([gain, after]), (0, -len(gain) % ROWS))
+    return _by_block(torch.stack([gain, after]))
+
+
+def _by_block(of_rows: Float[Tensor, "2 rows"]) -> Float[np.ndarray, "blocks 2 16"]:
+    """Two numbers of each row, block by block."""
+    import torch.nn.functional as F
+
+    filled = F.pad(of_rows.detach().float(), (0, -of_rows.shape[1] % ROWS))
     return np.ascontiguousarray(filled.unflatten(1, (-1, ROWS)).transpose(0, 1).numpy())
 
 

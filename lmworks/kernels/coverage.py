@@ -157,7 +157,6 @@ def _state(network: Network) -> str | None:
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
     parameters = list(peeked(network).values())
     elsewhere = next((path for path in adapted_layers(network) if not may_be_adapted(f"{path}.weight")), None)
-    beyond = next((one.beyond for one in adapted_layers(network).values() if one.beyond is not None), None)
     latent = next(
         (path for path, one in adapted_layers(network).items() if one.scales_rows and path.endswith(BY_HEAD)), None
     )
@@ -165,7 +164,6 @@ def _state(network: Network) -> str | None:
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
         "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
-        f"packs updates of low rank, and an adapter {beyond}": beyond is not None,
         f"has no factors of rows for {latent}, whose rows it multiplies by head": latent is not None,
         f"packs adapters beside packed matrices, and one is on {elsewhere}": elsewhere is not None,
         "begins no text with a trained prompt": network.prompt is not None,

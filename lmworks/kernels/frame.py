@@ -202,6 +202,8 @@ def room_numbers(logits: int) -> int:
 
 ADAPTER_ENTRY_BYTES = 32
 """Of a block of rows and one adapter, in the table of a matrix's adapters (adapters.py)."""
+ACTIVATED = ("gelu", "relu", "silu", "tanh")
+"""What can stand between the two matrices of an adapter; BOTTLENECK says which by its place here, from 1 on."""
 
 
 # The barrier, offsets in bytes, 64 apart where different threads write. At 0 the threads that have arrived.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
 SOURCES = (
+    "adaptation/bottleneck.py",
     "adaptation/dora.py",
     "adaptation/lora*.py",
     "adaptation/peft_format.py",

@@ -113,6 +113,12 @@ class ModelParts:
         return self._later.parameters
 
     @property
+    def rounded_to(self) -> str | None:
+        """What its matrices were rounded to when it was loaded (`lm.load`, `grid`); None for the values of its
+        files."""
+        return self.network.rounded_to if self._later.is_built else None  # what is not built is as it was read
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
         its context, and a trained prompt takes its own tokens."""

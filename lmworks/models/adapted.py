@@ -34,6 +34,21 @@ class LowRank(NamedTuple):
     """g, a factor for each row (DoRA); None where all are 1."""
 
 
+class Narrowed(NamedTuple):
+    """What a bottleneck makes of a layer's result y: y + U a(D y + d) + u."""
+
+    down: Float[Tensor, "size outputs"]
+    down_bias: Float[Tensor, " size"]
+    up: Float[Tensor, "outputs size"]
+    up_bias: Float[Tensor, " outputs"]
+    activation: str
+    """a, by the names of configs."""
+
+
+Effect = LowRank | Narrowed
+"""What one adapter makes of a layer."""
+
+
 class RowGradients:
     """The gradients that each row of a batch has by itself, as layers find them on the way back."""
 
@@ -61,8 +76,6 @@ class AdaptedLinear(nn.Module, ABC):
     """Where the gradients of each row of the batch go, in place of their sum; None for the sum."""
     finds_row_gradients: bool = False
     """Can it do so?"""
-    beyond: str | None = None
-    """What the layer does that `low_rank` does not say, as the compiled path names it; None for nothing."""
     scales_rows: bool = False
     """Has an adapter on it a factor for each row?"""
 
@@ -104,13 +117,15 @@ class AdaptedLinear(nn.Module, ABC):
         """Those of its adapters; None is the name of the one that every row uses."""
         return [None]
 
-    def low_rank(self, name: str | None = None) -> LowRank:
+    def effect(self, name: str | None = None) -> Effect:
         """What the adapter of a name does."""
         return LowRank(list(self.updates()), self.gain())
 
     def named(self) -> NamedAdapter:
         """A copy of its adapter that can be one of several."""
-        return LowRankAdapter(self.low_rank())
+        made = self.effect()
+        assert isinstance(made, LowRank)
+        return LowRankAdapter(made)
 
 
 class RowChoice(threading.local):
@@ -126,8 +141,6 @@ class RowChoice(threading.local):
 class NamedAdapter(nn.Module, ABC):
     """One of several adapters of a layer, frozen."""
 
-    beyond: str | None = None
-    """As of AdaptedLinear."""
     scales_rows: bool = False
     """As of AdaptedLinear."""
 
@@ -137,9 +150,9 @@ class NamedAdapter(nn.Module, ABC):
     ) -> Float[Tensor, "*batch outputs"]:
         """The layer's result for x, where its base gives y, of which `bias` is a part."""
 
-    def low_rank(self) -> LowRank:
-        """The same as a product of low rank, for what runs no Python; of one that is `beyond` it nobody asks."""
-        return LowRank([])
+    @abstractmethod
+    def effect(self) -> Effect:
+        """The same in matrices, for what runs no Python."""
 
     @property
     def size(self) -> int:
@@ -161,7 +174,7 @@ class LowRankAdapter(NamedAdapter):
         self.scales_rows = made.gain is not None
         self._copies: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
-    def low_rank(self) -> LowRank:
+    def effect(self) -> LowRank:
         """Of each range of rows: the rows, D and U; and the factors."""
         return LowRank(list(zip(self.rows, self.down, self.up, strict=True)), self.gain)
 
@@ -215,7 +228,7 @@ class LinearWithAdapters(AdaptedLinear):
         """One more."""
         self.added.append(name)
         self.every.append(adapter)
-        self.beyond, self.scales_rows = self.beyond or adapter.beyond, self.scales_rows or adapter.scales_rows
+        self.scales_rows = self.scales_rows or adapter.scales_rows
 
     def adapter(self, name: str) -> NamedAdapter:
         """The one of a name."""
@@ -248,10 +261,10 @@ class LinearWithAdapters(AdaptedLinear):
         """Those of all."""
         return self.added
 
-    def low_rank(self, name: str | None = None) -> LowRank:
+    def effect(self, name: str | None = None) -> Effect:
         """What the one of a name does."""
         assert name is not None
-        return self.adapter(name).low_rank()
+        return self.adapter(name).effect()
 
 
 def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:

@@ -64,6 +64,8 @@ class Network(Stack):
         self.prompt: TrainedPrompt | None = None
         self.image_reader: ImageReader | None = None
         self.prompts: NamedPrompts | None = None
+        self.rounded_to: str | None = None
+        """What rounded its matrices since they were read (adaptation/nf4.py); None for the values of its files."""
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from lmworks.adaptation.adapter_files import WEIGHTS, led_by
+from lmworks.adaptation.adapter_files import WEIGHTS, grid_of, led_by
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import available_bytes
@@ -92,7 +92,7 @@ def one(
     progress.note(Foretold.of(path, opening.compress, base).said(name or path, limits.seats))
     for folder in opening.adapters.values():
         base_among(folder, [path])
-    model = _with_adapters(load(path, base=base, compress=opening.compress), opening.adapters)
+    model = _loaded(path, opening, base)
     embedder = None if opening.embedder is None else load(opening.embedder)
     service = Service(
         model,
@@ -146,13 +146,21 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
     return ServedModel(names, make, needed, embeds, adapters=opening.adapters, has_documents=has_documents)
 
 
-def _with_adapters(model: LanguageModel, adapters: Mapping[str, Path]) -> LanguageModel:
-    for name, folder in adapters.items():
+def _loaded(reference: str, opening: Opening, base: str | None = None) -> LanguageModel:
+    """The model with its adapters beside it."""
+    grid = grid_of(opening.adapters.values())
+    model = load(reference, base=base, compress=opening.compress, grid=grid)
+    if grid is not None:
+        progress.note(
+            f"{reference} is rounded to NF4, as its adapters were trained on that: what names none of them is answered "
+            "by the rounded model, not by the values of its files"
+        )
+    for name, folder in opening.adapters.items():
         add_adapter(model, name, folder)
     return model
 
 
 def _made(reference: str, opening: Opening) -> Service:
-    model = _with_adapters(load(reference, compress=opening.compress), opening.adapters)
+    model = _loaded(reference, opening)
     index = opening.index_of(model.source)
     return Service(model, name=reference, limits=opening.limits, lookup=opening.lookup, index=index)

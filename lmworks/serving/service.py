@@ -94,6 +94,7 @@ class Service:
             "heads": config.heads,
             "parameters": self.model.parameters_with(adapter),
             "runner": self.model.runner.name if self.writes else None,
+            "rounded_to": self.model.rounded_to,
         }
 
     async def adapters_for(self, prompts: Sequence[Prompt]) -> list[str | None]:

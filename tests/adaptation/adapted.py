@@ -74,10 +74,10 @@ def adapter_folder(
 
 
 def bottleneck_folder(
-    folder: Path, network: Network, style: str, size: int = 6, seed: int = 1, base: str = "base"
+    folder: Path, network: Network, style: str, size: int = 6, seed: int = 1, base: str = "base", **more: Any
 ) -> Path:
-    """The same of a bottleneck."""
-    copied = add_bottlenecks(copy.deepcopy(network), BottleneckConfig(style=style, size=size))
+    """The same of a bottleneck; `more` are other settings of it."""
+    copied = add_bottlenecks(copy.deepcopy(network), BottleneckConfig(style=style, size=size, **more))
     folder.mkdir(parents=True)
     write_bottlenecks(folder, randomise_adapters(copied, seed), base)
     return folder

@@ -18,6 +18,7 @@ from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS
 from lmworks.adaptation.bottleneck import add_bottlenecks, bottleneck_tensors, write_bottlenecks
 from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.lora import adapters_off, merge_adapters, remove_adapters
+from lmworks.adaptation.nf4 import freeze_in_nf4
 from lmworks.adaptation.reading import put_adapter, tensors_on
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.kernels.coverage import uncovered
@@ -91,9 +92,13 @@ def test_it_is_never_merged_and_the_network_stays_as_it_was():
     assert torch.equal(network(tokens), before) and len(adapted_layers(network)) == 4
 
 
-def test_the_compiled_path_says_why_it_leaves_it_to_pytorch():
-    reason = uncovered(narrowed(dim=64, heads=4, hidden_dim=64).requires_grad_(False))
-    assert reason == "the compiled path packs updates of low rank, and an adapter goes through an activation"
+def test_the_compiled_path_runs_it_beside_plain_matrices():
+    shape = {"dim": 64, "heads": 4, "hidden_dim": 64}
+    assert uncovered(narrowed(**shape).requires_grad_(False)) is None
+    in_few_bits = narrowed(**shape)
+    freeze_in_nf4(remove_adapters(in_few_bits))
+    add_bottlenecks(in_few_bits, BottleneckConfig(size=6)).requires_grad_(False)
+    assert "knows plain linear layers" in str(uncovered(in_few_bits))
 
 
 FIRST = "blocks.0.attention.output.narrow.weight"

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from adaptation.adapted import packed, randomise_adapters
+from adaptation.adapted import adapter_folder, packed, randomise_adapters
 from training.test_fused_block import assert_equal_to_plain
 
 from lmworks.adaptation.adapter_files import CONFIG
 from lmworks.adaptation.declaration import Setup
+from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.frozen import FrozenLinear, bytes_in_few_bits, thaw
 from lmworks.adaptation.lora import LoRALinear, adaptable, adapters_off, lora_layers, merge_adapters, remove_adapters
 from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
-from lmworks.adaptation.nf4 import NF4, round_to_nf4
+from lmworks.adaptation.nf4 import NF4, VALUES, round_to_nf4
 from lmworks.adaptation.peft_format import read_adapter
 from lmworks.adaptation.rounding_error import inputs_of
 from lmworks.basics.errors import ConfigError, ModelError
@@ -224,3 +225,15 @@ def test_numbers_that_are_not_finite_leave_adapters_as_in_lora():
     layers = lora_layers(network)
     assert not any(up.any() for up in layers["blocks.1.attention.qkv"].up)
     assert all(bool(up.any()) for up in layers["blocks.0.attention.qkv"].up)
+
+
+def test_dora_beside_nf4_has_the_lengths_of_rounded_rows(tmp_path: Path):
+    """A row of W + s B A is as long as what was trained, W being the rounded one."""
+    folder = adapter_folder(tmp_path / "dora", tiny.network(**SHAPE), kind=DoRALinear, lmworks_base_values=VALUES)
+    layers = lora_layers(read_adapter(folder, tiny.network(**SHAPE)))
+    fresh = lora_layers(read_adapter(folder, rounded()))
+    for path, layer in layers.items():
+        assert isinstance(layer, DoRALinear)
+        assert torch.equal(layer.base.weight, fresh[path].base.weight)
+        lengths = (layer.base.weight + layer.delta()).norm(dim=1)
+        torch.testing.assert_close(lengths, torch.cat([*layer.magnitude]).detach().abs(), rtol=1e-5, atol=1e-5)

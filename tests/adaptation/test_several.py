@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 from collections.abc import Callable
@@ -16,14 +15,13 @@ import torch
 from adaptation.adapted import adapter_folder, bottleneck_folder, prompt_folder
 
 import lmworks as lm
-from lmworks.adaptation.adapter_files import CONFIG
+from lmworks.adaptation.adapter_files import CONFIG, grid_of
 from lmworks.adaptation.dora import DoRALinear
-from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora import add_lora, remove_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.nf4 import VALUES
-from lmworks.adaptation.peft_format import read_adapter
+from lmworks.adaptation.peft_format import read_adapter, write_adapter
 from lmworks.adaptation.reading import put_adapter
-from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.generation.engine import Engine
@@ -276,45 +274,61 @@ def make_with(path: str, folders: dict[str, Path]) -> LanguageModel:
 
 @pytest.mark.parametrize("path", ["plain", "compiled"])
 @torch.no_grad()
-def test_bottlenecks_stand_beside_adapters_of_other_kinds(
-    path: str, tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-):
-    """In PyTorch, which the compiled path says; each row is what the network is with that adapter alone."""
-    monkeypatch.setattr(progress, "_said", set())
+def test_bottlenecks_stand_beside_adapters_of_other_kinds(path: str, tmp_path: Path, folders: dict[str, Path]):
+    """Each row is what the network is with that adapter alone: to the bit on the compiled path, which goes on."""
     network = make("plain").network
     every = {name: folders[name] for name in ("a", "dora")} | {
-        style: bottleneck_folder(tmp_path / style, network, style, seed=seed)
-        for seed, style in enumerate(("houlsby", "pfeiffer"), 3)
+        "houlsby": bottleneck_folder(tmp_path / "houlsby", network, "houlsby", seed=3),
+        "pfeiffer": bottleneck_folder(tmp_path / "pfeiffer", network, "pfeiffer", size=37, seed=4, activation="tanh"),
     }
-    model = make(path)
-    for name, folder in every.items():
-        told = path == "compiled" and name == "houlsby"
-        said = "PyTorch runs the network from here on.*an adapter goes through an activation"
-        with pytest.warns(UserWarning, match=said) if told else contextlib.nullcontext():
-            lm.add_adapter(model, name, folder)
+    model = make_with(path, every)
+    assert model.runner.name == ("PyTorch" if path == "plain" else "compiled")
     names = ["houlsby", None, "a", "pfeiffer", "dora", "houlsby"]
     tokens = tiny.text(len(names), 40)
     cache = model.runner.new_cache(len(names), adapters=names)
     together, seen = model.runner.hidden(tokens, cache=cache), []
     for row, name in enumerate(names):
-        alone = make("plain").network
-        if name is not None:
-            put_adapter(every[name], alone).requires_grad_(False)
-        seen.append(alone.hidden(tokens[row : row + 1]))
-        torch.testing.assert_close(together[row : row + 1], seen[-1], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(
-            model.runner.hidden(tokens[row : row + 1], adapter=name), seen[-1], rtol=1e-5, atol=1e-5
-        )
+        alone, text = alone_with(None if name is None else every[name], path), tokens[row : row + 1]
+        seen.append(alone.runner.hidden(text))
+        for made in (together[row : row + 1], model.runner.hidden(text, adapter=name)):
+            if path == "compiled":
+                assert torch.equal(made, seen[-1]), name
+            else:
+                torch.testing.assert_close(made, seen[-1], rtol=1e-5, atol=1e-5)
+        exact = alone.network.hidden(text)
+        assert (seen[-1] - exact).norm() < 0.08 * exact.norm()  # values in 8 bits, and weights
     assert all((one - other).abs().max() > 0.01 for one, other in itertools.pairwise(seen))
     answers = model.generate_batch(PROMPTS, max_new_tokens=6, adapter=names)
     for prompt, name, answer in zip(PROMPTS, names, answers, strict=True):
-        assert answer.tokens == model.generate(prompt, max_new_tokens=6, adapter=name).tokens
+        assert same(model, answer, model.generate(prompt, max_new_tokens=6, adapter=name)), name
+        assert same(model, answer, alone_with(None if name is None else every[name], path).generate(prompt,
+            max_new_tokens=6)), name  # fmt: skip
     assert model.adapters == ["a", "dora", "houlsby", "pfeiffer"]
-    alone = make("plain").network
-    count = sum(one.numel() for one in alone.parameters())
-    put_adapter(every["houlsby"], alone)
-    assert model.parameters_with("houlsby") == sum(one.numel() for one in alone.parameters()) > count
+    alone_network = make("plain").network
+    count = sum(one.numel() for one in alone_network.parameters())
+    put_adapter(every["houlsby"], alone_network)
+    assert model.parameters_with("houlsby") == sum(one.numel() for one in alone_network.parameters()) > count
     assert model.parameters_with(None) == count
+    with pytest.raises(ConfigError, match="there is no adapter 'houlsbi'; there is a and dora and houlsby and pfeiff"):
+        model.generate("a", adapter="houlsbi")
+
+
+@torch.no_grad()
+def test_taken_off_bottlenecks_leave_the_base(tmp_path: Path, folders: dict[str, Path]):
+    model, tokens = make("compiled"), tiny.text(2, 40)
+    before = model.runner.hidden(tokens)
+    for seed, name in enumerate(("one", "two")):
+        lm.add_adapter(model, name, bottleneck_folder(tmp_path / name, make("plain").network, "houlsby", seed=seed))
+    lm.add_adapter(model, "a", folders["a"])
+    assert torch.equal(model.runner.hidden(tokens), before)
+    assert not torch.equal(model.runner.hidden(tokens, adapter="two"), before)
+    remove_adapters(model.network).requires_grad_(False)
+    assert model.adapters == [] and not model.runner.stands()
+    torch.testing.assert_close(model.runner.hidden(tokens), make("plain").runner.hidden(tokens))
+    with pytest.raises(ConfigError, match="there is no adapter 'one'; none stands beside the model"):
+        model.generate("a", adapter="one")
+    model.choose_runner("int8")
+    assert torch.equal(model.runner.hidden(tokens), before)
 
 
 def test_a_spoilt_bottleneck_or_prompt_is_refused_beside_others_and_changes_nothing(
@@ -354,9 +368,11 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def alone_with(folder: Path | None, path: str = "plain") -> LanguageModel:
     """The model with one adapter that all texts use."""
-    model = make(path)
+    model = make("plain")
     if folder is not None:
         put_adapter(folder, model.network).requires_grad_(False)
+    if path == "compiled":
+        model.runner = CompiledRunner(model.network, 8)
     return model
 
 
@@ -448,7 +464,9 @@ def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path
     refused = {
         "holds no adapter": tmp_path,
         "lora_magnitude_vector \\(14 missing": adapter_folder(tmp_path / "dora", network, use_dora=True),
-        "in NF4, which the others are not": adapter_folder(tmp_path / "nf4", network, lmworks_base_values=VALUES),
+        "in NF4, and this base has those of its files": adapter_folder(
+            tmp_path / "nf4", network, lmworks_base_values=VALUES
+        ),
         "an adapter of type 'IA3' cannot": adapter_folder(tmp_path / "ia3", network, peft_type="IA3"),
         "the adapter was made for another model": adapter_folder(tmp_path / "wide", wide.network),
         "r = 7; the two files do not belong together": adapter_folder(tmp_path / "rank", network, r=7),
@@ -469,6 +487,63 @@ def test_what_cannot_stand_beside_others_is_refused_and_changes_nothing(tmp_path
     assert all(torch.equal(one, state[name]) for name, one in model.network.state_dict().items())
     with pytest.raises(LmworksError, match="adapters on"):
         model.save(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("path", ["plain", "compiled"])
+def test_adapters_of_nf4_stand_beside_a_base_that_was_rounded_once(path: str, tmp_path: Path):
+    """Each is what it is alone; without one it is the rounded base, and not that of the files."""
+    if path == "compiled" and unavailable() is not None:
+        pytest.skip(str(unavailable()))
+    base, compress = tmp_path / "base", "none" if path == "plain" else "int8"
+    make("plain", hidden_dim=128).save(base)
+    network = make("plain", hidden_dim=128).network
+    folders: dict[str | None, Path] = {
+        name: adapter_folder(tmp_path / name, network, str(base), lmworks_base_values=VALUES, **MADE[name])
+        for name in ("a", "b", "dora")
+    }
+    alone = {name: lm.load(folder, compress=compress) for name, folder in folders.items()}
+    alone[None] = lm.load(folders["a"], compress=compress)
+    remove_adapters(alone[None].network).requires_grad_(False)
+    alone[None].choose_runner(compress)
+    model = lm.load(base, grid="nf4", compress=compress)
+    assert model.rounded_to == VALUES and model.runner.name == ("PyTorch" if path == "plain" else "compiled")
+    for name, folder in folders.items():
+        lm.add_adapter(model, str(name), folder)
+    names = ["a", None, "b", "dora", "a"]
+    answers = model.generate_batch(PROMPTS[:5], max_new_tokens=8, adapter=names)
+    for prompt, name, answer in zip(PROMPTS, names, answers, strict=False):
+        assert same(model, answer, alone[name].generate(prompt, max_new_tokens=8)), name
+    scores = {name: model.score(PROMPTS[2], adapter=name).bits for name in alone}
+    assert scores == pytest.approx({name: one.score(PROMPTS[2]).bits for name, one in alone.items()}, rel=1e-6)
+    exact = lm.load(base, compress=compress)
+    assert exact.rounded_to is None
+    assert len({*scores.values(), exact.score(PROMPTS[2]).bits}) == len(scores) + 1
+    for plain in (
+        adapter_folder(tmp_path / "plain", network, str(base)),
+        bottleneck_folder(tmp_path / "bottleneck", network, "pfeiffer", base=str(base)),
+    ):
+        with pytest.raises(ModelError, match="the values of its base's files, and this base is rounded to NF4; load"):
+            lm.add_adapter(model, "plain", plain)
+        with pytest.raises(ConfigError, match=r"a was trained on its base's values in NF4 and .*, and one base has o"):
+            grid_of([plain, *folders.values()])
+    assert model.adapters == ["a", "b", "dora"] and grid_of(folders.values()) == "nf4" and grid_of([]) is None
+    again = add_lora(copy.deepcopy(remove_adapters(model.network)), LoRAConfig(rank=2))
+    write_adapter(tmp_path, again, str(base))  # what is trained beside it now says so
+    assert read_json(tmp_path / CONFIG)["lmworks_base_values"] == VALUES
+
+
+def test_what_cannot_be_loaded_on_a_grid_says_so(tmp_path: Path):
+    network = make("plain").network
+    make("plain").save(tmp_path / "base")
+    folder = adapter_folder(tmp_path / "a", network, str(tmp_path / "base"), lmworks_base_values=VALUES)
+    tiny.language_model(family="lmworks", arrangement="encoder").save(tmp_path / "encoder")
+    for reference, grid, said in (
+        (tmp_path / "base", "fp4", "grid is 'fp4', and it is nf4, or left out for the values of the model's files"),
+        (folder, "nf4", "holds an adapter, which says what its base is rounded to; leave grid out"),
+        (tmp_path / "encoder", "nf4", "encoder is nothing that adapters learn text beside"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            lm.load(reference, grid=grid)
 
 
 def test_models_that_can_have_no_several_say_so(tmp_path: Path, folders: dict[str, Path]):

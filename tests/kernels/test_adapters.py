@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from frames import Bench, address, numbers
 from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart, hold_keys_and_values
 
 import lmworks as lm
+from lmworks.adaptation.bottleneck import BottleneckLinear, add_bottlenecks
+from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, Projection, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -28,7 +31,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.generation.engine import Engine
 from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.adapters import PackedAdapters, pack_adapters
-from lmworks.kernels.frame import Field
+from lmworks.kernels.frame import ACTIVATED, Field
 from lmworks.kernels.operations.bottleneck import bottleneck_step
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import pack, quantised, unpacked
@@ -176,6 +179,116 @@ def test_hidden_states_under_scaled_rows_are_those_of_the_network(kind: str):
         for part, magnitude in zip(layer.parts, layer.magnitude, strict=True):
             magnitude.copy_(layer.base.weight[part.rows].norm(dim=1))
     assert apart(same.hidden(tokens), expected) > 0.1  # the lengths matter
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 3, 23])
+@pytest.mark.parametrize("activation", ACTIVATED)
+@torch.no_grad()
+def test_a_matrix_with_a_bottleneck_after_it(bits: int, tokens: int, activation: Any):
+    """Beside one of another size and activation, and one of LoRA; every fourth token has none of them."""
+    outliers, other = (0, 49, 95), ACTIVATED[ACTIVATED.index(activation) - 1]
+    base = Linear(96, 80, bias=activation in ("gelu", "silu"))
+    layers = {
+        number: BottleneckLinear(base, BottleneckConfig(size=size, activation=kind)).requires_grad_(False)
+        for number, size, kind in ((1, 5, activation), (3, 37, other))
+    } | {2: LoRALinear(base, [Projection("q", slice(16, 64))], 5, 2.0).requires_grad_(False)}
+    for seed, layer in layers.items():
+        for number, one in enumerate(layer.own()):
+            one.copy_(0.3 * numbers(*one.shape, seed=10 * seed + number))
+    weight = pack(quantised("m", base.weight, bits), bits, outliers)
+    packed = [pack_adapters("m", layers[number], [None], outliers)[None] for number in (1, 2, 3)]
+    adapters = PackedAdapters(weight.blocks, packed)
+    bench = Bench(tokens, 96, after=adapters.numbers)
+    used = torch.arange(tokens) % 4
+    bench.put(Field.ADAPTERS, used)
+    x, output = numbers(tokens, 96, seed=1), numbers(tokens, 80, seed=3)
+    x[:, outliers] *= 5
+    x = bench.quantise(x, outliers)
+    bias = None if base.bias is None else base.bias.detach()
+    plain = F.linear(x, unpacked(weight), bias) + output
+    expected = plain.clone()
+    for token, number in enumerate(used.tolist()):
+        if number:
+            expected[token] += layers[number](x[token]) - base(x[token])
+    bench.run(
+        bottleneck_step(adapters, bench.scales.ctypes.data, bench.scales.strides[0]),
+        multiply(weight, address(output), 320, 0 if bias is None else address(bias), True, adapters.for_matrix),
+    )
+    torch.testing.assert_close(output[used == 0], plain[used == 0], rtol=1e-5, atol=1e-3)
+    for number in (1, 2, 3):  # what each adds; D has 8 bits, U bfloat16
+        of = used == number
+        if of.any():
+            assert apart(output[of] - plain[of], expected[of] - plain[of]) < 0.02, number
+
+
+def test_every_activation_of_a_bottleneck_is_packed():
+    assert set(ACTIVATED) == set(get_args(BottleneckConfig.model_fields["activation"].annotation))
+
+
+def narrowed(kind: str, **settings: Any) -> Network:
+    """A network with bottlenecks as after some training, all of it frozen."""
+    config = BottleneckConfig(size=settings.pop("size", 21), **settings)
+    network = add_bottlenecks(tiny.network(**(SHAPE | KINDS[kind])), config)
+    return randomise_adapters(network).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", "gpt2", "gemma2", "granite", "olmo2", "bert", "gptj", "post-norm", "deepseek"]
+)
+@torch.no_grad()
+def test_hidden_states_under_bottlenecks_are_those_of_the_network(kind: str):
+    """Wherever a part's result goes: added at once, after a norm, or beside the other part's."""
+    network = narrowed(kind)
+    assert uncovered(network) is None
+    same, engine = both(network)
+    tokens, mask = tiny.text(2, 90), torch.ones(2, 90, dtype=torch.bool)
+    mask[1, :30] = False
+    expected = same.hidden(tokens, mask)
+    assert apart(engine.hidden(tokens, mask, None)[mask], expected[mask]) < 0.06
+    with adapters_off(same):
+        assert apart(same.hidden(tokens, mask)[mask], expected[mask]) > 0.2
+
+
+@pytest.mark.parametrize("style", ["houlsby", "pfeiffer"])
+@pytest.mark.parametrize("activation", ACTIVATED)
+@torch.no_grad()
+def test_a_bottleneck_writes_as_it_reads_to_the_bit(style: str, activation: str):
+    network = narrowed("llama", style=style, activation=activation)
+    tokens, runner = tiny.text(1, 150), CompiledRunner(network, 8)
+    whole = runner.hidden(tokens)
+    cache = runner.new_cache(1)
+    parts = [runner.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    assert apart(whole, both(network)[0].hidden(tokens)) < 0.06
+    with adapters_off(network):
+        assert runner.stands()
+        base = tiny.network(**SHAPE).requires_grad_(False)
+        assert torch.equal(runner.hidden(tokens), compiled(base, 8).hidden(tokens, None, None))
+
+
+@torch.no_grad()
+def test_bottlenecks_of_both_stacks():
+    network = tiny.network(**(SHAPE | {"arrangement": "encoder-decoder"}))
+    randomise_adapters(add_bottlenecks(network, BottleneckConfig(size=9))).requires_grad_(False)
+    same, engine = both(network)
+    source, written = tiny.text(2, 20, seed=1), tiny.text(2, 15)
+    cache = engine.new_cache(2, memory=engine.encode(source.numpy(), None))
+    made, expected = engine.hidden(written, None, cache), same.hidden(written, memory=same.encode(source))
+    assert apart(made, expected) < 0.12
+    for path in ("encoder.blocks.0.feed_forward.down", "blocks.1.attention.output"):
+        same.get_submodule(path).enabled = False
+        assert apart(made, same.hidden(written, memory=same.encode(source))) > 0.15, path
+        same.get_submodule(path).enabled = True
+
+
+@pytest.mark.parametrize("broken", ["narrow.weight", "narrow.bias", "widen.weight", "widen.bias"])
+@torch.no_grad()
+def test_a_bottleneck_that_is_not_finite_is_refused(broken: str):
+    network = narrowed("llama")
+    network.get_parameter(f"blocks.1.feed_forward.down.{broken}").view(-1)[3] = float("nan")
+    with pytest.raises(ModelError, match=r"blocks.1.feed_forward.down's adapter holds values that are not finite"):
+        compiled(network)
 
 
 def test_scaled_rows_of_latent_attention_run_in_pytorch():

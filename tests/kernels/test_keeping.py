@@ -28,6 +28,8 @@ from jobs.small_files import tokenizer
 
 import lmworks as lm
 from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, WEIGHTS
+from lmworks.adaptation.bottleneck import BottleneckLinear, add_bottlenecks, write_bottlenecks
+from lmworks.adaptation.bottleneck_config import BottleneckConfig
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -43,7 +45,7 @@ from lmworks.kernels.keeping import FIRST, HEAD
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
-from lmworks.models.adapted import adapted_layers
+from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.files.compressed import Compression
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_json
@@ -542,18 +544,22 @@ print(model.score("the model").bits)
 """
 
 
-def adapted(folder: Path, base: Path, size: float, kind: type[LoRALinear] = LoRALinear) -> Path:
+def adapted(folder: Path, base: Path, size: float, kind: type[AdaptedLinear] = LoRALinear) -> Path:
     """An adapter of random numbers on a file."""
-    network = add_lora(LanguageModel.load(base, dtype="float32").network, LoRAConfig(rank=4), kind=kind)
-    randomise_adapters(network, size=size)
+    network = LanguageModel.load(base, dtype="float32").network
     folder.mkdir(exist_ok=True)
-    write_adapter(folder, network, str(base))
+    if issubclass(kind, LoRALinear):
+        add_lora(network, LoRAConfig(rank=4), kind=kind)
+        write_adapter(folder, randomise_adapters(network, size=size), str(base))
+    else:
+        add_bottlenecks(network, BottleneckConfig(size=5))
+        write_bottlenecks(folder, randomise_adapters(network, size=size), str(base))
     return folder
 
 
-@pytest.mark.parametrize("kind", [LoRALinear, DoRALinear])
+@pytest.mark.parametrize("kind", [LoRALinear, DoRALinear, BottleneckLinear])
 def test_an_adapter_is_packed_once_and_then_runs_without_pytorch(
-    kind: type[LoRALinear], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[AdaptedLinear], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     kernels = cache_folder("kernels")
     keep_small(tmp_path, monkeypatch)
@@ -611,11 +617,11 @@ def test_a_damaged_file_of_an_adapter_is_made_anew_and_said_in_one_line(
 
 
 def test_adapters_of_a_file_in_few_bits_stand_beside_one_another(folder: Path, tmp_path: Path):
-    """As QLoRA on a file's grid makes them: each is to the bit what it is alone, of either kind."""
+    """As QLoRA on a file's grid makes them: each is to the bit what it is alone, of any kind."""
     path = tmp_path / "small.gguf"
     export(str(folder), path, kind="q4_0")
     model = LanguageModel.load(path)
-    kinds = {"lora": LoRALinear, "dora": DoRALinear}
+    kinds = {"lora": LoRALinear, "dora": DoRALinear, "bottleneck": BottleneckLinear}
     for name, kind in kinds.items():
         lm.add_adapter(model, name, adapted(tmp_path / name, path, 0.5, kind))
     text = "the model reads a text"
@@ -623,7 +629,7 @@ def test_adapters_of_a_file_in_few_bits_stand_beside_one_another(folder: Path, t
     assert all(one.runner.name == "compiled" for one in (model, *alone.values()))
     scores = {name: model.score(text, adapter=name).logprobs for name in alone}
     assert scores == {name: one.score(text).logprobs for name, one in alone.items()}
-    assert len({tuple(one) for one in scores.values()}) == 3
+    assert len({tuple(one) for one in scores.values()}) == 4
 
 
 def test_an_adapter_of_a_rounded_base_runs_on_what_it_was_trained_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from adaptation.adapted import adapter_folder, bottleneck_folder, prompt_folder
 
 import lmworks as lm
 from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.nf4 import VALUES
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
 from lmworks.cli.options import adapters_of
+from lmworks.kernels import unavailable
 from lmworks.loading import fingerprint
 from lmworks.serving.opening import Opening, one, several
 from serving.live import SHAPE, Live, running, small
@@ -113,6 +117,63 @@ def test_adapters_of_several_kinds_are_served_at_once(root: Path, tmp_path: Path
         exact = lm.load(folder, compress="none")
         assert exact.generate(PROMPT, max_new_tokens=8).text == texts[name], name
     assert len(set(texts.values())) == len(texts)
+
+
+def test_bottlenecks_are_served_compiled_and_streamed_by_their_names(root: Path, tmp_path: Path):
+    if unavailable() is not None:
+        pytest.skip(str(unavailable()))
+    base, network = str(root / "first"), lm.load(root / "first").network
+    folders = {
+        name: bottleneck_folder(tmp_path / name, network, "houlsby", size=size, seed=size, base=base, activation=kind)
+        for name, size, kind in (("wide", 21, "silu"), ("narrow", 5, "relu"))
+    } | {"x": root / "x"}
+    alone = {name: lm.load(folder, compress="int8") for name, folder in ({"first": root / "first"} | folders).items()}
+    assert all(one.runner.name == "compiled" for one in alone.values())
+    wanted = {name: one.generate(PROMPT, max_new_tokens=8).text for name, one in alone.items()}
+    assert len(set(wanted.values())) == len(wanted)
+    with running(one(base, Opening(adapters=folders, compress="int8"), name="first")) as live:
+        listed = live.http.get("/v1/models").json()["data"]
+        assert {one["id"]: one["about"]["runner"] for one in listed} == dict.fromkeys(wanted, "compiled")
+
+        def streamed(name: str) -> str:
+            asked = {"prompt": PROMPT, "max_tokens": 8, "temperature": 0}
+            chunks = list(live.openai.completions.create(model=name, stream=True, **asked))
+            assert {one.model for one in chunks} == {name}
+            return "".join(one.choices[0].text for one in chunks if one.choices)
+
+        names = [*wanted] * 3
+        with ThreadPoolExecutor(len(names)) as pool:  # rows of one batch
+            assert list(pool.map(streamed, names)) == [wanted[name] for name in names]
+        answer = live.post("/v1/completions", prompt="a", model="thin", max_tokens=1)
+        assert answer.status_code == 404
+        said = "there is no model 'thin'; there is first and wide and narrow and x"
+        assert answer.json()["error"]["message"] == said
+
+
+def test_adapters_of_nf4_are_served_beside_a_rounded_base_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(progress, "_said", set())
+    base = tmp_path / "base"
+    small().save(base)
+    network = lm.load(base).network
+    folders = {
+        name: adapter_folder(tmp_path / name, network, str(base), seed=seed, lmworks_base_values=VALUES)
+        for seed, name in enumerate(("p", "q"))
+    }
+    with pytest.warns(UserWarning, match=r"base is rounded to NF4, .* what names none of them is answered by the"):
+        models = one(str(base), Opening(adapters=folders), name="base")
+    with running(models) as live:
+        listed = live.http.get("/v1/models").json()["data"]
+        assert {one["id"]: one["about"]["rounded_to"] for one in listed} == dict.fromkeys(("base", "p", "q"), VALUES)
+        for name, folder in folders.items():
+            wanted = lm.load(folder).generate(PROMPT, max_new_tokens=8).text
+            assert complete(live, name)["choices"][0]["text"] == wanted
+        rounded = lm.load(base, grid="nf4").generate(PROMPT, max_new_tokens=8).text
+        assert complete(live, "base")["choices"][0]["text"] == rounded
+    folders["x"] = adapter_folder(tmp_path / "x", network, str(base))
+    with pytest.raises(ConfigError, match=r"p was trained on its base's values in NF4 and .*x on those of the base"):
+        one(str(base), Opening(adapters=folders), name="base")
 
 
 def test_a_name_that_is_none_is_a_404_that_lists_them(live: Live):
