@@ -5,7 +5,7 @@ operations/heads.py; of latent attention: operations/latent.py), of one with a s
 on (operations/hand.py).
 
 Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same
-beginning) is copied when one of them writes into it.
+beginning) is copied when one of them writes into it, up to its last token.
 
 What the layers of a decoder attend to of a source is such a cache too, the decoder's `memory`, with a row for each of
 its rows; nobody writes into it any more.
@@ -26,6 +26,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.kv_cache import KVCache
 
 PAGE = 64
+BESIDE = 16
+"""Positions whose keys lie side by side."""
 
 
 class Attended(NamedTuple):
@@ -59,6 +61,13 @@ def place_of(config: ModelConfig, layer: int) -> int:
     return sum(layer_bytes(config, one) for one in range(layer))
 
 
+def head_bytes(config: ModelConfig) -> int:
+    """What 64 keys or 64 values of a head take, where a page is a row of such parts: in each, positions lie one after
+    another, 16 at a time. 0 where parts differ."""
+    alike = config.latent is None and not any(config.convolves(layer) for layer in range(config.layers))
+    return 2 * PAGE * config.head_dim if alike else 0
+
+
 def token_bytes(config: ModelConfig) -> int:
     """What a cache keeps of one token."""
     return place_of(config, config.layers) // PAGE
@@ -77,7 +86,7 @@ class Page:
 class PagedCache(KVCache):
     """What a row holds is `sizes[row]` tokens in `pages[row]`; `length` and `real` count padding too."""
 
-    def __init__(self, batch: int, page_bytes: int, apart: bool = True) -> None:
+    def __init__(self, batch: int, page_bytes: int, apart: bool = True, part_bytes: int = 0) -> None:
         self.length = 0
         self.memory: PagedCache | None = None
         """Keys and values of the rows' sources, of an encoder-decoder."""
@@ -85,6 +94,8 @@ class PagedCache(KVCache):
         self.real: Bool[np.ndarray, "batch seq"] | None = None
         self.page_bytes, self.apart = page_bytes, apart
         """Has each layer a part of a page, or do all share one, which the next overwrites?"""
+        self.part_bytes = part_bytes or page_bytes
+        """Parts of a page in which 16 positions come after the 16 before them; a page that has no such is one part."""
         self.sizes = [0] * batch
         self.aligned = True
         """Columns are shared by all rows; no longer when rows were joined."""
@@ -110,7 +121,7 @@ class PagedCache(KVCache):
             if number == len(pages):
                 pages.append(Page(self.page_bytes))
             elif pages[number].users > 1:
-                pages[number] = self._copy(pages[number])
+                pages[number] = self._copy(pages[number], max(start - number * PAGE, 0))
             self.addresses[row, number] = pages[number].address
         return self.list_address(row)
 
@@ -235,9 +246,14 @@ class PagedCache(KVCache):
         own = bytes_of(page for row in self.pages for page in row)
         return own if self.memory is None else own + self.memory.bytes
 
-    def _copy(self, page: Page) -> Page:
+    def _copy(self, page: Page, tokens: int) -> Page:
+        """A page of one's own with the first `tokens` of this one: texts that part early share little of it."""
         own = Page(self.page_bytes)
-        own.data[:] = page.data
+        if self.part_bytes == self.page_bytes:
+            own.data[:] = page.data
+        else:
+            parts, filled = (-1, self.part_bytes), self.part_bytes * -(-tokens // BESIDE) * BESIDE // PAGE
+            own.data.reshape(parts)[:, :filled] = page.data.reshape(parts)[:, :filled]
         page.users -= 1
         return own
 

@@ -384,6 +384,28 @@ def test_texts_longer_than_a_run_are_read_in_several(monkeypatch: pytest.MonkeyP
     assert torch.equal(engine.hidden(tokens, None, None), whole)
 
 
+@pytest.mark.parametrize("beginning", [1, 16, 17, 60, 70])
+@torch.no_grad()
+def test_rows_that_part_early_copy_no_more_of_a_page_than_they_share(beginning: int):
+    runner = running("llama")
+    cache = runner.new_cache(1)
+    whole = text(1, 75)
+    runner.read(whole.numpy(), cache)
+    cache.cut([75 - beginning])
+    cache.keep([0, 0])
+    new = [[5, 6], [7, 8]]
+    logits = runner.next_logits(np.array(new), cache)
+    for row, more in enumerate(new):
+        alone = np.array([[*whole[0, :beginning].tolist(), *more]])
+        assert np.array_equal(logits[row], runner.next_logits(alone, runner.new_cache(1))[0]), row
+    copied, shared = cache.pages[0][beginning // 64].data, cache.pages[1][beginning // 64].data
+    held = -(-(beginning % 64 + 2) // 16) * 16
+    for one in copied.reshape(-1, 64 * 2 * SHAPE["head_dim"]):
+        assert not one[held * 2 * SHAPE["head_dim"] :].any()
+    if held < 64 and beginning < 64:
+        assert any(one[held * 2 * SHAPE["head_dim"] :].any() for one in shared.reshape(-1, 128 * SHAPE["head_dim"]))
+
+
 @torch.no_grad()
 def test_rows_that_leave_or_become_more_keep_their_text():
     """Beams: a row twice shares its pages until the two go on differently."""

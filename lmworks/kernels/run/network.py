@@ -13,7 +13,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.kernels.adapters import PackedAdapter
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import table_of
-from lmworks.kernels.pages import PAGE, PagedCache, layer_bytes, place_of
+from lmworks.kernels.pages import PAGE, PagedCache, head_bytes, layer_bytes, place_of
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
@@ -47,7 +47,7 @@ class CompiledNetwork:
         self.workspace = Workspace(self.weights)
         self._placing = Placing(self.workspace)
         self._head = self.weights.head
-        self._page_bytes = place_of(config, config.layers)
+        self._page_bytes, self._head_bytes = place_of(config, config.layers), head_bytes(config)
         self._layer_bytes = max(layer_bytes(config, layer) for layer in range(config.layers))
         """Of the largest layer."""
         self._scratch_pages = PagedCache(0, self._layer_bytes, apart=False)
@@ -155,7 +155,7 @@ class CompiledNetwork:
             raise ConfigError("the network attends to no source; leave the memory out")
         if memory is not None and len(memory.sizes) != batch:
             raise ConfigError(f"the memory holds {len(memory.sizes)} sources for {batch} rows of tokens")
-        cache = self._cache(PagedCache(batch, self._page_bytes), adapters)
+        cache = self._cache(PagedCache(batch, self._page_bytes, part_bytes=self._head_bytes), adapters)
         cache.memory = None if memory is None else memory.fork(range(batch))
         return cache
 
