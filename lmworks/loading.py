@@ -377,6 +377,11 @@ def must_belong(adapter: str, reference: str) -> None:
 def _check_base(folder: Path, source: Path | None) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
     expected = _trained_on(folder)
+    if source is not None and is_adapter(source):
+        raise ModelError(
+            f"{source} is an adapter itself, and {folder} was trained on another model; put both beside their base, "
+            "each with a name (--adapter NAME=DIR, lm.add_adapter)"
+        )
     if expected and source is not None and fingerprint(source) != expected:
         raise ModelError(
             f"{folder} was trained on other weights than {source} holds now (their SHA-256 differs); "

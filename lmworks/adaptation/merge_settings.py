@@ -50,7 +50,9 @@ class MergeSettings:
         if not models:
             raise ConfigError("there is no model to merge; name one or more")
         if len(chosen) != models:
-            raise ConfigError(f"there are {len(chosen)} weights for {models} models; give one for each")
+            raise ConfigError(
+                f"{len(chosen)} weights were given, and the number of models is {models}; give one for each"
+            )
         if models == 1 and settings.get("way") in SEVERAL:
             raise ConfigError(
                 f"way is {settings['way']}, which drops a part of each model so that several go together, and there is "

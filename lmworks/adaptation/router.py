@@ -135,7 +135,8 @@ class AdapterRouter:
             if known is None:
                 raise ConfigError(
                     f"the adapter {name} does not say which texts are its own, so that none is chosen by a text; train "
-                    "it with --retain router, or name the adapter of each text yourself"
+                    "it with --retain router, or choose yourself: on the command line with one --adapter DIR without a "
+                    "name, in Python and in a server's requests by its name"
                 )
             if known[0].mean.shape != (model.config.dim,):
                 raise ModelError(

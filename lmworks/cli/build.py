@@ -129,7 +129,15 @@ def show(result: BuildResult) -> None:
     what = f"{'whole model' if result.whole else 'adapter'} {size(result.weight_bytes)}"
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
     there = for_shell(result.folder)
-    typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT     lmworks check {there}")
+    if result.recipe.retain == "router":
+        typer.echo(
+            "router  tells which texts are its own, where it is named beside its base; alone it reads every text"
+        )
+        named = for_shell(f"{result.folder.name}={result.folder}")
+        talk = f"lmworks chat {for_shell(result.recipe.model.reference)} --adapter {named}"
+    else:
+        talk = f"lmworks chat {there}"
+    typer.echo(f"next    {talk}     lmworks evaluate {there} TEXT     lmworks check {there}")
     if result.task:
         typer.echo(
             f"        lmworks evaluate {there} --task {for_shell(result.task)}     calls in conversations not learnt"
@@ -142,4 +150,5 @@ def _certainty(one: Measurement) -> str:
 
 def _row(one: TextComparison, verdict: str) -> list[str]:
     change = str(one.difference).removesuffix(", tie")
-    return [one.text, one.before.figure, one.after.figure, change, verdict]
+    after = f"{one.before.alike(one.after.value)} {one.after.unit}"  # with as many digits as before
+    return [one.text, one.before.figure, after, change, verdict]

@@ -72,4 +72,5 @@ def _show(result: DistillResult) -> None:
         typer.echo(f"but     {remark}")
     typer.echo(f"saved   {result.folder} (whole model; recipe, data hashes and figures in lmworks.json)")
     there = for_shell(result.folder)
-    typer.echo(f"next    lmworks chat {there}     lmworks compress {there}     lmworks check {there}")
+    talk = f"chat {there}" if result.model.tokenizer.chat_template else f"generate {there} 'How it begins'"
+    typer.echo(f"next    lmworks {talk}     lmworks compress {there}     lmworks check {there}")

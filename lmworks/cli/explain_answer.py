@@ -40,7 +40,10 @@ def explain_answer(
     """Say which tokens of a prompt carry a model's answer, in nats of its log-probability. With --instead, which make
     it likelier than another answer."""
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
 
+    if not prompt:
+        raise ConfigError("the prompt is empty: there is nothing to explain")
     progress.at_once(f"loading {model}")
     from lmworks.loading import load
 

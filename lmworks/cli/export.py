@@ -33,7 +33,9 @@ def export(
     text: Annotated[
         str | None, typer.Option(help="Text that K-quants are rounded for; what the file costs is measured on it.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the text that are read for each.")] = 20_000,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of the text that are read for each; 20,000 unless given.")
+    ] = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:

@@ -150,8 +150,11 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
         del chosen["embedder"]
     if text is not None and index.reference not in (located(text), str(Path(text).resolve())):
         raise ConfigError(f"{place} is an index of {index.reference}; give another --out for {text}")
-    if any(getattr(index.settings, name) != value for name, value in chosen.items()):
-        raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")
+    for name, value in chosen.items():
+        if (made := getattr(index.settings, name)) != value:
+            raise ConfigError(
+                f"{place} was made with {name} {made}, and not {value}; give another --out, or leave it out"
+            )
     index.update()
     return index
 

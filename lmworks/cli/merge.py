@@ -34,8 +34,11 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         str | None, typer.Option(help="Measure what was learnt of this text, and lost of another, at several shares.")
     ] = None,
     tokens: Annotated[
-        int, typer.Option(min=1, help="At most about this many tokens of each text are read, at each share.")
-    ] = 20_000,
+        int | None,
+        typer.Option(
+            min=1, help="At most about this many tokens of each text are read, at each share; 20,000 unless given."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Merge models into one; with --keep, go part of the way back to the base."""
@@ -53,7 +56,10 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     MergeSettings.given(len(models), numbers, way=way, keep=keep, **given)
     for name in given:
         if way not in USES[name]:
-            raise ConfigError(f"--{name} is for --way {' and '.join(USES[name])}; leave it out, or take one of these")
+            raise ConfigError(
+                f"--{name} is for --way {' and '.join(USES[name])}; leave it out, or take "
+                f"{'that way' if len(USES[name]) == 1 else 'one of these'}"
+            )
 
     from lmworks.adaptation.small_updates import dtype_name
     from lmworks.jobs.merge import merge as run

@@ -72,6 +72,8 @@ def search(
                     f"{query} is an image, and finds images; leave out --keywords, --rerank and --passages"
                 )
             found = opened.images.search(Path(query), k, among)
+        elif is_image(query):
+            raise ConfigError(f"{query} is an image, and {index} is an index of texts alone; search it by words")
         else:
             by: By = "keywords" if keywords else "vectors" if vectors else "hybrid"
             kind: Kind | None = None if images is None else "image" if images else "passage"
@@ -84,7 +86,7 @@ def search(
     elif keywords:
         typer.echo("no passage holds one of these words")
     elif among is not None:
-        typer.echo("no document is as --path, --since, ... say")
+        typer.echo("no document fits the filters (--path, --since, --until, --where)")
     else:
         typer.echo(f"the index holds no {'image' if images else 'passage'}")
 

@@ -80,7 +80,7 @@ class Reason:
 
 
 _SENTENCES = {
-    "nothing_found": "nothing was found: the index holds no text, or no document is as the filters say",
+    "nothing_found": "nothing was found: the index holds no text, or no document fits the filters",
     "not_mentioned": "the nearest passages do not mention {}",
     "not_answered": "the nearest passages are about this, but none seems to answer the question",
     "in_no_sentence": "the model found the answer in none of the {} nearest sentences",

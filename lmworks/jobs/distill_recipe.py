@@ -85,7 +85,12 @@ class DistillRecipe(RecipeFile):
     @model_validator(mode="after")
     def _one_student(self) -> Self:
         parts = self.student.layers is not None or self.student.hidden_dim is not None
-        if parts == (self.student.reference is not None):
+        if parts and self.student.reference is not None:
+            raise ConfigError(
+                "{at}student.layers or {at}student.hidden_dim (--layers) and {at}student.reference (--student) "
+                "contradict each other; give one of them"
+            )
+        if not parts and self.student.reference is None:
             raise ConfigError(
                 "a student is a part of its teacher or a model that is there; give {at}student.layers (or "
                 "{at}student.hidden_dim), or {at}student.reference: --layers or --student on the command line"

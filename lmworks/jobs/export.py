@@ -91,7 +91,7 @@ def export(
     to: str = "gguf",
     kind: str | None = None,
     text: str | os.PathLike[str] | None = None,
-    tokens: int = TOKENS,
+    tokens: int | None = None,
     base: str | os.PathLike[str] | None = None,
 ) -> Exported:
     """Write a model as a GGUF file of one of `KINDS` (f16 unless given); adapters are merged into the weights.
@@ -99,16 +99,19 @@ def export(
     A ResNet or ViT is written `to="torchvision"` as a folder, whose weights have torchvision's names and their own
     type; `kind` and `text` are not for it.
     With a `text`, K-quants are rounded by what counts on nine tenths of it, and what the file costs is measured on the
-    rest; both on up to `tokens` tokens.
+    rest; both on up to `tokens` tokens (20,000 unless given).
     An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
     network or tokenizer, where a weight is not finite, or where another kind of file has that name.
     """
     if to not in FORMATS:
         raise ConfigError(f"{to!r} is not a format that lmworks exports to; known are {', '.join(FORMATS)}")
     if to == "torchvision":
-        if kind is not None or text is not None:
-            raise ConfigError("weights are written for torchvision as they are; leave type and text out")
+        if kind is not None or text is not None or tokens is not None:
+            raise ConfigError("weights are written for torchvision as they are; leave type, text and tokens out")
         return _for_torchvision(model, out, base)
+    if tokens is not None and text is None:
+        raise ConfigError("tokens is how much of a text is read; give text too, or leave tokens out")
+    tokens = tokens or TOKENS
     kind = kind or "f16"
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is not a type of GGUF file that is written here; known are {', '.join(KINDS)}")

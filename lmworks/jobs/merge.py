@@ -43,6 +43,7 @@ from lmworks.tokens.chat.conversation import refusal
 
 UNRELATED = "wikitext2"
 """The text that shows what was lost."""
+TOKENS = 20_000
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How much of what was learnt is kept, where both texts measure it."""
 
@@ -82,19 +83,22 @@ def merge(
     density: float = 0.2,
     seed: int = 0,
     text: str | os.PathLike[str] | None = None,
-    tokens: int = 20_000,
+    tokens: int | None = None,
 ) -> Merged:
     """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
-    and what was lost of WikiText-2 are measured at several shares kept, on at most about so many `tokens` of each.
+    and what was lost of WikiText-2 are measured at several shares kept, on at most about so many `tokens` of each
+    (20,000 unless given).
     The result has the base's type, or float32 where that would lose more than a tenth of what was learnt.
     ConfigError for settings out of range, ModelError for models that do not go together.
     """
     base, text = as_reference(base), as_reference(text)
+    if tokens is not None and text is None:
+        raise ConfigError("tokens is how much of each text is read; give text too, or leave tokens out")
     numbers = None if weights is None else tuple(weights)
     settings = MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
-    measuring = EvaluationSettings(tokens=tokens)
+    measuring = EvaluationSettings(tokens=tokens or TOKENS)
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"
     refuse_foreign_files(folder)
     reference = base or base_of(str(models[0]))

@@ -227,7 +227,7 @@ def test_two_adapters_are_added(folder: Path):
     [
         ([], {}, "there is no model to merge"),
         (["one"], {"way": "soup"}, "'soup' is not a way to merge; it can be task, linear, ties, dare"),
-        (["one"], {"weights": [1.0, 2.0]}, "there are 2 weights for 1 models"),
+        (["one"], {"weights": [1.0, 2.0]}, "2 weights were given, and the number of models is 1"),
         (["one"], {"keep": 1.5}, "keep is 1.5"),
         (["one"], {"density": 0.0}, "density is 0"),
         (["one"], {"way": "ties"}, "way is ties, which drops a part of each model so that several go together, and th"),

@@ -75,7 +75,7 @@ def test_a_search_is_among_the_documents_that_are_meant(run, notes, embedder, tm
     old = {("--path", "old/*"), ("--until", "1971-01-01"), ("--where", "author=Ann"), ("--path", "x", "--path", "old/")}
     assert all(set(files(*options)) == {"old/rent.md"} for options in old)
     assert set(files("--since", "1971-01-01", "--path", "*.md", "--keywords")) == {"rent.md"}
-    assert "no document is as --path" in run("search", "indexes/notes", "rent", "--path", "new/").out
+    assert "no document fits the filters (--path" in run("search", "indexes/notes", "rent", "--path", "new/").out
     for options, sentence in (
         (("--where", "author"), "--where is 'author'; write it as KEY=VALUE"),
         (("--where", "autor=Ann"), "has the key 'autor'; did you mean author?"),

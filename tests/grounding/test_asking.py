@@ -164,7 +164,7 @@ def test_an_answer_is_from_the_documents_that_are_meant(index):
     answer = index.ask("When is the rent due?", where=Filter(paths=("copy*",)))
     assert {one.file for one in (*answer.citations, *answer.passages)} == {"copy.md"}
     answer = index.ask("When is the rent due?", where=Filter(paths=("invoices/*",)))
-    assert answer.refused and answer.confidence == 0 and "as the filters say" in answer.reason
+    assert answer.refused and answer.confidence == 0 and "fits the filters" in answer.reason
 
 
 def test_an_indexs_own_test_sets_the_threshold(index, tmp_path):

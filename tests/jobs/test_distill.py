@@ -163,7 +163,7 @@ def refused(match: str, *more: str, kind: type[LmworksError] = ConfigError, **na
 
 
 def test_what_makes_no_sense_is_one_sentence(here: Path):
-    refused(r"student\.layers is 40, and the teacher has 2; a student by fewer layers keeps 1 to 1", layers=40)
+    refused(r"student\.layers is 40, and the teacher has 2; a student of fewer layers keeps 1 of them", layers=40)
     refused(r"student\.hidden_dim is 48, and the teacher's is 48", "student.hidden_dim=48")
     refused(r"give student\.layers \(or student\.hidden_dim\), or student\.reference", layers=None)
     refused(r"teaching\.temprature is not a setting; did you mean teaching\.temperature", "teaching.temprature=2")

@@ -158,6 +158,13 @@ def test_a_recipe_that_would_not_be_private_is_refused(changes, said):
         Recipe.read("adapt", [f"{name}={value}" for name, value in given.items()])
 
 
+@pytest.mark.parametrize("change", ["private.delta=0.001", "private.clip=0.5", "private.unit=piece", "private.seed=1"])
+def test_settings_of_a_private_run_without_a_bound_are_refused(change):
+    name = change.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"{name} is of a private run, and without private.epsilon or private.noise"):
+        Recipe.read("adapt", [change])
+
+
 def test_pairs_have_no_private_way():
     with pytest.raises(ConfigError, match="private is for lmworks tune and build, and this is lmworks prefer"):
         PreferRecipe(private={"epsilon": 8.0}, grounding={"index": False})

@@ -40,8 +40,8 @@ def shallower(network: Network, keep: int) -> Network:
     config = network.config
     if not 0 < keep < config.layers:
         raise ConfigError(
-            f"{{at}}layers is {keep}, and the teacher has {config.layers}; a student by fewer layers keeps 1 to "
-            f"{config.layers - 1} of them"
+            f"{{at}}layers is {keep}, and the teacher has {config.layers}; a student of fewer layers keeps "
+            f"{'1' if config.layers == 2 else f'1 to {config.layers - 1}' if config.layers > 1 else 'none'} of them"
         )
     kept = kept_layers(config.layers, keep)
     place = {str(layer): str(number) for number, layer in enumerate(kept)}

@@ -139,7 +139,7 @@ def _missing(tried: list[Trial]) -> list[str]:
         notes.append("all questions are of one document, so that intervals cannot be given")
     there = {one.question.kind for one in tried}
     if "heading" not in there:
-        notes.append("no headings: questions about a section's heading were not asked")
+        notes.append("no heading of two words or more with few passages: questions about a heading were not asked")
     if "fact" not in there:
         notes.append("no sentences of 8 words or more: answers and refusals were not tested")
     return notes

@@ -50,6 +50,13 @@ class PrivateConfig(Config):
     def _one_of_two(self) -> Self:
         if self.epsilon is not None and self.noise is not None:
             raise ConfigError("{at}epsilon and {at}noise contradict each other; give one of them")
+        usual = type(self).model_fields
+        idle = [name for name in ("delta", "clip", "unit", "seed") if getattr(self, name) != usual[name].default]
+        if idle and not self.on:
+            raise ConfigError(
+                f"{{at}}{idle[0]} is of a private run, and without {{at}}epsilon or {{at}}noise the run is not "
+                "private; give one of them, or leave it out"
+            )
         return self
 
 

@@ -271,7 +271,7 @@ def test_an_export_spoils_nothing(tmp_path: Path):
         export(folder, tmp_path / "mine", to="torchvision")
     with pytest.raises(ConfigError, match="is the model itself"):
         export(folder, folder, to="torchvision")
-    with pytest.raises(ConfigError, match="as they are; leave type and text out"):
+    with pytest.raises(ConfigError, match="as they are; leave type, text and tokens out"):
         export(folder, tmp_path / "out", to="torchvision", kind="f16")
     with pytest.raises(
         ConfigError, match="'onnx' is not a format that lmworks exports to; known are gguf, torchvision"
