@@ -107,6 +107,23 @@ class Kernels:
         self._functions["gate_back"](*_addresses(gradient, inner, made), *gradient.shape)
         return made
 
+    def turn(
+        self,
+        flat: Float[Tensor, "batch seq heads_dim"],
+        apart: Float[Tensor, "tiles batch heads tile head_dim"],
+        by: tuple[Tensor, Tensor],
+        scale: float,
+        back: bool = False,
+    ) -> None:
+        """Fills `apart` with the heads of `flat`, scaled and their halves rotated against each other by cosine and
+        sine [batch, 1, seq, half_dim]; or with `back` fills `flat` with those of `apart`, rotated the other way. `flat`
+        may be columns of wider rows."""
+        _, batch, heads, tile, width = apart.shape
+        cos, sin = by
+        table = 0 if len(cos) == 1 else cos.shape[2] * cos.shape[3]
+        shape = batch, flat.shape[1], heads, tile, width, flat.stride(1), table, back
+        self._functions["turn"](flat.data_ptr(), *_addresses(apart, cos, sin), *shape, scale)
+
     def softmax(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows one"]:
         """Puts the probabilities in the place of the logits; the log of the sum of e^logit, in float32."""
         log_sums = torch.empty(len(logits), 1)

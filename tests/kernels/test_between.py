@@ -10,6 +10,7 @@ from torch import Tensor
 from lmworks.kernels import between
 from lmworks.kernels.between import FORMS, Kernels, kernels_for
 from lmworks.kernels.coverage import unavailable
+from lmworks.models.rotation import rotate, rotate_back
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 ROWS, EPS = 5, 1e-5
@@ -64,6 +65,26 @@ def test_a_gate_and_its_gradient(dtype: torch.dtype, width: int):
     assert exact.grad is not None
     same(kernels(inner).gate(inner), gated.detach())
     same(kernels(inner).gate_back(gradient, inner), exact.grad)
+
+
+@pytest.mark.parametrize("rows", [1, 2], ids=["one table for all rows", "a table for each"])
+def test_heads_turned_into_tiles_and_back(dtype: torch.dtype, rows: int):
+    seq, heads, tile, width = 6, 3, 2, 32
+    angles = torch.randn(rows, 1, seq, width // 2, generator=torch.Generator().manual_seed(1))
+    by = angles.cos().to(dtype), angles.sin().to(dtype)
+    wide = values(2 * seq, 5 * width, dtype).view(2, seq, -1)
+    flat = wide[..., width : (1 + heads) * width]  # columns of wider rows
+    apart = wide.new_empty(seq // tile, 2, heads, tile, width)
+    kernels(wide).turn(flat, apart, by, 0.5)
+    cos, sin = (one.double() for one in by)
+    turned = rotate(flat.double().unflatten(2, (heads, width)).transpose(1, 2), (cos, sin)) * 0.5
+    same(apart, turned.unflatten(2, (seq // tile, tile)).permute(2, 0, 1, 3, 4))
+    before, given = wide.clone(), values(apart.numel(), 1, dtype, 2).view(apart.shape)
+    kernels(wide).turn(flat, given, by, 0.5, back=True)
+    wanted = rotate_back(given.double().permute(1, 2, 0, 3, 4).flatten(2, 3), (cos, sin)) * 0.5
+    same(flat, wanted.transpose(1, 2).flatten(2))
+    assert torch.equal(wide[..., :width], before[..., :width])  # nothing beside it was written
+    assert torch.equal(wide[..., (1 + heads) * width :], before[..., (1 + heads) * width :])
 
 
 def test_a_softmax_and_the_log_of_its_sum(dtype: torch.dtype):

@@ -356,9 +356,12 @@ def formula(joint: Tensor, documents: Tensor, window: int | None, turn: tuple[Te
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("kind", ["adapters", "whole", "normed heads", "1 + weight, GELU, as Gemma has them"])
+@pytest.mark.parametrize(
+    "kind", ["adapters", "whole", "normed heads", "wide heads", "1 + weight, GELU, as Gemma has them"]
+)
 def test_passes_in_one_give_the_gradients_of_pytorchs(kind: str, recompute: bool, monkeypatch: pytest.MonkeyPatch):
-    network = (adapted() if kind == "adapters" else tiny.network(**KINDS.get(kind, {}))).train()
+    settings = {"head_dim": 32} if kind == "wide heads" else KINDS.get(kind, {})
+    network = (adapted() if kind == "adapters" else tiny.network(**settings)).train()
     network = fused(network.requires_grad_(True) if kind != "adapters" else network, recompute)
     asked: list[str] = []
     plain = between.Kernels
@@ -383,6 +386,7 @@ def test_passes_in_one_give_the_gradients_of_pytorchs(kind: str, recompute: bool
         between._kernels.cache_clear()
     gemma = "GELU" in kind  # whose norms begin at 0 and whose gate is no silu
     assert {"softmax"} | (set() if gemma else {"norm", "gate", "gate_back"}) <= set(asked)
+    assert ("turn" in asked) == (kind == "wide heads")  # others' halves are no whole vectors
     assert ("norm_back" in asked) == (kind == "adapters")  # a norm's own gradient is PyTorch's
     for one, other in zip(made, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ moment of a block, beside what its forward kept and the gradients that stay.
 from __future__ import annotations
 
 from lmworks.jobs.planning.activations import SINGLE, BatchShape, after_attention
-from lmworks.kernels.between import planned
+from lmworks.kernels.between import LANES, planned
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.training.by_hand.tiled_attention import tile_of
 
@@ -68,5 +68,13 @@ def _fused(shape: BatchShape) -> float:
     tile = tile_of(shape.seq) or shape.seq
     spans = (shape.seq // tile + 1) * shape.key_width  # what each tile gives to keys and values
     patterns = shape.of(held + 2 * query + spans + 3 * config.heads * tile)
-    joined = shape.of(held + query + 2 * shape.key_width + 2 * query + shape.key_width + joint)
+    turned = 0 if _turns_in_one(shape) else 2 * query + shape.key_width
+    joined = shape.of(held + query + 2 * shape.key_width + turned + joint)
     return max(inner, norm, patterns, joined, shape.of(held + query + spans + 2 * shape.key_width))
+
+
+def _turns_in_one(shape: BatchShape) -> bool:
+    """Are queries and keys turned back in one pass, straight into the joined gradient?"""
+    config = shape.config
+    whole = config.rotates and config.head_dim % (2 * LANES) == 0
+    return whole and planned(config.head_dim, shape.tokens * shape.query_width)

@@ -75,8 +75,8 @@ def _norm_row(form: Form) -> Any:
 
 def _norm(x, weight, to, rows, width, eps):
     for row in range(rows):
-        at = row * width * SIZE
-        norm_row(x + at, weight, to + at, width, float32(eps))
+        at = row * width * SIZE  # noqa: F821
+        norm_row(x + at, weight, to + at, width, float32(eps))  # noqa: F821
 
 
 def _norm_back_row(form: Form) -> Any:
@@ -106,8 +106,8 @@ def _norm_back_row(form: Form) -> Any:
 
 def _norm_back(gradient, x, weight, stream, to, rows, width, eps):
     for row in range(rows):
-        at = row * width * SIZE
-        norm_back_row(gradient + at, x + at, weight, stream + at, to + at, width, float32(eps))
+        at = row * width * SIZE  # noqa: F821
+        norm_back_row(gradient + at, x + at, weight, stream + at, to + at, width, float32(eps))  # noqa: F821
 
 
 def _sigmoid(e: Emitter, x: Value) -> Value:
@@ -130,8 +130,8 @@ def _gate_row(form: Form) -> Any:
 
 def _gate(inner, to, rows, width):
     for row in range(rows):
-        at = row * width * SIZE
-        gate_row(inner + 2 * at, to + at, width)
+        at = row * width * SIZE  # noqa: F821
+        gate_row(inner + 2 * at, to + at, width)  # noqa: F821
 
 
 def _gate_back_row(form: Form) -> Any:
@@ -153,8 +153,40 @@ def _gate_back_row(form: Form) -> Any:
 
 def _gate_back(gradient, inner, to, rows, width):
     for row in range(rows):
-        at = row * width * SIZE
-        gate_back_row(gradient + at, inner + 2 * at, to + 2 * at, width)
+        at = row * width * SIZE  # noqa: F821
+        gate_back_row(gradient + at, inner + 2 * at, to + 2 * at, width)  # noqa: F821
+
+
+def _turn_row(form: Form) -> Any:
+    @emitted(None, *[Int] * 5, Float, Float)
+    def turn_row(
+        e: Emitter, x: Value, cos: Value, sin: Value, to: Value, half: Value, scale: Value, back: Value
+    ) -> None:
+        second, to_second = (e.b.add(one, e.times(half, form.size)) for one in (x, to))
+        factor, sign = e.splat(scale), e.splat(e.b.fmul(scale, back))
+        with e.loop(0, _vectors(e, half)) as at:
+            place = e.times(at, 16 * form.size)
+            left, right = form.load(e, x, place), form.load(e, second, place)
+            along = e.b.fmul(form.load(e, cos, place), factor)
+            across = e.b.fmul(form.load(e, sin, place), sign)
+            form.store(e, e.b.fsub(e.b.fmul(left, along), e.b.fmul(right, across)), to, place)
+            form.store(e, e.b.fadd(e.b.fmul(right, along), e.b.fmul(left, across)), to_second, place)
+
+    return turn_row
+
+
+def _turn(flat, apart, cos, sin, batch, seq, heads, tile, dim, stride, table_stride, back, scale):
+    for row in range(batch):
+        for at in range(seq):
+            table = (row * table_stride + at * (dim // 2)) * SIZE  # noqa: F821
+            block = (at // tile * batch + row) * heads  # the heads of a tile of a row, [heads, tile, dim]
+            for head in range(heads):
+                left = flat + ((row * seq + at) * stride + head * dim) * SIZE  # noqa: F821
+                right = apart + ((block + head) * tile + at % tile) * dim * SIZE  # noqa: F821
+                if back:
+                    turn_row(right, cos + table, sin + table, left, dim // 2, float32(scale), float32(-1.0))  # noqa: F821
+                else:
+                    turn_row(left, cos + table, sin + table, right, dim // 2, float32(scale), float32(1.0))  # noqa: F821
 
 
 def _largest_of_row(form: Form) -> Any:
@@ -195,11 +227,11 @@ def _softmax_row(form: Form) -> Any:
 
 def _softmax(x, log_sums, rows, width):
     for row in range(rows):
-        at = x + row * width * SIZE
-        largest = largest_of_row(at, width)
-        total = exponents_of_row(at, width, largest)
+        at = x + row * width * SIZE  # noqa: F821
+        largest = largest_of_row(at, width)  # noqa: F821
+        total = exponents_of_row(at, width, largest)  # noqa: F821
         put_single(log_sums + 4 * row, float32(largest + math.log(total)))
-        softmax_row(at, width, largest, float32(1.0) / total)
+        softmax_row(at, width, largest, float32(1.0) / total)  # noqa: F821
 
 
 ROWS_OF = {
@@ -207,17 +239,18 @@ ROWS_OF = {
     "norm_back_row": _norm_back_row,
     "gate_row": _gate_row,
     "gate_back_row": _gate_back_row,
+    "turn_row": _turn_row,
     "largest_of_row": _largest_of_row,
     "exponents_of_row": _exponents_of_row,
     "softmax_row": _softmax_row,
 }
-"""The names that the loops call."""
+"""What the loops call, by the names that they have there."""
 
 
 def loops_of(form: Form) -> dict[str, Any]:
-    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, softmax."""
+    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, turn, softmax."""
     names = {name: made(form) for name, made in ROWS_OF.items()} | {"SIZE": form.size}
     return {
         one.__name__[1:]: compiled_as(one, f"{one.__name__[1:]}_{form.name}", **names)
-        for one in (_norm, _norm_back, _gate, _gate_back, _softmax)
+        for one in (_norm, _norm_back, _gate, _gate_back, _turn, _softmax)
     }

@@ -70,6 +70,7 @@ def functions(part: str) -> list[Function]:
             Function(f"{part}.norm_back", (WHOLE,) * 7 + eps, None, loops["norm_back"]),
             _of(part, "gate", 4, None, loops["gate"]),
             _of(part, "gate_back", 5, None, loops["gate_back"]),
+            Function(f"{part}.turn", (WHOLE,) * 12 + (REAL,), None, loops["turn"]),
             _of(part, "softmax", 4, None, loops["softmax"]),
         ]
     operation = next(one for one in operations() if one.name == part)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.arrays import Float, Int
+from lmworks.kernels.between import LANES, Kernels, kernels_for
 from lmworks.models.config import ModelConfig
 from lmworks.models.rotation import Rotation, rotate, rotate_back
 
@@ -50,6 +51,8 @@ class TiledAttention:
         self.batch, self.seq = positions.shape
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.group, self.tile, self.tiles = self.heads // self.kv_heads, tile, self.seq // tile
+        self.as_tiles = (self.tiles, self.batch, self.heads, self.tile, self.head_dim)
+        self.as_keys = (1, self.batch, self.kv_heads, self.seq, self.head_dim)
         self.scale, self.key_turn = config.attention_scale or self.head_dim**-0.5, turn
         # The scale of the scores goes into the queries' rotation, which multiplies them anyway.
         self.query_turn: Rotation | None = None
@@ -85,6 +88,13 @@ class TiledAttention:
 
     def split(self, joint: Joint) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated query tiles, rotated keys, values; each contiguous."""
+        if self.key_turn is not None and (kernels := self._kernels(joint)) is not None:
+            query, key = joint.new_empty(self.as_tiles), joint.new_empty(self.as_keys)
+            flat_query, flat_key, flat_value = self._parts(joint)
+            kernels.turn(flat_query, query, self.key_turn, self.scale)
+            kernels.turn(flat_key, key, self.key_turn, 1.0)
+            value = flat_value.unflatten(2, (self.kv_heads, -1)).transpose(1, 2).flatten(0, 1)
+            return query.view(self.tiles, -1, self.group * self.tile, self.head_dim), key.view(value.shape), value
         query, key, value = self.columns(joint)
         if self.query_turn is None or self.key_turn is None:
             query, key = (query * self.scale).contiguous(), key.contiguous()
@@ -95,6 +105,14 @@ class TiledAttention:
 
     def join_gradients(self, query: Tensor, key: Tensor, value: Tensor) -> Joint:
         """The gradient of the joined projection: rotated back, in its own layout."""
+        if self.key_turn is not None and (kernels := self._kernels(query)) is not None:
+            joint = query.new_empty(self.batch * self.seq, (self.heads + 2 * self.kv_heads) * self.head_dim)
+            flat_query, flat_key, flat_value = self._parts(joint)
+            kernels.turn(flat_query, query.view(self.as_tiles), self.key_turn, self.scale, back=True)
+            kernels.turn(flat_key, key.view(self.as_keys), self.key_turn, 1.0, back=True)
+            by_head = value.view(self.batch, self.kv_heads, self.seq, self.head_dim)
+            flat_value.unflatten(2, (self.kv_heads, -1)).copy_(by_head.transpose(1, 2))
+            return joint
         query = query.view(self.tiles, self.batch, self.kv_heads, self.group, self.tile, self.head_dim)
         key, value = (one.view(self.batch, self.kv_heads, self.seq, self.head_dim) for one in (key, value))
         if self.query_turn is None or self.key_turn is None:
@@ -107,6 +125,18 @@ class TiledAttention:
             value.transpose(1, 2),
         )
         return torch.cat(apart, dim=2).reshape(self.batch * self.seq, -1)
+
+    def _kernels(self, states: Tensor) -> Kernels | None:
+        """Those that turn heads of this width by tables of the same form, each half of them whole vectors."""
+        plain = self.key_turn is not None and all(one.is_contiguous() for one in (states, *self.key_turn))
+        if not plain or self.head_dim % (2 * LANES) or self.key_turn[0].dtype != states.dtype:  # type: ignore[index]
+            return None
+        return kernels_for(states)
+
+    def _parts(self, joint: Joint) -> tuple[Tensor, ...]:
+        """Columns of queries, of keys and of values, each [batch, seq, heads x head_dim]."""
+        widths = [heads * self.head_dim for heads in (self.heads, self.kv_heads, self.kv_heads)]
+        return joint.view(self.batch, self.seq, -1).split(widths, dim=2)
 
     def heads_of(self, flat: Float[Tensor, "rows heads_dim"]) -> Tensor:
         """A view of [rows, heads x head_dim] in the layout of the query tiles."""
