@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_o
 import typer
 
 from lmworks.cli.option_groups import Options, option_name, parameter
-from lmworks.cli.options import adapters_of
+from lmworks.cli.options import on_model
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -215,16 +215,9 @@ class AnswerOptions(Options):
         ConfigError for several of which a text cannot choose one."""
         from lmworks.adaptation.adapter_files import grid_of
         from lmworks.basics import progress
-        from lmworks.basics.errors import ConfigError
-        from lmworks.loading import add_adapter, load, must_belong
+        from lmworks.loading import add_adapter, load
 
-        adapter, named = adapters_of(adapters)
-        if adapter is not None:
-            if base is not None:
-                raise ConfigError(f"--adapter {adapter} has its base already, {reference}; leave --base out")
-            must_belong(adapter, reference)
-            reference, base = adapter, reference
-
+        reference, base, named = on_model(reference, base, adapters)
         scaling = _scaling(self.rope_scaling)
         with progress.shown():
             grid = grid_of(named.values())

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmworks.cli.option_groups import Options
-from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, reads_text, table
+from lmworks.cli.options import Adapters, Base, Beams, Compress, Json, Model, as_json, on_model, reads_text, table
 from lmworks.cli.task_tables import TaskOptions, tasks_measured
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from lmworks.language_model import LanguageModel
     from lmworks.text.sources import Reading, Skipped
+
+OF_A_TEXT = (
+    "--adapter NAME=DIR goes with a text that is predicted, of which each document chooses; give --adapter DIR without "
+    "a name"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ def evaluate(
     of_text: TextOptions,
     compress: Compress = None,
     base: Base = None,
+    adapter: Adapters = None,
     json_: Json = False,
 ) -> None:
     """Measure a model on a text or on tasks. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or
@@ -67,16 +74,25 @@ def evaluate(
 
     if (text is None) == (not of_tasks.task):
         raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
+    model, base, beside = on_model(model, base, adapter or ())
     if text is None:
         of_text.refuse("{} goes with a text; leave it out")
+        if beside:
+            raise ConfigError(OF_A_TEXT)
         tasks_measured(model, of_tasks, compress, base, json_)
     else:
         of_tasks.refuse("{} goes with --task; leave it out")
-        _text_measured(model, text, of_text, compress, base, json_)
+        _text_measured(model, text, of_text, compress, base, beside, json_)
 
 
 def _text_measured(
-    model: str, text: str, how: TextOptions, compress: str | None, base: str | None, json_: bool
+    model: str,
+    text: str,
+    how: TextOptions,
+    compress: str | None,
+    base: str | None,
+    beside: Mapping[str, Path],
+    json_: bool,
 ) -> None:
     """What the model is decides what is measured."""
     from functools import partial
@@ -86,7 +102,7 @@ def _text_measured(
 
     progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies
-    from lmworks.loading import load
+    from lmworks.loading import add_adapter, load
     from lmworks.models.vision.config import reads_images
     from lmworks.text.sources import read_answered, without_refused
     from lmworks.tokens.chat.conversation import refusal
@@ -96,6 +112,10 @@ def _text_measured(
     _say_skipped(reading.skipped)
     with progress.shown():
         language_model = load(model, base=base, compress=compress)
+        if beside and (how.prompt is not None or language_model.translates or classifies(language_model.config)):
+            raise ConfigError(OF_A_TEXT)
+        for name, folder in beside.items():
+            add_adapter(language_model, name, folder)
         if how.prompt is not None:
             replace(how, prompt=None).refuse("{} does not go with --prompt; leave one of them out")
             language_model.must_converse()
@@ -180,13 +200,24 @@ def _of_text(
     language_model: LanguageModel, reading: Reading, model: str, window: int | None, tokens: int | None, json_: bool
 ) -> None:
     import time
+    from collections import Counter
 
+    from lmworks.basics.amounts import counted
     from lmworks.evaluation.likelihood import measure
 
     started = time.monotonic()
-    likelihood = measure(language_model, reading.documents, reading.name, window=window, tokens=tokens)
+    likelihood = measure(
+        language_model,
+        reading.documents,
+        reading.name,
+        window=window,
+        tokens=tokens,
+        routed=bool(language_model.adapters),
+    )
     seconds = time.monotonic() - started
     found = likelihood.bits_per_byte(reading.name)
+    read = Counter(likelihood.readers)
+    by = [(name, read[name]) for name in (*language_model.adapters, None) if read[name]]
     if json_:
         as_json(
             {
@@ -196,9 +227,13 @@ def _of_text(
                 "tokens": likelihood.tokens,
                 "bytes": int(likelihood.bytes.sum()),
                 "seconds": round(seconds, 2),
+                **({"readers": [{"adapter": name, "texts": count} for name, count in by]} if by else {}),
             }
         )
         return
+    if by:
+        told = (f"by {name or 'the model itself'}: {counted(count, 'text')}" for name, count in by)
+        typer.echo(f"lmworks: read {', '.join(told)}", err=True)
     table(
         ["text", "bits per byte", "tokens", "bytes", "tokens/s"],
         [

@@ -23,7 +23,7 @@ Adapters = Annotated[
         "--adapter",
         metavar="[NAME=]DIR",
         help="An adapter's directory, put on the model, which is its base. With a name it stands beside the model, and "
-        "may be repeated: each prompt is read by the one that learnt its kind of text, or by the model itself.",
+        "may be repeated: each text is read by the one that learnt its kind, or by the model itself.",
     ),
 ]
 Compress = Annotated[
@@ -75,6 +75,22 @@ def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:
     if len(alone) > 1 or (alone and named):
         raise ConfigError(f"--adapter {alone[0]} has no name, and there are others; give each one: notes={alone[0]}")
     return next(iter(alone), None), named
+
+
+def on_model(reference: str, base: str | None, given: Sequence[str]) -> tuple[str, str | None, dict[str, Path]]:
+    """What is loaded, on which base, and the adapters beside it by name: an adapter without a name is loaded on the
+    model. ConfigError as by `adapters_of`, and for a second base; ModelError for an adapter of another model."""
+    from lmworks.basics.errors import ConfigError
+
+    adapter, named = adapters_of(given)
+    if adapter is None:
+        return reference, base, named
+    from lmworks.loading import must_belong
+
+    if base is not None:
+        raise ConfigError(f"--adapter {adapter} has its base already, {reference}; leave --base out")
+    must_belong(adapter, reference)
+    return adapter, reference, named
 
 
 def say(line: str) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from lmworks.adaptation.router import route
 from lmworks.basics import progress
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.scoring import texts_logprobs
+from lmworks.generation.scoring import texts_logprobs, token_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_document
@@ -33,6 +34,8 @@ class Likelihood:
     tokens: int
     document: Int[np.ndarray, " segments"] | None = None
     """The number of each segment's document, in the order of their hashes; None where it was not kept."""
+    readers: tuple[str | None, ...] = ()
+    """The adapter beside the model that each text chose, None for the model itself; empty where none was to choose."""
 
     def bits_per_byte(self, name: str) -> Measurement:
         """Bits per byte with an interval over segments. All bytes being equally likely gives 8."""
@@ -56,18 +59,21 @@ def measure(
     *,
     window: int | None = None,
     tokens: int | None = None,
+    routed: bool = False,
 ) -> Likelihood:
     """Score documents, in the order of their hashes and up to about `tokens` tokens of them.
 
     Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
-    whole context. Special tokens count as zero bytes and are not scored.
+    whole context. Special tokens count as zero bytes and are not scored. `routed` lets each text choose among the
+    adapters beside the model, a conversation by what stands before its first answer; ConfigError as by `lm.route`.
     """
     chosen = counted_tokens(model, documents, what, tokens)
+    readers = _readers(model, chosen) if routed else []
     bits: list[float] = []
     sizes: list[int] = []
     of: list[int] = []
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
-        scored = texts_logprobs(model.runner, [ids for ids, _ in chosen], min(window or model.longest, model.longest))
+        scored = _logprobs(model, [ids for ids, _ in chosen], window, readers)
         for number, ((ids, counted), logprobs) in enumerate(zip(chosen, scored, strict=True)):
             lengths = [
                 len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
@@ -81,7 +87,24 @@ def measure(
                     of.append(number)
             advance(len(ids))
     read = sum(len(ids) - 1 for ids, _ in chosen)
-    return Likelihood(np.array(bits), np.array(sizes, dtype=float), read, np.array(of))
+    return Likelihood(np.array(bits), np.array(sizes, dtype=float), read, np.array(of), tuple(readers))
+
+
+def _readers(model: LanguageModel, chosen: Sequence[tuple[list[int], list[bool]]]) -> list[str | None]:
+    """The adapter beside the model that reads each text."""
+    firsts = [counted.index(True) for _, counted in chosen]
+    # Before the first answer of a conversation stands a question; before what counts of a plain text at most one token.
+    return route(model, [ids[:first] if first > 1 else ids for (ids, _), first in zip(chosen, firsts, strict=True)])
+
+
+def _logprobs(
+    model: LanguageModel, texts: Sequence[list[int]], window: int | None, readers: Sequence[str | None]
+) -> Iterator[list[float]]:
+    if not readers:
+        yield from texts_logprobs(model.runner, texts, min(window or model.longest, model.longest))
+    for ids, name in zip(texts, readers, strict=False):
+        longest = model.longest_with(name)
+        yield token_logprobs(model.runner, ids, min(window or longest, longest), *model.read_by(name))
 
 
 def counted_tokens(

@@ -68,3 +68,56 @@ def test_what_a_text_cannot_choose_is_told_before_anything_is_written(run, root:
     assert "the adapter plain does not say which texts are its own" in told.err and "--retain router" in told.err
     told = run("generate", str(root / "base"), "a", "--adapter", str(plain), "--adapter", f"words={root / 'words'}")
     assert "has no name, and there are others" in told.err
+
+
+def test_a_text_is_measured_with_the_adapter_of_each_document(run, root: Path, named: list[str], tmp_path: Path):
+    texts = [WORDS[0], WORDS[1], NUMBERS[0], SIGNS[0]]
+    said = tmp_path / "said.jsonl"
+    said.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    facts = run("evaluate", str(root / "base"), str(said), *named, "--json").json
+    assert facts["readers"] == [
+        {"adapter": "words", "texts": 2},
+        {"adapter": "numbers", "texts": 1},
+        {"adapter": None, "texts": 1},
+    ]
+    readers = [root / "words", root / "words", root / "numbers", root / "base"]
+    alone = [lm.load(reader).score(text) for reader, text in zip(readers, texts, strict=True)]
+    expected = sum(one.bits for one in alone) / sum(one.bytes for one in alone)
+    assert facts["measurements"][0]["value"] == pytest.approx(expected, rel=1e-5)
+    plain = run("evaluate", str(root / "base"), str(said), "--json").json["measurements"][0]["value"]
+    assert expected != pytest.approx(plain, rel=1e-5)
+    told = run("evaluate", str(root / "base"), str(said), *named)
+    assert "lmworks: read by words: 2 texts, by numbers: 1 text, by the model itself: 1 text" in told.err
+
+
+def test_a_conversation_is_measured_with_the_adapter_that_its_question_chooses(
+    run, root: Path, named: list[str], tmp_path: Path
+):
+    """And not its answer, which is not there when the model is asked."""
+    said = tmp_path / "said.jsonl"
+    turns = [*asked(NUMBERS[0][:20]), {"role": "assistant", "content": WORDS[0]}]
+    said.write_text(json.dumps({"messages": turns}) + "\n")
+    facts = run("evaluate", str(root / "base"), str(said), *named, "--json").json
+    assert facts["readers"] == [{"adapter": "numbers", "texts": 1}]
+
+
+def test_an_adapter_without_a_name_is_measured_as_its_folder_is(run, root: Path, tmp_path: Path):
+    (tmp_path / "said.txt").write_text(WORDS[0])
+    said, folder = str(tmp_path / "said.txt"), str(root / "words")
+    facts = run("evaluate", str(root / "base"), said, "--adapter", folder, "--json").json
+    assert facts["measurements"] == run("evaluate", folder, said, "--json").json["measurements"]
+    assert facts["measurements"] != run("evaluate", str(root / "base"), said, "--json").json["measurements"]
+    assert "readers" not in facts and facts["model"] == folder
+    items = [{"question": f"{number}?", "choices": ["abc", "bcd"], "label": number % 2} for number in range(4)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
+    task = str(tmp_path / "asked.jsonl")
+    facts = run("evaluate", str(root / "base"), "--task", task, "--adapter", folder, "--json").json
+    assert facts["measurements"] == run("evaluate", folder, "--task", task, "--json").json["measurements"]
+
+
+def test_what_is_no_text_to_predict_chooses_no_adapter(run, root: Path, named: list[str], tmp_path: Path):
+    told = run("evaluate", str(root / "base"), "--task", "arc-easy", *named)
+    assert told.code == 1 and "--adapter NAME=DIR goes with a text that is predicted" in told.err
+    (tmp_path / "prompt.json").write_text("{}")
+    told = run("evaluate", str(root / "base"), "sst2-dev", "--prompt", str(tmp_path / "prompt.json"), *named)
+    assert told.code == 1 and "--adapter NAME=DIR goes with a text that is predicted" in told.err
