@@ -410,6 +410,19 @@ def test_trained_prompts_stand_beside_adapters_and_each_text_begins_with_its_own
     assert model.runner.stands() if isinstance(model.runner, CompiledRunner) else True
 
 
+def test_a_trained_prompt_stands_beside_a_compiled_model_alone(prompts: dict[str, Path]):
+    model = make_with("compiled", {"p": prompts["p"]})
+    answers = model.generate_batch(PROMPTS[:2], max_new_tokens=6, adapter=["p", None])
+    beside = make_with("compiled", prompts)
+    assert [one.tokens for one in answers] == [
+        beside.generate(prompt, max_new_tokens=6, adapter=name).tokens
+        for prompt, name in zip(PROMPTS, ("p", None), strict=False)
+    ]
+    assert model.generate(PROMPTS[0], max_new_tokens=6).tokens == make("compiled").generate(
+        PROMPTS[0], max_new_tokens=6
+    ).tokens  # fmt: skip
+
+
 def test_what_a_trained_prompt_takes_is_counted_and_never_seen(folders: dict[str, Path], prompts: dict[str, Path]):
     model = make_with("compiled", {"a": folders["a"], **prompts})
     assert (model.longest_with(None), model.longest_with("long")) == (512, 442)

@@ -146,7 +146,7 @@ def test_bottlenecks_are_served_compiled_and_streamed_by_their_names(root: Path,
             assert list(pool.map(streamed, names)) == [wanted[name] for name in names]
         answer = live.post("/v1/completions", prompt="a", model="thin", max_tokens=1)
         assert answer.status_code == 404
-        said = "there is no model 'thin'; there is first and wide and narrow and x"
+        said = "there is no model 'thin'; there is first and x and wide and narrow"
         assert answer.json()["error"]["message"] == said
 
 

@@ -92,7 +92,7 @@ class Workspace:
 
     def take_adapters(self) -> None:
         """The adapters that the weights have now: with room for what they make, and in the tapes."""
-        self._make_done(max(one.numbers for one in self.weights.adapters.values()))
+        self._make_done(max((one.numbers for one in self.weights.adapters.values()), default=0))  # prompts have none
         self._new_buffers(self.buffers.tokens)
 
     def make_room(self, tokens: int) -> None:
