@@ -108,11 +108,12 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place only when the block ends without an error.
 
     The file is flushed to disk before the rename, so a power cut or kill -9 leaves the old file or the new
-    one, never a part.
+    one, never a part. One that is only a copy, and whose checksum every reader compares, need not wait for the disk:
+    after a power cut it may be damaged where it was not `flushed`.
     """
     path = Path(path)
     with says_why(path):
@@ -123,7 +124,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o644)
-            flush(temporary)
+            if flushed:
+                flush(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -127,7 +127,7 @@ class Keeper:
                     return found
                 for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
                     left.unlink(missing_ok=True)
-                _write(path, identity, packer.each(), packer.vectors())
+                _write(path, identity, packer.each(), packer.vectors(), lambda name: packer.outliers.get(name, ()))
                 return _read(path, identity)
         except ModelError:
             raise
@@ -160,7 +160,7 @@ class Keeper:
             with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
                 identity = self._identity(config, bits)
                 if self._opened(path, identity, tells=True) is None:
-                    _write(path, identity, each, packed.vectors)
+                    _write(path, identity, each, packed.vectors, lambda name: packed.matrices[name].outliers)
         except (LmworksError, OSError) as error:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
 
@@ -245,10 +245,17 @@ def _layout() -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping[str, np.ndarray]) -> None:
+def _write(
+    path: Path,
+    identity: dict[str, Any],
+    each: Each,
+    numbers_of: Mapping[str, np.ndarray],
+    outliers: Callable[[str], Sequence[int]],
+) -> None:
+    """Whole, or not at all; the outliers of a matrix are asked for after the last of them."""
     table: dict[str, Any] = {}
     checksum = Checksum()
-    with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
+    with written_whole(path, flushed=False) as temporary, temporary.open("wb") as file, contextlib.closing(each):
 
         def put(data: memoryview | bytes) -> None:
             file.write(data)
@@ -263,9 +270,11 @@ def _write(path: Path, identity: dict[str, Any], each: Each, numbers_of: Mapping
                 for part in alike:
                     put(part.data.data)
                     rows += part.rows
-                about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
-                about |= {"heads": part.heads}
+                about = {"form": form, "rows": rows, "columns": part.columns, "heads": part.heads}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})
+        for name, parts_of in table.items():
+            for about in parts_of:
+                about["outliers"] = outliers(name)
         vectors = {}
         for name, numbers in numbers_of.items():
             put(bytes(-file.tell() % 64))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lmworks.basics.ahead import shared
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.threads import one_thread
 from lmworks.kernels.frame import GROUP
@@ -56,7 +57,7 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
                 of_layers[layer] = of_layers.get(layer, 0) + column_norms(matrix.weight)
             elif name.endswith(ends):
                 found[f"{name}.weight"] = chosen(given[0].flatten(0, -2).float(), column_norms(matrix.weight))
-            matrix.product.drop()  # a copy as large as the weight
+            matrix.product.drop()  # a copy as large as the weight, where one was made
             advance(unseen.pop(name).weight.numel())
             let_go(matrix)
 
@@ -132,6 +133,8 @@ def _private(network: Network) -> Network:
     for layer in adapted_layers(private).values():
         layer.enabled = False
     for part in private.modules():
+        if isinstance(part, Linear):
+            part.product.for_once = True
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()
     return private
@@ -169,5 +172,9 @@ def _gains(
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
     """The square of each column's length, a few thousand rows of some columns at once: a large matrix is not copied to
     float32, and what is copied stays in the processor's cache."""
-    parts = [torch.cat([some.float().square().sum(0) for some in part.split(128, 1)]) for part in pieces(weight, 4096)]
+    parts = [torch.cat(shared(_squares, part.split(128, 1))) for part in pieces(weight, 4096)]
     return torch.stack(parts).sum(0)
+
+
+def _squares(columns: Tensor) -> Float[Tensor, " width"]:
+    return columns.float().square().sum(0)

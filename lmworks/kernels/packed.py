@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -67,6 +67,10 @@ class Packed:
     def every(self) -> tuple[Packed, ...]:
         """This and what comes after it."""
         return self, *self.more
+
+    def beside(self, outliers: tuple[int, ...]) -> Packed:
+        """The same where other inputs are the outliers, on which none of its bytes depends."""
+        return replace(self, outliers=outliers, more=tuple(one.beside(outliers) for one in self.more))
 
     @property
     def quantisation(self) -> Quantisation:

@@ -2,12 +2,18 @@
 
 packer = Packer(network, bits=4)
 packer.matrices(), packer.vectors()          # or packer.each(), to write them one after another
+
+All cores take part: one looks for outliers, on which no packed byte depends, while the others pack, some rows at once,
+and whoever asked for the matrices writes them meanwhile. A few parts are held at a time, however large a network is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -17,20 +23,22 @@ import torch
 from torch import Tensor
 
 from lmworks.basics import progress
+from lmworks.basics.ahead import begin, in_order, pool_of
 from lmworks.basics.arrays import Float
+from lmworks.basics.threads import one_thread
 from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_bytes
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
+from lmworks.kernels.run.team import usable_cores
 from lmworks.kernels.run.turns import kept_turns
 from lmworks.kernels.run.weights import ENCODER, SEGMENTS, is_multiplied, is_vocabulary
 from lmworks.kernels.text_classifier import is_of_classifier
 from lmworks.models.adapted import own_parameters
 from lmworks.models.experts import Router
-from lmworks.models.files.quantise import Groups
 from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.network import Network
 from lmworks.models.stack import Stack
-from lmworks.models.unread import pieces, present
+from lmworks.models.unread import present, rows_of
 
 
 class Packer:
@@ -39,6 +47,8 @@ class Packer:
     def __init__(self, network: Network, bits: int, stored: Stored | None = None) -> None:
         self.network, self.bits, self.stored = network, bits, stored
         self._parameters, self._by_head = own_parameters(network), _of_latent(network)
+        self.outliers: dict[str, tuple[int, ...]] = {}
+        """Of each matrix that has some; known when the last of `each` was taken."""
 
     @property
     def weights(self) -> int:
@@ -49,26 +59,32 @@ class Packer:
         """All matrices, in memory."""
         widths, found = self._widths(), {}
         arena = Arena(sum(packed_bytes(self._shape(name), bits) for name, bits in widths.items()))
-        for name, parts in self.each():
-            whole = list(parts)
-            data = arena.take(sum(len(part.data) for part in whole))
-            np.concatenate([part.data for part in whole], out=data)
-            found[name] = joined(whole, data)
-        return found
+        with contextlib.closing(self.each()) as each:
+            for name, parts in each:
+                whole = list(parts)
+                data = arena.take(sum(len(part.data) for part in whole))
+                np.concatenate([part.data for part in whole], out=data)
+                found[name] = joined(whole, data)
+        return {name: one.beside(self.outliers.get(name, ())) for name, one in found.items()}
 
     def each(self) -> Each:
-        """Each matrix in parts of some rows, packed one after another; progress hears of each weight twice."""
-        widths = self._widths()
+        """Each matrix in parts of some rows, without its outliers, in an order that is always the same; progress hears
+        of each weight twice. Close it where you may not take all."""
+        widths, cores = self._widths(), usable_cores()
         size = 2 * sum(prod(self._shape(name)) for name in widths)
-        with progress.task("packing weights", size) as advance:
-            apart = outliers(self.network, advance)
-            if self.stored is not None:
-                self.stored.let_go()
-            for name, bits in widths.items():
-                yield name, self._parts(name, bits, apart.get(name, ()))
-                advance(prod(self._shape(name)))
-                if self.stored is not None:
-                    self.stored.let_go()
+        with progress.task("packing weights", size) as advance, one_thread(), pool_of(cores, "packing") as pool:
+            done = _Done(advance, self.stored)
+            search = begin(pool, partial(outliers, self.network, done))
+            try:
+                parts = in_order(pool, self._every_part(widths), 2 * cores)
+                for name, of_one in itertools.groupby(parts, key=lambda part: part[0]):
+                    yield name, (part for _, part in of_one)
+                    done(prod(self._shape(name)))
+                    if search.done():
+                        search.result()  # what it failed with
+                self.outliers = search.result()
+            finally:
+                done.is_wanted = False
 
     def vectors(self) -> dict[str, Float[np.ndarray, " numbers"]]:
         """What is read in float32: weights of norms, as they are multiplied by, biases, routers and what experts are
@@ -119,21 +135,27 @@ class Packer:
     def _shape(self, name: str) -> Sequence[int]:
         return self._by_head[name].shape if name in self._by_head else self._parameters[name].shape
 
-    def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
+    def _every_part(self, widths: dict[str, int]) -> Iterator[Callable[[], tuple[str, Packed]]]:
+        for name, bits in widths.items():
+            for packed in self._parts(name, bits):
+                yield partial(_named, name, packed)
+
+    def _parts(self, name: str, bits: int) -> Iterator[Callable[[], Packed]]:
+        """What packs each part of a matrix."""
         if (of_head := self._by_head.get(name)) is not None:
-            weight = present(self._parameters[of_head.parameter]).detach()
-            yield replace(pack(quantised(name, of_head.rows(weight), bits), bits), heads=of_head.heads)
+            yield partial(self._of_heads, name, of_head, bits)
             return
         weight = self._parameters[name]
-        rows = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
-        held = self._held(name, rows)
-        if held is None or any(of_file > bits for _, of_file in held):
-            held = None
-        parts = (
-            self._as_held(name, held) if held else ((quantised(name, one, bits), bits) for one in pieces(weight, rows))
-        )
-        for groups, packed_in in parts:
-            yield pack(groups, packed_in, apart)
+        most = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
+        held = self._held(name, most)
+        if held and all(of_file <= bits for _, of_file in held):
+            yield from (partial(self._as_held, name, rows, of_file) for rows, of_file in held)
+        else:
+            yield from (partial(_rounded, name, weight, rows, bits) for rows in _runs(0, len(weight), most))
+
+    def _of_heads(self, name: str, of_head: _ByHead, bits: int) -> Packed:
+        weight = present(self._parameters[of_head.parameter]).detach()
+        return replace(pack(quantised(name, of_head.rows(weight), bits), bits), heads=of_head.heads)
 
     def _held(self, name: str, most: int) -> list[tuple[slice, int]] | None:
         """Rows of a matrix as the file holds them, and their bits; None where it holds it in another way."""
@@ -141,7 +163,7 @@ class Packer:
         if self.stored is None or alike is None:
             return None
         for all_ in alike:
-            rows = [slice(begin, min(begin + most, all_.stop)) for begin in range(all_.start, all_.stop, most)]
+            rows = _runs(all_.start, all_.stop, most)
             first = self.stored.groups(name, slice(all_.start, min(all_.start + ROWS, all_.stop)))
             bits = bits_of(first)
             for one in () if first.form else rows:
@@ -151,10 +173,38 @@ class Packer:
             found += [(one, bits) for one in rows]
         return found
 
-    def _as_held(self, name: str, held: Sequence[tuple[slice, int]]) -> Iterator[tuple[Groups, int]]:
+    def _as_held(self, name: str, rows: slice, bits: int) -> Packed:
         assert self.stored is not None
-        for rows, bits in held:
-            yield self.stored.groups(name, rows), bits
+        return pack(self.stored.groups(name, rows), bits)
+
+
+def _runs(start: int, stop: int, most: int) -> list[slice]:
+    return [slice(first, min(first + most, stop)) for first in range(start, stop, most)]
+
+
+def _rounded(name: str, weight: Tensor, rows: slice, bits: int) -> Packed:
+    return pack(quantised(name, rows_of(weight, rows), bits), bits)
+
+
+def _named(name: str, packed: Callable[[], Packed]) -> tuple[str, Packed]:
+    return name, packed()
+
+
+class _Done:
+    """Hears from several threads that a matrix is done: tells progress, and gives the file's memory back. Whoever
+    speaks when nobody wants it any more is stopped."""
+
+    def __init__(self, advance: progress.Advance, stored: Stored | None) -> None:
+        self.is_wanted = True
+        self._advance, self._stored, self._one = advance, stored, threading.Lock()
+
+    def __call__(self, weights: int) -> None:
+        if not self.is_wanted:
+            raise CancelledError
+        with self._one:
+            self._advance(weights)
+            if self._stored is not None:
+                self._stored.let_go()
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ with AVX2 alone 4 rows take 0.7 of the time, 256 a seventh (1,536 x 576, bfloat1
 class Product:
     """x W^T + bias, by a packed copy of W where nothing needs a gradient and there is a packed product."""
 
+    for_once = False
+    """Is a weight multiplied with a single time, for which no copy is worth making?"""
+
     def __init__(self) -> None:
         self._packed: Tensor | None = None
         self._made_from: tuple[int, int, torch.dtype] | None = None
@@ -57,6 +60,8 @@ class Product:
         """The product."""
         dtype = _float32_as.get() if weight.dtype == torch.float32 else weight.dtype
         if torch.is_grad_enabled() or weight.requires_grad or dtype is None:
+            return F.linear(x, weight, bias)
+        if self.for_once and dtype == weight.dtype and packable(weight):
             return F.linear(x, weight, bias)
         if not packable(weight, dtype):
             if quicker_in_float32(weight) and x[..., 0].numel() >= WIDENED:

@@ -114,12 +114,14 @@ def in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def pieces(weight: Tensor, rows: int) -> Iterator[Tensor]:
     """A matrix in parts of this many rows, read one after another where it is unread."""
+    for begin in range(0, len(weight), rows):
+        yield rows_of(weight, slice(begin, min(begin + rows, len(weight))))
+
+
+def rows_of(weight: Tensor, rows: slice) -> Tensor:
+    """Some rows of a matrix, read now where it is unread."""
     unread = unread_of(weight)
-    if unread is None:
-        yield from weight.detach().split(rows)
-    else:
-        for begin in range(0, len(weight), rows):
-            yield unread.rows(begin, min(begin + rows, len(weight)))
+    return weight.detach()[rows] if unread is None else unread.rows(rows.start, rows.stop)
 
 
 class _Parameters(dict[str, Any]):

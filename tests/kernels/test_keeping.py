@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,8 @@ from lmworks.jobs.export import export
 from lmworks.kernels import CompiledRunner, keeping, packer, unavailable
 from lmworks.kernels.checksum import Checksum
 from lmworks.kernels.keeping import FIRST, HEAD
+from lmworks.kernels.outlier_search import outliers
+from lmworks.kernels.packing import pack, quantised
 from lmworks.kernels.run.library import library
 from lmworks.language_model import LanguageModel
 from lmworks.loading import forget
@@ -121,6 +125,51 @@ def test_kept_weights_are_those_that_are_packed_afresh(
             other = one.runner.compiled.weights.matrices[name]
             assert (matrix.data == other.data).all() and matrix.address % 64 == other.address % 64 == 0
             assert (matrix.rows, matrix.columns, matrix.outliers) == (other.rows, other.columns, other.outliers)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_a_network_is_packed_alike_by_any_number_of_threads(
+    threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    monkeypatch.setenv("LMWORKS_THREADS", threads)
+    monkeypatch.setattr(packer, "AT_ONCE", 16 * 64)  # many parts of each matrix
+    folder = tiny.language_model(**SHAPE).save(tmp_path / "small")
+    packed_by: set[str] = set()
+    monkeypatch.setattr(packer, "pack", lambda *a: (packed_by.add(threading.current_thread().name), pack(*a))[1])
+    model = lm.load(folder, compress="int8")
+    assert len(packed_by) <= int(threads) and all(name.startswith("lmworks-packing") for name in packed_by)
+    network, (file,) = model.network, kept(tmp_path)
+    data, found = file.read_bytes(), outliers(network)
+    begin, size = HEAD.unpack(data[: HEAD.size])[1:3]
+    for name, (about,) in json.loads(data[begin : begin + size])["matrices"].items():
+        start, length = about["data"]
+        whole = pack(quantised(name, network.get_parameter(name), 8), 8)
+        assert data[start : start + length] == whole.data.tobytes()
+        assert tuple(about["outliers"]) == found.get(name, ())
+
+
+@pytest.mark.parametrize("stops_at", ["packing", "the search"])
+def test_packing_that_is_stopped_leaves_no_thread_and_no_file(
+    stops_at: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As Ctrl-C does it: in the thread that waits. What another thread fails with is raised there too."""
+    keep_small(tmp_path, monkeypatch)
+    monkeypatch.setenv("LMWORKS_THREADS", "2")
+
+    def stopped(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    if stops_at == "packing":
+        monkeypatch.setattr(Checksum, "add", stopped)
+        search, waits = packer.outliers, threading.Event()
+        monkeypatch.setattr(packer, "outliers", lambda *given: (waits.wait(0.2), search(*given))[1])
+    else:
+        monkeypatch.setattr(packer, "outliers", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        lm.load(folder, compress="int8")
+    assert not [one for one in threading.enumerate() if one.name.startswith("lmworks-packing")]
+    assert [one.suffix for one in (tmp_path / "cache" / "packed").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(("free", "is_mapped"), [(200, False), (199, True), (None, True), (1 << 62, False)])

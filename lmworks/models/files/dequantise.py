@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmworks.basics.ahead import shared
 from lmworks.basics.arrays import Float, UInt8
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import ALL, GGUFFile, Rows
@@ -20,6 +21,8 @@ from lmworks.models.files.quantise import GROUP
 FLOATS = {Kind.F32: torch.float32, Kind.F16: torch.float16, Kind.BF16: torch.bfloat16}
 AT_ONCE = 1 << 12
 """Blocks in one go: their float32 values, 0.5 MB, stay in the processor's cache."""
+SHARED = 8
+"""So many times that are worth a thread's while."""
 
 
 def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL) -> Tensor:
@@ -43,9 +46,13 @@ def put_values(stored: UInt8[np.ndarray, "*rows bytes"], kind: Kind, weights: Fl
     of MXFP4 that float16 does not hold: what is in the tensor then means nothing."""
     in_block, size = BLOCKS[kind]
     blocks, places, at_once = stored.reshape(-1, size), weights.view(-1, in_block), AT_ONCE * GROUP // in_block
-    for start in range(0, len(blocks), at_once):
-        groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), kind)
-        if groups is None:
-            return False
-        places[start : start + at_once] = groups.weights()
-    return True
+
+    def put(first: int) -> bool:
+        for start in range(first, min(first + SHARED * at_once, len(blocks)), at_once):
+            groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), kind)
+            if groups is None:
+                return False
+            places[start : start + at_once] = groups.weights()
+        return True
+
+    return all(shared(put, range(0, len(blocks), SHARED * at_once)))
