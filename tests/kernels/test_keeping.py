@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -360,6 +361,55 @@ def test_a_damaged_file_is_made_anew_and_said_in_one_line(
     with pytest.warns(UserWarning, match=rf"the packed weights of [^ ]*small {reason}; they are packed anew"):
         assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), logits)
     assert file.read_bytes() == whole
+
+
+BEGINS_AT_ONCE = """
+import sys
+import time
+from pathlib import Path
+
+import lmworks as lm
+from lmworks.kernels import keeping, packer
+
+model, ready, go = map(Path, sys.argv[1:])
+keeping.LEAST, pack, parts = 0, packer.pack, []
+
+def packs_slowly(*given):
+    parts.append(time.sleep(0.05))
+    return pack(*given)
+
+packer.pack = packs_slowly
+ready.touch()
+while not go.exists():
+    time.sleep(0.001)
+print(repr(lm.load(model).generate("the model", max_new_tokens=5).text))
+print(len(parts))
+"""
+
+
+def test_two_processes_that_begin_at_once_pack_a_new_file_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kernels = cache_folder("kernels")
+    keep_small(tmp_path, monkeypatch)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
+    path, go = tmp_path / "small.gguf", tmp_path / "go"
+    export(str(folder), path, kind="q4_0")
+    ready = [tmp_path / "first is ready", tmp_path / "second is ready"]
+    given = [sys.executable, "-c", BEGINS_AT_ONCE, path]
+    processes = [subprocess.Popen([*given, one, go], stdout=subprocess.PIPE, text=True) for one in ready]
+    try:
+        while not all(one.exists() for one in ready):
+            assert all(one.poll() is None for one in processes)
+            time.sleep(0.01)
+        go.touch()
+        texts, packed = zip(*(one.communicate(timeout=300)[0].splitlines() for one in processes), strict=True)
+    finally:
+        for one in processes:
+            one.kill()
+    assert texts[0] == texts[1] and len(kept(tmp_path)) == 1
+    assert "0" in packed and max(map(int, packed)) > 0
 
 
 def test_a_small_file_is_known_by_its_content_and_a_large_one_by_its_time(
