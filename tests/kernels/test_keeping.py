@@ -6,6 +6,7 @@ import copy
 import gc
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -410,6 +411,31 @@ def test_two_processes_that_begin_at_once_pack_a_new_file_once(
             one.kill()
     assert texts[0] == texts[1] and len(kept(tmp_path)) == 1
     assert "0" in packed and max(map(int, packed)) > 0
+
+
+def test_a_hundred_cuts_and_a_hundred_flips_of_what_is_kept_are_all_noticed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    model = lm.load(folder, compress="int8")
+    (file,), keeper = kept(tmp_path), model._keeper(True)
+    whole, draw = file.read_bytes(), random.Random(0)
+    assert keeper is not None and keeper.opened(model.network.config, 8) is not None
+    places = [*range(0, HEAD.size, 4), *(draw.randrange(FIRST, len(whole)) for _ in range(84))]
+    damaged = [whole[:end] for end in (0, 1, HEAD.size, FIRST, *(draw.randrange(len(whole)) for _ in range(96)))]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << draw.randrange(8)
+        damaged.append(bytes(flipped))
+    assert len(damaged) == 200
+    for number, data in enumerate(damaged):
+        file.write_bytes(data)
+        assert keeper.opened(model.network.config, 8) is None, number
+        if number % 10 == 0:
+            monkeypatch.setattr(progress, "_said", set())
+            with pytest.warns(UserWarning, match="are damaged or cut off; they are packed anew"):
+                assert keeper.kept(packer.Packer(model.network, 8)) is not None
+            assert file.read_bytes() == whole
 
 
 def test_a_small_file_is_known_by_its_content_and_a_large_one_by_its_time(
