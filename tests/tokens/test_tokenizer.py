@@ -113,6 +113,41 @@ def test_a_model_that_builds_a_special_token_from_characters_is_cut_short():
     assert tokenizer.encode_batch(["a</s>a"]) == [ids]
 
 
+@pytest.mark.parametrize("scheme", ["first", "never"])
+def test_a_space_in_front_of_a_text_alone_is_put_as_the_library_puts_it(scheme):
+    """Metaspace's `prepend_scheme`: "first" is for the beginning of a text, not for what follows a special token."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    from lmworks.tokens.vocabulary import Vocabulary
+
+    backend = Backend(models.BPE(unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    backend.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    named = ["<unk>", "<s>", "<|user|>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=named, show_progress=False)
+    backend.train_from_iterator(["the model reads the book and the model writes"] * 9, trainer)
+    tokenizer = Tokenizer(Vocabulary(backend, "pieces", unknown=0))
+    assert tokenizer.adds_space == (scheme == "first")
+    for text in (
+        "the model",
+        " the",
+        "  the  book",
+        "<|user|>the model",
+        "the <|user|> the",
+        "<s>the<|user|>the",
+        "é",
+        "",
+    ):
+        ids = backend.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(text, special=False, markup=True) == ids
+        assert tokenizer.decode(ids) == backend.decode(ids)
+    for before, after in (("<|user|>", "the model"), ("the model", " reads"), ("the <|user|>", " the")):
+        together = tokenizer.encode(before, special=False, markup=True)
+        together += tokenizer.encode(after, special=False, markup=True, continues=True)
+        assert together == backend.encode(before + after, add_special_tokens=False).ids
+
+
 def test_half_a_surrogate_pair_is_one_sentence(tiny):
     for encode in (tiny.encode, lambda text: tiny.encode_batch([text])):
         with pytest.raises(DataError, match=r"half of a surrogate pair .* at character 2"):
