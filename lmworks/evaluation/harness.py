@@ -5,7 +5,8 @@
 
     python -m lmworks.evaluation.harness run --model lmworks --model_args pretrained=smollm2 --tasks arc_easy
 
-Needs the extra `harness` (lm-eval 0.4.13). Nothing here depends on a batch size: what is read beside a prompt changes
+Needs the extra `harness` (lm-eval 0.4.13, which reads no entry points: `lm_eval` finds no model of another package
+unless something registers it first). Nothing here depends on a batch size: what is read beside a prompt changes
 nothing.
 """
 
@@ -117,6 +118,7 @@ def _strategy(said: dict[str, Any]) -> Strategy:
     return Sample(temperature=said.get("temperature", 1.0), **filters)
 
 
+require("lm_eval.models", "harness")  # first: it brings its own models only while its table is empty
 require("lm_eval.api.registry", "harness").register_model("lmworks")(Harness)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +57,12 @@ def as_published(name, item):
     if name == "crows-pairs":
         return dict(zip(("sent_more", "sent_less"), item.choices, strict=True))
     return dict(zip(("sentence_good", "sentence_bad"), item.choices, strict=True))
+
+
+def test_the_command_line_knows_the_harness_own_models_beside_ours():
+    code = "import lmworks.evaluation.harness, lm_eval.api.registry as of; print(*of.model_registry)"
+    known = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"lmworks", "hf", "local-completions"} <= set(known)
 
 
 @pytest.fixture
