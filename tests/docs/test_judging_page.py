@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tasks import STORED, costs, table
+from benchmarks.works.task_items import of_every_length
 from lmworks.cli import main
+from lmworks.evaluation.tasks.declaration import Choices
 from lmworks.evaluation.tasks.find import tasks
 from lmworks.text.registry import ENTRIES
 
@@ -32,6 +34,14 @@ def test_the_table_names_every_task_with_the_licence_of_its_data():
 def test_the_figures_are_those_that_are_stored():
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     assert table(stored) in PAGE and costs(stored) in PAGE and stored["machine"] in PAGE
+
+
+def test_the_items_that_a_peer_reads_are_as_long_as_all_though_short_and_long_ones_take_turns():
+    lengths = [10 + at // 4 if at % 2 else 400 + at for at in range(200)]
+    items = [Choices(str(at), (("x" * length, " y"),) * 2, 0, ("y", "z")) for at, length in enumerate(lengths)]
+    for count in (8, 48):
+        chosen = [len(one.asked[0][0]) for one in of_every_length(items, count)]
+        assert len(chosen) == count and sum(chosen) / count == pytest.approx(sum(lengths) / 200, rel=0.02)
 
 
 def test_the_page_runs_as_it_stands(smollm2_path, tmp_path, monkeypatch, capsys):
