@@ -454,6 +454,24 @@ def test_what_a_trained_prompt_takes_is_counted_and_never_seen(folders: dict[str
             ask()
 
 
+def test_a_trained_prompt_may_come_before_every_other_adapter_or_alone(
+    folders: dict[str, Path], prompts: dict[str, Path]
+):
+    """On a compiled model, which has nothing to pack then."""
+    alone, model = make_with("compiled", {"p": prompts["p"]}), make("compiled")
+    wanted = make_with("compiled", {"dora": folders["dora"], "p": prompts["p"]})
+    assert alone.adapters == ["p"] and alone.runner.stands()
+    for name, folder in (("p", prompts["p"]), ("dora", folders["dora"]), ("long", prompts["long"])):
+        lm.add_adapter(model, name, folder)
+        answer = model.generate(PROMPTS[2], max_new_tokens=8, adapter="p")
+        for other in (alone, wanted):
+            assert same(model, answer, other.generate(PROMPTS[2], max_new_tokens=8, adapter="p"))
+    assert sorted(model.adapters) == ["dora", "long", "p"] and model.runner.stands()
+    for name in ("dora", None):
+        answer = model.generate(PROMPTS[2], max_new_tokens=8, adapter=name)
+        assert same(model, answer, wanted.generate(PROMPTS[2], max_new_tokens=8, adapter=name))
+
+
 def test_beginnings_under_a_trained_prompt_are_kept_for_it_alone(folders: dict[str, Path], prompts: dict[str, Path]):
     model = make_with("compiled", {"a": folders["a"], **prompts})
     prompt = tiny.text(1, 140)[0].tolist()
