@@ -5,7 +5,6 @@ that take tiles (AMX) they were half of a step. Here a row is read as bfloat16 o
 rounded once. Widths are multiples of 16; called through `kernels/between.py`.
 """
 
-# ruff: noqa: F821 (`loops_of` gives the loops their names)
 from __future__ import annotations
 
 import math
