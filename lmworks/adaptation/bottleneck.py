@@ -132,8 +132,8 @@ class NamedBottleneck(NamedAdapter):
 
 
 def _effect(narrow: nn.Linear, widen: nn.Linear, activation: str) -> Narrowed:
-    down, down_bias, up, up_bias = (one.detach() for one in (narrow.weight, narrow.bias, widen.weight, widen.bias))
-    return Narrowed(down, down_bias, up, up_bias, activation)
+    into, out = ((one.weight.detach(), one.bias.detach()) for one in (narrow, widen))
+    return Narrowed(*into, *out, activation)
 
 
 def after(
