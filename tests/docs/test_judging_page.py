@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import written_programs
 from benchmarks.tasks import STORED, costs, table
 from benchmarks.works.task_items import of_every_length
 from lmworks.cli import main
@@ -34,6 +35,10 @@ def test_the_table_names_every_task_with_the_licence_of_its_data():
 def test_the_figures_are_those_that_are_stored():
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     assert table(stored) in PAGE and costs(stored) in PAGE and stored["machine"] in PAGE
+
+
+def test_the_shares_of_programs_are_those_that_are_stored():
+    assert written_programs.table(json.loads(written_programs.STORED.read_text(encoding="utf-8"))) in PAGE
 
 
 def test_the_items_that_a_peer_reads_are_as_long_as_all_though_short_and_long_ones_take_turns():
