@@ -58,8 +58,15 @@ class KindOfText:
 
     @classmethod
     def named(cls, name: str, tensors: dict[str, Tensor]) -> Self:
-        """From the file. KeyError for one that it does not have."""
-        return cls(tensors[f"{name}.mean"], tensors[f"{name}.squares"], int(tensors[f"{name}.count"]))
+        """From the file. KeyError for what it does not have, ValueError for numbers that no texts have: what is not a
+        number would be the nearest to every text."""
+        mean, squares, count = (tensors[f"{name}.{part}"] for part in ("mean", "squares", "count"))
+        rows = all(one.ndim == 1 and one.is_floating_point() and bool(one.isfinite().all()) for one in (mean, squares))
+        if not rows or mean.shape != squares.shape or bool((squares < 0).any()):
+            raise ValueError(f"{name}.mean and {name}.squares are not finite numbers for each dimension")
+        if count.numel() != 1 or not bool(count.isfinite().all()) or int(count) < 1:
+            raise ValueError(f"{name}.count is not a number of texts")
+        return cls(mean.float(), squares.float(), int(count))
 
 
 @dataclass(frozen=True)
@@ -107,9 +114,14 @@ def kinds_in(folder: Path) -> tuple[KindOfText, KindOfText] | None:
         return None
     tensors = read_safetensors(folder / FILE)
     try:
-        return KindOfText.named(BASE, tensors), KindOfText.named(OWN, tensors)
+        base, own = KindOfText.named(BASE, tensors), KindOfText.named(OWN, tensors)
+        if base.mean.shape != own.mean.shape:
+            raise ValueError(f"states of {len(base.mean)} numbers and of {len(own.mean)}")
     except KeyError as error:
         raise ModelError(f"{folder / FILE} lacks {error}; copy it again, or train the adapter again") from None
+    except ValueError as error:
+        raise ModelError(f"{folder / FILE} is damaged ({error}); copy it again, or train the adapter again") from None
+    return base, own
 
 
 @dataclass(frozen=True)

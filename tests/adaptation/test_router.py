@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from adaptation.adapted import adapter_folder
 from adaptation.routed import NUMBERS, SHAPE, SIGNS, WORDS, asked, routed_folder
 from jobs import small_builds
@@ -82,6 +84,33 @@ def test_a_damaged_file_is_one_sentence_and_nothing_is_put_on(root: Path, tmp_pa
     lm.add_adapter(model, "one", made)
     with pytest.raises(ModelError, match=r"of states of 5 numbers, and this model's have 64"):
         lm.route(model, ["a"])
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"own.mean": torch.zeros(5)},
+        {"own.mean": torch.zeros(5), "own.squares": torch.ones(5)},
+        {"base.squares": torch.ones(5)},
+        {"own.mean": torch.full((64,), torch.nan)},
+        {"own.squares": torch.full((64,), torch.inf)},
+        {"own.squares": torch.full((64,), -1.0)},
+        {"own.mean": torch.zeros(1, 64), "own.squares": torch.ones(1, 64)},
+        {"own.mean": torch.zeros(64, dtype=torch.int64)},
+        {"own.count": torch.tensor([3, 4])},
+        {"own.count": torch.tensor(0)},
+        {"base.count": torch.tensor(-30)},
+        {"base.count": torch.tensor(torch.nan)},
+    ],
+)
+def test_numbers_that_no_texts_have_are_refused(spoilt: dict[str, torch.Tensor], root: Path, tmp_path: Path):
+    """Not a number would be the nearest to every text."""
+    made = shutil.copytree(root / "words", tmp_path / "one")
+    save_file(load_file(made / FILE) | spoilt, made / FILE)
+    model = lm.load(root / "base")
+    with pytest.raises(ModelError, match=r"router.safetensors is damaged \(.*\); copy it again, or train the adap"):
+        lm.add_adapter(model, "one", made)
+    assert model.adapters == []
 
 
 def test_a_prompt_that_cannot_be_read_is_refused_as_a_request_is(root: Path):
