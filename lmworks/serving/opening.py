@@ -26,7 +26,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import add_adapter, base_among, load, network_path
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModel, ServedModels
-from lmworks.serving.service import AUTO, Service
+from lmworks.serving.service import AUTO, Service, none_is_auto
 from lmworks.serving.settings import ServerLimits
 
 SHARE = 0.8
@@ -138,6 +138,7 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
         from lmworks.adaptation.router import kinds_in  # imports torch, as adapters do when they are put beside
 
         if all(map(kinds_in, opening.adapters.values())):
+            none_is_auto(names)
             names[AUTO] = min(names.values())
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")

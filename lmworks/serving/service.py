@@ -7,7 +7,8 @@ service.close()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError
@@ -51,10 +52,8 @@ class Service:
         """What clients call the adapters beside it."""
         self.router = _router(model)
         """Chooses among them by a text; None where one does not say what it has learnt from."""
-        if self.router is not None and AUTO in (self.name, *self.adapters):
-            raise ConfigError(
-                f"{AUTO} is how a request leaves the choice to its text; call the model or adapter otherwise"
-            )
+        if self.router is not None:
+            none_is_auto((self.name, *self.adapters))
         self.writes = model.config.arrangement != "encoder" and not model.hears
         """Whether it continues text; an encoder makes vectors alone, and what hears writes down recordings."""
         self.embedder = embedder or (None if model.translates else model)
@@ -101,7 +100,17 @@ class Service:
         """The adapters that the router chooses, None for the model itself. An LmworksError for what it cannot read."""
         router = self.router
         assert router is not None
-        return await self.worker.run(lambda: router.choose(twin(self.model), prompts, self.model.longest))
+        return await self.worker.run(lambda: router.choose(self.router_reads, prompts, self.model.longest))
+
+    @property
+    def router_reads(self) -> LanguageModel:
+        """What reads a text before its adapter is chosen: the model itself where the compiled path runs it, which
+        answers one thread after another and leaves the weights in their file; otherwise a copy for the worker."""
+        return self.model if self.model.runner.own_threads() else self._twin
+
+    @functools.cached_property
+    def _twin(self) -> LanguageModel:
+        return twin(self.model)
 
     def ask(self, question: str, way: Way = "extract", min_right: float | None = None) -> GroundedAnswer:
         """What the documents answer; for the worker's thread, as it computes."""
@@ -113,6 +122,12 @@ class Service:
         self.stopping = True
         self.worker.close()
         return self._engine is None or self._engine.close(finish, timeout)
+
+
+def none_is_auto(names: Collection[str]) -> None:
+    """ConfigError where a text may choose and a model or an adapter has the name that says so."""
+    if AUTO in names:
+        raise ConfigError(f"{AUTO} is how a request leaves the choice to its text; call the model or adapter otherwise")
 
 
 def _router(model: LanguageModel) -> AdapterRouter | None:

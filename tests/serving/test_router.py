@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from grounding.small_index import indexed
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError
+from lmworks.kernels import unavailable
+from lmworks.models.unread import peek, unread_of
 from lmworks.serving.log import Log
 from lmworks.serving.opening import Opening, one, several
+from lmworks.serving.service import Service
 from serving.live import Live, running
 
 
@@ -96,7 +100,40 @@ def test_without_what_tells_texts_apart_there_is_no_auto(root: Path, tmp_path: P
     assert "auto" in several([base, f"{base}/."], Opening(adapters={"w": root / "words"}), memory=None, idle=1).names
     with pytest.raises(ConfigError, match="auto is how a request leaves the choice to its text"):
         one(base, Opening(adapters={"auto": root / "words"}))
+    with pytest.raises(ConfigError, match="auto is how a request leaves the choice to its text"):
+        several([base, f"{base}/."], Opening(adapters={"auto": root / "words"}), memory=None, idle=1)
+    named = several([base, f"{base}/."], Opening(adapters={"auto": plain}), memory=None, idle=1)
+    assert named.named("auto").adapters == ("auto",)  # a name like any other, where no text chooses
     assert lm.load(base).adapters == []
+
+
+def test_a_text_is_read_by_what_runs_and_no_weights_are_read_for_it(root: Path):
+    model = lm.load(root / "base", compress="int8")
+    if model.runner.name == "PyTorch":
+        pytest.skip(str(unavailable()))
+    for name in ("words", "numbers"):
+        lm.add_adapter(model, name, root / name)
+    prompts = [WORDS[2], NUMBERS[4], SIGNS[2]]
+    service = Service(model)
+    try:
+        assert asyncio.run(service.adapters_for(prompts)) == lm.route(model, prompts) == ["words", "numbers", None]
+        assert unread_of(peek(model.network.blocks[1].attention.qkv.base, "weight")) is not None
+        assert unread_of(peek(model.network.embedding, "weight")) is not None
+        assert service.router_reads is model
+    finally:
+        service.close()
+
+
+def test_where_pytorch_runs_the_model_one_copy_reads_all_texts(root: Path):
+    model = lm.load(root / "base", compress="none")
+    lm.add_adapter(model, "words", root / "words")
+    service = Service(model)
+    try:
+        reads = service.router_reads
+        assert asyncio.run(service.adapters_for([WORDS[2], SIGNS[2]])) == ["words", None]
+        assert reads is service.router_reads and reads is not model
+    finally:
+        service.close()
 
 
 def test_an_answer_from_documents_is_the_models_own(root: Path, tmp_path: Path, minilm: str):
