@@ -241,8 +241,9 @@ class Engine:
         sequence, state = handle.sequence, self._state
         if not handle.prompt_counted:
             handle.prompt_counted = True
-            state.prompt_tokens += sequence.size
-            state.reused_tokens += sequence.reused
+            lead = sequence.request.lead
+            state.prompt_tokens += sequence.size - lead
+            state.reused_tokens += max(sequence.reused - lead, 0)
         state.written_tokens += handle.unpublished
         if sequence.finish is None and sequence.error is None:
             return

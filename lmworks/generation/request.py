@@ -89,6 +89,8 @@ class Request:
     window: Window = "stop"
     """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
     of it go on."""
+    echo: bool = False
+    """Its prompt is given back before the answer, which may be empty then."""
     skips_space: bool = False
     """White space before the first character is left out, and no text of `stop` begins in it. Not for beams."""
     limits: Limits = field(init=False)
@@ -118,6 +120,11 @@ class Request:
         return self.prompt if max(self.prompt) < most else [one for one in self.prompt if one < most]
 
     @property
+    def counted(self) -> int:
+        """Tokens of the prompt, or of the source, as whoever asks counts them."""
+        return len(self.source or self.prompt) - self.lead
+
+    @property
     def slides(self) -> bool:
         """Whether a window slides over the text."""
         return self.window == "slide"
@@ -131,7 +138,7 @@ class Request:
 
     def _must_fit_together(self) -> None:
         strategy, logprobs = self.strategy, self.logprobs
-        if self.max_new_tokens < (0 if logprobs.prompt else 1):
+        if self.max_new_tokens < (0 if self.echo or logprobs.prompt else 1):
             raise ConfigError(f"max_new_tokens is {self.max_new_tokens}; give at least 1")
         if logprobs.top and not logprobs.written:
             raise ConfigError(

@@ -161,7 +161,7 @@ class WritingModel(ModelParts):
             pass
         return [Answer.of(sequence) for sequence in sequences]
 
-    def request(
+    def request(  # noqa: PLR0913 (all that is asked of one answer)
         self,
         prompt: Prompt,
         strategy: Strategy | None = None,
@@ -174,6 +174,7 @@ class WritingModel(ModelParts):
         guess: Guess | None = None,
         window: Window = "stop",
         adapter: str | None = None,
+        echo: bool = False,
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
@@ -211,6 +212,7 @@ class WritingModel(ModelParts):
             window=window,
             adapter=rows_adapter,
             lead=len(lead),
+            echo=echo,
         )
 
     def encode_prompt(self, prompt: Prompt, most: int | None = None, tools: Sequence[Tool] = ()) -> list[int]:

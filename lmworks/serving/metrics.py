@@ -75,7 +75,7 @@ class Metrics:
             return
         self._ended.labels(model, REASONS[sequence.finish]).inc()
         self._whole.labels(model).observe(handle.ended - handle.created)
-        self._read.labels(model).observe(len(sequence.request.prompt))
+        self._read.labels(model).observe(sequence.request.counted)
         self._written.labels(model).observe(len(sequence.tokens))
         if handle.first is not None:
             self._first.labels(model).observe(handle.first - handle.created)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tiny
-from adaptation.adapted import adapter_folder, bottleneck_folder, prompt_folder
+from adaptation.adapted import GPT2, adapter_folder, bottleneck_folder, prompt_folder
 
 import lmworks as lm
 from lmworks.adaptation.dora import DoRALinear
@@ -117,6 +117,47 @@ def test_adapters_of_several_kinds_are_served_at_once(root: Path, tmp_path: Path
         exact = lm.load(folder, compress="none")
         assert exact.generate(PROMPT, max_new_tokens=8).text == texts[name], name
     assert len(set(texts.values())) == len(texts)
+
+
+@pytest.mark.parametrize("shape", [{}, GPT2 | {"context": 128}], ids=["rotary", "learned"])
+def test_a_trained_prompts_vectors_are_room_that_is_taken_and_no_tokens(shape: dict[str, Any], tmp_path: Path):
+    made = small(**shape)
+    base, reads = str(made.save(tmp_path / "base")), made.longest - 5
+    adapters = {"p": prompt_folder(tmp_path / "p", made.network, 5, base=base)}
+    adapters["x"] = adapter_folder(tmp_path / "x", made.network, base)
+    with running(one(base, Opening(adapters=adapters), name="base")) as live:
+        for name, longest in (("p", reads), ("x", reads + 5), ("base", reads + 5)):
+            assert live.post("/v1/next_token", model=name, prompt="a" * longest).status_code == 200
+            error = live.error("/v1/next_token", model=name, prompt="a" * (longest + 1))
+            assert f"has {longest + 1:,} tokens" in error["message"] and f"{longest:,}" in error["message"]
+            assert live.post("/tokenize", prompt="a", model=name).json()["max_model_len"] == longest
+            info = live.http.get("/tokenizer_info", params={"model": name}).json()
+            assert info["model_max_length"] == longest
+        for _ in range(2):
+            asked = {"prompt": "a" * 40, "max_tokens": 3, "temperature": 0}
+            assert live.post("/v1/completions", model="p", **asked).json()["usage"]["prompt_tokens"] == 40
+        counts = live.http.get("/metrics").text
+        for line in ("prompt_tokens_total", "request_prompt_tokens_sum", "prefix_cache_queries_total"):
+            assert f'lmworks:{line}{{model_name="base"}} 80.0' in counts
+
+
+def test_echo_alone_goes_with_every_adapter_and_reads_no_log_probabilities(root: Path, tmp_path: Path):
+    network, base = lm.load(root / "first").network, str(root / "first")
+    adapters = {"x": root / "x", "p": prompt_folder(tmp_path / "p", network, base=base)}
+    with running(one(base, Opening(adapters=adapters), name="first")) as live:
+        for name in ("first", "x", "p"):
+            told = live.post("/v1/completions", model=name, prompt=PROMPT, max_tokens=0, echo=True)
+            assert told.status_code == 200, told.text
+            [choice] = told.json()["choices"]
+            assert (choice["text"], choice["logprobs"], choice["finish_reason"]) == (PROMPT, None, "length")
+            assert told.json()["usage"]["completion_tokens"] == 0
+            asked = {"model": name, "prompt": PROMPT, "max_tokens": 0, "echo": True}
+            chunks = list(live.openai.completions.create(**asked, stream=True))
+            assert "".join(one.choices[0].text for one in chunks) == PROMPT
+            written = live.post("/v1/completions", model=name, prompt=PROMPT, max_tokens=3, min_tokens=3).json()
+            assert written["usage"]["completion_tokens"] == 3  # the engine goes on
+        asked = {"model": "p", "prompt": PROMPT, "max_tokens": 0, "echo": True, "logprobs": 1}
+        assert "log-probabilities of a prompt" in live.error("/v1/completions", **asked)["message"]
 
 
 def test_bottlenecks_are_served_compiled_and_streamed_by_their_names(root: Path, tmp_path: Path):

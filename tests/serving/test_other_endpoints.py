@@ -161,7 +161,7 @@ def test_the_time_between_tokens_is_the_mean_of_an_answer():
     """From the first token to the last, divided by the tokens after the first; an answer of one token has none."""
 
     def handle(tokens: int, first: float, ended: float) -> Any:
-        asked = SimpleNamespace(prompt=[1])
+        asked = SimpleNamespace(counted=1)
         sequence = SimpleNamespace(finish="stop", request=asked, tokens=[1] * tokens)
         return SimpleNamespace(sequence=sequence, created=0.0, first=first, ended=ended)
 

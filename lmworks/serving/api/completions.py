@@ -37,13 +37,13 @@ def routes(models: ServedModels) -> APIRouter:
         longest = LONGEST if asked.max_tokens is None else asked.max_tokens
         wanted = LogprobOptions(
             asked.logprobs or 0,
-            prompt=bool(asked.echo) and (asked.logprobs is not None or longest == 0),
+            prompt=bool(asked.echo) and asked.logprobs is not None,
             written=asked.logprobs is not None,
         )
-        constraint = asked.constraint
+        constraint, echo = asked.constraint, bool(asked.echo)
         adapters = await adapters_of(asked.model, service, asked.prompts)
         jobs = [
-            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter)
+            AnswerJob(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted, adapter, echo=echo)
             for prompt, adapter in zip(asked.prompts, adapters, strict=True)
             for number in range(asked.answers)
         ]

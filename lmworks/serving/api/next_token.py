@@ -75,7 +75,7 @@ class Recent:
 
         key = (text, adapter)
         if service not in self._last or self._last[service][0] != key:
-            ids = _ids(service, text)
+            ids = _ids(service, text, adapter)
             network = twin(service.model).network
             of_rows, lead = service.model.read_by(adapter)
             with torch.inference_mode(), rows_adapted(network, [of_rows]):
@@ -117,11 +117,11 @@ def _answer(service: Service, recent: Recent, asked: NextTokenRequest, adapter: 
     )
 
 
-def _ids(service: Service, text: str) -> list[int]:
-    model = service.model
+def _ids(service: Service, text: str, adapter: str | None) -> list[int]:
+    model, longest = service.model, service.model.longest_with(adapter)
     model.must_converse()
-    most = min(service.limits.inspected_tokens, model.longest)
-    ids = model.encode_prompt(text, model.longest)
+    most = min(service.limits.inspected_tokens, longest)
+    ids = model.encode_prompt(text, longest)
     if len(ids) > most:
         raise ConfigError(f"the text has {len(ids):,} tokens, and at most {most:,} are read here; shorten it")
     return ids

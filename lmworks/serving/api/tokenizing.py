@@ -61,9 +61,9 @@ def routes(models: ServedModels) -> APIRouter:
     @router.post("/tokenize", summary="A text's tokens")
     async def tokenize(asked: TokenizeRequest, http: Request) -> JSONResponse:
         service = await models.lend(http, asked.model)
-        adapter_of(asked.model, service)  # refuses a name that is neither the model nor an adapter
+        longest = service.model.longest_with(adapter_of(asked.model, service))
         ids = await asyncio.to_thread(_encoded, service.model, asked)
-        facts: dict[str, Any] = {"count": len(ids), "max_model_len": service.model.longest, "tokens": ids}
+        facts: dict[str, Any] = {"count": len(ids), "max_model_len": longest, "tokens": ids}
         if asked.return_token_strs:
             facts["token_strs"] = [service.texts.named(number)[0] for number in ids]
         return JSONResponse(facts)
@@ -82,13 +82,13 @@ def routes(models: ServedModels) -> APIRouter:
         http: Request, model: Annotated[str | None, Query(max_length=1000, description="Whose it is.")] = None
     ) -> JSONResponse:
         service = await models.lend(http, model)
-        adapter_of(model, service)
+        longest = service.model.longest_with(adapter_of(model, service))
         # No special token's text: clients ask /tokenize for its id, and there the text of a special token is only text.
         special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"))
         tokenizer = service.model.tokenizer
         facts = {
             "tokenizer_class": "lmworks",
-            "model_max_length": service.model.longest,
+            "model_max_length": longest,
             "vocab_size": tokenizer.vocab_size,
         }
         return JSONResponse(special | facts | {"chat_template": tokenizer.chat_template})

@@ -48,6 +48,8 @@ class AnswerJob:
     adapter: str | None = None
     tools: Tools | None = None
     """What the answer may call; the prompt is then a conversation."""
+    echo: bool = False
+    """The prompt is given back before the answer, which may be empty then."""
 
 
 class Work:
@@ -119,7 +121,7 @@ class Work:
         """Tokens read and written; a prompt that several answers share is counted once."""
         sequences = [handle.sequence for handle in self.handles]
         first = sequences[:: self._answers]
-        read = sum(len(one.request.source or one.request.prompt) - one.request.lead for one in first)
+        read = sum(one.request.counted for one in first)
         written = sum(len(one.tokens) for one in sequences)
         return {
             "prompt_tokens": read,
@@ -147,6 +149,7 @@ def _checked(service: Service, jobs: Sequence[AnswerJob]) -> list[Request]:
             tools=job.tools,
             guess=service.lookup,
             adapter=job.adapter,
+            echo=job.echo,
         )
         for job in jobs
     ]
