@@ -189,11 +189,21 @@ def recipe_of(facts: dict[str, Any]) -> Recipe | None:
 def split_of(recipe: Recipe, facts: dict[str, Any], model: str) -> tuple[list[Document], list[Document]]:
     """What was learnt, without counterparts, and what was held out. DataError unless the text is the same as then."""
     _, parts = read_split(recipe.data.text, recipe.data.held_out, refusal=refusal_by(recipe.model.reference))
-    said, learnt = facts.get("data") or {}, with_counterparts(parts, recipe.data.counterfactual).train
-    for name, documents in (("train", learnt), ("held_out", parts.held_out)):
-        if name in said and said[name] != data_hash(documents):
-            raise DataError(f"{recipe.data.text} is not the text that {model} was trained on; put that back, or {GIVE}")
+    learnt = with_counterparts(parts, recipe.data.counterfactual).train
+    if differs(facts.get("data") or {}, learnt, parts.held_out):
+        raise DataError(f"{recipe.data.text} is not the text that {model} was trained on; put that back, or {GIVE}")
     return parts.train, parts.held_out
+
+
+def differs(said: dict[str, Any], learnt: list[Document], held_out: list[Document]) -> bool:
+    """Whether anything that lmworks.json says of its text is not so of these two parts: the hash of each, and how many
+    documents they have. A private model says no hash of what it learnt."""
+    found = {
+        "train": data_hash(learnt),
+        "held_out": data_hash(held_out),
+        "documents": [len(learnt), len(held_out)],
+    }
+    return any(name in said and said[name] != value for name, value in found.items())
 
 
 def _first(documents: list[Document], limit: int) -> list[Document]:

@@ -142,15 +142,18 @@ class Subject:
 
 
 def _must_have_learnt_the_same(one: Subject, other: Subject) -> None:
-    """ConfigError unless both models say that they learnt the same documents, and held out the same."""
+    """ConfigError unless both models say that they learnt the same documents, and held out the same. Of what it learnt
+    a private one says the number alone, as a hash of it would be without noise."""
     for each in (one, other):
-        if not {"train", "held_out"} <= (each.facts.get("data") or {}).keys():
+        told = "documents" if each.facts.get("private") else "train"
+        if not {told, "held_out"} <= (each.facts.get("data") or {}).keys():
             raise ConfigError(
                 f"{each.name} does not say which documents it learnt, so that nobody knows whether its leaks compare; "
                 "give a folder that lmworks made of the same text"
             )
-    for part, what in (("train", "learnt"), ("held_out", "held out")):
-        if one.facts["data"][part] != other.facts["data"][part]:
+    ours, theirs = one.facts["data"], other.facts["data"]
+    for part, what in (("held_out", "held out"), ("train", "learnt"), ("documents", "learnt")):
+        if part in ours and part in theirs and ours[part] != theirs[part]:
             raise ConfigError(
                 f"{one.name} and {other.name} {what} different documents, as their lmworks.json say, and leaks compare "
                 "only on the same; tune one of them again on the other's text"

@@ -6,7 +6,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
@@ -384,33 +383,6 @@ def test_members_are_told_from_others_by_the_model_and_by_the_words_alone(subjec
     told = [one for name, one in figures.items() if name.startswith("membership by")]
     assert [one.name for one in told] == [f"membership by {name}" for name in ("loss", "min-k%++", "the words alone")]
     assert all((one.chance, one.ideal, one.unit) == (0.5, 0.5, "AUC") and one.interval for one in told)
-
-
-def test_the_leaks_of_a_private_model_stand_beside_those_of_one_that_is_not(tmp_path):
-    letters = tmp_path / "letters"
-    letters.mkdir()
-    for at in range(60):
-        (letters / f"{at}.txt").write_text(f"Letter {at}: {'rent' if at % 3 else 'a garden'}, {at * at} stones.")
-    plain, private = a_trained(tmp_path / "plain", letters), a_trained(tmp_path / "private", letters)
-    said = json.loads(Path(private, "lmworks.json").read_text())
-    Path(private, "lmworks.json").write_text(json.dumps(said | {"private": {"epsilon": 8.0, "delta": 1e-4}}))
-    found = lm.report(private, tmp_path / "r", beside=plain, only=["leakage"])
-    figures = {one.name: one.value for one in found.measurements}
-    ours, theirs = (figures[f"membership by loss{of}"] for of in ("", f", {plain}"))
-    assert ours == theirs, "the same weights"
-    assert f"membership by the words alone, {plain}" not in figures
-    [leakage] = [one.result.found for one in found.parts if one.section.name == "leakage"]
-    assert "It was trained with differential privacy: epsilon 8" in leakage.note
-    assert f"{plain} was not trained with differential privacy" in leakage.note
-    assert leakage.charts[0].categories[:2] == (f"membership by loss, {private}", f"membership by loss, {plain}")
-    assert f"--beside {plain}" in found.command
-    settings = leakage_settings(tmp_path / "r")
-    lm.report(private, tmp_path / "r", only=["leakage"])
-    assert "beside" in settings and "beside" not in leakage_settings(tmp_path / "r"), "measured again"
-
-
-def leakage_settings(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "kept" / "leakage.json").read_text())["settings"]
 
 
 def test_leaks_stand_beside_those_of_the_same_documents_alone(notes, tmp_path):
