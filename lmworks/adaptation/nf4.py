@@ -25,13 +25,10 @@ from lmworks.adaptation.frozen import freeze_in_few_bits, thaw
 from lmworks.adaptation.lora import adaptable, lora_layers
 from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import ConfigError
+from lmworks.kernels.between import Kernels, kernels_for
+from lmworks.models.files.code_tables import NF4 as LEVELS
 from lmworks.models.network import Network
 
-LEVELS = (
-    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635),
-    *(-0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725),
-    *(0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
-)
 BLOCK = 64
 """Weights that share a scale, the largest of their absolute values."""
 SCALES = 256
@@ -76,19 +73,35 @@ class NF4:
         return self.codes.nbytes + self.sizes.nbytes + self.scales.nbytes + self.means.nbytes
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "rows columns"]:
-        """The values that the codes stand for, multiplied in float32."""
-        if self.codes.is_meta:
-            return torch.empty(self.shape, dtype=dtype, device="meta")
+        """The values that the codes stand for, multiplied in float32: in one pass where the kernels cover it, else by
+        PyTorch in several, to the same bits."""
+        made = self.codes.new_empty(self.shape, dtype=dtype)
+        if made.is_meta:
+            return made
+        if len(self.scales) and (kernels := kernels_for(made)) is not None:
+            self._fill(made, kernels)
+            return made
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)
         return found.view(-1, BLOCK).mul_(self._largest()[:, None]).view(self.shape).to(dtype)
+
+    def _fill(self, made: Float[Tensor, "rows columns"], kernels: Kernels) -> None:
+        """Each part by itself."""
+        blocks, groups = self._counts()
+        codes = self.codes.split([count * BLOCK // 2 for count in blocks])
+        sizes, scales, means = self.sizes.split(blocks), self.scales.split(groups), self.means.tolist()
+        for part in zip(made.split(list(self.rows)), codes, sizes, scales, means, strict=True):
+            kernels.nf4(*part, scale_levels())
+
+    def _counts(self) -> tuple[list[int], list[int]]:
+        """Of each part the blocks, and the groups of blocks."""
+        blocks = [rows * self.shape[1] // BLOCK for rows in self.rows]
+        return blocks, [-(-count // SCALES) for count in blocks]
 
     def _largest(self) -> Float[Tensor, " blocks"]:
         """The scale of each block."""
         if not len(self.scales):
             return self.sizes
-        largest = scale_levels().index_select(0, self.sizes.int())
-        blocks = [rows * self.shape[1] // BLOCK for rows in self.rows]
-        groups = [-(-count // SCALES) for count in blocks]
+        largest, (blocks, groups) = scale_levels().index_select(0, self.sizes.int()), self._counts()
         parts = zip(largest.split(blocks), self.scales.split(groups), self.means, strict=True)
         for own, scales, mean in parts:
             own.mul_(scales.repeat_interleave(SCALES)[: len(own)]).add_(mean)

@@ -1,4 +1,5 @@
-"""What a training step computes between its products, for PyTorch's tensors: each in one pass over them.
+"""What a training step computes between its products, for PyTorch's tensors: each in one pass over them. Matrices that
+are made anew from 4 bits for each product (NF4) are among it.
 
     kernels = kernels_for(states)       # None: PyTorch has to do it
     kernels.norm(x, weight, eps)
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.basics.arrays import Float
+from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import LmworksError
 from lmworks.kernels.coverage import unavailable
 
@@ -129,6 +130,19 @@ class Kernels:
         log_sums = torch.empty(len(logits), 1)
         self._functions["softmax"](*_addresses(logits, log_sums), *logits.shape)
         return log_sums
+
+    def nf4(
+        self,
+        made: Float[Tensor, "rows columns"],
+        codes: UInt8[Tensor, " bytes"],
+        sizes: UInt8[Tensor, " blocks"],
+        scales: Float[Tensor, " groups"],
+        mean: float,
+        levels: Float[Tensor, " 256"],
+    ) -> None:
+        """Fills `made` with what the codes of NF4 stand for, two a byte, in blocks of 64. The size of a block is a code
+        of `levels`, times the scale of its group of 256 blocks, plus the mean."""
+        self._functions["nf4"](*_addresses(made, codes, sizes, scales, levels), len(sizes), mean)
 
 
 def _addresses(*tensors: Tensor) -> list[int]:

@@ -1,4 +1,4 @@
-"""Norms, gates and the softmax of a training step, each in one pass, against PyTorch in float64."""
+"""Norms, gates and the softmax of a training step, each in one pass, against PyTorch in float64; NF4 to the bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmworks.adaptation import nf4
+from lmworks.adaptation.nf4 import NF4
 from lmworks.kernels import between
 from lmworks.kernels.between import FORMS, Kernels, kernels_for
 from lmworks.kernels.coverage import unavailable
@@ -97,6 +99,26 @@ def test_a_softmax_and_the_log_of_its_sum(dtype: torch.dtype):
     wanted = logits.double().logsumexp(1, keepdim=True)
     assert log_sums.dtype == torch.float32
     assert (log_sums.double() - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("rows", [(96, 40, 33), (1,), (820,)], ids=["parts", "one block", "many groups of blocks"])
+def test_the_values_of_nf4_to_the_bit(dtype: torch.dtype, rows: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+    width = 64 if len(rows) == 1 else 320
+    weight = values(sum(rows), width, torch.float32, 4, 0.02)
+    weight[0] = 0
+    packed = NF4.of(weight, rows=rows)
+    asked: list[Tensor] = []
+
+    def counted(made: Tensor) -> Kernels | None:
+        asked.append(made)
+        return kernels_for(made)
+
+    monkeypatch.setattr(nf4, "kernels_for", counted)
+    found = packed.weights(dtype)
+    assert len(asked) == 1 and found is asked[0]  # the kernels filled it
+    monkeypatch.setattr(nf4, "kernels_for", lambda _: None)
+    wanted = packed.weights(dtype)
+    assert torch.equal(found, wanted) and found.dtype == dtype and found.shape == weight.shape
 
 
 def test_a_number_that_is_not_finite_shows(dtype: torch.dtype):

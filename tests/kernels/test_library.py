@@ -120,7 +120,7 @@ def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
     assert facts(started(tmp_path, LMWORKS_INSTRUCTIONS=name))["instructions"] == name
     tests = [
         str(ROOT / "tests" / "kernels" / f"test_{one}.py")
-        for one in ("operations", "forms", "engine", "next_token", "compiled_sources")
+        for one in ("operations", "forms", "engine", "next_token", "compiled_sources", "between")
     ]
     settings = os.environ | {"LMWORKS_CACHE": str(tmp_path), "LMWORKS_INSTRUCTIONS": name, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

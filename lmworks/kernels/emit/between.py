@@ -1,4 +1,5 @@
-"""What a training step computes between its products: norms, gates and the softmax, forward and back, rows in one pass.
+"""What a training step computes between its products: norms, gates and the softmax, forward and back, rows in one pass;
+and the matrices that it makes anew from codes of 4 bits (NF4).
 
 PyTorch does each of these in several passes over memory, in bfloat16 with a copy in float32 for each: between products
 that take tiles (AMX) they were half of a step. Here a row is read as bfloat16 or float32, computed in float32 and
@@ -11,9 +12,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from llvmlite import ir
+
 from lmworks.kernels.emit.compiler import float32
-from lmworks.kernels.emit.scalars import compiled_as, put_single
-from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Float, Int, Value, emitted
+from lmworks.kernels.emit.scalars import byte_at, compiled_as, put_single, single_at
+from lmworks.kernels.emit.vectors import BYTE, FLOATS, SINGLE, WORDS, Emitter, Float, Int, Value, emitted
+from lmworks.models.files.code_tables import NF4
 
 
 class Form(NamedTuple):
@@ -233,6 +237,30 @@ def _softmax(x, log_sums, rows, width):
         softmax_row(at, width, largest, float32(1.0) / total)  # noqa: F821
 
 
+BLOCK, GROUP = 64, 256
+"""Weights of NF4 with one size, and sizes with one scale."""
+
+
+def _nf4_block(form: Form) -> Any:
+    @emitted(None, Int, Float, Int)
+    def nf4_block(e: Emitter, codes: Value, size: Value, to: Value) -> None:
+        by, lowest = e.splat(size), e.constant(15, WORDS)
+        shifts = ir.Constant(WORDS, [4, 0] * 8)  # the first of two weights is in the high half of their byte
+        for at in range(0, BLOCK, 16):
+            pairs = e.shuffle(e.load(ir.VectorType(BYTE, 8), codes, at // 2), [lane // 2 for lane in range(16)])
+            found = e.looked_up_floats(NF4, e.b.and_(e.b.lshr(e.b.zext(pairs, WORDS), shifts), lowest))
+            form.store(e, e.b.fmul(found, by), to, at * form.size)
+
+    return nf4_block
+
+
+def _nf4(to, codes, sizes, scales, levels, blocks, mean):
+    for block in range(blocks):
+        level = single_at(levels + 4 * byte_at(sizes + block))
+        size = level * single_at(scales + 4 * (block // GROUP)) + float32(mean)
+        nf4_block(codes + block * BLOCK // 2, size, to + block * BLOCK * SIZE)  # noqa: F821
+
+
 ROWS_OF = {
     "norm_row": _norm_row,
     "norm_back_row": _norm_back_row,
@@ -242,14 +270,15 @@ ROWS_OF = {
     "largest_of_row": _largest_of_row,
     "exponents_of_row": _exponents_of_row,
     "softmax_row": _softmax_row,
+    "nf4_block": _nf4_block,
 }
 """What the loops call, by the names that they have there."""
 
 
 def loops_of(form: Form) -> dict[str, Any]:
-    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, turn, softmax."""
+    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, turn, softmax, nf4."""
     names = {name: made(form) for name, made in ROWS_OF.items()} | {"SIZE": form.size}
     return {
         one.__name__[1:]: compiled_as(one, f"{one.__name__[1:]}_{form.name}", **names)
-        for one in (_norm, _norm_back, _gate, _gate_back, _turn, _softmax)
+        for one in (_norm, _norm_back, _gate, _gate_back, _turn, _softmax, _nf4)
     }

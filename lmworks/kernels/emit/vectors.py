@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -266,6 +267,25 @@ class Emitter:
             values = ir.Constant(kind, list(table) * (kind.count // 16))
             found = self.call(shuffles[kind.count], kind, values, low)
         return self.b.bitcast(found, codes.type)
+
+    def looked_up_floats(self, table: Sequence[float], codes: Value) -> Value:
+        """Of a table of 16 float32 numbers, those that 16 integers below 16 name."""
+        if chosen().name == "plain":
+            bits = struct.unpack("<16I", struct.pack("<16f", *table))
+            return self.b.bitcast(_looked_up(self, bits, codes), FLOATS)
+        values = ir.Constant(FLOATS, list(table))
+        if chosen().name != "avx2":
+            return self.call("llvm.x86.avx512.permvar.sf.512", FLOATS, values, codes)
+        halves = [list(range(8)), list(range(8, 16))]
+        low, high = (self._looked_up_in_halves(self.shuffle(values, one), codes, halves) for one in halves)
+        is_low = self.b.icmp_unsigned("<", codes, self.constant(8, WORDS))
+        return self.b.select(is_low, low, high)
+
+    def _looked_up_in_halves(self, table: Value, codes: Value, halves: list[list[int]]) -> Value:
+        """Of 8 numbers, those that the lowest 3 bits name."""
+        found = [self.call("llvm.x86.avx2.permps", FLOATS_8, table, self.shuffle(codes, one)) for one in halves]
+        order = ir.Constant(WORDS, list(range(16)))
+        return self.b.shuffle_vector(*found, order)
 
     # 256 bits of AVX2
 

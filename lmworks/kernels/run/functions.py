@@ -72,6 +72,7 @@ def functions(part: str) -> list[Function]:
             _of(part, "gate_back", 5, None, loops["gate_back"]),
             Function(f"{part}.turn", (WHOLE,) * 12 + (REAL,), None, loops["turn"]),
             _of(part, "softmax", 4, None, loops["softmax"]),
+            Function(f"{part}.nf4", (WHOLE,) * 6 + (REAL,), None, loops["nf4"]),
         ]
     operation = next(one for one in operations() if one.name == part)
     found = [_of(part, "run", 4, None, operation.run)]
