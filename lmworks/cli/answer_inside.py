@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.basics.errors import ConfigError
 from lmworks.cli.option_groups import Options
 from lmworks.cli.options import table
 
 if TYPE_CHECKING:
     from lmworks.generation.request import Prompt
     from lmworks.inside.attribution import Attribution
+    from lmworks.inside.patching import Metric
     from lmworks.language_model import LanguageModel
 
 LITTLE = 0.05
@@ -47,15 +49,13 @@ class Further(Options):
         bool, typer.Option("--heads", help="Show as well which heads copy, and what is lost without them.")
     ] = False
 
-    def facts(
-        self, model: LanguageModel, found: Attribution, prompt: Prompt, instead: str | None, *, chat: bool
-    ) -> dict[str, Any]:
+    def facts(self, model: LanguageModel, found: Attribution, prompt: Prompt, *, chat: bool) -> dict[str, Any]:
         """Those that are asked for, by the names that they have in JSON."""
         facts: dict[str, Any] = {}
         if self.faithful:
             facts["faithfulness"] = _judged(model, found)
         if self.corrupt is not None:
-            facts["patching"] = _carried(model, prompt, asking(self.corrupt, chat=chat), found, instead)
+            facts["patching"] = _carried(model, prompt, asking(self.corrupt, chat=chat), found)
         if self.layers:
             facts["layers"] = _stages(model, prompt)
         if self.heads:
@@ -104,11 +104,9 @@ def _print_judged(judged: dict[str, Any]) -> None:
     table(["of the answer's probability", "lost", "by a random ranking", "better than (chance 50 %)"], rows)
 
 
-def _carried(
-    model: LanguageModel, prompt: Prompt, corrupt: Prompt, found: Attribution, instead: str | None
-) -> dict[str, Any]:
+def _carried(model: LanguageModel, prompt: Prompt, corrupt: Prompt, found: Attribution) -> dict[str, Any]:
     """The share of the difference between two prompts that the stream into each layer carries at each token."""
-    shares = model.patch(prompt, corrupt, found.answer if instead is None else (found.answer, instead))
+    shares = model.patch(prompt, corrupt, _metric(found))
 
     def said(ids: Sequence[int]) -> list[str]:
         return [model.tokenizer.decode([one], skip_special=False) for one in ids]
@@ -121,6 +119,21 @@ def _carried(
         "tokens": [{"token": one, "corrupt": other} for one, other in pairs],
         "shares": shares.tolist(),
     }
+
+
+def _metric(found: Attribution) -> Metric:
+    """The figure of the first token as it was written: its text may be encoded into another one. ConfigError where
+    both answers begin with it."""
+    from lmworks.inside.patching import difference, log_probability
+
+    if found.instead_ids is None:
+        return log_probability(found.answer_ids[0])
+    first, other = found.answer_ids[0], found.instead_ids[0]
+    if other == first:
+        raise ConfigError(
+            "both answers begin with the same token, and --corrupt compares their first tokens; give another --instead"
+        )
+    return difference(first, other)
 
 
 def _print_carried(carried: dict[str, Any]) -> None:

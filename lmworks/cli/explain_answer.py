@@ -51,7 +51,7 @@ def explain_answer(
     asked = asking(prompt, chat=chat)
     progress.at_once("explaining the answer")
     found = loaded.attribute(asked, answer, instead=instead, method=method)
-    more = further.facts(loaded, found, asked, instead, chat=chat)
+    more = further.facts(loaded, found, asked, chat=chat)
     progress.end_line()
     if json_:
         as_json(_facts(found, instead) | more)

@@ -7,6 +7,7 @@ import tiny
 
 import lmworks as lm
 from lmworks.evaluation.faithfulness import beside_random
+from lmworks.inside.patching import difference, log_probability
 
 
 def test_a_row_for_each_token_and_what_they_add_up_to(run, model_folder):
@@ -127,6 +128,10 @@ MISTAKES = {
     "prompts of other lengths": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hiya"), "have 2 and 4 tokens"),
     "the same prompt twice": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hi"), "have the same figure"),
     "an empty prompt beside it": (("MODEL", "Hi", "--answer", "a", "--corrupt", ""), "have 2 and 1 tokens"),
+    "answers that begin alike": (
+        ("MODEL", "Hi", "--answer", "no", "--instead", "ne", "--corrupt", "Ho"),
+        "both answers begin with the same token",
+    ),
     "one token to rank": (("MODEL", "H", "--answer", "a", "--faithful"), "the prompt has one token"),
     "no model": (("none", "Hi"), "none is neither a known model nor a path"),
 }
@@ -138,3 +143,21 @@ def test_mistakes_are_told_in_a_sentence(run, model_folder, translator_folder, e
     folders = {"MODEL": model_folder, "TRANSLATOR": translator_folder, "ENCODER": encoder}
     ran = run("explain-answer", folders.get(model, model), *rest)
     assert ran.code == 1 and said in ran.err and "Traceback" not in ran.err and not ran.out
+
+
+def test_what_tells_prompts_apart_is_measured_on_the_token_that_is_named(run, tmp_path):
+    """An answer whose bytes are no text comes back from its tokens as other tokens."""
+    path = tmp_path / "model"
+    tiny.language_model(seed=4).save(path)
+    model = lm.load(path, dtype="float32")
+    clean, corrupt = "The fox", "The box"
+    written = model.attribute(clean).answer_ids
+    again = model.tokenizer.encode(model.attribute(clean).answer, special=False, continues=True)
+    assert again[0] != written[0], "the decoded answer begins with another token"
+    facts = run("explain-answer", str(path), clean, "--corrupt", corrupt, "--json").json["patching"]
+    true = model.patch(clean, corrupt, log_probability(written[0]))
+    assert facts["shares"] == [pytest.approx(row, abs=1e-6) for row in true.tolist()]
+    both = run("explain-answer", str(path), clean, "--instead", " ye", "--corrupt", corrupt, "--json").json["patching"]
+    other = model.tokenizer.encode(" ye", special=False, continues=True)[0]
+    true = model.patch(clean, corrupt, difference(written[0], other))
+    assert both["shares"] == [pytest.approx(row, abs=1e-6) for row in true.tolist()]
