@@ -82,6 +82,8 @@ def evaluate(
         tasks_measured(model, of_tasks, compress, base, json_)
     else:
         of_tasks.refuse("{} goes with --task; leave it out")
+        if beside and of_text.prompt is not None:
+            raise ConfigError(OF_A_TEXT)
         _text_measured(model, text, of_text, compress, base, beside, json_)
 
 
@@ -112,7 +114,7 @@ def _text_measured(
     _say_skipped(reading.skipped)
     with progress.shown():
         language_model = load(model, base=base, compress=compress)
-        if beside and (how.prompt is not None or language_model.translates or classifies(language_model.config)):
+        if beside and (language_model.translates or classifies(language_model.config)):
             raise ConfigError(OF_A_TEXT)
         for name, folder in beside.items():
             add_adapter(language_model, name, folder)

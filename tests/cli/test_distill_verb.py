@@ -41,7 +41,7 @@ def test_the_verb_prints_what_the_model_directory_says(here: Path, run):
     ("words", "sentence"),
     [
         ((), "student.reference: --layers or --student on the command line"),
-        (("--layers", "1", "--student", "base"), "a student is a part of its teacher or a model that is there"),
+        (("--layers", "1", "--student", "base"), "(--student) contradict each other; give one of them"),
         (("--layers", "9"), "student.layers is 9, and the teacher has 2"),
         (("--layers", "1", "--set", "teaching.share=2"), "teaching.share is 2"),
     ],

@@ -339,7 +339,7 @@ def test_a_folder_of_images_and_texts_is_indexed_searched_and_brought_up_to_date
     assert not code and "files     1 deleted" in shown and "; 11 images)" in shown
     assert json.loads(lmworks("index", "--out", index, "--json")[1])["images"] == 11
     code, shown = lmworks("index", folder, "--embedder", "texts", "--out", index)
-    assert code == 1 and "made with other settings" in shown
+    assert code == 1 and "made with embedder minilm, and not texts" in shown
     code, shown = lmworks("index", "--embedder", "made", "--out", tmp_path / "new")
     assert code == 1 and "say what to index: lmworks index FOLDER --out" in shown
 
