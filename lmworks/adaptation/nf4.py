@@ -81,6 +81,7 @@ class NF4:
         if len(self.scales) and (kernels := kernels_for(made)) is not None:
             self._fill(made, kernels)
             return made
+        del made  # PyTorch makes its own: never two at once
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)
         return found.view(-1, BLOCK).mul_(self._largest()[:, None]).view(self.shape).to(dtype)
 
