@@ -79,7 +79,8 @@ class NF4:
         if made.is_meta:
             return made
         if len(self.scales) and (kernels := kernels_for(made)) is not None:
-            self._fill(made, kernels)
+            if kernels.compute:
+                self._fill(made, kernels)
             return made
         del made  # PyTorch makes its own: never two at once
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)

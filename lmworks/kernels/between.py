@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from lmworks.basics.arrays import Float, UInt8
 from lmworks.basics.errors import LmworksError
@@ -31,10 +32,12 @@ THREADS = 4
 
 def kernels_for(states: Float[Tensor, "rows width"]) -> Kernels | None:
     """The kernels for numbers like these, which lie side by side; None where there are none, or not worth a call."""
-    if type(states) is not Tensor or states.device.type != "cpu" or torch.compiler.is_compiling():
+    if type(states) not in (Tensor, FakeTensor) or states.device.type != "cpu" or torch.compiler.is_compiling():
         return None
     if not covers(states.shape[-1], states.numel()):
         return None
+    if type(states) is FakeTensor:  # a plan's, which has a shape and no values
+        return Kernels(None) if unavailable() is None else None
     with _making:
         return _kernels(str(states.dtype).removeprefix("torch."))
 
@@ -70,15 +73,25 @@ def _kernels(form: str) -> Kernels | None:
 class Kernels:
     """Of one form of numbers. All tensors lie side by side; what is made is new unless said."""
 
-    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, functions: dict[str, Callable[..., Any]] | None) -> None:
         self._functions = functions
+        """None where nothing is computed: a plan follows what comes and goes."""
+
+    @property
+    def compute(self) -> bool:
+        """Do they fill what they make? Those of a plan make it and leave it at that."""
+        return self._functions is not None
+
+    def _run(self, name: str, tensors: tuple[Tensor, ...], *numbers: float) -> None:
+        if self._functions is not None:
+            self._functions[name](*[one.data_ptr() for one in tensors], *numbers)
 
     def norm(
         self, x: Float[Tensor, "rows width"], weight: Float[Tensor, " width"], eps: float
     ) -> Float[Tensor, "rows width"]:
         """x / sqrt(mean(x^2) + eps) * weight."""
         made = torch.empty_like(x)
-        self._functions["norm"](*_addresses(x, weight, made), *x.shape, eps)
+        self._run("norm", _whole(x, weight, made), *x.shape, eps)
         return made
 
     def norm_back(
@@ -91,13 +104,13 @@ class Kernels:
     ) -> Float[Tensor, "rows width"]:
         """The gradient of x, added to what came to it beside the norm."""
         made = torch.empty_like(x)
-        self._functions["norm_back"](*_addresses(gradient, x, weight, stream, made), *x.shape, eps)
+        self._run("norm_back", _whole(gradient, x, weight, stream, made), *x.shape, eps)
         return made
 
     def gate(self, inner: Float[Tensor, "rows gate_and_up"]) -> Float[Tensor, "rows width"]:
         """silu(gate) * up."""
         made = inner.new_empty(len(inner), inner.shape[1] // 2)
-        self._functions["gate"](*_addresses(inner, made), *made.shape)
+        self._run("gate", _whole(inner, made), *made.shape)
         return made
 
     def gate_back(
@@ -105,7 +118,7 @@ class Kernels:
     ) -> Float[Tensor, "rows gate_and_up"]:
         """The gradient of gate and up."""
         made = torch.empty_like(inner)
-        self._functions["gate_back"](*_addresses(gradient, inner, made), *gradient.shape)
+        self._run("gate_back", _whole(gradient, inner, made), *gradient.shape)
         return made
 
     def turn(
@@ -123,12 +136,12 @@ class Kernels:
         cos, sin = by
         table = 0 if len(cos) == 1 else cos.shape[2] * cos.shape[3]
         shape = batch, flat.shape[1], heads, tile, width, flat.stride(1), table, back
-        self._functions["turn"](flat.data_ptr(), *_addresses(apart, cos, sin), *shape, scale)
+        self._run("turn", (flat, *_whole(apart, cos, sin)), *shape, scale)
 
     def softmax(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows one"]:
         """Puts the probabilities in the place of the logits; the log of the sum of e^logit, in float32."""
         log_sums = torch.empty(len(logits), 1)
-        self._functions["softmax"](*_addresses(logits, log_sums), *logits.shape)
+        self._run("softmax", _whole(logits, log_sums), *logits.shape)
         return log_sums
 
     def nf4(
@@ -142,9 +155,9 @@ class Kernels:
     ) -> None:
         """Fills `made` with what the codes of NF4 stand for, two a byte, in blocks of 64. The size of a block is a code
         of `levels`, times the scale of its group of 256 blocks, plus the mean."""
-        self._functions["nf4"](*_addresses(made, codes, sizes, scales, levels), len(sizes), mean)
+        self._run("nf4", _whole(made, codes, sizes, scales, levels), len(sizes), mean)
 
 
-def _addresses(*tensors: Tensor) -> list[int]:
+def _whole(*tensors: Tensor) -> tuple[Tensor, ...]:
     assert all(one.is_contiguous() for one in tensors)
-    return [one.data_ptr() for one in tensors]
+    return tensors

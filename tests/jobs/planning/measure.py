@@ -26,6 +26,7 @@ from lmworks.adaptation.methods import METHODS
 from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.memory import begin_peak, keep_freed_memory, peak_megabytes
 from lmworks.jobs.planning.workload import made_up
+from lmworks.kernels.between import kernels_for
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_file import GGUFFile
@@ -116,12 +117,15 @@ def main() -> None:
         small["encoder_layers"] = 1
     if task["way"] == "last_layers":
         small["layers"] = 2  # as many as are trained
+    if task["way"] == "bottleneck":
+        small["dim"] = 128  # wider than the bottleneck
     if task["model"].get("norm") == "layer":
         small["kv_heads"] = 2
     model = {key: value for key, value in task["model"].items() if key not in ("window_layers", "ngrams")}
     small_task = {key: value for key, value in task.items() if key != "file"}
     small_task |= {"settings": {}} if "file" in task else {}
     run(small_task | {"model": model | small, "training": task["training"] | {"context": 64, "rows": 2}})
+    kernels_for(torch.zeros(1024, 64, dtype=dtype_of(task["dtype"])))  # loaded once, and part of the process
     begin_peak()
     before = resident()
     run(task)
