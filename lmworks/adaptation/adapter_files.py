@@ -31,6 +31,12 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def must_be_adapter(folder: Path) -> None:
+    """ModelError unless the folder holds an adapter."""
+    if not is_adapter(folder):
+        raise ModelError(f"{folder} holds no adapter ({CONFIG}); give the folder that lmworks tune or PEFT wrote")
+
+
 def led_by(folder: Path) -> int:
     """Vectors that an adapter puts before each text: those of a trained prompt."""
     said = read_json(folder / CONFIG)
@@ -40,7 +46,11 @@ def led_by(folder: Path) -> int:
 
 def grid_of(folders: Iterable[Path]) -> str | None:
     """What a base is rounded to so that all of these adapters can stand beside it: NF4 where they were trained on that,
-    None where they were trained on the values of its files. ConfigError where they do not agree."""
+    None where they were trained on the values of its files. ConfigError where they do not agree, ModelError for a
+    folder without an adapter."""
+    folders = list(folders)
+    for folder in folders:
+        must_be_adapter(folder)
     found = {folder: read_json(folder / CONFIG).get(BASE_VALUES) == NF4_VALUES for folder in folders}
     rounded, plain = ([folder for folder, one in found.items() if one is said] for said in (True, False))
     if rounded and plain:

@@ -10,7 +10,7 @@ language model's states are hundreds of times as large as the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -124,6 +124,22 @@ def kinds_in(folder: Path) -> tuple[KindOfText, KindOfText] | None:
     return base, own
 
 
+def must_say_which_texts(folders: Mapping[str, Path]) -> None:
+    """ConfigError for the folder of an adapter, by its name, that does not say what it has learnt from: asked before a
+    model is loaded beside which a text would choose it."""
+    for name, folder in folders.items():
+        if kinds_in(folder) is None:
+            raise _says_nothing(name)
+
+
+def _says_nothing(name: str) -> ConfigError:
+    return ConfigError(
+        f"the adapter {name} does not say which texts are its own, so that none is chosen by a text; train it with "
+        "--retain router, or choose yourself: on the command line with one --adapter DIR without a name, in Python and "
+        "in a server's requests by its name"
+    )
+
+
 @dataclass(frozen=True)
 class AdapterRouter:
     """Chooses among the adapters beside a model, and the model itself."""
@@ -145,11 +161,7 @@ class AdapterRouter:
         for name in model.adapters:
             known = model.kinds.get(name)
             if known is None:
-                raise ConfigError(
-                    f"the adapter {name} does not say which texts are its own, so that none is chosen by a text; train "
-                    "it with --retain router, or choose yourself: on the command line with one --adapter DIR without a "
-                    "name, in Python and in a server's requests by its name"
-                )
+                raise _says_nothing(name)
             if known[0].mean.shape != (model.config.dim,):
                 raise ModelError(
                     f"{FILE} of the adapter {name} is of states of {len(known[0].mean)} numbers, and this model's have "

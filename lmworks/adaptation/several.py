@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, NF4_GRID, TYPE, is_adapter
+from lmworks.adaptation.adapter_files import BASE_VALUES, CONFIG, NF4_GRID, TYPE, must_be_adapter
 from lmworks.adaptation.bottleneck import TYPE as BOTTLENECK
 from lmworks.adaptation.lora import remove_adapters
 from lmworks.adaptation.nf4 import VALUES
@@ -66,8 +66,7 @@ def put_beside(network: Network, name: str, folder: Path) -> None:
 
 def must_be_beside(folder: Path) -> None:
     """ModelError unless the folder holds an adapter that can stand beside others."""
-    if not is_adapter(folder):
-        raise ModelError(f"{folder} holds no adapter ({CONFIG}); give the folder that lmworks tune or PEFT wrote")
+    must_be_adapter(folder)
     if (kind := read_json(folder / CONFIG).get(TYPE)) not in BESIDE:
         raise ModelError(
             f"{folder / CONFIG}: an adapter of type {kind!r} cannot stand beside others, as {', '.join(BESIDE)} can; "

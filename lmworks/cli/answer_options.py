@@ -221,12 +221,14 @@ class AnswerOptions(Options):
         scaling = _scaling(self.rope_scaling)
         with progress.shown():
             grid = grid_of(named.values())
+            if named:
+                from lmworks.adaptation.router import AdapterRouter, must_say_which_texts
+
+                must_say_which_texts(named)
             model = load(reference, base=base, rope_scaling=scaling, compress=compress, grid=grid)
             for name, folder in named.items():
                 add_adapter(model, name, folder)
         if named:
-            from lmworks.adaptation.router import AdapterRouter
-
             AdapterRouter.beside(model)
         return model
 

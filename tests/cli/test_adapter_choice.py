@@ -63,11 +63,13 @@ def test_a_chat_says_it_for_each_answer(run, root: Path, named: list[str], monke
 def test_what_a_text_cannot_choose_is_told_before_anything_is_written(run, root: Path, tmp_path: Path):
     network = tiny.language_model(seed=4, **SHAPE).network
     plain = adapter_folder(tmp_path / "plain", network, str(root / "base"))
-    told = run("generate", str(root / "base"), "a", "--adapter", f"plain={plain}")
+    told = run("generate", str(tmp_path / "no model"), "a", "--adapter", f"plain={plain}")  # nothing is loaded first
     assert told.code == 1 and told.out == ""
     assert "the adapter plain does not say which texts are its own" in told.err and "--retain router" in told.err
     told = run("generate", str(root / "base"), "a", "--adapter", str(plain), "--adapter", f"words={root / 'words'}")
     assert "has no name, and there are others" in told.err
+    told = run("generate", str(root / "base"), "a", "--adapter", f"gone={tmp_path / 'gone'}")
+    assert told.code == 1 and f"{tmp_path / 'gone'} holds no adapter" in told.err
 
 
 def test_a_text_is_measured_with_the_adapter_of_each_document(run, root: Path, named: list[str], tmp_path: Path):
