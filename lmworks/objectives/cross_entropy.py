@@ -157,7 +157,7 @@ def _part(
         logits = products.gather(1, wanted).to(exact)
         loss = kernels.softmax(products).sub_(logits)  # the probabilities stand in the products' place now
         if states_gradient is not None or head_gradient is not None:
-            # Of the label p - 1, which rounded numbers near 1 would not hold. (scatter_ would copy all bfloat16 numbers.)
+            # Of the label p - 1, which rounded numbers near 1 would not hold. scatter_ would copy all of bfloat16.
             products[torch.arange(len(products)), wanted[:, 0]] = loss[:, 0].neg().expm1_().to(products.dtype)
             _give(products, states, head, states_gradient, head_gradient, weights)
         return loss[:, 0]
