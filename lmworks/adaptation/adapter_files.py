@@ -1,4 +1,4 @@
-"""The folder of an adapter, of whatever kind: adapter_config.json and adapter_model.safetensors, as PEFT names them."""
+"""An adapter's folder, whatever its kind: adapter_config.json and adapter_model.safetensors, named as PEFT does."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.files.model_folder import read_json
 
-if TYPE_CHECKING:  # whether a folder is an adapter's is asked before PyTorch is needed
+if TYPE_CHECKING:  # `is_adapter` is called before PyTorch is loaded
     from torch import Tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TYPE = "peft_type"
 """The key by which an adapter's settings name its kind."""
 BOTTLENECK = "LMWORKS_BOTTLENECK"
-"""The kind of bottlenecks: PEFT has no such adapter."""
+"""The kind of bottleneck adapters, which PEFT does not have."""
 BASE_VALUES = "lmworks_base_values"
-"""A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
+"""A key of ours, which PEFT ignores: the values that the base's matrices had while the adapter was trained."""
 NF4_VALUES = "nf4 of each matrix"
-"""What it says where they were rounded to NF4 (nf4.py)."""
+"""That key's value where each matrix was rounded to NF4 by itself (nf4.py)."""
 NF4_GRID = "nf4"
-"""What a base is loaded on so that such adapters can stand beside it."""
+"""The grid that a base is loaded on to serve such adapters."""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -38,16 +38,16 @@ def must_be_adapter(folder: Path) -> None:
 
 
 def led_by(folder: Path) -> int:
-    """Vectors that an adapter puts before each text: those of a trained prompt."""
+    """How many vectors an adapter puts before each text: the length of a trained prompt, else 0."""
     said = read_json(folder / CONFIG)
     length = said.get("num_virtual_tokens") if said.get(TYPE) == "PROMPT_TUNING" else 0
     return length if isinstance(length, int) else 0
 
 
 def grid_of(folders: Iterable[Path]) -> str | None:
-    """What a base is rounded to so that all of these adapters can stand beside it: NF4 where they were trained on that,
-    None where they were trained on the values of its files. ConfigError where they do not agree, ModelError for a
-    folder without an adapter."""
+    """The grid that a base must be rounded to for all of these adapters: NF4 if they were trained on NF4 values, None
+    if they were trained on the values in the base's files. ConfigError where they differ, ModelError for a folder
+    without an adapter."""
     folders = list(folders)
     for folder in folders:
         must_be_adapter(folder)
@@ -62,8 +62,8 @@ def grid_of(folders: Iterable[Path]) -> str | None:
 
 
 def kept_files(folder: Path) -> list[Path]:
-    """What an adapter is packed from, beside its base's weights as they are; none of a kind that is not packed alone,
-    or that changes the base."""
+    """The files from which an adapter is packed separately from its unchanged base; empty for a kind that cannot be
+    packed separately, or that needs other base values."""
     said = read_json(folder / CONFIG)
     if said.get(TYPE) not in ("LORA", BOTTLENECK) or said.get(BASE_VALUES) is not None:
         return []
@@ -81,8 +81,8 @@ def write_files(folder: Path, kind: str, base: str, settings: Mapping[str, Any],
 
 
 def fill(folder: Path, places: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Copy the file's tensors into their places, all of them checked first. ModelError for missing or unexpected ones,
-    other shapes, and values that are not finite."""
+    """Copy the file's tensors into their places, after checking all of them. ModelError for a tensor that is missing or
+    unexpected, has another shape, or holds values that are not finite."""
     import torch
 
     missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))

@@ -5,10 +5,11 @@
     NF4.of(joined, rows=[576, 192, 192])                # query, key and value, each as a matrix by itself
     freeze_in_nf4(network)                              # every matrix of its files by itself
 
-Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; layout and codebooks are those of bitsandbytes,
-and so are the values to the bit, of each matrix of a model's files. One scale in 500 is a neighbour of theirs: their
-search on the CPU misses the nearest level there (0.50.2). Families whose files have rows in another order than ours
-(GPT-NeoX, Cohere: PEFT's format is not written for them) have the values of ours.
+Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314. Layout and codebooks are those of bitsandbytes,
+and for each matrix of a model's files the values are equal to theirs to the bit. The exception is one scale in 500,
+which is the level next to theirs, because their search on the CPU (0.50.2) misses the nearest level. Where the files of
+a family order rows differently from us (GPT-NeoX, Cohere; no adapter is written in PEFT's format for them), it is the
+matrix in our order that is rounded.
 """
 
 from __future__ import annotations
@@ -34,31 +35,31 @@ BLOCK = 64
 SCALES = 256
 """Scales that share a scale of their own."""
 VALUES = NF4_VALUES
-"""What an adapter's files call the values that it was trained on."""
+"""How an adapter's files say that it was trained on these values."""
 OLD_VALUES = "nf4"
-"""Those of joined matrices, which are no longer made."""
+"""How older files said that joined matrices were rounded as one; no longer written."""
 
 
 @dataclass(frozen=True)
 class NF4:
-    """A matrix in NF4, or several below one another, each packed by itself; blocks of 64 run along the rows."""
+    """A matrix in NF4, or several stacked by rows, each packed separately; blocks of 64 run along the rows."""
 
     shape: tuple[int, int]
     rows: tuple[int, ...]
-    """Of each part, how many: one number where the matrix has one part."""
+    """The number of rows in each part; a single number where the matrix has one part."""
     codes: UInt8[Tensor, " bytes"]
     """Two weights a byte, the first in the high half."""
     sizes: UInt8[Tensor, " blocks"] | Float[Tensor, " blocks"]
-    """Of each block the scale: a code of `scale_levels`, or float32 without double quantisation."""
+    """The scale of each block: an index into `scale_levels`, or float32 without double quantisation."""
     scales: Float[Tensor, " groups"]
-    """Of each 256 blocks of a part, what their codes are multiplied with; empty without double quantisation."""
+    """For each group of 256 blocks of a part, the factor for their codes; empty without double quantisation."""
     means: Float[Tensor, " parts"]
-    """Of each part, what is added to the scales of its blocks."""
+    """For each part, what is added to the scales of its blocks."""
 
     @classmethod
     def of(cls, weight: Float[Tensor, "rows columns"], double: bool = True, rows: Sequence[int] = ()) -> NF4:
-        """Round to the nearest level; with `rows`, each run of so many rows as a matrix by itself. ConfigError where
-        the values of one are not whole blocks."""
+        """Round to the nearest level. `rows` gives the numbers of rows that form separate matrices; without it there is
+        one. ConfigError for a matrix that does not divide into whole blocks."""
         parts = weight.detach().split(list(rows) or len(weight))
         for part in parts:
             if part.numel() % BLOCK:
@@ -69,12 +70,12 @@ class NF4:
 
     @property
     def nbytes(self) -> int:
-        """What it takes."""
+        """Bytes of all four tensors."""
         return self.codes.nbytes + self.sizes.nbytes + self.scales.nbytes + self.means.nbytes
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "rows columns"]:
-        """The values that the codes stand for, multiplied in float32: in one pass where the kernels cover it, else by
-        PyTorch in several, to the same bits."""
+        """The values that the codes stand for, multiplied in float32. The kernels do it in one pass where they can,
+        PyTorch in several otherwise; the result is equal to the bit."""
         made = self.codes.new_empty(self.shape, dtype=dtype)
         if made.is_meta:
             return made
@@ -82,12 +83,11 @@ class NF4:
             if kernels.compute:
                 self._fill(made, kernels)
             return made
-        del made  # PyTorch makes its own: never two at once
+        del made  # PyTorch allocates its own: never hold two at once
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)
         return found.view(-1, BLOCK).mul_(self._largest()[:, None]).view(self.shape).to(dtype)
 
     def _fill(self, made: Float[Tensor, "rows columns"], kernels: Kernels) -> None:
-        """Each part by itself."""
         blocks, groups = self._counts()
         codes = self.codes.split([count * BLOCK // 2 for count in blocks])
         sizes, scales, means = self.sizes.split(blocks), self.scales.split(groups), self.means.tolist()
@@ -95,7 +95,7 @@ class NF4:
             kernels.nf4(*part, scale_levels())
 
     def _counts(self) -> tuple[list[int], list[int]]:
-        """Of each part the blocks, and the groups of blocks."""
+        """The blocks in each part, and the groups of blocks."""
         blocks = [rows * self.shape[1] // BLOCK for rows in self.rows]
         return blocks, [-(-count // SCALES) for count in blocks]
 
@@ -117,7 +117,8 @@ Packed = tuple[Tensor, Tensor, Tensor, Tensor]
 def _rounded(part: Float[Tensor, "rows columns"], double: bool) -> Packed:
     blocks = part.float().reshape(-1, BLOCK)
     largest = blocks.abs().amax(1)
-    within = blocks * (1 / largest.clamp_min(1e-38))[:, None]  # no quotient: one value in a million would go elsewhere
+    # Not a division, which would round one value in a million differently.
+    within = blocks * (1 / largest.clamp_min(1e-38))[:, None]
     codes = _nearest(within, _levels()).view(-1, 2)
     joined = (codes[:, 0] << 4 | codes[:, 1]).to(torch.uint8)
     if not double:
@@ -131,7 +132,7 @@ def _rounded(part: Float[Tensor, "rows columns"], double: bool) -> Packed:
 
 
 def _sketched(part: Tensor, double: bool) -> Packed:
-    """What has a shape and no values."""
+    """The same tensors on the meta device: shapes without values."""
     blocks = part.numel() // BLOCK
     kind, groups = (torch.uint8, -(-blocks // SCALES)) if double else (torch.float32, 0)
     codes, sizes = part.new_empty(part.numel() // 2, dtype=torch.uint8), part.new_empty(blocks, dtype=kind)
@@ -150,8 +151,8 @@ def _levels() -> Float[Tensor, " levels"]:
 
 @functools.cache
 def _pairs() -> Float[Tensor, " 256"]:
-    """What the two halves of each byte stand for: two float32 numbers as one of 64 bits, which is looked up four times
-    as fast as a row of two."""
+    """The values of both halves of each byte: two float32 numbers in one of 64 bits, because looking that up is four
+    times as fast as looking up a row of two."""
     levels = _levels()
     return torch.stack([levels.repeat_interleave(16), levels.repeat(16)], dim=1).view(torch.float64)[:, 0].contiguous()
 
@@ -168,7 +169,7 @@ def scale_levels() -> Float[Tensor, " levels"]:
 
 
 def freeze_in_nf4(network: Network, double: bool = True) -> None:
-    """Keep in NF4, in place, the matrices that adapters can sit on; embedding, head, norms and experts stay."""
+    """Pack in NF4, in place, the matrices that adapters can sit on, and not embedding, head, norms or experts."""
     adapted = lora_layers(network)
     for path, parts in adaptable(network).items():
         rows = [part.rows.stop - part.rows.start for part in parts]  # those of each matrix of the model's files
@@ -179,8 +180,8 @@ def freeze_in_nf4(network: Network, double: bool = True) -> None:
 
 
 def round_to_nf4(network: Network) -> None:
-    """The same matrices with the values that NF4 has for them, as an adapter saw them in training; where they have them
-    already nothing changes, as a second rounding would give others."""
+    """Round those matrices to the values that they have in NF4, which are what an adapter saw in training. A network
+    that is rounded already stays as it is: rounding twice would give other values."""
     if network.rounded_to is None:
         freeze_in_nf4(network)
         thaw(network)

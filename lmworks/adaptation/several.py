@@ -1,10 +1,10 @@
-"""Several adapters beside one network, of which each row of a batch uses one by its name, or none.
+"""Several adapters on one network: each row of a batch names the one that it uses, or none.
 
     put_beside(network, "notes", Path("models/notes"))
     put_beside(network, "code", Path("models/code"))
 
-The base's weights are there once, and are not changed. What cannot be done beside a matrix, row by row, is refused:
-such an adapter goes on a model by itself (`load`).
+The base's weights are held once and do not change. An adapter that cannot be applied row by row is refused; load it on
+a model of its own (`load`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from lmworks.models.named_prompts import NamedPrompts
 from lmworks.models.network import Network
 
 BESIDE = ("LORA", BOTTLENECK, PROMPT)
-"""What the adapters that can stand beside others call themselves; DoRA's are LORA too."""
+"""The types of adapters that can stand beside others; DoRA is of type LORA too."""
 
 
 def put_beside(network: Network, name: str, folder: Path) -> None:
-    """Put the adapter of a folder beside a network under a name, in place.
+    """Put the adapter in a folder beside a network, in place, under a name.
 
-    ModelError for a folder that holds no adapter which fits the network, or one that cannot stand beside others;
-    ConfigError for a name that is taken, and for a network that cannot have several. Nothing is changed then.
+    ModelError where the folder holds no adapter, or one that does not fit the network or cannot stand beside others;
+    ConfigError for a name that is taken, and for a network that cannot have several. Then nothing has changed.
     """
     must_be_beside(folder)
     _must_take(network, name)
@@ -75,8 +75,8 @@ def must_be_beside(folder: Path) -> None:
 
 
 def _must_be_trained_on(folder: Path, network: Network) -> None:
-    """ModelError for an adapter that was trained on other values of the network's weights: it would answer worse and
-    say nothing."""
+    """ModelError for an adapter that was trained on other values of the network's weights: it would answer worse, and
+    nothing would show it."""
     rounded, here = (one == VALUES for one in (read_json(folder / CONFIG).get(BASE_VALUES), network.rounded_to))
     if rounded and not here:
         raise ModelError(

@@ -1,10 +1,10 @@
-"""Work that threads of a pool do ahead of who wants it: results in the order of the tasks, few of them held at once.
+"""Work that a pool of threads does before its results are needed: they come in the order of the tasks, few at a time.
 
     with pool_of(cores, "packing") as pool:
         for result in in_order(pool, tasks, most=2 * cores):
             ...
 
-A task that is large can itself be shared with those threads of its pool that have nothing else to do:
+A large task can share its own work with idle threads of its pool:
 
     parts = shared(part_of, places)
 """
@@ -23,19 +23,19 @@ R = TypeVar("R")
 
 
 class Pool(ThreadPoolExecutor):
-    """Some threads."""
+    """A thread pool that knows its size."""
 
     def __init__(self, threads: int, name: str) -> None:
         super().__init__(threads, f"lmworks-{name}")
         self.threads = threads
 
 
-_own: contextvars.ContextVar[Pool | None] = contextvars.ContextVar("the pool whose task this is", default=None)
+_own: contextvars.ContextVar[Pool | None] = contextvars.ContextVar("the pool that runs this task", default=None)
 
 
 @contextlib.contextmanager
 def pool_of(threads: int, name: str) -> Iterator[Pool]:
-    """Threads that finish what they have begun when the block ends, and forget the rest."""
+    """A pool that, when the block ends, finishes the tasks that have begun and cancels the rest."""
     pool = Pool(threads, name)
     try:
         yield pool
@@ -44,15 +44,15 @@ def pool_of(threads: int, name: str) -> Iterator[Pool]:
 
 
 def begin(pool: Pool, task: Callable[[], T]) -> Future[T]:
-    """A task that a thread of the pool does, and whose progress is shown where that of this thread is."""
+    """Run a task in a thread of the pool; its progress is shown where the calling thread's is."""
     context = contextvars.copy_context()
     context.run(_own.set, pool)
     return pool.submit(context.run, task)
 
 
 def in_order(pool: Pool, tasks: Iterable[Callable[[], T]], most: int) -> Generator[T]:
-    """The result of each task. At most so many tasks are begun beyond those whose results were taken; when somebody
-    stops taking them, those that no thread has begun are forgotten."""
+    """Yield the result of each task, in order. At most `most` tasks are in the pool ahead of the result that is taken
+    next; if the caller stops early, tasks that have not begun are cancelled."""
     begun: deque[Future[T]] = deque()
     try:
         for task in tasks:
@@ -67,8 +67,8 @@ def in_order(pool: Pool, tasks: Iterable[Callable[[], T]], most: int) -> Generat
 
 
 def shared(task: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """The task done for each item: by this thread, and by others of the pool whose task it runs in, as far as they have
-    nothing else to do. It need not wait for any of them to begin."""
+    """The results of the task for all items, in order. This thread works through them, helped by idle threads of the
+    pool that it belongs to; it never waits for one of them to become free."""
     pool, left, found = _own.get(), deque(enumerate(items)), dict[int, R]()
 
     def work() -> None:

@@ -1,8 +1,8 @@
-"""What is written to the terminal: names and texts of others cannot give it orders.
+"""Safe output: no file name, document or model output can send control sequences to the terminal.
 
-`main` runs every verb inside `guarded()`: whatever is printed from then on, by whichever line, has its control
-characters shown (\\x1b, \\u202e) and not obeyed. What draws itself (tables, progress) uses `console()`, and `verbatim`
-gives the text that a model wrote to a pipe as it is.
+`main` runs every verb inside `guarded()`, which makes control characters visible (\\x1b, \\u202e) in everything that is
+printed. Tables and progress bars, which need control characters of their own, draw on `console()`; `verbatim` writes
+what a model wrote to a pipe or a file unchanged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Beyond ASCII as \u202e, which means the same in a JSON text.
+# Beyond ASCII written as \u202e, which JSON reads back as the same character.
 _SHOWN = {code: f"\\x{code:02x}" for code in range(0x20) if chr(code) not in "\n\t"}
 _SHOWN |= {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _SHOWN |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 
 
 def printable(text: str) -> str:
-    """The text with control characters, overrides of the direction of writing and halves of surrogate pairs as codes.
+    """The text with control characters, direction overrides and lone surrogates written as escape codes.
 
     Line ends and tabs stay.
     """
@@ -34,12 +34,12 @@ def printable(text: str) -> str:
 
 
 def for_shell(path: str | os.PathLike[str]) -> str:
-    """A path or name, quoted where a shell needs it, for a command that the user is told to run."""
+    """A path or name in a command that we suggest, quoted if the shell needs it."""
     return shlex.quote(str(path))
 
 
 class _Guarded:
-    """A text stream that writes `printable` text; otherwise the stream that it stands for."""
+    """A text stream whose writes go through `printable`; everything else is the wrapped stream's."""
 
     def __init__(self, stream: Any) -> None:
         self.unguarded = stream
@@ -60,28 +60,27 @@ class _Guarded:
 def guarded() -> Iterator[None]:
     """Guard standard output and standard error inside the block."""
     with contextlib.ExitStack() as stack:
-        nowhere = stack.enter_context(
-            Path(os.devnull).open("w", encoding="utf-8")
-        )  # for a stream that was closed (`>&-`)
+        # Standard output is None where the shell closed it (`>&-`).
+        nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         stack.enter_context(contextlib.redirect_stdout(_Guarded(sys.stdout or nowhere)))
         stack.enter_context(contextlib.redirect_stderr(_Guarded(sys.stderr or nowhere)))
         yield
 
 
 def unguarded(stream: Any) -> Any:
-    """The stream itself, for what draws with control characters of its own."""
+    """The wrapped stream, for output that draws with control characters of its own."""
     return getattr(stream, "unguarded", stream)
 
 
 def verbatim(text: str) -> None:
-    """Print what a model wrote: to a file or a pipe exactly that, to a terminal as all else."""
+    """Print what a model wrote: unchanged to a file or a pipe, made printable on a terminal."""
     stream = sys.stdout if sys.stdout.isatty() else unguarded(sys.stdout)
     stream.write(text)
     stream.flush()
 
 
 def console(stderr: bool = False, **settings: Any) -> Console:
-    """A console of rich's, which draws with control characters and shows those of the text that it is given."""
+    """A rich console: it draws with control characters, and makes those in the text that it is given visible."""
     return _console_class()(file=unguarded(sys.stderr if stderr else sys.stdout), **settings)
 
 

@@ -1,7 +1,8 @@
-"""What `lmworks explain-answer` shows beside the shares: how faithful they are, where another prompt's answer
-parts from this one's, what the model would say after each layer, and which heads copy.
+"""What `lmworks explain-answer` can show beside the shares of the tokens: how faithful they are, which layers and
+tokens carry the difference from another prompt, what the model would say after each layer, and which heads copy.
 
-A verb takes the options as one value, `further: Further`; `further.facts(...)` is what --json has, `show` its tables.
+A verb takes these options as one value, `further: Further`; `further.facts(...)` are the facts for --json, and `show`
+prints them as tables.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
 
 LITTLE = 0.05
-"""Tokens that carry less than this share of a difference in every layer are not shown, ..."""
+"""A token that carries less than this share of a difference in every layer is not shown."""
 SHOWN = 8
-"""... and of the others at most this many, those that carry most."""
+"""At most this many tokens are shown, those that carry most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Further(Options):
-    """What is shown beside the shares."""
+    """The options for what is shown beside the shares."""
 
     faithful: Annotated[
         bool,
@@ -50,7 +51,7 @@ class Further(Options):
     ] = False
 
     def facts(self, model: LanguageModel, found: Attribution, prompt: Prompt, *, chat: bool) -> dict[str, Any]:
-        """Those that are asked for, by the names that they have in JSON."""
+        """The facts that the user asked for, by their names in JSON."""
         facts: dict[str, Any] = {}
         if self.faithful:
             facts["faithfulness"] = _judged(model, found)
@@ -64,12 +65,12 @@ class Further(Options):
 
 
 def asking(text: str, *, chat: bool) -> Prompt:
-    """A prompt as it stands, or as a message."""
+    """The text as a prompt, or with `chat` as a user's message."""
     return [{"role": "user", "content": text}] if chat else text
 
 
 def show(facts: dict[str, Any]) -> None:
-    """Print tables of them."""
+    """Print the facts as tables."""
     if judged := facts.get("faithfulness"):
         _print_judged(judged)
     if carried := facts.get("patching"):
@@ -84,7 +85,7 @@ def show(facts: dict[str, Any]) -> None:
 
 
 def _judged(model: LanguageModel, found: Attribution) -> dict[str, Any]:
-    """What the answer loses without the tokens that rank first, and with them alone, beside random rankings."""
+    """What the answer loses without the highest-ranked tokens, and with only those, beside random rankings."""
     from lmworks.evaluation.faithfulness import beside_random
 
     told = beside_random(model.network, found)
@@ -105,7 +106,7 @@ def _print_judged(judged: dict[str, Any]) -> None:
 
 
 def _carried(model: LanguageModel, prompt: Prompt, corrupt: Prompt, found: Attribution) -> dict[str, Any]:
-    """The share of the difference between two prompts that the stream into each layer carries at each token."""
+    """How much of the difference between two prompts each token's residual stream carries into each layer."""
     shares = model.patch(prompt, corrupt, _metric(found))
 
     def said(ids: Sequence[int]) -> list[str]:
@@ -122,8 +123,8 @@ def _carried(model: LanguageModel, prompt: Prompt, corrupt: Prompt, found: Attri
 
 
 def _metric(found: Attribution) -> Metric:
-    """The figure of the first token as it was written: its text may be encoded into another one. ConfigError where
-    both answers begin with it."""
+    """Measure the answer's first token by its id, because encoding its text again may give another token. ConfigError
+    where both answers begin with the same token."""
     from lmworks.inside.patching import difference, log_probability
 
     if found.instead_ids is None:
@@ -150,18 +151,18 @@ def _print_carried(carried: dict[str, Any]) -> None:
 
 
 def _share(share: float) -> str:
-    """With two places, and no sign before a zero."""
+    """With two decimals, and never "-0.00"."""
     return f"{share:z.2f}"
 
 
 def _both(token: str, corrupt: str) -> str:
-    """A token, and what stands in its place in the other prompt."""
+    """A token, and the one at its place in the other prompt if that differs."""
     one, other = (text.replace("\n", "\\n").strip() for text in (token, corrupt))
     return one if token == corrupt else f"{one}/{other}"
 
 
 def _stages(model: LanguageModel, prompt: Prompt) -> list[dict[str, Any]]:
-    """Of each layer the likeliest next tokens with their probabilities, in text."""
+    """The likeliest next tokens after each layer, with their probabilities, as text."""
     import torch
 
     from lmworks.inside.lens import logit_lens
@@ -176,7 +177,7 @@ def _stages(model: LanguageModel, prompt: Prompt) -> list[dict[str, Any]]:
 
 
 def _roles(model: LanguageModel) -> list[dict[str, str]]:
-    """The heads of each kind that look there most, and what taking them away shows."""
+    """For each kind of head: those that attend in its way most, and what is lost without them."""
     from lmworks.evaluation.head_worth import KINDS, worth_of
 
     return [

@@ -53,8 +53,8 @@ class Beside:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How true one attribution is to the model, in probability of the answer; where it is compared with another one, of
-    the answer between the two."""
+    """How faithful an attribution is to the model, in probability of the answer; where the answer is compared with
+    another, that is its probability among these two."""
 
     comprehensiveness: Beside
     """What is lost without the tokens that rank first: more is better."""

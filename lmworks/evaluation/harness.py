@@ -1,13 +1,12 @@
-"""lm-evaluation-harness on our models: `Harness` is a model for its `simple_evaluate`, and its command line knows it.
+"""lm-evaluation-harness on our models: `Harness` is a model for its `simple_evaluate` and for its command line.
 
     from lmworks.evaluation.harness import Harness
     lm_eval.simple_evaluate(model=Harness("smollm2"), tasks=["arc_easy"])
 
     python -m lmworks.evaluation.harness run --model lmworks --model_args pretrained=smollm2 --tasks arc_easy
 
-Needs the extra `harness` (lm-eval 0.4.13, which reads no entry points: `lm_eval` finds no model of another package
-unless something registers it first). Nothing here depends on a batch size: what is read beside a prompt changes
-nothing.
+Needs the extra `harness` (lm-eval 0.4.13). That version reads no entry points, so its own command `lm_eval` does not
+find our model; the command above registers it first. Results do not depend on a batch size.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from lmworks.tokens.continuation import opening
 
 LM: Any = require("lm_eval.api.model", "harness").LM
 LONGEST = 256
-"""Tokens of an answer, unless a task says it: the harness' own."""
+"""Tokens of an answer where a task sets no limit: the harness's own default."""
 AT_ONCE = 16
 OF_OTHERS = ("batch_size", "max_batch_size", "device")
-"""What the harness hands to every model, and means nothing here."""
+"""Settings that the harness passes to every model, and that have no effect here."""
 
 
 class Harness(LM):
-    """A language model as lm-evaluation-harness asks it."""
+    """A language model with the methods that lm-evaluation-harness calls."""
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class Harness(LM):
         dtype: str | None = None,
         **others: Any,
     ) -> None:
-        """`pretrained` is a model or a reference to one, the rest as in `lm.load`. ConfigError for what is unknown."""
+        """`pretrained` is a model or a reference to one, the rest as in `lm.load`. ConfigError for unknown settings."""
         super().__init__()
         if unknown := sorted(set(others) - set(OF_OTHERS)):
             raise ConfigError(f"{unknown[0]} is no setting of --model lmworks; give pretrained, base, compress, dtype")
@@ -54,11 +53,11 @@ class Harness(LM):
 
     @property
     def tokenizer_name(self) -> str:
-        """What tells this model's prompts from others in the harness' cache."""
+        """The name under which the harness caches this model's prompts."""
         return str(self.model.reference)
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """The log-probability of each continuation, and whether it is what greedy decoding writes."""
+        """The log-probability of each continuation, and whether greedy decoding would write it."""
         asked = [request.args for request in requests]
         found = [(one.total, one.greedy) for one in self.model.loglikelihood(asked)]
         for given, one in zip(asked, found, strict=True):
@@ -66,7 +65,7 @@ class Harness(LM):
         return found
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """The log-probability of each text, in the harness' windows, which do not overlap."""
+        """The log-probability of each text, summed over the harness's windows, whose predictions do not overlap."""
         utils = require("lm_eval.utils", "harness")
         tokenizer, pairs, owners = self.model.tokenizer, [], []
         for number, request in enumerate(requests):
@@ -82,7 +81,7 @@ class Harness(LM):
         return totals
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """What is written after each context, up to one of its stops."""
+        """What the model writes after each context, up to one of the stop strings."""
         alike: dict[str, list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
             alike[repr(request.args[1])].append(number)
@@ -118,7 +117,7 @@ def _strategy(said: dict[str, Any]) -> Strategy:
     return Sample(temperature=said.get("temperature", 1.0), **filters)
 
 
-require("lm_eval.models", "harness")  # first: it brings its own models only while its table is empty
+require("lm_eval.models", "harness")  # before ours: the harness registers its own models only if its registry is empty
 require("lm_eval.api.registry", "harness").register_model("lmworks")(Harness)
 
 

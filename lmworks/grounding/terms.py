@@ -111,12 +111,13 @@ UNSTEMMED = {
 }
 """The same of languages that nobody here has stems for, and that a neighbour would be taken for."""
 OWN_WORDS, OWN_SHARE = 3, 0.03
-"""Different words that are common in none of the languages in which questions are known (`ASKING`), and their share of
-a text, that tell it to be in another: one such word stands in many a short text (German nie is Polish, too)."""
+"""A text is in another language if it has this many different common words of that language, at this share of its
+words, none of them common in a language whose questions are understood (`ASKING`). One word is not enough, because many
+short texts hold one (German nie is also Polish)."""
 KNOWN_WORDS = 2
-"""Those that do for a question to documents in this language."""
+"""The same number for a question to documents in this language."""
 IN_ITS_LETTERS = 0.7
-"""The share of words in a script by which its language is told where common words are few."""
+"""Where a text has few common words, the share of words in one script that decides for the script's language."""
 _LETTERS = {
     "greek": re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]+"),
     "armenian": re.compile(r"[\u0531-\u058f]+"),

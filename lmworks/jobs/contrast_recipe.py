@@ -76,7 +76,7 @@ class ContrastRecipe(RecipeFile):
             )
         if self.training.rows < 2:
             raise ConfigError(
-                "{at}training.rows is 1, and each caption is told apart from the others of its batch; give more"
+                "{at}training.rows is 1, and a caption needs others in its batch to be told apart from; give more"
             )
         for name in ("compile", "recompute"):
             if getattr(self.training, name):

@@ -36,9 +36,9 @@ from lmworks.training.loop import Validate, train
 
 Say = Callable[[str], None]
 AT_ONCE = 256
-"""Images that are read at once where they are measured."""
+"""Images read at once while they are measured."""
 FAINTEST = 1e-6
-"""The smallest squared error that is told apart in decibels: 66 dB."""
+"""Smaller squared errors count as this one, so that no image has infinite decibels."""
 
 
 @resumable

@@ -88,7 +88,7 @@ def merge(
     """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
-    and what was lost of WikiText-2 are measured at several shares kept, on at most about so many `tokens` of each
+    and what was lost of WikiText-2 are measured at several shares kept, on at most about `tokens` tokens of each
     (20,000 unless given).
     The result has the base's type, or float32 where that would lose more than a tenth of what was learnt.
     ConfigError for settings out of range, ModelError for models that do not go together.

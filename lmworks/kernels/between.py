@@ -1,11 +1,11 @@
-"""What a training step computes between its products, for PyTorch's tensors: each in one pass over them. Matrices that
-are made anew from 4 bits for each product (NF4) are among it.
+"""What a training step computes between its matrix products, on PyTorch's tensors and each in a single pass: norms,
+gates, rotary positions, the softmax, and unpacking NF4 matrices.
 
-    kernels = kernels_for(states)       # None: PyTorch has to do it
+    kernels = kernels_for(states)       # None: leave it to PyTorch
     kernels.norm(x, weight, eps)
 
-Compiled at the first use on a machine and kept (run/library.py). They are one thread's: PyTorch shares its passes out
-among its threads, and with many of these it is the faster one.
+They are compiled on first use and kept on disk (run/library.py). Each runs in one thread, while PyTorch splits its
+passes among all of its threads: with more than a few of those, PyTorch is faster.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from lmworks.kernels.coverage import unavailable
 
 FORMS = ("float32", "bfloat16")
 LANES = 16
-"""Numbers of a vector: rows are whole vectors."""
+"""Numbers in a vector; the width of a row is a multiple of it."""
 THREADS = 4
-"""The most threads of PyTorch beside which one thread of these is faster."""
+"""Up to this many PyTorch threads, one thread of these kernels is faster."""
 
 
 def kernels_for(states: Float[Tensor, "rows width"]) -> Kernels | None:
-    """The kernels for numbers like these, which lie side by side; None where there are none, or not worth a call."""
+    """The kernels for contiguous states like these; None where there are none, or where a call would not pay."""
     if type(states) not in (Tensor, FakeTensor) or states.device.type != "cpu" or torch.compiler.is_compiling():
         return None
     if not covers(states.shape[-1], states.numel()):
         return None
-    if type(states) is FakeTensor:  # a plan's, which has a shape and no values
+    if type(states) is FakeTensor:  # a plan's: it has a shape and no values
         return Kernels(None) if unavailable() is None else None
     with _making:
         return _kernels(str(states.dtype).removeprefix("torch."))
 
 
 def covers(width: int, numbers: int) -> bool:
-    """Are so many numbers in rows of this width worth a call, where there are kernels for their form?"""
+    """Would the kernels be faster than PyTorch for this many numbers in rows of this width?"""
     return width % LANES == 0 and numbers >= FEWEST and torch.get_num_threads() <= THREADS
 
 
 def planned(width: int, numbers: int) -> bool:
-    """Will these numbers, as float32 or bfloat16, be computed by kernels on this machine?"""
+    """Would this many numbers, in float32 or bfloat16, be computed by the kernels on this machine?"""
     return covers(width, numbers) and unavailable() is None
 
 
 FEWEST = 1 << 16
-"""Numbers below which PyTorch does it: small networks are not worth the seconds that compiling takes once."""
+"""Below this many numbers PyTorch does the work: a small network never earns back the seconds that compiling takes."""
 _making = threading.Lock()
-"""Two threads with rows of their own ask at the same time."""
+"""Held while kernels are made: two threads may ask at the same time."""
 
 
 @functools.cache
@@ -66,20 +66,20 @@ def _kernels(form: str) -> Kernels | None:
 
     try:
         return Kernels(functions_of(f"between_{form}"))
-    except LmworksError:  # nothing can be compiled here: PyTorch runs the step, as without numba
+    except LmworksError:  # compiling failed: PyTorch runs the step, as it does without numba
         return None
 
 
 class Kernels:
-    """Of one form of numbers. All tensors lie side by side; what is made is new unless said."""
+    """The kernels for one number format. All tensors are contiguous; results are new tensors unless said otherwise."""
 
     def __init__(self, functions: dict[str, Callable[..., Any]] | None) -> None:
         self._functions = functions
-        """None where nothing is computed: a plan follows what comes and goes."""
+        """None for a plan, which only follows what is allocated and freed."""
 
     @property
     def compute(self) -> bool:
-        """Do they fill what they make? Those of a plan make it and leave it at that."""
+        """Do they compute values? Those of a plan only allocate the results."""
         return self._functions is not None
 
     def _run(self, name: str, tensors: tuple[Tensor, ...], *numbers: float) -> None:
@@ -102,7 +102,7 @@ class Kernels:
         stream: Float[Tensor, "rows width"],
         eps: float,
     ) -> Float[Tensor, "rows width"]:
-        """The gradient of x, added to what came to it beside the norm."""
+        """The gradient of x through the norm, plus the gradient in `stream` that reached x around the norm."""
         made = torch.empty_like(x)
         self._run("norm_back", _whole(gradient, x, weight, stream, made), *x.shape, eps)
         return made
@@ -116,7 +116,7 @@ class Kernels:
     def gate_back(
         self, gradient: Float[Tensor, "rows width"], inner: Float[Tensor, "rows gate_and_up"]
     ) -> Float[Tensor, "rows gate_and_up"]:
-        """The gradient of gate and up."""
+        """The gradients of gate and up, side by side as in `inner`."""
         made = torch.empty_like(inner)
         self._run("gate_back", _whole(gradient, inner, made), *gradient.shape)
         return made
@@ -129,9 +129,9 @@ class Kernels:
         scale: float,
         back: bool = False,
     ) -> None:
-        """Fills `apart` with the heads of `flat`, scaled and their halves rotated against each other by cosine and
-        sine [batch, 1, seq, half_dim]; or with `back` fills `flat` with those of `apart`, rotated the other way. `flat`
-        may be columns of wider rows."""
+        """Fill `apart` with the heads of `flat`, scaled, and with the two halves of each rotated against each other by
+        the angles whose cosine and sine are `by`, each [batch, 1, seq, half_dim]. With `back`, fill `flat` from
+        `apart`, rotated the other way. `flat` may be a slice of the columns of wider rows."""
         _, batch, heads, tile, width = apart.shape
         cos, sin = by
         table = 0 if len(cos) == 1 else cos.shape[2] * cos.shape[3]
@@ -139,7 +139,7 @@ class Kernels:
         self._run("turn", (flat, *_whole(apart, cos, sin)), *shape, scale)
 
     def softmax(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows one"]:
-        """Puts the probabilities in the place of the logits; the log of the sum of e^logit, in float32."""
+        """Overwrite the logits with their probabilities; return the log of the sum of e^logit, in float32."""
         log_sums = torch.empty(len(logits), 1)
         self._run("softmax", _whole(logits, log_sums), *logits.shape)
         return log_sums
@@ -153,8 +153,8 @@ class Kernels:
         mean: float,
         levels: Float[Tensor, " 256"],
     ) -> None:
-        """Fills `made` with what the codes of NF4 stand for, two a byte, in blocks of 64. The size of a block is a code
-        of `levels`, times the scale of its group of 256 blocks, plus the mean."""
+        """Fill `made` with the values of NF4 codes, two to a byte, in blocks of 64. A block is scaled by the level that
+        its entry in `sizes` names, times the scale of its group of 256 blocks, plus the mean."""
         self._run("nf4", _whole(made, codes, sizes, scales, levels), len(sizes), mean)
 
 

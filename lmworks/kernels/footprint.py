@@ -176,7 +176,7 @@ def _of_mxfp4(config: ModelConfig, held: int) -> int:
 
 
 def bytes_in_forms(weights: Mapping[str, int]) -> int:
-    """Of so many weights in each quantisation, packed."""
+    """Bytes of packed weights, from the number of weights in each quantisation."""
     kinds = forms()
     return sum(count * kinds[form].run_bytes // (ROWS * GROUP * kinds[form].run) for form, count in weights.items())
 

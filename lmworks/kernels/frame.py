@@ -52,10 +52,10 @@ class Field(Table):
     LAYERS_APART = auto()
     """1: each layer has a part of a page to itself (pages.py); 0: all share one."""
     BIASES = auto()
-    """Address in float32 [heads, distances]: what is added to a score by how far the key is behind the query, from a
-    negative number of tokens on; here that of the query's own position."""
+    """Address of the query's own position in a float32 table [heads, distances] that is added to the scores, indexed by
+    how many tokens the key is before the query: negative for later keys."""
     BIASES_STRIDE = auto()
-    """Bytes from a head's to the next one's."""
+    """Bytes from one head's biases to the next head's."""
     SOURCES = auto()
     """int64 [tokens, 2]: of the source of the token's row the address of the addresses of its pages, and its tokens;
     filled in for an encoder-decoder alone."""

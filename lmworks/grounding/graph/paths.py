@@ -97,8 +97,8 @@ class Ways:
         return any(edge.subject == edge.object != "" for edge in self.of_property.get(prop, ()))
 
     def goes_back(self, prop: str) -> bool:
-        """Whether the way back along a property is another one: between things of one kind it is the same as forwards,
-        but for relations that were found in text, of which the question's form tells the way."""
+        """Whether following a property backwards is a step of its own. Between things of one kind it is the same step
+        as forwards, except for relations found in text, where the form of the question gives the direction."""
         return bool(relation_of(prop)) or not self.within_kind(prop)
 
     def is_shared(self, prop: str) -> bool:

@@ -104,7 +104,7 @@ def step_seconds(
 ) -> float | None:
     """Seconds of an optimiser step on this CPU, with all its micro-batches, trained by the method of `chosen`.
 
-    Without a method, all weights are trained. A row of a text holds so many `documents`.
+    Without a method, all weights are trained. `documents` is how many a row of text holds.
     """
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))

@@ -42,7 +42,7 @@ def made_up(
 ) -> tuple[Objective, Batch]:
     """The objective without what a recipe adds to it, and a micro-batch of random tokens; from PyTorch's generator.
 
-    A packed row holds so many `documents`, of equal length, before each of which a trained prompt is read.
+    A packed row holds `documents` documents of equal length, each after a trained prompt if there is one.
     """
     row, part = row_of(settings, context), settings.part
     plain = settings.plain()

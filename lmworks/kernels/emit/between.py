@@ -1,9 +1,9 @@
-"""What a training step computes between its products: norms, gates and the softmax, forward and back, rows in one pass;
-and the matrices that it makes anew from codes of 4 bits (NF4).
+"""What a training step computes between its matrix products: norms and gates forward and backward, rotary positions and
+the softmax, one pass for each row; and matrices unpacked from 4 bits (NF4).
 
-PyTorch does each of these in several passes over memory, in bfloat16 with a copy in float32 for each: between products
-that take tiles (AMX) they were half of a step. Here a row is read as bfloat16 or float32, computed in float32 and
-rounded once. Widths are multiples of 16; called through `kernels/between.py`.
+PyTorch makes several passes over memory for each of these, and in bfloat16 a float32 copy for each pass. Beside
+products that run on matrix tiles (AMX), that was half of a step. Here a row is read in bfloat16 or float32, computed in
+float32 and rounded once. Widths are multiples of 16; `kernels/between.py` makes the calls.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from lmworks.models.files.code_tables import NF4
 
 
 class Form(NamedTuple):
-    """How numbers lie in memory."""
+    """A number format in memory."""
 
     name: str
     size: int
     """Bytes of a number."""
     load: Callable[[Emitter, Value, Value], Value]
-    """16 of them as float32, from an address and an offset in bytes."""
+    """Reads 16 numbers as float32, from an address and an offset in bytes."""
     store: Callable[[Emitter, Value, Value, Value], None]
 
 
@@ -55,7 +55,7 @@ def _vectors(e: Emitter, width: Value) -> Value:
 
 
 def _inverse_root(e: Emitter, squares: Value, width: Value, eps: Value) -> Value:
-    """1 / sqrt(mean of the squares + eps), from vectors of their sums."""
+    """1 / sqrt(mean of the squares + eps), from a vector of partial sums of the squares."""
     mean = e.b.fdiv(e.sum(squares), e.b.sitofp(width, SINGLE))
     return e.b.fdiv(e.constant(1.0, SINGLE), e.call("llvm.sqrt.f32", SINGLE, e.b.fadd(mean, eps)))
 
@@ -182,7 +182,7 @@ def _turn(flat, apart, cos, sin, batch, seq, heads, tile, dim, stride, table_str
     for row in range(batch):
         for at in range(seq):
             table = (row * table_stride + at * (dim // 2)) * SIZE  # noqa: F821
-            block = (at // tile * batch + row) * heads  # the heads of a tile of a row, [heads, tile, dim]
+            block = (at // tile * batch + row) * heads  # this row's tile: [heads, tile, dim]
             for head in range(heads):
                 left = flat + ((row * seq + at) * stride + head * dim) * SIZE  # noqa: F821
                 right = apart + ((block + head) * tile + at % tile) * dim * SIZE  # noqa: F821
@@ -219,7 +219,7 @@ def _exponents_of_row(form: Form) -> Any:
 def _softmax_row(form: Form) -> Any:
     @emitted(None, Int, Int, Float, Float)
     def softmax_row(e: Emitter, x: Value, width: Value, largest: Value, factor: Value) -> None:
-        """e^(x - largest) times the factor, in the place of x."""
+        """Overwrite x with e^(x - largest) times the factor."""
         top, by = e.splat(largest), e.splat(factor)
         with e.loop(0, _vectors(e, width)) as at:
             place = e.times(at, 16 * form.size)
@@ -238,7 +238,7 @@ def _softmax(x, log_sums, rows, width):
 
 
 BLOCK, GROUP = 64, 256
-"""Weights of NF4 with one size, and sizes with one scale."""
+"""NF4: how many weights share a size, and how many sizes share a scale."""
 
 
 def _nf4_block(form: Form) -> Any:
@@ -272,11 +272,11 @@ ROWS_OF = {
     "softmax_row": _softmax_row,
     "nf4_block": _nf4_block,
 }
-"""What the loops call, by the names that they have there."""
+"""The functions that the loops call, by the names that the loops use."""
 
 
 def loops_of(form: Form) -> dict[str, Any]:
-    """What is compiled for numbers of a form: norm, norm_back, gate, gate_back, turn, softmax, nf4."""
+    """The compiled loops for one number format: norm, norm_back, gate, gate_back, turn, softmax, nf4."""
     names = {name: made(form) for name, made in ROWS_OF.items()} | {"SIZE": form.size}
     return {
         one.__name__[1:]: compiled_as(one, f"{one.__name__[1:]}_{form.name}", **names)

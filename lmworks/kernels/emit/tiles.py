@@ -72,7 +72,7 @@ def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value
 
 
 def begin_sums(e: Emitter, sums: Value, sets: int) -> None:
-    """Begin with these sums of so many times 16 tokens, the address of a vector for each."""
+    """Load the sums of `sets` times 16 tokens to begin with, a vector for each token."""
     for number in range(sets):
         _load(e, MORE_SUMS[number], e.plus(sums, 64 * TOKENS * number), e.constant(64))
 

@@ -51,7 +51,7 @@ class Steps:
 
 
 def training_of(context: int) -> TrainingConfig:
-    """One row of so many tokens a step, blocks computed again: that of which the planner speaks."""
+    """One row of `context` tokens a step, blocks recomputed: the settings that the planner assumes."""
     return TrainingConfig(context=context, rows=1, recompute=True, steps=STEPS, frozen_products="exact")
 
 

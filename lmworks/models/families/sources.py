@@ -160,7 +160,7 @@ def rows_of(name: str, config: ModelConfig) -> list[int]:
 
 
 def left_there(source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
-    """A matrix that stays in its file for now, of parts below one another; ModelError where they differ in width."""
+    """A matrix of parts stacked by rows that stay in their file until needed; ModelError where their widths differ."""
     from lmworks.models.unread import below_one_another_later
 
     joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
@@ -196,14 +196,14 @@ def in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
 
 
 def of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
-    """One expert's share of a tensor of all; ModelError where it is not of as many."""
+    """One expert's part of a tensor of all experts; ModelError where it holds another number of them."""
     _must_share(source, every, config)
     return _as_ours(source, every[source.expert])
 
 
 def one_left_there(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
-    """One expert's matrix that stays in its file for now, as the placeholder of all experts' does; ModelError where it
-    is not of as many."""
+    """One expert's matrix, left in its file until needed like the placeholder of all experts; ModelError where the
+    tensor holds another number of experts."""
     from lmworks.models.unread import Unread, unread_of
 
     _must_share(source, every, config)

@@ -132,8 +132,7 @@ def decompressed(
 
 
 def scheme_must_be_read(tensors: Mapping[str, Tensor], said: Any) -> None:
-    """The same ModelError for what is stored in a way that is not read, as far as that is told without reading a
-    matrix."""
+    """The same ModelError for a way of storing weights that is not read, as far as it shows before a matrix is read."""
     if is_mxfp4(said):
         return
     if (method := other_method(said)) is None:

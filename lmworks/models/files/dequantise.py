@@ -20,9 +20,9 @@ from lmworks.models.files.quantise import GROUP
 
 FLOATS = {Kind.F32: torch.float32, Kind.F16: torch.float16, Kind.BF16: torch.bfloat16}
 AT_ONCE = 1 << 12
-"""Blocks in one go: their float32 values, 0.5 MB, stay in the processor's cache."""
+"""Blocks dequantised at once: their float32 values, 0.5 MB, stay in the processor's cache."""
 SHARED = 8
-"""So many times that are worth a thread's while."""
+"""A thread is worth starting for this many times `AT_ONCE` blocks."""
 
 
 def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL) -> Tensor:

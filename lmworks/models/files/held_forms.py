@@ -85,7 +85,7 @@ def _of_compressed(
 
 
 def _bits_and_size(words: int, groups: int, said: Mapping[str, Any]) -> tuple[int, int]:
-    """Of a row of so many words and groups: the bits of a weight, and the weights of a group."""
+    """The bits of a weight and the weights of a group, for rows of `words` words in `groups` groups."""
     groups_said = said.get("config_groups")
     told = groups_said.values() if isinstance(groups_said, dict) else ()
     schemes = [one["weights"] for one in told if isinstance(one, dict) and isinstance(one.get("weights"), dict)]

@@ -34,8 +34,8 @@ Errors = Float[Tensor, "batch grid grid"]
 def nearer(
     values: Values, images: Images, draw: Callable[[Values], Images], levels: Sequence[int], rounds: int
 ) -> Values:
-    """The values of each image's codes (as `FSQ` gives them) after so many rounds, or as they were where that is no
-    nearer. `draw` makes images of values, and gradients pass it; `levels` are how many values each number has."""
+    """The values of each image's codes (as `FSQ` gives them) after `rounds` rounds, or unchanged for an image that came
+    no nearer. `draw` makes images from values and is differentiable; `levels` is how many values each number has."""
     values, images = values.detach().clone(), images.detach().clone()
     before, found = values, values
     for _ in range(rounds):

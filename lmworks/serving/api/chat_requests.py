@@ -220,10 +220,10 @@ class ChatRequest(GenerationRequest):
 
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     reasoning_effort: Effort | None = None
-    """Accepted, not used: no model here is told how long to think."""
+    """Accepted and ignored: no model here can be asked to think longer or shorter."""
 
     verbosity: Verbosity | None = None
-    """Accepted, not used: say in a message how long the answer is to be."""
+    """Accepted and ignored: say in a message how long the answer should be."""
 
     @model_validator(mode="after")
     def _chats(self) -> Self:

@@ -42,7 +42,7 @@ def way_of(service: Service, asked: ChatRequest) -> str:
 
 @dataclass(frozen=True)
 class CitedText:
-    """An answer from documents, as it is told."""
+    """An answer from documents, as the API returns it."""
 
     text: str
     extra: Facts

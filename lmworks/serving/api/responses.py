@@ -66,10 +66,10 @@ def routes(models: ServedModels) -> APIRouter:
     async def response(
         response_id: ResponseName,
         http: Request,
-        stream: Annotated[bool | None, Query(description="Not done here: it is told whole.")] = None,
+        stream: Annotated[bool | None, Query(description="Not supported: a stored response is sent whole.")] = None,
     ) -> Response:
         if stream:
-            raise Refused(400, "stream: a response that is kept is told whole; leave it out", param="stream")
+            raise Refused(400, "stream: a stored response is sent whole; leave stream out", param="stream")
         return Response(kept.of(_owner(http), response_id).response, media_type="application/json")
 
     @router.delete("/v1/responses/{response_id}", summary="Delete it")

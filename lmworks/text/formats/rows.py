@@ -74,11 +74,11 @@ class Cell(NamedTuple):
 
 
 def rows_of(text: str) -> list[list[Cell]]:
-    """The cells of each row of tables in a text, in order, as `lines` and `record_line` write rows of two headers or
-    more, and Markdown between bars; of a text without rows, nothing.
+    """The cells of each table row in a text, in order; empty for a text without rows. Rows are those that `lines` and
+    `record_line` write for two headers or more, and those of Markdown tables.
 
-    A row is told by its look: an item of a list, or the whole text. What has one header is prose, and what has a
-    capital at the first and a small letter at another: "Open: from nine; on Sundays: closed".
+    A row is recognised by its form: it is an item of a list, or the whole text. With one header it is taken for prose,
+    and so is a line whose first header is capitalised and another is not: "Open: from nine; on Sundays: closed".
     """
     found: list[list[Cell]] = []
     titles: list[str] | None = None

@@ -26,16 +26,16 @@ from lmworks.text.sound.resampling import Resampler
 from lmworks.text.sound.wav import AT_ONCE, LEAST_RATE, MOST_CHANNELS, MOST_RATE, Block, WavFile
 
 MOST_SECONDS = 6 * 3600
-"""Of a recording: 1.4 GB of samples at 16 kHz."""
+"""The longest recording that is read: 1.4 GB of samples at 16 kHz."""
 OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 """How files begin that soundfile reads: FLAC, Ogg, MP3 with a title, AIFF, AU, CAF."""
 
 WORTH_TELLING = 0.1
-"""Seconds at a recording's end whose loss is told."""
+"""Seconds missing at a recording's end from which the user is told."""
 STDERR = 2
 """Standard error, as a library in C knows it."""
 UNKNOWN = 2**62
-"""Samples that soundfile counts at least where a file does not say how many it has: FLAC that was written to a pipe."""
+"""soundfile reports this many samples or more where a file does not give a number: FLAC that was written to a pipe."""
 
 Samples = Float[np.ndarray, " samples"]
 
@@ -87,8 +87,8 @@ def _complaints() -> Iterator[list[str]]:
 def sound_of(
     file: BinaryIO, name: str, rate: int, most: float | None = None, missing: list[float] | None = None
 ) -> Samples:
-    """The same of an open file, which errors call by this name, of so many seconds (MOST_SECONDS) at most. `missing` is
-    given the seconds that a WAV file says it has and has not."""
+    """The same for an open file, which errors call `name`, of `most` seconds at most (MOST_SECONDS unless given). The
+    seconds that a WAV file claims and does not hold are appended to `missing`."""
     most = MOST_SECONDS if most is None else min(most, MOST_SECONDS)
     blocks, own_rate, count = _opened(file, name, most, [] if missing is None else missing)
     if count > most * own_rate:

@@ -80,7 +80,7 @@ class Resampler:
         return made
 
     def _made_weights(self, phase: int) -> Mono:
-        """Of the old samples around a place that lies so many `up`ths of a step after the one before it."""
+        """The weights of the old samples around a place that lies `phase` / `up` of a step after one of them."""
         away = np.arange(-self.half + 1, self.half + 1) - phase / self.up
         window = np.i0(BETA * np.sqrt((1 - (away / self.half) ** 2).clip(min=0))) / np.i0(BETA)
         weights = self.scale * np.sinc(self.scale * away) * window

@@ -3,8 +3,8 @@
     wav = WavFile(file, "talk.wav")
     for block in wav.blocks(): ...       # float32 [samples, channels], between -1 and 1
 
-A file comes from outside: sizes are checked against what holds them before anything is made. A recorder that was
-stopped leaves sizes of 0 or of too much behind; what is there is read.
+Files are not trusted: sizes are checked against the file's own before memory is allocated. A recorder that was
+interrupted leaves sizes of 0 or sizes that are too large; then the samples that are there are read.
 Source: https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html.
 """
 

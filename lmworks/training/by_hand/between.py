@@ -1,4 +1,4 @@
-"""Norms and activations of a block that runs by hand: compiled where the kernels cover them, else by PyTorch."""
+"""Norms and activations of a block whose backward pass is written by hand: compiled where possible, else PyTorch's."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def norm_forward(norm: RMSNorm, x: Stream) -> Stream:
 
 
 def norm_back(norm: RMSNorm, gradient: Stream, x: Stream, stream: Stream) -> tuple[Stream, list[Tensor]]:
-    """The gradient of x through the norm, added to that which came to it by the residual stream; and those of what is
-    trained."""
+    """The gradient of x: through the norm, plus `stream`, which reached x by the residual stream; and the gradients of
+    the norm's own weights, where they are trained."""
     kernels = None if norm.weight is None or norm.trained() else _kernels_for(norm, x, gradient, stream)
     if norm.weight is not None and kernels is not None:
         return kernels.norm_back(gradient, x, norm.weight, stream, norm.eps), []
@@ -33,7 +33,7 @@ def norm_back(norm: RMSNorm, gradient: Stream, x: Stream, stream: Stream) -> tup
 
 
 def activate(feed_forward: FeedForward, inner: Float[Tensor, "rows inner"]) -> Float[Tensor, "rows hidden_dim"]:
-    """What the last product of the feed-forward reads."""
+    """The input of the feed-forward's last product."""
     if (kernels := _kernels_of_gate(feed_forward, inner)) is not None:
         return kernels.gate(inner)
     if not feed_forward.gated:
@@ -56,14 +56,14 @@ def activate_back(
 
 
 def _kernels_for(norm: RMSNorm, *states: Stream) -> Kernels | None:
-    """Those for a norm of these states; its weight may be of another form than they, and begin at 0."""
+    """The kernels for a norm of these states; None where its weight has another dtype or is an offset from 1."""
     assert norm.weight is not None
     plain = not norm.unit_offset and all(_is_plain(one, norm.weight.dtype) for one in states)
     return kernels_for(states[0]) if plain and norm.weight.is_contiguous() else None
 
 
 def _kernels_of_gate(feed_forward: FeedForward, inner: Any) -> Kernels | None:
-    """Those for a gate with silu."""
+    """The kernels for a gate with silu; None for any other activation."""
     whole = feed_forward.gated and feed_forward.silu and inner.shape[1] % (2 * LANES) == 0
     return kernels_for(inner) if whole and inner.is_contiguous() else None
 

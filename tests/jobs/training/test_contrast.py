@@ -276,7 +276,7 @@ def test_vectors_of_another_model_are_not_searched(made, here, tmp_path):
     ("changes", "why"),
     [
         ({"objective": {"kind": "sigmoid"}}, "objective.kind is 'sigmoid' and model.sigmoid is False"),
-        ({"training": {"rows": 1}}, "training.rows is 1, and each caption is told apart from the others"),
+        ({"training": {"rows": 1}}, "training.rows is 1, and a caption needs others in its batch"),
         ({"training": {"compile": True}}, "training.compile is for the blocks of a model of text"),
         ({"data": {"held_out": 2}}, "data.held_out"),
         ({"data": {"image": "x"}}, "data.image is not a setting; did you mean data.images"),

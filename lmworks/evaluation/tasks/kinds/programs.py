@@ -20,8 +20,8 @@ FENCED = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Program], reading: Reading) -> Iterator[ItemScores]:
-    """Written side by side, and each run alone. In a chat nothing but its end ends an answer: prose may stand around
-    the code."""
+    """Write the programs together, and run each by itself. In a chat no stop string ends an answer, because prose may
+    surround the code."""
     with Engine(model, seats=AT_ONCE, queue=len(left)) as engine:
         for item, handle in [
             (one, begun(engine, model, asked, one, [] if asked.chat else [*one.stops])) for one in left
@@ -30,9 +30,12 @@ def _scored(model: LanguageModel, asked: AskedTask, left: Sequence[Program], rea
 
 
 def program_of(item: Program, written: str) -> str:
-    """The program that an answer makes. Of one with a fence the first of these that is Python: what was begun with
-    the indented lines before the fence; the block behind what was begun, which it defines anew; the block as what was
-    begun goes on; what stands before the fence in the block's place; and the block alone."""
+    """The whole program of an answer that continues `item.before`.
+
+    Where the answer holds a fenced block, these are tried in order until one is valid Python: `before` completed by the
+    answer's indented lines above the fence; `before`, followed by the block as a new definition; `before` completed by
+    the block; `before`, followed by the text above the fence; and the block alone.
+    """
     if (block := FENCED.search(written)) is None:
         return item.before + written
     prose = written[: block.start()]
@@ -50,7 +53,7 @@ def _is_python(program: str) -> bool:
 
 
 def checked(item: Program, written: str) -> ItemScores:
-    """What was written, and whether the tests pass behind it."""
+    """Whether the tests pass when they are run after the program that was written."""
     passes = runs(f"{program_of(item, written)}\n\n{item.tests}\n")
     return ItemScores(item.name, item.group, written=written, alike={PASSES: float(passes)})
 
