@@ -121,18 +121,12 @@ class DrawingModel(LanguageModel):
         chosen = USUAL if strategy is None else strategy
         if isinstance(chosen, Beam | Contrastive):
             raise ConfigError("an image is drawn code by code; take Greedy or Sample")
-        if not 0 <= guidance <= MOST_GUIDANCE:
-            raise ConfigError(f"guidance is {guidance:g}; it is at least 0 and at most {MOST_GUIDANCE:g}")
+        must_be_drawable(guidance, best_of, judged=judge is not None)
         seeds = [chosen.new_seed() or 0 for _ in prompts] if seeds is None else seeds
         if len(seeds) != len(prompts):
             raise ConfigError(f"there are {len(prompts)} captions and {len(seeds)} seeds; give one for each")
         if any(not 0 <= seed < 2**63 for seed in seeds):
             raise ConfigError("a seed is a whole number from 0 to 2^63 - 1; give another")
-        if not 1 <= best_of <= MOST_TRIED or (best_of > 1) != (judge is not None):
-            raise ConfigError(
-                f"best_of is {best_of}, from 1 to {MOST_TRIED:,}, and {'a' if judge else 'no'} judge is given; more "
-                "than one drawing needs a CLIP that chooses among them, and one needs none"
-            )
         rows = [self._opened(prompt) for prompt in prompts]
         words = None if judge is None else _words(judge, prompts)
         together, pictures = max(MOST_AT_ONCE // best_of, 1), list["Picture"]()
@@ -197,6 +191,17 @@ class DrawingModel(LanguageModel):
         if said.get("constraint") is None and said.get("tools") is None and not isinstance(strategy, Beam):
             said["constraint"] = self.spans
         return super().request(prompt, strategy, *args, **said)
+
+
+def must_be_drawable(guidance: float, best_of: int, *, judged: bool) -> None:
+    """ConfigError for a guidance or a number of candidates out of range, and for candidates without a judge."""
+    if not 0 <= guidance <= MOST_GUIDANCE:
+        raise ConfigError(f"guidance is {guidance:g}; it is at least 0 and at most {MOST_GUIDANCE:g}")
+    if not 1 <= best_of <= MOST_TRIED or (best_of > 1) != judged:
+        raise ConfigError(
+            f"best_of is {best_of}, from 1 to {MOST_TRIED:,}, and {'a' if judged else 'no'} judge is given; more than "
+            "one drawing needs a CLIP that chooses among them, and one needs none"
+        )
 
 
 def _words(judge: LanguageModel, prompts: Sequence[str]) -> Tensor:

@@ -154,13 +154,14 @@ def _kind_of(path: Path) -> type[LanguageModel]:
     return ImageTokens if is_image_tokens(path) else VisionModel
 
 
-def must_learn_text(reference: str) -> None:
+def must_learn_text(reference: str) -> ModelConfig | None:
     """ConfigError for a model that cannot be adapted to text, ModelError for a name of nothing: what every job asks
-    before it reads its text. Told by the model's config, as far as that is known without fetching weights."""
+    before it reads its text. Returns the config by which it is told; None where that is fetched with the weights."""
     references.must_be_somewhere(reference)
     config = _config_ahead(reference)
     if config is not None and (why := learns_no_text(config)):
         raise ConfigError(f"{reference} {why}")
+    return config
 
 
 def learns_no_text(config: ModelConfig) -> str | None:

@@ -88,6 +88,9 @@ class Method:
     """What is done, in place, once training has ended: a base in few bits becomes plain matrices of the same values."""
     few_bits: bool = False
     """The frozen matrices are kept in few bits, for the memory."""
+    from_file: Callable[[Any], bool] = lambda settings: False
+    """Do these settings start from how the base's file stores its weights? Then a config alone cannot say whether the
+    method fits."""
     adapter: Adapter | None = None
     """None for a method that changes the weights themselves: then the whole model is saved."""
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}}, hash=False)
@@ -149,6 +152,9 @@ class Retention:
     """It keeps the base by leaving it as it is, beside an adapter that is never merged."""
     passes: float = 0.0
     """Forward passes of the base that a step takes beside those of what is trained."""
+    must_go_with: Callable[[Adapter | None], None] = lambda adapter: None
+    """ConfigError for a method, by its adapter, whose changes this cannot keep in bounds; `{at}` in it is the table. A
+    recipe asks it where it is read, before there is a model."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,9 @@ def _speed(done: float, rate: float, unit: str) -> str:
     """Units a second, of bytes also how many; nothing where the unit is time itself."""
     if unit == "bytes":
         return f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
-    return "" if unit in ("", "s") else f"{rate:,.0f} {unit}/s"
+    if unit in ("", "s"):
+        return ""
+    return f"{rate:,.0f} {unit}/s" if round(rate) >= 10 else f"{rate:.2g} {unit}/s"
 
 
 def _in_words(facts: dict[str, Any]) -> str:

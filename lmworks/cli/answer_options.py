@@ -158,19 +158,24 @@ class AnswerOptions(Options):
         }
 
     def constraint(self) -> Constraint | None:
-        """The form of the answer. ConfigError for two forms, and for a file that is not there."""
+        """The form of the answer. ConfigError for two forms, for one that no model could follow, and for a file that
+        is not there."""
         from lmworks.basics.errors import ConfigError
-        from lmworks.generation.constraints import Choice, JsonSchema, Regex
+        from lmworks.generation.constraints import Choice, Form, JsonSchema, Regex
 
         said = self._said("schema", "regex", "choice")
         if len(said) > 1:
             one, other = list(said)[:2]
             raise ConfigError(f"{_option(one)} and {_option(other)} are two forms of one answer; leave out one of them")
+        if not said:
+            return None
+        form: Form
         if self.schema is not None:
-            return JsonSchema(_schema(self.schema))
-        if self.regex is not None:
-            return Regex(self.regex)
-        return Choice(self.choice) if self.choice is not None else None
+            form = JsonSchema(_schema(self.schema))
+        else:
+            form = Choice(self.choice or ()) if self.regex is None else Regex(self.regex)
+        form.must_be_sound()
+        return form
 
     def called(self) -> Tools | None:
         """What the answer may call. ConfigError for a choice without tools, and for tools beside a form."""
@@ -238,6 +243,8 @@ class AnswerOptions(Options):
 
         if self.window not in ("stop", "slide"):
             raise ConfigError(f"--window is {self.window}; say stop or slide")
+        if max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens is {max_new_tokens}; give at least 1")
         said = {"constraint": self.constraint(), "tools": self.called(), "guess": self.guess(), "window": self.window}
         return {"max_new_tokens": max_new_tokens, "stop": self.stop or (), **said}
 

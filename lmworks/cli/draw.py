@@ -78,17 +78,21 @@ def draw(
         raise ConfigError(f"--seed is {seed}; give a whole number from 0 to 2^63")
     pillow = require("PIL.Image", "vision")
 
-    from lmworks.drawing_model import GUIDANCE, USUAL, DrawingModel, no_drawing
+    from lmworks.drawing_model import GUIDANCE, USUAL, DrawingModel, must_be_drawable, no_drawing
     from lmworks.loading import load
+    from lmworks.models.files.references import must_be_somewhere
 
+    strategy = USUAL if temperature is None else USUAL.but(temperature=temperature)
+    followed = GUIDANCE if guidance is None else guidance
+    must_be_drawable(followed, choice.best_of, judged=choice.judge is not None)
+    if choice.judge is not None:
+        must_be_somewhere(choice.judge)
     with progress.shown():
         drawer = load(model)
         if not isinstance(drawer, DrawingModel):
             raise no_drawing(drawer)
         _check_sheet(n, zoom, drawer.images.config_of_images.image_size)
         first = USUAL.new_seed() % 2**31 if seed is None else seed
-        strategy = USUAL if temperature is None else USUAL.but(temperature=temperature)
-        followed = GUIDANCE if guidance is None else guidance
         judge = None if choice.judge is None else load(choice.judge)
         seeds = list(range(first, first + n))
         chosen: dict[str, Any] = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}

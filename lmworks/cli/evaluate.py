@@ -103,6 +103,7 @@ def _text_measured(
     from lmworks.basics.errors import ConfigError
 
     progress.at_once(f"reading {text}")
+    _must_be_sound(how, compress)
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import add_adapter, load
     from lmworks.models.vision.config import reads_images
@@ -138,6 +139,24 @@ def _text_measured(
             whole = without_refused(reading, partial(refusal, language_model.tokenizer))
             _say_skipped([one for one in whole.skipped if one not in reading.skipped])
             _of_text(language_model, whole, model, how.window, how.tokens, json_)
+
+
+def _must_be_sound(how: TextOptions, compress: str | None) -> None:
+    """ConfigError for options that are wrong whatever the model and the text are."""
+    from lmworks.cli.answer_options import made
+    from lmworks.evaluation.answers import must_be_figures
+    from lmworks.evaluation.likelihood import must_measure
+    from lmworks.evaluation.prompts.prompt import Prompt
+    from lmworks.generation.strategies import Beam
+    from lmworks.kernels.choice import check_compress
+
+    check_compress(compress)
+    must_measure(how.tokens, how.window)
+    must_be_figures(how.figure or ())
+    if how.beams is not None:
+        made(Beam, width=how.beams)
+    if how.prompt is not None:
+        Prompt.read(how.prompt)
 
 
 def _say_skipped(skipped: Sequence[Skipped]) -> None:

@@ -44,8 +44,14 @@ def explain_answer(
 
     if not prompt:
         raise ConfigError("the prompt is empty: there is nothing to explain")
+    for name, said in {"--answer": answer, "--instead": instead, "--corrupt": further.corrupt}.items():
+        if said == "":
+            raise ConfigError(f"{name} is empty; give a text, or leave it out")
     progress.at_once(f"loading {model}")
+    from lmworks.inside.attribution import must_be_method
     from lmworks.loading import load
+
+    must_be_method(method)
 
     loaded = load(model, base=base, dtype="float32")
     asked = asking(prompt, chat=chat)

@@ -32,13 +32,16 @@ def probe(
     from lmworks.basics import progress
 
     progress.at_once(f"loading {model}")
+    from lmworks.evaluation.probing import must_be_probed
     from lmworks.evaluation.probing import probe as run
     from lmworks.evaluation.prompts.examples import mixed
     from lmworks.evaluation.prompts.search import labelled
     from lmworks.loading import load
     from lmworks.text.sources import read
 
+    must_be_probed(units, limit)
     pairs = mixed(list(dict(labelled(read(data).documents)).items()), seed)[:limit]
+    must_be_probed(units, len(pairs))
     with progress.shown():
         found = run(load(model, base=base, dtype="float32"), pairs, units=units, seed=seed)
     if json_:

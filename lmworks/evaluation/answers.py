@@ -73,10 +73,9 @@ def answers_measured(
     Each figure names the strategy, and `longest` where it is given. DataError for a document that is no pair,
     ConfigError for an unknown figure.
     """
+    must_be_figures(figures)
     pairs = [document.pair for document in documents]
     known = [one for one in get_args(Figure) if one in figures]
-    if strange := next((one for one in figures if one not in known), None):
-        raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
     written = " then ".join((strategy or model.generation_config.strategy).order)
     answers = answered(model, sources, strategy, longest or model.longest)
@@ -85,6 +84,12 @@ def answers_measured(
         one.model_copy(update={"name": f"{one.name}, {written}"})
         for one in likeness(answers, references, sources, known)
     ]
+
+
+def must_be_figures(names: Sequence[str]) -> None:
+    """ConfigError for a name that is not of a `Figure`."""
+    if strange := next((one for one in names if one not in get_args(Figure)), None):
+        raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
 
 
 def likeness(

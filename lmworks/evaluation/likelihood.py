@@ -14,7 +14,7 @@ from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.scoring import texts_logprobs, token_logprobs
+from lmworks.generation.scoring import must_score, texts_logprobs, token_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_document
@@ -107,13 +107,20 @@ def _logprobs(
         yield token_logprobs(model.runner, ids, min(window or longest, longest), *model.read_by(name))
 
 
+def must_measure(tokens: int | None, window: int | None = None) -> None:
+    """ConfigError for a number of tokens, or a window, in which nothing can be measured."""
+    if tokens is not None and tokens < 1:
+        raise ConfigError(f"tokens is {tokens:,}; measure on at least 1")
+    if window is not None:
+        must_score(window)
+
+
 def counted_tokens(
     model: LanguageModel, documents: Sequence[Document], what: str, tokens: int | None = None
 ) -> list[tuple[list[int], list[bool]]]:
     """Documents as the model reads them, and which of their tokens count: in the order of their hashes, up to about
     `tokens` tokens. DataError where nothing counts, ConfigError where there are none to count."""
-    if tokens is not None and tokens < 1:
-        raise ConfigError(f"tokens is {tokens:,}; measure on at least 1")
+    must_measure(tokens)
     model.must_write()
     chosen, budget = [], tokens
     for document in sorted(documents, key=lambda document: document.hash):

@@ -52,10 +52,7 @@ class Probed:
 def probe(model: LanguageModel, pairs: Sequence[Example], *, units: int = 8, seed: int = 0) -> list[Probed]:
     """A probe of `units` numbers after each layer, learnt from two thirds of the texts and tried on the others; texts
     that are longer than the model reads are cut. ConfigError for fewer than 30 texts, and for units below 1."""
-    if units < 1 or len(pairs) < LEAST:
-        raise ConfigError(
-            f"a probe of {units} numbers of a state and {len(pairs)} texts; give 1 or more, and {LEAST} texts or more"
-        )
+    must_be_probed(units, len(pairs))
     if not all(two_texts(one) for one in pairs):
         raise ConfigError("a probe learns from pairs of a text and the name of its class: [(text, class), ...]")
     drawn = mixed(pairs, seed)
@@ -68,6 +65,14 @@ def probe(model: LanguageModel, pairs: Sequence[Example], *, units: int = 8, see
         words = texts  # where most begin alike, each has a label of its own
     deals = [control_labels(words, labels, at) for at in range(DRAWS)]
     return [_probed(layer, x, labels, deals, units, seed) for layer, x in enumerate(stages)]
+
+
+def must_be_probed(units: int, texts: int) -> None:
+    """ConfigError for a probe of no numbers, or one that learns from fewer than 30 texts."""
+    if units < 1 or texts < LEAST:
+        raise ConfigError(
+            f"a probe of {units} numbers of a state and {texts} texts; give 1 or more, and {LEAST} texts or more"
+        )
 
 
 def _probed(layer: int, x: torch.Tensor, labels: list[int], deals: list[list[int]], units: int, seed: int) -> Probed:

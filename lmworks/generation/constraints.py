@@ -94,23 +94,48 @@ class Grammar(Constraint):
 
     def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> GrammarGuide:
         library = require("llguidance", "serve")
-        if len(grammar) > LONGEST:
-            raise ConfigError(
-                f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}"
-            )
-        limits = library.LLParserLimits(initial_lexer_fuel=FUEL)
-        matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), grammar, log_level=0, limits=limits)
+        self._must_be_short(grammar)
+        matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), grammar, log_level=0, limits=_limits())
         if matcher.is_error():
-            lines = [line.strip(" ^") for line in matcher.get_error().splitlines()]
-            said = next((line for line in lines if line.startswith("error: ")), lines[0])
-            raise ConfigError(f"the {self.name} cannot be followed: {said.removeprefix('error: ')}")
+            raise self._refusal(matcher.get_error())
         guide = GrammarGuide(matcher, self.name)
         guide.look()  # most of its work comes with the first look, which an engine's thread has no time for
         return guide
 
+    def _must_be_short(self, grammar: str) -> None:
+        if len(grammar) > LONGEST:
+            raise ConfigError(
+                f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}"
+            )
+
+    def _refusal(self, error: str) -> ConfigError:
+        """llguidance's error as a sentence."""
+        lines = [line.strip(" ^") for line in error.splitlines()]
+        said = next((line for line in lines if line.startswith("error: ")), lines[0])
+        return ConfigError(f"the {self.name} cannot be followed: {said.removeprefix('error: ')}")
+
+
+class Form(Grammar):
+    """A grammar that is the same for every model."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The grammar. ConfigError for what is no such form."""
+
+    def grammar(self, tokenizer: Tokenizer) -> str:
+        """See Grammar."""
+        return self.text
+
+    def must_be_sound(self) -> None:
+        """ConfigError for a form that no model could follow; none is needed to tell."""
+        self._must_be_short(text := self.text)
+        if error := require("llguidance", "serve").LLMatcher.validate_grammar(text, limits=_limits()):
+            raise self._refusal(error)
+
 
 @dataclass(frozen=True)
-class JsonSchema(Grammar):
+class JsonSchema(Form):
     """JSON that a schema describes (draft 2020-12, as far as llguidance knows it); any object unless one is given."""
 
     schema: Mapping[str, Any] | str | bool | None = None
@@ -120,7 +145,8 @@ class JsonSchema(Grammar):
         """What it is."""
         return "JSON schema"
 
-    def grammar(self, tokenizer: Tokenizer) -> str:
+    @property
+    def text(self) -> str:
         """The schema's grammar."""
         schema = {"type": "object"} if self.schema is None else self.schema
         try:
@@ -135,7 +161,7 @@ class JsonSchema(Grammar):
 
 
 @dataclass(frozen=True)
-class Regex(Grammar):
+class Regex(Form):
     """A text that a regular expression matches as a whole (Rust's syntax: no look-around, no back-references)."""
 
     pattern: str
@@ -145,13 +171,14 @@ class Regex(Grammar):
         """What it is."""
         return "regular expression"
 
-    def grammar(self, tokenizer: Tokenizer) -> str:
+    @property
+    def text(self) -> str:
         """The expression's grammar."""
         return require("llguidance", "serve").LLMatcher.grammar_from_regex(self.pattern)
 
 
 @dataclass(frozen=True)
-class Choice(Grammar):
+class Choice(Form):
     """One of several texts."""
 
     options: Sequence[str]
@@ -161,7 +188,8 @@ class Choice(Grammar):
         """What it is."""
         return "choice"
 
-    def grammar(self, tokenizer: Tokenizer) -> str:
+    @property
+    def text(self) -> str:
         """One literal beside another."""
         options = [self.options] if isinstance(self.options, str) else list(self.options)
         if not options or not all(isinstance(one, str) and one for one in options):
@@ -230,6 +258,10 @@ class _Vocabulary:
 
     def __call__(self, text: bytes) -> list[int]:
         return self._tokenizer.encode(text.decode(), special=False)
+
+
+def _limits() -> Any:
+    return require("llguidance", "serve").LLParserLimits(initial_lexer_fuel=FUEL)
 
 
 _known: WeakKeyDictionary[Tokenizer, dict[int, Any]] = WeakKeyDictionary()

@@ -19,13 +19,18 @@ READ = 1024
 """Tokens read by the network at once."""
 
 
+def must_score(window: int) -> None:
+    """ConfigError for a window that holds no token with one before it."""
+    if window < 2:
+        raise ConfigError(f"the window is {window} tokens; give at least 2, one to read and one to score")
+
+
 def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
     """(start, first scored, end) of each window over `tokens` ids; windows overlap by a quarter.
 
     Position 0 has nothing before it and is never scored; every other position is scored exactly once.
     """
-    if window < 2:
-        raise ConfigError(f"the window is {window} tokens; give at least 2, one to read and one to score")
+    must_score(window)
     start, scored = 0, 1
     while True:
         end = min(start + window, tokens)

@@ -146,8 +146,7 @@ def attribute(
     ConfigError for a method that is not in `METHODS`, an empty prompt or answer, one that is longer than the network
     reads, or a network that is no decoder.
     """
-    if method not in METHODS:
-        raise ConfigError(f"there is no way {method!r} to attribute an answer; there are {', '.join(METHODS)}")
+    must_be_method(method)
     network = in_full_precision(network)
     with evaluating(network):
         explained = explain(network, prompt, answer, instead, away)
@@ -260,3 +259,9 @@ METHODS: dict[str, Method] = {
     "gradient-x-input": _gradient_x_input,
     "occlusion": _occlusion,
 }
+
+
+def must_be_method(name: str) -> None:
+    """ConfigError for a name that is not in `METHODS`."""
+    if name not in METHODS:
+        raise ConfigError(f"there is no way {name!r} to attribute an answer; there are {', '.join(METHODS)}")

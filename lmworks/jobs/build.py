@@ -49,10 +49,12 @@ from lmworks.jobs.runs import (
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint, must_learn_text, text_kind
+from lmworks.models.config import ModelConfig
 from lmworks.models.files.directory import write_network, write_safetensors
 from lmworks.models.files.model_folder import INDEX_FOLDER, refuse_foreign_files, write_facts
 from lmworks.models.files.references import lasting
 from lmworks.models.network import Network
+from lmworks.models.network_class import network_class
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
@@ -139,8 +141,9 @@ def build(
             f"retain is {chosen.retain!r}, which leaves the base as it is beside an adapter, and a merged model has no "
             "base any more; leave out --merge"
         )
-    must_learn_text(chosen.model.reference)
     learning = learning or Learning()
+    if (config := must_learn_text(chosen.model.reference)) is not None:
+        check_fit(chosen, config, learning)
     job = _Job(chosen, folder, merge, learning, say)
     open_run(folder, chosen, resume, say, chosen.model.reference)
 
@@ -171,15 +174,19 @@ def build(
     return job.finish(language_model, _Read(parts, leak, prompt, cited, promised), before, training, after)
 
 
-def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
+def check_fit(recipe: Recipe, model: LanguageModel | ModelConfig, learning: Learning) -> None:
     """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
-    skills does not fit the method: tried without values."""
-    training_settings(recipe, model.network, learning)
+    skills does not fit the method: tried without values. A config says so before weights and texts are read, unless
+    the method starts from how a file stores the weights."""
+    config, stored = (model.config, model.stored) if isinstance(model, LanguageModel) else (model, None)
+    if config is model and recipe.chosen.method.from_file(recipe.chosen.settings):
+        return
     with torch.device("meta"):
-        sketch = type(model.network)(model.network.config)
-    chosen = replace(recipe.chosen, stored=model.stored)
+        sketch = network_class(config)(config)
+    training_settings(recipe, sketch, learning)
+    chosen = replace(recipe.chosen, stored=stored)
     setup = chosen.prepare(Setup(sketch, learning.objective(recipe), []), recipe.training.context)
-    chosen.retain(setup, Original(model, chosen.method.adapter, recipe.training.context, frozenset()))
+    chosen.retain(setup)
 
 
 def compares_with_base(recipe: Recipe, learning: Learning) -> bool:

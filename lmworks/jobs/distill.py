@@ -19,7 +19,7 @@ from typing import Any
 
 from lmworks.adaptation.adapter_files import is_adapter
 from lmworks.adaptation.distillation.cache import Lessons, TaughtRows, lessons_folder
-from lmworks.adaptation.distillation.student import narrower, shallower
+from lmworks.adaptation.distillation.student import must_be_narrower, must_be_shallower, narrower, shallower
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.adaptation.old_text import rows_written
 from lmworks.basics import amounts
@@ -35,6 +35,7 @@ from lmworks.jobs.verdicts import training_remark
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load, must_learn_text
 from lmworks.models.adapted import has_adapters
+from lmworks.models.config import ModelConfig
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives.distillation import Distillation
 from lmworks.objectives.predicting import predictions_by
@@ -95,8 +96,9 @@ def distill(
     refuse_ranks("lmworks distill")
     chosen = with_arguments(recipe, changes, teacher, data, layers, student)
     for one in filter(None, (chosen.teacher.reference, chosen.student.reference)):
-        if not is_adapter(Path(one)):  # which is merged
-            must_learn_text(one)
+        config = None if is_adapter(Path(one)) else must_learn_text(one)  # an adapter is merged
+        if config is not None and one == chosen.teacher.reference:
+            must_be_part(chosen, config)
     name = chosen.student.reference or chosen.teacher.reference
     folder = Path(out) if out is not None else Path("models") / f"{Path(name).stem}-student"
     run = open_run(folder, chosen, resume, say, chosen.teacher.reference, chosen.student.reference)
@@ -172,13 +174,23 @@ def student_of(recipe: DistillRecipe, teacher: LanguageModel) -> LanguageModel:
         if has_adapters(model.network):
             merge_adapters(model.network)
         return model
+    must_be_part(recipe, teacher.config)
     network = teacher.network
+    network = network if settings.layers is None else shallower(network, settings.layers)
+    network = network if settings.hidden_dim is None else narrower(network, settings.hidden_dim)
+    return LanguageModel(network, teacher.tokenizer, reference=reference)
+
+
+def must_be_part(recipe: DistillRecipe, teacher: ModelConfig) -> None:
+    """ConfigError for a student that has more layers, or wider ones, than a teacher of this config."""
+    settings = recipe.student
     try:
-        network = network if settings.layers is None else shallower(network, settings.layers)
-        network = network if settings.hidden_dim is None else narrower(network, settings.hidden_dim)
+        if settings.layers is not None:
+            must_be_shallower(teacher, settings.layers)
+        if settings.hidden_dim is not None:
+            must_be_narrower(teacher, settings.hidden_dim)
     except ConfigError as error:
         raise error.inside(("student",)) from None
-    return LanguageModel(network, teacher.tokenizer, reference=reference)
 
 
 def _rows(recipe: DistillRecipe, teacher: LanguageModel, rows: list[Row], say: Say) -> list[Row]:

@@ -45,7 +45,7 @@ from lmworks.models.files.gguf_writing import (
     write_gguf,
 )
 from lmworks.models.files.references import must_not_replace
-from lmworks.text.sources import read
+from lmworks.text.sources import must_be_somewhere, read
 from lmworks.text.splits import split
 
 FORMATS = ("gguf", "torchvision")
@@ -118,6 +118,8 @@ def export(
     file = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{kind}.gguf"
     refuse_other_files(file)
     text = as_reference(text)
+    if text is not None:
+        must_be_somewhere(text)
     loaded = load(model, base=base, dtype="float32")
     if loaded.source is not None and file.exists() and file.samefile(loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")

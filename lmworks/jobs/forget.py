@@ -65,7 +65,9 @@ def forget(
     """
     refuse_ranks("lmworks forget")
     chosen = recipe if isinstance(recipe, ForgetRecipe) else ForgetRecipe.read(recipe, changes)
-    must_learn_text(chosen.build.model.reference)
+    if (config := must_learn_text(chosen.build.model.reference)) is not None:
+        for way in (NAIVE, *chosen.ways):
+            check_fit(chosen.stage(way, 0), config, Learning())
     name = "sequence" if isinstance(recipe, ForgetRecipe) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("forgetting") / name
     with says_why(folder):

@@ -38,7 +38,7 @@ from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.models.network import Network
 from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
-from lmworks.text.sources import read
+from lmworks.text.sources import must_be_somewhere, read
 from lmworks.tokens.chat.conversation import refusal
 
 UNRELATED = "wikitext2"
@@ -104,6 +104,8 @@ def merge(
     reference = base or base_of(str(models[0]))
     must_not_replace(folder, reference, *models)
     say_replaced(folder)
+    if text is not None:
+        must_be_somewhere(text)
     started = load(reference, compress="none")
     if reads_images(started.config):
         raise ConfigError(f"{reference} reads images, and models of text or sound alone are merged here")

@@ -151,6 +151,14 @@ class Recipe(_Tables):  # type: ignore[misc]
         return self
 
     @model_validator(mode="after")
+    def _keeps_what_the_method_changes(self) -> Self:
+        try:
+            RETENTIONS[self.retain].must_go_with(METHODS[self.method].adapter)
+        except ConfigError as error:
+            raise error.inside((self.retain,)) from None
+        return self
+
+    @model_validator(mode="after")
     def _plants_in_text(self) -> Self:
         if self.canaries.count and self.kind != "build":
             raise ConfigError(f"{{at}}canaries are for lmworks tune and build, and this is lmworks {self.kind}")

@@ -28,7 +28,7 @@ from lmworks.loading import load
 from lmworks.models.files.model_folder import refuse_foreign_files
 from lmworks.models.files.references import must_not_replace
 from lmworks.text.document import Document
-from lmworks.text.sources import read
+from lmworks.text.sources import must_be_somewhere, read
 
 LONGEST, MOST = 160, 5_000
 """Tokens of a chunk, as an index cuts them, and how many chunks are read at most."""
@@ -62,10 +62,13 @@ def reduce(
     """Write an encoder whose vectors have this many dimensions: the principal components of a text's chunks, or with
     `whiten` each divided by its standard deviation. ConfigError for a model that is no encoder, for more dimensions
     than it has, and for a text with fewer chunks than dimensions."""
+    if dimensions < 1:
+        raise ConfigError(f"dimensions is {dimensions}; give at least 1")
+    must_be_somewhere(text)
     loaded = load(model, compress="none")
     if loaded.config.arrangement != "encoder":
         raise ConfigError(f"{model} is no encoder; fewer dimensions are for what makes vectors, such as minilm")
-    if not 1 <= dimensions < loaded.vector_dim:
+    if dimensions >= loaded.vector_dim:
         raise ConfigError(f"dimensions is {dimensions}; {model} makes {loaded.vector_dim}, give fewer")
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(model)).name}-{dimensions}"
     refuse_foreign_files(folder)

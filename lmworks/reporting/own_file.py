@@ -9,6 +9,7 @@ from pathlib import Path
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.tasks.declaration import Task
 from lmworks.evaluation.tasks.own import SUFFIXES, own_task
+from lmworks.evaluation.tasks.own_file import text_of
 from lmworks.grounding.own_questions import OwnQuestion, read_questions
 
 
@@ -25,8 +26,7 @@ class OwnFile:
     def of(cls, path: Path, to_documents: bool) -> OwnFile:
         """Read a .csv or .jsonl file. Plain questions, some perhaps without an answer, are asked of the documents where
         there are some. DataError or ConfigError, with the place, for what cannot be asked."""
-        if path.suffix.lower() not in SUFFIXES:
-            raise ConfigError(f"{path} is no .csv or .jsonl file; give one of questions with answers or choices")
+        must_hold_text(path)
         if not to_documents:
             return cls(path.name, _hash(path), own_task(path))
         try:
@@ -36,6 +36,13 @@ class OwnFile:
         if task is not None and not task.waits:
             return cls(path.name, _hash(path), task)
         return cls(path.name, _hash(path), questions=tuple(read_questions(path)))
+
+
+def must_hold_text(path: Path) -> None:
+    """ConfigError for a file of another kind, DataError for one that is not there or no text."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{path} is no .csv or .jsonl file; give one of questions with answers or choices")
+    text_of(path)
 
 
 def _hash(path: Path) -> str:

@@ -24,6 +24,7 @@ from lmworks.lab.scale import Scale, require_scale
 from lmworks.language_model import LanguageModel
 from lmworks.reporting import card, page
 from lmworks.reporting.facts import facts_about
+from lmworks.reporting.own_file import must_hold_text
 from lmworks.reporting.report import NOT_CHOSEN, Part, Report
 from lmworks.reporting.section import Section
 from lmworks.reporting.store import KEPT, Kept, Result
@@ -68,6 +69,8 @@ def report(
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
     own = (questions,) if isinstance(questions, str | os.PathLike) else questions
+    for file in own:
+        must_hold_text(Path(file))  # before a model is loaded; what it asks is looked at below
     subject = Subject.of(model, scale, folder / KEPT / "items", text, tuple(map(str, own)), beside)
     _ = subject.own_files  # a mistake in these, too
     kept = Kept(folder, subject.name, told_by(subject.model))

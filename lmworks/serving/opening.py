@@ -20,10 +20,12 @@ from lmworks.basics.memory import available_bytes
 from lmworks.generation.engine import PREFIX_BYTES
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.index import Index
+from lmworks.kernels.choice import check_compress
 from lmworks.kernels.footprint import Footprint, in_gigabytes
 from lmworks.kernels.pages import token_bytes
 from lmworks.language_model import LanguageModel
 from lmworks.loading import add_adapter, base_among, load, network_path
+from lmworks.models.files.references import must_be_somewhere
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModel, ServedModels
 from lmworks.serving.service import AUTO, Service, none_is_auto
@@ -50,6 +52,11 @@ class Opening:
     """Folders of adapters, by the names that requests give."""
     routes: bool = True
     """Whether a text may choose among them."""
+
+    def __post_init__(self) -> None:
+        check_compress(self.compress)
+        if self.embedder is not None:
+            must_be_somewhere(self.embedder)
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
             folder = hub.snapshot(reference, "dataset", HUB_FILES)
             return _read_folder(folder, reference.removeprefix(hub.PREFIX), share, follow=True, look_up=look_up)
     path = Path(reference)
-    try:
-        name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
-    except FileNotFoundError:
-        raise DataError(_unknown(str(reference))) from None
-    except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
-        raise DataError(f"{_shown(path)!r} cannot be read ({why(error)})") from None
+    name, kind = _found(path)
     if stat.S_ISDIR(kind):
         return _read_folder(path, name, share, look_up=look_up)
     if share[0]:
@@ -99,6 +94,23 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
         others = "" if OF_RECORDS in reason else f"; a file may be {formats_named()}"
         raise DataError(f"{_shown(path)} cannot be used: {reason}{others}")
     return Reading(documents, [skipped] if skipped else [], name, blank)
+
+
+def must_be_somewhere(reference: str | Path) -> None:
+    """DataError for a name or a path of nothing; nothing is read or fetched."""
+    named = reference == PYTHON_REFERENCE or reference in registry.ENTRIES
+    if not named and not str(reference).startswith(hub.PREFIX):
+        _found(Path(reference))
+
+
+def _found(path: Path) -> tuple[str, int]:
+    """The name of what lies there, and its mode."""
+    try:
+        return _shown(path.resolve().name) or "root", path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(_unknown(str(path))) from None
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
+        raise DataError(f"{_shown(path)!r} cannot be read ({why(error)})") from None
 
 
 def read_answered(reference: str | Path, refusal: Refusal | None = None) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 
 import pytest
@@ -52,3 +53,12 @@ def test_the_line_of_what_makes_ready_goes_when_it_is_done(monkeypatch: pytest.M
     progress.end_line()
     progress.end_line()
     assert capsys.readouterr().err == "loading m\r\x1b[2K"
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(40, "0.025"), (0.3, "3.3"), (0.01, "100"), (0.0001, "10,000")])
+def test_slow_work_has_a_rate_too(seconds: float, rate: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    clock = itertools.count(0, seconds)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.shown(), progress.task("sequence", 1, "runs") as advance:
+        advance()
+    assert capsys.readouterr().err == f"sequence  100 %  {rate} runs/s  0 s left\n"

@@ -38,11 +38,7 @@ def shallower(network: Network, keep: int) -> Network:
     """A new network with this many of a decoder's layers. ConfigError where it has no more than that; `{at}` is the
     settings' path."""
     config = network.config
-    if not 0 < keep < config.layers:
-        raise ConfigError(
-            f"{{at}}layers is {keep}, and the teacher has {config.layers}; a student of fewer layers keeps "
-            f"{'1' if config.layers == 2 else f'1 to {config.layers - 1}' if config.layers > 1 else 'none'} of them"
-        )
+    must_be_shallower(config, keep)
     kept = kept_layers(config.layers, keep)
     place = {str(layer): str(number) for number, layer in enumerate(kept)}
     tensors = {}
@@ -55,17 +51,20 @@ def shallower(network: Network, keep: int) -> Network:
     return _built(_shallower_config(config, kept), tensors)
 
 
+def must_be_shallower(config: ModelConfig, keep: int) -> None:
+    """ConfigError where a teacher of this config has not more than `keep` layers."""
+    if not 0 < keep < config.layers:
+        raise ConfigError(
+            f"{{at}}layers is {keep}, and the teacher has {config.layers}; a student of fewer layers keeps "
+            f"{'1' if config.layers == 2 else f'1 to {config.layers - 1}' if config.layers > 1 else 'none'} of them"
+        )
+
+
 def narrower(network: Network, width: int) -> Network:
     """A new network whose feed-forwards have this many units inside, in each layer those that weigh most. ConfigError
     for experts, and where they have no more than that."""
     config = network.config
-    if config.experts is not None:
-        raise ConfigError("{at}hidden_dim is the width of one feed-forward, and the teacher has experts; leave it out")
-    if not 0 < width < config.hidden_dim:
-        raise ConfigError(
-            f"{{at}}hidden_dim is {width}, and the teacher's is {config.hidden_dim}; a narrower student keeps 1 to "
-            f"{config.hidden_dim - 1} of them"
-        )
+    must_be_narrower(config, width)
     tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for layer in range(config.layers):
         up, down = (f"blocks.{layer}.feed_forward.{part}" for part in ("up", "down"))
@@ -79,6 +78,17 @@ def narrower(network: Network, width: int) -> Network:
                 tensors[name] = tensors[name][every].clone()
         tensors[f"{down}.weight"] = columns[:, units].clone()
     return _built(config.but(hidden_dim=width), tensors)
+
+
+def must_be_narrower(config: ModelConfig, width: int) -> None:
+    """ConfigError for a teacher of experts, and where its feed-forwards have not more than `width` units."""
+    if config.experts is not None:
+        raise ConfigError("{at}hidden_dim is the width of one feed-forward, and the teacher has experts; leave it out")
+    if not 0 < width < config.hidden_dim:
+        raise ConfigError(
+            f"{{at}}hidden_dim is {width}, and the teacher's is {config.hidden_dim}; a narrower student keeps 1 to "
+            f"{config.hidden_dim - 1} of them"
+        )
 
 
 def _built(config: ModelConfig, tensors: dict[str, Tensor]) -> Network:

@@ -62,6 +62,7 @@ QLORA = Method(
     prepare=prepare,
     settle=_settle,
     few_bits=True,
+    from_file=lambda settings: settings.grid == "file",
     kinds={grid: {"grid": grid} for grid in get_args(QLoRAConfig.model_fields["grid"].annotation)},
     adapter=replace(LORA.adapter, kind="qlora"),
 )

@@ -44,11 +44,7 @@ def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
     from lmworks.adaptation.elastic import Elastic
     from lmworks.adaptation.springs import added, springs_of, write_springs
 
-    if base.adapter is not None and not base.adapter.merges:
-        raise ConfigError(
-            "{at}strength is of springs that hold the base's weights, and "
-            f"{base.adapter.kind} moves none of these, so that there is nothing to hold; take rehearsal or kl beside it"
-        )
+    must_go_with(base.adapter)
     if not setup.rows:  # a sketch, which reads nothing
         return setup
     rows = base.old_rows(settings.text, max(1, settings.tokens // base.context), setup.seed)
@@ -58,6 +54,15 @@ def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
     if settings.kept is not None:
         write_springs(springs, settings.kept)
     return replace(setup, objective=setup.objective + Elastic(springs, settings.strength))
+
+
+def must_go_with(adapter: Adapter | None) -> None:
+    """ConfigError for adapters that move no weight."""
+    if adapter is not None and not adapter.merges:
+        raise ConfigError(
+            "{at}strength is of springs that hold the base's weights, and "
+            f"{adapter.kind} moves none of these, so that there is nothing to hold; take rehearsal or kl beside it"
+        )
 
 
 def keeps(network: Network, adapter: Adapter | None) -> float:
@@ -71,4 +76,4 @@ def keeps(network: Network, adapter: Adapter | None) -> float:
 
 
 SUMMARY = "a spring on each weight, as stiff as predictions of old text depend on it"
-EWC = Retention("ewc", SUMMARY, EWCConfig, prepare, keeps)
+EWC = Retention("ewc", SUMMARY, EWCConfig, prepare, keeps, must_go_with=must_go_with)

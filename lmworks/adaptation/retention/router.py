@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from lmworks.adaptation.declaration import Original, Retention, Setup
+from lmworks.adaptation.declaration import Adapter, Original, Retention, Setup
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 
@@ -21,18 +21,13 @@ class RouterConfig(Config):
 def prepare(setup: Setup, base: Original, settings: RouterConfig) -> Setup:
     """Leave beside the adapter what tells its kind of text from the base's. ConfigError for a method whose adapters do
     not stand beside others, and as rehearsal."""
-    if base.adapter is None or base.adapter.kind == "qlora":
-        what = "this method changes the base's own weights" if base.adapter is None else "QLoRA's base has others"
-        raise ConfigError(
-            "{at}text tells apart texts for adapters that stand beside one base, of which each text uses one, and "
-            f"{what}; take lora, dora, bottleneck or prompt, or rehearsal or kl beside this method"
-        )
+    must_go_with(base.adapter)
     if not setup.rows:  # a sketch, which reads nothing
         return setup
     from lmworks.adaptation.old_text import own_texts
     from lmworks.adaptation.router import BEGINNING, FILE, LEARNT_FROM, KindOfText, as_file, openings, states, without
 
-    assert base.model is not None
+    assert base.model is not None and base.adapter is not None
     model, network = base.model, setup.network
     begins = openings(model.tokenizer)
     pieces = [example for row in setup.rows for example in row]
@@ -50,10 +45,21 @@ def prepare(setup: Setup, base: Original, settings: RouterConfig) -> Setup:
     return replace(setup, beside={**setup.beside, FILE: as_file(*kinds)})
 
 
+def must_go_with(adapter: Adapter | None) -> None:
+    """ConfigError for a method whose adapters do not stand beside others."""
+    if adapter is None or adapter.kind == "qlora":
+        what = "this method changes the base's own weights" if adapter is None else "QLoRA's base has others"
+        raise ConfigError(
+            "{at}text tells apart texts for adapters that stand beside one base, of which each text uses one, and "
+            f"{what}; take lora, dora, bottleneck or prompt, or rehearsal or kl beside this method"
+        )
+
+
 ROUTER = Retention(
     "router",
     "the base stays as it is for all other text: the adapter is saved with what tells its own kind of text",
     RouterConfig,
     prepare,
     apart=True,
+    must_go_with=must_go_with,
 )

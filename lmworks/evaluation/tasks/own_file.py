@@ -66,10 +66,11 @@ TASK = Fields(
 def records(path: Path, fields: Fields) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(line, record) of each, names in small letters. DataError for a file that is not UTF-8, for what is no record,
     and for a name that is not known. Of a table, empty cells are left out but for those of choices."""
-    yield from (_rows if path.suffix.lower() == ".csv" else _objects)(path, _text(path), fields)
+    yield from (_rows if path.suffix.lower() == ".csv" else _objects)(path, text_of(path), fields)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file holds. DataError for one that cannot be opened, or is not UTF-8."""
     try:
         text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a mark before the first column
     except OSError as error:
