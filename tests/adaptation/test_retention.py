@@ -314,18 +314,18 @@ def test_a_build_keeps_by_it_or_says_in_a_sentence_why_not(
 ):
     monkeypatch.chdir(folder)
     recipe = small_builds.recipe(method, steps=2).but(evaluation={"tokens": 200, "window": 128})
-    chosen = recipe.but(retain=retain, **({"ewc": {"tokens": 200}} if retain == "ewc" else {}))
+    way = {"retain": retain, **({"ewc": {"tokens": 200}} if retain == "ewc" else {})}
     out, said = f"{method}-{retain}", list[str]()
     if not said_to_go_together()[method, retain]:
         with pytest.raises(
             ConfigError,
             match=rf"^{retain}\.\w+ .*; take (lora, dora.*, or )?rehearsal or kl beside",
         ) as refused:
-            build(out=out, recipe=chosen, say=said.append)
+            build(out=out, recipe=recipe.but(**way), say=said.append)
         assert "\n" not in str(refused.value) and not any(line.startswith("to train") for line in said)
         assert not Path(out).exists()
         return
-    result = build(out=out, recipe=chosen)
+    result = build(out=out, recipe=recipe.but(**way))
     assert result.recipe.retain == retain and len(result.comparisons) == 2
     written = Recipe(**result.recipe.model_dump())
     assert written.chosen.retention is RETENTIONS[retain]

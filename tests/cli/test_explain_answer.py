@@ -117,7 +117,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 MISTAKES = {
     "an empty prompt": (("MODEL", ""), "the prompt is empty: there is nothing to explain"),
-    "an empty answer": (("MODEL", "Hi", "--answer", ""), "the answer is empty"),
+    "an empty answer": (("MODEL", "Hi", "--answer", ""), "--answer is empty; give a text"),
     "an answer beside itself": (("MODEL", "Hi", "--answer", "a", "--instead", "a"), "compared with itself"),
     "a method that there is not": (("MODEL", "Hi", "--answer", "a", "--method", "magic"), "there is no way 'magic'"),
     "a prompt longer than the window": (("MODEL", "a" * 513, "--answer", "b"), "the model reads 512; shorten"),
@@ -127,7 +127,7 @@ MISTAKES = {
     "an encoder-decoder": (("TRANSLATOR", "Hi", "--answer", "b"), "answers are explained of decoders"),
     "prompts of other lengths": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hiya"), "have 2 and 4 tokens"),
     "the same prompt twice": (("MODEL", "Hi", "--answer", "a", "--corrupt", "Hi"), "have the same figure"),
-    "an empty prompt beside it": (("MODEL", "Hi", "--answer", "a", "--corrupt", ""), "have 2 and 1 tokens"),
+    "an empty prompt beside it": (("MODEL", "Hi", "--answer", "a", "--corrupt", ""), "--corrupt is empty; give a text"),
     "answers that begin alike": (
         ("MODEL", "Hi", "--answer", "no", "--instead", "ne", "--corrupt", "Ho"),
         "both answers begin with the same token",
