@@ -158,7 +158,7 @@ class Recorder:
             facts={one.name: one.facts for one in timed if one.facts},
             versions=versions(),
             commit=commit(),
-            command=_command(),
+            command=command(),
         )
         run.write()
         for line in lines(run):
@@ -190,7 +190,7 @@ def lines(run: Run) -> list[str]:
 
 
 def add(path: Path, record: Any) -> None:
-    """Put a record behind those that a file of a benchmark holds."""
+    """Append a record to those in a benchmark's file."""
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     path.write_text(json.dumps([*earlier, record], indent=2) + "\n", encoding="utf-8")
 
@@ -216,7 +216,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _command() -> str:
+def command() -> str:
     """What was typed, as it can be typed again."""
     spec = sys.modules["__main__"].__spec__
     name = (spec.name if spec else Path(sys.argv[0]).stem).removesuffix(".__main__")

@@ -1,28 +1,26 @@
-"""What SmolLM2 calls when it may: BFCL's questions, with the grammar that binds calls to their schemas and without it.
+"""Which functions SmolLM2 calls: BFCL's questions, with and without the grammar that holds calls to their schemas.
 
     python -m benchmarks.tool_calls --limit 50 --store      # into benchmarks/tool_calls.json
     python -m benchmarks.tool_calls simple --limit 10
 
-The same prompts and greedy answers in all ways. Figures are those of the compiled path on every machine; CPU
-seconds are those of the machine that is named.
+Prompts are the same in all ways, and answers greedy. Figures are of the compiled path, the same on every machine; CPU
+seconds are of the machine that is named.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import this_machine
+from benchmarks import by_name
 
 STORED = Path(__file__).with_suffix(".json")
 KINDS = ("simple", "multiple", "parallel", "irrelevance")
 
 
 def measured(kind: str, limit: int | None) -> dict[str, Any]:
-    """The figures of a kind, how many free answers hold a call that can be read, and CPU seconds."""
+    """The figures of a kind, and CPU seconds."""
     import lmworks as lm
     from lmworks.evaluation.tasks.find import find
     from lmworks.evaluation.tasks.measured import measurements
@@ -58,21 +56,7 @@ def shown(figure: dict[str, Any] | None) -> str:
 
 def main() -> None:
     """Measure, print, and store where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", default=KINDS)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--store", action="store_true")
-    given = parser.parse_args()
-    fresh: list[dict[str, Any]] = []
-    for kind in given.kinds:
-        fresh.append(measured(kind, given.limit))
-        print(f"{kind}: {fresh[-1]['cpu_seconds']} CPU seconds", flush=True)
-        if given.store:
-            before = json.loads(STORED.read_text(encoding="utf-8"))["kinds"] if STORED.is_file() else []
-            kept = {one["kind"]: one for one in [*before, *fresh]}
-            facts = {"model": "smollm2", "machine": this_machine().told, "kinds": list(kept.values())}
-            STORED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(table({"kinds": fresh}))
+    by_name.measure(__doc__, STORED, ("kinds", "kind"), KINDS, measured, table)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,17 @@
     python -m benchmarks.written_programs --store           # into benchmarks/written_programs.json
     python -m benchmarks.written_programs mbpp --limit 10   # one of them, less of it
 
-Programs are run here, as by `lmworks evaluate --run-programs`. Greedy answers are those of the compiled path on every
-machine with the same kernels; CPU seconds of writing are those of the machine that is named.
+The programs are run, as with `lmworks evaluate --run-programs`. Answers are greedy, on the compiled path: the same on
+every machine with the same kernels. CPU seconds are of the machine that is named, and of writing alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import this_machine
+from benchmarks import by_name
 
 STORED = Path(__file__).with_suffix(".json")
 ASKED = {
@@ -24,11 +22,11 @@ ASKED = {
     "mbpp": {"shots": 3, "limit": 80},
     "mbpp chat": {"chat": True, "limit": 80},
 }
-"""What is asked how; a part of what takes long."""
+"""How each is asked; of those that take long, only the first items."""
 
 
 def measured(name: str, limit: int | None) -> dict[str, Any]:
-    """The share of its programs that pass, and CPU seconds."""
+    """The share of programs that pass, and CPU seconds."""
     import lmworks as lm
 
     model, how = lm.load("smollm2"), dict(ASKED[name])
@@ -54,22 +52,7 @@ def table(stored: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, and store where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("asked", nargs="*", default=list(ASKED))
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--store", action="store_true")
-    given = parser.parse_args()
-    fresh: list[dict[str, Any]] = []
-    for name in given.asked:
-        fresh.append(measured(name, given.limit))
-        print(f"{name}: {fresh[-1]['cpu_seconds']} CPU seconds", flush=True)
-        if given.store:
-            before = json.loads(STORED.read_text(encoding="utf-8"))["programs"] if STORED.is_file() else []
-            kept = {one["asked"]: one for one in [*before, *fresh]}
-            facts = {"model": "smollm2", "machine": this_machine().told}
-            facts["programs"] = [kept[one] for one in ASKED if one in kept]
-            STORED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(table({"programs": fresh}))
+    by_name.measure(__doc__, STORED, ("programs", "asked"), list(ASKED), measured, table)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class KindOfText:
 
 
 @dataclass(frozen=True)
-class Router:
+class KindRouter:
     """Means of kinds of texts."""
 
     means: Float[Tensor, "kinds dim"]
@@ -144,7 +144,7 @@ def _says_nothing(name: str) -> ConfigError:
 class AdapterRouter:
     """Chooses among the adapters beside a model, and the model itself."""
 
-    router: Router
+    router: KindRouter
     names: tuple[str | None, ...]
     """Of each kind, the adapter that reads it."""
     openings: list[list[int]]
@@ -169,7 +169,7 @@ class AdapterRouter:
                 )
             kinds += known
             names += [None, name]
-        return cls(Router.of(kinds), tuple(names), openings(model.tokenizer))
+        return cls(KindRouter.of(kinds), tuple(names), openings(model.tokenizer))
 
     @classmethod
     def where_known(cls, model: LanguageModel) -> Self | None:

@@ -24,7 +24,7 @@ KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice(Options):
+class Candidates(Options):
     """How many candidates are drawn for each image, and which model picks one."""
 
     best_of: Annotated[
@@ -38,7 +38,7 @@ class Choice(Options):
 def draw(
     model: Annotated[str, typer.Argument(help="A model that draws: what lmworks train emoji-fusion made.")],
     prompt: Annotated[str, typer.Argument(help="What the image shows, in the words of its captions: a red apple.")],
-    choice: Choice,
+    candidates: Candidates,
     out: Annotated[
         str | None,
         typer.Option(
@@ -84,33 +84,33 @@ def draw(
 
     strategy = USUAL if temperature is None else USUAL.but(temperature=temperature)
     followed = GUIDANCE if guidance is None else guidance
-    must_be_drawable(followed, choice.best_of, judged=choice.judge is not None)
-    if choice.judge is not None:
-        must_be_somewhere(choice.judge)
+    must_be_drawable(followed, candidates.best_of, judged=candidates.judge is not None)
+    if candidates.judge is not None:
+        must_be_somewhere(candidates.judge)
     with progress.shown():
         drawer = load(model)
         if not isinstance(drawer, DrawingModel):
             raise no_drawing(drawer)
         _check_sheet(n, zoom, drawer.images.config_of_images.image_size)
         first = USUAL.new_seed() % 2**31 if seed is None else seed
-        judge = None if choice.judge is None else load(choice.judge)
+        judge = None if candidates.judge is None else load(candidates.judge)
         seeds = list(range(first, first + n))
-        chosen: dict[str, Any] = {"guidance": followed, "strategy": strategy, "best_of": choice.best_of, "judge": judge}
-        pictures = drawer.drawings([prompt] * n, seeds, **chosen)
+        how: dict[str, Any] = {"guidance": followed, "strategy": strategy, "best_of": candidates.best_of}
+        pictures = drawer.drawings([prompt] * n, seeds, judge=judge, **how)
         cut = judge is not None and bool(judge.too_long([prompt]))
     sheet = pictures[0] if n == 1 else arranged(pictures)
     sheet = sheet.resize((sheet.width * zoom, sheet.height * zoom), pillow.Resampling.NEAREST)
     with written_whole(path) as temporary, temporary.open("wb") as file:
         sheet.save(file, format=KINDS[path.suffix.lower()])
     if json_:
-        facts = {"file": str(path), "seed": first, "n": n, "best_of": choice.best_of, "guidance": followed}
+        facts = {"file": str(path), "seed": first, "n": n, "best_of": candidates.best_of, "guidance": followed}
         judged = {} if judge is None else {"judge_cut": cut}
         as_json({**facts, **judged, "size": [sheet.width, sheet.height]})
     else:
-        best = f", the best of {choice.best_of:,}" if choice.best_of > 1 else ""
+        best = f", the best of {candidates.best_of:,}" if candidates.best_of > 1 else ""
         typer.echo(f"drew    {path} ({sheet.width} x {sheet.height} pixels, seed {first}{best})")
         if cut:
-            typer.echo(f"but     {choice.judge} reads no caption of this length whole; it judged by the beginning")
+            typer.echo(f"but     {candidates.judge} reads no caption of this length whole; it judged by the beginning")
 
 
 def _free(name: str) -> Path:

@@ -36,7 +36,7 @@ PROMPT, WRITTEN, TIMES = 32, 32, 5
 
 
 @dataclass(frozen=True)
-class Beside:
+class BesideTeacher:
     """Sums over each document of a text."""
 
     text: str
@@ -87,7 +87,7 @@ def beside(
     *,
     window: int = 1024,
     tokens: int | None = None,
-) -> Beside:
+) -> BesideTeacher:
     """Read documents with both, in the order of their hashes and up to about `tokens` tokens of them.
 
     A budget is spread over the documents: each is read from its beginning, as far as its share goes. DataError where
@@ -110,7 +110,7 @@ def beside(
             advance(1)
     if not rows:
         raise DataError(f"{what}: no document holds anything that can be scored")
-    return Beside(what, *np.array(rows, dtype=float).T)
+    return BesideTeacher(what, *np.array(rows, dtype=float).T)
 
 
 @torch.inference_mode()

@@ -39,7 +39,7 @@ Places = frozenset[int]
 
 
 @dataclass(frozen=True)
-class Beside:
+class BesideRandom:
     """A figure of an attribution, beside those of random rankings of the same tokens."""
 
     value: float
@@ -56,9 +56,9 @@ class Faithfulness:
     """How faithful an attribution is to the model, in probability of the answer; where the answer is compared with
     another, that is its probability among these two."""
 
-    comprehensiveness: Beside
+    comprehensiveness: BesideRandom
     """What is lost without the tokens that rank first: more is better."""
-    sufficiency: Beside
+    sufficiency: BesideRandom
     """What is lost with these alone: less is better."""
 
 
@@ -120,11 +120,11 @@ def beside_random(network: Network, found: Attribution, *, rankings: int = RANKI
     return Faithfulness(_beside(without, 1), _beside(alone, -1))
 
 
-def _beside(figures: Sequence[float], better: int) -> Beside:
+def _beside(figures: Sequence[float], better: int) -> BesideRandom:
     """The first of some figures beside the rest."""
     value, rest = figures[0], figures[1:]
     beaten = sum((better * (value - one) > 0) + 0.5 * (value == one) for one in rest)
-    return Beside(value, sum(rest) / len(rest), beaten / len(rest), len(rest))
+    return BesideRandom(value, sum(rest) / len(rest), beaten / len(rest), len(rest))
 
 
 def _firsts(ranking: Sequence[int]) -> list[set[int]]:

@@ -25,7 +25,7 @@ from lmworks.adaptation.old_text import rows_written
 from lmworks.basics import amounts
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
-from lmworks.evaluation.beside_teacher import Beside, beside, writing_costs
+from lmworks.evaluation.beside_teacher import BesideTeacher, beside, writing_costs
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
 from lmworks.jobs.comparing import HELD_OUT
@@ -57,7 +57,7 @@ class DistillResult:
     model: LanguageModel
     """The student."""
     recipe: DistillRecipe
-    texts: list[Beside]
+    texts: list[BesideTeacher]
     """Each text with student and teacher: cross-entropies and KL, by document."""
     costs: list[Measurement]
     """Parameters and bytes of both, and the CPU time of a written token."""

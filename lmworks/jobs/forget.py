@@ -21,7 +21,7 @@ import numpy as np
 
 from lmworks.adaptation.merge_settings import MergeSettings
 from lmworks.adaptation.old_text import own_texts
-from lmworks.adaptation.router import BEGINNING, LEARNT_FROM, KindOfText, Router, states
+from lmworks.adaptation.router import BEGINNING, LEARNT_FROM, KindOfText, KindRouter, states
 from lmworks.adaptation.small_updates import merged_networks
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
@@ -268,7 +268,7 @@ class _Seed:
             for name, split in self.texts.parts.items():
                 read = counted_tokens(model, split.train, name, LEARNT_FROM * BEGINNING)
                 kinds.append(KindOfText.of(states(model, [ids for ids, _ in read[:LEARNT_FROM]])))
-            router = Router.of(kinds)
+            router = KindRouter.of(kinds)
             far = {
                 name: router.distances(states(model, [ids for ids, _ in counted_tokens(model, given, name, tokens)]))
                 for name, given in self.texts.measured.items()

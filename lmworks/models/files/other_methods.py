@@ -58,7 +58,7 @@ class StorageMethod:
             plain[base + ".weight"] = unread.placeholder() if later else unread.whole()
         return plain
 
-    def matrix(self, base: str, tensors: Tensors) -> PackedMatrix:
+    def matrix(self, base: str, tensors: Tensors) -> StoredMatrix:
         """The matrix `base`.weight. ModelError where it is damaged."""
         for part in PARTS[:3]:
             if base + part not in tensors:
@@ -77,7 +77,7 @@ class StorageMethod:
         if not torch.isfinite(scales).all():
             raise _damaged(base, "has scales that are not finite (NaN or infinite)")
         size = _size_of_groups(base, inputs, tensors)
-        return PackedMatrix(words, zeros, scales, self.zero, by_inputs, size)
+        return StoredMatrix(words, zeros, scales, self.zero, by_inputs, size)
 
     def groups(self, bases: Sequence[str], tensors: Tensors) -> Groups | None:
         """Matrices below one another, unchanged, in the smallest form of the kernels that holds all of them; None where
@@ -99,7 +99,7 @@ class StorageMethod:
 
 
 @dataclass(frozen=True)
-class PackedMatrix:
+class StoredMatrix:
     """A matrix of GPTQ or AWQ: weight = (code - zero) * scale."""
 
     words: Int[Tensor, "packed columns"]
@@ -169,7 +169,7 @@ class PackedMatrix:
         return numbers.repeat_interleave(self.size // GROUP, dim=1)
 
 
-FORMS = PackedMatrix.in_int4_128, PackedMatrix.in_int4, PackedMatrix.in_int5
+FORMS = StoredMatrix.in_int4_128, StoredMatrix.in_int4, StoredMatrix.in_int5
 """The kernels' forms, the smallest first (held_forms.py foresees which one it will be)."""
 
 
