@@ -103,7 +103,7 @@ def _text_measured(
     from lmworks.basics.errors import ConfigError
 
     progress.at_once(f"reading {text}")
-    _must_be_sound(how, compress)
+    _must_be_sound(how, compress, beside)
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import add_adapter, load
     from lmworks.models.vision.config import reads_images
@@ -141,8 +141,10 @@ def _text_measured(
             _of_text(language_model, whole, model, how.window, how.tokens, json_)
 
 
-def _must_be_sound(how: TextOptions, compress: str | None) -> None:
-    """ConfigError for options that are wrong whatever the model and the text are."""
+def _must_be_sound(how: TextOptions, compress: str | None, beside: Mapping[str, Path]) -> None:
+    """ConfigError for options that are wrong whatever the model and the text are, ModelError for a folder without an
+    adapter."""
+    from lmworks.adaptation.adapter_files import must_be_adapter
     from lmworks.cli.answer_options import made
     from lmworks.evaluation.answers import must_be_figures
     from lmworks.evaluation.likelihood import must_measure
@@ -157,6 +159,8 @@ def _must_be_sound(how: TextOptions, compress: str | None) -> None:
         made(Beam, width=how.beams)
     if how.prompt is not None:
         Prompt.read(how.prompt)
+    for folder in beside.values():
+        must_be_adapter(folder)
 
 
 def _say_skipped(skipped: Sequence[Skipped]) -> None:

@@ -64,6 +64,7 @@ def search(  # noqa: PLR0913, PLR0917 (each is an option that people know by nam
         names=_names(names),
         **({} if formats is None else {"formats": _formats(formats)}),
     )
+    space.plan(pairs, dev, test, seed)  # a mistake is reported before the model is loaded
     folder = out or str(Path("prompts") / Path(data).stem)
     with progress.shown():
         found = run(load(model, compress=compress), pairs, space, dev=dev, test=test, seed=seed, out=folder)

@@ -28,7 +28,7 @@ from lmworks.loading import load, network_path
 from lmworks.models.files.model_folder import read_facts
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
-from lmworks.text.sources import read
+from lmworks.text.sources import must_be_somewhere, read
 from lmworks.text.splits import data_hash
 
 MOST = 2_000
@@ -131,6 +131,7 @@ def _sides(
     if (members is None) != (others is None):
         raise ConfigError("give both texts, of members and of non-members, or neither")
     if members is not None and others is not None:
+        must_be_somewhere(others)  # before the first is read
         sides = read(members).documents, read(others).documents
         learnt = {one.hash for one in sides[0]}
         if shared := [one.source for one in sides[1] if one.hash in learnt]:

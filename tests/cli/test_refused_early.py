@@ -88,19 +88,37 @@ EARLY = {
     ),
     "a cold caption": (("draw", "DECODER", "a cat", "--temperature", "-1"), "temperature is -1"),
     "a caption to flee from": (("draw", "DECODER", "a cat", "--guidance", "-1"), "guidance is -1"),
+    "an adapter of a name that is not there": (
+        ("evaluate", "DECODER", "nowhere", "--adapter", "notes=nothing"),
+        "nothing holds no adapter",
+    ),
+    "a prompt of no order": (
+        ("prompt", "search", "sst2-dev", "--model", "DECODER", "--orders", "0"),
+        "orders is 0; give at least 1",
+    ),
+    "a prompt for more texts than there are": (
+        ("prompt", "search", "sst2-dev", "--model", "DECODER", "--test", "1000000"),
+        "give 1 or more of each, and fewer in all",
+    ),
+    "members of which there are no others": (
+        ("privacy", "DECODER", "--members", "TEXT", "--non-members", "nowhere"),
+        "nowhere does not exist",
+    ),
     "questions that are not there": (("report", "DECODER", "--questions", "nowhere.csv"), "nowhere.csv"),
 }
 
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Models by the names above, of which everything but the weights can be read."""
+    """Models by the names above, of which everything but the weights can be read, and a text that none is to read."""
     root = tmp_path_factory.mktemp("damaged")
     tiny.language_model(seed=4, context=512).save(root / "DECODER")
     tiny.language_model(seed=4, context=512, **BOTH_WAYS).save(root / "BOTH")
     tiny.embedder(root / "ENCODER")
     for weights in root.glob("*/*.safetensors"):
         weights.write_bytes(b"damaged!")
+    (root / "TEXT").mkdir()
+    (root / "TEXT" / "one.txt").write_text("A text.")
     return {folder.name: str(folder) for folder in root.iterdir()}
 
 
@@ -111,5 +129,6 @@ def test_it_is_refused_before_weights_and_texts_are_read(
     monkeypatch.chdir(tmp_path)
     said, sentence = EARLY[mistake]
     ran = run(*(damaged.get(word, word) for word in said))
-    assert sentence in ran.err and "is damaged" not in ran.err and ran.code == 1
+    assert sentence in ran.err and ran.code == 1
+    assert "is damaged" not in ran.err and "reading" not in ran.err
     assert not [*tmp_path.iterdir()]

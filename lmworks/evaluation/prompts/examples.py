@@ -44,8 +44,10 @@ def balanced(pool: Sequence[Example], shots: int, seed: int = 0) -> list[Example
 
 
 def orders(examples: Sequence[Example], count: int, seed: int = 0) -> list[tuple[Example, ...]]:
-    """Some of the orders of the same examples, no two alike; up to four examples all orders are there to be had (Lu et
-    al. 2021, https://arxiv.org/abs/2104.08786)."""
+    """Up to `count` orders of the same examples, no two alike; of up to four examples, all orders can be had (Lu et al.
+    2021, https://arxiv.org/abs/2104.08786). ConfigError for none."""
+    if count < 1:
+        raise ConfigError(f"orders is {count}; give at least 1")
     drawn, first = random.Random(seed), tuple(examples)
     if len(examples) <= 4:
         every = [one for one in dict.fromkeys(itertools.permutations(first)) if one != first]

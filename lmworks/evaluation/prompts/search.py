@@ -61,6 +61,32 @@ class PromptSpace:
             raise ConfigError("there is nothing to try; give a format, a number of examples and an order or more")
         return found
 
+    def plan(self, pairs: Sequence[Example], dev: int, test: int, seed: int) -> SearchPlan:
+        """What a search reads and tries. ConfigError for more texts than there are, and where nothing is tried; no
+        model is needed to tell."""
+        different = list(dict(pairs).items())
+        if (needed := POOL + dev + test) > len(different) or min(dev, test) < 1:
+            raise ConfigError(
+                f"{dev} texts for dev and {test} for test, beside {POOL} for examples, are {needed:,}, and there are "
+                f"{len(different):,} different ones; give 1 or more of each, and fewer in all"
+            )
+        drawn = mixed(different, seed)[:needed]
+        pool = drawn[:POOL]
+        tried = self.prompts(pool, sorted({label for _, label in pairs}), seed)
+        return SearchPlan(pool, drawn[POOL : POOL + dev], drawn[POOL + dev :], tried)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """The texts of a search, and its prompts."""
+
+    pool: list[Example]
+    """What examples are drawn from."""
+    dev: list[Example]
+    test: list[Example]
+    tried: list[Prompt]
+    """Uncalibrated."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -147,18 +173,11 @@ def search(
     """The best prompt on `dev` texts, measured on `test` others; of equal texts one counts. With a folder `out` each
     text's scores are kept there, a search that was stopped goes on, and the winner is saved as prompt.json. ConfigError
     for more texts than there are."""
-    different = list(dict(pairs).items())
-    if (needed := POOL + dev + test) > len(different) or min(dev, test) < 1:
-        raise ConfigError(
-            f"{dev} texts for dev and {test} for test, beside {POOL} for examples, are {needed:,}, and there are "
-            f"{len(different):,} different ones; give 1 or more of each, and fewer in all"
-        )
-    drawn = mixed(different, seed)[:needed]
-    pool, on_dev, on_test = drawn[:POOL], drawn[POOL : POOL + dev], drawn[POOL + dev :]
-    tried = space.prompts(pool, sorted({label for _, label in pairs}), seed)
+    plan = space.plan(pairs, dev, test, seed)
+    on_dev, on_test, tried = plan.dev, plan.test, plan.tried
     reader = PromptReader(model, out, told=False)
     best = _best(reader, tried, on_dev)
-    winner = best.model_copy(update={"chosen_by": tuple(hash_of(text) for text, _ in (*pool, *on_dev))})
+    winner = best.model_copy(update={"chosen_by": tuple(hash_of(text) for text, _ in (*plan.pool, *on_dev))})
     promised, found = (
         _share(reader.right(winner, part, name), part, name) for part, name in ((on_dev, "dev"), (on_test, "test"))
     )
