@@ -41,17 +41,16 @@ def explain_answer(
     it likelier than another answer."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
+    from lmworks.inside.attributions import must_be_attribution
 
     if not prompt:
         raise ConfigError("the prompt is empty: there is nothing to explain")
     for name, said in {"--answer": answer, "--instead": instead, "--corrupt": further.corrupt}.items():
         if said == "":
             raise ConfigError(f"{name} is empty; give a text, or leave it out")
+    must_be_attribution(method)
     progress.at_once(f"loading {model}")
-    from lmworks.inside.attribution import must_be_method
     from lmworks.loading import load
-
-    must_be_method(method)
 
     loaded = load(model, base=base, dtype="float32")
     asked = asking(prompt, chat=chat)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
+from lmworks.inside.attributions import ATTRIBUTIONS, must_be_attribution
 from lmworks.models.full_precision import in_full_precision
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network, evaluating
@@ -146,7 +147,7 @@ def attribute(
     ConfigError for a method that is not in `METHODS`, an empty prompt or answer, one that is longer than the network
     reads, or a network that is no decoder.
     """
-    must_be_method(method)
+    must_be_attribution(method)
     network = in_full_precision(network)
     with evaluating(network):
         explained = explain(network, prompt, answer, instead, away)
@@ -254,14 +255,6 @@ def _occlusion(explained: Explained, steps: int) -> Float[Tensor, " seq"]:
 
 
 Method = Callable[[Explained, int], Float[Tensor, " seq"]]
-METHODS: dict[str, Method] = {
-    "integrated-gradients": _integrated_gradients,
-    "gradient-x-input": _gradient_x_input,
-    "occlusion": _occlusion,
-}
-
-
-def must_be_method(name: str) -> None:
-    """ConfigError for a name that is not in `METHODS`."""
-    if name not in METHODS:
-        raise ConfigError(f"there is no way {name!r} to attribute an answer; there are {', '.join(METHODS)}")
+METHODS: dict[str, Method] = dict(
+    zip(ATTRIBUTIONS, (_integrated_gradients, _gradient_x_input, _occlusion), strict=True)
+)
