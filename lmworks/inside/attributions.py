@@ -1,4 +1,4 @@
-"""The names of the ways to attribute an answer (attribution.py), checked before PyTorch is loaded: that takes seconds."""
+"""The names of the ways to attribute an answer (attribution.py). They are checked before PyTorch loads, which is slow."""
 
 from __future__ import annotations
 
