@@ -1,4 +1,4 @@
-"""The names of the ways to attribute an answer (attribution.py). They are checked before PyTorch loads, which is slow."""
+"""The names of the ways to attribute an answer (attribution.py), which are checked before PyTorch is loaded."""
 
 from __future__ import annotations
 
