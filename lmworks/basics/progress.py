@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import sys
 import time
 import warnings
@@ -22,6 +23,7 @@ from lmworks.basics import terminal
 Advance = Callable[..., None]
 
 _reporter: contextvars.ContextVar[Any] = contextvars.ContextVar("reporter", default=None)
+_sender: contextvars.ContextVar[Callable[[list[Any]], None] | None] = contextvars.ContextVar("sender", default=None)
 
 
 @contextlib.contextmanager
@@ -60,6 +62,54 @@ def reading(what: str, size: int) -> Iterator[None]:
             _reading.reset(token)
 
 
+@contextlib.contextmanager
+def sent(send: Callable[[list[Any]], None]) -> Iterator[None]:
+    """Report nothing inside the block, and send it as messages, of what JSON knows, to where `received` reports it."""
+    numbers = itertools.count()
+
+    @contextlib.contextmanager
+    def reporter(what: str, total: float | None, unit: str, stays: bool) -> Iterator[Advance]:
+        number = next(numbers)
+        send(["task", number, what, total, unit, stays])
+        try:
+            yield lambda amount=1, **facts: send(["advance", number, amount, facts])
+        finally:
+            send(["end", number])
+
+    tokens = _reporter.set(reporter), _reading.set(lambda amount=1: send(["read", amount])), _sender.set(send)
+    try:
+        yield
+    finally:
+        for variable, token in zip((_reporter, _reading, _sender), tokens, strict=True):
+            variable.reset(token)
+
+
+@contextlib.contextmanager
+def received() -> Iterator[Callable[[list[Any]], None]]:
+    """Yield what takes the messages of `sent` and reports what they say; what has not ended ends with the block."""
+    tasks: dict[int, tuple[contextlib.ExitStack, Advance]] = {}
+
+    def take(message: list[Any]) -> None:
+        match message:
+            case "task", number, *about, stays:
+                of_task = contextlib.ExitStack()
+                tasks[number] = of_task, of_task.enter_context(task(*about, stays=stays))
+            case "advance", number, amount, facts:
+                tasks[number][1](amount, **facts)
+            case "end", number:
+                tasks.pop(number)[0].close()
+            case "read", size:
+                read(size)
+            case "note", sentence:
+                note(sentence)
+
+    try:
+        yield take
+    finally:
+        for of_task, _ in reversed(tasks.values()):
+            of_task.close()
+
+
 def read(size: int) -> None:
     """Report that this many more bytes of a file were read."""
     _reading.get()(size)
@@ -90,7 +140,9 @@ def note(sentence: str) -> None:
     if sentence in _said:
         return
     _said.add(sentence)
-    if _reporter.get() is None:
+    if (send := _sender.get()) is not None:
+        send(["note", sentence])
+    elif _reporter.get() is None:
         warnings.warn(sentence, stacklevel=3)
     else:
         end_line()

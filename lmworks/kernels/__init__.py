@@ -11,6 +11,7 @@ From the outside in; docs/kernels.md tells it in order:
     pages.py         the KV cache: pages of 64 tokens that rows may share; prefixes.py keeps beginnings of texts
     packing.py       weights in the order in which the kernels read them; outliers.py, adapters.py
     packer.py        a network packed, by PyTorch; keeping.py keeps it for the next start, which needs none of that
+    packing_apart.py a process that packs, and takes PyTorch's memory with it
     operation.py     what an operation is; frame.py: the arguments of a run
     quantisations/   how weights are packed, one file each
     run/             one network: weights, tape, frame; interpreter, work stealing, threads, compiled functions

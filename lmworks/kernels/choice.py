@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ def runner_for(
     check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return TorchRunner(network)
-    bits = _bits(compress)
+    bits = most_bits(compress)
     reason = uncovered(network) or unavailable() or too_large(network, bits, stored)
     if reason is None:
         return _compiled(network, bits, stored, keeper) or TorchRunner(network)
@@ -110,13 +111,21 @@ def runner_for(
 
 
 def runner_of_kept(
-    later: LaterNetwork, compress: str | None, few_bits: bool, keeper: Keeper | None
+    later: LaterNetwork,
+    compress: str | None,
+    few_bits: bool,
+    keeper: Keeper | None,
+    pack: Callable[[], bool] | None = None,
 ) -> CompiledRunner | None:
     """What `runner_for` would choose, of the packed weights that are kept; None where none are, or where something else
-    may run the network. `few_bits` says that its file holds 4 or 8 bits."""
+    may run the network. `few_bits` says that its file holds 4 or 8 bits; `pack` has what is not kept packed by somebody
+    else, and says whether it was."""
     if compress == "none" or (compress is None and not few_bits) or unknown(later.config) or unavailable():
         return None
-    return _of_kept(later, _bits(compress), keeper)
+    found = _of_kept(later, most_bits(compress), keeper)
+    if found is None and pack is not None and pack():
+        found = _of_kept(later, most_bits(compress), keeper)
+    return found
 
 
 def embedder_of_kept(later: LaterNetwork, keeper: Keeper | None) -> CompiledRunner | None:
@@ -134,7 +143,7 @@ def _of_kept(later: LaterNetwork, bits: int, keeper: Keeper | None) -> CompiledR
     return _compiled(later, bits, kept=kept)
 
 
-def _bits(compress: str | None) -> int:
+def most_bits(compress: str | None) -> int:
     """Of matrices, at most; those of a file's weights are its own."""
     return AS_STORED if compress is None else bits_named(compress)
 

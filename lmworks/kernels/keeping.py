@@ -121,18 +121,31 @@ class Keeper:
             identity, path = self._identity(config, bits), self._path(config, bits)
             if (found := self._opened(path, identity)) is not None:
                 return found
-            with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
-                # Another process may have made it meanwhile.
-                if (found := self._opened(path, identity, tells=True)) is not None:
-                    return found
-                for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
-                    left.unlink(missing_ok=True)
-                _write(path, identity, packer.each(), packer.vectors(), lambda name: packer.outliers.get(name, ()))
-                return _read(path, identity)
+            found = self._packed(packer, path, identity)
+            return _read(path, identity) if found is None else found
         except ModelError:
             raise
         except (LmworksError, OSError, _Unusable) as error:
             progress.note(f"packed weights cannot be kept for the next start ({error})")
+            return None
+
+    def pack(self, packer: Packer) -> bool:
+        """Keep the weights of a network, which are those of the files, unless they are kept; False where they are too
+        few. What goes wrong is raised."""
+        if packer.weights < LEAST:
+            return False
+        config, bits = packer.network.config, packer.bits
+        self._packed(packer, self._path(config, bits), self._identity(config, bits))
+        return True
+
+    def _packed(self, packer: Packer, path: Path, identity: dict[str, Any]) -> Kept | None:
+        """What another process has kept by the time that nobody else packs it; None where this one has packed it."""
+        with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
+            if (found := self._opened(path, identity, tells=True)) is not None:
+                return found
+            for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+                left.unlink(missing_ok=True)
+            _write(path, identity, packer.each(), packer.vectors(), lambda name: packer.outliers.get(name, ()))
             return None
 
     def state(self) -> list[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,11 +24,11 @@ from lmworks.kernels.adapters import as_kept, of_kept
 from lmworks.kernels.choice import check_compress, embedder_of_kept, packed_later, runner_for, runner_of_kept
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper, Kept
+from lmworks.kernels.packing_apart import can_pack_apart, pack_apart, stored_in
 from lmworks.kernels.runner import CompiledRunner
 from lmworks.language_model.encoding import EncodingModel
 from lmworks.language_model.scoring import LN_2, Score, ScoringModel
 from lmworks.models.config import RopeScaling, stretched
-from lmworks.models.files.gguf_config import runs_as_stored
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.model_folder import refuse_foreign_files, write_facts
@@ -45,8 +46,6 @@ if TYPE_CHECKING:  # what writes on the compiled path waits for no PyTorch
     from lmworks.basics.arrays import Float
     from lmworks.generation.transcript import Transcript
     from lmworks.kernels.packed import Stored
-    from lmworks.models.files.compressed_groups import StoredInDirectory
-    from lmworks.models.files.gguf_groups import StoredInGGUF
     from lmworks.models.network import Network
     from lmworks.models.unread import Later
     from lmworks.tokens.speech import Task
@@ -108,9 +107,10 @@ class LanguageModel(ScoringModel, EncodingModel):
                 model._embedder = embedder, embedder.weights_version
                 return model
             footprint.must_fit(str(reference), compress, wanted)
+            pack = partial(pack_apart, path, compress, rope_scaling) if can_pack_apart(footprint.stored) else None
             if wanted is not None:
                 model.runner = model._by_pytorch()
-            elif device == "cpu" and (kept := runner_of_kept(later, compress, few_bits, model._keeper(True))):
+            elif device == "cpu" and (kept := runner_of_kept(later, compress, few_bits, model._keeper(True), pack)):
                 model.runner = kept
                 model._chose(compress, as_read=True)
             else:
@@ -194,15 +194,9 @@ class LanguageModel(ScoringModel, EncodingModel):
         self._read, self._embedder = state_of(self.network) if as_read else self._read, None
 
     @property
-    def stored(self) -> StoredInGGUF | StoredInDirectory | None:
+    def stored(self) -> Stored | None:
         """What the model's files hold in few bits; None where they hold floats, or there are none."""
-        from lmworks.models.files.compressed_groups import StoredInDirectory
-        from lmworks.models.files.gguf_groups import StoredInGGUF
-
-        weights = self._weights
-        if isinstance(weights, GGUFFile):
-            return StoredInGGUF(weights, self.config) if runs_as_stored(weights, self.config) else None
-        return None if weights is None else StoredInDirectory.of(weights, self.config)
+        return None if self._weights is None else stored_in(self._weights, self.config)
 
     @checked
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.kernels.keeping import Keeper
+from lmworks.kernels.packing_apart import keeper_of
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.gguf_file import GGUFFile
-from lmworks.models.files.model_folder import weight_files
 from lmworks.models.later_network import LaterNetwork
 from lmworks.models.runner import Runner, no_adapter
 from lmworks.tokens.source import target_start
@@ -238,6 +238,4 @@ class ModelParts:
         """What keeps the packed weights on the disk, where they are those of the files."""
         if not as_read or self._weights is None:
             return None
-        if isinstance(self._weights, GGUFFile):
-            return Keeper(self._weights.path, self._weights.files)
-        return Keeper(self._weights, [self._weights / "config.json", *weight_files(self._weights)])
+        return keeper_of(self._weights)

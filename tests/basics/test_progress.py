@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import sys
 
 import pytest
@@ -62,3 +63,27 @@ def test_slow_work_has_a_rate_too(seconds: float, rate: str, monkeypatch: pytest
     with progress.shown(), progress.task("sequence", 1, "runs") as advance:
         advance()
     assert capsys.readouterr().err == f"sequence  100 %  {rate} runs/s  0 s left\n"
+
+
+def test_what_another_process_reports_is_shown_here(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(progress, "_said", set())
+    lines: list[str] = []
+    with progress.sent(lambda message: lines.append(json.dumps(message))):
+        with progress.task("packing", 4, "weights") as advance, progress.task("waiting"):
+            advance(3, loss=2.0)
+            progress.read(30)
+            advance()
+        progress.note("something is slow")
+    monkeypatch.setattr(progress, "_said", set())  # as in another process
+    assert capsys.readouterr().err == ""
+    with progress.shown(), progress.reading("loading m", 100), progress.received() as take:
+        for line in lines:
+            take(json.loads(line))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("packing  100 %") and second == "lmworks: something is slow"
+
+
+def test_what_ends_in_the_middle_of_a_task_ends_it():
+    with progress.received() as take:
+        take(["task", 0, "packing", 3, "", True])
+        take(["advance", 0, 1, {}])

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lmworks.basics.errors import ConfigError
@@ -47,8 +48,18 @@ ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18  # asm/uni
 @functools.lru_cache(maxsize=1)
 def features() -> frozenset[str]:
     """What the processor has, in LLVM's names."""
+    if _told:
+        return _told[-1]
     binding = require("llvmlite.binding", "fast")
     return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
+
+
+_told: list[frozenset[str]] = []
+
+
+def take_features(names: Iterable[str]) -> None:
+    """Let `features` answer what another process of this machine found, which saves the memory that LLVM takes."""
+    _told.append(frozenset(names))
 
 
 def available() -> list[str]:
