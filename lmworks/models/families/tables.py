@@ -240,7 +240,8 @@ class Family:
         theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
-        from lmworks.models.unread import present, unread_of  # it loads torch
+        from lmworks.models.mapped import let_go_of_others  # they load torch
+        from lmworks.models.unread import present, unread_of
 
         def named(name: str) -> Tensor:
             if name not in theirs:
@@ -249,13 +250,16 @@ class Family:
                     f"or its config.json belongs to another model"
                 )
             remaining.discard(name)
+            taken.append(theirs[name])
             return theirs[name]
 
         def take(name: str) -> Tensor:
             return present(named(name))
 
         ours: dict[str, Tensor] = {}
+        taken: list[Tensor] = []
         for name, source in each_name(self.tensors, config):
+            taken.clear()
             if later(name) and isinstance(source, str | Rows):
                 parts = [named(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
@@ -282,9 +286,11 @@ class Family:
                 tensor = take(source)
             changes = dtype is not None and tensor.is_floating_point() and not name.endswith(OWN_TYPE)
             ours[name] = tensor.to(dtype) if changes else tensor
+            let_go_of_others(taken, [ours[name]])  # what was copied
         self._check_tied_head(theirs, ours, config)
         self._check_copies(theirs)
         remaining -= self._checked_constants(theirs, config)
+        let_go_of_others(theirs.values(), ours.values())  # what was only compared
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
             raise ModelError(

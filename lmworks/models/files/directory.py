@@ -39,6 +39,7 @@ from lmworks.models.files.model_folder import (
     weight_files,
 )
 from lmworks.models.files.onnx import read_onnx
+from lmworks.models.mapped import know_mapped
 from lmworks.models.network import Network, build_network
 from lmworks.models.network_class import network_class
 from lmworks.models.precision import DTYPES
@@ -154,9 +155,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ModelError(f"{path} is damaged ({error}); fetch or copy it again") from None
+    know_mapped(path, tensors.values())
+    return tensors
 
 
 def _check_header(path: Path) -> None:
