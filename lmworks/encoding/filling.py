@@ -68,5 +68,6 @@ def masked_ids(tokenizer: Tokenizer, text: str) -> list[int]:
         first, *others = [part.removesuffix(" ") for part in (first, *others[:-1])] + others[-1:]
     ids = [*tokenizer.prefix, *tokenizer.encode(first, special=False)]
     for part in others:
-        ids += [mask, *tokenizer.encode(part, special=False, continues=True)]
+        ids.append(mask)
+        ids += tokenizer.encode(part, special=False, continues=tokenizer.goes_on_after(ids))
     return [*ids, *tokenizer.suffix]

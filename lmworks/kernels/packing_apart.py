@@ -8,6 +8,7 @@ The process imports from where this one does, and sends each message of its prog
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -76,7 +77,8 @@ def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScalin
     try:
         with progress.received() as take:
             for line in process.stdout:
-                take(json.loads(line))
+                with contextlib.suppress(ValueError):  # a library's own line
+                    take(json.loads(line))
         return process.wait() == 0
     finally:
         process.terminate()  # it removes what it has begun

@@ -64,8 +64,9 @@ class ScoringModel(WritingModel):
         self.known_adapter(adapter)
         if self.translates:
             return Score(*self._target_score(text, prompt, window), len(text.encode()))
-        tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
         before = None if prompt is None else self.encode_prompt(prompt)
+        continues = before is not None and (not before or self.tokenizer.goes_on_after(before))
+        tokens = self.tokenizer.encode(text, special=False, continues=continues)
         return self.score_tokens(tokens, len(text.encode()), prompt=before, window=window, adapter=adapter)
 
     def score_tokens(
@@ -177,12 +178,13 @@ class ScoringModel(WritingModel):
 
         self.must_write()
         ids = self.encode_prompt(prompt, self.longest) if prompt else []
+        continues = not ids or self.tokenizer.goes_on_after(ids)
         if answer is None and ids:
             said = self.generate(ids, max_new_tokens=8)
             answer, written = said.text, [token for token in said.tokens if token not in self.tokenizer.stop_ids]
         else:
-            written = self.tokenizer.encode(answer or "", special=False, continues=True)
-        other = None if instead is None else self.tokenizer.encode(instead, special=False, continues=True)
+            written = self.tokenizer.encode(answer or "", special=False, continues=continues)
+        other = None if instead is None else self.tokenizer.encode(instead, special=False, continues=continues)
         found = attribute(
             self.network,
             ids,

@@ -98,6 +98,12 @@ class Tokenizer:
             ids = self._encode_cut(text, continues)
         return [*self.prefix, *ids, *self.suffix] if special else ids
 
+    def goes_on_after(self, ids: Sequence[int]) -> bool:
+        """Whether a text after these ids `continues` another (`encode`). Not after none; nor after a special token
+        where the tokenizer begins anew there and puts a space in front (SentencePiece's pieces with Metaspace,
+        "always")."""
+        return len(ids) > 0 and not (ids[-1] in self.special and self._begins_anew)
+
     def must_fit(self, text: str, most: int | None, what: str = "prompt") -> None:
         """ConfigError for a long text that has more than `most` tokens however it is cut (None for no bound): a text
         of megabytes takes seconds to tokenize. A short one takes none, and its exact number can be told."""
@@ -343,6 +349,12 @@ class Tokenizer:
         """Whether the tokenizer puts a space in front of a text (SentencePiece's dummy prefix)."""
         ids = self._ids(self._data, "a")
         return self._alphabet is not None and b"".join(self.token_bytes(number) for number in ids) == b" a"
+
+    @cached_property
+    def _begins_anew(self) -> bool:
+        """Whether what follows a special token has a space in front as a text has."""
+        number, text = next(iter(self.special.items()), (None, ""))
+        return self.adds_space and self._ids(self._markup, f"{text}a") == [number, *self._ids(self._data, "a")]
 
     def _special_id(self, *texts: str) -> int | None:
         ids = {text: number for number, text in self.special.items()}

@@ -77,7 +77,9 @@ def _begun(engine: Engine, model: LanguageModel, item: Calling, longest: int) ->
     }
     if item.wanted:
         made = Tools(tools, "required", item.several)
-        begun = prompt + model.tokenizer.encode(f"{OPENING}\n", special=False, continues=True)
+        begun = prompt + model.tokenizer.encode(
+            f"{OPENING}\n", special=False, continues=model.tokenizer.goes_on_after(prompt)
+        )
         ways[MADE] = engine.submit(item.messages, max_new_tokens=longest, tools=made)
         ways[BEGUN] = engine.submit(begun, max_new_tokens=longest, stop=[] if item.several else [CLOSING])
     return ways

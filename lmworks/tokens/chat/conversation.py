@@ -52,7 +52,10 @@ def encode_chat(
     text = chat.render_marked(messages, add_generation_prompt)
     tokenizer.must_fit(unmarked(text), most)
     cuts = [0, *_answers(chat, messages, text), len(text)]
-    return [number for start, end in pairwise(cuts) for number in _encode_piece(tokenizer, text[start:end], start > 0)]
+    ids: list[int] = []
+    for start, end in pairwise(cuts):
+        ids += _encode_piece(tokenizer, text[start:end], ids)
+    return ids
 
 
 def encode_continued(tokenizer: Tokenizer, messages: Sequence[Message], most: int | None = None) -> list[int]:
@@ -61,9 +64,8 @@ def encode_continued(tokenizer: Tokenizer, messages: Sequence[Message], most: in
     *before, last = messages
     begun = str(last.get("content") or "")
     tokenizer.must_fit(begun, most)
-    return encode_chat(tokenizer, before, most=most) + tokenizer.encode(
-        begun, special=False, markup=False, continues=True
-    )
+    ids = encode_chat(tokenizer, before, most=most)
+    return ids + tokenizer.encode(begun, special=False, markup=False, continues=tokenizer.goes_on_after(ids))
 
 
 def encode_conversation(
@@ -93,12 +95,12 @@ def encode_conversation(
             f"the chat template of {chat.name} writes {source} differently for training and for "
             "answering: a turn changes with what follows it; use another template"
         )
-    ids = _encode_piece(tokenizer, text[: starts[0]], False)
+    ids = _encode_piece(tokenizer, text[: starts[0]], [])
     supervised = [False] * len(ids)
     learnt = [is_learnt(messages[place]) for place in turns]
     for start, end, after, counts in zip(starts, map(len, ends), [*starts[1:], len(text)], learnt, strict=True):
-        piece = _encode_piece(tokenizer, text[start:after], True)
-        words = _closed(tokenizer, piece, _encode_piece(tokenizer, text[start:end], True), source)
+        piece = _encode_piece(tokenizer, text[start:after], ids)
+        words = _closed(tokenizer, piece, _encode_piece(tokenizer, text[start:end], ids), source)
         ids += piece
         supervised += [counts] * words + [False] * (len(piece) - words)
     return ids, supervised
@@ -121,7 +123,7 @@ def encode_answer(
             f"the chat template of {chat.name} writes the prompt of {source} differently before an answer and without "
             "one; use another template"
         )
-    piece = _encode_piece(tokenizer, text[len(before) :], True)
+    piece = _encode_piece(tokenizer, text[len(before) :], prompt)
     words = _closed(tokenizer, piece, piece, source)
     return [*prompt, *piece], [False] * len(prompt) + [True] * words + [False] * (len(piece) - words)
 
@@ -233,15 +235,17 @@ def _closed(tokenizer: Tokenizer, piece: list[int], turn: list[int], source: str
     )
 
 
-def _encode_piece(tokenizer: Tokenizer, marked: str, continues: bool) -> list[int]:
-    """The ids of a part of a marked rendering: as one text where no message plays at special tokens."""
+def _encode_piece(tokenizer: Tokenizer, marked: str, before: Sequence[int]) -> list[int]:
+    """The ids of a part of a marked rendering after those `before` it: as one text where no message plays at special
+    tokens."""
     text = unmarked(marked)
     if OPEN not in marked and CLOSE not in marked and not _grown_together(tokenizer.chat, marked, text):
-        return tokenizer.encode(text, special=False, markup=True, continues=continues)
+        return tokenizer.encode(text, special=False, markup=True, continues=tokenizer.goes_on_after(before))
     ids: list[int] = []
     for number, part in enumerate(_PIECES.split(marked)):
         if part:  # odd ones are special tokens' texts from a message
-            ids += tokenizer.encode(part, special=False, markup=number % 2 == 0, continues=continues or bool(ids))
+            continues = tokenizer.goes_on_after(ids or before)
+            ids += tokenizer.encode(part, special=False, markup=number % 2 == 0, continues=continues)
     return ids
 
 

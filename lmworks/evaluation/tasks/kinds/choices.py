@@ -80,8 +80,9 @@ def _in_chat(tokenizer: Tokenizer, texts: Sequence[tuple[str, str]]) -> list[Pai
     (lm-evaluation-harness counts a line end with which the template ends to what follows; it costs next to nothing.)"""
     contexts = dict.fromkeys(context for context, _ in texts)
     read = {context: encode_chat(tokenizer, [{"role": "user", "content": context}]) for context in contexts}
+    goes_on = {context: tokenizer.goes_on_after(ids) for context, ids in read.items()}
     return [
-        (read[context], tokenizer.encode(continuation.removeprefix(" "), special=False, continues=True))
+        (read[context], tokenizer.encode(continuation.removeprefix(" "), special=False, continues=goes_on[context]))
         for context, continuation in texts
     ]
 
