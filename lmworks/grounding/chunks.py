@@ -156,7 +156,13 @@ def _cut(text: str, start: int, end: int, count: Count, longest: int) -> Iterato
     """Pieces of a long sentence (a list without full stops, a script without spaces) of at most that many tokens, cut
     between words where there are any."""
     words = [(start + one.start(), start + one.end()) for one in re.finditer(r"\S+\s*", text[start:end])]
-    parts = [part for word in words for part in _halves(text, *word, count, longest)]
+    short = max(longest // 8, 1)  # no character is more than four tokens
+    parts: list[Span] = []
+    for first, last in words:
+        if last - first <= short:
+            parts.append((first, last))
+        else:
+            parts += _halves(text, first, last, count, longest)
     tokens = count([text[first:last] for first, last in parts])
     begin, size = start, 0
     for (first, _), length in zip(parts, tokens, strict=True):

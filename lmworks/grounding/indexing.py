@@ -21,7 +21,7 @@ from lmworks.grounding.chunks import Chunk, chunks_of
 from lmworks.grounding.storage import Snapshot, Transaction
 from lmworks.grounding.terms import languages_of, terms
 from lmworks.text.document import Document
-from lmworks.tokens.chunks import BulkEncoder
+from lmworks.tokens.counting import TokenCounter
 
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
@@ -30,7 +30,6 @@ AT_ONCE = 512
 """Chunks that are embedded together."""
 BATCH = postings.SEGMENT
 """Chunks that are written together; while an index is made, what is kept when it is stopped."""
-TOKEN = np.dtype(np.uint32)
 LANGUAGES = "languages"
 """The setting that counts the chunks of each language, as JSON."""
 
@@ -101,15 +100,11 @@ class Indexer:
         return [_New(*one, share=file.bytes / len(found)) for one in found]
 
     def _chunks(self, document: Document) -> list[Chunk]:
-        def count(texts: Sequence[str]) -> list[int]:
-            return [len(ids) // TOKEN.itemsize for ids in self._encoder.encode(texts)]
-
-        return chunks_of(document, count, self.longest)
+        return chunks_of(document, self._count, self.longest)
 
     @cached_property
-    def _encoder(self) -> BulkEncoder:
-        """What counts tokens; it looks words that come again up."""
-        return BulkEncoder(self.embedder().tokenizer, TOKEN)
+    def _count(self) -> TokenCounter:
+        return TokenCounter(self.embedder().tokenizer)
 
     def _change(
         self,

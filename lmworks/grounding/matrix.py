@@ -39,9 +39,11 @@ class Matrix:
         """Write rows at their places, flushed to the disk; rows between, if any, are zeros. Their CRC-32 by place."""
         checks = {}
         with says_why(self.path), self.path.open("r+b" if self.path.is_file() else "w+b") as file:
-            for place, vector in sorted(vectors.items()):
-                row = packed(vector).tobytes()
-                file.seek(place * self.row.itemsize)
+            places, size = sorted(vectors), self.row.itemsize
+            rows = _packed(np.array([vectors[place] for place in places])).tobytes() if places else b""
+            for at, place in enumerate(places):
+                row = rows[at * size : (at + 1) * size]
+                file.seek(place * size)
                 file.write(row)
                 checks[place] = zlib.crc32(row)
             file.flush()
@@ -81,10 +83,17 @@ class Matrix:
 
 def packed(vector: NDArray[np.float32]) -> NDArray[np.void]:
     """A vector as a row."""
-    scale = float(np.abs(vector).max()) / 127 or 1.0
-    row = np.zeros((), _row(len(vector)))
-    row["scale"], row["entries"] = scale, np.rint(vector / np.float32(scale)).astype(np.int8)
-    return row
+    return _packed(vector[None]).reshape(())
+
+
+def _packed(vectors: NDArray[np.float32]) -> NDArray[np.void]:
+    """Vectors [rows, dim] as rows."""
+    scale = np.abs(vectors).max(axis=1).astype(np.float64) / 127
+    scale[scale == 0] = 1.0
+    rows = np.zeros(len(vectors), _row(vectors.shape[1]))
+    rows["scale"] = scale
+    rows["entries"] = np.rint(vectors / scale.astype(np.float32)[:, None]).astype(np.int8)
+    return rows
 
 
 def _row(dim: int) -> np.dtype[np.void]:

@@ -12,7 +12,8 @@ Sources: Robertson and Zaragoza 2009; Kamphuis et al. 2020 (the variants of BM25
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ def change(index: Transaction, added: Mapping[int, Sequence[str]], removed: Mapp
     """Take out the terms of removed chunks and put in those of added ones."""
     new, old = _rows(added), _rows(removed)
     keys = sorted(new.keys() | old.keys())
-    held, changed = index.rows(keys), {}
+    segments = index.lengths().keys()  # none is looked up of a segment that is new, which is all of them at first
+    held, changed = index.rows(key for key in keys if key[1] in segments), {}
     for key in keys:
         if key not in held:  # most are new where an index is made
             changed[key] = new[key].tobytes() if key in new else b""
@@ -67,22 +69,17 @@ def change(index: Transaction, added: Mapping[int, Sequence[str]], removed: Mapp
 
 def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
     """The rows of each term and segment."""
-    numbers: dict[str, int] = {}
-    held_terms: list[int] = []
-    held_counts: list[int] = []
-    sizes = []
-    for terms in terms_of.values():
-        counted = Counter(terms)
-        held_terms += [numbers.setdefault(term, len(numbers)) for term in counted]
-        held_counts += counted.values()
-        sizes.append(len(counted))
-    if not held_terms:
+    numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    terms = np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(terms_of.values())), np.int64)
+    if not len(terms):
         return {}
-    term, chunk = np.array(held_terms), np.repeat(np.array(list(terms_of)), sizes)
-    order = np.lexsort((chunk, term))
-    term, chunk = term[order], chunk[order]
-    rows = np.empty(len(order), ROW)
-    rows["chunk"], rows["count"] = chunk % SEGMENT, np.minimum(held_counts, MOST)[order]
+    # A chunk's number and a term's in one whole number, sorted: what is alike stands in a row, term after term.
+    chunks = np.repeat(np.array(list(terms_of)), [len(one) for one in terms_of.values()])
+    width = int(chunks.max()) + 1
+    both, counts = np.unique(terms * width + chunks, return_counts=True)
+    term, chunk = np.divmod(both, width)
+    rows = np.empty(len(both), ROW)
+    rows["chunk"], rows["count"] = chunk % SEGMENT, np.minimum(counts, MOST)
     segment = chunk // SEGMENT
     starts = np.flatnonzero(np.diff(term, prepend=-1) | np.diff(segment, prepend=-1))
     names = list(numbers)

@@ -20,10 +20,9 @@ from functools import cache
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
-from lmworks.text.words import JOINERS, MARKS, WORD
+from lmworks.grounding.stems import stemmer
+from lmworks.text.words import JOINERS, MARKS, words_of
 
-_ASCII_WORD = re.compile("[A-Za-z0-9]+")
-"""WORD where there is nothing else; twice as fast."""
 # Han, Hiragana and Katakana, Thai, Lao, Khmer, Burmese: written without spaces; Hangul, with particles on its words.
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff"
@@ -179,12 +178,13 @@ def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str
     """The language whose `known` words, the commonest ones unless given, make up most of a text, if they are `least` of
     its words; else "none"."""
     words: Counter[str] = Counter()
-    for word, count in Counter(WORD.findall(unicodedata.normalize("NFC", text))).items():
+    for word, count in Counter(words_of(unicodedata.normalize("NFC", text))).items():
         words[word.casefold()] += count
+    common, least_own = words.keys() & _all_known(), OWN_WORDS if known is None else KNOWN_WORDS
     counts = {
-        name: sum(words[word] for word in these)
+        name: sum(words[word] for word in these & common)
         for name, these in (known or _frequent()).items()
-        if name in ASKING or _has_own(words, _own_words()[name], OWN_WORDS if known is None else KNOWN_WORDS)
+        if name in ASKING or _has_own(words, _own_words()[name] & common, least_own)
     }
     best = max(counts, key=lambda name: (counts[name], name not in ASKING))  # its own words make up for a tie
     if words and counts[best] >= least * words.total():
@@ -193,9 +193,9 @@ def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str
 
 
 def _has_own(words: Counter[str], own: frozenset[str], least: int) -> bool:
-    """Whether a text has enough words that tell a language from those in which questions are known."""
-    found = [words[one] for one in own if one in words]
-    return len(found) >= least and sum(found) >= OWN_SHARE * words.total()
+    """Whether a text has enough words, those of it that are a language's `own`, that tell it from those in which
+    questions are known."""
+    return len(own) >= least and sum(words[one] for one in own) >= OWN_SHARE * words.total()
 
 
 def _by_script(words: Counter[str]) -> str:
@@ -217,7 +217,7 @@ def languages_of(texts: Sequence[str]) -> list[str]:
         return own
     whole = "\n".join(text[: SAMPLE // len(texts) + 1] for text in texts)[:SAMPLE]
     other = language_of(whole)
-    if other == "none" and whole.isascii() and len(WORD.findall(whole)) < FEW:
+    if other == "none" and whole.isascii() and len(words_of(whole)) < FEW:
         other = USUAL
     return [other if one == "none" else one for one in own]
 
@@ -316,15 +316,21 @@ def _frequent_or_asking() -> dict[str, frozenset[str]]:
     return {name: words | frozenset(ASKING.get(name, "").split()) for name, words in _frequent().items()}
 
 
+@cache
+def _all_known() -> frozenset[str]:
+    """Every word that a language is told by, in texts or in questions."""
+    return frozenset().union(*_frequent_or_asking().values())
+
+
 def terms(text: str, language: str = "none") -> list[str]:
     """The terms of a text, in order, each as often as it occurs."""
     if text.isascii():
-        return list(map(_stems(language).__getitem__, _ASCII_WORD.findall(text.casefold())))
+        return list(map(_stems(language).__getitem__, words_of(text.casefold())))
     found: list[str] = []
     # Once more after the change of case, which may take a letter and its accent apart.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     text = _OPTIONAL.sub("", text)
-    words = WORD.findall(text)
+    words = words_of(text)
     if not _UNSPACED.search(text):
         return list(map(_stems(language).__getitem__, words))
     for word in words:
@@ -358,7 +364,7 @@ class _Stems(dict[str, str]):
     """The stems of words in a language, looked up where a word comes again."""
 
     def __init__(self, language: str) -> None:
-        self._stemmed = require("snowballstemmer", "ground").stemmer(language).stemWord if language != "none" else str
+        self._stemmed = stemmer(language).stemWord if language != "none" else str
 
     def __missing__(self, word: str) -> str:
         if len(self) >= MOST_KNOWN:

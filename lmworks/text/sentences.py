@@ -17,11 +17,16 @@ from collections.abc import Iterator
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _CLOSING, _OPENING = "\"'”’»›)\\]」』）》】*`", "\"'“‘„«‹¿¡(\\[「『（《【*`"
 _ITEM = r"[ \t]*(?:\||(?:[-*•‣▪–]|\d{1,3}[.)])[ \t]+\S)"
+_STOPS = "。！？｡।॥؟۔።။។։"
+"""Full stops that end a sentence whatever comes next."""
+# The first character is looked for alone, which `re` does several times as fast as trying each kind at every place.
 _END = re.compile(
-    rf"(?<![.!?…])(?P<mark>[.!?…]++)(?:[ \u00a0\u202f]»)?[{_CLOSING}]*+\s++"
+    rf"[.!?…{_STOPS}\n](?:"
+    rf"(?<=[.!?…])(?<![.!?…][.!?…])(?P<rest>[.!?…]*+)(?:[ \u00a0\u202f]»)?[{_CLOSING}]*+\s++"
     rf"(?=(?:«[ \u00a0\u202f]|[{_OPENING}])*(?P<next>[^\W_]))"
-    rf"|[。！？｡।॥؟۔።။។։]+[{_CLOSING}]*"
-    rf"|\n(?={_ITEM})"
+    rf"|(?<=[{_STOPS}])[{_STOPS}]*[{_CLOSING}]*"
+    rf"|(?<=\n)(?={_ITEM})"
+    rf")"
 )
 
 _ALWAYS = """
@@ -71,10 +76,12 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 def _ends(paragraph: str, start: int, match: re.Match[str]) -> bool:
     """Whether a sentence that begins at `start` ends at this mark."""
-    if match["mark"] is None or match["mark"] != ".":
-        return match["mark"] is None or not match["next"].islower()
+    if match["next"] is None:
+        return True
     if match["next"].islower():
         return False
+    if paragraph[match.start()] != "." or match["rest"]:
+        return True
     before = paragraph[max(start, match.start() - LONGEST) : match.start()]
     found = _LAST_WORD.search(before)
     word = found.group().casefold() if found else ""

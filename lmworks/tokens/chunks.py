@@ -25,7 +25,8 @@ ONE_SPACE = r"\s"
 SEGMENT = 2**20
 """Characters of a long text that are encoded at once."""
 
-_KEPT = 48  # characters of the longest chunk that is remembered
+LONGEST_KNOWN = 48
+"""Characters of the longest chunk that is remembered."""
 MOST_KNOWN = 1_000_000
 """Chunks that are remembered; about 200 MB."""
 
@@ -87,7 +88,7 @@ class BulkEncoder:
         known.update(zip(new, self._encode(new), strict=True))
         ids = [b"".join(map(known.__getitem__, parts)) for parts in chunks]
         for chunk in new:
-            if len(chunk) > _KEPT:
+            if len(chunk) > LONGEST_KNOWN:
                 del known[chunk]
         if len(known) > self._most_known:
             known.clear()
@@ -116,11 +117,20 @@ def segments(text: str, ends: str = " \n", longest: int = SEGMENT) -> Iterator[s
 
 def chunker(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
     """What splits a text into small parts that can be encoded by themselves."""
-    patterns = {"ByteLevel": _GPT2, "BertPreTokenizer": _BERT}
-    names = _parts(tokenizer.vocabulary.backend.pre_tokenizer, "pretokenizers")
-    if len(names) == 1 and names[0] in patterns:
-        return re.compile(patterns[names[0]]).findall
+    if is_cut_as_bert(tokenizer):
+        return re.compile(_BERT).findall
+    if _cuts(tokenizer) == ["ByteLevel"]:
+        return re.compile(_GPT2).findall
     return re.compile(_CHUNK.format(ends=boundaries(tokenizer))).findall
+
+
+def is_cut_as_bert(tokenizer: Tokenizer) -> bool:
+    """Whether words are cut from words, and marks from everything, before anything else is done with an ASCII text."""
+    return _cuts(tokenizer) == ["BertPreTokenizer"] and bool(boundaries(tokenizer))
+
+
+def _cuts(tokenizer: Tokenizer) -> list[str]:
+    return _parts(tokenizer.vocabulary.backend.pre_tokenizer, "pretokenizers")
 
 
 def boundaries(tokenizer: Tokenizer) -> str:
@@ -135,7 +145,7 @@ def boundaries(tokenizer: Tokenizer) -> str:
         return ""
     if isinstance(backend.model, models.BPE) and backend.model.dropout:
         return ""
-    names = _parts(backend.pre_tokenizer, "pretokenizers")
+    names = _cuts(tokenizer)
     if names in ([], ["ByteLevel whole"]) and isinstance(backend.model, models.BPE):
         return "" if json.loads(backend.to_str())["model"]["merges"] else _EVERYWHERE
     if not set(names) <= {*_CUTS, *_HARMLESS}:
