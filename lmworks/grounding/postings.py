@@ -54,20 +54,20 @@ def change(index: Transaction, added: Mapping[int, Sequence[str]], removed: Mapp
     held, changed = index.rows(key for key in keys if key[1] in segments), {}
     for key in keys:
         if key not in held:  # most are new where an index is made
-            changed[key] = new[key].tobytes() if key in new else b""
+            changed[key] = new.get(key, b"")
             continue
         rows = np.frombuffer(held[key], ROW)
         if key in old:
-            rows = rows[~np.isin(rows["chunk"], old[key]["chunk"])]
+            rows = rows[~np.isin(rows["chunk"], np.frombuffer(old[key], ROW)["chunk"])]
         if key in new:
-            rows = np.concatenate([rows, new[key]])
+            rows = np.concatenate([rows, np.frombuffer(new[key], ROW)])
             rows = rows[np.argsort(rows["chunk"], kind="stable")]
         changed[key] = rows.tobytes()
     index.set_rows(changed)
     _set_lengths(index, dict.fromkeys(removed, 0) | {chunk: len(terms) for chunk, terms in added.items()})
 
 
-def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
+def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, bytes]:
     """The rows of each term and segment."""
     numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     terms = np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(terms_of.values())), np.int64)
@@ -82,9 +82,9 @@ def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
     rows["chunk"], rows["count"] = chunk % SEGMENT, np.minimum(counts, MOST)
     segment = chunk // SEGMENT
     starts = np.flatnonzero(np.diff(term, prepend=-1) | np.diff(segment, prepend=-1))
-    names = list(numbers)
-    keys = zip([names[at] for at in term[starts].tolist()], segment[starts].tolist(), strict=True)
-    return dict(zip(keys, np.split(rows, starts[1:]), strict=True))
+    names, packed, ends = list(numbers), rows.tobytes(), [*(starts[1:] * ROW.itemsize).tolist(), rows.nbytes]
+    places = zip(term[starts].tolist(), segment[starts].tolist(), (starts * ROW.itemsize).tolist(), ends, strict=True)
+    return {(names[number], at): packed[start:end] for number, at, start, end in places}
 
 
 def _set_lengths(index: Transaction, sizes: Mapping[int, int]) -> None:

@@ -177,9 +177,7 @@ _ASKS_IN_ENGLISH = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|wh
 def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str]] | None = None) -> str:
     """The language whose `known` words, the commonest ones unless given, make up most of a text, if they are `least` of
     its words; else "none"."""
-    words: Counter[str] = Counter()
-    for word, count in Counter(words_of(unicodedata.normalize("NFC", text))).items():
-        words[word.casefold()] += count
+    words = _counted(text)
     common, least_own = words.keys() & _all_known(), OWN_WORDS if known is None else KNOWN_WORDS
     counts = {
         name: sum(words[word] for word in these & common)
@@ -190,6 +188,16 @@ def language_of(text: str, least: float = 0.1, known: Mapping[str, frozenset[str
     if words and counts[best] >= least * words.total():
         return best if best in FREQUENT else "none"
     return _by_script(words)
+
+
+def _counted(text: str) -> Counter[str]:
+    """How often a text has each word, in lower case."""
+    if text.isascii():
+        return Counter(words_of(text.lower()))
+    words: Counter[str] = Counter()
+    for word, count in Counter(words_of(unicodedata.normalize("NFC", text))).items():
+        words[word.casefold()] += count
+    return words
 
 
 def _has_own(words: Counter[str], own: frozenset[str], least: int) -> bool:

@@ -18,6 +18,8 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 _NO_MARK = f"{string.ascii_letters}{string.digits} \t\n\r".encode()
 _MARKS = string.punctuation.encode()
+SHORT = 20
+"""Characters of a text that is remembered whole, as a word of a long sentence is."""
 
 
 class TokenCounter:
@@ -25,9 +27,7 @@ class TokenCounter:
 
     def __init__(self, tokenizer: Tokenizer, most_known: int = MOST_KNOWN) -> None:
         """At most `most_known` words are remembered between calls."""
-        self._tokenizer, self._most_known = tokenizer, most_known
-        self._known: dict[str, int] = {}
-        """The tokens of each word, or chunk, that it has met."""
+        self._tokenizer, self._most_known, self._known = tokenizer, most_known, _Sizes()
         self._split: Callable[[str], list[str]] | None = chunker(tokenizer) if boundaries(tokenizer) else None
         self._marks_are_tokens = is_cut_as_bert(tokenizer) and set(self._sizes([*string.punctuation])) == {1}
 
@@ -35,17 +35,27 @@ class TokenCounter:
         """The tokens of each text. DataError for half of a surrogate pair."""
         if self._split is None:
             return [len(ids) for ids in self._tokenizer.encode_batch(texts, special=False)]
-        apart = [self._apart(text, self._split) for text in texts]
-        new = list(set().union(*(words for words, _ in apart)).difference(self._known))
+        known, new = self._known, self._known.new
+        sizes, unsure = [], []
+        for at, text in enumerate(texts):
+            size = known.get(text)
+            if size is None:
+                words, marks = self._apart(text, self._split)
+                before = len(new)
+                size = sum(map(known.__getitem__, words)) + marks
+                if len(new) > before:
+                    unsure.append((at, words, marks))
+                elif len(text) <= SHORT:
+                    known[text] = size
+            sizes.append(size)
         if new:
-            self._known.update(zip(new, self._sizes(new), strict=True))
-        known = self._known.__getitem__
-        sizes = [sum(map(known, words)) + marks for words, marks in apart]
-        for word in new:
-            if len(word) > LONGEST_KNOWN:
-                del self._known[word]
-        if len(self._known) > self._most_known:
-            self._known.clear()
+            long = self._learn()
+            for at, words, marks in unsure:
+                sizes[at] = sum(map(known.__getitem__, words)) + marks
+            for word in long:
+                del known[word]
+        if len(known) > self._most_known:
+            known.clear()
         return sizes
 
     def _apart(self, text: str, split: Callable[[str], list[str]]) -> tuple[list[str], int]:
@@ -56,6 +66,25 @@ class TokenCounter:
                 return words_of(text), len(marks)
         return split(text), 0
 
+    def _learn(self) -> list[str]:
+        """Count what is new; of that, what is too long to be kept after this call, as it seldom comes again."""
+        new = list(dict.fromkeys(self._known.new))
+        self._known.new.clear()
+        self._known.update(zip(new, self._sizes(new), strict=True))
+        return [word for word in new if len(word) > LONGEST_KNOWN]
+
     def _sizes(self, words: Sequence[str]) -> list[int]:
         sizes: list[int] = self._tokenizer.encode_words(words)[1].tolist()
         return sizes
+
+
+class _Sizes(dict[str, int]):
+    """The tokens of each word, chunk or short text that was met."""
+
+    def __init__(self) -> None:
+        self.new: list[str] = []
+        """What was looked up and is not known: 0 tokens, until they are counted."""
+
+    def __missing__(self, word: str) -> int:
+        self.new.append(word)
+        return 0
