@@ -63,6 +63,8 @@ def grounded(recipe: Recipe, run: Path, question: str, resume: bool, say: Say) -
     outcome = self_test(index, recipe.grounding.questions) if recipe.grounding.questions else None
     if outcome is not None:
         say(f"own test       {outcome.counts}")
+        for line in outcome.lines:
+            say(f"{'':<15}{line}")
     return Grounded(index_facts(index), answer, told, facts_of(answer, index), outcome)
 
 

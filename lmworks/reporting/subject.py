@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,9 +118,9 @@ class Subject:
 
     @property
     def own_hashes(self) -> list[str]:
-        """What tells other questions, and other documents, from these."""
+        """What tells other questions, and other documents or a later test of theirs, from these."""
         return [
-            *([] if self.index is None else [self.index.digest]),
+            *([] if self.index is None else [self.index.digest, json.dumps(self.index.tested, sort_keys=True)]),
             *(f"{one.name} {one.sha256}" for one in self.own_files),
         ]
 

@@ -12,6 +12,7 @@ import lmworks as lm
 from jobs.small_builds import recipe, stopped
 from lmworks.basics.errors import ModelError
 from lmworks.cli.models import _one
+from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
@@ -59,6 +60,11 @@ def test_a_build_answers_from_its_text_before_it_trains_and_keeps_the_index(sett
     assert facts["sha256"] == index.digest and facts["chunks"] == len(index)
     assert result.grounded.outcome is not None and facts["tested"] == index.tested == result.grounded.outcome.kept
     assert f"own test       {result.grounded.outcome.counts}" in lines
+    for figure in map(Measurement.from_json, facts["tested"]["figures"]):
+        way = figure.name.rpartition(", ")[2]
+        told = [one for one in lines if one.strip().startswith(f"{figure.name} ") and figure.certainty in one]
+        assert told or way in ("keywords", "vectors", "reranked")  # figures of ways that it does not search by
+    assert any("recall@5, hybrid" in one and "chance" in one for one in lines)
     assert sorted(path.name for path in Path("models").iterdir()) == ["notes"]
     built(settings, [])  # over the first one
 

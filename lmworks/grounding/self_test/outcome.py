@@ -82,6 +82,15 @@ class SelfTestOutcome:
         return f"{shares[RIGHT].n} questions made from the text: {', '.join(counted)}"
 
     @property
+    def lines(self) -> list[str]:
+        """Every figure of the way that the index searches by and of its answers, each with n, interval and chance."""
+        way = "reranked" if self.rerank else "hybrid"
+        others = tuple(f", {one}" for one in WAYS if one != way)
+        own = [one for one in self.figures if not one.name.endswith(others)]
+        width = max((len(one.name) for one in own), default=0)
+        return [*(f"{one.name:<{width}}  {one}" for one in own), *(f"note: {one}" for one in self.notes)]
+
+    @property
     def table(self) -> str:
         """For people."""
         return "\n".join([*self._searching(), *self._others(), *self._settings(), *self._shown()])
