@@ -48,8 +48,8 @@ def report(
     section: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this section: own, quality, speed, tasks, bias, faithfulness, leakage, energy; several with "
-            "commas."
+            help="Only this section: own, documents, quality, speed, tasks, bias, faithfulness, leakage, energy; "
+            "several with commas."
         ),
     ] = None,
     json_: Json = False,

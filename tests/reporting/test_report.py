@@ -413,4 +413,4 @@ def test_sections_come_in_order_and_the_help_names_each():
     from lmworks.cli.verb import verbs
 
     help_ = next(one.help for one in verbs()["report"].command().params if one.name == "section")
-    assert names[:2] == ["own", "quality"] and all(name in help_ for name in names)
+    assert names[:3] == ["own", "documents", "quality"] and all(name in help_ for name in names)
