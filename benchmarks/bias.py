@@ -1,7 +1,7 @@
-"""What balanced tuning does to SmolLM2: WinoBias' sentences of its other part, each with its counterpart, are learnt in
-four ways; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and bits per byte.
+"""What balanced tuning does to SmolLM2: WinoBias' sentences of its other part, with both genders, are learnt in five
+ways; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and bits per byte.
 
-    python -m benchmarks.bias --out folder            # some twenty CPU minutes; a run that was stopped goes on there
+    python -m benchmarks.bias --out folder            # some thirty CPU minutes; a run that was stopped goes on there
     python -m benchmarks.bias --out folder --store    # and the figures into benchmarks/bias.json
 """
 
@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import this_machine
 
+if TYPE_CHECKING:
+    from lmworks.evaluation.bias.winobias import Sentence
+
 STORED = Path(__file__).with_suffix(".json")
-SHARED = ["data.counterfactual=gender", "training.context=256", "training.rows=4"]
+ROWS = ["training.context=256", "training.rows=4"]
+SHARED = ["data.counterfactual=gender", *ROWS]
 WAYS = {
     "text": ("kl", [*SHARED, "training.learning_rate=3e-4", "evaluation.tokens=8000"]),
     "answers": ("nothing", [*SHARED, "training.learning_rate=1e-3", "training.steps=18", "evaluation.tokens=4000"]),
@@ -27,9 +34,14 @@ WAYS = {
         "kl",
         [*SHARED, "training.learning_rate=1e-3", "training.steps=100", "kl.strength=1", "evaluation.tokens=8000"],
     ),
+    "pairs, kept": (
+        "kl",
+        [*ROWS, "training.learning_rate=1e-3", "training.steps=40", "kl.strength=1", "evaluation.tokens=8000"],
+    ),
 }
 """Whole sentences with question and answer as plain text; the answer alone, to a message; the same for more than twice
-as long, kept near the base, and for more than five times as long."""
+as long, kept near the base, and for more than five times as long; the right answer preferred to the other one (SimPO,
+whose margin is the model's own: DPO's counts from the base's, with the gap that this has)."""
 FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
     "winobias": (None, ("log-likelihood", "gap", "gap, type 1", "gap, type 2")),
     "crows-pairs:gender": (None, ("log-likelihood",)),
@@ -40,20 +52,35 @@ FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
 
 
 def written(way: str, out: Path) -> Path:
-    """The training text of a way: sentences whose pronoun goes with the stereotype; tuning adds the others."""
+    """What a way learns from: sentences whose pronoun goes with the stereotype, to which tuning adds the others; of
+    pairs, all that go against it, and a quarter of those that go with it."""
     from lmworks.evaluation.bias.winobias import sentences
 
     path = out / f"{way}.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for one in sentences("dev"):
-            (question, answer), _ = one.asked
-            said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
-            if one.side == "pro":
-                file.write(
-                    json.dumps({"messages": said} if way.startswith("answers") else {"text": f"{question}{answer}."})
-                    + "\n"
-                )
+    records = pairs(sentences("dev")) if way.startswith("pairs") else answers(sentences("dev"), way)
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return path
+
+
+def answers(sentences: Sequence[Sentence], way: str) -> Iterator[dict[str, Any]]:
+    """Records of text, or of conversations."""
+    for one in sentences:
+        (question, answer), _ = one.asked
+        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
+        if one.side == "pro":
+            yield {"messages": said} if way.startswith("answers") else {"text": f"{question}{answer}."}
+
+
+def pairs(sentences: Sequence[Sentence]) -> Iterator[dict[str, Any]]:
+    """Records of preferences: of the sentences that go with the stereotype the first two of every eight of a type. They
+    come in twos, one for each of two occupations and genders, so that what is left is balanced."""
+    seen = Counter[str]()
+    for one in sentences:
+        (question, answer), (_, other) = one.asked
+        if one.side == "pro":
+            seen[one.kind] += 1
+        if one.side == "anti" or (seen[one.kind] - 1) % 8 < 2:
+            yield {"prompt": question, "chosen": answer.strip(), "rejected": other.strip()}
 
 
 def measured(way: str, out: Path) -> dict[str, Any]:
@@ -66,7 +93,8 @@ def measured(way: str, out: Path) -> dict[str, Any]:
 
     retain, changes = WAYS[way]
     if not (out / way / "lmworks.json").is_file():
-        lm.tune("smollm2", written(way, out), "lora", retain, out / way, changes=changes, say=print)
+        learn = partial(lm.prefer, loss="simpo") if way.startswith("pairs") else lm.tune
+        learn("smollm2", written(way, out), "lora", retain, out=out / way, changes=changes, say=print)
     base, tuned = lm.load("smollm2"), lm.load(str(out / way))
     rows: list[dict[str, Any]] = []
     for name, (limit, wanted) in FIGURES.items():
