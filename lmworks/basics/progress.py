@@ -76,12 +76,14 @@ def sent(send: Callable[[list[Any]], None]) -> Iterator[None]:
         finally:
             send(["end", number])
 
-    tokens = _reporter.set(reporter), _reading.set(lambda amount=1: send(["read", amount])), _sender.set(send)
+    reporting, reading = _reporter.set(reporter), _reading.set(lambda amount=1: send(["read", amount]))
+    sending = _sender.set(send)
     try:
         yield
     finally:
-        for variable, token in zip((_reporter, _reading, _sender), tokens, strict=True):
-            variable.reset(token)
+        _sender.reset(sending)
+        _reading.reset(reading)
+        _reporter.reset(reporting)
 
 
 @contextlib.contextmanager
