@@ -54,9 +54,9 @@ class Without:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+    def search(self, query: str, k: int = 10, by: Any = "hybrid", **how: Any) -> list[Passage]:
         """As the index's, with passages left out."""
-        return [one for one in self._index.search(query, k + SPARE, by) if not self._removed(one)][:k]
+        return [one for one in self._index.search(query, k + SPARE, by, **how) if not self._removed(one)][:k]
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ class Ordering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+    def search(self, query: str, k: int = 10, by: Any = "hybrid", **how: Any) -> list[Passage]:
         """As the index's, with the order."""
-        found = self._index.search(query, k, by)
+        found = self._index.search(query, k, by, **how)
         return [replace(one, text=one.text + ORDER, end=one.end + len(ORDER)) for one in found]
 
 

@@ -74,7 +74,7 @@ def test_a_window_holds_the_answer_and_one_without_it_does_not():
         row = windows.row(asked)
         assert tokenizer.decode(answer_of(row)) == "attic"
         assert len(row.tokens) - row.first <= max(WIDTHS) + 1
-        without = windows.without_answer(asked)
+        without = windows.without_answer(asked, beside=0.5)
         assert without is not None
         assert not answer_of(without)
         assert "attic" not in tokenizer.decode(without.tokens[without.first :])

@@ -42,14 +42,16 @@ class Windows:
         answer = (inside[0] - start, inside[1] - start) if asked.answers and inside else None
         return self._made(asked, ids[start:end], answer)
 
-    def without_answer(self, asked: ParagraphQuestion) -> ReadingRow | None:
-        """A window without the answer; None where there is nothing to take."""
+    def without_answer(self, asked: ParagraphQuestion, beside: float) -> ReadingRow | None:
+        """A window without the answer, of its own paragraph with the probability `beside`; None where there is nothing
+        to take."""
+        stays = self.draw.random() < beside
         ids, offsets = self.read[asked.context]
         first, last = tokens_of(offsets, *asked.answers[0])
         texts = [asked.context[slice(*one)] for one in asked.answers]
-        beside = [part for part in (ids[: max(first - 4, 0)], ids[last + 5 :]) if len(part) > 24]
-        if beside and self.draw.random() < 0.5:
-            part = self.draw.choice(beside)
+        parts = [part for part in (ids[: max(first - 4, 0)], ids[last + 5 :]) if len(part) > 24]
+        if parts and stays:
+            part = self.draw.choice(parts)
         else:
             others = [one for one in self.articles[asked.title] if not any(text in one for text in texts)]
             if not others:

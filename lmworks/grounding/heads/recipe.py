@@ -41,11 +41,15 @@ class ReaderRecipe(Config):
     passes: int = Field(default=2, gt=0)
     """How often each question of SQuAD 2 is read, in another window each time."""
 
-    answerable: int = Field(default=8000, ge=0)
-    """Questions of SQuAD 1.1, all of which have an answer, beside all of SQuAD 2 that are not held out."""
+    answerable: int = Field(default=12000, ge=0)
+    """Questions of SQuAD 1.1 at most, all of which have an answer, beside all of SQuAD 2 that are not held out."""
 
-    without: int = Field(default=1200, ge=0)
+    without: int = Field(default=8000, ge=0)
     """Questions of SQuAD 1.1 that are given a text without their answer too."""
+
+    beside: float = Field(default=0.25, ge=0, le=1)
+    """The share of those texts that is another part of the paragraph with the answer, where it has one; the others are
+    the most similar other paragraph of the article, as an index finds it."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """The highest."""

@@ -54,7 +54,7 @@ def training_rows(
     windows, draw = Windows(tokenizer, [*squad2, *squad1], recipe.seed), random.Random(recipe.seed)
     chosen = draw.sample(list(squad1), min(recipe.answerable, len(squad1)))
     rows = [windows.row(one) for one in (*list(squad2) * recipe.passes, *chosen)]
-    taken = (windows.without_answer(one) for one in chosen[: recipe.without])
+    taken = (windows.without_answer(one, recipe.beside) for one in chosen[: recipe.without])
     return [*rows, *(row for row in taken if row is not None)]
 
 
