@@ -64,16 +64,16 @@ def reduce(
     than it has, and for a text with fewer chunks than dimensions."""
     if dimensions < 1:
         raise ConfigError(f"dimensions is {dimensions}; give at least 1")
+    folder = Path(out) if out is not None else Path("models") / f"{Path(str(model)).name}-{dimensions}"
+    refuse_foreign_files(folder)
+    must_not_replace(folder, model)
+    say_replaced(folder)
     must_be_somewhere(text)
     loaded = load(model, compress="none")
     if loaded.config.arrangement != "encoder":
         raise ConfigError(f"{model} is no encoder; fewer dimensions are for what makes vectors, such as minilm")
     if dimensions >= loaded.vector_dim:
         raise ConfigError(f"dimensions is {dimensions}; {model} makes {loaded.vector_dim}, give fewer")
-    folder = Path(out) if out is not None else Path("models") / f"{Path(str(model)).name}-{dimensions}"
-    refuse_foreign_files(folder)
-    must_not_replace(folder, model)
-    say_replaced(folder)
     reading = read(text)
     pieces = _pieces(loaded, reading.documents)
     held_out = pieces[::EVERY]

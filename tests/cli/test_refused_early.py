@@ -5,6 +5,7 @@ The models here have a sound config.json and damaged weights, and the text is no
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,11 @@ EARLY = {
         "nothing holds no adapter",
     ),
     "a prompt of no order": (
-        ("prompt", "search", "sst2-dev", "--model", "DECODER", "--orders", "0"),
+        ("prompt", "search", "CLASSES", "--model", "DECODER", "--orders", "0"),
         "orders is 0; give at least 1",
     ),
     "a prompt for more texts than there are": (
-        ("prompt", "search", "sst2-dev", "--model", "DECODER", "--test", "1000000"),
+        ("prompt", "search", "CLASSES", "--model", "DECODER", "--test", "1000000"),
         "give 1 or more of each, and fewer in all",
     ),
     "members of which there are no others": (
@@ -119,7 +120,9 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         weights.write_bytes(b"damaged!")
     (root / "TEXT").mkdir()
     (root / "TEXT" / "one.txt").write_text("A text.")
-    return {folder.name: str(folder) for folder in root.iterdir()}
+    classes = [{"prompt": f"text {number}", "response": ("good", "bad")[number % 2]} for number in range(300)]
+    (root / "CLASSES").with_suffix(".jsonl").write_text("".join(json.dumps(one) + "\n" for one in classes))
+    return {path.stem: str(path) for path in root.iterdir()}
 
 
 @pytest.mark.parametrize("mistake", EARLY)

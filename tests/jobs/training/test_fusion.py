@@ -286,6 +286,8 @@ def test_the_command_line_draws_and_describes(made: Any, here: Path, capsys: Any
     assert "drew    one.png (8 x 8 pixels, seed 5)" in capsys.readouterr().out
     with Image.open("one.png") as drawn:
         assert drawn.tobytes() == made.model.draw("red 3", seed=5, guidance=2.0).tobytes()
+    Path("judge").mkdir()
+    Path("judge/config.json").write_text("{}")  # where it lies is looked at before it is loaded
     with monkeypatch.context() as patch:
         patch.setattr("lmworks.loading.load", lambda name: Judge() if name == "judge" else made.model)
         chosen = ["--best-of", "3", "--judge", "judge"]
