@@ -1,9 +1,9 @@
-"""Packs a model in a process of its own, whose memory ends with it: PyTorch takes twice what a small model's packed
-weights do, and whoever writes with these needs none of it.
+"""Packs a model's weights in a separate process, so that PyTorch's memory is freed when it ends: PyTorch takes twice as
+much as a small model's packed weights, and generating text from these does not need it.
 
-    pack_apart(path)          # True: `Keeper.opened` finds what is kept
+    pack_apart(path)          # True: the weights are packed, and `Keeper.opened` finds them
 
-The process imports from where this one does, and sends each message of its progress as a line of JSON.
+The process has this one's import path, and reports its progress on standard output, one line of JSON a message.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from lmworks.models.files.model_folder import weight_files
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from lmworks.kernels.packing_apart import main; main()"
 APART = 4 * LEAST
-"""Bytes of a model's files from which on that is worth a process: as many weights in float32 as are kept at all."""
+"""Files of fewer bytes are not worth a process: as many as the weights of the smallest network that is kept take in
+float32."""
 
 
 def keeper_of(weights: GGUFFile | Path) -> Keeper:
@@ -53,14 +54,14 @@ def stored_in(weights: GGUFFile | Path, config: ModelConfig) -> Stored | None:
 
 
 def can_pack_apart(size: int) -> bool:
-    """Whether files of this many bytes are better packed apart: they are large enough, nothing here has taken PyTorch's
-    memory yet, and this program can start another Python."""
+    """Is it worth packing files of this many bytes in a separate process? They must be large enough, PyTorch not be
+    loaded here yet, and this program must be able to start another Python."""
     return size >= APART and "torch" not in sys.modules and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScaling | None = None) -> bool:
-    """Have a model packed as `LanguageModel.load` would with these settings. False where that failed, for whatever
-    reason: whoever needs the weights packs them, and hears what is wrong."""
+    """Have a model packed as `LanguageModel.load` would pack it with these settings. False where that failed, whatever
+    the reason: the caller then packs the weights itself and meets the same error, with its sentence."""
     scaling = None if rope_scaling is None else rope_scaling.model_dump()
     given = {"model": str(path), "compress": compress, "rope_scaling": scaling, "features": sorted(features())}
     try:

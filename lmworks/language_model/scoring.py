@@ -207,12 +207,14 @@ class ScoringModel(WritingModel):
         from lmworks.inside.patching import difference, log_probability, patch
 
         self.must_write()
+        kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
+        continues = self.tokenizer.goes_on_after(kept)
         if isinstance(metric, str):
-            if not (start := self.tokenizer.encode(metric, special=False, continues=True)):
+            if not (start := self.tokenizer.encode(metric, special=False, continues=continues)):
                 raise ConfigError("the answer is empty; give one with at least one token")
             metric = log_probability(start[0])
         elif isinstance(metric, tuple | list):
-            first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
+            first = [self.tokenizer.encode(text, special=False, continues=continues)[:1] for text in metric]
             if first[0] == first[1] or not all(first):
                 raise ConfigError(
                     f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
@@ -223,5 +225,4 @@ class ScoringModel(WritingModel):
                 f"metric is {shown(metric)}; give an answer, ' Paris', two answers, (' Paris', ' Rome'), or a function "
                 "of logits"
             )
-        kept, changed = (self.encode_prompt(text, self.longest) for text in (clean, corrupt))
         return patch(self.network, kept, changed, metric, place=place)

@@ -1,9 +1,9 @@
-"""Pages of a file that tensors lie on: given back when what they hold was copied, so that nothing is in memory twice.
+"""Gives back the mapped pages of a file once the tensors on them are copied, so that no weight is in memory twice.
 
-    know_mapped(path, tensors)      # which of them lie on pages of the file
-    let_go_of_others(tensors, kept) # the pages of those that none of the others is; read again, they come back
+    know_mapped(path, tensors)       # marks those that lie on pages of the file
+    let_go_of_others(tensors, kept)  # gives back the pages of all but the kept ones; reading them brings them back
 
-On Linux; elsewhere pages stay until the last tensor of their file goes.
+On Linux; elsewhere pages stay until the last tensor of their file is gone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 
 
 def know_mapped(path: Path, tensors: Iterable[Tensor]) -> None:
-    """Note which tensors lie on pages of a file that nobody has written to, as the system says: memory of another kind
-    would be lost."""
+    """Mark the tensors that lie on mapped pages of this file, as the system lists them. Giving back any other memory
+    would lose what it holds."""
     places = list(_places_of(path))
     for tensor in tensors:
         begin = tensor.data_ptr()
@@ -29,7 +29,7 @@ def know_mapped(path: Path, tensors: Iterable[Tensor]) -> None:
 
 
 def let_go_of_others(tensors: Iterable[Tensor], kept: Iterable[Tensor]) -> None:
-    """Give back the pages of each tensor that none of those that are `kept` is, or is a view of."""
+    """Give back the pages of each tensor, unless a `kept` tensor is the same one or a view of it."""
     of_kept = {one.untyped_storage().data_ptr() for one in kept}
     for one in tensors:
         if one.untyped_storage().data_ptr() not in of_kept:
@@ -37,7 +37,7 @@ def let_go_of_others(tensors: Iterable[Tensor], kept: Iterable[Tensor]) -> None:
 
 
 def _let_go_of(tensor: Tensor) -> None:
-    """The pages that hold nothing but this tensor, where it was noted and is as it was read."""
+    """Give back the pages that hold nothing but this tensor, if it was marked and nobody has changed it since."""
     if not getattr(tensor, "is_mapped", False) or tensor.is_inference() or tensor._version:
         return
     begin = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE

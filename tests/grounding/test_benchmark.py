@@ -26,6 +26,7 @@ def test_a_search_finds_ten_and_says_its_recall(tmp_path: Path, monkeypatch: pyt
     assert facts["value"] > 0 and 0.95 < facts["recall"] <= 1 and facts["recall_n"] == 1100
 
 
+@pytest.mark.usefixtures("minilm")
 def test_keywords_are_indexed_without_embedding(monkeypatch: pytest.MonkeyPatch):
     def embedded(*_given: object, **_how: object) -> None:
         raise AssertionError("vectors are made while keywords alone are timed")

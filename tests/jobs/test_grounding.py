@@ -63,7 +63,9 @@ def test_a_build_answers_from_its_text_before_it_trains_and_keeps_the_index(sett
     for figure in map(Measurement.from_json, facts["tested"]["figures"]):
         way = figure.name.rpartition(", ")[2]
         told = [one for one in lines if one.strip().startswith(f"{figure.name} ") and figure.certainty in one]
-        assert told or way in ("keywords", "vectors", "reranked")  # figures of ways that it does not search by
+        # Neither figures of ways that it does not search by, nor those that the settings were chosen by.
+        assert told or way in ("keywords", "vectors", "reranked") or " gained by " in figure.name
+    assert not any(" gained by " in one for one in lines)
     assert any("recall@5, hybrid" in one and "chance" in one for one in lines)
     assert sorted(path.name for path in Path("models").iterdir()) == ["notes"]
     built(settings, [])  # over the first one

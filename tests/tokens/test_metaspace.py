@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import tiny
 import tokenizers
+import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from lmworks.encoding.filling import masked_ids
+from lmworks.inside.patching import log_probability
 from lmworks.language_model import LanguageModel
 from lmworks.tokens.chat.conversation import encode_chat, encode_continued, encode_conversation
 from lmworks.tokens.tokenizer import Tokenizer
@@ -102,3 +104,11 @@ def test_an_answer_that_is_scored_begins_as_it_is_written(scheme: str, first: st
     read = ours.library_ids("<|user|>a<|end|><|assistant|>b")
     assert model.score("b", prompt=question).tokens == read[-1:] == [ours._markup.token_to_id(first)]
     assert model.score("b", prompt="<|assistant|>").tokens == [ours._markup.token_to_id("b")]  # text, not a token
+
+
+def test_an_answer_whose_cause_is_sought_begins_as_it_is_written():
+    ours = tokenizer("always", True, TEMPLATES["next to words"])
+    model = LanguageModel(tiny.network(vocab_size=ours.vocab_size), ours)
+    clean, corrupt = ([{"role": "user", "content": text}] for text in ("a", "b"))
+    written = log_probability(ours._markup.token_to_id("▁b"))
+    torch.testing.assert_close(model.patch(clean, corrupt, "b"), model.patch(clean, corrupt, written))

@@ -83,10 +83,11 @@ class SelfTestOutcome:
 
     @property
     def lines(self) -> list[str]:
-        """Every figure of the way that the index searches by and of its answers, each with n, interval and chance."""
+        """The figures of the way in which the index searches and of its answers, each with n, interval and chance. What
+        its settings were chosen by is in lmworks.json and the report."""
         way = "reranked" if self.rerank else "hybrid"
         others = tuple(f", {one}" for one in WAYS if one != way)
-        own = [one for one in self.figures if not one.name.endswith(others)]
+        own = [one for one in self.figures if not one.name.endswith(others) and " gained by " not in one.name]
         width = max((len(one.name) for one in own), default=0)
         return [*(f"{one.name:<{width}}  {one}" for one in own), *(f"note: {one}" for one in self.notes)]
 
