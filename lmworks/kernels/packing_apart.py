@@ -30,6 +30,7 @@ from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.model_folder import weight_files
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from lmworks.kernels.packing_apart import main; main()"
+STDOUT, STDERR = 1, 2
 APART = 4 * LEAST
 """Files of fewer bytes are not worth a process: as many as the weights of the smallest network that is kept take in
 float32."""
@@ -70,7 +71,8 @@ def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScalin
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except OSError:
         return False
@@ -78,7 +80,7 @@ def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScalin
     try:
         with progress.received() as take:
             for line in process.stdout:
-                with contextlib.suppress(ValueError):  # a library's own line
+                with contextlib.suppress(ValueError):  # what was written before `main` began
                     take(json.loads(line))
         return process.wait() == 0
     finally:
@@ -91,7 +93,9 @@ def main() -> None:
     """Pack what the arguments say; the status is 0 where it is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who called is interrupted, and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    messages, sys.stdout, alone = sys.stdout, sys.stderr, threading.Lock()
+    messages, alone = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8"), threading.Lock()
+    os.dup2(STDERR, STDOUT)  # what libraries print, those in C too, is no message
+    print(file=messages)  # ends a line that was begun
     given: dict[str, Any] = json.loads(sys.argv[1])
     take_features(given["features"])
 

@@ -64,8 +64,22 @@ def file(folder: Path) -> Path:
     return folder.with_name("kept.gguf")
 
 
+NOISE = """
+import os, sys, threading, time
+
+def write():
+    while True:
+        os.write(1, b"\\xff ")
+        time.sleep(0.001)
+
+if sys.flags.safe_path:  # the process that packs
+    os.write(1, b"[1]\\n")
+    threading.Thread(target=write, daemon=True).start()
+"""
+
+
 def started(
-    model: Path, cache: Path, apart: bool = True, kind: str = "file", python: str = ""
+    model: Path, cache: Path, apart: bool = True, kind: str = "file", python: str = "", more: str = ""
 ) -> subprocess.Popen[str]:
     """A process that loads a model, whose kernels are compiled and of which nothing is kept."""
     library()
@@ -75,7 +89,7 @@ def started(
     program = f"import sys; sys.executable = {python!r}\n{LOADS}" if python else LOADS
     return subprocess.Popen(
         [sys.executable, "-c", program, str(model), "0" if apart else str(1 << 60), kind],
-        env=os.environ | {"LMWORKS_CACHE": str(cache)},
+        env=os.environ | {"LMWORKS_CACHE": str(cache), "PYTHONPATH": f"{more}{os.environ.get('PYTHONPATH', '')}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -108,6 +122,12 @@ def test_where_no_process_starts_a_model_is_packed_as_before(file: Path, tmp_pat
         cache = tmp_path / python.replace("/", "-")
         output, errors = started(file, cache, python=python).communicate(timeout=300)
         assert output.startswith("True\n") and len(kept(cache)) == 1, errors
+
+
+def test_what_others_write_to_its_standard_output_is_no_message(file: Path, tmp_path: Path):
+    (tmp_path / "sitecustomize.py").write_text(NOISE)
+    output, errors = started(file, tmp_path / "cache", more=f"{tmp_path}{os.pathsep}").communicate(timeout=300)
+    assert output.startswith("False\n") and errors.count("packing weights  100 %") == 1, errors
 
 
 def test_what_is_wrong_with_a_model_is_said_as_before(file: Path, tmp_path: Path):
