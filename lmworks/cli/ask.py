@@ -85,7 +85,6 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
 
     if (question is None) == (many.questions is None):
@@ -95,7 +94,11 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     if question is not None:
         many.must_be_unset()
     opened = open_index(index)
-    known = None if graph is None else open_graph(graph).facts
+    known = None
+    if graph is not None:
+        from lmworks.grounding.graph.graph import open_graph  # needs the extra graph
+
+        known = open_graph(graph).facts
     how: dict[str, Any] = {"model": model, "way": way, "k": k, "rerank": rerank, "where": only.filter(), "facts": known}
     how["min_right"] = min_right
     if question is None:

@@ -14,9 +14,14 @@ import itertools
 import json
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyoxigraph as ox
+from lmworks.basics.extras import require
+
+if TYPE_CHECKING:
+    import pyoxigraph as ox
+else:
+    ox = require("pyoxigraph", "graph")
 
 MEMORY = 2 * 2**30
 """Bytes that a query may need."""

@@ -14,15 +14,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.basics.extras import require
 from lmworks.basics.files import says_why, write_json
 from lmworks.text.corpus.recipe import CorpusRecipe
-from lmworks.text.corpus.report import CorpusReport
 from lmworks.text.sources import listing
+
+if TYPE_CHECKING:
+    from lmworks.text.corpus.report import CorpusReport
 
 EXECUTORS = ("local", "ray")
 _SMALL = 20_000_000  # bytes; less is done in this process, sooner than others have started
