@@ -80,8 +80,7 @@ class NF4:
         if made.is_meta:
             return made
         if len(self.scales) and (kernels := kernels_for(made)) is not None:
-            if kernels.compute:
-                self._fill(made, kernels)
+            self._fill(made, kernels)
             return made
         del made  # PyTorch allocates its own: never hold two at once
         found = _pairs().index_select(0, self.codes.int()).view(torch.float32)

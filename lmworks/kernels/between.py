@@ -36,10 +36,11 @@ def kernels_for(states: Float[Tensor, "rows width"]) -> Kernels | None:
         return None
     if not covers(states.shape[-1], states.numel()):
         return None
+    form = str(states.dtype).removeprefix("torch.")
     if type(states) is FakeTensor:  # a plan's: it has a shape and no values
-        return Kernels(None) if unavailable() is None else None
+        return Kernels(None) if form in FORMS and unavailable() is None else None
     with _making:
-        return _kernels(str(states.dtype).removeprefix("torch."))
+        return _kernels(form)
 
 
 def covers(width: int, numbers: int) -> bool:
@@ -76,11 +77,6 @@ class Kernels:
     def __init__(self, functions: dict[str, Callable[..., Any]] | None) -> None:
         self._functions = functions
         """None for a plan, which only follows what is allocated and freed."""
-
-    @property
-    def compute(self) -> bool:
-        """Do they compute values? Those of a plan only allocate the results."""
-        return self._functions is not None
 
     def _run(self, name: str, tensors: tuple[Tensor, ...], *numbers: float) -> None:
         if self._functions is not None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from lmworks.adaptation import nf4
 from lmworks.adaptation.nf4 import NF4
@@ -139,3 +140,19 @@ def test_pytorch_does_what_they_do_not_cover(dtype: torch.dtype, monkeypatch: py
     monkeypatch.setattr(between, "FEWEST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2 * between.THREADS)
     assert kernels_for(values(2, 32, dtype)) is None
+
+
+def test_a_plan_follows_them_by_tensors_without_values(dtype: torch.dtype):
+    def steps(states: Tensor, gradient: Tensor, logits: Tensor) -> list[Tensor]:
+        asked, weight = kernels(states), states[0]
+        normed, gated = asked.norm(states, weight, EPS), asked.gate(states)
+        backs = asked.norm_back(states, states, weight, states, EPS), asked.gate_back(gradient, states)
+        return [normed, gated, *backs, asked.softmax(logits)]
+
+    given = values(ROWS, 64, dtype), values(ROWS, 32, dtype), values(ROWS, 64, dtype)
+    with FakeTensorMode() as mode:
+        followed = steps(*[mode.from_tensor(one) for one in given])
+        assert kernels_for(mode.from_tensor(values(2, 32, torch.float64))) is None  # as of real ones
+    assert all(type(one) is FakeTensor for one in followed)
+    for one, real in zip(followed, steps(*given), strict=True):
+        assert (one.shape, one.dtype, one.stride()) == (real.shape, real.dtype, real.stride())
