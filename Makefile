@@ -14,6 +14,7 @@ export LMWORKS_DATA ?= $(abspath $(wildcard ../shared/data))
 
 run: $(VENV)/core.done
 	$(BIN)/lmworks build "$(FOLDER)" --recipe "$(RECIPE)"
+	@echo; echo "lmworks lies in $(BIN); to run it by its name in this shell: . $(BIN)/activate"
 
 # OPTIONS are pytest's.
 test: $(VENV)/dev.done
@@ -59,10 +60,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/core.done: pyproject.toml | $(VENV)/bin/python
+	@echo "installing lmworks and PyTorch into $(VENV); the first time this takes minutes"
 	$(BIN)/pip install --quiet -e ".[fast,ground]"
 	touch $@
 
 $(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python
+	@echo "installing lmworks, PyTorch and what the tests need into $(VENV); the first time this takes minutes"
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@ $(VENV)/core.done
 

@@ -190,8 +190,7 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
         if names
     )
     typer.echo(f"files     {files or 'as they were'}")
-    languages = ", ".join(f"{name} {count:,}" for name, count in index.languages.items())
-    holds = [f"{counted(len(index), 'chunk')}: {languages}"] if languages else []
+    holds = [index.counts] if index.counts else []
     holds += [] if index.images is None else [counted(len(index.images), "image")]
     typer.echo(f"index     {index.place} ({'; '.join(holds) or '0 chunks'})")
     if outcome is not None:
@@ -199,5 +198,5 @@ def _tell(index: Index, outcome: SelfTestOutcome | None) -> None:
     elif index.tested and index.tested.get("index") != index.digest:
         typer.echo(f"note      it has changed since it was tested; lmworks index --out {for_shell(index.place)} --test")
     there = for_shell(index.place)
-    ask = f'lmworks ask {there} "..."     ' if languages or index.images is None else ""
+    ask = f'lmworks ask {there} "..."     ' if index.counts or index.images is None else ""
     typer.echo(f'next      {ask}lmworks search {there} "..."')

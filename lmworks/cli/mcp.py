@@ -28,15 +28,15 @@ def mcp(
     import sys
 
     from lmworks.basics.extras import require
-
-    require("mcp.server.lowlevel", "mcp")
     from lmworks.cli.options import as_json
     from lmworks.grounding.index import open_index
 
-    opened = open_index(index)
     if settings:
+        open_index(index)
         as_json(_settings(index))
         return
+    require("mcp.server.lowlevel", "mcp")
+    opened = open_index(index)
     from lmworks.basics.terminal import for_shell
     from lmworks.serving.mcp import speak
 

@@ -160,6 +160,14 @@ class Index:
             return dict(languages_in(reading).most_common())
 
     @property
+    def counts(self) -> str:
+        """How many chunks it has, and of which languages, in words; the empty string where there are none."""
+        told = ", ".join(
+            f"{'language not known' if name == 'none' else name} {count:,}" for name, count in self.languages.items()
+        )
+        return f"{counted(len(self), 'chunk')}: {told}" if told else ""
+
+    @property
     def language(self) -> str:
         """The language of most of its chunks."""
         return next(iter(self.languages), "none")
@@ -405,16 +413,19 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
     DataError if there is nothing to read or two Documents have one source, ConfigError for an index that is there
     already, a language without stems or chunks that are longer than the embedder reads.
     """
-    chosen, storage = _with_images(settings or IndexSettings()), storage_of(out)
+    storage = storage_of(out)
     given = located(reference) if isinstance(reference, str | Path) else tuple(reference)
+    if isinstance(given, str) and not Path(given).exists():
+        _changes(given, {})  # what is no text is said before a model is fetched
+    chosen = _with_images(settings or IndexSettings())
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":
         check_language(chosen.language)
     if chosen.images is not None and not isinstance(given, str):
         raise ConfigError(f"Documents are texts alone; leave out {chosen.images}, or give a folder of images")
-    if not isinstance(given, str) or not Path(given).exists():
-        _changes(given, {}, None, chosen.images is not None)  # what does not exist is said before a model is fetched
+    if not isinstance(given, str):
+        _changes(given, {})
     from lmworks.loading import identity, load  # not before: what is wrong with the paths is said without torch
 
     embedder = load(chosen.embedder)

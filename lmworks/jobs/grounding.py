@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmworks.basics.amounts import counted
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 from lmworks.grounding.answer import GroundedAnswer
@@ -54,7 +53,7 @@ def grounded(recipe: Recipe, run: Path, question: str, resume: bool, say: Say) -
         say(f"index          left out, so nothing is cited: {missing}")
         return None
     index = _index(recipe, run / INDEX_FOLDER, resume)
-    say(f"index          {counted(len(index), 'passage')}, language {index.language}")
+    say(f"index          {index.counts}")
     answer = index.ask(question)
     told = lines_of(answer, index)
     say(f"asked          {question}")

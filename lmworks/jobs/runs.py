@@ -91,7 +91,7 @@ def open_run(folder: Path, recipe: RecipeFile, resume: bool, say: Callable[[str]
 
 def resumable(job: Callable[Given, Made]) -> Callable[Given, Made]:
     """A job whose run is opened by `open_run`: Ctrl-C beside its training (while a text is read, or the result is
-    measured) is Stopped, too, where a checkpoint is there to go on from."""
+    measured) is Stopped, too, and says whether a checkpoint is there to go on from."""
 
     @functools.wraps(job)
     def done(*given: Given.args, **named: Given.kwargs) -> Made:
@@ -100,8 +100,10 @@ def resumable(job: Callable[Given, Made]) -> Callable[Given, Made]:
             return job(*given, **named)
         except KeyboardInterrupt:
             run = _OPENED.get()
-            if run is None or not (checkpoint := run / "checkpoint").exists():
+            if run is None:
                 raise
+            if not (checkpoint := run / "checkpoint").exists():
+                raise Stopped("stopped before the first checkpoint; the same command starts it again") from None
             raise Stopped(
                 f"stopped; go on with the same command and --resume (checkpoint in {checkpoint})", resume=True
             ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from lmworks.basics.extras import installing
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.emit.instructions import problem
 from lmworks.kernels.frame import GROUP
@@ -48,7 +49,7 @@ def unknown(config: object) -> str | None:
 def unavailable() -> str | None:
     """Why nothing is compiled on this machine, as one sentence; None where it can be."""
     if importlib.util.find_spec("numba") is None:
-        return "numba is not installed (pip install 'lmworks[fast]')"
+        return f"numba is not installed ({installing('fast')})"
     return problem()
 
 

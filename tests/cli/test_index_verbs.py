@@ -142,3 +142,17 @@ def test_a_folder_that_is_too_small_to_be_tested_says_so(run, notes, embedder, t
     made = run("index", "notes", "--embedder", embedder, "--test")
     assert made.code == 0 and "note      3 passages give 1 question" in made.out
     assert run("index", "--out", "indexes/notes", "--test", "--json").json["test"]["figures"] == []
+
+
+def test_a_path_that_does_not_exist_is_told_before_a_model_is_fetched(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
+    ran = run("index", str(tmp_path / "nots"), "--out", str(tmp_path / "index"))
+    assert ran.code == 1 and "nots does not exist" in ran.err and "fetching" not in ran.err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_chunks_whose_language_is_not_known_are_called_so(run, embedder, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "boat.txt").write_text("Човен стоїть біля причалу, а квиток коштує сім гривень.")
+    made = run("index", str(tmp_path / "notes"), "--embedder", embedder, "--out", str(tmp_path / "index"))
+    assert "(1 chunk: language not known 1)" in made.out

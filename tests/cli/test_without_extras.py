@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 from mutations import ROOT
 
 INSTALLED = {"fast", "ground"}
@@ -96,3 +97,13 @@ def test_documents_are_indexed_searched_and_asked(notes: Path, tmp_path: Path):
 def test_a_verb_of_another_extra_names_it(notes: Path, extra: str, words: tuple[str, ...]):
     ((code, said),) = ran(tuple(one.format(notes) for one in words))
     assert code == 1 and f"pip install 'lmworks[{extra}]'" in said and said.count("\n") == 1, said
+
+
+def test_the_settings_of_a_client_need_no_extra(tmp_path: Path):
+    from lmworks.grounding.index import IndexSettings, build
+
+    embedder = tiny.embedder(tmp_path / "encoder")
+    (tmp_path / "boat.txt").write_text("The boat lies at pier 7.")
+    build(tmp_path / "boat.txt", tmp_path / "index", IndexSettings(embedder=embedder))
+    ((code, said),) = ran(("mcp", str(tmp_path / "index"), "--settings"))
+    assert code == 0 and json.loads(said)["mcpServers"]

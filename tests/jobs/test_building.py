@@ -232,8 +232,9 @@ def test_ctrl_c_while_the_result_is_measured_goes_on_from_the_last_step(here: Pa
 
     with monkeypatch.context() as patch:
         patch.setattr("lmworks.jobs.build._Job.measure_before", interrupted)
-        with pytest.raises(KeyboardInterrupt):  # there is nothing yet to go on from
+        with pytest.raises(Stopped, match=r"^stopped before the first checkpoint; the same command starts it") as early:
             build(out="out", recipe=recipe())
+        assert not early.value.resume
         patch.undo()
         patch.setattr("lmworks.jobs.build._Job.measure_after", interrupted)
         told: pytest.ExceptionInfo[BaseException]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lmworks.basics.extras import installing
 from lmworks.text.document import Document
 from lmworks.text.formats.format import Format, Found
 from lmworks.text.images.decoding import SUFFIXES, decode_pages
@@ -25,7 +26,7 @@ def read(path: Path, name: str) -> Found:
         reader()
     except UnreadableError:
         raise UnreadableError(
-            f"{path.suffix.lower()} files are not read without the extra ocr (pip install 'lmworks[ocr]'); lmworks "
+            f"{path.suffix.lower()} files are not read without the extra ocr ({installing('ocr')}); lmworks "
             "index --embedder CLIP finds the pictures themselves"
         ) from None
     yield Document(PAGE_BREAK.join(newlines(words_of(page)) for page in decode_pages(path.read_bytes())), name)
