@@ -13,7 +13,6 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.inside.attribution import Attribution
-    from lmworks.language_model import LanguageModel
 
 BAR = 24
 """Characters of the longest bar."""
@@ -75,7 +74,7 @@ def explain_answer(
             f"note      {answer!r} goes on with the prompt's last word, {prompt.split()[-1]!r}; a word of its own "
             f"begins with a space: {' ' + answer!r}"
         )
-    if instead is not None and (why := _unlike(loaded, found.answer, instead)):
+    if instead is not None and (why := _unlike(found, instead)):
         print(f"note      {why}: their probabilities do not compare token by token")
     if found.adds_up:
         print(f"left      {found.left:+.3f} nats that the shares do not add up to")
@@ -87,10 +86,11 @@ def _letter(text: str) -> bool:
     return text.isascii() and text.isalpha()
 
 
-def _unlike(model: LanguageModel, answer: str, instead: str) -> str:
+def _unlike(found: Attribution, instead: str) -> str:
     """What two answers differ in besides their words; "" where it is nothing."""
+    answer = found.answer
     spaced = [one[:1].isspace() for one in (answer, instead)]
-    counts = [len(model.tokenizer.encode(one, special=False, continues=True)) for one in (answer, instead)]
+    counts = [len(one) for one in (found.answer_ids, found.instead_ids or ())]  # as they are compared
     said = []
     if len(set(spaced)) > 1:
         said.append(f"only {(answer if spaced[0] else instead)!r} begins with a space")

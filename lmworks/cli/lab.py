@@ -169,9 +169,13 @@ def _pages(asked: list[int], given: LabOptions, how: RunOptions, as_json: bool) 
 def _run_each(asked: list[int], scale: Scale, options: RunOptions, store: bool, out: Path, as_json: bool) -> None:
     """One in this process, several each in one of its own; what was not measured is said at the end."""
     from lmworks.basics.errors import LmworksError
+    from lmworks.basics.extras import require
     from lmworks.cli import findings
     from lmworks.cli.options import table
     from lmworks.lab import run, several
+
+    for module in ("scipy.stats", "matplotlib.figure"):  # for intervals and pictures: better missed now than then
+        require(module, "lab")
 
     def tell(line: str) -> None:
         typer.echo(line, err=True)

@@ -73,7 +73,7 @@ def answers_measured(
     Each figure names the strategy, and `longest` where it is given. DataError for a document that is no pair,
     ConfigError for an unknown figure.
     """
-    must_be_figures(figures)
+    must_be_measurable(figures)
     pairs = [document.pair for document in documents]
     known = [one for one in get_args(Figure) if one in figures]
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
@@ -90,6 +90,14 @@ def must_be_figures(names: Sequence[str]) -> None:
     """ConfigError for a name that is not of a `Figure`."""
     if strange := next((one for one in names if one not in get_args(Figure)), None):
         raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
+
+
+def must_be_measurable(names: Sequence[str]) -> None:
+    """The same, and LmworksError where the package of a figure is not installed: better missed now than when all
+    answers are written."""
+    must_be_figures(names)
+    for name in names:
+        require("rouge_score.rouge_scorer" if name == "rouge" else "sacrebleu.metrics", "text")
 
 
 def likeness(

@@ -3,7 +3,8 @@ much as a small model's packed weights, and generating text from these does not 
 
     pack_apart(path)          # True: the weights are packed, and `Keeper.opened` finds them
 
-The process has this one's import path, and reports its progress on standard output, one line of JSON a message.
+The process has this one's import path and options of Python, and reports its progress on standard output, one line of
+JSON a message.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScalin
     given = {"model": str(path), "compress": compress, "rope_scaling": scaling, "features": sorted(features())}
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", PROGRAM, json.dumps(given), *map(str, sys.path)],
+            [sys.executable, *_flags(), "-P", "-c", PROGRAM, json.dumps(given), *map(str, sys.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -87,6 +88,12 @@ def pack_apart(path: Path, compress: str | None = None, rope_scaling: RopeScalin
         process.terminate()  # it removes what it has begun
         process.wait()
         process.stdout.close()
+
+
+def _flags() -> list[str]:
+    """Python's options of this process, as `multiprocessing` passes them on: a program that ignores the environment
+    (-I, -E) starts no process that runs what stands there."""
+    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined, no-any-return]
 
 
 def main() -> None:

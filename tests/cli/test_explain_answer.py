@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny
+from tokens.test_metaspace import TEMPLATES, tokenizer
 
 import lmworks as lm
 from lmworks.evaluation.faithfulness import beside_random
 from lmworks.inside.patching import difference, log_probability
+from lmworks.language_model import LanguageModel
 
 
 def test_a_row_for_each_token_and_what_they_add_up_to(run, model_folder):
@@ -59,6 +63,15 @@ def test_answers_that_begin_otherwise_or_are_longer_are_told(run, model_folder):
     ]
     chat = run("explain-answer", model_folder, "Hi you", "--answer", "no", "--chat").out
     assert joined not in chat and joined in run("explain-answer", model_folder, "Hi you", "--answer", "no").out
+
+
+def test_answers_are_told_to_be_as_long_as_they_are_after_the_prompt(run, tmp_path: Path):
+    """Where the template ends with a special token and Metaspace begins anew behind it, "b" is one token there, and "c"
+    two: a space and a letter."""
+    begins_anew = tokenizer("always", True, TEMPLATES["next to words"])
+    folder = LanguageModel(tiny.network(vocab_size=begins_anew.vocab_size), begins_anew).save(tmp_path / "model")
+    said = ("explain-answer", str(folder), "a", "--chat", "--answer", "b", "--instead", "c")
+    assert "note      the answers have 1 and 2 tokens: " in run(*said).out
 
 
 @pytest.mark.parametrize("instead", [None, " ye"], ids=["an answer", "one answer and not another"])

@@ -91,6 +91,7 @@ def test_documents_are_indexed_searched_and_asked(notes: Path, tmp_path: Path):
         ("serve", ("serve", "smollm2")),
         ("serve", ("bench", "serve", "http://127.0.0.1:9")),
         ("mcp", ("mcp", "{}")),
+        ("lab", ("lab", "6")),
     ],
     ids=lambda one: one if isinstance(one, str) else "-".join(one[:2]).replace("{}", "folder"),
 )
@@ -107,3 +108,22 @@ def test_the_settings_of_a_client_need_no_extra(tmp_path: Path):
     build(tmp_path / "boat.txt", tmp_path / "index", IndexSettings(embedder=embedder))
     ((code, said),) = ran(("mcp", str(tmp_path / "index"), "--settings"))
     assert code == 0 and json.loads(said)["mcpServers"]
+
+
+def test_what_measures_answers_is_missed_before_they_are_written_or_learnt(tmp_path: Path):
+    tiny.language_model(context=64, family="lmworks", arrangement="encoder-decoder", positions="relative").save(
+        tmp_path / "both"
+    )
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"prompt": f"ask {one}", "response": "good"}) + "\n" for one in range(30)))
+    chosen = {"data.text": pairs, "tokenizer.vocab_size": 280, "training.epochs": 1}
+    small = (word for name, value in chosen.items() for word in ("--set", f"{name}={value}"))
+    ended = ran(
+        ("evaluate", str(tmp_path / "both"), str(pairs)),
+        ("evaluate", str(tmp_path / "both"), str(pairs), "--figure", "rouge"),
+        ("train", "summarize", *small, "--out", str(tmp_path / "model")),
+    )
+    for code, said in ended:
+        assert code == 1 and "pip install 'lmworks[text]'" in said, said
+        assert "answering" not in said and "training" not in said
+    assert not (tmp_path / "model").exists()

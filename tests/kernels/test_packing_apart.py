@@ -79,7 +79,13 @@ if sys.flags.safe_path:  # the process that packs
 
 
 def started(
-    model: Path, cache: Path, apart: bool = True, kind: str = "file", python: str = "", more: str = ""
+    model: Path,
+    cache: Path,
+    apart: bool = True,
+    kind: str = "file",
+    python: str = "",
+    more: str = "",
+    flags: tuple[str, ...] = (),
 ) -> subprocess.Popen[str]:
     """A process that loads a model, whose kernels are compiled and of which nothing is kept."""
     library()
@@ -87,8 +93,10 @@ def started(
     if not (cache / "kernels").exists():
         (cache / "kernels").symlink_to(cache_folder("kernels"))
     program = f"import sys; sys.executable = {python!r}\n{LOADS}" if python else LOADS
+    if flags:  # they may hide the environment's PYTHONPATH
+        program = f"import sys; sys.path[:0] = {sys.path!r}\n{program}"
     return subprocess.Popen(
-        [sys.executable, "-c", program, str(model), "0" if apart else str(1 << 60), kind],
+        [sys.executable, *flags, "-c", program, str(model), "0" if apart else str(1 << 60), kind],
         env=os.environ | {"LMWORKS_CACHE": str(cache), "PYTHONPATH": f"{more}{os.environ.get('PYTHONPATH', '')}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -128,6 +136,17 @@ def test_what_others_write_to_its_standard_output_is_no_message(file: Path, tmp_
     (tmp_path / "sitecustomize.py").write_text(NOISE)
     output, errors = started(file, tmp_path / "cache", more=f"{tmp_path}{os.pathsep}").communicate(timeout=300)
     assert output.startswith("False\n") and errors.count("packing weights  100 %") == 1, errors
+
+
+def test_it_is_as_isolated_as_the_program_that_asks(file: Path, tmp_path: Path):
+    """Python's options -I, -E and -s keep the environment's code out of both."""
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    more = f"{tmp_path}{os.pathsep}"
+    for flags, runs in (("-I",), False), (("-E",), False), ((), True):
+        cache = tmp_path / "".join(("cache", *flags))
+        output, errors = started(file, cache, more=more, flags=flags).communicate(timeout=300)
+        assert output.startswith("False\n") and len(kept(cache)) == 1, errors
+        assert (tmp_path / "ran").exists() is runs
 
 
 def test_what_is_wrong_with_a_model_is_said_as_before(file: Path, tmp_path: Path):

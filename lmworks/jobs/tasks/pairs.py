@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lmworks.basics.errors import DataError
 from lmworks.basics.terminal import for_shell
-from lmworks.evaluation.answers import answered, answers_measured
+from lmworks.evaluation.answers import answered, answers_measured, must_be_measurable
 from lmworks.evaluation.labels import accuracy
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Beam, Greedy, Strategy
@@ -91,6 +91,11 @@ def _words(document: Document) -> str:
 
 class Answering(_OfPairs):
     """Targets from their sources: translation, summaries."""
+
+    def read(self, say: Say) -> Split:
+        """See Task; LmworksError where what measures the answers is not installed."""
+        must_be_measurable(self.recipe.validation.figures)
+        return super().read(say)
 
     def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
         """See Task."""
