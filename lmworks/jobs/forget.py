@@ -26,6 +26,7 @@ from lmworks.adaptation.small_updates import merged_networks
 from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, Stopped
+from lmworks.basics.extras import require
 from lmworks.basics.files import alone, says_why, write_json
 from lmworks.evaluation.exact import exactly_answered
 from lmworks.evaluation.forgetting import CountedText
@@ -65,6 +66,8 @@ def forget(
     """
     refuse_ranks("lmworks forget")
     chosen = recipe if isinstance(recipe, ForgetRecipe) else ForgetRecipe.read(recipe, changes)
+    if len(chosen.seeds) > 1:
+        require("scipy.stats", "lab")  # for the intervals at the end: better missed now than then
     if (config := must_learn_text(chosen.build.model.reference)) is not None:
         for way in (NAIVE, *chosen.ways):
             check_fit(chosen.stage(way, 0), config, Learning())

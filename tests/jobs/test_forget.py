@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from training.runs import Interfering
 import lmworks as lm
 from jobs import small_builds
 from lmworks.basics.config import to_toml
-from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.forget import forget, slid
@@ -308,6 +309,13 @@ def test_a_mistake_that_only_the_texts_or_the_model_show_is_told_before_training
     overlapping = {"first": {"text": "notes"}, "second": {"text": "both"}}
     count = len(parts["first"].held_out)
     refused(DataError, f"the task second trains on {count} of the documents that measure first", tasks=overlapping)
+
+
+def test_what_compares_seeds_is_missed_before_training(here: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)  # as if it were not installed
+    with pytest.raises(LmworksError, match=r"pip install 'lmworks\[lab\]'"):
+        lm.forget(ForgetRecipe(**TABLES | {"seeds": [0, 1]}), here / "out")
+    assert not (here / "out").exists()
 
 
 def test_answers_are_counted_where_the_model_would_write_all_of_each(here: Path):
