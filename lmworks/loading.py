@@ -197,6 +197,16 @@ def _config_ahead(reference: str) -> ModelConfig | None:
     return Footprint.of(path).config if path.is_file() else read_config(path)
 
 
+def reads_images_ahead(reference: str) -> bool | None:
+    """Whether a reference is a model of images, told without its weights; None where that is fetched with them.
+    ModelError for a name of nothing."""
+    references.must_be_somewhere(reference)
+    if is_adapter(Path(reference)):
+        return False
+    config = _config_ahead(reference)
+    return None if config is None else reads_images(config)
+
+
 def text_kind(reference: str | os.PathLike[str]) -> type[LanguageModel]:
     """What stands for a model of text: one that draws too, where its folder holds what images are written by."""
     from lmworks.drawing_model import DrawingModel, draws

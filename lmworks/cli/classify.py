@@ -31,9 +31,11 @@ def classify(
     from lmworks.basics import progress
     from lmworks.basics.errors import DataError
     from lmworks.cli.options import as_json, table
-    from lmworks.loading import load
+    from lmworks.loading import load, reads_images_ahead
 
     with progress.shown():
+        if reads_images_ahead(model):
+            _must_hold_an_image(what)
         told = _told(load(model), what, label)
     if json_:
         as_json([_facts(one, found) for one, found in told])
@@ -42,7 +44,27 @@ def classify(
         width = max(map(len, rows))
         table(["", "class", *[""] * (width - 2)], [row + [""] * (width - len(row)) for row in rows])
     if len(told) < len(what):
-        raise DataError(f"{len(what) - len(told)} of {len(what)} could not be read, as said above")
+        raise DataError(_unread(len(what) - len(told), what))
+
+
+def _must_hold_an_image(what: list[str]) -> None:
+    """DataError, before the model is read, where none of the files can be; the first that can is enough."""
+    from lmworks.basics.errors import DataError
+    from lmworks.encoding.seeing import opened
+
+    refused: list[DataError] = []
+    for one in what:
+        try:
+            opened(one)
+        except DataError as error:
+            refused.append(error)
+        else:
+            return
+    if len(refused) == 1:
+        raise refused[0]
+    for one, why in zip(what, refused, strict=True):
+        _tell(one, why)
+    raise DataError(_unread(len(refused), what))
 
 
 def _told(model: LanguageModel, what: list[str], labels: list[str] | None) -> list[tuple[str, Told]]:
@@ -62,9 +84,17 @@ def _told(model: LanguageModel, what: list[str], labels: list[str] | None) -> li
             with progress.hidden():
                 told += zip([one], model.classify([one], labels), strict=True)
         except DataError as error:
-            said = str(error)
-            typer.echo(f"lmworks: {said if one in said else f'{one}: {said}'}", err=True)
+            _tell(one, error)
     return told
+
+
+def _tell(one: str, error: Exception) -> None:
+    said = str(error)
+    typer.echo(f"lmworks: {said if one in said else f'{one}: {said}'}", err=True)
+
+
+def _unread(count: int, what: list[str]) -> str:
+    return f"{count} of {len(what)} could not be read, as said above"
 
 
 def _facts(one: str, told: Told) -> dict[str, Any]:

@@ -64,9 +64,10 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         raise ConfigError("tools are shown to a model in a conversation; give --chat too")
     if image and (lines or chat):
         raise ConfigError("--image stands before one prompt that is continued; leave out --lines and --chat")
+    images = _opened(image)
     language_model = how.loaded(model, base, compress, adapter or ())
     text = sys.stdin.read() if prompt == "-" else prompt or ""
-    asked = language_model.with_images(_asked(text, chat), image or None)
+    asked = language_model.with_images(_asked(text, chat), images)
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)
         return
@@ -81,6 +82,15 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
             verbatim(shown)
         verbatim("\n")
         tell_cut(language_model, sequence.finish)
+
+
+def _opened(files: Sequence[str] | None) -> list[Any] | None:
+    """The pixels of files, before the model is read. DataError for what is no image."""
+    if not files:
+        return None
+    from lmworks.encoding.seeing import opened
+
+    return [opened(one) for one in files]
 
 
 def _lines(

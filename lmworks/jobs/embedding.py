@@ -26,12 +26,13 @@ from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.files import directory_written_whole, must_be_elsewhere, must_be_writable, write_json
 from lmworks.encoding.fitting import FittingImages
 from lmworks.language_model import LanguageModel
-from lmworks.loading import identity, load
+from lmworks.loading import identity, load, reads_images_ahead
 from lmworks.models.files.directory import read_safetensors, write_safetensors
 from lmworks.models.files.model_folder import read_json
 from lmworks.text.document import Document
 from lmworks.text.images.decoding import SUFFIXES
-from lmworks.text.sources import Skipped, read
+from lmworks.text.images.reading import Images
+from lmworks.text.sources import Reading, Skipped, read
 from lmworks.vision_model import VisionModel
 
 FACTS, VECTORS = "vectors.json", "vectors.safetensors"
@@ -78,15 +79,16 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         raise ConfigError(f"{folder} is no folder of vectors, and would be replaced; give one that does not exist yet")
     must_be_elsewhere(folder)
     must_be_writable(folder)
+    sees = reads_images_ahead(model)
+    if sees:
+        _must_hold_an_image(model, reference)
+    texts = _texts(model, reference) if sees is False else None
     reader = load(model)
     images = FittingImages(reference, reader.preprocessing) if isinstance(reader, VisionModel) else None
-    if images is None and _holds_images_alone(reference):
-        raise ConfigError(
-            f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
-        )
+    if images is None and texts is None:  # only the model's files said what it reads
+        texts = _texts(model, reference)
     rows, kept, cut = [], [], 0
     with progress.task(f"embedding {reference}", unit="images" if images else "texts") as advance, progress.hidden():
-        texts = None if images is not None else read(reference)
         for part in _batched(texts.documents if texts is not None else images or ()):
             rows.append(_vectors(reader, part))
             cut += 0 if images else reader.too_long([one.text for one in part], prompt="passage")
@@ -94,12 +96,7 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
             kept += [{"source": one.source, "text": text} for one, text in zip(part, begun, strict=True)]
             advance(len(part))
     if not kept:
-        raise DataError(
-            f"{model} reads images, and {reference} holds none that can be read ({images.summary()}); for texts give "
-            "what reads them, such as minilm"
-            if images
-            else f"there is nothing to embed: {reference}"
-        )
+        raise _none(model, reference, images) if images else DataError(f"there is nothing to embed: {reference}")
     vectors = torch.cat(rows)
     kind = "images" if images is not None else "texts"
     facts = {"model": model, "identity": identity(model), "of": kind, "reference": reference, "items": kept}
@@ -116,6 +113,30 @@ def embed(model: str, reference: str, out: str | Path) -> Embedded:
         summary += f"; not images, and not read here: {counted(others.total(), 'other file')} ({kinds})"
     by_words = not isinstance(reader, VisionModel) or reader.reads_texts
     return Embedded(folder, len(kept), vectors.shape[1], summary, skipped, cut, by_words)
+
+
+def _must_hold_an_image(model: str, reference: str) -> None:
+    """DataError where `embed` will find none; the first that can be decoded is enough."""
+    images = Images(reference)
+    if next(iter(images), None) is None:
+        raise _none(model, reference, images)
+
+
+def _none(model: str, reference: str, images: Images) -> DataError:
+    return DataError(
+        f"{model} reads images, and {reference} holds none that can be read ({images.summary()}); for texts give what "
+        "reads them, such as minilm"
+    )
+
+
+def _texts(model: str, reference: str) -> Reading:
+    """The texts of a reference. ConfigError where it holds images and nothing else."""
+    if _holds_images_alone(reference):
+        raise ConfigError(
+            f"{model} reads texts and {reference} holds images; give a model that reads images, a CLIP say"
+        )
+    with progress.hidden():
+        return read(reference)
 
 
 def search(folder: str | Path, query: str, k: int = 5, say: Callable[[str], None] = lambda line: None) -> list[Near]:

@@ -105,6 +105,31 @@ EARLY = {
         ("privacy", "DECODER", "--members", "TEXT", "--non-members", "nowhere"),
         "nowhere does not exist",
     ),
+    "images to embed that are not there": (("embed", "IMAGES", "nowhere", "--out", "made"), "nowhere does not exist"),
+    "no images to embed": (("embed", "IMAGES", "EMPTY", "--out", "made"), "holds none that can be read"),
+    "texts to embed that are not there": (("embed", "ENCODER", "nowhere", "--out", "made"), "nowhere does not exist"),
+    "no texts to embed": (("embed", "ENCODER", "EMPTY", "--out", "made"), "is an empty folder"),
+    "images to embed as texts": (("embed", "ENCODER", "PICTURES", "--out", "made"), "give a model that reads images"),
+    "an image to classify that is not there": (
+        ("classify", "IMAGES", "nowhere.png", "--label", "a cat"),
+        "'nowhere.png' cannot be read as an image (No such file",
+    ),
+    "images to classify of which none is there": (
+        ("classify", "IMAGES", "nowhere.png", "EMPTY", "--label", "a cat"),
+        "2 of 2 could not be read, as said above",
+    ),
+    "an image to classify that is empty": (
+        ("classify", "IMAGES", "NOTHING", "--label", "a cat"),
+        "cannot be read as an image: an empty file",
+    ),
+    "an image to continue from that is not there": (
+        ("generate", "DECODER", "Hi", "--image", "nowhere.png"),
+        "'nowhere.png' cannot be read as an image (No such file",
+    ),
+    "an image to continue from that is empty": (
+        ("generate", "DECODER", "--image", "NOTHING"),
+        "cannot be read as an image: an empty file",
+    ),
     "questions that are not there": (("report", "DECODER", "--questions", "nowhere.csv"), "nowhere.csv"),
 }
 
@@ -116,9 +141,13 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     tiny.language_model(seed=4, context=512).save(root / "DECODER")
     tiny.language_model(seed=4, context=512, **BOTH_WAYS).save(root / "BOTH")
     tiny.embedder(root / "ENCODER")
+    tiny.clip(root / "IMAGES")
     for weights in root.glob("*/*.safetensors"):
         weights.write_bytes(b"damaged!")
-    (root / "TEXT").mkdir()
+    for folder in ("TEXT", "EMPTY", "PICTURES"):
+        (root / folder).mkdir()
+    (root / "PICTURES" / "one.png").write_bytes(b"damaged!")
+    (root / "NOTHING.png").write_bytes(b"")
     (root / "TEXT" / "one.txt").write_text("A text.")
     classes = [{"prompt": f"text {number}", "response": ("good", "bad")[number % 2]} for number in range(300)]
     (root / "CLASSES").with_suffix(".jsonl").write_text("".join(json.dumps(one) + "\n" for one in classes))
