@@ -1,10 +1,13 @@
 """Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers loads
-it.
+it; and in FP8, in its format `float-quantized`.
 
 A matrix `x.weight` is stored as `x.weight_packed` (int32, 32 / bits values in each), `x.weight_scale` (one for each
 group of a row) and `x.weight_shape`; `quantization_config` in config.json says so. Written are groups of 32, symmetric;
-read are other sizes of group and a scale for each row too. What else the format has is refused by name, never guessed.
-Source: the package compressed-tensors 0.20, `compressors/pack_quantized` and `quantization/quant_config.py`.
+read are other sizes of group, a scale for each row, and zero points too: `x.weight_zero_point`, packed down the
+columns, weight = (value - zero point) * scale. FP8 is a `x.weight` of float8 beside its `x.weight_scale`, and the
+rounding of values that it was made for is left out. What else the formats have is refused by name, never guessed.
+Source: the package compressed-tensors 0.20, `compressors/pack_quantized`, `compressors/naive_quantized` and
+`quantization/quant_config.py`.
 """
 
 from __future__ import annotations
@@ -23,17 +26,25 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, OfExperts, Rows, Source, Transposed
 from lmworks.models.families.tables import Family
-from lmworks.models.files.model_folder import is_mxfp4
+from lmworks.models.files.model_folder import COMPRESSED_TENSORS, FLOAT_QUANTIZED, is_float_quantized, is_mxfp4
 from lmworks.models.files.mxfp4 import without_mxfp4
-from lmworks.models.files.other_methods import other_method
+from lmworks.models.files.other_methods import other_method, without_fp8
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
+from lmworks.models.files.zero_points import Coded
 from lmworks.models.precision import DTYPES
 from lmworks.models.unread import Unread
 
 BITS = (4, 8)
-METHOD, FORMAT = "compressed-tensors", "pack-quantized"
+METHOD, FORMAT = COMPRESSED_TENSORS, "pack-quantized"
 _OUTER = ("embedding.weight", "head.weight")
 _PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
+_ZERO = ".weight_zero_point"
+_DEFAULTS = {"num_bits": 8, "type": "int", "symmetric": True}
+_OF_ALL = {"dynamic": (False, None), "actorder": (None, False, "weight", "static")}
+_PACKED = {"num_bits": BITS, "type": ("int",), "symmetric": (True, False), "strategy": ("group", "channel")}
+_FLOATS = {"num_bits": (8,), "type": ("float",), "symmetric": (True,), "strategy": ("tensor", "channel")}
+SCHEMES: dict[str, dict[str, tuple[Any, ...]]] = {FORMAT: _PACKED | _OF_ALL, FLOAT_QUANTIZED: _FLOATS | _OF_ALL}
+"""What is read of each format's schemes."""
 
 
 def check_bits(bits: int, embedding_bits: int | None = None) -> None:
@@ -116,17 +127,21 @@ def decompressed(
         return without_mxfp4(tensors, dtype, later)
     if (method := other_method(said)) is not None:
         return method.weights(tensors, dtype, later)
-    allowed = bits_said(said)
+    if is_float_quantized(said):
+        _schemes_of(said, FLOAT_QUANTIZED)
+        return without_fp8(tensors, dtype, later, as_scales=True)
+    allowed = packing_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
-    parts = {base + part for base in bases for part in _PARTS}
+    names = (*_PARTS, _ZERO) if False in allowed.symmetric else _PARTS
+    parts = {base + part for base in bases for part in names}
     plain = {name: tensor for name, tensor in tensors.items() if name not in parts}
     for base in bases:
         if base + ".weight" in plain:
             raise _damaged(base, "is there twice, packed and plain")
-        for more in (".weight_zero_point", ".weight_g_idx", ".weight_global_scale"):
+        for more in (_ZERO, ".weight_g_idx", ".weight_global_scale"):
             if base + more in plain:
                 raise _not_read(f"the weights hold {base}{more}")
-        matrix = _Matrix.of(base, tensors, allowed)
+        matrix = PackedMatrix.of(base, tensors, allowed)
         plain[base + ".weight"] = matrix.unread(dtype).placeholder() if later else matrix.weights(dtype)
     return plain
 
@@ -135,20 +150,33 @@ def scheme_must_be_read(tensors: Mapping[str, Tensor], said: Any) -> None:
     """The same ModelError for a way of storing weights that is not read, as far as it shows before a matrix is read."""
     if is_mxfp4(said):
         return
-    if (method := other_method(said)) is None:
-        bits_said(said)
-    else:
+    if (method := other_method(said)) is not None:
         method.must_be_read(tensors)
+    elif is_float_quantized(said):
+        _schemes_of(said, FLOAT_QUANTIZED)
+    else:
+        packing_said(said)
 
 
 @dataclass(frozen=True)
-class _Matrix:
+class Packing:
+    """How a quantization_config says that matrices are packed."""
+
+    bits: set[int]
+    symmetric: set[bool]
+    """Whether groups have no zero points; both where some have."""
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
     """A packed matrix."""
 
     words: Int[Tensor, "rows words"]
     scale: Float[Tensor, "rows groups"]
     bits: int
     columns: int
+    zero: Int[Tensor, "rows groups"] | None = None
+    """The value that stands for 0, in int8; None for 0."""
 
     def values(self, rows: slice = slice(None)) -> Int[Tensor, "rows columns"]:
         """Some rows in int8."""
@@ -157,25 +185,35 @@ class _Matrix:
     def weights(self, dtype: torch.dtype | None, rows: slice = slice(None)) -> Float[Tensor, "rows columns"]:
         """Some rows, in `dtype` or in the type of the scales."""
         values, scale = self.values(rows), self.scale[rows]
-        grouped = values.reshape(*scale.shape, -1).float() * scale.float()[..., None]
-        return grouped.reshape(values.shape).to(dtype or scale.dtype)
+        grouped = values.reshape(*scale.shape, -1).float()
+        if self.zero is not None:
+            grouped -= self.zero[rows][..., None]
+        return (grouped * scale.float()[..., None]).reshape(values.shape).to(dtype or scale.dtype)
 
     def unread(self, dtype: torch.dtype | None) -> Unread:
         """The same for whoever asks for it later."""
         shape = (len(self.words), self.columns)
         return Unread(shape, dtype or self.scale.dtype, lambda rows: self.weights(dtype, rows))
 
+    def coded(self) -> Coded | None:
+        """With its zero points, where float16 holds the scales and codes have 4 bits; None else."""
+        held = self.scale.half()
+        if self.zero is None or self.bits != 4 or not torch.equal(held.to(self.scale.dtype), self.scale):
+            return None
+        return Coded(self.values() + 8, self.zero + 8, held)
+
     @classmethod
-    def of(cls, base: str, tensors: Mapping[str, Tensor], allowed: set[int]) -> Self:
+    def of(cls, base: str, tensors: Mapping[str, Tensor], said: Packing) -> Self:
         """The matrix `base`.weight. ModelError where it is damaged."""
+        allowed = said.bits
         for part in _PARTS:
             if base + part not in tensors:
                 raise _damaged(base, f"has no {part.removeprefix('.')}")
-        words, scale, said = (tensors[base + part] for part in _PARTS)
-        shape = said.tolist() if said.dtype in (torch.int32, torch.int64) and said.shape == (2,) else []
+        words, scale, sizes = (tensors[base + part] for part in _PARTS)
+        shape = sizes.tolist() if sizes.dtype in (torch.int32, torch.int64) and sizes.shape == (2,) else []
         if len(shape) != 2 or min(shape) < 1:
             raise _damaged(
-                base, f"has a weight_shape that is no pair of positive whole numbers ({said.flatten()[:4].tolist()})"
+                base, f"has a weight_shape that is no pair of positive whole numbers ({sizes.flatten()[:4].tolist()})"
             )
         rows, columns = shape
         if words.dtype != torch.int32 or words.ndim != 2 or len(words) != rows:
@@ -193,23 +231,36 @@ class _Matrix:
             raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
         if not torch.isfinite(scale).all():
             raise _damaged(base, "has scales that are not finite (NaN or infinite)")
-        return cls(words, scale, bits, columns)
+        zero = _zero_points(base, tensors, bits, (rows, scale.shape[1])) if False in said.symmetric else None
+        if zero is None and True not in said.symmetric:
+            raise _damaged(base, f"has no {_ZERO.removeprefix('.')}")
+        return cls(words, scale, bits, columns, zero)
 
 
-def packed_matrix(
-    base: str, tensors: Mapping[str, Tensor], allowed: set[int]
-) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows groups"]]:
-    """Values (int8) and scales of the matrix `base`.weight, the groups of whatever size. ModelError where it is
-    damaged."""
-    matrix = _Matrix.of(base, tensors, allowed)
-    return matrix.values(), matrix.scale
+def _zero_points(
+    base: str, tensors: Mapping[str, Tensor], bits: int, shape: tuple[int, int]
+) -> Int[Tensor, "rows groups"] | None:
+    """Of each group, unpacked; None where there are none. ModelError where they are damaged."""
+    if (packed := tensors.get(base + _ZERO)) is None:
+        return None
+    rows, groups = shape
+    if packed.dtype != torch.int32 or packed.shape != (-(-rows * bits // 32), groups):
+        raise _damaged(base, f"has zero points of shape {list(packed.shape)} ({packed.dtype}) for scales {list(shape)}")
+    return from_words(packed.T, bits).T[:rows].contiguous()
 
 
-def bits_said(said: Any) -> set[int]:
-    """The numbers of bits that a quantization_config has; ModelError for what is not read here."""
+def packing_said(said: Any) -> Packing:
+    """How a quantization_config says that matrices are packed; ModelError for what is not read here."""
+    schemes = _schemes_of(said, FORMAT)
+    return Packing({int(one["num_bits"]) for one in schemes}, {bool(one["symmetric"]) for one in schemes})
+
+
+def _schemes_of(said: Any, form: str) -> list[dict[str, Any]]:
+    """How a quantization_config says that each group of layers is stored in a format of SCHEMES; what it leaves out is
+    filled in. ModelError for what is not read here."""
     if not isinstance(said, dict):
         raise _not_read("quantization_config is no table")
-    if said.get("quant_method") != METHOD or said.get("format") != FORMAT:
+    if said.get("quant_method") != METHOD or said.get("format") != form:
         raise _not_read(f"the weights are stored as {said.get('quant_method')!s:.40} / {said.get('format')!s:.40}")
     for key in ("kv_cache_scheme", "sparsity_config"):
         if said.get(key) not in (None, {}, {"format": "dense"}):
@@ -217,26 +268,20 @@ def bits_said(said: Any) -> set[int]:
     groups = said.get("config_groups")
     if not isinstance(groups, dict) or not groups or not all(isinstance(one, dict) for one in groups.values()):
         raise _not_read("quantization_config has no table of config_groups")
-    return {_bits_of(name, group) for name, group in groups.items()}
+    return [_scheme(name, group, form) for name, group in groups.items()]
 
 
-def _bits_of(name: str, group: dict[str, Any]) -> int:
+def _scheme(name: str, group: dict[str, Any], form: str) -> dict[str, Any]:
     weights = group.get("weights")
-    if group.get("input_activations") or group.get("output_activations") or not isinstance(weights, dict):
+    rounds = group.get("output_activations") or (group.get("input_activations") and form == FORMAT)
+    if rounds or not isinstance(weights, dict):
         raise _not_read(f"{name:.40} quantises activations, or no weights")
-    wanted: dict[str, tuple[Any, ...]] = {
-        "num_bits": BITS,
-        "type": ("int",),
-        "symmetric": (True,),
-        "strategy": ("group", "channel"),
-        "dynamic": (False, None),
-        "actorder": (None, False, "weight", "static"),
-    }
-    for key, known in wanted.items():
-        value = weights.get(key, {"num_bits": 8, "type": "int", "symmetric": True}.get(key))
+    scheme = _DEFAULTS | weights
+    for key, known in SCHEMES[form].items():
+        value = scheme.get(key)
         if value not in known or isinstance(value, list | dict):
             raise _not_read(f"{name:.40} has {key} = {value!r:.40}")
-    return int(weights.get("num_bits", 8))
+    return scheme
 
 
 def _is_of_a_block(name: str) -> bool:
@@ -270,6 +315,7 @@ def _damaged(base: str, how: str) -> ModelError:
 
 def _not_read(what: str) -> ModelError:
     return ModelError(
-        f"{what}, which is not read here; known is {METHOD} / {FORMAT} with symmetric weights of 4 or 8 bits in their "
-        "own order: take the model without compression, or as a GGUF file"
+        f"{what}, which is not read here; known are {METHOD} / {FORMAT} with weights of 4 or 8 bits in their own "
+        f"order, and {FLOAT_QUANTIZED} with a scale for each matrix or row: take the model without compression, or as "
+        "a GGUF file"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,13 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import ByHead, OfExperts, Rows, halves_of_pairs, rows_joined
-from lmworks.models.files.compressed import bits_said, packed_matrix
+from lmworks.models.files.compressed import PackedMatrix, Packing, packing_said
 from lmworks.models.files.directory import read_safetensors
 from lmworks.models.files.model_folder import is_mxfp4, read_json, runs_as_stored, weight_files
 from lmworks.models.files.mxfp4 import BLOCKS, OfAllExperts
 from lmworks.models.files.other_methods import StorageMethod, other_method
-from lmworks.models.files.quantise import GROUP, Groups
+from lmworks.models.files.quantise import GROUP, PARTS, Groups
+from lmworks.models.files.zero_points import in_smallest_form
 
 
 class StoredInDirectory:
@@ -34,7 +36,8 @@ class StoredInDirectory:
         """`again` maps the tensors into memory once more, after they were let go."""
         family = family_of(config.family)
         self.config, self._method = config, other_method(said)
-        self._allowed = {4} if is_mxfp4(said) or self._method is not None else bits_said(said)
+        four = is_mxfp4(said) or self._method is not None
+        self._said = Packing({4}, {True}) if four else packing_said(said)
         self._by_table_name, self._again = family.by_table_name, again
         self._mapped: dict[str, Tensor] | None = family.by_table_name(tensors)
         self._bytes = sum(one.nbytes for one in tensors.values())
@@ -95,14 +98,37 @@ class StoredInDirectory:
             return None if isinstance(source, ByHead) else self._of_method(self._method, bases)
         if any(f"{base}.weight_packed" not in self._tensors for base in bases):
             return None
-        matrices = {f"{base}.weight": packed_matrix(base, self._tensors, self._allowed) for base in bases}
-        if any(values.shape[1] // scale.shape[1] % GROUP for values, scale in matrices.values()):
+        return self._of_packed(
+            source, {f"{base}.weight": PackedMatrix.of(base, self._tensors, self._said) for base in bases}
+        )
+
+    def _of_packed(self, source: str | Rows | ByHead, matrices: Mapping[str, PackedMatrix]) -> Groups | None:
+        """A matrix of compressed-tensors; None where its groups are of odd sizes, or no form holds their numbers."""
+        if any(one.columns // one.scale.shape[1] % GROUP for one in matrices.values()):
             return None
-        values = rows_joined(source, lambda part: matrices[part][0], self.config)
-        scale = rows_joined(source, lambda part: _of_groups(*matrices[part]), self.config)
+        if any(one.zero is not None for one in matrices.values()):
+            return self._with_zero_points(source, matrices)
+        values = rows_joined(source, lambda part: matrices[part].values(), self.config)
+        scale = rows_joined(source, lambda part: _of_groups(matrices[part]), self.config)
         held = scale.half()
         exact = torch.equal(held.to(scale.dtype), scale) and bool(torch.isfinite(-128 * held).all())
         return Groups(values, held) if exact else None
+
+    def _with_zero_points(self, source: str | Rows | ByHead, matrices: Mapping[str, PackedMatrix]) -> Groups | None:
+        """Matrices whose groups have zero points in the smallest form that holds all of them; None where none does."""
+        coded = {name: one for name, matrix in matrices.items() if (one := matrix.coded()) is not None}
+        found = in_smallest_form(list(coded.values())) if len(coded) == len(matrices) else None
+        if found is None:
+            return None
+        parts = dict(zip(coded, found, strict=True))
+
+        def joined(name: str) -> Tensor | None:
+            if getattr(found[0], name) is None:
+                return None
+            return rows_joined(source, lambda part: getattr(parts[part], name), self.config)
+
+        whole: dict[str, Any] = {name: joined(name) for name in PARTS}
+        return replace(found[0], **whole)
 
     def _of_method(self, method: StorageMethod, bases: list[str]) -> Groups | None:
         """A matrix of GPTQ or AWQ; None where a part of it is plain, or none of their forms holds it."""
@@ -116,7 +142,7 @@ class StoredInDirectory:
 
     def bits(self, name: str) -> int:
         """The bits that hold whatever a matrix of the folder may hold."""
-        return max(self._allowed)
+        return max(self._said.bits)
 
     @property
     def bytes(self) -> int:
@@ -137,6 +163,6 @@ def _parts(source: str | Rows | ByHead) -> tuple[str, ...]:
     return (source if isinstance(source, str) else source.name,)
 
 
-def _of_groups(values: Tensor, scale: Tensor) -> Tensor:
+def _of_groups(matrix: PackedMatrix) -> Tensor:
     """The scales of groups of 32, of which several may have had one in common."""
-    return scale.repeat_interleave(values.shape[1] // scale.shape[1] // GROUP, dim=1)
+    return matrix.scale.repeat_interleave(matrix.columns // matrix.scale.shape[1] // GROUP, dim=1)

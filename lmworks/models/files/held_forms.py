@@ -7,8 +7,9 @@ have of that, each to the bit,
     int4        groups of 32: the minimum is -zero * scale in float16, which holds it where the zero point is a power of
                 two, as 8, the middle: GPTQ's `sym`
     int5        groups of 32: code - zero, from -16 to 15, and so a minimum of -16 * scale, which is always held
-compressed-tensors' symmetric groups run in their 4 or 8 bits (int4, int8) where float16 holds the scales; what nothing
-holds is rounded to int8.
+compressed-tensors' symmetric groups run in their 4 or 8 bits (int4, int8) where float16 holds the scales, and those of
+4 bits with zero points as AWQ's do. What nothing holds is rounded to int8: 8 bits with zero points, and GPTQ's matrices
+whose groups are not of neighbouring inputs (`desc_act`).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class HeldForms:
 
 def held_forms(tensors: Mapping[str, Described], said: Any) -> HeldForms:
     """What is foreseen of the files' tensors and config.json's quantization_config. Whether every zero point is the
-    middle, or float16 holds every scale, only the values themselves say: `sym` is believed, and float32 is taken for
-    more than float16 holds."""
+    middle, or float16 holds every scale, only the values themselves say: `sym` and `desc_act` are believed, and float32
+    is taken for more than float16 holds."""
     found, packed = HeldForms(), set[str]()
     said = said if isinstance(said, dict) else {}  # anything else is refused where the weights are read
     for end, count_of in ((".qweight", _of_words), (".weight_packed", _of_compressed)):
@@ -65,11 +66,13 @@ def _of_words(base: str, tensors: Mapping[str, Described], said: Mapping[str, An
         return
     inputs = words[0] * (8 if said.get("quant_method") == "gptq" else 1)
     middle = said.get("sym") is True or said.get("zero_point") is False
-    yield (
-        "int4_128" if inputs // scales[0] % RUN == 0 else "int4" if middle else "int5",
-        8 * prod(words),
-        True,
-    )
+    as_stored = said.get("desc_act") is not True or base + ".g_idx" not in tensors or scales[0] == 1
+    yield _of_coded(inputs // scales[0], middle) if as_stored else ROUNDED, 8 * prod(words), as_stored
+
+
+def _of_coded(size: int, middle: bool = False) -> str:
+    """Groups of this many inputs in 4 bits, with a scale and a zero point; whether that is 8 in all of them."""
+    return "int4_128" if size % RUN == 0 else "int4" if middle else "int5"
 
 
 def _of_compressed(
@@ -80,8 +83,10 @@ def _of_compressed(
     if len(words) != 2 or len(scale.shape) != 2:
         return
     bits, size = _bits_and_size(words[1], scale.shape[1], said)
-    as_stored = size % GROUP == 0 and scale.dtype != "F32"
-    yield f"int{bits}" if as_stored else ROUNDED, prod(words) * 32 // bits, as_stored
+    coded = base + ".weight_zero_point" in tensors
+    as_stored = size % GROUP == 0 and scale.dtype != "F32" and not (coded and bits != 4)
+    form = _of_coded(size) if coded else f"int{bits}"
+    yield form if as_stored else ROUNDED, prod(words) * 32 // bits, as_stored
 
 
 def _bits_and_size(words: int, groups: int, said: Mapping[str, Any]) -> tuple[int, int]:

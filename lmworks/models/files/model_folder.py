@@ -29,6 +29,8 @@ OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 NO_GROUPS = {"bitsandbytes", "fp8"}
 """A quantization_config's methods whose values are no groups of whole numbers: PyTorch runs what they stand for."""
+COMPRESSED_TENSORS, FLOAT_QUANTIZED = "compressed-tensors", "float-quantized"
+"""A method of several formats, and the one of FP8, which PyTorch runs too."""
 INDEX_FOLDER = "index"
 """A folder in a model directory: the index of the documents that it answers from."""
 IMAGES_FOLDER = "image_tokens"
@@ -127,9 +129,17 @@ def is_mxfp4(said: Any) -> bool:
     return isinstance(said, dict) and said.get("quant_method") == "mxfp4"
 
 
+def is_float_quantized(said: Any) -> bool:
+    """Does a config.json's quantization_config say that matrices are in compressed-tensors' FP8?"""
+    known = isinstance(said, dict) and said.get("quant_method") == COMPRESSED_TENSORS
+    return bool(known and said.get("format") == FLOAT_QUANTIZED)
+
+
 def runs_as_stored(said: Any) -> bool:
     """Do the kernels know matrices as a config.json's quantization_config says that they are stored?"""
-    return said is not None and not (isinstance(said, dict) and str(said.get("quant_method")) in NO_GROUPS)
+    if said is None or is_float_quantized(said):
+        return False
+    return not (isinstance(said, dict) and str(said.get("quant_method")) in NO_GROUPS)
 
 
 def _pools(folder: Path) -> bool:

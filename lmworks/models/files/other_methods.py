@@ -6,7 +6,8 @@ FP8 (a byte a weight, a scale for each block, row or matrix), and what bitsandby
 
 A matrix `x.weight`, [out, in], is stored
     GPTQ   x.qweight int32 [in / 8, out]: 8 inputs in a word, the first lowest; x.scales [groups, out]; x.qzeros int32
-           [groups, out / 8], each less by 1 unless checkpoint_format is gptq_v2; x.g_idx [in], each input's group
+           [groups, out / 8], each less by 1 unless checkpoint_format is gptq_v2; x.g_idx [in], each input's group:
+           neighbours' but after `desc_act`, which quantised the inputs in the order of their squares
     AWQ    x.qweight int32 [in, out / 8]: 8 outputs in a word, in the order 0 2 4 6 1 3 5 7; x.scales, x.qzeros as the
            same order has them
     FP8    x.weight float8_e4m3fn, x.weight_scale_inv [out / rows, in / columns] or x.weight_scale
@@ -25,8 +26,8 @@ from torch import Tensor
 from lmworks.basics.arrays import Float, Int
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.bitsandbytes import without_bitsandbytes
-from lmworks.models.files.held_forms import RUN
 from lmworks.models.files.quantise import GROUP, Groups, below_one_another
+from lmworks.models.files.zero_points import Coded, in_smallest_form
 from lmworks.models.unread import Unread
 
 Tensors = Mapping[str, Tensor]
@@ -77,21 +78,19 @@ class StorageMethod:
         if not torch.isfinite(scales).all():
             raise _damaged(base, "has scales that are not finite (NaN or infinite)")
         size = _size_of_groups(base, inputs, tensors)
-        return StoredMatrix(words, zeros, scales, self.zero, by_inputs, size)
+        group_of = _groups_of_inputs(base, inputs, len(scales), tensors)
+        return StoredMatrix(words, zeros, scales, self.zero, by_inputs, size, group_of)
 
     def groups(self, bases: Sequence[str], tensors: Tensors) -> Groups | None:
         """Matrices below one another, unchanged, in the smallest form of the kernels that holds all of them; None where
         none does. ModelError where one is damaged."""
-        matrices = [self.matrix(base, tensors) for base in bases]
-        for form in FORMS:
-            found = [part for part in map(form, matrices) if part is not None]
-            if len(found) == len(matrices):
-                return below_one_another(found)
-        return None
+        coded = [one for base in bases if (one := self.matrix(base, tensors).coded()) is not None]
+        found = in_smallest_form(coded) if len(coded) == len(bases) else None
+        return None if found is None else below_one_another(found)
 
     def must_be_read(self, tensors: Tensors) -> None:
-        """ModelError for groups and orders of inputs that are not read: what `weights` says of them, without reading a
-        matrix. What is damaged is left to it."""
+        """ModelError for groups that are not read: what `weights` says of them, without reading a matrix. What is
+        damaged is left to it."""
         for base in [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]:
             words, scales = tensors[base + ".qweight"], tensors.get(base + ".scales")
             if words.ndim == 2 and scales is not None and scales.ndim == 2 and len(scales):
@@ -111,6 +110,8 @@ class StoredMatrix:
     """Does a word of codes hold inputs, as GPTQ's do, or outputs?"""
     size: int
     """Inputs of a group."""
+    group_of: Int[Tensor, " inputs"] | None = None
+    """Of each input; None where neighbours are of one group."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,46 +132,26 @@ class StoredMatrix:
         found = found if self.by_inputs else found[..., list(ORDER)]
         return (found.flatten(1)[:, rows] + self.zero).T.contiguous()
 
-    def values(self, rows: slice = slice(None)) -> Int[Tensor, "rows inputs"]:
-        """Codes less their zero points, from -16 to 15, in int8."""
-        return (self.codes(rows).unflatten(1, (-1, self.size)) - self.zero_points(rows)[..., None]).flatten(1)
-
     def weights(self, dtype: torch.dtype | None, rows: slice = slice(None)) -> Float[Tensor, "rows inputs"]:
-        """Some rows, in `dtype` or in the type of the scales."""
-        return Groups(self.values(rows), self.scales[:, rows].T).weights(dtype or self.scales.dtype)
+        """Some rows, in `dtype` or in the type of the scales; multiplied in float32 and rounded once."""
+        zero, scale = (self._of_inputs(one) for one in (self.zero_points(rows), self.scales[:, rows].T))
+        return ((self.codes(rows) - zero).float() * scale).to(dtype or self.scales.dtype)
+
+    def _of_inputs(self, of_groups: Tensor) -> Tensor:
+        """What each group has, for each of its inputs."""
+        if self.group_of is None:
+            return of_groups.repeat_interleave(self.size, dim=1)
+        return of_groups[:, self.group_of]
 
     def unread(self, dtype: torch.dtype | None) -> Unread:
         """The same for whoever asks for it later."""
         return Unread(self.shape, dtype or self.scales.dtype, lambda rows: self.weights(dtype, rows))
 
-    def in_int4_128(self) -> Groups | None:
-        """With whole numbers beside one scale for 128 inputs; None for smaller groups."""
-        if self.size % RUN:
+    def coded(self) -> Coded | None:
+        """In codes, zero points and scales by rows; None where neighbouring inputs are of different groups."""
+        if self.group_of is not None:
             return None
-        factor = self.scales.T.repeat_interleave(self.size // RUN, dim=1).contiguous()
-        least = self.zero_points().repeat_interleave(self.size // GROUP, dim=1)
-        return Groups(self.codes(), torch.ones_like(least), least, factor, -factor, form="int4_128")
-
-    def in_int4(self) -> Groups | None:
-        """With a scale and a minimum for 32 inputs; None where float16 does not hold a minimum."""
-        least = -self.zero_points().float() * self.scales.T.float()
-        held = least.half()
-        if not torch.equal(held.float(), least):
-            return None
-        return Groups(self.codes(), self._of_groups(self.scales.T), self._of_groups(held))
-
-    def in_int5(self) -> Groups | None:
-        """With a scale for 32 inputs and the values that it is multiplied with; None where that is too large."""
-        scale = self._of_groups(self.scales.T)
-        return Groups(self.values(), scale, form="int5") if torch.isfinite(-16 * scale).all() else None
-
-    def _of_groups(self, numbers: Tensor) -> Tensor:
-        """What several groups of 32 have in common, for each."""
-        return numbers.repeat_interleave(self.size // GROUP, dim=1)
-
-
-FORMS = StoredMatrix.in_int4_128, StoredMatrix.in_int4, StoredMatrix.in_int5
-"""The kernels' forms, the smallest first (held_forms.py foresees which one it will be)."""
+        return Coded(self.codes(), self.zero_points(), self.scales.T.contiguous())
 
 
 def other_method(said: Any) -> StorageMethod | None:
@@ -196,18 +177,33 @@ def _nibbles(words: Int[Tensor, "rows columns"]) -> Int[Tensor, "rows columns 8"
 
 
 def _size_of_groups(base: str, inputs: int, tensors: Tensors) -> int:
-    """How many neighbouring inputs have a scale; ModelError where that, or their order, is not read."""
-    size, of_inputs = inputs // len(tensors[base + ".scales"]), tensors.get(base + ".g_idx")
-    if of_inputs is not None:
-        in_order = torch.arange(inputs) // max(size, 1)
-        if of_inputs.shape != (inputs,) or not torch.equal(of_inputs.long(), in_order):
-            raise _not_read(f"{base} has its inputs in another order (desc_act)")
+    """How many inputs have a scale; ModelError where that is not read."""
+    size = inputs // len(tensors[base + ".scales"])
     if not size or size % GROUP:
         raise _not_read(f"{base} has groups of {size} inputs")
     return size
 
 
-def _without_fp8(tensors: Tensors, dtype: torch.dtype | None, later: bool = False) -> dict[str, Tensor]:
+def _groups_of_inputs(base: str, inputs: int, groups: int, tensors: Tensors) -> Int[Tensor, " inputs"] | None:
+    """The group of each input; None where they are neighbours. ModelError where there are not as many groups."""
+    if (said := tensors.get(base + ".g_idx")) is None:
+        return None
+    if said.dtype not in (torch.int32, torch.int64) or said.shape != (inputs,):
+        raise _damaged(base, f"has a g_idx of shape {list(said.shape)} ({said.dtype}) for {inputs:,} inputs")
+    group_of = said.long()
+    if torch.equal(group_of, torch.arange(inputs) // (inputs // groups)):
+        return None
+    least, most = int(group_of.min()), int(group_of.max())
+    if least < 0 or most >= groups:
+        raise _damaged(base, f"has groups from {least:,} to {most:,} in its g_idx, and scales for {groups:,}")
+    return group_of
+
+
+def without_fp8(
+    tensors: Tensors, dtype: torch.dtype | None, later: bool = False, as_scales: bool = False
+) -> dict[str, Tensor]:
+    """A file's tensors with every matrix in FP8 in `dtype`, or in bfloat16 or the type of its scales; what values were
+    to be rounded by is left out, as nothing rounds them here. ModelError for a matrix without its scale."""
     ends = "_scale_inv", "_scale"
     scales = {name for name in tensors if name.endswith(tuple(f".weight{end}" for end in ends))}
     plain = {
@@ -220,7 +216,7 @@ def _without_fp8(tensors: Tensors, dtype: torch.dtype | None, later: bool = Fals
         base = name.removesuffix(".weight")
         if scale is None or weight.ndim != 2 or not scale.is_floating_point():
             raise _damaged(base, "has no weight_scale_inv or weight_scale, or is no matrix")
-        unread = _Float8.of(base, weight, scale).unread(dtype)
+        unread = _Float8.of(base, weight, scale).unread(dtype or (scale.dtype if as_scales else torch.bfloat16))
         plain[name] = unread.placeholder() if later else unread.whole()
     return plain
 
@@ -245,10 +241,10 @@ class _Float8:
             raise _damaged(base, f"has scales of shape {list(scale.shape)} for a matrix {list(weight.shape)}")
         return cls(weight, scale, (rows, columns))
 
-    def unread(self, dtype: torch.dtype | None) -> Unread:
+    def unread(self, dtype: torch.dtype) -> Unread:
         """The values for whoever asks for them later."""
         rows, columns = self.weight.shape
-        return Unread((rows, columns), dtype or torch.bfloat16, self.values)
+        return Unread((rows, columns), dtype, self.values)
 
     def values(self, rows: slice) -> Float[Tensor, "rows columns"]:
         """Some rows in float32."""
@@ -273,13 +269,13 @@ def _damaged(base: str, how: str) -> ModelError:
 
 def _not_read(what: str) -> ModelError:
     return ModelError(
-        f"{what}, which is not read here; known are gptq and awq (gemm) in 4 bits with groups that are multiples of 32 "
-        "and inputs in their own order, fp8 and bitsandbytes: take the model without compression, or as a GGUF file"
+        f"{what}, which is not read here; known are gptq and awq (gemm) in 4 bits with groups that are multiples of "
+        "32, fp8 and bitsandbytes: take the model without compression, or as a GGUF file"
     )
 
 
 UNPACKED: dict[str, Callable[[Tensors, torch.dtype | None, bool], dict[str, Tensor]]] = {
-    "fp8": _without_fp8,
+    "fp8": without_fp8,
     "bitsandbytes": without_bitsandbytes,
 }
 """Methods whose values are no groups of whole numbers (model_folder.NO_GROUPS)."""

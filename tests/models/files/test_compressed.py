@@ -14,11 +14,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.kernels import unavailable
+from lmworks.kernels.choice import foreseen
+from lmworks.kernels.footprint import Footprint
+from lmworks.kernels.packer import Packer
+from lmworks.kernels.packing import unpacked
+from lmworks.kernels.run.weights import is_multiplied
+from lmworks.loading import facts_of
 from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.files.quantise import nearest
 from lmworks.models.network import Network
 
+Tensors = dict[str, torch.Tensor]
 WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2}
 NAME = "model.layers.1.mlp.down_proj"
 
@@ -109,25 +118,128 @@ def test_what_is_written_their_package_unpacks_to_the_same_weights(bits: int, dt
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("strategy, size", [("group", 32), ("group", 64), ("channel", None)])
+@pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_what_their_package_packs_is_read_as_it_unpacks_it(
-    bits: int, strategy: str, size: int | None, dtype: torch.dtype
+    bits: int, symmetric: bool, strategy: str, size: int | None, dtype: torch.dtype
 ):
     package = theirs()
+    weight = (torch.randn(20, 192, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
+    packed, weights, said = packed_by(
+        package, weight, num_bits=bits, strategy=strategy, group_size=size, symmetric=symmetric
+    )
+    assert ("weight_zero_point" in packed) == (not symmetric)
+    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in packed.items()}, said)
+    assert list(ours) == [f"{NAME}.weight"]
+    assert torch.equal(ours[f"{NAME}.weight"], weights) and ours[f"{NAME}.weight"].dtype == dtype
+
+
+def packed_by(package: Any, weight: torch.Tensor, **arguments: Any) -> tuple[Tensors, torch.Tensor, Any]:
+    """What the package stores of a matrix, what that stands for, and the quantization_config that it says so by."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
     from compressed_tensors.quantization.utils import calculate_qparams
 
-    weight = (torch.randn(24, 192, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
-    arguments = QuantizationArgs(num_bits=bits, strategy=strategy, group_size=size)
-    scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
-    grouped = weight.reshape(24, -1, size or 192)
-    scale, zero = calculate_qparams(grouped.amin(2), grouped.amax(2), arguments)
+    weights = QuantizationArgs(**arguments)
+    rounds = QuantizationArgs(num_bits=8, type="float", strategy="token", dynamic=True)
+    scheme = QuantizationScheme(
+        targets=["Linear"], weights=weights, input_activations=rounds if weights.type == "float" else None
+    )
+    size = weights.group_size or weight.shape[1]
+    grouped = weight.reshape(1, -1) if weights.strategy == "tensor" else weight.reshape(len(weight), -1, size)
+    scale, zero = calculate_qparams(grouped.amin(-1), grouped.amax(-1), weights)
     packed = package.compress({"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, scheme)
-    config = QuantizationConfig(config_groups={"group_0": scheme}, format="pack-quantized")
-    said = json.loads(config.model_dump_json())
-    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in packed.items()}, said)
-    assert list(ours) == [f"{NAME}.weight"]
-    assert torch.equal(ours[f"{NAME}.weight"], package.decompress(packed, scheme)["weight"])
+    stands_for = package.decompress(packed, scheme)["weight"]
+    form = "float-quantized" if weights.type == "float" else "pack-quantized"
+    config = QuantizationConfig(config_groups={"group_0": scheme}, format=form)
+    return packed, stands_for, json.loads(config.model_dump_json())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("strategy", ["tensor", "channel"])
+def test_what_their_package_stores_in_fp8_is_read_as_it_reads_it(strategy: str, dtype: torch.dtype):
+    theirs()
+    from compressed_tensors.compressors.naive_quantized import FloatQuantizationCompressor
+
+    weight = (torch.randn(20, 192, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
+    stored, weights, said = packed_by(FloatQuantizationCompressor, weight, num_bits=8, type="float", strategy=strategy)
+    stored["input_scale"] = torch.ones(1)
+    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in stored.items()}, said)
+    assert list(ours) == [f"{NAME}.weight"] and stored["weight"].dtype == torch.float8_e4m3fn
+    assert torch.equal(ours[f"{NAME}.weight"], weights) and ours[f"{NAME}.weight"].dtype == dtype
+
+
+def written_by(package: Any, folder: Path, **arguments: Any) -> Tensors:
+    """A directory whose matrices the package stored in bfloat16's scales; returns what they stand for."""
+    network = tiny.network(seed=5, **(WIDE | {"dim": 128, "hidden_dim": 256, "layers": 1}))
+    folder.mkdir()
+    write_network(folder, network)
+    tensors, expected = load_file(folder / "model.safetensors"), {}
+    for name in [name for name in tensors if "proj" in name]:
+        packed, expected[name], said = packed_by(package, tensors.pop(name).bfloat16(), **arguments)
+        tensors |= {f"{name.removesuffix('weight')}{part}": tensor for part, tensor in packed.items()}
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": said}))
+    return expected
+
+
+@pytest.mark.parametrize(
+    "bits, size, form",
+    [(4, 128, "int4_128"), (4, None, "int4_128"), (4, 64, "int5"), (4, 32, "int5"), (8, 32, "int8"), (8, None, "int8")],
+)
+def test_groups_with_zero_points_run_in_the_form_that_was_foreseen(
+    bits: int, size: int | None, form: str, tmp_path: Path
+):
+    strategy = "channel" if size is None else "group"
+    folder, asked = tmp_path / "m", {"num_bits": bits, "group_size": size, "strategy": strategy, "symmetric": False}
+    expected = written_by(theirs(), folder, **asked)
+    network, found = read_network(folder, torch.float32, lambda _: is_multiplied), Footprint.of(folder)
+    matrices = Packer(network, 16, StoredInDirectory.of(folder, network.config)).matrices()
+    down, qkv = (matrices[f"blocks.0.{name}.weight"] for name in ("feed_forward.down", "attention.qkv"))
+    assert down.form == qkv.form == form
+    whole = expected["model.layers.0.mlp.down_proj.weight"].float()
+    joined = torch.cat([expected[f"model.layers.0.self_attn.{one}_proj.weight"].float() for one in "qkv"])
+    for held, wanted in ((down, whole), (qkv, joined)):
+        # In bfloat16 the package has rounded each weight once more; what runs is the group's own number.
+        torch.testing.assert_close(unpacked(held), wanted, rtol=0.005, atol=0 if bits == 4 else 0.005)
+    assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
+    way = foreseen(network.config, found.few_bits, 1, found.rounded)
+    assert way.how.startswith("compiled, in the bits of its file" if bits == 4 else "compiled, in 8") or unavailable()
+
+
+def test_a_directory_in_fp8_is_foreseen_in_pytorch(tmp_path: Path):
+    theirs()
+    from compressed_tensors.compressors.naive_quantized import FloatQuantizationCompressor
+
+    folder = tmp_path / "m"
+    expected = written_by(FloatQuantizationCompressor, folder, num_bits=8, type="float", strategy="channel")
+    once, later = read_network(folder), read_network(folder, None, lambda _: is_multiplied)
+    down = once.blocks[0].feed_forward.down.weight
+    assert torch.equal(down, expected["model.layers.0.mlp.down_proj.weight"])
+    assert torch.equal(later.blocks[0].feed_forward.down.weight, down)
+    assert Footprint.of(folder).few_bits is None
+    assert StoredInDirectory.of(folder, once.config) is None and not facts_of(folder).way.compiled
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"strategy": "block", "block_structure": [128, 128]}, "strategy = 'block'"),
+        ({"num_bits": 4}, "num_bits = 4"),
+        ({"type": "int"}, "type = 'int'"),
+        ({"symmetric": False}, "symmetric = False"),
+    ],
+)
+def test_another_scheme_of_fp8_is_refused_by_name_and_foreseen_so(change: dict[str, Any], words: str, tmp_path: Path):
+    write_network(tmp_path, tiny.network(seed=5, **WIDE))
+    config = json.loads((tmp_path / "config.json").read_text())
+    weights = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel"} | change
+    said = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"g": {}}}
+    said["config_groups"] = {"g": {"targets": ["Linear"], "weights": weights}}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": said}))
+    with pytest.raises(ModelError, match=words) as refusal:
+        read_network(tmp_path)
+    assert facts_of(tmp_path).way.how == f"refused: {refusal.value}"
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -139,9 +251,6 @@ def test_transformers_loads_the_directory_and_gives_the_same_logits(bits: int, t
     tokens = tiny.text(2, 24)
     torch.testing.assert_close(model(tokens).logits, read_network(tmp_path / "m")(tokens), rtol=1e-5, atol=1e-5)
     assert any("weight_packed" in name for name in load_file(tmp_path / "m" / "model.safetensors"))
-
-
-Tensors = dict[str, torch.Tensor]
 
 
 def with_(**parts: torch.Tensor) -> Callable[[Tensors], Tensors]:
@@ -184,7 +293,7 @@ NAN = torch.full((64, 3), float("nan"))
             ),
             r"has the shape \[32, 96\], and config.json asks for \[64, 96\]",
         ),
-        (with_(weight_zero_point=torch.zeros(64, 3)), "weight_zero_point, which is not read here"),
+        (with_(weight_zero_point=torch.zeros(8, 3)), "weight_zero_point, which is not read here"),
         (with_(weight_g_idx=torch.zeros(96)), "weight_g_idx, which is not read here"),
         (lambda tensors: tensors | {"model.extra.weight_scale": torch.zeros(1)}, "hold model.extra.weight_scale"),
     ],
@@ -210,7 +319,8 @@ def test_a_damaged_directory_is_one_sentence(change: Callable[[Tensors], Tensors
         (lambda said: said | {"config_groups": ["W4A16"]}, "no table of config_groups"),
         (lambda said: "4 bits", "quantization_config is no table"),
         (lambda said: group(said, num_bits=3), "num_bits = 3"),
-        (lambda said: group(said, symmetric=False), "symmetric = False"),
+        (lambda said: group(said, symmetric="no"), "symmetric = 'no'"),
+        (lambda said: group(said, symmetric=False), "has no weight_zero_point"),
         (lambda said: group(said, type="float"), "type = 'float'"),
         (lambda said: group(said, strategy="block"), "strategy = 'block'"),
         (lambda said: group(said, actorder="group"), "actorder = 'group'"),
@@ -230,6 +340,29 @@ def test_another_scheme_is_refused_by_name(change: Callable[[Any], Any], words: 
     with pytest.raises(ModelError, match=words) as caught:
         read_network(tmp_path / "m")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "zero, words",
+    [
+        (torch.zeros(64, 3, dtype=torch.int8), r"zero points of shape \[64, 3\] \(torch.int8\) for scales \[64, 3\]"),
+        (torch.zeros(7, 3, dtype=torch.int32), r"zero points of shape \[7, 3\]"),
+        (torch.zeros(8, 2, dtype=torch.int32), r"zero points of shape \[8, 2\]"),
+        (torch.zeros(0, dtype=torch.int32), r"zero points of shape \[0\]"),
+    ],
+)
+def test_damaged_zero_points_are_one_sentence(zero: torch.Tensor, words: str, tmp_path: Path):
+    written(tmp_path / "m", Compression(4, dtype=torch.float32))
+    said = json.loads((tmp_path / "m" / "config.json").read_text())["quantization_config"]
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    with pytest.raises(ModelError, match=words):
+        decompressed(with_(weight_zero_point=zero)(tensors), said | mixed(said))
+
+
+def mixed(said: dict[str, Any]) -> dict[str, Any]:
+    """With groups of layers of both kinds: with zero points and without."""
+    one = said["config_groups"]["group_0"]
+    return {"config_groups": {"a": one, "b": one | {"weights": one["weights"] | {"symmetric": False}}}}
 
 
 def group(said: dict[str, Any], **changes: Any) -> dict[str, Any]:

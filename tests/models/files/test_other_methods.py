@@ -34,6 +34,7 @@ from lmworks.models.unread import peek, unread_of
 WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}
 SAID: dict[str, dict[str, Any]] = {
     "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": False},
+    "gptq in another order": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True, "sym": False},
     "gptq_v2": {"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "gptq_v2"},
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
@@ -60,20 +61,24 @@ def stored(
         whole = blocks.repeat_interleave(min(128, out), 0).repeat_interleave(128, 1)
         small = (weight / whole).to(torch.float8_e4m3fn)
         return {f"{base}.weight": small, f"{base}.weight_scale_inv": blocks}, small.float() * whole
-    grouped = weight.view(out, -1, size)
+    order = torch.randperm(inputs) if "order" in method else torch.arange(inputs)
+    grouped = weight[:, order].view(out, -1, size)
     low = grouped.amin(-1)
     scale = ((grouped.amax(-1) - low) / 15).half()
     if middle:
         scale = (grouped.abs().amax(-1) / 7).half()
     zero = torch.full_like(low, 8) if middle else (-low / scale.float()).round().clamp(1, 15)
     codes = ((grouped / scale.float()[..., None]).round() + zero[..., None]).clamp(0, 15)
-    expected = (scale.float()[..., None] * (codes - zero[..., None])).reshape(out, inputs)
-    codes, less = codes.reshape(out, inputs).T.contiguous(), 1 if method == "gptq" else 0
+    group_of = torch.empty(inputs, dtype=torch.int32)
+    group_of[order] = torch.arange(inputs, dtype=torch.int32) // size
+    codes = torch.empty(out, inputs).index_copy_(1, order, codes.reshape(out, inputs))
+    expected = (codes - zero[:, group_of.long()]) * scale.float()[:, group_of.long()]
+    codes, less = codes.T.contiguous(), 1 if method.startswith("gptq") and method != "gptq_v2" else 0
     words = packed(codes, ORDER) if method == "awq" else packed(codes.T.contiguous()).T.contiguous()
     zeros = packed(zero.T.contiguous() - less, ORDER if method == "awq" else range(8))
     parts = {"qweight": words, "qzeros": zeros, "scales": scale.T.contiguous()}
-    if method == "gptq":
-        parts["g_idx"] = torch.arange(inputs, dtype=torch.int32) // size
+    if method.startswith("gptq") and method != "gptq_v2":
+        parts["g_idx"] = group_of
     return {f"{base}.{name}": tensor for name, tensor in parts.items()}, expected
 
 
@@ -113,6 +118,7 @@ def written(folder: Path, method: str, size: int = 128, middle: bool = False) ->
     "method, size",
     [
         *(("gptq", 128), ("gptq", 32), ("gptq_v2", 128), ("awq", 128), ("awq", 64), ("fp8", 0)),
+        *(("gptq in another order", 128), ("gptq in another order", 32)),
         *(("nf4", 0), ("fp4", 0), ("nf4 in one step", 0), ("int8", 0)),
     ],
 )
@@ -216,28 +222,58 @@ def test_what_is_not_read_is_one_sentence(said: dict[str, Any], words: str):
         other_method(said)
 
 
-def test_inputs_in_another_order_are_refused(tmp_path: Path):
-    parts, _ = stored("x", numbers(16, 256), "gptq")
-    parts["x.g_idx"] = parts["x.g_idx"].flip(0)
-    method = other_method(SAID["gptq"])
+def test_groups_of_inputs_in_another_order_are_the_formula_in_any_rows_and_rounded_to_eight_bits(tmp_path: Path):
+    parts, expected = stored("x", numbers(24, 256), "gptq in another order", 64)
+    method = other_method(SAID["gptq in another order"])
+    assert method is not None and method.groups(["x"], parts) is None
+    unread = method.matrix("x", parts).unread(torch.float32)
+    assert torch.equal(unread.rows(5, 19), expected[5:19])
+    expected = written(tmp_path / "m", "gptq in another order", 64)
+    config, found = read_config(tmp_path / "m"), Footprint.of(tmp_path / "m")
+    network = read_network(tmp_path / "m", torch.float32, lambda _: is_multiplied)
+    matrices = Packer(network, 16, StoredInDirectory.of(tmp_path / "m", config)).matrices()
+    down = matrices["blocks.0.feed_forward.down.weight"]
+    whole = expected["model.layers.0.mlp.down_proj.weight"]
+    assert down.form == "int8" and (unpacked(down) - whole).abs().max() < whole.abs().max() / 200
+    assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
+    way = foreseen(config, found.few_bits, 1, found.rounded)
+    assert way.how.startswith("compiled, in 8 bits") or unavailable()
+
+
+def test_groups_of_neighbours_run_as_they_are_whatever_order_is_said():
+    parts, expected = stored("x", numbers(16, 256), "gptq")
+    method = other_method(SAID["gptq in another order"])
     assert method is not None
-    with pytest.raises(ModelError, match="inputs in another order"):
-        method.groups(["x"], parts)
+    groups = method.groups(["x"], parts)
+    assert groups is not None and torch.equal(unpacked(pack(groups, 4)), expected)
 
 
-@pytest.mark.parametrize("change", ["order", "version", "groups"])
+@pytest.mark.parametrize(
+    "group_of, words",
+    [
+        (torch.zeros(255, dtype=torch.int32), r"a g_idx of shape \[255\] \(torch.int32\) for 256 inputs"),
+        (torch.zeros(256), r"a g_idx of shape \[256\] \(torch.float32\)"),
+        (torch.arange(256) // 64, "groups from 0 to 3 in its g_idx, and scales for 2"),
+        (torch.arange(256) // 128 - 1, "groups from -1 to 0 in its g_idx"),
+    ],
+)
+def test_groups_that_are_not_there_are_damage(group_of: Tensor, words: str):
+    parts, _ = stored("x", numbers(16, 256), "gptq")
+    method = other_method(SAID["gptq in another order"])
+    assert method is not None
+    with pytest.raises(ModelError, match=words):
+        method.weights(parts | {"x.g_idx": group_of}, None)
+
+
+@pytest.mark.parametrize("change", ["version", "groups"])
 def test_what_is_not_read_is_said_ahead_in_the_words_of_the_refusal(change: str, tmp_path: Path):
     folder = tmp_path / "m"
     written(folder, "awq" if change == "version" else "gptq", 16 if change == "groups" else 128)
     assert change == "groups" or facts_of(folder).way.compiled or unavailable()
-    config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
     if change == "version":
         config["quantization_config"]["version"] = "exllama"
-    if change == "order":
-        config["quantization_config"]["desc_act"] = True
-        tensors = {name: one.flip(0).contiguous() if "g_idx" in name else one for name, one in tensors.items()}
     (folder / "config.json").write_text(json.dumps(config))
-    save_file(tensors, folder / "model.safetensors")
     with pytest.raises(ModelError, match="which is not read here") as refusal:
         read_network(folder)
     way = facts_of(folder).way
