@@ -62,7 +62,7 @@ def held_forms(tensors: Mapping[str, Described], said: Any) -> HeldForms:
 def _of_words(base: str, tensors: Mapping[str, Described], said: Mapping[str, Any]) -> Iterator[tuple[str, int, bool]]:
     """A matrix of GPTQ or AWQ."""
     words, scales = tensors[base + ".qweight"].shape, tensors.get(base + ".scales", Described("", ())).shape
-    if len(words) != 2 or len(scales) != 2:  # damaged, as whoever reads it will be told
+    if len(words) != 2 or len(scales) != 2 or not scales[0]:  # damaged, as whoever reads it will be told
         return
     inputs = words[0] * (8 if said.get("quant_method") == "gptq" else 1)
     middle = said.get("sym") is True or said.get("zero_point") is False
@@ -80,7 +80,7 @@ def _of_compressed(
 ) -> Iterator[tuple[str, int, bool]]:
     """A matrix of compressed-tensors."""
     words, scale = tensors[base + ".weight_packed"].shape, tensors.get(base + ".weight_scale", Described("", ()))
-    if len(words) != 2 or len(scale.shape) != 2:
+    if len(words) != 2 or len(scale.shape) != 2 or not scale.shape[1]:
         return
     bits, size = _bits_and_size(words[1], scale.shape[1], said)
     coded = base + ".weight_zero_point" in tensors

@@ -29,6 +29,10 @@ from lmworks.models.network import Network
 
 Tensors = dict[str, torch.Tensor]
 WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2}
+NEOX: dict[str, Any] = {
+    **{"family": "gpt_neox", "positions": "rope", "norm": "layer", "gated": False, "parallel": True, "kv_heads": 4},
+    **{"qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "activation": "gelu", "tied": False},
+}
 NAME = "model.layers.1.mlp.down_proj"
 
 
@@ -47,8 +51,7 @@ def written(folder: Path, compression: Compression, **settings: Any) -> Network:
         {},
         {"tied": False, "qkv_bias": True, "output_bias": True},
         {"family": "qwen3", "qk_norm": True, "head_dim": 32},
-        {"family": "gpt_neox", "positions": "rope", "norm": "layer", "gated": False, "parallel": True, "kv_heads": 4}
-        | {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "activation": "gelu", "tied": False},
+        NEOX,
     ],
     ids=["llama", "llama with a head", "qwen3", "gpt_neox"],
 )
@@ -168,13 +171,13 @@ def test_what_their_package_stores_in_fp8_is_read_as_it_reads_it(strategy: str, 
     assert torch.equal(ours[f"{NAME}.weight"], weights) and ours[f"{NAME}.weight"].dtype == dtype
 
 
-def written_by(package: Any, folder: Path, **arguments: Any) -> Tensors:
+def written_by(package: Any, folder: Path, settings: dict[str, Any] | None = None, **arguments: Any) -> Tensors:
     """A directory whose matrices the package stored in bfloat16's scales; returns what they stand for."""
-    network = tiny.network(seed=5, **(WIDE | {"dim": 128, "hidden_dim": 256, "layers": 1}))
+    network = tiny.network(seed=5, **(WIDE | {"dim": 128, "hidden_dim": 256, "layers": 1} | (settings or {})))
     folder.mkdir()
     write_network(folder, network)
     tensors, expected = load_file(folder / "model.safetensors"), {}
-    for name in [name for name in tensors if "proj" in name]:
+    for name in [name for name, one in tensors.items() if "layers." in name and one.ndim == 2]:
         packed, expected[name], said = packed_by(package, tensors.pop(name).bfloat16(), **arguments)
         tensors |= {f"{name.removesuffix('weight')}{part}": tensor for part, tensor in packed.items()}
     save_file(tensors, folder / "model.safetensors")
@@ -193,18 +196,30 @@ def test_groups_with_zero_points_run_in_the_form_that_was_foreseen(
     strategy = "channel" if size is None else "group"
     folder, asked = tmp_path / "m", {"num_bits": bits, "group_size": size, "strategy": strategy, "symmetric": False}
     expected = written_by(theirs(), folder, **asked)
-    network, found = read_network(folder, torch.float32, lambda _: is_multiplied), Footprint.of(folder)
+    network, found = read_network(folder, torch.float32), Footprint.of(folder)
     matrices = Packer(network, 16, StoredInDirectory.of(folder, network.config)).matrices()
-    down, qkv = (matrices[f"blocks.0.{name}.weight"] for name in ("feed_forward.down", "attention.qkv"))
-    assert down.form == qkv.form == form
-    whole = expected["model.layers.0.mlp.down_proj.weight"].float()
-    joined = torch.cat([expected[f"model.layers.0.self_attn.{one}_proj.weight"].float() for one in "qkv"])
-    for held, wanted in ((down, whole), (qkv, joined)):
-        # In bfloat16 the package has rounded each weight once more; what runs is the group's own number.
-        torch.testing.assert_close(unpacked(held), wanted, rtol=0.005, atol=0 if bits == 4 else 0.005)
+    down, qkv = (f"blocks.0.{name}.weight" for name in ("feed_forward.down", "attention.qkv"))
+    for name in (down, qkv):
+        assert matrices[name].form == form
+        # 8 bits are rounded anew, 4 are as they are: also the package's weights, before it rounds them to bfloat16.
+        away = (unpacked(matrices[name]) - network.state_dict()[name]).abs().max()
+        assert away == 0 if bits == 4 else 0 < away < 0.01
+    whole = expected["model.layers.0.mlp.down_proj.weight"]
+    assert torch.equal(network.state_dict()[down].bfloat16(), whole)
     assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
     way = foreseen(network.config, found.few_bits, 1, found.rounded)
     assert way.how.startswith("compiled, in the bits of its file" if bits == 4 else "compiled, in 8") or unavailable()
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_rows_that_a_family_keeps_by_head_have_their_zero_points(size: int, tmp_path: Path):
+    asked = {"num_bits": 4, "group_size": size, "strategy": "group", "symmetric": False}
+    written_by(theirs(), tmp_path / "m", NEOX, **asked)
+    network = read_network(tmp_path / "m", torch.float32)
+    matrices = Packer(network, 16, StoredInDirectory.of(tmp_path / "m", network.config)).matrices()
+    qkv = matrices["blocks.0.attention.qkv.weight"]
+    assert qkv.form == ("int5" if size == 32 else "int4_128")
+    assert torch.equal(unpacked(qkv), network.blocks[0].attention.qkv.weight)
 
 
 def test_a_directory_in_fp8_is_foreseen_in_pytorch(tmp_path: Path):

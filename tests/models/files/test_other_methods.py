@@ -340,6 +340,21 @@ def test_a_method_that_is_no_name_is_none_of_these(said: dict[str, Any]):
     assert other_method(said) is None and runs_as_stored(said)
 
 
+@pytest.mark.parametrize("form", ["gptq", "compressed-tensors"])
+def test_scales_of_no_groups_are_foreseen_as_something_and_refused_where_they_are_read(form: str, tmp_path: Path):
+    if form == "gptq":
+        written(tmp_path / "m", form)
+    else:
+        (tmp_path / "m").mkdir()
+        write_network(tmp_path / "m", tiny.network(seed=5, **WIDE), compression=Compression(4))
+    file = tmp_path / "m" / "model.safetensors"
+    none = torch.zeros(0, 128) if form == "gptq" else torch.zeros(128, 0)
+    save_file({name: none if "scale" in name else one for name, one in load_file(file).items()}, file)
+    assert Footprint.of(tmp_path / "m").bytes() > 0
+    with pytest.raises(ModelError, match="has scales of shape"):
+        read_network(tmp_path / "m")
+
+
 @pytest.mark.parametrize("version", [5, True, [1], {"a": 1}])
 def test_another_version_of_awq_is_refused_whatever_it_is(version: Any):
     with pytest.raises(ModelError, match="awq in the version"):
