@@ -1,6 +1,6 @@
 """How far the compiled path and llama.cpp are from float32 with the same weights: SmolLM2 in each kind of file.
 
-python -m benchmarks.agreement                 # Q4_0, Q4_K_M, Q6_K, Q8_0
+python -m benchmarks.agreement                 # Q4_0, Q4_K_M, Q5_K_M, Q6_K, Q8_0
 python -m benchmarks.agreement q5_k_m --tokens 8192
 
 The mean over tokens of WikiText-2 of KL(float32, program), in nats, on texts of 512 tokens (`LMWORKS_DATA` names the
@@ -17,7 +17,7 @@ from benchmarks.programs import LlamaCpp
 from benchmarks.shapes import named
 from benchmarks.store import Recorder, Timed
 
-KINDS = ("q4_0", "q4_k_m", "q6_k", "q8_0")
+KINDS = ("q4_0", "q4_k_m", "q5_k_m", "q6_k", "q8_0")
 SIZE = 512
 
 

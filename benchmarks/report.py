@@ -1,7 +1,7 @@
 """Write the README's table, docs/benchmarks.md and a paragraph of docs/fast.md: `python -m benchmarks.report`.
 
-Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds the pages
-beside what this would write.
+Of the runs of a work on one kind of machine the newest counts that had the machine to itself, or whose figures no
+neighbour changes. A test holds the pages beside what this would write.
 """
 
 from __future__ import annotations
@@ -74,6 +74,11 @@ SECTIONS = {
             for kind in ("Q4_0", "Q4_K_M", "Q8_0")
             for work, title in (("one stream, steps alone", "one stream"), ("prompt of 512", "prompt of 512 tokens"))
         },
+    ),
+    "Agreement with float32": (
+        "KL(float32, program), the mean over tokens of WikiText-2, SmolLM2 in each kind of file; float32 is PyTorch "
+        "with the same weights. `python -m benchmarks.agreement`.",
+        {f"agreement with float32, SmolLM2 {kind}": kind for kind in ("Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")},
     ),
     "Beside transformers, PEFT and sentence-transformers": (
         "Each program in the better of bfloat16 and float32 on that machine, in brackets. `python -m benchmarks`.",
@@ -159,15 +164,18 @@ SECTIONS = {
 }
 """docs/benchmarks.md: what each section says first, and its works with their titles. Works not listed come last."""
 
+UNTIMED = ("nats",)
+"""Units of what a busy machine changes nothing of."""
+
 INTRODUCTION = """# Figures
 
 Made from the runs in `benchmarks/results/` by `python -m benchmarks.report`; nobody types them. `python -m benchmarks
 --help` lists what can be measured, and every run stores itself: all rounds, formats, versions, the commit, and how much
 of the machine other programs took. A column is a kind of machine; its figures are medians of the newest run during
-which others took less than 5 %, or, where processor time is counted, of the newest. Each program counts with its best
-number format there. A row "times ..." says how many times as fast lmworks is; of seconds and megabytes, how many times
-as small. Clouds let a machine's memory be slower at one hour than at another: ratios within one run say more than
-rates, and figures of two columns were not taken in the same hour.
+which others took less than 5 %, or, where processor time or no time at all is counted, of the newest. Each program
+counts with its best number format there. A row "times ..." says how many times as fast lmworks is; of seconds,
+megabytes and nats, how many times as small. Clouds let a machine's memory be slower at one hour than at another: ratios
+within one run say more than rates, and figures of two columns were not taken in the same hour.
 """
 
 
@@ -188,11 +196,12 @@ def filled(page: str, figures: str) -> str:
 
 
 def newest(runs: Iterable[Run]) -> dict[tuple[Machine, str], Run]:
-    """For each kind of machine and work the newest run that was quiet or counted processor time; machines in the order
+    """For each kind of machine and work the newest run that was quiet or counted no clock's time; machines in the order
     of their own newest quiet one."""
     found: dict[tuple[Machine, str], Run] = {}
-    for run in sorted(runs, key=lambda run: (run.quiet, run.date)):
-        if run.quiet or run.work.endswith("processor time"):
+    # What counts whether quiet or not comes by its date alone.
+    for run in sorted(runs, key=lambda run: (run.quiet and run.unit not in UNTIMED, run.date)):
+        if run.quiet or run.work.endswith("processor time") or run.unit in UNTIMED:
             found.pop((run.machine, run.work), None)
             found[run.machine, run.work] = run
     return dict(reversed(found.items()))

@@ -115,6 +115,19 @@ def test_a_busy_run_and_an_older_one_stay_out_of_the_tables():
     assert "memory, of PEFT's | 0.50" in page
 
 
+def test_what_a_busy_machine_changes_nothing_of_counts_by_its_date():
+    old, new = (
+        a_run(
+            work="agreement with float32, SmolLM2 Q8_0", unit="nats", quiet=quiet, date=date, ours=Result("lmworks", of)
+        )
+        for quiet, date, of in ((True, "2026-11-26", 0.5), (False, "2026-11-28T12:00", 0.25))
+    )
+    assert newest([new, old]) == {(HERE, new.work): new}
+    assert "## Agreement with float32" in handbook_page([old, new]) and "| **Q8_0**, nats | 0.25" in handbook_page(
+        [new]
+    )
+
+
 def test_the_readme_says_on_which_processors_which_ratio_was_seen():
     without = a_run(
         machine=Machine("Other", 2, ("AVX-512",), "Old Lake"),
