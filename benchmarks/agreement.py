@@ -33,23 +33,6 @@ def texts(tokenizer: Any, count: int) -> list[list[int]]:
     return [ids[start : start + SIZE] for start in range(0, count, SIZE)]
 
 
-def of_peer(peer: LlamaCpp, ids: list[int]) -> Any:
-    """llama.cpp's logits after every token."""
-    import numpy as np
-    import torch
-
-    peer.clear()
-    peer.batch.n_tokens = len(ids)
-    for slot, token in enumerate(ids):
-        peer.batch.token[slot], peer.batch.pos[slot] = token, slot
-        peer.batch.n_seq_id[slot], peer.batch.seq_id[slot][0] = 1, 0
-        peer.batch.logits[slot] = True
-    if peer.peer.llama_decode(peer.context, peer.batch):
-        raise SystemExit("llama_decode failed")
-    rows = [peer.peer.llama_get_logits_ith(peer.context, slot) for slot in range(len(ids))]
-    return torch.tensor(np.stack([np.ctypeslib.as_array(row, (peer.size,)) for row in rows]))
-
-
 def agreement(kind: str, tokens: int) -> list[Timed]:
     """Both programs' mean divergence."""
     import torch
@@ -64,7 +47,7 @@ def agreement(kind: str, tokens: int) -> list[Timed]:
         for ids in texts(exact.tokenizer, tokens):
             size = exact.network.config.vocab_size
             wanted = exact.network(torch.tensor([ids]))[0, :, :size].log_softmax(-1)
-            found = {"lmworks": ours.logits(torch.tensor([ids]))[0], "llama.cpp": of_peer(peer, ids)}
+            found = {"lmworks": ours.logits(torch.tensor([ids]))[0], "llama.cpp": peer.logits(ids)}
             for name, logits in found.items():
                 beside = logits.float()[:, :size].log_softmax(-1)
                 sums[name] += float((wanted.exp() * (wanted - beside)).sum(-1).double().sum())

@@ -79,6 +79,25 @@ class LlamaCpp:
         self.peer.llama_memory_clear(self.peer.llama_get_memory(self.context), True)
         self.length = 0
 
+    def logits(self, ids: list[int]) -> Any:
+        """Of a text of at most 512 tokens, those after every token."""
+        return self._thread.submit(self._logits, ids).result()
+
+    def _logits(self, ids: list[int]) -> Any:
+        import numpy as np
+        import torch
+
+        self.clear()
+        self.batch.n_tokens = len(ids)
+        for slot, token in enumerate(ids):
+            self.batch.token[slot], self.batch.pos[slot] = token, slot
+            self.batch.n_seq_id[slot], self.batch.seq_id[slot][0] = 1, 0
+            self.batch.logits[slot] = True
+        if self.peer.llama_decode(self.context, self.batch):
+            raise SystemExit("llama_decode failed")
+        rows = [self.peer.llama_get_logits_ith(self.context, slot) for slot in range(len(ids))]
+        return torch.tensor(np.stack([np.ctypeslib.as_array(row, (self.size,)) for row in rows]))
+
     def read(self, tokens: list[list[int]]) -> list[int]:
         """Read new tokens of every row; the likeliest next one of each."""
         return self._thread.submit(self._read, tokens).result()
