@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.machine import ROOT, Machine
-from benchmarks.store import Result, Run, is_rate, stored
+from benchmarks.store import UNTIMED, Result, Run, is_rate, stored
 
 WIDTH = 120
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- end of the figures -->\n"
@@ -164,9 +164,6 @@ SECTIONS = {
 }
 """docs/benchmarks.md: what each section says first, and its works with their titles. Works not listed come last."""
 
-UNTIMED = ("nats",)
-"""Units of what a busy machine changes nothing of."""
-
 INTRODUCTION = """# Figures
 
 Made from the runs in `benchmarks/results/` by `python -m benchmarks.report`; nobody types them. `python -m benchmarks
@@ -201,7 +198,7 @@ def newest(runs: Iterable[Run]) -> dict[tuple[Machine, str], Run]:
     found: dict[tuple[Machine, str], Run] = {}
     # What counts whether quiet or not comes by its date alone.
     for run in sorted(runs, key=lambda run: (run.quiet and run.unit not in UNTIMED, run.date)):
-        if run.quiet or run.work.endswith("processor time") or run.unit in UNTIMED:
+        if run.counts:
             found.pop((run.machine, run.work), None)
             found[run.machine, run.work] = run
     return dict(reversed(found.items()))

@@ -20,6 +20,8 @@ from typing import Any
 from benchmarks.machine import ROOT, Load, Machine, commit, this_machine, versions
 
 RESULTS = ROOT / "benchmarks" / "results"
+UNTIMED = ("nats",)
+"""Units of what a busy machine changes nothing of."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Run:
     command: str = ""
     source: str | None = None
     """Where a record was carried over from by hand; None for a run that stored itself."""
+
+    @property
+    def counts(self) -> bool:
+        """Is it for the tables: did it have the machine to itself, or do neighbours change nothing of its figures?"""
+        return self.quiet or self.work.endswith("processor time") or self.unit in UNTIMED
 
     @classmethod
     def read(cls, path: Path) -> Run:
@@ -185,7 +192,7 @@ def lines(run: Run) -> list[str]:
         made.append(
             f"{run.work:<28} {name:<26} {middle:>8} {run.unit} ({least} ... {most}){facts}{ratios.get(name, '')}"
         )
-    load = "" if run.quiet else f"; other programs took {run.others or 0:.0%} of the machine: not for the tables"
+    load = "" if run.counts else f"; other programs took {run.others or 0:.0%} of the machine: not for the tables"
     return [*made, f"stored{load}"]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.machine import ROOT, Load, Machine, this_machine
 from benchmarks.report import README, handbook_page, newest, pages, readme_table
-from benchmarks.store import RESULTS, Recorder, Result, Run, Timed, best_formats, results, stored
+from benchmarks.store import RESULTS, Recorder, Result, Run, Timed, best_formats, lines, results, stored
 
 FOLDER = ROOT / "benchmarks"
 HERE = Machine("Made up", 2, ("AVX-512", "VNNI", "bf16"), "Zen 9")
@@ -123,6 +123,8 @@ def test_what_a_busy_machine_changes_nothing_of_counts_by_its_date():
         for quiet, date, of in ((True, "2026-11-26", 0.5), (False, "2026-11-28T12:00", 0.25))
     )
     assert newest([new, old]) == {(HERE, new.work): new}
+    assert lines(new)[-1] == "stored"
+    assert lines(a_run(quiet=False, others=0.5))[-1].endswith("took 50% of the machine: not for the tables")
     assert "## Agreement with float32" in handbook_page([old, new]) and "| **Q8_0**, nats | 0.25" in handbook_page(
         [new]
     )
