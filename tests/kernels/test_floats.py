@@ -99,6 +99,28 @@ def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(kind:
         assert torch.equal(output, found[-1][: len(output)])
 
 
+@pytest.mark.parametrize("rows", [16, 32, 80, 112])
+@pytest.mark.parametrize("adds", [False, True], ids=["put", "added"])
+def test_blocks_of_rows_side_by_side_give_what_each_gives_by_itself_to_the_bit(rows: int, adds: bool):
+    """One, two, four and more blocks, up to 32 tokens at once, in one part and in two: as a single token has it."""
+    weights, bias = numbers(rows, COLUMNS, seed=3, scale=0.1).bfloat16(), numbers(rows, seed=4)
+    packed = replace(pack(Groups(weights, torch.ones(rows, 1), form="bf16"), 16), values_in_floats=True)
+    x, before = numbers(300, COLUMNS, seed=1), numbers(300, rows, seed=2)
+
+    def multiplied_by(tokens: int) -> torch.Tensor:
+        output, bench = before[:tokens].clone(), Bench(tokens, COLUMNS, in_floats=True)
+        step = multiply(packed, address(output), 4 * rows, bias=address(bias), adds=adds)
+        bench.run(quantise_step(packed, address(x), COLUMNS * 4), step)
+        return output
+
+    whole = multiplied_by(300)
+    for tokens in (1, 4, 16, 17, 31, 32, 48, 63, 256, 257, 287):
+        assert torch.equal(multiplied_by(tokens), whole[:tokens]), tokens
+    read = x.bfloat16().double() if chosen().name == "amx" else x.double()
+    expected = F.linear(read, weights.double(), bias.double()) + (before if adds else 0)
+    assert (whole - expected).abs().max() < 2e-6 * expected.abs().max()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_embeddings_are_the_weights_to_the_bit(kind: Kind):
     packed, weights = matrix(kind)

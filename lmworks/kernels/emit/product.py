@@ -69,10 +69,7 @@ def product(
     for total in totals:
         e.b.store(start, total)
     by_tiles = tokens >= tiles.TOKENS and tiles.has_tiles()
-    if kind.floats:
-        add = _add_floats_by_tiles if by_tiles and tiles.multiplies_floats(kind) else _add_floats
-    else:
-        add = _add_by_tiles if by_tiles else _add_groups
+    add = _add_floats if kind.floats else _add_by_tiles if by_tiles else _add_groups
     add(e, tokens, kind, weights, groups, given, totals)
     if not kind.floats:
         _add_outliers(e, kind, weights, groups, given, totals)
@@ -81,16 +78,21 @@ def product(
         room = e.memory(tokens)
         for token, total in enumerate(totals):
             e.store(e.b.load(total), room, 64 * token)
-        with e.loop(0, tokens) as token:
-            entry, at = _entry(e, given, token), e.plus(room, e.times(token, 64))
-            with _each_up(e, given, token, entry) as (up, place):
-                e.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.load(FLOATS, at)), at)
-            with _if_scaled(e, entry) as gains:
-                gain, after = (e.load(FLOATS, gains, place) for place in (0, 64))
-                e.store(e.fma(gain, e.load(FLOATS, at), after), at)
+        add_adapters(e, tokens, given, room, 64)
         for token, total in enumerate(totals):
             e.b.store(e.load(FLOATS, room, 64 * token), total)
     return [e.b.load(total) for total in totals]
+
+
+def add_adapters(e: Emitter, tokens: Value, given: Given, room: Value, stride: int) -> None:
+    """What adapters add to each token's totals of a block, which lie `stride` bytes apart in `room`."""
+    with e.loop(0, tokens) as token:
+        entry, at = _entry(e, given, token), e.plus(room, e.times(token, stride))
+        with _each_up(e, given, token, entry) as (up, place):
+            e.store(e.fma(up(0, FLOATS), e.load_splat(given.scales, place), e.load(FLOATS, at)), at)
+        with _if_scaled(e, entry) as gains:
+            gain, after = (e.load(FLOATS, gains, place) for place in (0, 64))
+            e.store(e.fma(gain, e.load(FLOATS, at), after), at)
 
 
 def _add_outliers(
@@ -144,23 +146,6 @@ def _add_floats(
                         one[place] = e.fma(weight, e.load_splat(value, 8 * pair + 4 * place), one[place])
             for token, (even, odd) in zip(side, sums, strict=True):
                 e.b.store(e.b.fadd(e.b.load(totals[token]), e.b.fadd(even, odd)), totals[token])
-
-
-def _add_floats_by_tiles(
-    e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
-) -> None:
-    """The same, to the bit: a tile adds up the two sums of each group, too. It multiplies the values' bfloat16 form."""
-    room, values = e.memory(tokens), e.plus(given.values, e.times(groups, 5 * GROUP))
-    for token, total in enumerate(totals):
-        e.store(e.b.load(total), room, 64 * token, align=64)
-    sets = tokens // tiles.TOKENS
-    tiles.begin_sums(e, room, sets)
-    with _each_group(e, kind, weights, groups) as at:
-        _prefetch(e, kind, at, given.ahead)
-        tiles.add_floats(e, at.codes, e.plus(values, e.times(at.values, 2)), given.values_stride, sets)
-    tiles.end_sums(e, room, sets)
-    for token, total in enumerate(totals):
-        e.b.store(e.load(FLOATS, room, 64 * token, align=64), total)
 
 
 def _add(

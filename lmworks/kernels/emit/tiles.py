@@ -1,4 +1,4 @@
-"""Products of bytes by AMX: 16 tokens times 16 rows at once.
+"""Products by AMX: 16 tokens times 16 rows at once. Of bytes here; of floats in float_tiles.py.
 
 A tile is a register of 16 rows of up to 64 bytes. One has, of 16 tokens, the values of a group; one the group's codes,
 four inputs (a quad) of each of 16 rows in a row of its own, which is how a matrix is packed; one what their products
@@ -19,8 +19,6 @@ TOKENS = 16
 """Of a tile."""
 SUMS, VALUES, CODES = 0, 1, 2
 """The numbers of the tiles."""
-MORE_SUMS = (SUMS, 3, 4, 5)
-"""Those of several tokens' sums beside one another: a product of tiles waits for the last one with the same sums."""
 
 
 def has_tiles() -> bool:
@@ -36,21 +34,27 @@ def multiplies_floats(kind: Quantisation) -> bool:
 def tiles_of(kind: Quantisation) -> Any:
     """A function for compiled code that says how large the tiles are, for groups of a quantisation; they hold until
     `leave_tiles`. It does nothing where there are none."""
-    row_of_values, rows_of_codes = (64, 16) if kind.floats else (4 * QUADS // kind.parts, QUADS // kind.parts)
+    row_of_values, rows_of_codes = 4 * QUADS // kind.parts, QUADS // kind.parts
 
     @emitted(None)
     def use_tiles(e: Emitter) -> None:
-        if not has_tiles():
-            return
-        sizes = {**dict.fromkeys(MORE_SUMS, (TOKENS, 64)), VALUES: (TOKENS, row_of_values), CODES: (rows_of_codes, 64)}
-        layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
-        for tile, (rows, row_bytes) in sizes.items():
-            layout[16 + 2 * tile], layout[48 + tile] = row_bytes, rows
-        room = e.memory(1)
-        e.store(ir.Constant(ir.VectorType(BYTE, 64), layout), room)
-        _call(e, "ldtilecfg", _pointer(e, room))
+        if has_tiles():
+            sizes = {SUMS: (TOKENS, 64), VALUES: (TOKENS, row_of_values), CODES: (rows_of_codes, 64)}
+            lay_out(e, e.memory(1), sizes)
 
     return use_tiles
+
+
+def lay_out(e: Emitter, room: Value, sizes: dict[int, tuple[Value, int]]) -> None:
+    """Say of each tile how many rows of how many bytes it has; `room` is that of a vector, which the processor reads
+    this from."""
+    layout = [1] + 63 * [0]  # the palette; from byte 16 on the bytes of a row, 16 bits each; from 48 on the rows
+    for tile, (_, row_bytes) in sizes.items():
+        layout[16 + 2 * tile] = row_bytes
+    e.store(ir.Constant(ir.VectorType(BYTE, 64), layout), room)
+    for tile, (rows, _) in sizes.items():
+        e.store(e.b.trunc(e.integer(rows), BYTE), room, 48 + tile)
+    _call(e, "ldtilecfg", _pointer(e, room))
 
 
 @emitted(None)
@@ -64,36 +68,31 @@ def multiply(e: Emitter, codes: Value, values: Value, stride: Value, sums: Value
     """For each of 16 tokens the sums of the products of a part in each of 16 lanes, to `sums`, the address of 16
     vectors: `codes` and `values` are where the part's codes and the first token's values begin, `stride` the bytes to
     the next token's."""
-    _call(e, "tilezero", _number(e, SUMS))
-    _load(e, VALUES, values, stride)
-    _load(e, CODES, codes, e.constant(64))
+    zero(e, SUMS)
+    load(e, VALUES, values, stride)
+    load(e, CODES, codes, 64)
     _call(e, "tdpbsud", *(_number(e, tile) for tile in (SUMS, VALUES, CODES)))
-    _call(e, "tilestored64", _number(e, SUMS), _pointer(e, sums), e.constant(64))
+    store(e, SUMS, sums, 64)
 
 
-def begin_sums(e: Emitter, sums: Value, sets: int) -> None:
-    """Load the sums of `sets` times 16 tokens to begin with, a vector for each token."""
-    for number in range(sets):
-        _load(e, MORE_SUMS[number], e.plus(sums, 64 * TOKENS * number), e.constant(64))
+def zero(e: Emitter, tile: int) -> None:
+    """Nothing but zeros in a tile."""
+    _call(e, "tilezero", _number(e, tile))
 
 
-def add_floats(e: Emitter, codes: Value, values: Value, stride: Value, sets: int) -> None:
-    """Add the products of a group of bfloat16 weights and values, as `multiply` those of bytes."""
-    _load(e, CODES, codes, e.constant(64))
-    for number in range(sets):
-        _load(e, VALUES, e.plus(values, e.times(stride, TOKENS * number)), stride)
-        _call(e, "tdpbf16ps", *(_number(e, tile) for tile in (MORE_SUMS[number], VALUES, CODES)))
+def load(e: Emitter, tile: int, address: Value, stride: Value) -> None:
+    """Load a tile, whose rows lie `stride` bytes apart: with 0, the same one in all."""
+    _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), e.integer(stride))
 
 
-def end_sums(e: Emitter, sums: Value, sets: int) -> None:
-    """Put the sums there."""
-    for number in range(sets):
-        place = _pointer(e, e.plus(sums, 64 * TOKENS * number))
-        _call(e, "tilestored64", _number(e, MORE_SUMS[number]), place, e.constant(64))
+def store(e: Emitter, tile: int, address: Value, stride: Value) -> None:
+    """Put a tile's rows there, `stride` bytes apart."""
+    _call(e, "tilestored64", _number(e, tile), _pointer(e, address), e.integer(stride))
 
 
-def _load(e: Emitter, tile: int, address: Value, stride: Value) -> None:
-    _call(e, "tileloadd64", _number(e, tile), _pointer(e, address), stride)
+def add_floats(e: Emitter, sums: int, values: int, codes: int) -> None:
+    """Add to the sums in a tile the products of bfloat16 values and weights in two others."""
+    _call(e, "tdpbf16ps", *(_number(e, tile) for tile in (sums, values, codes)))
 
 
 def _call(e: Emitter, name: str, *values: Value) -> None:

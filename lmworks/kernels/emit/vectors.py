@@ -114,12 +114,14 @@ class Emitter:
         """Put a value there."""
         self.b.store(value, self.b.inttoptr(self.plus(address, offset), value.type.as_pointer()), align=align)
 
-    def prefetch(self, address: Value, offset: Value = 0) -> None:
-        """Ask for the 64 bytes at an address, which will be read soon; any address is allowed."""
+    def prefetch(self, address: Value, offset: Value = 0, written: bool = False) -> None:
+        """Ask for the 64 bytes at an address, which will be read soon, or `written`; any address is allowed."""
         place = self.b.inttoptr(self.plus(address, offset), BYTE.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [place.type, WORD, WORD, WORD])
         function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        self.b.call(function, [place, *(self.constant(number, WORD) for number in (0, 3, 1))])  # to read, to keep, data
+        self.b.call(
+            function, [place, *(self.constant(int(number), WORD) for number in (written, 3, 1))]
+        )  # to keep, data
 
     def load_halves(self, address: Value, offset: Value = 0, kind: Any = HALVES) -> Value:
         """float16 numbers, as float32."""

@@ -17,14 +17,16 @@ result does not depend on its neighbours, to the bit.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import auto
 from typing import Any
 
 from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, function_of
+from lmworks.kernels.emit.float_tiles import product_by_tiles, put, use_float_tiles
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field, inlined
-from lmworks.kernels.emit.tiles import MORE_SUMS, TOKENS, leave_tiles, multiplies_floats, tiles_of
+from lmworks.kernels.emit.tiles import TOKENS, leave_tiles, multiplies_floats, tiles_of
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
 from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, GROUP, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
@@ -32,7 +34,10 @@ from lmworks.kernels.packed import Packed
 from lmworks.kernels.quantisation import Quantisation, number_of
 
 MOST_TOKENS = TOKENS
-"""That are multiplied at once: those of a tile; of tiles of floats, four times as many."""
+"""That are multiplied at once: those of a tile; of tiles of floats, twice as many."""
+FEWEST_TOKENS, TOKENS_NEAR = 16, 256
+"""That tiles of floats multiply, and whose values stay in a near cache while one block of rows after another is read:
+of 1,024 tokens at once, half as many are multiplied in a second."""
 SHARED = 64
 """Tokens from which on threads take one block after another instead of a share each: some 7 microseconds of work each.
 With 16, a thread that loses its core is waited for more often than it helps."""
@@ -108,6 +113,65 @@ def multiply_all(
     return steps
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """Where the operands of a block of rows are, from a certain token on."""
+
+    given: Given
+    weights: Value
+    groups: Value
+    bias: Value
+    """Address of the block's, or 0."""
+    adapter_count: Value
+    output: Value
+
+
+def _placed(
+    e: Emitter, kind: Quantisation, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value
+) -> _Placed:
+    """`output` is where the first token's outputs begin, `stride` the bytes to the next one's."""
+    weights, groups, bias, outliers, adapters, adapter_count, apart = (
+        e.load(LONG, step, 8 * operand)
+        for operand in (
+            Matrix.WEIGHTS,
+            Matrix.GROUPS,
+            Matrix.BIAS,
+            Matrix.OUTLIERS,
+            Matrix.ADAPTERS,
+            Matrix.ADAPTER_COUNT,
+            Matrix.APART,
+        )
+    )
+    values, values_stride, scales, sums, scales_stride, chosen_adapters = (
+        e.load(LONG, frame, 8 * entry)
+        for entry in (
+            Field.VALUES,
+            Field.VALUES_STRIDE,
+            Field.SCALES,
+            Field.SUMS,
+            Field.SCALES_STRIDE,
+            Field.ADAPTERS,
+        )
+    )
+    begin = e.times(_parts_before(e, block, apart), groups)
+    values = e.plus(e.plus(values, e.times(values_stride, token)), e.times(begin, GROUP))
+    scales, sums = (
+        e.plus(e.plus(one, e.times(scales_stride, e.times(token, size))), e.times(begin, 4 * size))
+        for one, size in ((scales, 1), (sums, 2))
+    )
+    of_block = e.times(block, 64)  # of 16 float32
+    output = e.plus(e.plus(output, e.times(stride, token)), of_block)
+    adapters = _unless_zero(e, adapters, e.times(e.times(block, adapter_count), ADAPTER_ENTRY_BYTES))
+    of_tokens = e.plus(chosen_adapters, e.times(token, 8))
+    none = e.constant(0)
+    ahead = e.constant(AHEAD_AVX2 if chosen().name == "avx2" else AHEAD)
+    ahead = e.b.select(e.b.icmp_signed("==", token, none), ahead, none)
+    given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapters, of_tokens, ahead)
+    runs = e.b.sdiv(groups, e.constant(kind.run))
+    weights = e.plus(weights, e.times(e.times(runs, kind.run_bytes), block))
+    return _Placed(given, weights, groups, _unless_zero(e, bias, of_block), adapter_count, output)
+
+
 def _kernel(tokens: int, kind: Quantisation) -> Any:
     """One block of 16 rows times a number of tokens, from a certain one on."""
 
@@ -116,60 +180,38 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
         e: Emitter, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value, adds: Value
     ) -> None:
         """`output` is where the first token's outputs begin, `stride` the bytes to the next one's; `adds` 1 to add."""
-        weights, groups, bias, outliers, adapters, adapter_count, apart = (
-            e.load(LONG, step, 8 * operand)
-            for operand in (
-                Matrix.WEIGHTS,
-                Matrix.GROUPS,
-                Matrix.BIAS,
-                Matrix.OUTLIERS,
-                Matrix.ADAPTERS,
-                Matrix.ADAPTER_COUNT,
-                Matrix.APART,
-            )
-        )
-        values, values_stride, scales, sums, scales_stride, chosen_adapters = (
-            e.load(LONG, frame, 8 * entry)
-            for entry in (
-                Field.VALUES,
-                Field.VALUES_STRIDE,
-                Field.SCALES,
-                Field.SUMS,
-                Field.SCALES_STRIDE,
-                Field.ADAPTERS,
-            )
-        )
-        begin = e.times(_parts_before(e, block, apart), groups)
-        values = e.plus(e.plus(values, e.times(values_stride, token)), e.times(begin, GROUP))
-        scales, sums = (
-            e.plus(e.plus(one, e.times(scales_stride, e.times(token, size))), e.times(begin, 4 * size))
-            for one, size in ((scales, 1), (sums, 2))
-        )
-        of_block = e.times(block, 64)  # of 16 float32
-        output = e.plus(e.plus(output, e.times(stride, token)), of_block)
-        adapters = _unless_zero(e, adapters, e.times(e.times(block, adapter_count), ADAPTER_ENTRY_BYTES))
-        of_tokens = e.plus(chosen_adapters, e.times(token, 8))
-        avx2, none = chosen().name == "avx2", e.constant(0)
-        ahead = e.b.select(e.b.icmp_signed("==", token, none), e.constant(AHEAD_AVX2 if avx2 else AHEAD), none)
-        given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapters, of_tokens, ahead)
-        runs = e.b.sdiv(groups, e.constant(kind.run))
-        weights = e.plus(weights, e.times(e.times(runs, kind.run_bytes), block))
+        at = _placed(e, kind, frame, step, block, token, output, stride)
         start = e.variable(e.constant(0.0, FLOATS))
-        with e.b.if_then(e.b.icmp_signed("!=", bias, e.constant(0))):
-            e.b.store(e.load(FLOATS, bias, of_block), start)
-        in_halves = avx2 and not kind.floats
+        with e.b.if_then(e.b.icmp_signed("!=", at.bias, e.constant(0))):
+            e.b.store(e.load(FLOATS, at.bias), start)
+        in_halves = chosen().name == "avx2" and not kind.floats
         multiplied = product_in_halves if in_halves else product
-        totals = multiplied(e, tokens, kind, e.b.load(start), weights, groups, given)
-        is_sum = e.b.icmp_signed("!=", adds, e.constant(0))
-        for number, total in enumerate(totals):
-            place = e.plus(output, e.times(stride, number))
-            with e.b.if_else(is_sum) as (yes, no):
-                with yes:
-                    e.store(e.b.fadd(e.load(FLOATS, place), total), place)
-                with no:
-                    e.store(total, place)
+        for number, total in enumerate(multiplied(e, tokens, kind, e.b.load(start), at.weights, at.groups, at.given)):
+            put(e, total, e.plus(at.output, e.times(stride, number)), adds)
 
     return multiply_block
+
+
+def _tile_kernel(blocks: int, sets: int, kind: Quantisation) -> Any:
+    """Blocks of 16 rows times sets of up to 16 tokens, from a certain one on, of weights that are floats."""
+
+    @emitted(None, *[Int] * 8)
+    def multiply_tiles(
+        e: Emitter,
+        frame: Value,
+        step: Value,
+        block: Value,
+        token: Value,
+        tokens: Value,
+        output: Value,
+        stride: Value,
+        adds: Value,
+    ) -> None:
+        at = _placed(e, kind, frame, step, block, token, output, stride)
+        known = at.bias, at.weights, at.groups, at.given, at.adapter_count, at.output
+        product_by_tiles(e, blocks, sets, tokens, *known, stride, adds)
+
+    return multiply_tiles
 
 
 def _parts_before(e: Emitter, block: Value, apart: Value) -> Value:
@@ -187,17 +229,14 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
 
 
 def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds):
-    """Blocks of rows, each times the tokens from `begin` on: 64 or 16 at once, then 8, 4, 3, 2 or one."""
+    """Blocks of rows, each times the tokens from `begin` on: 16 at once, then 8, 4, 3, 2 or one."""
     if end - begin >= MOST_TOKENS:
         use_tiles()  # noqa: F821 (multiply_of names these)
     for block in range(first, last):
         token = begin
         while token < end:
             left = end - token
-            if left >= many_tokens:  # noqa: F821
-                many(frame, step, block, token, output, stride, adds)  # noqa: F821
-                token += many_tokens  # noqa: F821
-            elif left >= MOST_TOKENS:
+            if left >= MOST_TOKENS:
                 most(frame, step, block, token, output, stride, adds)  # noqa: F821
                 token += MOST_TOKENS
             elif left >= 8:
@@ -219,15 +258,54 @@ def _multiply_blocks(frame, step, first, last, begin, end, output, stride, adds)
         leave_tiles()
 
 
+def _multiply_by_float_tiles(frame, step, first, last, begin, end, output, stride, adds):
+    """The same of weights that are floats, by tiles: some tokens after the others, and of them each two blocks of rows
+    times each 32; of what is left, up to 16 tokens, four blocks at once."""
+    if end - begin < FEWEST_TOKENS:
+        few(frame, step, first, last, begin, end, output, stride, adds)  # noqa: F821
+        return
+    together = 2 if field(step, Matrix.APART) == 0 else 1  # blocks that read the same values
+    token = begin
+    while token < end:
+        left = min(end - token, TOKENS_NEAR)
+        if left >= 2 * TOKENS:
+            left, in_first, in_second = left // (2 * TOKENS) * 2 * TOKENS, TOKENS, TOKENS
+        else:
+            in_first = min(left, TOKENS)
+            in_second = left - in_first
+        use_float_tiles(in_first, in_second if in_second > 0 else in_first)
+        block = first
+        while block < last and in_second > 0:
+            blocks = min(last - block, together)
+            for at in range(token, token + left, 2 * TOKENS):
+                tokens = in_first + in_second
+                if blocks == 2:
+                    two_by_two(frame, step, block, at, tokens, output, stride, adds)  # noqa: F821
+                else:
+                    one_by_two(frame, step, block, at, tokens, output, stride, adds)  # noqa: F821
+            block += blocks
+        while block < last:
+            if last - block >= 4 and together > 1:
+                four_by_one(frame, step, block, token, left, output, stride, adds)  # noqa: F821
+                block += 4
+            else:
+                one_by_one(frame, step, block, token, left, output, stride, adds)  # noqa: F821
+                block += 1
+        token += left
+    leave_tiles()
+
+
 def multiply_of(kind: Quantisation) -> Any:
     """What multiplies a matrix of this quantisation, to be compiled: (frame, step, first block, last, first
     token, last, output, stride, adds). It is called once for many blocks: a call takes 2 % of a block of 16 tokens."""
     sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
-    many = MOST_TOKENS * len(MORE_SUMS) if multiplies_floats(kind) else MOST_TOKENS
     kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
-    kernels["many"] = kernels["most"] if many == MOST_TOKENS else _kernel(many, kind)
-    names = {"many_tokens": many, "use_tiles": tiles_of(kind)}
-    return compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, **names)
+    few = compiled_as(_multiply_blocks, f"multiply_{kind.name}", **kernels, use_tiles=tiles_of(kind))
+    if not multiplies_floats(kind):
+        return few
+    pairs = {"two_by_two": (2, 2), "one_by_two": (1, 2), "four_by_one": (4, 1), "one_by_one": (1, 1)}
+    by_tiles = {name: _tile_kernel(blocks, sets, kind) for name, (blocks, sets) in pairs.items()}
+    return compiled_as(_multiply_by_float_tiles, f"multiply_{kind.name}_by_tiles", few=few, **by_tiles)
 
 
 @compiled

@@ -27,7 +27,7 @@ class Buffers:
     def __init__(self, weights: Weights, tokens: int) -> None:
         config = weights.config
         self.tokens = tokens
-        self.stream = np.zeros((tokens, config.dim), np.float32)
+        self.stream = _floats(tokens, config.dim)
         hidden = max(config.hidden_dim, 0 if config.experts is None else config.experts.shared_dim)
         widest = max(config.dim, hidden, config.heads * max(config.head_dim, attended(config).value_dim))
         after = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
@@ -43,9 +43,8 @@ class Buffers:
         rows = rows if self.latent is None else self.latent.end
         inner = hidden * (2 if config.gated else 1)
         # A parallel block holds both at once.
-        self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
-        self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)
-        self.up = np.zeros((tokens, self.up_rows), np.float32)
+        self.qkv_rows, self.up_rows = (_odd_lines(4 * size) // 4 for size in (rows, inner))
+        self.qkv, self.up = _floats(tokens, self.qkv_rows), _floats(tokens, self.up_rows)
         # What a part made, where it is normed before it is added.
         made = config.norm_place in ("result", "both")
         self.adapters = np.zeros(tokens, np.int64)
@@ -121,11 +120,21 @@ def _values(
 ]:
     """Values, scales with room for `after` numbers of each token after them, and sums (operations/quantise.py).
 
-    A token's values are an odd number of cache lines: tokens that are a power of 2 apart share a few sets of the cache,
-    and push one another out of it."""
-    lines = -(-width * value_bytes // LINE) | 1
-    values = aligned(tokens * lines * LINE).view(np.int8).reshape(tokens, -1)
+    A token's values are an odd number of cache lines."""
+    values = aligned(tokens * _odd_lines(width * value_bytes)).view(np.int8).reshape(tokens, -1)
     scales, sums = (
         aligned(4 * size * tokens * (width // GROUP + after)).view(np.float32).reshape(tokens, -1) for size in (1, 2)
     )
     return values, scales, sums
+
+
+def _floats(tokens: int, width: int) -> Float[np.ndarray, "tokens width"]:
+    """Zeros, each token's from the beginning of a cache line on where `width` is a multiple of 16: a tile's rows are
+    stored there, and one that lies in two lines takes twice as long."""
+    return aligned(4 * tokens * width).view(np.float32).reshape(tokens, width)
+
+
+def _odd_lines(size: int) -> int:
+    """Bytes of an odd number of cache lines, at least this many: tokens that are a power of 2 apart share a few sets of
+    the cache, and push one another out of it."""
+    return (-(-size // LINE) | 1) * LINE
