@@ -32,7 +32,7 @@ class Bench:
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         room = np.zeros((tokens, width * (1 + FLOAT_BYTES if in_floats else 1)), np.int8)
         self.values = room[:, :width]
-        self.floats = room[:, width : 5 * width].view(np.float32) if in_floats else None
+        self._room = room
         groups = width // 32
         rows = np.zeros((3, tokens, groups + MOST + after), np.float32)
         self.scales, self.apart = rows[0, :, :groups], rows[0, :, groups : groups + MOST]
@@ -87,6 +87,11 @@ class Bench:
         """What the 8-bit values stand for."""
         values = torch.from_numpy(self.values).view(self.tokens, -1, 32).float()
         return (values * torch.from_numpy(self.scales)[..., None]).flatten(1)
+
+    def read_floats(self) -> Tensor:
+        """The values in floats."""
+        after = torch.from_numpy(self._room)[:, self.width :].contiguous()
+        return after.view(torch.bfloat16 if FLOAT_BYTES == 2 else torch.float32).float()
 
     def near(self, expected: Tensor, steps: float = 0.501) -> bool:
         """Are the values those of `expected`, rounded to 8 bits in groups of 32? A rounding is half a step."""

@@ -7,7 +7,8 @@ SmolLM2, up to 8 of 576 or 1,536 inputs take away two thirds of the KL divergenc
 (docs/log.md).
 
 Table of a matrix, int64, read by the step that rounds its inputs:
-    where the inputs are kept in float32 too, in bytes from the token's values; 0 for nowhere (operations/quantise.py)
+    where the inputs are kept in floats too, in bytes from the token's values; 0 for nowhere, less than 0 where they are
+    in floats alone (operations/quantise.py)
     for each group of 32      where its outliers are listed in the table (bytes), and how many
     for each outlier          4 x its place in the group, where its value goes, in bytes from the token's scales
 Another table is read by the matrix (operations/matrix.py):
@@ -38,7 +39,7 @@ GROUPS_AT = 8
 
 
 def table_for_values(places: Sequence[int], groups: int, in_floats: bool = False) -> np.ndarray:
-    """What the step that rounds the inputs reads; `in_floats` keeps them in float32 too."""
+    """What the step that rounds the inputs reads; `in_floats` keeps them in floats too."""
     begins, listed = np.searchsorted(places, GROUP * np.arange(groups + 1)), GROUPS_AT + 16 * groups
     heads = [(listed + 16 * begin, end - begin) for begin, end in itertools.pairwise(begins)]
     tails = [(4 * (place % GROUP), 4 * (groups + number)) for number, place in enumerate(places)]

@@ -59,7 +59,7 @@ class Packed:
     more: tuple[Packed, ...] = ()
     """The rows after these, where a file stores them in another way."""
     values_in_floats: bool = False
-    """Are the values that it is multiplied with kept in float32 too, as some matrix of the network wants them?"""
+    """Are the values that it is multiplied with kept in floats too, as some matrix of the network wants them?"""
     heads: int = 1
     """Equal parts of the rows, each of which has inputs of its own: those of one after those of the other."""
 
@@ -86,6 +86,10 @@ class Packed:
     def for_values(self) -> np.ndarray:
         """The table that the step reads which rounds the inputs (outliers.py)."""
         return table_for_values(self.outliers, self.groups, self.values_in_floats)
+
+    def want_codes(self, wanted: bool) -> None:
+        """Whether somebody reads in 8 bits, too, what is kept in floats."""
+        self.for_values[0] = abs(self.for_values[0]) * (1 if wanted else -1)
 
     @functools.cached_property
     def for_weights(self) -> np.ndarray:

@@ -65,8 +65,7 @@ def multiplied(packed: Packed, x: torch.Tensor, output: torch.Tensor) -> torch.T
     """Add the products of numbers with a matrix to an output; returns what the numbers stood for."""
     bench = Bench(len(x), COLUMNS, in_floats=True)
     bench.run(quantise_step(packed, address(x), COLUMNS * 4), multiply(packed, address(output), 256, adds=True))
-    assert bench.floats is not None
-    return torch.from_numpy(bench.floats.copy())
+    return bench.read_floats()
 
 
 @pytest.mark.parametrize("kind", [Kind.BF16, Kind.F16], ids=lambda kind: kind.name)

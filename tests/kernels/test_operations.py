@@ -383,7 +383,7 @@ def test_exp_goes_from_nothing_to_much():
     assert math.isfinite(float(bench.read().sum()))
 
 
-@pytest.mark.parametrize("value_bytes", [1, 7])
+@pytest.mark.parametrize("value_bytes", [1, 3, 5])
 def test_values_of_tokens_do_not_lie_a_power_of_two_apart(value_bytes: int):
     """Sixteen of them would share the few places that a cache has for such addresses."""
     for width in (64, 96, 2048, 8192):

@@ -104,7 +104,7 @@ def _add_groups(
     sets, blocks = (1 + max(place[axis] for place in sums) for axis in (0, 1))
     of_block = e.times(groups, GROUP_BYTES)
     begins = [e.plus(weights, e.times(of_block, block)) for block in range(blocks)]
-    values = e.plus(given.values, e.times(groups, 5 * GROUP))  # after those in 8 bits and in float32
+    values = e.plus(given.values, e.times(groups, GROUP))  # after those in 8 bits
     of_sets = [e.plus(values, e.times(given.values_stride, TOKENS * number)) for number in range(sets)]
     with e.loop(0, groups) as group:
         places = [e.plus(begin, e.times(group, GROUP_BYTES)) for begin in begins]

@@ -128,24 +128,31 @@ def _add_groups(
 def _add_floats(
     e: Emitter, tokens: int, kind: Quantisation, weights: Value, groups: Value, given: Given, totals: list[Value]
 ) -> None:
-    """The same of weights that are floats, times values in float32: of each group two sums, of inputs 0, 2, 4, ... and
+    """The same of weights that are floats, times values that are: of each group two sums, of inputs 0, 2, 4, ... and
     1, 3, 5, ..."""
     at_once = FLOAT_TOKENS if chosen().name in ("amx", "avx512") else FLOAT_TOKENS_256
     floats = e.plus(given.values, e.times(groups, GROUP))
     with _each_group(e, kind, weights, groups) as at:
         _prefetch(e, kind, at, given.ahead)
-        of_group = e.plus(floats, e.times(at.values, 4))
+        of_group = e.plus(floats, e.times(at.values, 2 if tiles.has_tiles() else 4))
         for first in range(0, tokens, at_once):
             side = range(first, min(first + at_once, tokens))
             values = [e.plus(of_group, e.times(given.values_stride, token)) for token in side]
             sums = [[e.constant(0.0, FLOATS)] * 2 for _ in side]
             for pair in range(GROUP // 2):
                 of_pair = e.float_pairs(e.load(WORDS, at.codes, 64 * pair, align=64), kind.floats)
-                for place, weight in enumerate(of_pair):
-                    for one, value in zip(sums, values, strict=True):
-                        one[place] = e.fma(weight, e.load_splat(value, 8 * pair + 4 * place), one[place])
+                for one, value in zip(sums, values, strict=True):
+                    for place, (weight, factor) in enumerate(zip(of_pair, _float_pair(e, value, pair), strict=True)):
+                        one[place] = e.fma(weight, factor, one[place])
             for token, (even, odd) in zip(side, sums, strict=True):
                 e.b.store(e.b.fadd(e.b.load(totals[token]), e.b.fadd(even, odd)), totals[token])
+
+
+def _float_pair(e: Emitter, values: Value, pair: int) -> tuple[Value, Value]:
+    """Two neighbouring values, each in all lanes: of float32 numbers, or of bfloat16 where there are tiles."""
+    if tiles.has_tiles():
+        return e.float_pairs(e.load_splat(values, 4 * pair, WORD), "bfloat16")
+    return e.load_splat(values, 8 * pair), e.load_splat(values, 8 * pair + 4)
 
 
 def _add(

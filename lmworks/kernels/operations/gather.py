@@ -22,7 +22,7 @@ class Gather(Operands):
     WIDTH = auto()
     """Values of a token, a multiple of 32."""
     VALUE_BYTES = auto()
-    """Of each: 1, or 7 where they are there in floats too."""
+    """Of each: 1, or more where they are there in floats too (run/buffers.py)."""
     ROWS = auto()
     """Address of the frame of the rows (run/buffers.py), where the values go; TOKENS becomes their number."""
     PLACES = auto()

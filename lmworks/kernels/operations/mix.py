@@ -27,7 +27,7 @@ class Mix(Operands):
     SINKS = auto()
     """Address of float32 [heads]: the score of each head's sink, whose weight goes nowhere; 0 for none."""
     FLOATS = auto()
-    """1: the result is kept in float32 too (quantise.py)."""
+    """1: the result is kept in floats too (quantise.py); -1: in floats alone."""
 
 
 @emitted(None, Int, Int, Int, Int)

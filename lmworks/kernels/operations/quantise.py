@@ -6,9 +6,10 @@ sums     float32 [token, width / 32, 2]  scale * sum of the group's values: what
                                         then that of its first 16
 
 Where a matrix of the network has weights that are floats, the numbers themselves follow a token's values; where there
-are tiles, which multiply bfloat16, rounded to that, and in that format too:
+are tiles, which multiply bfloat16, in that format. Where all matrices have such weights, and no adapter reads what is
+in 8 bits, the numbers alone are written:
 
-values   int8 [width], float32 [width], bfloat16 [width]
+values   int8 [width], float32 or bfloat16 [width]
 """
 
 from __future__ import annotations
@@ -77,15 +78,25 @@ class Place:
     sums: Value
     outliers: Value | None = None
     floats: Value | None = None
-    """Where the numbers go as they are, in bytes from the values, 0 for nowhere; None for where the table says."""
+    """Where the numbers go as they are, in bytes from the values: 0 for nowhere, less than 0 where they go nowhere
+    else; None for where the table says."""
 
 
 def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) -> None:
     """Quantise 32 numbers, two vectors of 16, into group number `group` of a token."""
-    floats = to.floats if to.outliers is None else e.load(LONG, to.outliers)
-    if floats is not None:
-        with e.b.if_then(e.b.icmp_signed("!=", floats, e.constant(0))):
-            _put_floats(e, first, second, e.plus(to.values, floats), floats, group)
+    floats, none = to.floats if to.outliers is None else e.load(LONG, to.outliers), e.constant(0)
+    if floats is None:
+        _put_codes(e, first, second, to, group)
+        return
+    with e.b.if_then(e.b.icmp_signed("!=", floats, none)):
+        width = e.b.select(e.b.icmp_signed("<", floats, none), e.b.neg(floats), floats)
+        _put_floats(e, first, second, e.plus(to.values, width), group)
+    with e.b.if_then(e.b.icmp_signed(">=", floats, none)):
+        _put_codes(e, first, second, to, group)
+
+
+def _put_codes(e: Emitter, first: Value, second: Value, to: Place, group: Value) -> None:
+    """The group in 8 bits."""
     if to.outliers is not None:
         first, second = _without_outliers(e, first, second, to.scales, to.outliers, group)
     # Compared by their bits, where NaN is the largest.
@@ -108,14 +119,13 @@ def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) 
         e.store(sum_, to.sums, e.plus(e.times(group, 8), 4 * number), align=4)
 
 
-def _put_floats(e: Emitter, first: Value, second: Value, to: Value, width: Value, group: Value) -> None:
-    """The group as it is, or rounded for tiles and in their format too."""
-    brains = e.plus(e.plus(to, e.times(width, 4)), e.times(group, 64))
+def _put_floats(e: Emitter, first: Value, second: Value, to: Value, group: Value) -> None:
+    """The group as it is, or rounded for tiles."""
     for half, vector in enumerate((first, second)):
         if has_tiles():
-            e.store_brains(vector, brains, 32 * half)
-        kept = e.load_brains(brains, 32 * half) if has_tiles() else vector
-        e.store(kept, to, e.plus(e.times(group, 128), 64 * half))
+            e.store_brains(vector, to, e.plus(e.times(group, 64), 32 * half))
+        else:
+            e.store(vector, to, e.plus(e.times(group, 128), 64 * half))
 
 
 def _without_outliers(
@@ -155,8 +165,7 @@ def quantise(
 def put_groups(
     e: Emitter, x: Value, first: Value, count: Value, values: Value, scales: Value, sums: Value, floats: Value
 ) -> None:
-    """Quantise `count` groups of 32 numbers at x into those from `first` on; `floats` is where they go as they are, in
-    bytes from the values, or 0."""
+    """Quantise `count` groups of 32 numbers at x into those from `first` on; `floats` as in `Place`."""
     with e.loop(0, count) as group:
         pair = [e.load(FLOATS, x, e.plus(e.times(group, 128), at)) for at in (0, 64)]
         put_group(e, pair[0], pair[1], Place(values, scales, sums, floats=floats), e.b.add(first, group))

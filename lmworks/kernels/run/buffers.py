@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from lmworks.basics.arrays import Float, Int
+from lmworks.kernels.emit.instructions import chosen, problem
 from lmworks.kernels.frame import GROUP, RUN_BYTES, Field
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packed import aligned
@@ -15,8 +16,8 @@ from lmworks.kernels.pages import attended
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.config import ModelConfig
 
-FLOAT_BYTES = 6
-"""Of a value in float32 and bfloat16, where a matrix has weights that are floats (operations/quantise.py)."""
+FLOAT_BYTES = 2 if problem() is None and chosen().name == "amx" else 4
+"""Of a value beside that in 8 bits, where a matrix has weights that are floats (operations/quantise.py)."""
 LINE = 64
 """Bytes of a line of the cache."""
 

@@ -353,7 +353,7 @@ def _attention(weights: Weights, buffers: Buffers, path: str, layer: int) -> lis
             **sees,
             source=0,
             sinks=weights.vector(f"{path}.sinks"),
-            floats=weights.in_floats,
+            floats=weights.kept_floats,
         ),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
@@ -481,7 +481,7 @@ def _cross_attention(weights: Weights, buffers: Buffers, path: str, layer: int) 
         Attend.step(
             **heads, **WHOLE, value_dim=config.head_dim, **ALL, cap=config.attention_cap or 0.0, biased=0, source=1
         ),
-        Mix.step(heads=config.heads, value_dim=config.head_dim, **ALL, source=1, sinks=0, floats=weights.in_floats),
+        Mix.step(heads=config.heads, value_dim=config.head_dim, **ALL, source=1, sinks=0, floats=weights.kept_floats),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
 

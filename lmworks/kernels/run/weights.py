@@ -35,7 +35,8 @@ class Weights:
         self.in_floats = any(
             one.values_in_floats or any(part.quantisation.floats for part in one.every) for one in matrices.values()
         )
-        """Is any matrix multiplied with values in float32, be it one of the other stack?"""
+        """Is any matrix multiplied with values in floats, be it one of the other stack?"""
+        self._all_in_floats = all(part.quantisation.floats for one in matrices.values() for part in one.every)
         if self.in_floats:  # of all: several matrices may read the values that one step leaves
             matrices = {name: replace(one, values_in_floats=True) for name, one in matrices.items()}
         self.config, self.matrices = config, matrices
@@ -59,6 +60,7 @@ class Weights:
         """Of the matrices of a layer's experts (operations/expert.py), made by the first tape."""
         self._each_adapter: dict[str, dict[str | None, PackedAdapter]] = {}
         self._numbers: dict[str | None, int] = {}
+        self._tell_who_reads_codes()
 
     @property
     def makes_sources(self) -> int:
@@ -111,8 +113,21 @@ class Weights:
             path: PackedAdapters(self._blocks(path), [each.get(name) for name in names])
             for path, each in self._each_adapter.items()
         }
+        self._tell_who_reads_codes()
         if self.encoder is not None:
             self.encoder.adapters, self.encoder._numbers = _of_encoder(self.adapters), self._numbers
+            self.encoder._tell_who_reads_codes()
+
+    @property
+    def kept_floats(self) -> int:
+        """Are values kept in floats too (1), in floats alone (-1), or not (0)?"""
+        alone = self._all_in_floats and not self.adapters
+        return -1 if alone else int(self.in_floats)
+
+    def _tell_who_reads_codes(self) -> None:
+        """Adapters do, and matrices that are no floats."""
+        for one in self.matrices.values():
+            one.want_codes(self.kept_floats >= 0)
 
     @property
     def every_rows(self) -> dict[str, PackedAdapter]:
