@@ -41,6 +41,8 @@ of 1,024 tokens at once, half as many are multiplied in a second."""
 SHARED = 64
 """Tokens from which on threads take one block after another instead of a share each: some 7 microseconds of work each.
 With 16, a thread that loses its core is waited for more often than it helps."""
+EACH_TAKES = 8
+"""Blocks for each thread from which on it takes two at once."""
 AHEAD, AHEAD_AVX2 = 4096, 1024
 """Bytes that weights are fetched in advance. On Emerald Rapids (AVX-512) a token's were read at 23 GB/s without, at 26
 with 1,024, at 29 to 30 with 2,048 to 8,192, at 22 with 32,768; on Zen 3 (AVX2), before they lay in large pages, 1,024
@@ -352,10 +354,11 @@ def share_chunks(chunks, thread, threads, frame, step):
     """
     function = field(entry_of(frame, step), Entry.DO)
     if threads > 1 and field(frame, Field.TOKENS) >= SHARED:
-        chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+        size = 2 if chunks >= EACH_TAKES * threads else 1  # tiles of floats multiply two blocks together
+        chunk = size * atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
         while chunk < chunks:
-            call_do(function, chunk, chunk + 1, thread, 0, frame, step)
-            chunk = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+            call_do(function, chunk, min(chunk + size, chunks), thread, 0, frame, step)
+            chunk = size * atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
     else:
         call_do(function, chunks * thread // threads, chunks * (thread + 1) // threads, thread, 0, frame, step)
 
