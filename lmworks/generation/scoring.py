@@ -13,8 +13,9 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network, evaluating
 from lmworks.models.runner import Runner
 
-ROWS = 256
-"""Logits of this many tokens are held at once: 256 x 49,152 float32 are 50 MB."""
+ROWS = 128
+"""Logits of this many tokens are held at once: 128 x 49,152 float32 are 25 MB. More than 32 MB are memory that the C
+library gives back to the system each time, which clears every page of it anew."""
 READ = 1024
 """Tokens read by the network at once."""
 

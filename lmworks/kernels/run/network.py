@@ -228,7 +228,8 @@ class CompiledNetwork:
         import torch
 
         rows = hidden.detach().float().reshape(-1, hidden.shape[-1]).contiguous()
-        result = torch.empty(len(rows), self._head.blocks * 16)
+        lines = self._head.blocks | 1  # rows that are a power of 2 apart would push one another out of the cache
+        result = torch.empty(len(rows), 16 * lines)
         with self.lock:
             for start in range(0, len(rows), AT_ONCE):
                 part = slice(start, start + AT_ONCE)
