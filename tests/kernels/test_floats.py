@@ -26,7 +26,7 @@ from frames import Bench, address, numbers
 from models.files.test_gguf import write
 
 import lmworks as lm
-from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.adaptation.lora import LoRALinear, Projection, lora_layers
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.footprint import Footprint
@@ -42,6 +42,7 @@ from lmworks.models.files.gguf_config import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.models.files.quantise import Groups
+from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 
 Kind = gguf.GGMLQuantizationType
@@ -284,14 +285,45 @@ def test_a_directory_runs_in_bfloat16_where_it_is_asked(bf16_file: Path, tmp_pat
     assert lm.load(folder).runner.name == "PyTorch"
 
 
-@torch.no_grad()
-def test_adapters_beside_weights_in_16_bits():
-    network = rounded()
-    add_lora(network, LoRAConfig(rank=4))
+def adapted(network: Network) -> Network:
+    """The network with an adapter, of both stacks where there are two."""
+    for path, base in list(network.named_modules()):
+        if isinstance(base, Linear):
+            network.set_submodule(path, LoRALinear(base, [Projection(path, slice(0, base.out_features))], 4, 1.0))
     for layer in lora_layers(network).values():
         for one in layer.trained():
             one.copy_(0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(1)))
-    network.requires_grad_(False)
+    return network.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"kv_heads": 4, "arrangement": "encoder-decoder"}], ids=["decoder", "both stacks"]
+)
+@torch.no_grad()
+def test_an_adapter_that_comes_later_finds_its_values_in_8_bits(settings: dict[str, Any]):
+    network, tokens = rounded(**settings), tiny.text(2, 40)
+    engine = compiled(network, 16)
+
+    def states(one: Any) -> torch.Tensor:
+        if network.encoder is None:
+            return one.hidden(tokens, None, None)
+        return one.hidden(tokens, None, one.new_cache(2, memory=one.encode(tokens.numpy(), None)))
+
+    before = states(engine)
+    assert engine.weights.kept_floats == -1, "nobody reads what is in 8 bits"
+    engine.take_adapters(adapted(network))
+    found = states(engine)
+    assert not torch.equal(found, before)
+    expected = compiled(network, 16)
+    assert torch.equal(found, states(expected))
+    if engine.encoder is not None and expected.encoder is not None:
+        of_source, wanted = (one.encoder.hidden(tokens, None, None) for one in (engine, expected))
+        assert torch.equal(of_source, wanted)
+
+
+@torch.no_grad()
+def test_adapters_beside_weights_in_16_bits():
+    network = adapted(rounded())
     tokens = tiny.text(2, 40)
     exact = network.hidden(tokens)
     assert (compiled(network, 16).hidden(tokens, None, None) - exact).std() < 0.03 * exact.std()

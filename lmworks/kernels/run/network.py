@@ -106,6 +106,8 @@ class CompiledNetwork:
             take()
             self.workspace.team.keep(before)
             self.workspace.take_adapters()
+        if self.encoder is not None:
+            self.encoder._take(lambda: None)  # its weights have theirs by now
 
     def encode(self, tokens: Int[np.ndarray, "batch seq"], real: Bool[np.ndarray, "batch seq"] | None) -> PagedCache:
         """What the decoder's layers attend to of source texts: keys and values, a row for each source."""
