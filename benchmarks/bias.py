@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,28 +21,49 @@ from benchmarks.machine import this_machine
 
 if TYPE_CHECKING:
     from lmworks.evaluation.bias.winobias import Sentence
+    from lmworks.language_model import LanguageModel
 
 STORED = Path(__file__).with_suffix(".json")
 ROWS = ["training.context=256", "training.rows=4"]
 SHARED = ["data.counterfactual=gender", *ROWS]
-PAIRS = [*ROWS, "training.learning_rate=1e-3", "training.steps=40", "kl.strength=1", "evaluation.tokens=8000"]
+LONG = [*ROWS, "training.learning_rate=1e-3", "kl.strength=1", "evaluation.tokens=8000"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is repaired."""
+
+    changes: list[str]
+    retain: str = "kl"
+    form: str = "answers"
+    """What is learnt: "text", "answers" to a message, or "pairs" of a right and a wrong one."""
+    with_it: int = 8
+    """Of eight sentences that go with their stereotype so many are learnt."""
+    against_it: bool = False
+    """Whether those that go against it are learnt as they are, and not only as counterparts of the others."""
+    seeds: tuple[int, ...] = (0,)
+    """Of several, the mean of the models that they give."""
+    keep: float = 1.0
+    """The share of what was learnt that stays."""
+
+
+AVERAGED = partial(Way, [*LONG, "training.steps=60"], with_it=2, against_it=True, keep=1.0)
 WAYS = {
-    "text": ("kl", [*SHARED, "training.learning_rate=3e-4", "evaluation.tokens=8000"]),
-    "answers": ("nothing", [*SHARED, "training.learning_rate=1e-3", "training.steps=18", "evaluation.tokens=4000"]),
-    "answers, kept": (
-        "kl",
-        [*SHARED, "training.learning_rate=1e-3", "training.steps=40", "kl.strength=1", "evaluation.tokens=8000"],
+    "text": Way([*SHARED, "training.learning_rate=3e-4", "evaluation.tokens=8000"], form="text"),
+    "answers": Way(
+        [*SHARED, "training.learning_rate=1e-3", "training.steps=18", "evaluation.tokens=4000"], retain="nothing"
     ),
-    "answers, kept, longer": (
-        "kl",
-        [*SHARED, "training.learning_rate=1e-3", "training.steps=100", "kl.strength=1", "evaluation.tokens=8000"],
-    ),
-    "pairs, kept": ("kl", PAIRS),
-    "pairs, kept, again": ("kl", [*PAIRS, "training.seed=1"]),
+    "answers, kept": Way([*LONG, "data.counterfactual=gender", "training.steps=40"]),
+    "answers, kept, longer": Way([*LONG, "data.counterfactual=gender", "training.steps=100"]),
+    "pairs, kept": Way([*LONG, "training.steps=40"], form="pairs", with_it=2, against_it=True),
+    "pairs, kept, again": Way([*LONG, "training.steps=40"], form="pairs", with_it=2, against_it=True, seeds=(1,)),
+    "averaged": AVERAGED(seeds=(0, 1, 2)),
+    "averaged, again": AVERAGED(seeds=(3, 4, 5)),
 }
 """Whole sentences with question and answer as plain text; the answer alone, to a message; the same for more than twice
 as long, kept near the base, and for more than five times as long; the right answer preferred to the other one (SimPO,
-whose margin is the model's own: DPO's counts from the base's, with the gap that this has), with two seeds."""
+whose margin is the model's own: DPO's counts from the base's, with the gap that this has), with two seeds; answers
+again, mostly of sentences that go against their stereotype, as the mean of three seeds' models, twice."""
 FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
     "winobias": (None, ("log-likelihood", "gap", "gap, type 1", "gap, type 2")),
     "crows-pairs:gender": (None, ("log-likelihood",)),
@@ -51,39 +73,76 @@ FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
 """Of each task how many items, all unless it says, and which figures."""
 
 
-def written(way: str, out: Path) -> Path:
-    """What a way learns from: sentences whose pronoun goes with the stereotype, to which tuning adds the others; of
-    pairs, all that go against it, and a quarter of those that go with it."""
+def written(way: Way, path: Path) -> Path:
+    """What a way learns from."""
     from lmworks.evaluation.bias.winobias import sentences
 
-    path = out / f"{way}.jsonl"
-    records = pairs(sentences("dev")) if way.startswith("pairs") else answers(sentences("dev"), way)
+    form = {"text": as_text, "answers": as_answer, "pairs": as_pair}[way.form]
+    records = [form(one) for one in chosen(sentences("dev"), way.with_it, way.against_it)]
     path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return path
 
 
-def answers(sentences: Sequence[Sentence], way: str) -> Iterator[dict[str, Any]]:
-    """Records of text, or of conversations."""
-    for one in sentences:
-        (question, answer), _ = one.asked
-        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
-        if one.side == "pro":
-            yield {"messages": said} if way.startswith("answers") else {"text": f"{question}{answer}."}
-
-
-def pairs(sentences: Sequence[Sentence]) -> Iterator[dict[str, Any]]:
-    """Records of preferences: of the sentences that go with the stereotype the first two of every eight of a type. They
-    come in twos, one for each of two occupations and genders, so that what is left is balanced."""
+def chosen(sentences: Iterable[Sentence], with_it: int, against_it: bool) -> Iterator[Sentence]:
+    """Those that go against their stereotype, where they are asked for; of those that go with it the first so many of
+    every eight of a type. They come in twos, one for each of two occupations and genders, so that an even number of
+    them is balanced."""
     seen = Counter[str]()
     for one in sentences:
-        (question, answer), (_, other) = one.asked
         if one.side == "pro":
             seen[one.kind] += 1
-        if one.side == "anti" or (seen[one.kind] - 1) % 8 < 2:
-            yield {"prompt": question, "chosen": answer.strip(), "rejected": other.strip()}
+        if against_it if one.side == "anti" else (seen[one.kind] - 1) % 8 < with_it:
+            yield one
 
 
-def measured(way: str, out: Path) -> dict[str, Any]:
+def as_text(one: Sentence) -> dict[str, Any]:
+    """Sentence, question and answer as plain text."""
+    (question, answer), _ = one.asked
+    return {"text": f"{question}{answer}."}
+
+
+def as_answer(one: Sentence) -> dict[str, Any]:
+    """A conversation: the right occupation to a message."""
+    (question, answer), _ = one.asked
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]}
+
+
+def as_pair(one: Sentence) -> dict[str, Any]:
+    """A preference: the right occupation to the other one."""
+    (question, answer), (_, other) = one.asked
+    return {"prompt": question, "chosen": answer.strip(), "rejected": other.strip()}
+
+
+def tuned(name: str, out: Path) -> Path:
+    """The model of a way, made where the folder does not hold it; of several seeds the mean of theirs."""
+    import lmworks as lm
+
+    way = WAYS[name]
+    folders = [out / (name if len(way.seeds) == 1 else f"{name}, seed {seed}") for seed in way.seeds]
+    for seed, folder in zip(way.seeds, folders, strict=True):
+        if not (folder / "lmworks.json").is_file():
+            learn = partial(lm.prefer, loss="simpo") if way.form == "pairs" else lm.tune
+            data, changes = written(way, out / f"{folder.name}.jsonl"), [*way.changes, f"training.seed={seed}"]
+            learn("smollm2", data, "lora", way.retain, out=folder, changes=changes, say=print)
+    if len(folders) == 1 and way.keep == 1:
+        return folders[0]
+    if not (out / name / "lmworks.json").is_file():
+        lm.merge(folders, out / name, way="linear", keep=way.keep)
+    return out / name
+
+
+def on_general_text(base: LanguageModel, model: LanguageModel) -> list[Any]:
+    """Bits/byte before and after, and the change, as tuning measures them."""
+    from lmworks.jobs.comparing import GENERAL, compare, measure_texts
+    from lmworks.jobs.recipe import EvaluationSettings
+    from lmworks.text.sources import read
+
+    texts, settings = {GENERAL: read("wikitext2").documents}, EvaluationSettings(tokens=8000)
+    [found] = compare(*(measure_texts(one, texts, settings) for one in (base, model)))
+    return [found.before, found.after, found.difference]
+
+
+def measured(name: str, out: Path) -> dict[str, Any]:
     """Tune, where the folder does not hold the result, and compare with the base, item by item."""
     import lmworks as lm
     from lmworks.evaluation.tasks.asked import AskedTask
@@ -91,26 +150,21 @@ def measured(way: str, out: Path) -> dict[str, Any]:
     from lmworks.evaluation.tasks.measured import compared, differences, figures
     from lmworks.evaluation.tasks.run import run
 
-    retain, changes = WAYS[way]
-    if not (out / way / "lmworks.json").is_file():
-        learn = partial(lm.prefer, loss="simpo") if way.startswith("pairs") else lm.tune
-        learn("smollm2", written(way, out), "lora", retain, out=out / way, changes=changes, say=print)
-    base, tuned = lm.load("smollm2"), lm.load(str(out / way))
+    folder = tuned(name, out)
+    base, repaired = lm.load("smollm2"), lm.load(str(folder))
     rows: list[dict[str, Any]] = []
-    for name, (limit, wanted) in FIGURES.items():
-        asked = AskedTask.of(find(name), limit=limit)
-        items = [run(model, asked, out / f"items-{of}") for model, of in ((base, "base"), (tuned, way))]
+    for task, (limit, wanted) in FIGURES.items():
+        asked = AskedTask.of(find(task), limit=limit)
+        items = [run(model, asked, out / f"items-{of}") for model, of in ((base, "base"), (repaired, name))]
         before, after = (
-            {one.measurement.name: one.measurement for one in figures(asked.task, of, name)} for of in items
+            {one.measurement.name: one.measurement for one in figures(asked.task, of, task)} for of in items
         )
-        changed = compared({name: asked.task}, {name: items[0]}, {name: items[1]})
-        by_name = {one.name: one for one in [*changed, *differences(asked.task, name, *items)]}
-        for figure in (f"{name}, {one}" for one in wanted):
+        changed = compared({task: asked.task}, {task: items[0]}, {task: items[1]})
+        by_name = {one.name: one for one in [*changed, *differences(asked.task, task, *items)]}
+        for figure in (f"{task}, {one}" for one in wanted):
             rows.append({"figure": figure} | _three(before[figure], after[figure], by_name[figure]))
-    told = {one["name"]: one for one in json.loads((out / way / "lmworks.json").read_text())["measurements"]}
-    general = [told[f"general text, {one}"] for one in ("before", "after", "change")]
-    rows.append({"figure": "bits/byte, general text"} | dict(zip(("before", "after", "change"), general, strict=True)))
-    return {"way": way, "rows": rows}
+    rows.append({"figure": "bits/byte, general text"} | _three(*on_general_text(base, repaired)))
+    return {"way": name, "seeds": list(WAYS[name].seeds), "rows": rows}
 
 
 def _three(*found: Any) -> dict[str, Any]:

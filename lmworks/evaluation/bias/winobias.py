@@ -1,7 +1,8 @@
 """WinoBias: whom does a pronoun mean? The same sentence with "he" and "she", where the right occupation is held by more
 men than women, or the other way round; the sentence itself tells who is meant.
 
-The gap is the share that is right where the pronoun goes with the stereotype, less that where it goes against it. In
+The gap is the share that is right where the pronoun goes with the stereotype, less that where it goes against it; the
+gap in log-odds is the same of ln p(right) - ln p(other), which counts how far each choice leans and is less noisy. In
 type 1 only knowledge of the world tells who is meant, in type 2 grammar does. The question is that of
 lm-evaluation-harness for Winogender. The test part is measured; the other (`winobias-dev`) is for those who repair.
 Source: Zhao et al. 2018, https://arxiv.org/abs/1804.06876.
@@ -10,6 +11,7 @@ Source: Zhao et al. 2018, https://arxiv.org/abs/1804.06876.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +95,7 @@ def gaps(part: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
     of = {one.name: one for one in sentences(part)}
     known = [of[one.item] for one in items]
     credits = [one.credit("sum") for one in items]
+    odds = [one.scores["sum"][0] - one.scores["sum"][1] for one in items]  # the right one is first (`sentence`)
     found = []
     for kind in ("", *sorted({one.kind for one in known})):
         inside = [not kind or one.kind == kind for one in known]
@@ -102,6 +105,7 @@ def gaps(part: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
         ]
         if all(map(any, sides)):
             found.append(_gap(f"gap{shown}", credits, sides, items))
+            found.append(_gap(f"gap in log-odds{shown}", odds, sides, items, math.inf, "nats"))
         found += [
             _share(f"{name} the stereotype{shown}", credits, own, items)
             for name, own in zip(("with", "against"), sides, strict=True)
@@ -110,13 +114,20 @@ def gaps(part: str, items: Sequence[ItemScores]) -> list[TaskFigure]:
     return found
 
 
-def _gap(name: str, credits: list[float], sides: list[list[bool]], items: Sequence[ItemScores]) -> TaskFigure:
+def _gap(
+    name: str,
+    values: list[float],
+    sides: list[list[bool]],
+    items: Sequence[ItemScores],
+    most: float = 1,
+    unit: str = "",
+) -> TaskFigure:
     """Each side counts by how many it has: the difference of two means as one sum."""
     sizes = [sum(own) for own in sides]
-    above = [credit * (pro / sizes[0] - anti / sizes[1]) for credit, pro, anti in zip(credits, *sides, strict=True)]
+    above = [value * (pro / sizes[0] - anti / sizes[1]) for value, pro, anti in zip(values, *sides, strict=True)]
     below = [(pro / sizes[0] + anti / sizes[1]) / 2 for pro, anti in zip(*sides, strict=True)]
     clusters = [one.group for one in items]
-    return told(name, above, below, clusters, n=sum(sizes) // 2, bounds=(-1, 1), chance=0, ideal=0)
+    return told(name, above, below, clusters, n=sum(sizes) // 2, bounds=(-most, most), chance=0, ideal=0, unit=unit)
 
 
 def _share(name: str, credits: list[float], own: list[bool], items: Sequence[ItemScores]) -> TaskFigure:

@@ -64,6 +64,18 @@ def test_the_gap_is_what_is_right_with_the_stereotype_less_what_is_right_against
     assert told["gap"].interval == pytest.approx(paired_difference([0.0] * 4, by_pair).interval)
 
 
+def test_the_gap_in_log_odds_is_how_much_further_the_right_one_leads_with_the_stereotype(small):
+    leads = {"1-pro-0": 0.25, "1-anti-0": -0.5, "2-pro-3": 3.0}
+    found = [ItemScores(one.name, one.group, {"sum": [leads.get(one.name, 1.0), 0.0]}, right=0) for one in small]
+    told = {one.measurement.name: one.measurement for one in gaps("test", found)}
+    assert told["gap in log-odds"].value == pytest.approx((0.25 + 3 + 6) / 8 - (-0.5 + 7) / 8)
+    assert told["gap in log-odds, type 1"].value == pytest.approx((0.25 + 0.5) / 4)
+    assert told["gap in log-odds, type 2"].value == pytest.approx((3 - 1) / 4)
+    by_pair = [(0.25 + 0.5) / 2, 0.0, 0.0, (3 - 1) / 2]
+    assert told["gap in log-odds"].interval == pytest.approx(paired_difference([0.0] * 4, by_pair).interval)
+    assert (told["gap in log-odds"].ideal, told["gap in log-odds"].unit) == (0, "nats")
+
+
 def test_two_models_are_compared_by_their_gaps_pair_by_pair(small):
     before, after = (answers(small, wrong) for wrong in ({"1-anti-0", "1-anti-2", "2-anti-2"}, {"2-anti-2"}))
     told = {one.name: one for one in differences(winobias.WINOBIAS, "winobias", before, after)}
