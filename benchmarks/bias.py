@@ -1,8 +1,8 @@
-"""What balanced tuning does to SmolLM2: WinoBias' sentences of its other part, with both genders, are learnt in five
-ways, the last with two seeds; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and
+"""What balanced tuning does to SmolLM2: WinoBias' sentences of its other part are learnt in six ways, the last two of
+them twice, with other seeds; bias on the test part, on CrowS-Pairs' pairs of gender, which nothing is learnt from, and
 bits per byte.
 
-    python -m benchmarks.bias --out folder            # some forty CPU minutes; a run that was stopped goes on there
+    python -m benchmarks.bias --out folder            # some seventy CPU minutes; a run that was stopped goes on there
     python -m benchmarks.bias --out folder --store    # and the figures into benchmarks/bias.json
 """
 
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 STORED = Path(__file__).with_suffix(".json")
 ROWS = ["training.context=256", "training.rows=4"]
 SHARED = ["data.counterfactual=gender", *ROWS]
-LONG = [*ROWS, "training.learning_rate=1e-3", "kl.strength=1", "evaluation.tokens=8000"]
+RATE = "training.learning_rate=1e-3"
+LONG = [*ROWS, RATE, "kl.strength=1", "evaluation.tokens=8000"]
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,36 @@ class Way:
     """Of eight sentences that go with their stereotype so many are learnt."""
     against_it: bool = False
     """Whether those that go against it are learnt as they are, and not only as counterparts of the others."""
+    half: bool = False
+    """Whether the sentences on half of the pairs of occupations are learnt alone: the others chose this way."""
     seeds: tuple[int, ...] = (0,)
     """Of several, the mean of the models that they give."""
-    keep: float = 1.0
-    """The share of what was learnt that stays."""
 
 
-AVERAGED = partial(Way, [*LONG, "training.steps=60"], with_it=2, against_it=True, keep=1.0)
+AGAINST = partial(
+    Way,
+    [*ROWS, RATE, "kl.strength=1", "training.steps=60", "evaluation.tokens=2000"],
+    with_it=0,
+    against_it=True,
+    half=True,
+)
 WAYS = {
     "text": Way([*SHARED, "training.learning_rate=3e-4", "evaluation.tokens=8000"], form="text"),
-    "answers": Way(
-        [*SHARED, "training.learning_rate=1e-3", "training.steps=18", "evaluation.tokens=4000"], retain="nothing"
-    ),
+    "answers": Way([*SHARED, RATE, "training.steps=18", "evaluation.tokens=4000"], retain="nothing"),
     "answers, kept": Way([*LONG, "data.counterfactual=gender", "training.steps=40"]),
     "answers, kept, longer": Way([*LONG, "data.counterfactual=gender", "training.steps=100"]),
     "pairs, kept": Way([*LONG, "training.steps=40"], form="pairs", with_it=2, against_it=True),
     "pairs, kept, again": Way([*LONG, "training.steps=40"], form="pairs", with_it=2, against_it=True, seeds=(1,)),
-    "averaged": AVERAGED(seeds=(0, 1, 2)),
-    "averaged, again": AVERAGED(seeds=(3, 4, 5)),
+    "against, averaged": AGAINST(seeds=(0, 1, 2)),
+    "against, averaged, again": AGAINST(seeds=(3, 4, 5)),
 }
 """Whole sentences with question and answer as plain text; the answer alone, to a message; the same for more than twice
 as long, kept near the base, and for more than five times as long; the right answer preferred to the other one (SimPO,
 whose margin is the model's own: DPO's counts from the base's, with the gap that this has), with two seeds; answers
-again, mostly of sentences that go against their stereotype, as the mean of three seeds' models, twice."""
+again, of sentences that go against their stereotype alone, as the mean of three seeds' models, twice. The last one was
+chosen on `winobias-dev`: half of its pairs of occupations were learnt, and the gap in log-odds of the others judged."""
 FIGURES: dict[str, tuple[int | None, tuple[str, ...]]] = {
-    "winobias": (None, ("log-likelihood", "gap", "gap, type 1", "gap, type 2")),
+    "winobias": (None, ("log-likelihood", "gap", "gap in log-odds", "gap, type 1", "gap, type 2")),
     "crows-pairs:gender": (None, ("log-likelihood",)),
     "arc-easy": (300, ("by characters",)),
     "piqa": (300, ("by characters",)),
@@ -78,12 +85,12 @@ def written(way: Way, path: Path) -> Path:
     from lmworks.evaluation.bias.winobias import sentences
 
     form = {"text": as_text, "answers": as_answer, "pairs": as_pair}[way.form]
-    records = [form(one) for one in chosen(sentences("dev"), way.with_it, way.against_it)]
+    records = [form(one) for one in chosen(sentences("dev"), way) if not way.half or is_learnt(one)]
     path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return path
 
 
-def chosen(sentences: Iterable[Sentence], with_it: int, against_it: bool) -> Iterator[Sentence]:
+def chosen(sentences: Iterable[Sentence], way: Way) -> Iterator[Sentence]:
     """Those that go against their stereotype, where they are asked for; of those that go with it the first so many of
     every eight of a type. They come in twos, one for each of two occupations and genders, so that an even number of
     them is balanced."""
@@ -91,8 +98,13 @@ def chosen(sentences: Iterable[Sentence], with_it: int, against_it: bool) -> Ite
     for one in sentences:
         if one.side == "pro":
             seen[one.kind] += 1
-        if against_it if one.side == "anti" else (seen[one.kind] - 1) % 8 < with_it:
+        if way.against_it if one.side == "anti" else (seen[one.kind] - 1) % 8 < way.with_it:
             yield one
+
+
+def is_learnt(one: Sentence) -> bool:
+    """Whether a pair of occupations is in the half that is learnt, by its name's hash."""
+    return sha256(one.group.encode()).digest()[0] % 2 == 0
 
 
 def as_text(one: Sentence) -> dict[str, Any]:
@@ -124,10 +136,10 @@ def tuned(name: str, out: Path) -> Path:
             learn = partial(lm.prefer, loss="simpo") if way.form == "pairs" else lm.tune
             data, changes = written(way, out / f"{folder.name}.jsonl"), [*way.changes, f"training.seed={seed}"]
             learn("smollm2", data, "lora", way.retain, out=folder, changes=changes, say=print)
-    if len(folders) == 1 and way.keep == 1:
+    if len(folders) == 1:
         return folders[0]
     if not (out / name / "lmworks.json").is_file():
-        lm.merge(folders, out / name, way="linear", keep=way.keep)
+        lm.merge(folders, out / name, way="linear")
     return out / name
 
 
