@@ -11,7 +11,7 @@ import pytest
 from docs.printed import but_for_figures
 
 import lmworks as lm
-from benchmarks.bias import STORED, table
+from benchmarks.bias import STORED, WAYS, table, written
 from lmworks.cli import main
 from lmworks.evaluation.tasks.find import find
 from lmworks.text import registry
@@ -50,6 +50,18 @@ def test_the_python_on_the_page_runs(sets_are_here, smollm2_path, capsys):
     exec(blocks("python")[0], {})
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 10 and told[0].startswith("the pronoun, towards the right one: ")
+
+
+def test_the_repair_on_the_page_learns_what_the_benchmark_learns(sets_are_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("python")[2], {})
+    way = WAYS["against, averaged"]
+    learnt = written(way, tmp_path / "benchmark.jsonl").read_text(encoding="utf-8")
+    assert learnt and (tmp_path / "against.jsonl").read_text(encoding="utf-8") == learnt
+    [commands] = blocks("sh")
+    told = set(re.findall(r"--set (\S+)", commands))
+    assert told == {*way.changes, "training.seed=$seed"} and f"--retain {way.retain}" in commands
+    assert f"for seed in {' '.join(map(str, way.seeds))}; do" in commands
 
 
 def test_the_commands_on_the_page_name_what_there_is():
