@@ -70,7 +70,7 @@ def compress(
                 "folder": str(made.folder),
                 "bytes_before": made.bytes_before,
                 "bytes_after": made.bytes_after,
-                "measurements": [one.to_json() for one in (made.before, made.after, made.change)],
+                "measurements": [one.to_json() for one in made.measurements],
                 "verdict": made.verdict,
                 "merged": made.merged,
             }
@@ -80,15 +80,14 @@ def compress(
 
 
 def _show(made: Compressed) -> None:
-    change = str(made.change).removesuffix(", tie")
     before, after = made.bytes_before, made.bytes_after
-    table(
-        ["", "before", "after", "change", ""],
-        [
-            [made.text, made.before.figure, made.after.figure, change, VERDICTS[made.verdict]],
-            ["weights", size(before), size(after), f"{100 * (after / before - 1):+.0f} %", ""],
-        ],
-    )
+    rows = [["weights", size(before), size(after), f"{100 * (after / before - 1):+.0f} %", ""]]
+    if made.before and made.after and made.change and made.verdict:
+        change = str(made.change).removesuffix(", tie")
+        rows.insert(0, [made.text, made.before.figure, made.after.figure, change, VERDICTS[made.verdict]])
+    table(["", "before", "after", "change", ""], rows)
+    if made.drift:
+        typer.echo(f"drift from the model  {made.drift}")
     if made.bytes_after >= made.bytes_before:
         typer.echo("not smaller: the model was stored in few bits already")
     if made.merged:

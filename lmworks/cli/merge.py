@@ -80,6 +80,8 @@ def merge(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         measured = {
             share: {one.text: one.difference.to_json() for one in found} for share, found in made.measured.items()
         }
+        for share, drift in made.drifts.items():
+            measured[share][drift.name] = drift.to_json()
         dtype = dtype_name(made.model.network.dtype)
         facts = {"folder": str(made.folder), "keep": made.settings.keep, "dtype": dtype, "lost": made.lost}
         as_json(facts | {"measured": measured})
@@ -91,7 +93,11 @@ def _show(made: Merged) -> None:
     if made.measured:
         names = [one.text for one in next(iter(made.measured.values()))]
         rows = [[f"{share:.0%}", *(str(one.difference) for one in found)] for share, found in made.measured.items()]
-        table(["kept", *(f"{name}, change" for name in names)], rows)
+        head = ["kept", *(f"{name}, change" for name in names)]
+        if made.drifts:
+            head.append(made.drifts[0.0].name)
+            rows = [[*row, str(one)] for row, one in zip(rows, made.drifts.values(), strict=True)]
+        table(head, rows)
     typer.echo(f"saved   {made.folder}")
     there = for_shell(made.folder)
     typer.echo(f"next    lmworks chat {there}     lmworks evaluate {there} TEXT")

@@ -172,14 +172,22 @@ def length_of(training: TrainingConfig, rows: int) -> str:
 def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:
     """The general text; none where the data registry's file cannot be had here. Any other trouble is an error."""
     name = recipe.data.general
+    if (found := documents_if_had(name)) is not None:
+        return {GENERAL: found}
+    say(f"general text   {name} is not on this machine and cannot be fetched; connect once, or set LMWORKS_DATA")
+    say("instead        forgetting is measured as the drift from the base, on texts that the base itself writes")
+    return {}
+
+
+def documents_if_had(name: str) -> list[Document] | None:
+    """The documents of a text; None where it is one of the data registry and cannot be had here. Any other trouble is
+    an error."""
     try:
-        return {GENERAL: read(name).documents}
+        return read(name).documents
     except DataError:
         if name not in registry.ENTRIES:
             raise
-        say(f"general text   {name} is not on this machine and cannot be fetched; connect once, or set LMWORKS_DATA")
-        say("instead        forgetting is measured as the drift from the base, on texts that the base itself writes")
-        return {}
+        return None
 
 
 def task_of_calls(recipe: Reads, parts: Split) -> str | None:

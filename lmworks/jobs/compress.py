@@ -4,7 +4,8 @@
     print(result.change, result.bytes_before, result.bytes_after)
 
 Quality is measured before and after on the same text, with the model as `lmworks.load` gives it; the change has an
-interval. The directory is complete, figures included, or not there.
+interval. Where WikiText-2 cannot be had, and no other text is named, the drift from the model is measured instead, on
+texts that the model itself writes. The directory is complete, figures included, or not there.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ import torch
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
 from lmworks.adaptation.lora import merge_adapters, must_merge
+from lmworks.adaptation.old_text import own_texts
+from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.files import as_reference, directory_written_whole
+from lmworks.evaluation.drift import drift
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import carry_index
+from lmworks.jobs.build_text import documents_if_had
 from lmworks.jobs.runs import say_replaced
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -31,6 +36,7 @@ from lmworks.models.files.compressed import Compression, check_bits
 from lmworks.models.files.directory import write_network
 from lmworks.models.files.model_folder import read_json, refuse_foreign_files, weight_files, write_facts
 from lmworks.models.files.references import must_be_somewhere, must_not_replace, resolve
+from lmworks.text.document import Document
 from lmworks.text.sources import read
 
 TEXT, TOKENS = "wikitext2", 8_192
@@ -42,15 +48,23 @@ class Compressed:
 
     folder: Path
     text: str
-    before: Measurement
-    after: Measurement
-    change: Measurement
-    verdict: Change
+    before: Measurement | None
+    """Bits per byte of the text; None, as the next three, where the text cannot be had."""
+    after: Measurement | None
+    change: Measurement | None
+    verdict: Change | None
+    drift: Measurement | None
+    """How far the predictions moved, on texts that the model wrote; None where there is a text."""
     bytes_before: int
     """Of the weights' files, an adapter's base included."""
     bytes_after: int
     merged: bool
     """Adapters were merged into the weights."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures."""
+        return [one for one in (self.before, self.after, self.change, self.drift) if one is not None]
 
 
 @checked
@@ -77,14 +91,25 @@ def compress(
     must_not_replace(folder, model, base)
     say_replaced(folder)
     must_be_somewhere(str(model))  # before a text is fetched
-    reading = read(as_reference(text))
-    documents, text = reading.documents, reading.name
+    documents: list[Document] | None
+    if text == TEXT:
+        documents = documents_if_had(text)
+    else:
+        reading = read(as_reference(text))
+        documents, text = reading.documents, reading.name
     loaded = load(model, base=base, compress="none")
     loaded.must_converse()
     must_merge(loaded.network)  # before anything is measured
     kept = torch.float16 if loaded.network.dtype == torch.float16 else torch.bfloat16
     compression = Compression(bits, embedding_bits, kept)
-    before = measure(loaded, documents, f"{text} before", tokens=tokens)
+    before = None if documents is None else measure(loaded, documents, f"{text} before", tokens=tokens)
+    whole, written = None, []
+    if documents is None:  # the model stays, to be asked beside what is made of it
+        progress.note(
+            f"{text} is not on this machine and cannot be fetched, so what is measured is the drift from the model, on "
+            "texts that it writes itself; --text FILE measures on a text of yours"
+        )
+        whole, written = loaded, own_texts(loaded)
     bytes_before = sum(file.stat().st_size for file in _files(str(model), base))
     loaded = load(model, base=base, dtype="float32")  # what a GGUF holds exactly, before it is rounded again
     merged = has_adapters(loaded.network)
@@ -95,19 +120,23 @@ def compress(
         loaded.write_tokenizer(temporary)
         loaded.write_beside(temporary)
         made = load(temporary, compress="none")  # as before: what the weights lost, not what runs them
-        after = measure(made, documents, f"{text} after", tokens=tokens)
+        figures: dict[str, Any]
+        if documents is None or before is None:
+            figures = dict.fromkeys(("before", "after", "change", "verdict"))
+            figures |= {"drift": None if whole is None else drift(made, written, whole.logits)}
+        else:
+            figures = _change(text, before, measure(made, documents, f"{text} after", tokens=tokens))
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
-        result = _result(folder, text, before, after, bytes_before, bytes_after, merged)
+        result = Compressed(folder, text, **figures, bytes_before=bytes_before, bytes_after=bytes_after, merged=merged)
         write_facts(temporary, _facts(loaded, compression, result) | carry_index(loaded.source, temporary))
     return result
 
 
-def _result(
-    folder: Path, text: str, before: Likelihood, after: Likelihood, size: int, smaller: int, merged: bool
-) -> Compressed:
+def _change(text: str, before: Likelihood, after: Likelihood) -> dict[str, Any]:
+    """The fields of Compressed that say what a text shows."""
     moved, verdict = change(before, after, text)
     first, second = before.bits_per_byte(f"{text} before"), after.bits_per_byte(f"{text} after")
-    return Compressed(folder, text, first, second, moved, verdict, size, smaller, merged)
+    return {"before": first, "after": second, "change": moved, "verdict": verdict, "drift": None}
 
 
 def _facts(model: LanguageModel, compression: Compression, result: Compressed) -> dict[str, Any]:
@@ -116,7 +145,7 @@ def _facts(model: LanguageModel, compression: Compression, result: Compressed) -
         "compressed": {"bits": compression.bits, "embedding_bits": compression.embedding_bits},
         "bytes_before": result.bytes_before,
         "bytes_after": result.bytes_after,
-        "measurements": [one.to_json() for one in (result.before, result.after, result.change)],
+        "measurements": [one.to_json() for one in result.measurements],
     }
 
 

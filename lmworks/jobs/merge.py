@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from torch import Tensor
 from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.lora import merge_adapters, must_merge
 from lmworks.adaptation.merge_settings import MergeSettings
+from lmworks.adaptation.old_text import own_texts
 from lmworks.adaptation.small_updates import MOST_LOST, dtype_name, merged_networks
 from lmworks.basics import progress
 from lmworks.basics.amounts import size
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference
+from lmworks.evaluation.drift import drift
 from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.build_text import documents_if_had
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, TextComparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.jobs.runs import say_replaced
@@ -38,7 +41,7 @@ from lmworks.models.files.references import must_not_replace, resolve
 from lmworks.models.network import Network
 from lmworks.models.vision.config import reads_images
 from lmworks.text.corpus.folder import read_split
-from lmworks.text.sources import must_be_somewhere, read
+from lmworks.text.sources import must_be_somewhere
 from lmworks.tokens.chat.conversation import refusal
 
 UNRELATED = "wikitext2"
@@ -61,6 +64,9 @@ class Merged:
     settings: MergeSettings
     measured: dict[float, list[TextComparison]]
     """By the share that is kept, each text's figures beside the base's; empty without a text."""
+    drifts: dict[float, Measurement] = field(default_factory=dict)
+    """By the share that is kept, how far the predictions moved from the base's on texts that the base wrote: where the
+    text that shows what was lost cannot be had."""
     lost: float = 0.0
     """The share of what was learnt that the base's type would lose, or loses: above a tenth the result is in float32.
     """
@@ -68,7 +74,7 @@ class Merged:
     @property
     def measurements(self) -> list[Measurement]:
         """All figures, each with the share in its name; none without a text."""
-        return [figure for _, figure in _figures(self.measured)]
+        return [figure for _, figure in _figures(self.measured, self.drifts)]
 
 
 @checked
@@ -89,7 +95,8 @@ def merge(
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
     and what was lost of WikiText-2 are measured at several shares kept, on at most about `tokens` tokens of each
-    (20,000 unless given).
+    (20,000 unless given). Where WikiText-2 cannot be had, what was lost is the drift from the base, on texts that the
+    base itself writes.
     The result has the base's type, or float32 where that would lose more than a tenth of what was learnt.
     ConfigError for settings out of range, ModelError for models that do not go together.
     """
@@ -111,19 +118,28 @@ def merge(
         raise ConfigError(f"{reference} reads images, and models of text or sound alone are merged here")
     networks = [_merged_network(str(one), base, started) for one in models]
 
-    measured = {}
+    measured, drifts = {}, {}
     if text is not None:
-        texts = {
-            HELD_OUT: read_split(text, 0.1, refusal=partial(refusal, started.tokenizer))[1].held_out,
-            GENERAL: read(UNRELATED).documents,
-        }
+        texts = {HELD_OUT: read_split(text, 0.1, refusal=partial(refusal, started.tokenizer))[1].held_out}
+        written = []
+        if (general := documents_if_had(UNRELATED)) is not None:
+            texts[GENERAL] = general
+        else:
+            progress.note(
+                f"{UNRELATED} is not on this machine and cannot be fetched, so what was lost is measured as the drift "
+                "from the base, on texts that the base itself writes"
+            )
+            written = own_texts(started)
         before = measure_texts(started, texts, measuring)
         for share in sorted({*SHARES, keep}):
-            after = before  # nothing kept is the base, to the bit
+            after, model = before, started  # nothing kept is the base, to the bit
             if share:
                 put, _ = merged_networks(started.network, networks, replace(settings, keep=share))
-                after = measure_texts(with_weights(started, put), texts, measuring)
+                model = with_weights(started, put)
+                after = measure_texts(model, texts, measuring)
             measured[share] = compare(before, after)
+            if written:
+                drifts[share] = drift(model, written, started.logits)
     put, lost = merged_networks(started.network, networks, settings)
     result, base_type = with_weights(started, put), dtype_name(started.network.dtype)
     facts = {
@@ -138,24 +154,27 @@ def merge(
             **({"density": density} if way in ("ties", "dare") else {}),
             **({"seed": seed} if way == "dare" else {}),
         },
-        "measurements": [{"kept": share, **figure.to_json()} for share, figure in _figures(measured)],
+        "measurements": [{"kept": share, **figure.to_json()} for share, figure in _figures(measured, drifts)],
     }
     result.save(folder, facts)
     result.source, result.reference = folder, str(folder)
     if lost > MOST_LOST:
         taken = size(sum(file.stat().st_size for file in folder.glob("*.safetensors")))
         progress.note(f"{folder} is in float32 ({taken}): {base_type} would lose {lost:.0%} of what was learnt")
-    return Merged(folder, result, settings, measured, lost)
+    return Merged(folder, result, settings, measured, drifts, lost)
 
 
-def _figures(measured: Mapping[float, Sequence[TextComparison]]) -> list[tuple[float, Measurement]]:
+def _figures(
+    measured: Mapping[float, Sequence[TextComparison]], drifts: Mapping[float, Measurement]
+) -> list[tuple[float, Measurement]]:
     """Each figure with the share that is kept, which its name says too."""
-    return [
-        (share, figure.but(name=f"{figure.name}, {share:.0%} kept"))
+    figures = [
+        (share, figure)
         for share, found in measured.items()
         for one in found
         for figure in (one.before, one.after, one.difference)
     ]
+    return [(share, one.but(name=f"{one.name}, {share:.0%} kept")) for share, one in (*figures, *drifts.items())]
 
 
 def base_of(reference: str) -> str:

@@ -313,3 +313,26 @@ def test_part_of_a_finer_model_has_the_bases_type_where_that_loses_little(keep: 
     base, finer = tiny.network(seed=0).to(torch.bfloat16), tiny.network(seed=1)
     made, share = merged_networks(base, [finer], MergeSettings((1.0,), keep=keep))
     assert share < 0.1 and {one.dtype for one in made.values() if one.is_floating_point()} == {dtype}
+
+
+def test_where_wikitext_cannot_be_had_what_was_lost_is_the_drift_from_the_base(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LMWORKS_DATA", "")
+    monkeypatch.setenv("LMWORKS_CACHE", str(folder / "empty-cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there: a machine without a network
+    Path("notes").mkdir()
+    for number in range(12):
+        (Path("notes") / f"{number}.txt").write_text(f"{number} " + " ".join(tiny.WORDS[number:] * 4))
+    command = ["lmworks", "merge", "one", "--keep", "0.6", "--text", "notes", "--tokens", "300"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    told = capsys.readouterr()
+    assert "drift from the base" in told.out and "wikitext2 is not on this machine" in told.err
+    made = merge(["one"], "out", keep=0.6, text="notes", tokens=300)
+    assert [one.text for one in made.measured[1.0]] == ["held-out text"]
+    drifts = [one.value for one in made.drifts.values()]
+    assert drifts[0] == pytest.approx(0) and min(drifts[1:]) > 0
+    names = [one["name"] for one in json.loads((made.folder / "lmworks.json").read_text())["measurements"]]
+    assert "drift from the base, 60% kept" in names and len(names) == 6 * 4

@@ -12,7 +12,8 @@ import torch
 import lmworks as lm
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.peft_format import write_adapter
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.cli import main
 from lmworks.jobs.compress import compress
 
 WIDE = {"dim": 64, "hidden_dim": 96, "layers": 3}
@@ -113,3 +114,22 @@ def test_an_earlier_result_stays_where_the_work_fails(
         compress(model, tmp_path / "small", bits=4, text=text)
     assert (tmp_path / "small" / "model.safetensors").read_bytes() == kept
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "small", "text"]
+
+
+def test_where_wikitext_cannot_be_had_the_drift_from_the_model_is_measured(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LMWORKS_DATA", "")
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "empty-cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there: a machine without a network
+    monkeypatch.setattr("sys.argv", ["lmworks", "compress", model, "--bits", "4", "--out", str(tmp_path / "small")])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    told = capsys.readouterr()
+    assert "drift from the model" in told.out and "wikitext2 is not on this machine" in told.err
+    [kept] = json.loads((tmp_path / "small" / "lmworks.json").read_text())["measurements"]
+    made = compress(model, tmp_path / "eight", bits=8)
+    assert made.drift is not None and 0 < made.drift.value < kept["value"] and kept["unit"] == "bits/token"
+    assert made.before is made.after is made.change is made.verdict is None
+    with pytest.raises(DataError, match="arc-easy"):  # a text that somebody names is not replaced
+        compress(model, tmp_path / "other", text="arc-easy")
