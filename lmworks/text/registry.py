@@ -127,11 +127,15 @@ def _download(name: str, entry: Entry) -> Path:
             known = None if entry.file.endswith(".gz") else f"sha256:{entry.sha256}"
             path = pooch.retrieve(entry.address, known, entry.file, folder, downloader=pooch.HTTPDownloader(timeout=15))
             advance(entry.bytes)
-    except (OSError, ValueError) as error:  # requests' errors; a wrong checksum
+    except OSError as error:  # requests' errors
         raise DataError(
-            f"{_looked(name, entry)} and {entry.address} could not be fetched "
-            f"({type(error).__name__}); connect to the network once, or put {entry.file} into "
-            f"{folder}"
+            f"{name} is not here and could not be fetched; connect to the network once, or {_by_hand(entry)}: "
+            f"{entry.address}"
+        ) from error
+    except ValueError as error:  # a wrong checksum
+        raise DataError(
+            f"what is published as {name} is not the file that was registered (its SHA-256 is not "
+            f"{entry.sha256[:12]}...), so it is not used; {_by_hand(entry)}: {entry.address}"
         ) from error
     return Path(path)
 
@@ -154,11 +158,10 @@ def _pack(name: str, entry: Entry, package: str, folder: Path) -> Path:
     except (OSError, subprocess.SubprocessError) as error:
         why = type(error).__name__
     raise DataError(
-        f"{_looked(name, entry)} and the package {package} could not be fetched ({why}); connect to the network once, "
+        f"{name} is not here and the package {package} could not be fetched ({why}); connect to the network once, "
         f"or put what `npm pack {package}` gives elsewhere into {folder}"
     )
 
 
-def _looked(name: str, entry: Entry) -> str:
-    looked = ", ".join(str(path.parent) for path in dict.fromkeys(_places(name, entry)))
-    return f"{name} is not here (looked in {looked})"
+def _by_hand(entry: Entry) -> str:
+    return f"put it as {entry.folder}/{entry.local or entry.file} into a folder that LMWORKS_DATA names"

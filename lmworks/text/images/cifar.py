@@ -100,9 +100,8 @@ def _archive() -> Path:
         with progress.task("fetching CIFAR-10"):
             fetched = pooch.retrieve(ADDRESS, None, FILES[1], cached, downloader=pooch.HTTPDownloader(timeout=30))
     except (OSError, ValueError) as error:
-        looked = ", ".join(map(str, (*folders, cached)))
         raise DataError(
-            f"CIFAR-10 is not here (looked in {looked}) and {ADDRESS} could not be fetched ({type(error).__name__}); "
-            f"connect to the network once, or put {FILES[1]} into {cached}"
+            "CIFAR-10 is not here and could not be fetched; connect to the network once, or put it as "
+            f"cifar10_full/{FILES[1]} into a folder that LMWORKS_DATA names: {ADDRESS}"
         ) from error
     return Path(fetched)

@@ -75,5 +75,7 @@ def test_a_set_with_an_image_changed_is_refused(small, monkeypatch):
 
 def test_without_the_files_it_says_where_to_put_them(small):
     small.unlink()
-    with pytest.raises(DataError, match=r"could not be fetched .*or put d7d05618.*zip into"):
+    with pytest.raises(
+        DataError, match=r"^CIFAR-10 is not here and could not be fetched; .* put it as cifar10_full/d7d05618.*zip into"
+    ):
         cifar.cifar10("train")
