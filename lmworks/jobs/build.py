@@ -29,7 +29,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import as_reference, beside, directory_written_whole
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of, task_of_calls
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, say_few_steps, task_of_calls
 from lmworks.jobs.comparing import HELD_OUT, MeasuredBase, TextComparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
 from lmworks.jobs.learning import Learning
@@ -161,6 +161,7 @@ def build(
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = learning.rows(chosen, language_model, parts, say)
+    say_few_steps(chosen.training, len(rows), say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
     promised = promise(chosen, len(rows)) if chosen.private.on else None
     if promised is not None:

@@ -21,7 +21,7 @@ from lmworks.evaluation.tasks.own import own_task
 from lmworks.jobs.comparing import GENERAL
 from lmworks.jobs.recipe import DataSettings
 from lmworks.jobs.runs import say_skipped
-from lmworks.jobs.verdicts import leak_remark
+from lmworks.jobs.verdicts import few_steps_remark, leak_remark
 from lmworks.loading import load_tokenizer
 from lmworks.text import registry
 from lmworks.text.corpus.folder import corpus_of, read_split
@@ -167,6 +167,12 @@ def length_of(training: TrainingConfig, rows: int) -> str:
     """How long a run over this many rows is, in words."""
     steps = steps_of(training, rows)
     return counted(steps, "step") if steps is not None else f"{training.max_seconds:g} s"
+
+
+def say_few_steps(training: TrainingConfig, rows: int, say: Say) -> None:
+    """Say before the first step of a run over this many rows that there will be too few to judge it by."""
+    if few := few_steps_remark(steps_of(training, rows)):
+        say(f"few steps      {few}")
 
 
 def general_text(recipe: Reads, say: Say) -> dict[str, list[Document]]:

@@ -27,7 +27,7 @@ from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.beside_teacher import BesideTeacher, beside, writing_costs
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of, say_few_steps
 from lmworks.jobs.comparing import HELD_OUT
 from lmworks.jobs.distill_recipe import DistillRecipe, with_arguments
 from lmworks.jobs.runs import logged_losses, open_run, provenance, resumable, save_result, start_run, training_facts
@@ -116,6 +116,7 @@ def distill(
     say(f"student        {_size(model)} of the teacher's {_size(master)}")
 
     rows = _rows(chosen, master, rows_of(chosen, model, parts, say), say)
+    say_few_steps(chosen.training, len(rows), say)
     taught, asked = _taught(chosen, master, model, rows, say)
     network = model.network.requires_grad_(True)
     objective = _objective(chosen, master)

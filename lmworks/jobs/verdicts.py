@@ -53,13 +53,20 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str, is_corpus: boo
     )
 
 
+def few_steps_remark(steps: int | None) -> str:
+    """That a run of this many steps is only a trial; "" where it is none, or the clock ends it (None)."""
+    if steps is None or steps >= FEW_STEPS:
+        return ""
+    told = "1 step of training is" if steps == 1 else f"{steps} steps of training are"
+    return f"{told} only a trial; give more (--set training.steps=100) before you judge the result"
+
+
 def training_remark(losses: Sequence[float], private: bool = False) -> str:
     """Why a run may have taught nothing, by the loss of each of its steps; "" where it did teach something. For a
     private run only the number of steps counts."""
     steps = len(losses)
-    if steps < FEW_STEPS:
-        told = "1 step of training is" if steps == 1 else f"{steps} steps of training are"
-        return f"{told} only a trial; give more (--set training.steps=100) before you judge the result"
+    if few := few_steps_remark(steps):
+        return few
     if private:
         return ""
     quarter = max(1, steps // 4)

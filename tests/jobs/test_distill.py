@@ -73,6 +73,7 @@ def test_a_student_of_half_the_layers_is_saved_with_figures_of_both(here: Path):
         assert name in names
     assert [len(one.bytes) for one in result.texts] == [int(facts["data"]["documents"][1]), 3]
     assert any(line.startswith("learnt ") for line in said)
+    assert len([line for line in said if line.startswith("few steps      ") and "only a trial" in line]) == 1
     assert facts["remarks"] == result.remarks and "only a trial" in " ".join(result.remarks)
     assert not Path("small.run").exists()
 

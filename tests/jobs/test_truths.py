@@ -163,14 +163,18 @@ def test_a_leak_is_a_share_of_runs_of_thirteen_words():
 
 
 def test_a_run_of_one_step_is_no_training(here: Path):
-    result = build(out="out", recipe=recipe(steps=1))
+    lines: list[str] = []
+    result = build(out="out", recipe=recipe(steps=1), say=lines.append)
     [remark] = result.remarks
+    assert lines.count(f"few steps      {remark}") == 1  # before the first step, too
     assert remark.startswith("1 step of training is only a trial; ") and facts_of("out")["remarks"] == [remark]
 
 
 def test_steps_that_were_made_before_a_resume_count(here: Path, monkeypatch: pytest.MonkeyPatch):
     stopped(recipe(steps=12), monkeypatch, after=10)
-    assert build(out="out", recipe=recipe(steps=12), resume=True).remarks == []
+    lines: list[str] = []
+    assert build(out="out", recipe=recipe(steps=12), resume=True, say=lines.append).remarks == []
+    assert not [line for line in lines if line.startswith("few steps")]
     assert contents(Path("out"))
 
 
