@@ -22,8 +22,10 @@ from lmworks.text.wheels import Alias, content, fetched, kept_at, removed, trust
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
 CONFIGS = ("config.json", "adapter_config.json")
 """One of them is in every model directory."""
-TRAINED = ("train", "classes", "contrast", "fusion", "image-tokens")
+TRAINED = ("train", "captions", "classes", "contrast", "fusion", "image-tokens")
 """Folders of lmworks/recipes whose recipes `lmworks train` takes."""
+NEAR = 0.75
+"""How alike two names of one folder are, by difflib, before one may be a slip for the other."""
 
 
 @dataclass(frozen=True)
@@ -302,13 +304,16 @@ def _unknown(reference: str) -> str:
     """What to say of a reference to nothing: what was meant, or what to do."""
     beside = Path(reference).parent
     listed = list(beside.iterdir()) if os.access(beside, os.R_OK | os.X_OK) else []
-    whole = [str(one) for one in listed if one.suffix != ".run"]  # the folder of a run that is not done is no model
-    close = difflib.get_close_matches(reference, [*ALIASES, *whole], n=1)
+    whole = {one.name: str(one) for one in listed if one.suffix != ".run"}  # what a run has not finished is no model
+    near = difflib.get_close_matches(Path(reference).name, whole, n=1, cutoff=NEAR)
+    close = [whole[one] for one in near] or difflib.get_close_matches(reference, ALIASES, n=1)
+    made = _made_by(reference)
     is_path = reference.startswith((".", "/", "~", "models/")) or (beside != Path() and beside.is_dir())
-    if is_path and not reference.endswith(".gguf") and not close:
+    if made is not None or (is_path and not reference.endswith(".gguf") and not close):
         models = sorted(one.name for one in listed if any((one / name).is_file() for name in CONFIGS))
         there = f" ({beside} holds {', '.join(models[:5])}{', ...' if len(models) > 5 else ''})" if models else ""
-        return f"there is no directory {reference}{there}; to make it: {_made_by(reference)}"
+        made = made or f"lmworks build FOLDER --out {for_shell(reference)}"
+        return f"there is no directory {reference}{there}; to make it: {made}"
     if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
         close = [hub.PREFIX + reference]
     others = f"give a model directory, a .gguf file, ollama:name, hf:org/name, or {', '.join(ALIASES)}"
@@ -316,17 +321,22 @@ def _unknown(reference: str) -> str:
     return f"{reference} is neither a known model nor a path; {hint}"
 
 
-def _made_by(reference: str) -> str:
-    """The command that makes a model of this path: a shipped recipe's, if it has its name."""
+def _made_by(reference: str) -> str | None:
+    """The command that makes a model of this path by a shipped recipe: the one of its last part's name, or, in
+    models/, the only one whose name goes on from there, as models/cifar is made by cifar-resnet; None where there is
+    no such recipe."""
     from importlib.resources import files
 
     from lmworks.text.sources import PYTHON_REFERENCE
 
     name, shipped = Path(reference).name, Path(str(files("lmworks") / "recipes"))
-    recipes = {path.stem for kind in TRAINED for path in (shipped / kind).glob("*.toml")}
-    if reference == f"models/{name}" and name in recipes - {PYTHON_REFERENCE}:  # which is a text to build from, too
-        return f"lmworks train {name}"
-    return f"lmworks build FOLDER --out {for_shell(reference)}"
+    recipes = {path.stem for kind in TRAINED for path in (shipped / kind).glob("*.toml")} - {PYTHON_REFERENCE}
+    longer = [one for one in recipes if one.startswith(f"{name}-")]
+    if name not in recipes and reference == f"models/{name}" and len(longer) == 1:
+        return f"lmworks train {longer[0]} --out {for_shell(reference)}"
+    if name not in recipes:  # which PYTHON_REFERENCE is not: it is a text to build from, too
+        return None
+    return f"lmworks train {name}" + ("" if reference == f"models/{name}" else f" --out {for_shell(reference)}")
 
 
 def forget(reference: str) -> list[tuple[Path, int]]:

@@ -313,6 +313,14 @@ def test_paths_are_checked_for_what_they_are(tmp_path, monkeypatch):
         ("org/name", "did you mean hf:org/name?"),
         ("models/notes", "there is no directory models/notes; to make it: lmworks build FOLDER --out models/notes"),
         ("models/emoji-fusion", "there is no directory models/emoji-fusion; to make it: lmworks train emoji-fusion"),
+        ("models/emoji-captions", "to make it: lmworks train emoji-captions"),
+        (
+            "models/cifar",
+            "there is no directory models/cifar; to make it: lmworks train cifar-resnet --out models/cifar",
+        ),
+        ("made/translate-en-de", "to make it: lmworks train translate-en-de --out made/translate-en-de"),
+        ("translate-en-de", "to make it: lmworks train translate-en-de --out translate-en-de"),
+        ("made/choir", "there is no directory made/choir (made holds chess); to make it: lmworks build FOLDER --out"),
         ("made/elsewhere", "there is no directory made/elsewhere (made holds chess); to make it: lmworks build FOLDER"),
         ("made/ches", "did you mean made/chess?"),
         ("made/draft", "there is no directory made/draft (made holds chess)"),  # and not a run that is not done
@@ -327,6 +335,7 @@ def test_an_unknown_reference_gets_a_suggestion(tmp_path, monkeypatch, reference
     (tmp_path / "made" / "chess").mkdir(parents=True)
     (tmp_path / "made" / "draft.run").mkdir()
     (tmp_path / "made" / "chess" / "config.json").write_text("{}")
+    (tmp_path / "made" / "translated-en-de").mkdir()
     with pytest.raises(ModelError) as caught:
         resolve(reference)
     assert hint in str(caught.value)
