@@ -39,13 +39,24 @@ def serve(
     import asyncio
     from dataclasses import asdict
 
+    from lmworks.basics import progress
+
     must_be_installed()
-    from lmworks.serving.load import measure
+    clients = _numbers(concurrency)
+    if "://" not in server:
+        progress.at_once(f"starting a server of {server}")
+    from lmworks.serving.load import answer_lengths, measure
     from lmworks.serving.run import served
 
-    clients = _numbers(concurrency)
     loads: list[Load] = []
-    with served(server) as address:
+    with served(server) as address, progress.shown():
+        least, longest = answer_lengths(max_tokens)
+        progress.end_line()
+        typer.echo(
+            f"sends   {requests:,} requests by {_in_turn(clients)} at once: prompts of {prompt_tokens:,} tokens, "
+            f"answers of {least:,} to {longest:,}",
+            err=True,
+        )
         for number in clients:
             load = measure(
                 address,
@@ -83,6 +94,11 @@ def _numbers(text: str) -> list[int]:
         return [int(one) for one in text.split(",")]
     except ValueError:
         raise ConfigError(f"--concurrency is {text!r}; give numbers, as 1,8,16") from None
+
+
+def _in_turn(clients: list[int]) -> str:
+    """How many clients ask, as "1, then 8, then 16 clients"."""
+    return f"{', then '.join(map(str, clients))} client{'s' if clients != [1] else ''}"
 
 
 def _row(load: Load) -> list[str]:

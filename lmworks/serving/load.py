@@ -20,6 +20,8 @@ from typing import Any, Self
 import httpx
 import numpy as np
 
+from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ConfigError, LmworksError
 
 WORDS = "the old house by river had a garden where children would play until evening came"
@@ -143,10 +145,10 @@ async def measure(  # noqa: PLR0913 (what a load is)
     async with Client(address, key) as client:
         model = model or await client.model()
         prompts = await _prompts(client, requests, prompt_tokens, seed)
-        lengths, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
+        lengths, (least, most) = random.Random(seed), answer_lengths(max_tokens, vary)
         bodies = [
             {"model": model, "prompt": prompt, "temperature": temperature, "top_p": 0.95, "seed": number}
-            | _streamed(lengths.randint(least, max_tokens))
+            | _streamed(lengths.randint(least, most))
             for number, prompt in enumerate(prompts, seed)
         ]
         started = time.perf_counter()
@@ -156,6 +158,11 @@ async def measure(  # noqa: PLR0913 (what a load is)
         errors = [one.error for one in timings if one.error is not None]
         raise LmworksError(f"{address}: no request was answered; the last error is: {errors[-1] if errors else None}")
     return Load.of(timings, settle, concurrency, seconds)
+
+
+def answer_lengths(max_tokens: int, vary: bool = True) -> tuple[int, int]:
+    """The tokens of the shortest and of the longest answer that are asked for."""
+    return -(-max_tokens // 2) if vary else max_tokens, max_tokens
 
 
 def _streamed(tokens: int) -> dict[str, Any]:
@@ -169,11 +176,14 @@ async def _ask_all(client: Client, bodies: Sequence[dict[str, Any]], concurrency
     timings = [Timing() for _ in bodies]
     left = iter(enumerate(bodies))
 
-    async def ask_what_is_left() -> None:
-        for number, body in left:
-            timings[number] = await client.ask(body)
+    with progress.task(f"asking, {counted(concurrency, 'client')} at once", len(bodies), "requests") as advance:
 
-    await asyncio.gather(*(ask_what_is_left() for _ in range(concurrency)))
+        async def ask_what_is_left() -> None:
+            for number, body in left:
+                timings[number] = await client.ask(body)
+                advance(1)
+
+        await asyncio.gather(*(ask_what_is_left() for _ in range(concurrency)))
     return timings
 
 

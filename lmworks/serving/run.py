@@ -132,7 +132,8 @@ def served(server: str) -> Iterator[str]:
         yield server
         return
     command = [sys.executable, "-m", "lmworks", "serve", server, "--port", "0", "--queue", "10000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What it prints is for people who start a server: that its page may be opened, and how it ends.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         said: list[str] = []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
+import tiny
 
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.cli import main
 from lmworks.serving.load import Client, measure
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
@@ -57,3 +61,17 @@ def test_what_cannot_be_measured(live: Live):
         asyncio.run(measure(live.address, prompt_tokens=600, requests=1))
     with pytest.raises(ConfigError, match="concurrency is 0"):
         asyncio.run(measure(live.address, concurrency=0))
+
+
+def test_the_verb_says_what_it_sends_and_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    folder = str(tiny.language_model().save(tmp_path / "model"))
+    asked = ["--concurrency", "1,2", "--requests", "3", "--prompt-tokens", "4", "--max-tokens", "6", "--json"]
+    monkeypatch.setattr("sys.argv", ["lmworks", "bench", "serve", folder, *asked])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    told = capfd.readouterr()
+    assert "sends   3 requests by 1, then 2 clients at once: prompts of 4 tokens, answers of 3 to 6" in told.err
+    assert "asking, 1 client at once" in told.err and "asking, 2 clients at once" in told.err
+    assert [one["requests"] for one in json.loads(told.out)] == [3, 3]  # and no "Ctrl-C ends" of the server before it
