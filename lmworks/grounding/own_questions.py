@@ -172,7 +172,9 @@ class Judged:
         def share(name: str, count: int, n: int, ideal: float, chance: float | None = None) -> None:
             if n:
                 value, interval = proportion(count, n)
-                made.append(Measurement(name=name, value=value, interval=interval, n=n, ideal=ideal, chance=chance))
+                one = Measurement(name=name, value=value, interval=interval, n=n, ideal=ideal, chance=chance)
+                tells_nothing = one.at_chance and (n == 1 or not chance)  # a single question, or nothing was refused
+                made.append(one.but(chance=None) if tells_nothing else one)
 
         share("right", self.count(Verdict.RIGHT), there, 1)
         share("beside it in the right sentence", self.count(Verdict.BESIDE), there, 0)

@@ -157,6 +157,14 @@ def test_answers_are_counted_by_how_probably_right_they_were_said_to_be():
     assert levels == {"85% to 100%": (0.5, 4), "50% to 85%": (0.5, 2), "0% to 50%": (0.5, 2)}
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_where_nothing_is_refused_chance_is_not_told(count: int):
+    told = said("1,140 euros [1]", "It costs 1,140 euros.")
+    there, gone = (JudgedAnswer(OwnQuestion("?", answers), told) for answers in (("1140",), ()))
+    figures = {one.name: one for one in Judged("index", "mine.csv", [there, *[gone] * count]).measurements}
+    assert figures["refused, not there"].value == 0 and "chance" not in str(figures["refused, not there"])
+
+
 def test_an_index_is_judged_by_questions_of_ones_own(index: Index, questions: Path, tmp_path: Path):
     out = tmp_path / "out" / "answers.jsonl"
     out.parent.mkdir()
