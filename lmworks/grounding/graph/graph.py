@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.grounding.graph.catalog import Catalog
+from lmworks.grounding.graph.catalog import Catalog, Name
 from lmworks.grounding.graph.meaning import Meaning, Meanings
 from lmworks.grounding.graph.question import LESS, GraphQuestion, read_question
 from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
@@ -41,6 +41,8 @@ MOST_TRIPLES = 100
 """Facts that an answer cites."""
 MOST_TRIED = 8
 """Meanings that are tried, cheapest first, until one has an answer."""
+MOST_PROPERTIES = 8
+"""Properties that are named where a question asks of none."""
 MOST_NAMED = 50
 """Things that an answer names; it says how many more there are."""
 
@@ -258,8 +260,22 @@ class Graph:
     def _no_meaning(self, asked: GraphQuestion) -> str:
         if not asked.nodes:
             return "the question names nothing that is in the graph"
-        named = " and ".join(dict.fromkeys(self.catalog.label(one.names[0].node) for one in asked.nodes[:3]))
-        return f"no way leads in the graph from {named} to what is asked"
+        found = [one.names[0] for one in asked.nodes[:3]]
+        named = " and ".join(dict.fromkeys(map(self._as_it_is_known, found)))
+        properties = list(dict.fromkeys(self.catalog.label(one.property) for one in self.catalog.edges))
+        more = ", ..." if len(properties) > MOST_PROPERTIES else ""
+        first, role = found[0].text, self.catalog.label(found[0].property)
+        how = f'; ask "whose {role} is {first}?"' if found[0].role == "value" and len(found) == 1 else ""
+        return (
+            f"the graph knows {named}, but not what the question asks of it{how}; its properties are "
+            f"{', '.join(properties[:MOST_PROPERTIES])}{more}"
+        )
+
+    def _as_it_is_known(self, name: Name) -> str:
+        """A thing's name; a value's with the property that it is a value of."""
+        if name.role != "value":
+            return self.catalog.label(name.node)
+        return f"{self.catalog.label(name.node)} as a value of {self.catalog.label(name.property)}"
 
 
 @checked
