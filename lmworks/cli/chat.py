@@ -14,7 +14,7 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Strategy
-    from lmworks.grounding.answer import Way
+    from lmworks.grounding.answer import GroundedAnswer, Way
     from lmworks.grounding.index import Index
     from lmworks.language_model import LanguageModel
 
@@ -102,23 +102,26 @@ def _ask() -> str | None:
 
 
 def _cited(documents: Index, line: str, before: str | None, way: Way, model: LanguageModel) -> str | None:
-    """Print what the documents answer; return the question as it was asked, for the next one to lean on."""
+    """Print what the documents answer; return the question with the words that it takes, for the next one to lean
+    on."""
     from lmworks.basics.errors import LmworksError
-    from lmworks.grounding.follow_up import in_context
+    from lmworks.grounding.follow_up import ask_in_context, in_context
     from lmworks.grounding.telling import lines_of
 
-    question = in_context(line, before)
-    if question != line:
-        typer.echo(f"(asked as: {question})")
+    def ask(question: str) -> GroundedAnswer:
+        return documents.ask(question, model if way == "write" else None, way)
+
     try:
-        answer = documents.ask(question, model if way == "write" else None, way)
+        question, answer = ask_in_context(ask, line, before)
+        if question != line:
+            typer.echo(f"(asked as: {question})")
         typer.echo("\n".join([*lines_of(answer, documents), ""]))
     except KeyboardInterrupt:
         typer.echo(" (stopped)\n")
     except LmworksError as error:
         typer.echo(f"lmworks: {error}")
         return before
-    return question
+    return in_context(line, before)  # however it was asked, so that a chain keeps its topic
 
 
 def _turn(

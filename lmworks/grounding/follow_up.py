@@ -1,14 +1,20 @@
 """A question that leans on the one before it, made whole: "And how much is it?" after "When is the rent due?".
 
     in_context("And how much is it?", "When is the rent due?")     # "And how much is it (rent due)?"
+    question, answer = ask_in_context(index.ask, "And who may not drive it?", "When is the car's inspection due?")
 
 By a simple rule, for English: a question with a pronoun, or without any word of its own, takes the words of the one
-before it. Any other question stands for itself.
+before it. Any other question stands for itself. Where nothing answers the whole, as the words before it may be of
+another passage, a question with words of its own is asked alone: what is said of the same topic counts.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from lmworks.grounding.answer import GroundedAnswer
+from lmworks.grounding.terms import terms
 
 WORD = re.compile(r"[\w'’-]+")
 PRONOUNS = frozenset(
@@ -26,13 +32,45 @@ LITTLE = frozenset(
     )
 )
 """Words that say nothing of what is asked about."""
+JOINING = frozenset(WORD.findall("a an and at by for from in of on the to with"))
+"""Those that make one name of the words around them."""
 
 
 def in_context(question: str, before: str | None) -> str:
     """The question with the words of the one before it, in brackets, where it leans on that; else as it is."""
     words = WORD.findall(question.lower())
     leans = any(word in PRONOUNS for word in words) or all(word in LITTLE for word in words)
-    if not before or not leans:
-        return question
-    topic = [word for word in WORD.findall(before) if word.lower() not in LITTLE | PRONOUNS]
+    topic = _topic(before) if before and leans else []
     return f"{question.rstrip(' ?.!')} ({' '.join(topic)})?" if topic else question
+
+
+def ask_in_context(
+    ask: Callable[[str], GroundedAnswer], question: str, before: str | None
+) -> tuple[str, GroundedAnswer]:
+    """How a question was asked, and what was said to it: with the words of the one before it, where it leans on that;
+    or alone, where it has words of its own, nothing is said to the whole, the one before it is answered, and a passage
+    that it cites names something of that one."""
+    whole = in_context(question, before)
+    answer = ask(whole)
+    own = any(word not in LITTLE | PRONOUNS for word in WORD.findall(question.lower()))
+    if whole == question or not before or not answer.refused or not own:
+        return whole, answer
+    alone, topic = ask(question), set(terms(" ".join(_topic(before)), "english"))
+    cited = {one.chunk for one in alone.citations}
+    told = [f"{one.document} {one.heading} {one.text}" for one in alone.passages if one.chunk in cited]
+    same = not alone.refused and bool(topic & set(terms(" ".join(told), "english")))
+    # What nothing is said of (a boat, among documents of a car that share a word with it) is not what is answered.
+    return (question, alone) if same and not ask(before).refused else (whole, answer)
+
+
+def _topic(question: str) -> list[str]:
+    """The words of content of a question, and those between two of them that join these: "rent of the flat"."""
+    found: list[str] = []
+    between: list[str] = []
+    for word in WORD.findall(question):
+        if word.lower() not in LITTLE | PRONOUNS:
+            found += [*(between if found and all(one.lower() in JOINING for one in between) else []), word]
+            between = []
+        else:
+            between.append(word)
+    return found

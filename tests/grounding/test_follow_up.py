@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from lmworks.grounding.follow_up import in_context
+from grounding.small_index import indexed
+from lmworks.grounding.follow_up import ask_in_context, in_context
 
+CAR = """# The car
+
+The inspection is due in May 2027 at the garage in Mill Road.
+
+## Drivers
+
+Anna and Bob are insured. Guests and people under 25 may not drive it.
+
+## Fuel
+
+It takes diesel.
+"""
 BEFORE = "When is the rent of the flat due?"
 
 
 @pytest.mark.parametrize(
     ("question", "whole"),
     [
-        ("And how much is it?", "And how much is it (rent flat due)?"),
-        ("How much?", "How much (rent flat due)?"),
-        ("why", "why (rent flat due)?"),
-        ("Who pays them?", "Who pays them (rent flat due)?"),
+        ("And how much is it?", "And how much is it (rent of the flat due)?"),
+        ("How much?", "How much (rent of the flat due)?"),
+        ("why", "why (rent of the flat due)?"),
+        ("Who pays them?", "Who pays them (rent of the flat due)?"),
         ("Where does the boat lie?", "Where does the boat lie?"),
         ("Katzen?", "Katzen?"),
     ],
@@ -31,4 +46,22 @@ def test_a_question_that_says_nothing_gives_nothing():
 
 def test_a_chain_keeps_its_topic():
     second = in_context("And how much is it?", BEFORE)
-    assert in_context("Who pays it?", second) == "Who pays it (rent flat due)?"
+    assert in_context("Who pays it?", second) == "Who pays it (rent of the flat due)?"
+
+
+def test_words_between_are_kept_where_they_join_what_is_named():
+    before = "When does the car have its next inspection, and in which garage?"
+    assert in_context("What fuel does it take?", before) == "What fuel does it take (car next inspection garage)?"
+
+
+def test_a_question_with_words_of_its_own_is_asked_alone_where_the_whole_finds_nothing(tmp_path: Path, minilm: str):
+    index = indexed(tmp_path, {"car.md": CAR, "flat.md": "# The flat\n\nThe rent is 900 euros.\n"}, minilm)
+    before, drivers = "When does the car have its next inspection, and in which garage?", "And who may not drive it?"
+    assert index.ask(in_context(drivers, before)).refused
+    question, answer = ask_in_context(index.ask, drivers, before)
+    assert question == drivers and "Guests and people under 25 may not drive it" in answer.text
+    question, answer = ask_in_context(index.ask, "What fuel does it take?", before)
+    assert question == in_context("What fuel does it take?", before) and "diesel" in answer.text  # which has gone well
+    other = "When does the boat in the harbour have its next engine inspection?"
+    question, answer = ask_in_context(index.ask, drivers, other)
+    assert question == in_context(drivers, other) and answer.refused  # "it" is a boat, of which nothing is said

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.responses import StreamingResponse
 
 from lmworks.grounding.answer import GroundedAnswer, Way
-from lmworks.grounding.follow_up import in_context
+from lmworks.grounding.follow_up import ask_in_context, in_context
 from lmworks.grounding.index import Index
 from lmworks.grounding.telling import facts_of, where
 from lmworks.serving.api.answering import FINGERPRINT, Facts, answered_by, event
@@ -64,8 +64,11 @@ async def cited_text(service: Service, asked: ChatRequest, http: Request, way: A
         said = f"answers from documents are written by the model itself; ask {service.name}, or give another way"
         raise Refused(400, said, param="grounding")
     min_right = asked.grounding.min_right if asked.grounding is not None else None
-    question = question_of(service, _question(asked), asked.named("messages"))
-    answer = await attended(http, service, lambda: service.ask(question, way, min_right))
+    last, before = _questions(asked)
+    question_of(service, in_context(last, before), asked.named("messages"))
+    question, answer = await attended(
+        http, service, lambda: ask_in_context(lambda one: service.ask(one, way, min_right), last, before)
+    )
     if (record := http.scope.get(RECORD)) is not None:
         record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
     told = facts_of(answer, index)
@@ -119,14 +122,14 @@ def _fits(asked: ChatRequest) -> None:
             raise Refused(400, said, param=name)
 
 
-def _question(asked: ChatRequest) -> str:
-    """What the conversation asks last, with the words of the question before it where it leans on that."""
+def _questions(asked: ChatRequest) -> tuple[str, str | None]:
+    """What the conversation asks last, and the question before it."""
     turns = [one.turn for one in asked.messages]
     if turns[-1]["role"] != "user":
         said = "the last message is not the user's, so nothing is asked of the documents"
         raise Refused(400, said, param=asked.named("messages"))
     asks = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
+    return asks[-1], asks[-2] if len(asks) > 1 else None
 
 
 def _grounding(answer: GroundedAnswer, told: Facts, way: Way, question: str, index: Index) -> Facts:
