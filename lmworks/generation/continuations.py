@@ -22,7 +22,7 @@ from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 
 Pair = tuple[list[int], list[int]]
-CACHED = 2**28
+CACHED = 2**29
 """Bytes of keys and values of the rows that are read side by side."""
 TOKENS = 4096
 """Tokens of them that are new, at most."""
@@ -80,6 +80,8 @@ class _Branch:
     """Tokens of it and of all below."""
     rows: int
     """Branches at its ends."""
+    held: int
+    """Tokens that these rows hold, each from its text's first one on."""
 
 
 @torch.inference_mode()
@@ -127,8 +129,8 @@ def _branch(texts: list[_Text], low: int, high: int, start: int, depth: int = 0)
         while at < high and texts[at].tokens[end] == first_token and (depth < DEEPEST or at == first):
             at += 1
         children.append(_branch(texts, first, at, end, depth + 1))
-    size, rows = (sum(getattr(child, name) for child in children) for name in ("size", "rows"))
-    return _Branch(low, high, start, end, children, end - start + size, max(rows, 1))
+    size, rows, held = (sum(getattr(child, name) for child in children) for name in ("size", "rows", "held"))
+    return _Branch(low, high, start, end, children, end - start + size, max(rows, 1), held or end)
 
 
 def _shared(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
@@ -147,7 +149,7 @@ class _Walk:
     def alone(self, number: int) -> Iterator[tuple[int, Continuation]]:
         """A text without any other."""
         tokens = self.texts[number].tokens
-        branch = _Branch(number, number + 1, 0, len(tokens), [], len(tokens), 1)
+        branch = _Branch(number, number + 1, 0, len(tokens), [], len(tokens), 1, len(tokens))
         self.reading.tokens += len(tokens)
         yield from self._score([branch], self.runner.hidden(self._ids([tokens])))
 
@@ -190,8 +192,13 @@ class _Walk:
             yield together
 
     def _fits(self, branches: list[_Branch]) -> bool:
+        """Whether all of them and of those below have room side by side. Rows that share pages, as those of the
+        compiled path, have little to themselves: many short continuations of a long context are read at once."""
         new = sum(branch.size for branch in branches)
-        return new <= TOKENS and new + sum(branch.rows * branch.start for branch in branches) <= self.cached
+        page = self.runner.page_tokens
+        apart = sum(branch.held for branch in branches)
+        cached = apart if page is None else min(apart, new + page * sum(branch.rows for branch in branches))
+        return new <= TOKENS and cached <= self.cached
 
     def _read(self, branches: list[_Branch], cache: KVCache) -> Tensor:
         rows = [self.texts[one.low].tokens[one.start : one.end] for one in branches]
@@ -246,4 +253,4 @@ def _largest_and_totals(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _part(branch: _Branch, start: int, end: int) -> _Branch:
-    return _Branch(branch.low, branch.high, start, end, branch.children, end - start, 1)
+    return _Branch(branch.low, branch.high, start, end, branch.children, end - start, 1, end)

@@ -23,7 +23,7 @@ from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.keeping import Keeper, Kept
 from lmworks.kernels.next_token import drawn, log_total
 from lmworks.kernels.packed import Stored
-from lmworks.kernels.pages import PagedCache, token_bytes
+from lmworks.kernels.pages import PAGE, PagedCache, token_bytes
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.quantisation import quantisation_of
 from lmworks.kernels.text_classifier import TextClassifier
@@ -201,6 +201,11 @@ class CompiledRunner:
     def token_bytes(self) -> int:
         """What a cache keeps of one token, in 16 bits."""
         return token_bytes(self.config)
+
+    @property
+    def page_tokens(self) -> int | None:
+        """Tokens of a page, as long as the tape stands for the network."""
+        return PAGE if self.stands(fresh=False) else None
 
     def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether the tape runs texts in this cache."""

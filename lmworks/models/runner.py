@@ -161,6 +161,11 @@ class Runner(Sampler, Protocol):
     def token_bytes(self) -> int:
         """Keys and values of one token, in bytes."""
 
+    @property
+    def page_tokens(self) -> int | None:
+        """Where rows of a cache share what they have in common: tokens of a page, which a row has for itself at least.
+        None where each row holds all of its tokens."""
+
     def own_threads(self, cache: KVCache | None = None) -> bool:
         """Whether texts in this cache (None: texts without one) run on threads of its own; then PyTorch takes one
         beside them."""

@@ -66,6 +66,10 @@ class TorchRunner:
         """Keys and values of one token, in the type of the weights."""
         return self.config.cached_numbers * self.network.dtype.itemsize
 
+    @property
+    def page_tokens(self) -> None:
+        """None: each row holds all of its tokens."""
+
     def own_threads(self, cache: KVCache | None = None) -> bool:
         """It runs on PyTorch's own."""
         return False

@@ -102,6 +102,27 @@ def test_a_small_room_changes_nothing_but_how_it_is_cut(model, pairs, monkeypatc
         assert part.greedy == one.greedy
 
 
+@pytest.mark.parametrize("tokens", [210, 4096])  # too few to read the whole tree at once, and enough
+def test_choices_after_a_long_beginning_are_read_side_by_side(model, monkeypatch, tokens):
+    context = [number % 90 for number in range(200)]
+    choices = [(context, [first, second]) for first in range(16) for second in range(2)]
+    whole = all_at_once(model, choices)
+    rows = []
+    hidden = model.runner.hidden
+
+    def noted(tokens, *others):
+        rows.append(len(tokens))
+        return hidden(tokens, *others)
+
+    # Room for 1,250 tokens: 6 rows of 200, or 16 that share three pages of 64 and have the fourth to themselves.
+    monkeypatch.setattr("lmworks.generation.continuations.TOKENS", tokens)
+    monkeypatch.setattr("lmworks.generation.continuations.CACHED", 1250 * model.runner.token_bytes)
+    monkeypatch.setattr(model.runner, "hidden", noted)
+    for part, one in zip(all_at_once(model, choices), whole, strict=True):
+        assert part.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+    assert rows == ([1, 16] if model.runner.name == "compiled" else [1, 6, 6, 4])
+
+
 def test_beginnings_of_one_text_do_not_nest_without_end(model):
     text = [number % 90 for number in range(3 * DEEPEST)]
     found = all_at_once(model, [(text[:size], [text[size]]) for size in range(1, len(text))])
