@@ -11,6 +11,7 @@ texts that the model itself writes. The directory is complete, figures included,
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.files import as_reference, directory_written_whole
 from lmworks.evaluation.drift import drift
-from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
+from lmworks.evaluation.likelihood import Change, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import carry_index
 from lmworks.jobs.build_text import documents_if_had
@@ -48,18 +49,18 @@ class Compressed:
 
     folder: Path
     text: str
-    before: Measurement | None
-    """Bits per byte of the text; None, as the next three, where the text cannot be had."""
-    after: Measurement | None
-    change: Measurement | None
-    verdict: Change | None
-    drift: Measurement | None
-    """How far the predictions moved, on texts that the model wrote; None where there is a text."""
     bytes_before: int
     """Of the weights' files, an adapter's base included."""
     bytes_after: int
     merged: bool
     """Adapters were merged into the weights."""
+    before: Measurement | None = None
+    """Bits per byte of the text; None, as the next three, where the text cannot be had."""
+    after: Measurement | None = None
+    change: Measurement | None = None
+    verdict: Change | None = None
+    drift: Measurement | None = None
+    """How far the predictions moved, on texts that the model wrote; None where there is a text."""
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -102,14 +103,7 @@ def compress(
     must_merge(loaded.network)  # before anything is measured
     kept = torch.float16 if loaded.network.dtype == torch.float16 else torch.bfloat16
     compression = Compression(bits, embedding_bits, kept)
-    before = None if documents is None else measure(loaded, documents, f"{text} before", tokens=tokens)
-    whole, written = None, []
-    if documents is None:  # the model stays, to be asked beside what is made of it
-        progress.note(
-            f"{text} is not on this machine and cannot be fetched, so what is measured is the drift from the model, on "
-            "texts that it writes itself; --text FILE measures on a text of yours"
-        )
-        whole, written = loaded, own_texts(loaded)
+    cost = _measured_before(loaded, documents, text, tokens)
     bytes_before = sum(file.stat().st_size for file in _files(str(model), base))
     loaded = load(model, base=base, dtype="float32")  # what a GGUF holds exactly, before it is rounded again
     merged = has_adapters(loaded.network)
@@ -120,23 +114,34 @@ def compress(
         loaded.write_tokenizer(temporary)
         loaded.write_beside(temporary)
         made = load(temporary, compress="none")  # as before: what the weights lost, not what runs them
-        figures: dict[str, Any]
-        if documents is None or before is None:
-            figures = dict.fromkeys(("before", "after", "change", "verdict"))
-            figures |= {"drift": None if whole is None else drift(made, written, whole.logits)}
-        else:
-            figures = _change(text, before, measure(made, documents, f"{text} after", tokens=tokens))
+        figures = cost(made)
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
-        result = Compressed(folder, text, **figures, bytes_before=bytes_before, bytes_after=bytes_after, merged=merged)
+        result = Compressed(folder, text, bytes_before, bytes_after, merged, **figures)
         write_facts(temporary, _facts(loaded, compression, result) | carry_index(loaded.source, temporary))
     return result
 
 
-def _change(text: str, before: Likelihood, after: Likelihood) -> dict[str, Any]:
-    """The fields of Compressed that say what a text shows."""
-    moved, verdict = change(before, after, text)
-    first, second = before.bits_per_byte(f"{text} before"), after.bits_per_byte(f"{text} after")
-    return {"before": first, "after": second, "change": moved, "verdict": verdict, "drift": None}
+def _measured_before(
+    model: LanguageModel, documents: list[Document] | None, text: str, tokens: int
+) -> Callable[[LanguageModel], dict[str, Any]]:
+    """Measure a model on a text, or let it write texts where there is none (it is kept then); what is returned gives
+    the fields of Compressed that say how another model differs from it."""
+    if documents is None:
+        progress.note(
+            f"{text} is not on this machine and cannot be fetched, so what is measured is the drift from the model, on "
+            "texts that it writes itself; --text FILE measures on a text of yours"
+        )
+        written = own_texts(model)
+        return lambda made: {"drift": drift(made, written, model.logits)}
+    before = measure(model, documents, f"{text} before", tokens=tokens)
+
+    def compared(made: LanguageModel) -> dict[str, Any]:
+        after = measure(made, documents, f"{text} after", tokens=tokens)
+        moved, verdict = change(before, after, text)
+        told = {"before": before.bits_per_byte(f"{text} before"), "after": after.bits_per_byte(f"{text} after")}
+        return told | {"change": moved, "verdict": verdict}
+
+    return compared
 
 
 def _facts(model: LanguageModel, compression: Compression, result: Compressed) -> dict[str, Any]:
