@@ -275,6 +275,12 @@ def _checked_path(path: Path) -> Path:
         if path.is_dir():
             if any((path / name).is_file() for name in CONFIGS) or _is_torchvisions(path):
                 return path
+            if (path / "index.sqlite").is_file():
+                there = for_shell(path)
+                raise ModelError(
+                    f'{path} is an index of documents and no model: lmworks ask {there} "...", or lmworks chat smollm2 '
+                    f"--index {there}"
+                )
             raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
         if path.is_file():
             if path.suffix.lower() == ".gguf" or _is_torchvisions(path):

@@ -423,3 +423,9 @@ def test_nothing_is_fetched_or_removed_that_is_not_ours(tiny, folder, tmp_path):
     assert loading.forget("tiny") == [] and files(folder) == set()
     with pytest.raises(ModelError, match="neither a known model nor a path"):
         loading.forget("nothing-of-this-name")
+
+
+def test_an_index_of_documents_is_told_from_a_model(tmp_path):
+    (tmp_path / "index.sqlite").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"is an index of documents and no model: lmworks ask .*--index"):
+        resolve(str(tmp_path))
