@@ -206,6 +206,9 @@ def likely(given: Sequence[Said]) -> dict[str, Any]:
     for low, high in zip(LIKELY, (1.01, *LIKELY), strict=False):
         own = [good for one, good in zip(sure, right, strict=True) if low <= one < high]
         tested[f"right, of those said to be right with {low:.2f} to {min(high, 1):.2f}"] = share(own)
+    for kind in counts:
+        own = [good for of, one, good in given if of == kind and one >= LIKELY[0]]
+        tested[f"right, of those said to be right with {LIKELY[0]:.2f} to 1.00, {kind}"] = share(own)
     return tested
 
 
