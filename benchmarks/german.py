@@ -24,6 +24,7 @@ from benchmarks.answers import state
 from benchmarks.machine import ROOT, commit
 from lmworks.basics.files import write_json
 from lmworks.evaluation.statistics import proportion
+from lmworks.grounding.answer import FINEST
 from lmworks.grounding.index import build
 from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict
 
