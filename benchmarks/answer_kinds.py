@@ -35,6 +35,7 @@ HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 """Articles of SQuAD 2 that the reader is not trained on (`lmworks.grounding.heads.train`)."""
 WRITTEN = Path(__file__).with_name("manual_questions.toml")
 GERMAN = Path(__file__).with_name("german_questions.toml")
+NOTES = Path(__file__).with_name("notes_questions.toml")
 DEVELOPED = Path(__file__).with_name("manual_questions_dev.toml")
 MANUALS = Path("/usr/share/man")
 PAGES = """
@@ -107,13 +108,14 @@ def kinds() -> list[Kind]:
         Kind("python-reference, made", "questions made from the Python language reference", reference, _made),
         Kind("manual-pages, made", f"questions made from {pages}", manual_pages, _made),
         Kind("speeches, made", f"questions made from {speeches}", inaugural, _made),
+        Kind("notes", "four short notes in English, made up", notes, _asked_of("notes", NOTES)),
         Kind("lmworks", "the handbook of lmworks: README.md and docs/", handbook, _written("lmworks"), fitted=False),
     ]
 
 
 def german() -> Kind:
     """For the reader of other languages: those that methods were chosen on; others are held out (benchmarks.german)."""
-    return Kind("german", "a lease and a club's rules in German, made up", german_texts, _german)
+    return Kind("german", "a lease and a club's rules in German, made up", german_texts, _asked_of("german", GERMAN))
 
 
 def development() -> list[Kind]:
@@ -204,21 +206,33 @@ def cargo(folder: Path) -> Index:
 
 def german_texts(folder: Path) -> Index:
     """A file for each."""
-    for one in _chosen_in_german():
+    return _notes(folder, GERMAN)
+
+
+def notes(folder: Path) -> Index:
+    """A file for each."""
+    return _notes(folder, NOTES)
+
+
+def _notes(folder: Path, file: Path) -> Index:
+    for one in _chosen_in(file):
         (_made_folder(folder / "text") / f"{one['name']}.md").write_text(one["text"].strip() + "\n", encoding="utf-8")
     return build(folder / "text", folder / "index")
 
 
-def _german(index: Index) -> list[Question]:
-    found = list[Question]()
-    for one in _chosen_in_german():
-        found += [_about("german", text, tuple(words.split("|"))) for text, words in one["asked"]]
-        found += [Question(text, (), "german", lambda _: False, None) for text in one["unanswered"]]
-    return found
+def _asked_of(name: str, file: Path) -> Callable[[Index], list[Question]]:
+    def asked(index: Index) -> list[Question]:
+        found = list[Question]()
+        for one in _chosen_in(file):
+            found += [_about(name, text, tuple(words.split("|"))) for text, words in one["asked"]]
+            found += [Question(text, (), name, lambda _: False, None) for text in one["unanswered"]]
+        return found
+
+    return asked
 
 
-def _chosen_in_german() -> list[dict[str, Any]]:
-    return [one for one in tomllib.loads(GERMAN.read_text(encoding="utf-8"))["text"] if one["part"] == "chosen"]
+def _chosen_in(file: Path) -> list[dict[str, Any]]:
+    return [one for one in tomllib.loads(file.read_text(encoding="utf-8"))["text"] if one["part"] == "chosen"]
 
 
 def _pages(folder: Path, pages: Sequence[str]) -> Index:

@@ -138,7 +138,7 @@ def in_turn(test: Callable[[Any], float], candidates: list[Any], rounds: int) ->
 def main() -> None:
     """Every test that begins with what is asked for, on every program in turn."""
     from lmworks.kernels.run.library import library
-    from lmworks.kernels.run.team import usable_cores
+    from lmworks.basics.ahead import usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {'; '.join(TESTS)}")

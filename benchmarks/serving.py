@@ -35,7 +35,7 @@ def many(options: argparse.Namespace, recorder: Recorder) -> None:
     """16 requests at once: through the server, through the engine alone, and in llama.cpp, in turn."""
     from benchmarks.compiled import requests
     from benchmarks.programs import Compiled, programs
-    from lmworks.kernels.run.team import usable_cores
+    from lmworks.basics.ahead import usable_cores
     from lmworks.serving.load import measure
     from lmworks.serving.run import served
 

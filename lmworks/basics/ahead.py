@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -88,3 +89,10 @@ def shared(task: Callable[[T], R], items: Sequence[T]) -> list[R]:
             if not one.cancel():
                 one.result()
     return [found[place] for place in range(len(items))]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, or LMWORKS_THREADS."""
+    said = os.environ.get("LMWORKS_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(int(said), there) if said.isdigit() and int(said) > 0 else there

@@ -17,7 +17,7 @@ UNSURE = "not sure enough to answer"
 """What is said where something was found that is less likely to be right than is asked for."""
 ELSEWHERE = " (elsewhere: {said} [{number}])"
 """What stands after an answer whose figures are others in another passage."""
-FINEST = 0.95
+FINEST = 0.9
 """The highest probability of being right that is shown; above it nothing finer was measured."""
 
 
@@ -132,7 +132,7 @@ class GroundedAnswer:
 
 
 def percent_right(probability: float) -> str:
-    """How probably an answer is right, for people: "71%", "over 95%"."""
+    """How probably an answer is right, for people: "71%", "over 90%"."""
     return f"over {FINEST:.0%}" if probability > FINEST else f"{probability:.0%}"
 
 

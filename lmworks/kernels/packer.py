@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.ahead import begin, in_order, pool_of
+from lmworks.basics.ahead import begin, in_order, pool_of, usable_cores
 from lmworks.basics.arrays import Float
 from lmworks.basics.threads import one_thread
 from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packed import ROWS, Arena, Each, Packed, Stored, packed_bytes
 from lmworks.kernels.packing import AT_ONCE, bits_of, pack, quantised
-from lmworks.kernels.run.team import usable_cores
 from lmworks.kernels.run.turns import kept_turns
 from lmworks.kernels.run.weights import ENCODER, SEGMENTS, is_multiplied, is_vocabulary
 from lmworks.kernels.text_classifier import is_of_classifier

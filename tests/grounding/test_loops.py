@@ -19,7 +19,7 @@ def compiled(monkeypatch):
 
 
 @pytest.mark.parametrize("dim", [32, 384, 1536])
-def test_products(dim: int, compiled, tmp_path):
+def test_products(dim: int, compiled, tmp_path, monkeypatch):
     """1536 dimensions add up to more than float32 holds exactly."""
     draw = np.random.default_rng(0)
     vectors = draw.standard_normal((1300, dim)).astype(np.float32)
@@ -32,6 +32,9 @@ def test_products(dim: int, compiled, tmp_path):
     assert np.array_equal(plain, exact * scales * float(packed(vectors[5])["scale"]))
     compiled()
     assert np.array_equal(matrix.scores(vectors[5]), plain)
+    monkeypatch.setattr(loops, "APART", 400)
+    monkeypatch.setattr(loops, "usable_cores", lambda: 3)
+    assert np.array_equal(matrix.scores(vectors[5]), plain)  # 434, 434 and 432 rows, each in a thread
 
 
 def test_a_matrix_that_is_kept_follows_its_file(tmp_path):

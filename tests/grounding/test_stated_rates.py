@@ -8,9 +8,9 @@ from pathlib import Path
 from lmworks.grounding import gate
 
 LEVELS = {
-    "0.95 to 1.00": (0.95, 1),
-    "0.85 to 0.95": (0.85, 0.95),
-    "0.70 to 0.85": (0.7, 0.85),
+    "0.90 to 1.00": (0.9, 1),
+    "0.80 to 0.90": (0.8, 0.9),
+    "0.70 to 0.80": (0.7, 0.8),
     "0.50 to 0.70": (0.5, 0.7),
     "0.00 to 0.50": (0, 0.5),
 }
@@ -21,7 +21,7 @@ def test_the_stated_rate_of_false_refusals_is_that_of_the_stored_run():
     stated = json.loads(Path(gate.__file__).with_name("gate.json").read_text())["readers"]["SpanReader"]
     counted = json.loads(STORED.read_text())["figures"]
     kinds = [one["refused"] for one in counted["kinds"].values()]
-    assert len(kinds) == 7 and sum(one["n"] for one in kinds) >= 600
+    assert len(kinds) == 8 and sum(one["n"] for one in kinds) >= 600
     assert abs(stated["false_refusals"] - sum(one["value"] for one in kinds) / len(kinds)) < 0.001
 
 

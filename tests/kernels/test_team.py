@@ -22,6 +22,7 @@ pytest.importorskip("numba")
 from kernels.test_engine import ALL_OF_EXPERTS
 from tiny import network, text
 
+from lmworks.basics.ahead import usable_cores
 from lmworks.kernels import compiled, unavailable
 
 if unavailable() is not None:
@@ -32,7 +33,7 @@ from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
 from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
-from lmworks.kernels.run.team import Team, usable_cores
+from lmworks.kernels.run.team import Team
 from lmworks.models.config import ExpertSettings
 from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.latent_settings import LatentSettings

@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 
+from lmworks.basics.ahead import usable_cores
 from lmworks.kernels.frame import LOOKS, Field, Job
 from lmworks.kernels.run.leading import Leading, keep_waiting
 from lmworks.kernels.run.library import Library, library
@@ -183,10 +184,3 @@ def team() -> Team:
 def _end_team() -> None:
     if _team is not None and _team.process == os.getpid():
         _team.end()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, or LMWORKS_THREADS."""
-    said = os.environ.get("LMWORKS_THREADS", "")
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(int(said), there) if said.isdigit() and int(said) > 0 else there

@@ -60,7 +60,8 @@ def test_weights_of_safetensors_are_never_held_twice(files: str, dtype: str, sha
     assert total == sum(one.double().sum().item() for one in state.values())
     megabytes = share * sum(one.stat().st_size for one in networks[files].glob("*.safetensors")) / 1e6
     assert megabytes > share * 160
-    assert held < 1.2 * megabytes and peak < 1.3 * megabytes, (held, peak, megabytes)
+    # Twice would be 2 or more; what PyTorch and the allocator keep besides differs by some 20 MB from run to run.
+    assert held < 1.5 * megabytes and peak < 1.5 * megabytes, (held, peak, megabytes)
 
 
 def test_pages_that_are_let_go_are_read_again_and_those_that_somebody_wrote_to_stay(tmp_path: Path):

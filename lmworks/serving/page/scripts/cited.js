@@ -27,7 +27,7 @@ const ofGraph = one => one.kind === "graph";
 const facts = ({ triples }) => (Array.isArray(triples) ? triples.filter(Boolean) : []).map(({ subject, property, value, file }) =>
   `${subject} | ${property} | ${value}${file ? `  (${file})` : ""}`).join("\n");
 
-const FINEST = 0.95; // of what is more probably right than this, how much more is not told
+const FINEST = 0.9; // of what is more probably right than this, how much more is not told
 const PLACES = ["page", "line", "characters"];
 const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure"];
 
