@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 
 from lmworks.grounding.answer import GroundedAnswer
+from lmworks.grounding.passage import Passage
 from lmworks.grounding.terms import terms
 
 WORD = re.compile(r"[\w'’-]+")
@@ -47,20 +48,35 @@ def in_context(question: str, before: str | None) -> str:
 def ask_in_context(
     ask: Callable[[str], GroundedAnswer], question: str, before: str | None
 ) -> tuple[str, GroundedAnswer]:
-    """How a question was asked, and what was said to it: with the words of the one before it, where it leans on that;
-    or alone, where it has words of its own, nothing is said to the whole, the one before it is answered, and a passage
-    that it cites names something of that one."""
+    """The question that was asked in the end, and its answer.
+
+    A question that leans on the one before it is asked with the words of that. If that is refused and it has words of
+    its own, it is asked alone, and that answer counts only if it is about the same topic: `before` is answered too, and
+    a cited passage has a word of it in its title, or anywhere if it is of a document that answers `before`. So a
+    question may be asked three times."""
     whole = in_context(question, before)
     answer = ask(whole)
     own = any(word not in LITTLE | PRONOUNS for word in WORD.findall(question.lower()))
     if whole == question or not before or not answer.refused or not own:
         return whole, answer
-    alone, topic = ask(question), set(terms(" ".join(_topic(before)), "english"))
-    cited = {one.chunk for one in alone.citations}
-    told = [f"{one.document} {one.heading} {one.text}" for one in alone.passages if one.chunk in cited]
-    same = not alone.refused and bool(topic & set(terms(" ".join(told), "english")))
-    # What nothing is said of (a boat, among documents of a car that share a word with it) is not what is answered.
-    return (question, alone) if same and not ask(before).refused else (whole, answer)
+    topic, alone = _topic(before), ask(question)
+    if not _names(topic, [f"{one.document} {one.heading} {one.text}" for one in _cited(alone)]):
+        return whole, answer
+    first = ask(before)  # what nothing is said of, a boat among documents of a car, is not what is answered
+    files = {one.file for one in first.citations}
+    told = [f"{one.document} {one.heading} {one.text if one.file in files else ''}" for one in _cited(alone)]
+    return (question, alone) if not first.refused and _names(topic, told) else (whole, answer)
+
+
+def _cited(answer: GroundedAnswer) -> list[Passage]:
+    """The passages that an answer cites; none of a refusal."""
+    chunks = {one.chunk for one in answer.citations}
+    return [] if answer.refused else [one for one in answer.passages if one.chunk in chunks]
+
+
+def _names(topic: list[str], texts: list[str]) -> bool:
+    """Whether a word of the topic stands in any of the texts, in whatever form."""
+    return not set(terms(" ".join(topic), "english")).isdisjoint(terms(" ".join(texts), "english"))
 
 
 def _topic(question: str) -> list[str]:

@@ -65,3 +65,21 @@ def test_a_question_with_words_of_its_own_is_asked_alone_where_the_whole_finds_n
     other = "When does the boat in the harbour have its next engine inspection?"
     question, answer = ask_in_context(index.ask, drivers, other)
     assert question == in_context(drivers, other) and answer.refused  # "it" is a boat, of which nothing is said
+
+
+def test_what_is_asked_alone_is_not_answered_from_another_topic(tmp_path: Path, minilm: str):
+    flat = "# The flat\n\nThe rent is 900 euros and is due on the first of the month. The landlord is Mr Smith.\n"
+    index = indexed(tmp_path, {"car.md": CAR, "flat.md": flat}, minilm)
+    before = "When is the car's inspection due?"
+    assert "900" in index.ask("And its rent?").text and not index.ask(before).refused
+    _, answer = ask_in_context(index.ask, "And its rent?", before)  # the car's, though both topics know what is due
+    assert answer.refused
+
+
+def test_another_document_of_the_same_name_may_answer(tmp_path: Path, minilm: str):
+    inspection, rest = CAR.split("## Drivers")
+    index = indexed(tmp_path, {"car.md": inspection, "drivers.md": f"# Drivers of the car\n{rest}"}, minilm)
+    before, drivers = "When does the car have its next inspection, and in which garage?", "And who may not drive it?"
+    assert index.ask(in_context(drivers, before)).refused
+    question, answer = ask_in_context(index.ask, drivers, before)
+    assert question == drivers and "Guests and people under 25 may not drive it" in answer.text
