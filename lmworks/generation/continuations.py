@@ -80,8 +80,8 @@ class _Branch:
     """Tokens of it and of all below."""
     rows: int
     """Branches at its ends."""
-    held: int
-    """Tokens that these rows hold, each from its text's first one on."""
+    reach: int
+    """Where the longest text of them ends."""
 
 
 @torch.inference_mode()
@@ -129,8 +129,9 @@ def _branch(texts: list[_Text], low: int, high: int, start: int, depth: int = 0)
         while at < high and texts[at].tokens[end] == first_token and (depth < DEEPEST or at == first):
             at += 1
         children.append(_branch(texts, first, at, end, depth + 1))
-    size, rows, held = (sum(getattr(child, name) for child in children) for name in ("size", "rows", "held"))
-    return _Branch(low, high, start, end, children, end - start + size, max(rows, 1), held or end)
+    size, rows = (sum(getattr(child, name) for child in children) for name in ("size", "rows"))
+    reach = max((child.reach for child in children), default=end)
+    return _Branch(low, high, start, end, children, end - start + size, max(rows, 1), reach)
 
 
 def _shared(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
@@ -192,12 +193,12 @@ class _Walk:
             yield together
 
     def _fits(self, branches: list[_Branch]) -> bool:
-        """Whether all of them and of those below have room side by side. Rows that share pages, as those of the
-        compiled path, have little to themselves: many short continuations of a long context are read at once."""
-        new = sum(branch.size for branch in branches)
+        """Whether all of them and of those below have room side by side: rows that share pages need it for their own
+        tokens, in whole pages, and so many short continuations of a long context are read at once; others are padded to
+        the longest one."""
+        new, rows = (sum(getattr(branch, name) for branch in branches) for name in ("size", "rows"))
         page = self.runner.page_tokens
-        apart = sum(branch.held for branch in branches)
-        cached = apart if page is None else min(apart, new + page * sum(branch.rows for branch in branches))
+        cached = rows * max(branch.reach for branch in branches) if page is None else new + page * rows
         return new <= TOKENS and cached <= self.cached
 
     def _read(self, branches: list[_Branch], cache: KVCache) -> Tensor:

@@ -123,6 +123,27 @@ def test_choices_after_a_long_beginning_are_read_side_by_side(model, monkeypatch
     assert rows == ([1, 16] if model.runner.name == "compiled" else [1, 6, 6, 4])
 
 
+def test_short_texts_have_room_for_all_that_a_row_takes(model, monkeypatch):
+    """A row is padded to the longest one beside it in PyTorch, and takes a page at least in the compiled path."""
+    texts = [[number, *range(3, 6)] for number in range(2, 34)] + [[40, *([7] * 198)]]
+    pairs = [(text, [5]) for text in texts]
+    whole, taken, hidden = all_at_once(model, pairs), [], model.runner.hidden
+
+    def noted(tokens, real, cache):
+        states = hidden(tokens, real, cache)
+        if model.runner.page_tokens is None:
+            taken.append(len(tokens) * cache.length)
+        else:
+            taken.append(len({page.address for row in cache.pages for page in row}) * model.runner.page_tokens)
+        return states
+
+    monkeypatch.setattr("lmworks.generation.continuations.CACHED", 600 * model.runner.token_bytes)
+    monkeypatch.setattr(model.runner, "hidden", noted)
+    for part, one in zip(all_at_once(model, pairs), whole, strict=True):
+        assert part.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+    assert 0 < max(taken) <= 600
+
+
 def test_beginnings_of_one_text_do_not_nest_without_end(model):
     text = [number % 90 for number in range(3 * DEEPEST)]
     found = all_at_once(model, [(text[:size], [text[size]]) for size in range(1, len(text))])
