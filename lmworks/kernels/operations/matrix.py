@@ -132,29 +132,10 @@ def _placed(
     e: Emitter, kind: Quantisation, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value
 ) -> _Placed:
     """`output` is where the first token's outputs begin, `stride` the bytes to the next one's."""
-    weights, groups, bias, outliers, adapters, adapter_count, apart = (
-        e.load(LONG, step, 8 * operand)
-        for operand in (
-            Matrix.WEIGHTS,
-            Matrix.GROUPS,
-            Matrix.BIAS,
-            Matrix.OUTLIERS,
-            Matrix.ADAPTERS,
-            Matrix.ADAPTER_COUNT,
-            Matrix.APART,
-        )
-    )
-    values, values_stride, scales, sums, scales_stride, chosen_adapters = (
-        e.load(LONG, frame, 8 * entry)
-        for entry in (
-            Field.VALUES,
-            Field.VALUES_STRIDE,
-            Field.SCALES,
-            Field.SUMS,
-            Field.SCALES_STRIDE,
-            Field.ADAPTERS,
-        )
-    )
+    weights, groups, bias, outliers = _loaded(e, step, Matrix.WEIGHTS, Matrix.GROUPS, Matrix.BIAS, Matrix.OUTLIERS)
+    adapters, adapter_count, apart = _loaded(e, step, Matrix.ADAPTERS, Matrix.ADAPTER_COUNT, Matrix.APART)
+    values, values_stride, chosen_adapters = _loaded(e, frame, Field.VALUES, Field.VALUES_STRIDE, Field.ADAPTERS)
+    scales, sums, scales_stride = _loaded(e, frame, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
     begin = e.times(_parts_before(e, block, apart), groups)
     values = e.plus(e.plus(values, e.times(values_stride, token)), e.times(begin, GROUP))
     scales, sums = (
@@ -214,6 +195,11 @@ def _tile_kernel(blocks: int, sets: int, kind: Quantisation) -> Any:
         product_by_tiles(e, blocks, sets, tokens, *known, stride, adds)
 
     return multiply_tiles
+
+
+def _loaded(e: Emitter, table: Value, *numbers: int) -> list[Value]:
+    """Operands of a step, or entries of a frame, by their numbers."""
+    return [e.load(LONG, table, 8 * number) for number in numbers]
 
 
 def _parts_before(e: Emitter, block: Value, apart: Value) -> Value:
