@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import DataError
 from lmworks.generation.prefill import padded
-from lmworks.generation.scoring import READ, ROWS, refuse_unless_causal
+from lmworks.generation.scoring import READ, refuse_unless_causal
 from lmworks.generation.states import tensors
 from lmworks.models.kv_cache import KVCache
 from lmworks.models.network import evaluating
@@ -26,6 +26,8 @@ CACHED = 2**29
 """Bytes of keys and values of the rows that are read side by side."""
 TOKENS = 4096
 """Tokens of them that are new, at most."""
+LOGITS = 2**26
+"""Bytes of the logits that are computed at once."""
 NEAR = 4
 """Rows of logits that are looked at together."""
 DEEPEST = 64
@@ -103,6 +105,7 @@ def continuations(
                 yield from walk.alone(number)
         elif texts:
             yield from walk.below(_branch(texts, 0, len(texts), 0), None)
+        yield from walk.rest()
 
 
 def _texts(pairs: Sequence[Pair], window: int, reading: Reading) -> list[_Text]:
@@ -145,6 +148,13 @@ class _Walk:
     def __init__(self, runner: Runner, texts: list[_Text], reading: Reading) -> None:
         self.runner, self.texts, self.reading = runner, texts, reading
         self.found: dict[int, tuple[list[float], bool]] = {}
+        self.states: list[Tensor] = []
+        """Those whose logits are not looked at yet, float32 [dim] each."""
+        self.wanted: list[tuple[int, int, int]] = []
+        """(place among them, request, target)"""
+        self.done: list[int] = []
+        """Requests whose last target is among these."""
+        self.at_once = max(LOGITS // (4 * runner.config.vocab_size), 1)
         self.cached = max(CACHED // max(runner.token_bytes, 1), 1)
 
     def alone(self, number: int) -> Iterator[tuple[int, Continuation]]:
@@ -210,7 +220,7 @@ class _Walk:
         return torch.tensor(rows, device=self.runner.network.device)
 
     def _score(self, branches: list[_Branch], hidden: Tensor) -> Iterator[tuple[int, Continuation]]:
-        """What follows tokens of these branches; yields the pairs whose last token is scored."""
+        """Keep the states that tokens of these branches' texts follow; yields pairs whose last token is scored."""
         wanted: list[tuple[tuple[int, int], int, int]] = []  # ((row, place in it), request, target)
         done: list[int] = []
         for row, branch in enumerate(branches):
@@ -221,20 +231,30 @@ class _Walk:
                         wanted.append(((row, at - branch.start), number, continuation[at - first]))
                     if len(text.tokens) == branch.end:
                         done.append(number)
-        if wanted:
-            wanted.sort()  # a request's targets are noted in their order, also where others share some of its places
-            places = {place: number for number, place in enumerate(dict.fromkeys(place for place, _, _ in wanted))}
-            states = hidden[[row for row, _ in places], [at for _, at in places]]
-            self._note(states, [(places[place], number, target) for place, number, target in wanted])
+        wanted.sort()  # a request's targets are noted in their order, also where others share some of its places
+        rows = list(dict.fromkeys(place for place, _, _ in wanted))
+        if len(self.states) + len(rows) > self.at_once:
+            yield from self.rest()
+        places = {place: len(self.states) + number for number, place in enumerate(rows)}
+        if rows:
+            self.states += hidden[[row for row, _ in rows], [at for _, at in rows]]
+        self.wanted += [(places[place], number, target) for place, number, target in wanted]
+        self.done += done
+
+    def rest(self) -> Iterator[tuple[int, Continuation]]:
+        """Score what was kept; the head's weights are read once for many states."""
+        if self.states:
+            self._note(torch.stack(self.states), self.wanted)
+        done, self.states, self.wanted, self.done = self.done, [], [], []
         for number in done:
             yield number, Continuation(*self.found.pop(number))
 
     def _note(self, states: Tensor, wanted: list[tuple[int, int, int]]) -> None:
-        """Log-probabilities of targets by the states before them, with the logits of a few states at a time."""
+        """Log-probabilities of targets by the states before them."""
         place, targets = (self._ids([one[column] for one in wanted]) for column in (0, 2))  # type: ignore[misc]
-        for start in range(0, len(states), ROWS):
-            logits = self.runner.logits(states[start : start + ROWS])
-            here = ((place >= start) & (place < start + ROWS)).nonzero()[:, 0]
+        for start in range(0, len(states), self.at_once):
+            logits = self.runner.logits(states[start : start + self.at_once])
+            here = ((place >= start) & (place < start + self.at_once)).nonzero()[:, 0]
             own = place[here] - start
             chosen, (largest, totals) = logits[own, targets[here]], _largest_and_totals(logits)
             logprobs, greedy = (chosen - totals[own]).tolist(), (chosen == largest[own]).tolist()

@@ -61,7 +61,9 @@ def test_continuations_are_those_of_each_text_read_alone(model, pairs):
 
 @torch.inference_mode()
 def test_two_cuts_of_one_long_text_keep_their_tokens_in_order(model, monkeypatch):
-    monkeypatch.setattr("lmworks.generation.continuations.ROWS", 16)  # logits of so many states at once
+    monkeypatch.setattr(
+        "lmworks.generation.continuations.LOGITS", 16 * 4 * model.config.vocab_size
+    )  # logits of so many states at once
     draw = random.Random(1)
     text = draw.choices(range(90), k=60)
     cuts = [(text[:50], text[50:]), (text[:5], text[5:]), (text[:30], text[30:])]
