@@ -137,8 +137,8 @@ def in_turn(test: Callable[[Any], float], candidates: list[Any], rounds: int) ->
 
 def main() -> None:
     """Every test that begins with what is asked for, on every program in turn."""
-    from lmworks.kernels.run.library import library
     from lmworks.basics.ahead import usable_cores
+    from lmworks.kernels.run.library import library
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {'; '.join(TESTS)}")

@@ -208,8 +208,8 @@ TESTS: dict[str, Callable[[list[Any], int, Recorder], None]] = {
 
 def main() -> None:
     """Every test in turn."""
-    from lmworks.kernels.run.library import library
     from lmworks.basics.ahead import usable_cores
+    from lmworks.kernels.run.library import library
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {'; '.join(TESTS)}")

@@ -22,6 +22,7 @@ Anna and Bob are insured. Guests and people under 25 may not drive it.
 It takes diesel.
 """
 BEFORE = "When is the rent of the flat due?"
+INSPECTION = "When does the car have its next inspection in May 2027, and in which garage in Mill Road?"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_words_between_are_kept_where_they_join_what_is_named():
 
 def test_a_question_with_words_of_its_own_is_asked_alone_where_the_whole_finds_nothing(tmp_path: Path, minilm: str):
     index = indexed(tmp_path, {"car.md": CAR, "flat.md": "# The flat\n\nThe rent is 900 euros.\n"}, minilm)
-    before, drivers = "When does the car have its next inspection, and in which garage?", "And who may not drive it?"
+    before, drivers = INSPECTION, "And who may not drive it?"
     assert index.ask(in_context(drivers, before)).refused
     question, answer = ask_in_context(index.ask, drivers, before)
     assert question == drivers and "Guests and people under 25 may not drive it" in answer.text
@@ -79,7 +80,7 @@ def test_what_is_asked_alone_is_not_answered_from_another_topic(tmp_path: Path, 
 def test_another_document_of_the_same_name_may_answer(tmp_path: Path, minilm: str):
     inspection, rest = CAR.split("## Drivers")
     index = indexed(tmp_path, {"car.md": inspection, "drivers.md": f"# Drivers of the car\n{rest}"}, minilm)
-    before, drivers = "When does the car have its next inspection, and in which garage?", "And who may not drive it?"
+    before, drivers = INSPECTION, "And who may not drive it?"
     assert index.ask(in_context(drivers, before)).refused
     question, answer = ask_in_context(index.ask, drivers, before)
     assert question == drivers and "Guests and people under 25 may not drive it" in answer.text
