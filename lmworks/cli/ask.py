@@ -139,5 +139,8 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
     typer.echo("\n".join([*lines_of(answer, index), *([""] if answer.refused else [])]))
-    limit = f"refusing below {answer.threshold:.0%} also refuses {answer.false_refusals:.0%} of answerable questions"
+    limit = f"refused below {answer.threshold:.0%}; how often that is wrong was not measured in this language"
+    if answer.false_refusals is not None:
+        refused = f"also refuses {answer.false_refusals:.0%} of answerable questions"
+        limit = f"refusing below {answer.threshold:.0%} {refused}"
     typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this; {limit}")

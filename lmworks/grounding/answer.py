@@ -69,7 +69,9 @@ class Citation:
 class Reason:
     """Why an answer is refused; as text, a plain sentence in English."""
 
-    kind: Literal["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure"]
+    kind: Literal[
+        "nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure", "unmeasured"
+    ]
     """What programs tell it by."""
     named: tuple[str, ...] = ()
     """What the sentence names: the words that are not mentioned, how many sentences were looked at, or how probably the
@@ -86,6 +88,7 @@ _SENTENCES = {
     "in_no_sentence": "the model found the answer in none of the {} nearest sentences",
     "unsupported": "the model wrote nothing that a sentence of the documents supports",
     "unsure": "of answers like the nearest {} are right, which is less than is asked for",
+    "unmeasured": "how often answers in this language are right was not measured, and it was asked for",
 }
 
 
@@ -109,12 +112,13 @@ class GroundedAnswer:
     """What the model was given, where one wrote or chose."""
     threshold: float = 0.0
     """The confidence below which it is refused."""
-    false_refusals: float = 0.0
-    """The share of the questions that documents do answer which that refuses, as it was measured."""
+    false_refusals: float | None = None
+    """The share of the questions that documents do answer which that refuses, as it was measured; None for a language
+    in which it was not."""
     probably_right: float | None = None
     """The calibrated probability that the answer is right, 0 ... 1: that what is cited first answers the question. None
-    for a refusal, and where a model chose or wrote the answer or a graph gave it: only spans of documents were
-    measured."""
+    for a refusal, where a model chose or wrote the answer or a graph gave it, and in languages of which no answers were
+    counted: only spans of documents in English, German and Spanish were measured."""
 
     @property
     def reason(self) -> str:

@@ -80,6 +80,8 @@ _LETTER = re.compile(r"\b(?!I\b)[B-Z]\b|\b[IVX]{2,5}\b|(?<=\w )A\b")
 """What tells things apart that have one name: flat B, type II."""
 _MARKER = re.compile(r"\A\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 """What begins an item of a list."""
+MEASURED = ("english", "german", "spanish")
+"""Languages in which answers to questions on texts that nothing was chosen on were counted (docs/answers.md)."""
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
 
 
@@ -133,6 +135,11 @@ class Asked:
         return self.gate.probably_right(self.features) if self.evidence else 0.0
 
     @property
+    def measured(self) -> bool:
+        """Whether it is known how often answers in this language are right."""
+        return self.language in MEASURED or in_english(self.question, self.language)
+
+    @property
     def passes(self) -> bool:
         """Whether the gate lets it be answered, and the passage names what the question does by letters and figures:
         what is said of version 2.0 answers nothing of 2.1. A question without a word asks nothing."""
@@ -148,7 +155,7 @@ class Asked:
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
         nearest = self.evidence[0].citation(1) if self.evidence else None
-        text = UNSURE if why.kind == "unsure" else REFUSAL
+        text = UNSURE if why.kind in ("unsure", "unmeasured") else REFUSAL
         return self._told(text, True, why=why, nearest=nearest, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> GroundedAnswer:
@@ -156,7 +163,8 @@ class Asked:
         return self._told(text, False, citations=tuple(citations), prompt=prompt)
 
     def _told(self, text: str, refused: bool, **given: Any) -> GroundedAnswer:
-        given |= {"threshold": self.gate.threshold, "false_refusals": self.gate.false_refusals}
+        rate = self.gate.false_refusals if self.measured or self.gate.own else None
+        given |= {"threshold": self.gate.threshold, "false_refusals": rate}
         return GroundedAnswer(text, refused, self.confidence, passages=self.passages, **given)
 
 
@@ -179,7 +187,7 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
 
     `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
     graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of. An answer that
-    is less likely to be right than `min_right` (0 ... 1) is refused.
+    is less likely to be right than `min_right` (0 ... 1) is refused, and so is one in a language that was not measured.
     ConfigError for an empty question, a way that does not exist, writing without a model, or a `min_right` for answers
     that a model makes or a graph's facts may give, of which nothing was measured.
     """
@@ -204,10 +212,12 @@ def ask(  # noqa: PLR0913 (each is a choice that people know by name)
         return asked.answered("", (), context)
     if not asked.passes:
         return asked.refused(_why(asked))
+    if min_right is not None and not asked.measured:
+        return asked.refused(Reason("unmeasured"))
     if min_right is not None and asked.probably_right < min_right:
         return asked.refused(Reason("unsure", (percent_right(asked.probably_right),)))
     if model is None:
-        measured = asked.evidence[0].passage not in given
+        measured = asked.measured and asked.evidence[0].passage not in given
         return replace(extracted(asked), probably_right=asked.probably_right if measured else None)
     writer = load(model) if isinstance(model, str) else model
     writer.must_converse()

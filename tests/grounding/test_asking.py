@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL, BestSpan
+from lmworks.grounding.answer import REFUSAL, UNSURE, BestSpan
 from lmworks.grounding.asking import (
     UNRIVALLED,
     Asked,
@@ -230,6 +231,21 @@ def test_an_answer_says_how_probably_it_is_right_and_can_be_refused_for_it(index
             index.ask("When is the rent due?", min_right=wrong)
     with pytest.raises(ConfigError, match="answers without a model"):
         index.ask("When is the rent due?", "smollm2", min_right=0.5)
+
+
+def test_of_a_language_in_which_nothing_was_counted_no_rate_is_told(tmp_path, minilm):
+    texts = {
+        "zh.md": "# 图书馆\n\n图书馆每天早上九点开门。读者可以借五本书。\n",
+        "en.md": "# Rent\n\nThe rent is 900 euros.\n",
+    }
+    index = indexed(tmp_path, texts, minilm)
+    answer = index.ask("图书馆几点开门？")
+    assert "九点" in answer.text and answer.probably_right is None and answer.false_refusals is None
+    refused = index.ask("图书馆几点开门？", min_right=0.1)
+    assert refused.refused and refused.text == UNSURE and refused.why.kind == "unmeasured"
+    assert "was not measured" in refused.reason and "九点" in refused.nearest.text
+    known = index.ask("How much is the rent?", min_right=0.1)
+    assert known.probably_right > 0.1 and known.false_refusals > 0
 
 
 def test_a_refusal_tells_no_finer_how_probably_right_it_would_be_than_an_answer(index, monkeypatch):

@@ -165,7 +165,7 @@ export class Chat {
     const said = el("div", { class: "said" });
     if (tokens) said.append(view.tokens.element);
     else if (citations?.length) said.append(withChips(answer.content, citations, model), sources(citations, model));
-    else if (grounding?.refused) said.append(el("p", { class: "refusal" }, grounding.why ? t(grounding.why.kind === "unsure" ? "not_sure" : "refused") : answer.content));
+    else if (grounding?.refused) said.append(el("p", { class: "refusal" }, grounding.why ? t(["unsure", "unmeasured"].includes(grounding.why.kind) ? "not_sure" : "refused") : answer.content));
     else said.append(rendered(answer.content));
     if (answer.picture) said.prepend(el("img", { class: "picture", src: answer.picture, alt: answer.content }));
     const notes = [answer.error, ...(grounding ? remarks(grounding) : []), view?.foot,

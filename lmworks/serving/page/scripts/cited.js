@@ -29,7 +29,7 @@ const facts = ({ triples }) => (Array.isArray(triples) ? triples.filter(Boolean)
 
 const FINEST = 0.9; // of what is more probably right than this, how much more is not told
 const PLACES = ["page", "line", "characters"];
-const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure"];
+const REASONS = ["nothing_found", "not_mentioned", "not_answered", "in_no_sentence", "unsupported", "unsure", "unmeasured"];
 
 /** A file and the place in it; answers that were kept, and other servers, say it in words of their own. */
 function placed({ file, place, at }) {
