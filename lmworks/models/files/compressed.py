@@ -1,11 +1,12 @@
 """Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers loads
-it; and in FP8, in its format `float-quantized`.
+it; in int8, in its format `int-quantized`; and in FP8, in its format `float-quantized`.
 
 A matrix `x.weight` is stored as `x.weight_packed` (int32, 32 / bits values in each), `x.weight_scale` (one for each
 group of a row) and `x.weight_shape`; `quantization_config` in config.json says so. Written are groups of 32, symmetric;
 read are other sizes of group, a scale for each row, and zero points too: `x.weight_zero_point`, packed down the
-columns, weight = (value - zero point) * scale. FP8 is a `x.weight` of float8 beside its `x.weight_scale`, and the
-rounding of values that it was made for is left out. What else the formats have is refused by name, never guessed.
+columns, weight = (value - zero point) * scale. The other two keep a `x.weight` of int8 or of float8 beside its
+`x.weight_scale`; the rounding of a layer's inputs that they were made for is left out. What else the formats have is
+refused by name, never guessed.
 Source: the package compressed-tensors 0.20, `compressors/pack_quantized`, `compressors/naive_quantized` and
 `quantization/quant_config.py`.
 """
@@ -26,7 +27,13 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, OfExperts, Rows, Source, Transposed
 from lmworks.models.families.tables import Family
-from lmworks.models.files.model_folder import COMPRESSED_TENSORS, FLOAT_QUANTIZED, is_float_quantized, is_mxfp4
+from lmworks.models.files.model_folder import (
+    COMPRESSED_TENSORS,
+    FLOAT_QUANTIZED,
+    INT_QUANTIZED,
+    is_float_quantized,
+    is_mxfp4,
+)
 from lmworks.models.files.mxfp4 import without_mxfp4
 from lmworks.models.files.other_methods import other_method, without_fp8
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
@@ -38,12 +45,18 @@ BITS = (4, 8)
 METHOD, FORMAT = COMPRESSED_TENSORS, "pack-quantized"
 _OUTER = ("embedding.weight", "head.weight")
 _PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
-_ZERO = ".weight_zero_point"
+"""Of a matrix in words."""
+_SCALE, _ZERO = ".weight_scale", ".weight_zero_point"
 _DEFAULTS = {"num_bits": 8, "type": "int", "symmetric": True}
 _OF_ALL = {"dynamic": (False, None), "actorder": (None, False, "weight", "static")}
 _PACKED = {"num_bits": BITS, "type": ("int",), "symmetric": (True, False), "strategy": ("group", "channel")}
-_FLOATS = {"num_bits": (8,), "type": ("float",), "symmetric": (True,), "strategy": ("tensor", "channel")}
-SCHEMES: dict[str, dict[str, tuple[Any, ...]]] = {FORMAT: _PACKED | _OF_ALL, FLOAT_QUANTIZED: _FLOATS | _OF_ALL}
+_BYTES = {"num_bits": (8,), "type": ("int",), "symmetric": (True, False), "strategy": ("group", "channel", "tensor")}
+_FLOATS = {"num_bits": (8,), "type": ("float",), "symmetric": (True,), "strategy": ("tensor", "channel", "block")}
+SCHEMES: dict[str, dict[str, tuple[Any, ...]]] = {
+    FORMAT: _PACKED | _OF_ALL,
+    INT_QUANTIZED: _BYTES | _OF_ALL,
+    FLOAT_QUANTIZED: _FLOATS | _OF_ALL,
+}
 """What is read of each format's schemes."""
 
 
@@ -131,9 +144,8 @@ def decompressed(
         _schemes_of(said, FLOAT_QUANTIZED)
         return without_fp8(tensors, dtype, later, as_scales=True)
     allowed = packing_said(said)
-    bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
-    names = (*_PARTS, _ZERO) if False in allowed.symmetric else _PARTS
-    parts = {base + part for base in bases for part in names}
+    bases = [name.removesuffix(allowed.parts[0]) for name in tensors if allowed.holds(name, tensors[name])]
+    parts = {base + part for base in bases for part in allowed.parts}
     plain = {name: tensor for name, tensor in tensors.items() if name not in parts}
     for base in bases:
         if base + ".weight" in plain:
@@ -141,7 +153,7 @@ def decompressed(
         for more in (_ZERO, ".weight_g_idx", ".weight_global_scale"):
             if base + more in plain:
                 raise _not_read(f"the weights hold {base}{more}")
-        matrix = PackedMatrix.of(base, tensors, allowed)
+        matrix = allowed.matrix(base, tensors)
         plain[base + ".weight"] = matrix.unread(dtype).placeholder() if later else matrix.weights(dtype)
     return plain
 
@@ -165,6 +177,22 @@ class Packing:
     bits: set[int]
     symmetric: set[bool]
     """Whether groups have no zero points; both where some have."""
+    in_words: bool = True
+    """Packed into words of 32 bits; else each in a byte of its own."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What a matrix is stored in: names of tensors after its own, the values first."""
+        others = (_ZERO,) if False in self.symmetric else ()
+        return (*_PARTS, *others) if self.in_words else (".weight", _SCALE, ".input_scale", *others)
+
+    def holds(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor is the values of a matrix that is stored so."""
+        return name.endswith(self.parts[0]) and (self.in_words or tensor.dtype == torch.int8)
+
+    def matrix(self, base: str, tensors: Mapping[str, Tensor]) -> PackedMatrix:
+        """The matrix `base`.weight. ModelError where it is damaged."""
+        return (PackedMatrix if self.in_words else Int8Matrix).of(base, tensors, self)
 
 
 @dataclass(frozen=True)
@@ -227,14 +255,52 @@ class PackedMatrix:
             )
         if scale.dtype not in DTYPES.values() or scale.ndim != 2 or len(scale) != rows or not scale.shape[1]:
             raise _damaged(base, f"has scales of shape {list(scale.shape)} ({scale.dtype}) for a matrix {shape}")
-        if columns % scale.shape[1]:
-            raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
-        if not torch.isfinite(scale).all():
-            raise _damaged(base, "has scales that are not finite (NaN or infinite)")
+        _must_share(base, scale, columns)
         zero = _zero_points(base, tensors, bits, (rows, scale.shape[1])) if False in said.symmetric else None
         if zero is None and True not in said.symmetric:
             raise _damaged(base, f"has no {_ZERO.removeprefix('.')}")
         return cls(words, scale, bits, columns, zero)
+
+
+@dataclass(frozen=True)
+class Int8Matrix(PackedMatrix):
+    """A matrix with a byte for each weight."""
+
+    def values(self, rows: slice = slice(None)) -> Int[Tensor, "rows columns"]:
+        """Some rows in int8."""
+        return self.words[rows]
+
+    @classmethod
+    def of(cls, base: str, tensors: Mapping[str, Tensor], said: Packing) -> Self:
+        """The matrix `base`.weight. ModelError where it is damaged."""
+        values, scale = tensors[base + ".weight"], tensors.get(base + _SCALE)
+        if scale is None or values.ndim != 2 or not min(values.shape):
+            raise _damaged(base, f"has no {_SCALE.removeprefix('.')}, or is no matrix")
+        shape = list(values.shape)
+        if scale.numel() == 1:
+            scale = scale.reshape(1, 1).expand(len(values), 1)
+        scale = scale[:, None] if scale.ndim == 1 else scale
+        if scale.dtype not in DTYPES.values() or scale.ndim != 2 or len(scale) != len(values) or not scale.shape[1]:
+            raise _damaged(base, f"has scales of shape {list(scale.shape)} ({scale.dtype}) for a matrix {shape}")
+        _must_share(base, scale, values.shape[1])
+        zero = tensors.get(base + _ZERO) if False in said.symmetric else None
+        if zero is None and True not in said.symmetric:
+            raise _damaged(base, f"has no {_ZERO.removeprefix('.')}")
+        if zero is not None:
+            if zero.dtype != torch.int8 or zero.numel() not in (1, scale.numel()):
+                raise _damaged(
+                    base, f"has zero points of shape {list(zero.shape)} ({zero.dtype}) for scales {list(scale.shape)}"
+                )
+            zero = zero.reshape(1, 1).expand_as(scale) if zero.numel() == 1 else zero.reshape(scale.shape)
+        return cls(values, scale, 8, values.shape[1], zero)
+
+
+def _must_share(base: str, scale: Float[Tensor, "rows groups"], columns: int) -> None:
+    """ModelError unless the columns share a row's scales evenly, and all are finite."""
+    if columns % scale.shape[1]:
+        raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
+    if not torch.isfinite(scale).all():
+        raise _damaged(base, "has scales that are not finite (NaN or infinite)")
 
 
 def _zero_points(
@@ -251,8 +317,9 @@ def _zero_points(
 
 def packing_said(said: Any) -> Packing:
     """How a quantization_config says that matrices are packed; ModelError for what is not read here."""
-    schemes = _schemes_of(said, FORMAT)
-    return Packing({int(one["num_bits"]) for one in schemes}, {bool(one["symmetric"]) for one in schemes})
+    in_words = not (isinstance(said, dict) and said.get("format") == INT_QUANTIZED)
+    schemes = _schemes_of(said, FORMAT if in_words else INT_QUANTIZED)
+    return Packing({int(one["num_bits"]) for one in schemes}, {bool(one["symmetric"]) for one in schemes}, in_words)
 
 
 def _schemes_of(said: Any, form: str) -> list[dict[str, Any]]:
@@ -316,6 +383,5 @@ def _damaged(base: str, how: str) -> ModelError:
 def _not_read(what: str) -> ModelError:
     return ModelError(
         f"{what}, which is not read here; known are {METHOD} / {FORMAT} with weights of 4 or 8 bits in their own "
-        f"order, and {FLOAT_QUANTIZED} with a scale for each matrix or row: take the model without compression, or as "
-        "a GGUF file"
+        f"order, {INT_QUANTIZED}, and {FLOAT_QUANTIZED}: take the model without compression, or as a GGUF file"
     )

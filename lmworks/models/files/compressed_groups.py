@@ -96,11 +96,10 @@ class StoredInDirectory:
         bases = [part.removesuffix(".weight") for part in _parts(source)]
         if self._method is not None:
             return None if isinstance(source, ByHead) else self._of_method(self._method, bases)
-        if any(f"{base}.weight_packed" not in self._tensors for base in bases):
+        names = [base + self._said.parts[0] for base in bases]
+        if not all(name in self._tensors and self._said.holds(name, self._tensors[name]) for name in names):
             return None
-        return self._of_packed(
-            source, {f"{base}.weight": PackedMatrix.of(base, self._tensors, self._said) for base in bases}
-        )
+        return self._of_packed(source, {f"{base}.weight": self._said.matrix(base, self._tensors) for base in bases})
 
     def _of_packed(self, source: str | Rows | ByHead, matrices: Mapping[str, PackedMatrix]) -> Groups | None:
         """A matrix of compressed-tensors; None where its groups are of odd sizes, or no form holds their numbers."""

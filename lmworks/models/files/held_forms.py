@@ -7,9 +7,9 @@ have of that, each to the bit,
     int4        groups of 32: the minimum is -zero * scale in float16, which holds it where the zero point is a power of
                 two, as 8, the middle: GPTQ's `sym`
     int5        groups of 32: code - zero, from -16 to 15, and so a minimum of -16 * scale, which is always held
-compressed-tensors' symmetric groups run in their 4 or 8 bits (int4, int8) where float16 holds the scales, and those of
-4 bits with zero points as AWQ's do. What nothing holds is rounded to int8: 8 bits with zero points, and GPTQ's matrices
-whose groups are not of neighbouring inputs (`desc_act`).
+compressed-tensors' symmetric groups run in their 4 or 8 bits (int4, int8), packed or not, where float16 holds the
+scales, and those of 4 bits with zero points as AWQ's do. What nothing holds is rounded to int8: 8 bits with zero
+points, and GPTQ's matrices whose groups are not of neighbouring inputs (`desc_act`).
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ def held_forms(tensors: Mapping[str, Described], said: Any) -> HeldForms:
                 found.rounded |= not as_stored
             packed.add(base)
     for name, one in tensors.items():
-        if len(one.shape) == 2 and name.endswith(".weight") and name.removesuffix(".weight") not in packed:
+        base = name.removesuffix(".weight")
+        if len(one.shape) == 2 and name.endswith(".weight") and base not in packed:
             found.add(ROUNDED, prod(one.shape))
+            found.rounded |= one.dtype == "I8" and not _bytes_are_held(base, one, tensors)
     return found
 
 
@@ -87,6 +89,14 @@ def _of_compressed(
     as_stored = size % GROUP == 0 and scale.dtype != "F32" and not (coded and bits != 4)
     form = _of_coded(size) if coded else f"int{bits}"
     yield form if as_stored else ROUNDED, prod(words) * 32 // bits, as_stored
+
+
+def _bytes_are_held(base: str, values: Described, tensors: Mapping[str, Described]) -> bool:
+    """Whether a matrix that compressed-tensors keeps in int8 runs as it is stored."""
+    scale = tensors.get(base + ".weight_scale", Described("", ()))
+    groups = scale.shape[1] if len(scale.shape) == 2 else 1
+    whole = groups > 0 and values.shape[1] // groups % GROUP == 0
+    return whole and scale.dtype != "F32" and base + ".weight_zero_point" not in tensors
 
 
 def _bits_and_size(words: int, groups: int, said: Mapping[str, Any]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ damaged."""
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.kernels import unavailable
 from lmworks.kernels.choice import foreseen
 from lmworks.kernels.footprint import Footprint
@@ -137,24 +138,65 @@ def test_what_their_package_packs_is_read_as_it_unpacks_it(
     assert torch.equal(ours[f"{NAME}.weight"], weights) and ours[f"{NAME}.weight"].dtype == dtype
 
 
+FORMS = {"FloatQuantizationCompressor": "float-quantized", "IntQuantizationCompressor": "int-quantized"}
+
+
 def packed_by(package: Any, weight: torch.Tensor, **arguments: Any) -> tuple[Tensors, torch.Tensor, Any]:
     """What the package stores of a matrix, what that stands for, and the quantization_config that it says so by."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
     from compressed_tensors.quantization.utils import calculate_qparams
 
     weights = QuantizationArgs(**arguments)
-    rounds = QuantizationArgs(num_bits=8, type="float", strategy="token", dynamic=True)
+    rounds = QuantizationArgs(num_bits=8, type=weights.type, strategy="token", dynamic=True)
     scheme = QuantizationScheme(
-        targets=["Linear"], weights=weights, input_activations=rounds if weights.type == "float" else None
+        targets=["Linear"], weights=weights, input_activations=rounds if package.__name__ in FORMS else None
     )
     size = weights.group_size or weight.shape[1]
     grouped = weight.reshape(1, -1) if weights.strategy == "tensor" else weight.reshape(len(weight), -1, size)
+    if weights.strategy == "block":
+        high, wide = weights.block_structure
+        whole = torch.nn.functional.pad(weight, (0, -weight.shape[1] % wide, 0, -len(weight) % high))
+        grouped = whole.unflatten(1, (-1, wide)).unflatten(0, (-1, high)).transpose(1, 2).flatten(2)
     scale, zero = calculate_qparams(grouped.amin(-1), grouped.amax(-1), weights)
     packed = package.compress({"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, scheme)
     stands_for = package.decompress(packed, scheme)["weight"]
-    form = "float-quantized" if weights.type == "float" else "pack-quantized"
+    form = FORMS.get(package.__name__, "pack-quantized")
     config = QuantizationConfig(config_groups={"group_0": scheme}, format=form)
     return packed, stands_for, json.loads(config.model_dump_json())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("strategy, size", [("tensor", None), ("channel", None), ("group", 64)])
+def test_what_their_package_stores_in_bytes_is_read_as_it_reads_it(
+    strategy: str, size: int | None, symmetric: bool, dtype: torch.dtype
+):
+    theirs()
+    from compressed_tensors.compressors.naive_quantized import IntQuantizationCompressor as Package
+
+    weight = (torch.randn(20, 192, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
+    stored, weights, said = packed_by(
+        Package, weight, num_bits=8, strategy=strategy, group_size=size, symmetric=symmetric
+    )
+    assert said["format"] == "int-quantized" and stored["weight"].dtype == torch.int8
+    assert ("weight_zero_point" in stored) == (not symmetric)
+    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in stored.items()}, said)
+    assert list(ours) == [f"{NAME}.weight"]
+    assert torch.equal(ours[f"{NAME}.weight"], weights) and ours[f"{NAME}.weight"].dtype == dtype
+
+
+@pytest.mark.parametrize("rows", [256, 300])
+def test_fp8_in_blocks_is_read_as_their_package_reads_it(rows: int):
+    theirs()
+    from compressed_tensors.compressors.naive_quantized import FloatQuantizationCompressor as Package
+
+    weight = (torch.randn(rows, 384, generator=torch.Generator().manual_seed(0)) * 0.1).bfloat16()
+    stored, weights, said = packed_by(
+        Package, weight, num_bits=8, type="float", strategy="block", block_structure=[128, 128]
+    )
+    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in stored.items()}, said)
+    assert stored["weight_scale"].shape == (-(-rows // 128), 3)
+    assert torch.equal(ours[f"{NAME}.weight"], weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -211,6 +253,50 @@ def test_groups_with_zero_points_run_in_the_form_that_was_foreseen(
     assert way.how.startswith("compiled, in the bits of its file" if bits == 4 else "compiled, in 8") or unavailable()
 
 
+@pytest.mark.parametrize("strategy, symmetric", [("channel", True), ("tensor", True), ("channel", False)])
+def test_a_directory_in_bytes_runs_in_its_bytes_which_is_foreseen(strategy: str, symmetric: bool, tmp_path: Path):
+    theirs()
+    from compressed_tensors.compressors.naive_quantized import IntQuantizationCompressor as Package
+
+    folder = tmp_path / "m"
+    expected = written_by(Package, folder, num_bits=8, strategy=strategy, symmetric=symmetric)
+    network, found = read_network(folder, torch.float32), Footprint.of(folder)
+    later = read_network(folder, torch.float32, lambda _: is_multiplied)
+    matrices = Packer(later, 16, StoredInDirectory.of(folder, network.config)).matrices()
+    down, qkv = (f"blocks.0.{name}.weight" for name in ("feed_forward.down", "attention.qkv"))
+    for name in (down, qkv):
+        assert matrices[name].form == "int8"
+        away = (unpacked(matrices[name]) - network.state_dict()[name]).abs().max()
+        assert away == 0 if symmetric else 0 < away < 0.01  # with zero points they are rounded anew
+    whole = expected["model.layers.0.mlp.down_proj.weight"]
+    assert torch.equal(network.state_dict()[down].bfloat16(), whole)
+    assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
+    assert found.rounded is not symmetric
+    assert facts_of(folder).way.how.startswith("compiled, in the bits of its file" if symmetric else "compiled, in 8")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"weight_scale": None}, "has no weight_scale"),
+        ({"weight": torch.zeros(2, 3, 4, dtype=torch.int8)}, "is no matrix"),
+        ({"weight_scale": torch.ones(19, 1)}, r"scales of shape \[19, 1\] \(torch.float32\) for a matrix \[20, 192\]"),
+        ({"weight_scale": torch.ones(20, 5)}, "5 scales a row, which 192 columns do not share"),
+        ({"weight_scale": torch.full((20, 1), float("nan"))}, "not finite"),
+        ({"weight_scale": torch.ones(20, 1, dtype=torch.int64)}, "torch.int64"),
+        ({"weight_zero_point": torch.zeros(20, 1)}, r"zero points of shape \[20, 1\] \(torch.float32\)"),
+        ({"weight_zero_point": torch.zeros(3, 1, dtype=torch.int8)}, r"zero points of shape \[3, 1\]"),
+    ],
+)
+def test_damaged_bytes_are_one_sentence(change: dict[str, torch.Tensor | None], words: str):
+    weights = {"num_bits": 8, "type": "int", "symmetric": "weight_zero_point" not in change, "strategy": "channel"}
+    said = {"quant_method": "compressed-tensors", "format": "int-quantized"}
+    said |= {"config_groups": {"g": {"targets": ["Linear"], "weights": weights, "input_activations": {"num_bits": 8}}}}
+    stored = {"weight": torch.zeros(20, 192, dtype=torch.int8), "weight_scale": torch.ones(20, 1)} | change
+    with pytest.raises(ModelError, match=words):
+        decompressed({f"{NAME}.{name}": one for name, one in stored.items() if one is not None}, said)
+
+
 @pytest.mark.parametrize("size", [32, 128])
 def test_rows_that_a_family_keeps_by_head_have_their_zero_points(size: int, tmp_path: Path):
     asked = {"num_bits": 4, "group_size": size, "strategy": "group", "symmetric": False}
@@ -239,7 +325,7 @@ def test_a_directory_in_fp8_is_foreseen_in_pytorch(tmp_path: Path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"strategy": "block", "block_structure": [128, 128]}, "strategy = 'block'"),
+        ({"strategy": "group", "group_size": 128}, "strategy = 'group'"),
         ({"num_bits": 4}, "num_bits = 4"),
         ({"type": "int"}, "type = 'int'"),
         ({"symmetric": False}, "symmetric = False"),
@@ -327,7 +413,7 @@ def test_a_damaged_directory_is_one_sentence(change: Callable[[Tensors], Tensors
     [
         (lambda said: said | {"quant_method": "hqq"}, "stored as hqq / pack-quantized"),
         (lambda said: {"quant_method": "aqlm"}, "stored as aqlm / None"),
-        (lambda said: said | {"format": "int-quantized"}, "compressed-tensors / int-quantized"),
+        (lambda said: said | {"format": "marlin-24"}, "compressed-tensors / marlin-24"),
         (lambda said: said | {"kv_cache_scheme": {"num_bits": 8}}, "has a kv_cache_scheme, which is not read"),
         (lambda said: said | {"sparsity_config": ["2:4"]}, "has a sparsity_config, which is not read"),
         (lambda said: said | {"config_groups": {}}, "no table of config_groups"),
@@ -395,3 +481,44 @@ def test_weights_that_are_not_finite_are_named_and_turned_families_refused(tmp_p
     with pytest.raises(ConfigError, match="a gpt2 network keeps its matrices turned"):
         write_network(tmp_path, tiny.network(**(WIDE | gpt2 | {"kv_heads": 4})), compression=Compression(4))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "kind, asked",
+    [
+        ("PackedQuantizationCompressor", {"num_bits": 4, "group_size": 32, "strategy": "group"}),
+        ("PackedQuantizationCompressor", {"num_bits": 4, "group_size": 64, "strategy": "group", "symmetric": False}),
+        ("IntQuantizationCompressor", {"num_bits": 8, "strategy": "channel"}),
+        ("IntQuantizationCompressor", {"num_bits": 8, "strategy": "channel", "symmetric": False}),
+        ("FloatQuantizationCompressor", {"num_bits": 8, "type": "float", "strategy": "channel"}),
+    ],
+)
+def test_files_that_are_cut_or_flipped_are_refused_or_read(kind: str, asked: dict[str, Any], tmp_path: Path):
+    """A hundred times cut, a hundred times a bit of the header or of config.json flipped: one sentence, or a network
+    that can be packed; nothing else is ever raised."""
+    package: Any = theirs()
+    if kind != "PackedQuantizationCompressor":
+        package = getattr(pytest.importorskip("compressed_tensors.compressors.naive_quantized"), kind)
+    folder, draw = tmp_path / "m", random.Random(0)
+    written_by(package, folder, {"dim": 64, "hidden_dim": 64, "vocab_size": 8}, **asked)
+    files = {name: (folder / name).read_bytes() for name in ("model.safetensors", "config.json")}
+    header = 8 + int.from_bytes(files["model.safetensors"][:8], "little")
+    refused = 0
+    for number in range(200):
+        name = draw.choice(list(files))
+        damaged = bytearray(files[name])
+        if number < 100:
+            del damaged[draw.randrange(len(damaged)) :]
+        else:
+            place = draw.randrange(min(header, len(damaged)))
+            damaged[place] ^= 1 << draw.randrange(8)
+        (folder / name).write_bytes(damaged)
+        try:
+            network = read_network(folder)
+            stored = StoredInDirectory.of(folder, network.config)
+            Packer(network, 16, stored).matrices()
+        except LmworksError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        (folder / name).write_bytes(files[name])
+    assert refused > 120
