@@ -203,9 +203,9 @@ class _Walk:
             yield together
 
     def _fits(self, branches: list[_Branch]) -> bool:
-        """Whether all of them and of those below have room side by side: rows that share pages need it for their own
-        tokens, in whole pages, and so many short continuations of a long context are read at once; others are padded to
-        the longest one."""
+        """Whether all of them and of those below have room side by side. Rows that share pages need room for their own
+        tokens only, in whole pages, so many short continuations of one long context fit; other rows are padded to the
+        longest one."""
         new, rows = (sum(getattr(branch, name) for branch in branches) for name in ("size", "rows"))
         page = self.runner.page_tokens
         cached = rows * max(branch.reach for branch in branches) if page is None else new + page * rows
