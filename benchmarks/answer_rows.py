@@ -84,9 +84,10 @@ class Row:
     verbatim: bool
     cited: int
     supporting: int
-    named: bool
-    """Whether the best passage names what the question does by letters and figures; else it is refused."""
-    named_without: bool
+    may_answer: bool
+    """Whether the best passage names what the question does by letters and figures, and says something of the kind that
+    is asked for; else it is refused."""
+    may_answer_without: bool
     """And where those that hold the answer are taken away."""
     elsewhere: bool
     """Whether other figures of another passage are shown beside the answer."""
@@ -125,8 +126,8 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
         verbatim=verbatim,
         cited=len(held),
         supporting=sum(held),
-        named=not there.unnamed,
-        named_without=less is None or not less.unnamed,
+        may_answer=there.may_answer,
+        may_answer_without=less is None or not less.evidence or less.may_answer,
         elsewhere=any(cited.differs for cited in answer.citations),
     )
 

@@ -130,15 +130,12 @@ def share(right: Sequence[Any]) -> dict[str, Any]:
 
 def figures(asked: Sequence[Row], trick: Sequence[Row], gate: Gate) -> dict[str, Any]:
     """Everything that is stored of XQuAD."""
-    there = [gate.confidence(Features(*one.there)) for one in asked]
-    removed = [gate.confidence(Features(*one.removed)) for one in asked if one.removed]
-    tricked = [gate.confidence(Features(*one.there)) for one in trick]
+    # What may not answer is refused at every threshold.
+    there = [one.may_answer * gate.confidence(Features(*one.there)) for one in asked]
+    removed = [one.may_answer_without * gate.confidence(Features(*one.removed)) for one in asked if one.removed]
+    tricked = [one.may_answer * gate.confidence(Features(*one.there)) for one in trick]
     edge = float(np.quantile(there, FALSE_REFUSALS))
-    kept = [sure >= gate.threshold and one.named for sure, one in zip(there, asked, strict=True)]
-    refused = [
-        sure < gate.threshold or not one.named_without
-        for sure, one in zip(removed, [one for one in asked if one.removed], strict=True)
-    ]
+    kept = [sure >= gate.threshold for sure in there]
     answered = [one for one, keep in zip(asked, kept, strict=True) if keep]
     right = [one for one in answered if one.supported]
     return {
@@ -148,12 +145,10 @@ def figures(asked: Sequence[Row], trick: Sequence[Row], gate: Gate) -> dict[str,
         "f1, refusals wrong": float(np.mean([one.f1 * keep for one, keep in zip(asked, kept, strict=True)])),
         "paragraph found first": share([one.first for one in asked]),
         "false refusals at the stored threshold": share([not keep for keep in kept]),
-        "refused without the paragraph, at the stored threshold": share(refused),
+        "refused without the paragraph, at the stored threshold": share([one < gate.threshold for one in removed]),
         "refused without the paragraph, at 5 % false refusals": share([one < edge for one in removed]),
         "auroc": area_under_curve(there, removed).value,
-        "unanswerable, refused at the stored threshold": share(
-            [sure < gate.threshold or not one.named for sure, one in zip(tricked, trick, strict=True)]
-        ),
+        "unanswerable, refused at the stored threshold": share([one < gate.threshold for one in tricked]),
         "unanswerable, auroc": area_under_curve(there, tricked).value,
         "calibration error": calibration_error([*there, *removed], [1] * len(there) + [0] * len(removed)),
         "citations valid": share([one.valid for one in asked]),
@@ -167,7 +162,7 @@ def figures_of_a_kind(asked: Sequence[Row], gate: Gate) -> dict[str, Any]:
     """What becomes of questions of one kind of text."""
     passes = {id(one): passed(one, gate) for one in asked}
     known, unknown = ([one for one in asked if one.answerable is there] for there in (True, False))
-    gone = [one.named_without and gate.passes(Features(*one.gone)) for one in known if one.gone]
+    gone = [one.may_answer_without and gate.passes(Features(*one.gone)) for one in known if one.gone]
     found = {
         "answered rightly": share([passes[id(one)] and one.supported for one in known]),
         "answered wrongly": share([passes[id(one)] and not one.supported for one in known]),
@@ -184,7 +179,7 @@ def figures_of_a_kind(asked: Sequence[Row], gate: Gate) -> dict[str, Any]:
 
 def passed(one: Row, gate: Gate) -> bool:
     """Whether a question is answered, its passages being there."""
-    return one.named and gate.passes(Features(*one.there))
+    return one.may_answer and gate.passes(Features(*one.there))
 
 
 def said_to_be_right(kind: str, asked: Sequence[Row], gate: Gate) -> list[Said]:

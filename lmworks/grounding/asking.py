@@ -38,6 +38,7 @@ from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
+from lmworks.grounding.kinds import fits
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
@@ -141,10 +142,16 @@ class Asked:
 
     @property
     def passes(self) -> bool:
-        """Whether the gate lets it be answered, and the passage names what the question does by letters and figures:
-        what is said of version 2.0 answers nothing of 2.1. A question without a word asks nothing."""
+        """Whether the gate lets it be answered. A question without a word asks nothing."""
         asks = any(map(str.isalnum, self.question)) and bool(self.evidence)
-        return asks and not self.unnamed and self.gate.passes(self.features)
+        return asks and self.may_answer and self.gate.passes(self.features)
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether the best passage names what the question does by letters and figures, as what is said of version 2.0
+        answers nothing of 2.1, and what it says is of the kind that is asked for."""
+        best = self.evidence[0]
+        return not self.unnamed and (best.passage.of_graph or fits(self.question, best.answer))
 
     @property
     def unnamed(self) -> list[str]:
