@@ -19,7 +19,7 @@ MOST_ROWS = 16
 class Compiled:
     """Our network's own interface: no sampler, greedy choice by argmax, as for the peer."""
 
-    program, format = "lmworks", "4 bits"
+    program, format, reads_alone = "lmworks", "4 bits", False
 
     def __init__(self, model: str = "smollm2") -> None:
         from lmworks.language_model import LanguageModel
@@ -50,11 +50,18 @@ class Compiled:
         self.model.tokenizer.__dict__["stop_ids"] = frozenset()
 
 
+class CompiledFloats(Compiled):
+    """The same on a file of bfloat16 weights, which tiles multiply as they are (AMX): asked only how it reads prompts,
+    as a stream of theirs waits for three times the memory."""
+
+    program, format, reads_alone = "lmworks in bfloat16", "", True
+
+
 class LlamaCpp:
     """The peer, one sequence for each row. It computes in a thread of its own: it sets its tiles (AMX) up once in each
     thread, and ours lets go of them."""
 
-    format = ""
+    format, reads_alone = "", False
 
     def __init__(self, program: str, path: Path, threads: int, window: int = 16_384) -> None:
         import llama_cpp as peer
@@ -126,7 +133,7 @@ class OpenVino:
     """The peer that reads prompts fastest: its pipeline is asked for one token after a whole prompt. Activations have 8
     bits in groups of 32, as ours, with which it is faster than by itself."""
 
-    program, format = "OpenVINO GenAI", ""
+    program, format, reads_alone = "OpenVINO GenAI", "", True
 
     def __init__(self, path: Path, threads: int) -> None:
         import openvino_genai as peer
@@ -152,8 +159,10 @@ class OpenVino:
 
 
 def programs(threads: int, file: str | None = None) -> list[Any]:
-    """Ours, and the peer's two where its package is installed; on a `file` (shapes.py) both programs have that."""
+    """Ours, and the peer's two where its package is installed; on a `file` (shapes.py) both programs have that, and
+    where the processor has tiles for bfloat16 there is also ours on the same network in it."""
     from benchmarks.shapes import exported, named
+    from lmworks.kernels.emit.tiles import has_tiles
     from lmworks.models.files.references import resolve
 
     path = None if file is None else named(file)
@@ -163,9 +172,12 @@ def programs(threads: int, file: str | None = None) -> list[Any]:
         print("neither llama-cpp-python nor openvino-genai is installed; ours runs alone")
         return [ours]
     if path is not None:
-        ours.format = file.rsplit(".", 1)[1].upper() if file else ""
+        shape, kind = file.rsplit(".", 1) if file else ("", "")
+        ours.format = kind.upper()
         peers: list[Any] = [LlamaCpp("llama.cpp", path, threads, window=4096)] if "llama_cpp" in installed else []
-        return [ours, *peers, *([OpenVino(path, threads)] if "openvino_genai" in installed else [])]
+        peers += [OpenVino(path, threads)] if "openvino_genai" in installed else []
+        floats = has_tiles() and kind not in ("bf16", "f16")
+        return [ours, *peers, *([CompiledFloats(str(named(f"{shape}.bf16")))] if floats else [])]
     if "llama_cpp" not in installed:
         return [ours]
     return [
