@@ -8,8 +8,9 @@ python -m benchmarks.compiled "one stream" --rounds 5
 --processor a second is one of processor time, and every program has one thread: for a machine that others use too.
 With --file llama-1b.q4_k_m both programs run that file instead, a network of random weights in a public shape or
 SmolLM2 in another kind (benchmarks/shapes.py). Prompts are then asked of OpenVINO GenAI too, and where the processor
-has tiles for bfloat16 (AMX) of ours with the network's weights in that: a record of its own, "ours in bfloat16". With --busy another process keeps one core busy, with --busy 4 four of
-them compete for all, for comparison with a run without.
+has tiles for bfloat16 (AMX) of ours with the network's weights in that: a record of its own, "ours in bfloat16".
+With --busy another process keeps one core busy, with --busy 4 four of them compete for all, for comparison with a run
+without.
 """
 
 from __future__ import annotations

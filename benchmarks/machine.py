@@ -21,6 +21,7 @@ PACKAGES = (
     "peft",
     "sentence-transformers",
     "llama-cpp-python",
+    "openvino-genai",
     "lancedb",
     "bm25s",
 )

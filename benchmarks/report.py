@@ -72,7 +72,11 @@ SECTIONS = {
             f"{work}, {shape} {kind}, processor time": f"{name} {kind}, {title}"
             for shape, name in OTHERS.items()
             for kind in ("Q4_0", "Q4_K_M", "Q8_0")
-            for work, title in (("one stream, steps alone", "one stream"), ("prompt of 512", "prompt of 512 tokens"))
+            for work, title in (
+                ("one stream, steps alone", "one stream"),
+                ("prompt of 512", "prompt of 512 tokens"),
+                ("prompt of 512, ours in bfloat16", "prompt of 512 tokens, ours in bfloat16"),
+            )
         },
     ),
     "Agreement with float32": (
