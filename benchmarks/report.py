@@ -67,8 +67,8 @@ SECTIONS = {
     "Beside llama.cpp in other sizes and kinds": (
         "The same file in both programs, one thread each, by processor time: SmolLM2-135M, and networks of random "
         'weights in public shapes. A stream waits for memory, of which a thread gets less beside others. "Ours in '
-        'bfloat16" is the same network in that, on processors whose tiles multiply it (AMX), beside peers that read the '
-        "file. `python -m benchmarks.compiled --processor --file llama-1b.q4_0`.",
+        'bfloat16" is the same network in that, on processors whose tiles multiply it (AMX), beside peers that read '
+        "the file. `python -m benchmarks.compiled --processor --file llama-1b.q4_0`.",
         {
             f"{work}, {shape} {kind}, processor time": f"{name} {kind}, {title}"
             for shape, name in OTHERS.items()
