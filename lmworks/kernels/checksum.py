@@ -4,6 +4,7 @@ start from kept weights does.
     checksum = Checksum()
     checksum.add(first), checksum.add(rest)    # however the bytes are cut
     checksum.hexdigest()
+    checksum.add_sums(sums_of(blocks))         # the same of whole blocks, which several threads can sum
 
 The bytes are seen as blocks, a block as rows of 64-bit numbers, and the sums of its columns are hashed. So any change
 within one number is found, and any other but by a chance of 2^-64 or where two numbers of one column of one block make
@@ -48,6 +49,11 @@ class Checksum:
                 self._add_rows(self._begun.view(np.uint64))
                 self._filled = 0
 
+    def add_sums(self, sums: np.ndarray) -> None:
+        """The next bytes, of which these are the sums; no block may be begun."""
+        assert not self._filled, "blocks begin where one ends"
+        self._hash.update(sums.data)
+
     def hexdigest(self) -> str:
         """Of all bytes until now."""
         whole = self._hash.copy()
@@ -57,3 +63,8 @@ class Checksum:
     def _add_rows(self, numbers: np.ndarray) -> None:
         np.add.reduce(numbers.reshape(ROWS, COLUMNS), axis=0, out=self._sums)
         self._hash.update(self._sums.data)
+
+
+def sums_of(blocks: np.ndarray) -> np.ndarray:
+    """What the checksum keeps of the bytes of whole blocks."""
+    return np.add.reduce(blocks.view(np.uint64).reshape(-1, ROWS, COLUMNS), axis=1)

@@ -27,6 +27,8 @@ LEAST = 0.02
 """An input that takes away less than this share of a matrix's error stays with the others."""
 DRAWN = 64
 """Tokens that are run to find them."""
+AT_ONCE = 1 << 17
+"""Weights that are squared in one go."""
 
 
 _alone = threading.Lock()
@@ -170,11 +172,12 @@ def _gains(
 
 
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
-    """The square of each column's length, a few thousand rows of some columns at once: a large matrix is not copied to
-    float32, and what is copied stays in the processor's cache."""
-    parts = [torch.cat(shared(_squares, part.split(128, 1))) for part in pieces(weight, 4096)]
-    return torch.stack(parts).sum(0)
+    """The square of each column's length, some rows at once: a large matrix is not copied to float32, and what is
+    copied stays in the processor's cache."""
+    at_once = max(AT_ONCE // weight.shape[1], 1)
+    parts = [torch.stack(shared(_squares, part.split(at_once))) for part in pieces(weight, 4096)]
+    return torch.cat(parts).sum(0)
 
 
-def _squares(columns: Tensor) -> Float[Tensor, " width"]:
-    return columns.float().square().sum(0)
+def _squares(rows: Tensor) -> Float[Tensor, " width"]:
+    return rows.float().square().sum(0)

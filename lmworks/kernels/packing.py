@@ -91,11 +91,12 @@ def pack(
     whole = groups.map(lambda part: torch.cat([part, part.new_zeros(missing, part.shape[1])])) if missing else groups
     if kind.floats:
         return _pack_floats(groups, whole.values, kind, outliers, take)
-    codes = whole.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
+    # A byte wraps round, as a negative value should.
+    codes = whole.values.view(torch.uint8) + middle if middle else whole.values.view(torch.uint8)
     blocks, runs = len(codes) // ROWS, groups.values.shape[1] // (GROUP * kind.run)
     # [block, row, run, group, quad] -> [block, run, group, quad, row], of four inputs each
-    quads = codes.view(torch.int32).view(blocks, ROWS, runs, kind.run, QUADS).permute(0, 2, 3, 4, 1).contiguous()
-    vectors = kind.pack(quads.view(torch.uint8))
+    quads = codes.contiguous().view(torch.int32).view(blocks, ROWS, -1).mT.contiguous()
+    vectors = kind.pack(quads.view(torch.uint8).view(blocks, runs, kind.run, QUADS, 4 * ROWS))
     scale = whole.scale.half() if groups.factor is None else whole.scale
     least = -middle * scale if groups.least is None else whole.least
     ends = [scale, None if kind.centre else least]
@@ -104,10 +105,11 @@ def pack(
     elif not kind.centre:
         assert least is not None
         ends[1] = least.half()
-    parts = [vectors.flatten(2), *(_by_run(one, blocks, runs) for one in ends if one is not None)]
-    packed = torch.cat(parts, 2)
-    data = take(blocks * runs * kind.run_bytes)
-    data.reshape(blocks, runs, -1)[:, :, : packed.shape[2]] = packed.numpy()
+    data, at = take(blocks * runs * kind.run_bytes), 0
+    of_runs = torch.from_numpy(data).view(blocks, runs, -1)
+    for part in (vectors.flatten(2), *(_by_run(one, blocks, runs) for one in ends if one is not None)):
+        of_runs[:, :, at : at + part.shape[2]] = part
+        at += part.shape[2]
     return Packed(data, kind.name, groups.values.shape[0], groups.values.shape[1], outliers)
 
 

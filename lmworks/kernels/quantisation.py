@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # kernels run without PyTorch, which only packs for them
 
 QUADS = 8
 """Of four inputs, in a group of 32."""
+EACH_BYTE = 0x0101010101010101
+"""What a number is multiplied with to stand in each byte of a word."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +161,19 @@ class Quantisation:
         return int(groups.values.min()) >= low and int(groups.values.max()) < low + (1 << self.bits)
 
     def pack(self, quads: UInt8[Tensor, "*groups 8 64"]) -> UInt8[Tensor, "*groups vectors 64"]:
-        """Codes in the order of quads into planes."""
+        """Codes in the order of quads into planes, eight at a time: none takes more than its own bits."""
         import torch
 
-        planes = []
+        planes, words = [], quads.view(torch.int64)
         for plane in self.places:
-            fields = (quads >> plane.up & plane.mask).unflatten(-2, (-1, plane.bits)).unbind(-3)
-            planes.append(functools.reduce(torch.bitwise_or, (one << plane.bits * at for at, one in enumerate(fields))))
-        return torch.cat(planes, -2)
+            low = words >> plane.up if plane.up else words
+            if plane.bits < 8:
+                low = low & plane.mask * EACH_BYTE
+            first, *more = low.unflatten(-2, (-1, plane.bits)).unbind(-3)
+            for number, field in enumerate(more, start=1):
+                first = first | field << plane.bits * number
+            planes.append(first.view(torch.uint8))
+        return planes[0] if len(planes) == 1 else torch.cat(planes, -2)
 
     def unpack(self, vectors: UInt8[Tensor, "*groups vectors 64"]) -> UInt8[Tensor, "*groups 8 64"]:
         """The codes again."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lmworks.kernels.checksum import BLOCK, Checksum
+from lmworks.kernels.checksum import BLOCK, Checksum, sums_of
 
 PAGE = 4096
 
@@ -32,6 +32,13 @@ def test_it_does_not_matter_how_the_bytes_are_cut(size: int, data: np.ndarray):
     assert of(*(data[at : at + 100_003] for at in range(0, len(data), 100_003))) == whole
     floats = data[: BLOCK // 4 * 4].view(np.float32).reshape(2, -1)
     assert of(np.empty((0, 3)), floats) == of(data[: BLOCK // 4 * 4])
+
+
+def test_sums_of_whole_blocks_stand_for_their_bytes(data: np.ndarray):
+    checksum = Checksum()
+    checksum.add_sums(sums_of(data[: 2 * BLOCK]))
+    checksum.add(data[2 * BLOCK :].data)
+    assert checksum.hexdigest() == of(data)
 
 
 def zeros(data: np.ndarray, at: int) -> None:

@@ -44,7 +44,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder, write_json
 from lmworks.jobs.export import export
 from lmworks.kernels import CompiledRunner, keeping, packer, unavailable
-from lmworks.kernels.checksum import Checksum
+from lmworks.kernels.checksum import BLOCK, Checksum
 from lmworks.kernels.keeping import FIRST, HEAD
 from lmworks.kernels.outlier_search import outliers
 from lmworks.kernels.packing import pack, quantised
@@ -192,6 +192,23 @@ def test_a_file_is_mapped_where_it_would_take_over_half_of_what_is_free(
         while isinstance(whole.base, np.ndarray):
             whole = whole.base
         assert (whole.base is not None) == mapped
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+@pytest.mark.parametrize("size", [3 * BLOCK - 1, 3 * BLOCK, 6 * BLOCK + 700])
+def test_a_file_is_read_and_summed_alike_by_any_number_of_threads(
+    threads: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMWORKS_THREADS", threads)
+    monkeypatch.setattr(keeping, "SPAN", 2 * BLOCK)
+    written = np.random.default_rng(size).integers(0, 256, 100 + size + 50, np.uint8)
+    written.tofile(tmp_path / "file")
+    of_some, checksum = Checksum(), Checksum()
+    of_some.add(written[100 : 100 + size].data)
+    with (tmp_path / "file").open("rb") as file:
+        assert (keeping._bytes(file, range(100, 100 + size), checksum) == written).all()
+    assert checksum.hexdigest() == of_some.hexdigest()
+    assert not [one for one in threading.enumerate() if one.name.startswith("lmworks-reading")]
 
 
 def no_memory(*_: object) -> Any:

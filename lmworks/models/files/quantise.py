@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,16 +148,22 @@ def to_blocks(groups: Groups, kind: Kind) -> UInt8[Tensor, "rows bytes"]:
 
 def from_blocks(blocks: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups:
     """The values, scales and leasts that a GGUF file stores, unchanged."""
-    rows, flat = len(blocks), blocks.reshape(-1, BLOCK_BYTES[kind])
-    scale = flat[:, :2].contiguous().view(torch.float16).reshape(rows, -1)
+    rows, codes = len(blocks), 32 if kind == Kind.Q8_0 else 16
+    parts = [("scale", "<f2")] if kind != Kind.Q4_1 else [("scale", "<f2"), ("least", "<f2")]
+    # NumPy copies the codes of a block at once, which takes a fifth of the time of a slice of its bytes.
+    flat = blocks.contiguous().numpy().reshape(-1).view([*parts, ("codes", f"V{codes}")])
+    scale, *least = (torch.from_numpy(np.ascontiguousarray(flat[name])).reshape(rows, -1) for name, _ in parts)
     if kind == Kind.Q8_0:
-        return Groups(flat[:, 2:].contiguous().view(torch.int8).reshape(rows, -1), scale)
-    nibbles = flat[:, -16:].contiguous().view(torch.int64)
-    values = torch.cat([nibbles & LOW, nibbles >> 4 & LOW], 1).view(torch.int8)
-    if kind == Kind.Q4_0:
-        return Groups(values.sub_(8).reshape(rows, -1), scale)
-    least = flat[:, 2:4].contiguous().view(torch.float16).reshape(rows, -1)
-    return Groups(values.reshape(rows, -1), scale, least)
+        values = np.ascontiguousarray(flat["codes"]).view(np.int8)
+    else:
+        nibbles = np.ascontiguousarray(flat["codes"]).view(np.int64)
+        halves = np.empty((len(flat), 2), flat["codes"].dtype)
+        for number, half in enumerate((nibbles & LOW, nibbles >> 4 & LOW)):
+            halves[:, number] = half.view(halves.dtype)
+        values = halves.reshape(-1).view(np.int8)
+        if kind == Kind.Q4_0:
+            values -= 8
+    return Groups(torch.from_numpy(values).reshape(rows, -1), scale, *least)
 
 
 def to_words(values: Int[Tensor, "rows columns"], bits: int) -> Int[Tensor, "rows words"]:
