@@ -25,20 +25,24 @@ SHARED = 8
 """A thread is worth starting for this many times `AT_ONCE` blocks."""
 
 
-def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL) -> Tensor:
-    """The tensor `name`, or some of its rows, in `dtype` and its PyTorch shape; ModelError where its kind cannot be
-    dequantised."""
+def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL, into: Tensor | None = None) -> Tensor:
+    """The tensor `name`, or some of its rows, in `dtype` and its PyTorch shape: put `into` a contiguous tensor of both,
+    where one is given. ModelError where its kind cannot be dequantised."""
     info = file.info(name)
     if info.kind not in FLOATS and not is_stored_in_groups(info.kind):
-        return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
+        return _as_gguf_does(file, name, dtype, rows, into)
     raw = file.rows(name, rows)
     shape = info.shape if rows is ALL else (len(raw), *info.shape[1:])
     if info.kind in FLOATS:
-        return torch.from_numpy(raw.reshape(-1).copy()).view(FLOATS[info.kind]).reshape(shape).to(dtype)
-    weights = torch.empty(shape, dtype=dtype)
-    if not put_values(raw, info.kind, weights):
-        return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
-    return weights
+        floats = torch.from_numpy(raw.reshape(-1).copy()).view(FLOATS[info.kind]).reshape(shape)
+        return floats.to(dtype) if into is None else into.copy_(floats)
+    weights = torch.empty(shape, dtype=dtype) if into is None else into
+    return weights if put_values(raw, info.kind, weights) else _as_gguf_does(file, name, dtype, rows, into)
+
+
+def _as_gguf_does(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows, into: Tensor | None) -> Tensor:
+    weights = torch.from_numpy(np.require(file.read(name, rows), requirements="W"))
+    return weights.to(dtype) if into is None else into.copy_(weights)
 
 
 def put_values(stored: UInt8[np.ndarray, "*rows bytes"], kind: Kind, weights: Float[Tensor, "*rows columns"]) -> bool:

@@ -148,8 +148,15 @@ def _unread(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtyp
         return _read(file, name, source, config, dtype)
 
     def take(rows: slice) -> Tensor:
-        places = rows_in_file(file, source, config, rows)
-        return below_one_another(parts, [dequantised(file, part, dtype, at) for part, at in places])
+        places = list(rows_in_file(file, source, config, rows))
+        if len(places) == 1:
+            part, at = places[0]
+            return dequantised(file, part, dtype, at)
+        sizes = [at.stop - at.start if isinstance(at, slice) else len(at) for _, at in places]
+        whole = torch.empty(sum(sizes), shape[1], dtype=dtype)
+        for (part, at), into in zip(places, whole.split(sizes), strict=True):
+            dequantised(file, part, dtype, at, into)
+        return whole
 
     return Unread(shape, dtype, take).placeholder()
 
