@@ -163,7 +163,7 @@ def from_blocks(blocks: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups:
         values = halves.reshape(-1).view(np.int8)
         if kind == Kind.Q4_0:
             values -= 8
-    return Groups(torch.from_numpy(values).reshape(rows, -1), scale, *least)
+    return Groups(torch.from_numpy(values).reshape(rows, -1), scale, least[0] if least else None)
 
 
 def to_words(values: Int[Tensor, "rows columns"], bits: int) -> Int[Tensor, "rows words"]:
