@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmworks.basics import progress
-from lmworks.basics.ahead import in_order, pool_of
+from lmworks.basics.ahead import in_order, pool_of, usable_cores
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import alone, cache_folder, written_whole
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.checksum import BLOCK, Checksum, sums_of
 from lmworks.kernels.emit.instructions import features
 from lmworks.kernels.packed import Each, Packed
-from lmworks.kernels.run.team import usable_cores
 from lmworks.models.config import ModelConfig
 
 if TYPE_CHECKING:
