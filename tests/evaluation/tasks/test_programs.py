@@ -166,30 +166,30 @@ def private_mounts() -> None:
 
 
 def test_an_ordinary_users_programs_multiply_matrices_and_start_nothing(apart):
-    """Root's interpreter is nobody else's to read, so that it is bound to a folder that is."""
+    """Root's interpreter and packages are nobody else's to read, so that they are bound to folders that are."""
     if os.getuid() != 0:
         assert runs(PRODUCT) and not runs("import os; os.fork()")
         return
     np = pytest.importorskip("numpy")
-    packages = str(Path(np.__file__).parent.parent)
+    packages = Path(np.__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        bound = Path(folder, "python")
+        bound, beside = Path(folder, "python"), Path(folder, "packages")
         bound.mkdir()
+        beside.mkdir()
         code = Path(folder, "code.py")
         code.write_text(Path(untrusted_code.__file__).read_text())
 
         def as_nobody() -> None:
             private_mounts()
-            assert (
-                ctypes.CDLL(None).mount(sys.base_prefix.encode(), bytes(bound), None, ctypes.c_ulong(0x1000), None) == 0
-            )
+            for source, place in ((Path(sys.base_prefix), bound), (packages, beside)):
+                assert ctypes.CDLL(None).mount(bytes(source), bytes(place), None, ctypes.c_ulong(0x1000), None) == 0
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
 
         python = bound / "bin" / f"python3.{sys.version_info.minor}"
-        programs = [f"import sys; sys.path.append({packages!r})\n{PRODUCT}", "import os; os.fork()", FULL]
+        programs = [f"import sys; sys.path.append({str(beside)!r})\n{PRODUCT}", "import os; os.fork()", FULL]
         ran = subprocess.run(
             [python, "-I", "-c", IN_A_PYTHON_OF_ITS_OWN, code, *programs],
             preexec_fn=as_nobody,
