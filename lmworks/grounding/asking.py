@@ -38,11 +38,11 @@ from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
-from lmworks.grounding.kinds import fits
+from lmworks.grounding.kinds import is_of_asked_kind
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
-from lmworks.grounding.terms import language_of_question, terms
+from lmworks.grounding.terms import asks_in_english, language_of_question, terms
 from lmworks.grounding.words import about, codes, content, coverage, names, numbers, years
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -137,8 +137,9 @@ class Asked:
 
     @property
     def measured(self) -> bool:
-        """Whether it is known how often answers in this language are right."""
-        return self.language in MEASURED or in_english(self.question, self.language)
+        """Whether it is known how often answers in this language are right. Words of no known language are read as
+        English, and are a question in it only if they ask as English does."""
+        return self.language in MEASURED or (self.language == "none" and asks_in_english(self.question))
 
     @property
     def passes(self) -> bool:
@@ -151,7 +152,7 @@ class Asked:
         """Whether the best passage names what the question does by letters and figures, as what is said of version 2.0
         answers nothing of 2.1, and what it says is of the kind that is asked for."""
         best = self.evidence[0]
-        return not self.unnamed and (best.passage.of_graph or fits(self.question, best.answer))
+        return not self.unnamed and (best.passage.of_graph or is_of_asked_kind(self.question, best.answer))
 
     @property
     def unnamed(self) -> list[str]:

@@ -1,11 +1,11 @@
 """Whether a span of a few words can be what a question asks for: a number, a price, a year, a telephone number.
 
-fits("How much does the parking card cost?", "week")       # False
-fits("How many pages has it?", "some forty")               # True
-fits("Who pays it?", "week")                               # True: of other kinds nothing is known
+is_of_asked_kind("How much does the parking card cost?", "week")   # False
+is_of_asked_kind("How many pages has it?", "some forty")           # True
+is_of_asked_kind("Who pays it?", "week")                           # True: nothing is known of other kinds
 
-Only what cannot be meant is told, as a right answer that is refused is worse than a wrong one beside its citation: of
-1,149 right answers that were looked at none has the wrong kind (`python -m benchmarks.answers`). In English.
+English only. What might be meant passes, as refusing a right answer is worse than showing a wrong one beside its
+citation (`python -m benchmarks.answers` counts both).
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ _NUMBER = re.compile(
 )
 
 
-def fits(question: str, span: str) -> bool:
-    """Whether a span may be what the question asks for; True where the question names no kind that is known."""
+def asks_for_a_kind(question: str) -> bool:
+    """Whether a question asks for one of the kinds that are known here."""
+    return bool(_WANTS_A_PHONE_NUMBER.search(question) or _WANTS_A_NUMBER.search(question))
+
+
+def is_of_asked_kind(question: str, span: str) -> bool:
+    """Whether a span may be what the question asks for; True where the question asks for no known kind."""
     if _WANTS_A_PHONE_NUMBER.search(question):
         return sum(map(str.isdigit, span)) >= PHONE_DIGITS
     return not _WANTS_A_NUMBER.search(question) or bool(_NUMBER.search(span))

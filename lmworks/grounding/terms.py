@@ -230,6 +230,11 @@ def languages_of(texts: Sequence[str]) -> list[str]:
     return [other if one == "none" else one for one in own]
 
 
+def asks_in_english(question: str) -> bool:
+    """Whether a question has a word that asks in English and in no other language that questions are told in."""
+    return bool(_ASKS_IN_ENGLISH.search(question))
+
+
 def language_of_question(question: str, languages: Mapping[str, int]) -> str:
     """The language of a question to chunks of these languages, most first: its own where it can be told and there are
     chunks in it, else that of most."""
@@ -239,7 +244,7 @@ def language_of_question(question: str, languages: Mapping[str, int]) -> str:
     own = language_of(question, known=known)
     if _UNSPACED.search(question):
         own = "none"
-    elif _ASKS_IN_ENGLISH.search(question):
+    elif asks_in_english(question):
         own = "english"
     elif own == "none":
         own = usual

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from lmworks.basics.ahead import begin, in_order, pool_of, shared
+from lmworks.basics.ahead import begin, in_order, pool_of, shared, usable_cores
 
 
 def test_results_come_in_order_and_few_tasks_are_begun():
@@ -78,3 +78,10 @@ def test_a_task_sees_the_context_of_who_began_it():
     said.set("something")
     with pool_of(1, "test") as pool:
         assert begin(pool, said.get).result() == "something"
+
+
+def test_the_number_of_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LMWORKS_THREADS", "1")
+    assert usable_cores() == 1
+    monkeypatch.setenv("LMWORKS_THREADS", "many")
+    assert usable_cores() >= 1

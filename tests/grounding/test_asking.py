@@ -248,6 +248,20 @@ def test_of_a_language_in_which_nothing_was_counted_no_rate_is_told(tmp_path, mi
     assert known.probably_right > 0.1 and known.false_refusals > 0
 
 
+def test_words_that_english_has_not_are_no_english_question_though_they_are_read_so(tmp_path, minilm):
+    kodi = (
+        "# Nyumba\n\nKodi ya nyumba ni shilingi 900. Mwenye nyumba ni Bwana Otieno. Kodi hulipwa tarehe mosi ya kila "
+        "mwezi. Mpangaji anaweza kuondoka baada ya kutoa taarifa ya miezi mitatu kwa maandishi. Gari linaegeshwa nyuma "
+        "ya nyumba, na watoto wanaruhusiwa kucheza katika bustani. Ufunguo wa pili uko kwa jirani, ambaye anafanya "
+        "kazi usiku na hulala mchana kutwa.\n"
+    )
+    index = indexed(tmp_path, {"kodi.md": kodi}, minilm)
+    assert set(index.languages) == {"none"}
+    answer = index.ask("Kodi ya nyumba ni shilingi ngapi?")
+    assert not answer.refused and answer.probably_right is None and answer.false_refusals is None
+    assert index.ask("How many shilingi is the kodi ya nyumba?").probably_right is not None
+
+
 def test_a_refusal_tells_no_finer_how_probably_right_it_would_be_than_an_answer(index, monkeypatch):
     monkeypatch.setattr(Asked, "probably_right", property(lambda _: 0.97))
     assert "nearest over 90% are right, which" in index.ask("When is the rent due?", min_right=0.99).reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.small_index import indexed
-from lmworks.grounding.kinds import fits
+from lmworks.grounding.kinds import is_of_asked_kind
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from lmworks.grounding.kinds import fits
     ],
 )
 def test_what_cannot_be_meant(question: str, span: str):
-    assert not fits(question, span)
+    assert not is_of_asked_kind(question, span)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_cannot_be_meant(question: str, span: str):
     ],
 )
 def test_what_may_be_meant(question: str, span: str):
-    assert fits(question, span)
+    assert is_of_asked_kind(question, span)
 
 
 def test_an_answer_of_another_kind_is_refused_with_its_sentence(tmp_path, minilm):

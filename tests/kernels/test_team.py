@@ -22,7 +22,6 @@ pytest.importorskip("numba")
 from kernels.test_engine import ALL_OF_EXPERTS
 from tiny import network, text
 
-from lmworks.basics.ahead import usable_cores
 from lmworks.kernels import compiled, unavailable
 
 if unavailable() is not None:
@@ -425,10 +424,3 @@ def test_a_thread_that_gave_its_core_away_has_waited(monkeypatch: pytest.MonkeyP
     with torch.no_grad():
         engine.hidden(text(1, 30), None, None)
     assert judged and all(waited >= seconds for seconds, waited in judged)
-
-
-def test_the_number_of_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("LMWORKS_THREADS", "1")
-    assert usable_cores() == 1
-    monkeypatch.setenv("LMWORKS_THREADS", "many")
-    assert usable_cores() >= 1

@@ -35,7 +35,7 @@ from lmworks.models.files.model_folder import (
     is_mxfp4,
 )
 from lmworks.models.files.mxfp4 import without_mxfp4
-from lmworks.models.files.other_methods import other_method, without_fp8
+from lmworks.models.files.other_methods import BLOCKS, other_method, without_fp8
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.files.zero_points import Coded
 from lmworks.models.precision import DTYPES
@@ -47,6 +47,8 @@ _OUTER = ("embedding.weight", "head.weight")
 _PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
 """Of a matrix in words."""
 _SCALE, _ZERO = ".weight_scale", ".weight_zero_point"
+_OF_INPUTS = (".input_scale", ".input_zero_point")
+"""What a layer's inputs were to be rounded by."""
 _DEFAULTS = {"num_bits": 8, "type": "int", "symmetric": True}
 _OF_ALL = {"dynamic": (False, None), "actorder": (None, False, "weight", "static")}
 _PACKED = {"num_bits": BITS, "type": ("int",), "symmetric": (True, False), "strategy": ("group", "channel")}
@@ -184,7 +186,7 @@ class Packing:
     def parts(self) -> tuple[str, ...]:
         """What a matrix is stored in: names of tensors after its own, the values first."""
         others = (_ZERO,) if False in self.symmetric else ()
-        return (*_PARTS, *others) if self.in_words else (".weight", _SCALE, ".input_scale", *others)
+        return (*_PARTS, *others) if self.in_words else (".weight", _SCALE, *_OF_INPUTS, *others)
 
     def holds(self, name: str, tensor: Tensor) -> bool:
         """Whether a tensor is the values of a matrix that is stored so."""
@@ -348,6 +350,9 @@ def _scheme(name: str, group: dict[str, Any], form: str) -> dict[str, Any]:
         value = scheme.get(key)
         if value not in known or isinstance(value, list | dict):
             raise _not_read(f"{name:.40} has {key} = {value!r:.40}")
+    block = scheme.get("block_structure")
+    if scheme["strategy"] == "block" and not (isinstance(block, list) and all(one in BLOCKS for one in block)):
+        raise _not_read(f"{name:.40} has block_structure = {block!r:.40}")
     return scheme
 
 

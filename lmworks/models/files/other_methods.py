@@ -34,6 +34,8 @@ Tensors = Mapping[str, Tensor]
 ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where AWQ keeps outputs 0 to 7 in a word."""
 PARTS = (".qweight", ".qzeros", ".scales", ".g_idx")
+BLOCKS = (128, 64, 32, 256)
+"""Rows or columns that may share a scale of FP8; the number of scales says which."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _block(count: int, size: int) -> int | None:
     """How many of `size` rows or columns share one of `count` scales, 0 for all; None where that is not known."""
     if count == size:
         return 1
-    return 0 if count == 1 else next((one for one in (128, 64, 32, 256) if -(-size // one) == count), None)
+    return 0 if count == 1 else next((one for one in BLOCKS if -(-size // one) == count), None)
 
 
 def _damaged(base: str, how: str) -> ModelError:

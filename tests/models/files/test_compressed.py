@@ -179,6 +179,7 @@ def test_what_their_package_stores_in_bytes_is_read_as_it_reads_it(
         Package, weight, num_bits=8, strategy=strategy, group_size=size, symmetric=symmetric
     )
     assert said["format"] == "int-quantized" and stored["weight"].dtype == torch.int8
+    stored |= {"input_scale": torch.ones(1), "input_zero_point": torch.zeros(1, dtype=torch.int8)}
     assert ("weight_zero_point" in stored) == (not symmetric)
     ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in stored.items()}, said)
     assert list(ours) == [f"{NAME}.weight"]
@@ -326,6 +327,8 @@ def test_a_directory_in_fp8_is_foreseen_in_pytorch(tmp_path: Path):
     "change, words",
     [
         ({"strategy": "group", "group_size": 128}, "strategy = 'group'"),
+        ({"strategy": "block", "block_structure": [100, 100]}, r"block_structure = \[100, 100\]"),
+        ({"strategy": "block"}, "block_structure = None"),
         ({"num_bits": 4}, "num_bits = 4"),
         ({"type": "int"}, "type = 'int'"),
         ({"symmetric": False}, "symmetric = False"),
