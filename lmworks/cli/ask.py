@@ -138,7 +138,8 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
         return
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
-    typer.echo("\n".join([*lines_of(answer, index), *([""] if answer.refused else [])]))
+    apart = answer.refused or answer.probably_right is None  # else the line before is about the answer, too
+    typer.echo("\n".join([*lines_of(answer, index), *([""] if apart else [])]))
     limit = f"refused below {answer.threshold:.0%}; how often that is wrong was not measured in this language"
     if answer.false_refusals is not None:
         refused = f"also refuses {answer.false_refusals:.0%} of answerable questions"

@@ -51,6 +51,17 @@ def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
     assert 0 <= facts["confidence"] < facts["threshold"] and 0 < facts["false_refusals"] < 1
 
 
+def test_where_no_likelihood_is_known_it_says_so_after_an_empty_line(run, notes, tmp_path):
+    from lmworks.grounding.index import build
+
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "library.md").write_text("# 图书馆\n\n图书馆每天早上九点开门。\n", encoding="utf-8")
+    build(tmp_path / "text", tmp_path / "index")
+    ran = run("ask", str(tmp_path / "index"), "图书馆几点开门？")
+    assert "likely" not in ran.out and "was not measured in this language" in ran.out
+    assert ran.out.splitlines()[-2] == ""
+
+
 def test_a_citation_of_a_graph_shows_its_facts_and_claims_no_place_in_a_document(run, notes, tmp_path):
     pytest.importorskip("pyoxigraph")
     from lmworks.grounding.graph.graph import open_graph
