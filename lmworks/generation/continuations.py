@@ -149,7 +149,7 @@ class _Walk:
         self.runner, self.texts, self.reading = runner, texts, reading
         self.found: dict[int, tuple[list[float], bool]] = {}
         self.states: list[Tensor] = []
-        """Those whose logits are not looked at yet, float32 [dim] each."""
+        """Collected states, float32 [dim] each, whose logits have not been computed yet."""
         self.wanted: list[tuple[int, int, int]] = []
         """(place among them, request, target)"""
         self.done: list[int] = []
@@ -220,7 +220,7 @@ class _Walk:
         return torch.tensor(rows, device=self.runner.network.device)
 
     def _score(self, branches: list[_Branch], hidden: Tensor) -> Iterator[tuple[int, Continuation]]:
-        """Keep the states that tokens of these branches' texts follow; yields pairs whose last token is scored."""
+        """Collect the states that predict tokens of these branches; yields the pairs that are scored meanwhile."""
         wanted: list[tuple[tuple[int, int], int, int]] = []  # ((row, place in it), request, target)
         done: list[int] = []
         for row, branch in enumerate(branches):
@@ -242,7 +242,7 @@ class _Walk:
         self.done += done
 
     def rest(self) -> Iterator[tuple[int, Continuation]]:
-        """Score what was kept; the head's weights are read once for many states."""
+        """Score the collected states, many at once, as the head's weights are read once for all of them."""
         if self.states:
             self._note(torch.stack(self.states), self.wanted)
         done, self.states, self.wanted, self.done = self.done, [], [], []
