@@ -98,8 +98,12 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+WIDEST = 10_000
+"""Characters of a line where no screen limits it."""
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under headings, columns aligned; wide on a pipe, so that nothing is cut."""
+    """Print rows under headings, columns aligned; on a pipe each row is one line, however long."""
     from rich.table import Table
 
     from lmworks.basics.terminal import console
@@ -111,7 +115,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         grid.add_row(*row)
     screen = console(highlight=False, markup=False)
     if not screen.is_terminal:
-        screen.width = 200
+        screen.width = WIDEST
     screen.print(grid)
 
 

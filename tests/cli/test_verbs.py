@@ -19,6 +19,7 @@ from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.amounts import size
 from lmworks.basics.meanings import meanings
+from lmworks.cli.options import table
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
 from lmworks.generation.guessing import Lookup
@@ -124,6 +125,13 @@ def test_models_as_a_table_and_as_json(run):
         assert one["name"] in table and one["licence"] in table and one["what"] in table
         assert (one["runs"] or "") in table and one["cached"] == (one["runs"] is not None)
         assert (one["path"] or "not yet") in table and f"{one['bytes'] / 1e6:.0f} MB" in table
+
+
+def test_a_row_of_a_table_is_one_line_on_a_pipe_however_long_its_cells(capsys):
+    table(["model", "here"], [["words " * 40, "/path" * 50], ["b", "c"]])
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.split() == ["model", "here"] and third.split() == ["b", "c"]
+    assert "words " * 39 in second and "/path" * 50 in second
 
 
 FLOATS = "in PyTorch, as its weights are not in few bits; compiled with --compress int4, int8 or bf16"
