@@ -65,6 +65,8 @@ LEFT_OUT = (
     "registry-web-api",
 )
 """Pages of Cargo's book that no question is about, and the longest."""
+YES_OR_NO = ("yes_or_no", "yes_or_no_unanswered")
+"""Where the files keep questions that a yes or a no would answer, and such without an answer."""
 MADE = 60
 """Questions that are made from a kind's own text."""
 
@@ -109,6 +111,13 @@ def kinds() -> list[Kind]:
         Kind("manual-pages, made", f"questions made from {pages}", manual_pages, _made),
         Kind("speeches, made", f"questions made from {speeches}", inaugural, _made),
         Kind("notes", "four short notes in English, made up", notes, _asked_of("notes", NOTES)),
+        Kind(
+            "python-reference, yes or no",
+            "questions that a yes or a no would answer, on the Python language reference",
+            reference,
+            _written("python-reference", keys=YES_OR_NO),
+        ),
+        Kind("notes, yes or no", "such questions on the four notes", notes, _asked_of("notes", NOTES, YES_OR_NO)),
         Kind("lmworks", "the handbook of lmworks: README.md and docs/", handbook, _written("lmworks"), fitted=False),
     ]
 
@@ -127,12 +136,14 @@ def development() -> list[Kind]:
     ]
 
 
-def _written(name: str, file: Path = WRITTEN) -> Callable[[Index], list[Question]]:
+def _written(
+    name: str, file: Path = WRITTEN, keys: tuple[str, str] = ("answered", "unanswered")
+) -> Callable[[Index], list[Question]]:
     known = tomllib.loads(file.read_text(encoding="utf-8"))[name]
 
     def asked(index: Index) -> list[Question]:
-        found = [_about(name, text, tuple(words.split("|"))) for text, words in known["answered"]]
-        return found + [Question(text, (), name, lambda _: False, None) for text in known["unanswered"]]
+        found = [_about(name, text, tuple(words.split("|"))) for text, words in known[keys[0]]]
+        return found + [Question(text, (), name, lambda _: False, None) for text in known[keys[1]]]
 
     return asked
 
@@ -220,12 +231,14 @@ def _notes(folder: Path, file: Path) -> Index:
     return build(folder / "text", folder / "index")
 
 
-def _asked_of(name: str, file: Path) -> Callable[[Index], list[Question]]:
+def _asked_of(
+    name: str, file: Path, keys: tuple[str, str] = ("asked", "unanswered")
+) -> Callable[[Index], list[Question]]:
     def asked(index: Index) -> list[Question]:
         found = list[Question]()
         for one in _chosen_in(file):
-            found += [_about(name, text, tuple(words.split("|"))) for text, words in one["asked"]]
-            found += [Question(text, (), name, lambda _: False, None) for text in one["unanswered"]]
+            found += [_about(name, text, tuple(words.split("|"))) for text, words in one[keys[0]]]
+            found += [Question(text, (), name, lambda _: False, None) for text in one[keys[1]]]
         return found
 
     return asked

@@ -31,14 +31,14 @@ from lmworks.grounding.own_questions import JudgedAnswer, OwnQuestion, Verdict
 QUALITY = ROOT / "benchmarks" / "results" / "quality"
 
 
-def judged(text: dict[str, Any]) -> list[JudgedAnswer]:
-    """What became of the questions of one text."""
+def judged(text: dict[str, Any], asked: Sequence[Sequence[str]], unanswered: Sequence[str]) -> list[JudgedAnswer]:
+    """What became of questions on one text."""
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder, text["name"])
         notes.mkdir()
         (notes / f"{text['name']}.md").write_text(text["text"].strip() + "\n", encoding="utf-8")
-        questions = [OwnQuestion(asked, tuple(words.split("|"))) for asked, words in text["asked"]]
-        questions += [OwnQuestion(asked) for asked in text["unanswered"]]
+        questions = [OwnQuestion(one, tuple(words.split("|"))) for one, words in asked]
+        questions += [OwnQuestion(one) for one in unanswered]
         return list(build(notes, Path(folder, "index")).judge(questions).answers)
 
 
@@ -59,7 +59,10 @@ def measured(language: str) -> dict[str, Any]:
     parts: dict[str, list[JudgedAnswer]] = defaultdict(list)
     questions = Path(__file__).with_name(f"{language}_questions.toml")
     for text in tomllib.loads(questions.read_text(encoding="utf-8"))["text"]:
-        parts[text["part"]] += judged(text)
+        parts[text["part"]] += judged(text, text["asked"], text["unanswered"])
+        if "yes_or_no" in text:
+            of_them = judged(text, text["yes_or_no"], text["yes_or_no_unanswered"])
+            parts[f"{text['part']}, yes or no"] += of_them
     figures: dict[str, Any] = {}
     for part, answers in parts.items():
         for one in answers if "-v" in sys.argv else ():
