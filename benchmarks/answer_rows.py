@@ -22,7 +22,7 @@ from lmworks.grounding.gate import Gate, Logistic
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
 
-UNJUDGED = Gate(Logistic([0.0] * 3, 0.0), Logistic([0.0] * 5, 0.0), 0.0, 0.0)
+UNJUDGED = Gate(Logistic([0.0] * 4, 0.0), Logistic([0.0] * 6, 0.0), 0.0, 0.0)
 """Lets everything through."""
 SPARE = 40
 """Passages that are looked through for those that stay, beyond those that are wanted."""

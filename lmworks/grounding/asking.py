@@ -83,6 +83,11 @@ _MARKER = re.compile(r"\A\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 """What begins an item of a list."""
 MEASURED = ("english", "german", "spanish")
 """Languages in which answers to questions on texts that nothing was chosen on were counted (docs/answers.md)."""
+_ASKS_YES_OR_NO = re.compile(
+    r"(?:(?:and|so|but|please)\b,?\s*)*(?:am|is|are|was|were|do|does|did|have|has|had|can|could|may|might|must|shall|"
+    r"should|will|would|need)(?:n['’]t)?\b",
+    re.IGNORECASE,
+)
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
 
 
@@ -288,7 +293,7 @@ def _different(index: Searchable, question: str, k: int, count: int, how: Mappin
 def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> Features:
     """What the gate looks at, of evidence ordered best first."""
     if not evidence:
-        return Features(0.0, 0.0, log_odds(0.0), 0.0, 0.0)
+        return Features(0.0, 0.0, log_odds(0.0), 0.0, 0.0, 0.0)
     wanted, best = about(question, language), evidence[0]
     rivals = [_rank(question, one) for one in evidence if _plain(one.answer) != _plain(best.answer)]
     ahead = _rank(question, best) - max(rivals) if rivals else UNRIVALLED
@@ -298,6 +303,7 @@ def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> F
         log_odds(best.reading.answerable),
         float(wants_a_sentence(question, language)),
         math.log1p(max(ahead, 0.0)),
+        float(asks_yes_or_no(question, language)),
     )
 
 
@@ -326,6 +332,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
     whole = best.defines or wants_a_sentence(asked.question, asked.language)
+    decides = whole and not best.defines and asks_yes_or_no(asked.question, asked.language)
     echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
     span = best.paragraph if whole else best.sentence if echoes else best.shown
     text, (start, end) = best.passage.text, span
@@ -334,7 +341,8 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number
         shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(asked, one, best, whole)]
-    citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]
+    best_ones = _folded([best, *agreeing])[:CITED]
+    citations = [one.citation(number, whole, decides) for number, one in enumerate(best_ones, 1)]
     said = " ".join(shown.split()) + "".join(f" [{one.number}]" for one in citations)
     for one in _differing(asked, best, agreeing)[:DIFFERING] if not whole else ():
         number = len(citations) + 1
@@ -386,6 +394,12 @@ def wants_a_sentence(question: str, language: str) -> bool:
     languages than English, not told."""
     asks_for_one = bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
     return asks_for_one and in_english(question, language)
+
+
+def asks_yes_or_no(question: str, language: str) -> bool:
+    """Whether a yes or a no would answer a question; in other languages than English, not told."""
+    begins_so = bool(_ASKS_YES_OR_NO.match(question.strip())) and not _ASKS.search(question)
+    return begins_so and in_english(question, language)
 
 
 def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:

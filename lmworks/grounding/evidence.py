@@ -121,13 +121,13 @@ class Evidence:
         bound = _BOUND.search(text, first, start)
         return (bound.start(), end) if bound else (start, end)
 
-    def citation(self, number: int, whole: bool = False) -> Citation:
-        """The sentence as a citation; `whole`: the paragraph, all of which is the answer. With the sentence before it
-        where it leans on that."""
+    def citation(self, number: int, whole: bool = False, decides: bool = False) -> Citation:
+        """The sentence as a citation; `whole`: the paragraph, all of which is the answer, or of which the sentence
+        `decides` the question. With the sentence before it where it leans on that."""
         one = self.passage
         start, end = self.paragraph if whole else self.sentence
         says = not whole and any(map(str.isalnum, self.answer))  # a reader that finds nothing may take a full stop
-        span = (self.reading.start, self.reading.end) if says else (start, end)
+        span = (self.reading.start, self.reading.end) if says else self.sentence if decides else (start, end)
         if _LEANS.match(one.text, start):
             start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
         return Citation.of(number, one, start, end, span)

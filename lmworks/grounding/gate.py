@@ -6,8 +6,9 @@ how probable it is then that the answer is right.
     refused = confidence < gate.threshold
     right = gate.probably_right(features)  # that the citation holds what answers
 
-The first is a logistic function of three features: how many of the question's words the passage with the answer holds,
-how many its sentence, and what the reader says of it. (Cosines, how far the best reading is ahead, and what the
+The first is a logistic function of four features: how many of the question's words the passage with the answer holds,
+how many its sentence, what the reader says of it, and whether the question is one for a yes or a no, of which the
+reader has read none while it was trained: it doubts the answers of all of them. (Cosines, how far the best reading is ahead, and what the
 cross-encoder says from which the reader was trained tell no more of texts that were not fitted.) The second has two
 more: whether the question wants a sentence (how, why), and how far the best passage is ahead of the best one that says
 something else; it is fitted on what the first lets through. There are constants for the trained reader and for the
@@ -46,11 +47,13 @@ class Features:
     """1 where the question wants a sentence, 0 where it wants a few words."""
     lead: float
     """How far the best passage's rank is ahead of the best one that says something else: log(1 + difference)."""
+    yes_or_no: float
+    """1 where a yes or a no would answer the question, as far as that can be told, 0 elsewhere."""
 
     @property
     def gated(self) -> tuple[float, ...]:
         """What says whether the documents answer, in the order of the weights."""
-        return self.best, self.near, self.answerable
+        return self.best, self.near, self.answerable, self.yes_or_no
 
     @property
     def values(self) -> tuple[float, ...]:

@@ -89,7 +89,7 @@ def test_the_passage_that_defines_it_comes_first_and_its_line_is_the_answer():
     asked, texts = wanted("What is a tape?"), ["Tapes run.", "No tape is there.", GLOSSARY]
     evidence = read_passages(Fond(), "What is a tape?", [passage(text) for text in texts], asked.definition)
     assert evidence[0].defines and evidence[0].reading.answerable > 0.5
-    features = Features(1.0, 1.0, 2.0, 0.0, 1.0)
+    features = Features(1.0, 1.0, 2.0, 0.0, 1.0, 0.0)
     known = Asked("What is a tape?", "english", evidence, [one.passage for one in evidence], features, Gate.of({}, ""))
     answer = extracted(known)
     assert answer.text == "**tape**: the list of operations that one program runs for a step. [1]"

@@ -14,8 +14,9 @@ from lmworks.grounding.asking import Asked, extracted
 from lmworks.grounding.evidence import LONGEST, distinct, read_passages, units
 from lmworks.grounding.gate import Features, Gate, Logistic
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.telling import parts
 
-GATE = Gate(Logistic([0.0] * 3, 2.0), Logistic([0.0] * 5, 1.0), 0.5, 0.05)
+GATE = Gate(Logistic([0.0] * 4, 2.0), Logistic([0.0] * 6, 1.0), 0.5, 0.05)
 BEFORE = "A text that stands before. "
 WORDS = st.sampled_from(
     [
@@ -55,7 +56,7 @@ def passages(texts: Sequence[str]) -> list[Passage]:
 def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     found = passages(texts)
     evidence = read_passages(reader, question, found)
-    return Asked(question, "english", evidence, found, Features(0, 0, 0, 0, 0), GATE)
+    return Asked(question, "english", evidence, found, Features(0, 0, 0, 0, 0, 0), GATE)
 
 
 @settings(max_examples=150)
@@ -219,6 +220,22 @@ def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():
     text = "Type this command:\n\n    :quit\n\nThen rest."
     assert extracted(asked("How do I quit?", [text], First())).text == "Type this command: :quit [1]"
     assert extracted(asked("How do I quit?", ["Type it.\n\nThen rest."], First())).text == "Type it. [1]"
+
+
+def test_of_a_yes_or_no_question_the_sentence_that_decides_is_marked_in_its_paragraph():
+    class Dogs:
+        def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
+            return [BestSpan(one.find("dogs"), one.find("dogs") + 4, 1.0, 0.9) for one in texts]
+
+    text = "The house is old. It keeps no dogs. Cats may stay."
+    yes_or_no, why = (
+        extracted(asked(one, [text], Dogs())) for one in ("Can I bring my dog?", "Why are there no dogs?")
+    )
+    assert yes_or_no.text == why.text == f"{text} [1]"
+    (decides,), (all_of_it,) = yes_or_no.citations, why.citations
+    assert decides.text == all_of_it.text == text
+    assert parts(decides) == ("The house is old. ", "It keeps no dogs.", " Cats may stay.")
+    assert parts(all_of_it) == ("", text, "")
 
 
 def test_a_span_of_the_questions_own_words_is_shown_in_its_sentence():
