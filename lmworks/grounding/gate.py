@@ -7,8 +7,8 @@ how probable it is then that the answer is right.
     right = gate.probably_right(features)  # that the citation holds what answers
 
 The first is a logistic function of four features: how many of the question's words the passage with the answer holds,
-how many its sentence, what the reader says of it, and whether the question is one for a yes or a no, of which the
-reader has read none while it was trained: it doubts the answers of all of them. (Cosines, how far the best reading is ahead, and what the
+how many its sentence, what the reader says of it, and whether the question is one for a yes or a no: of such the reader
+has read none while it was trained, and it doubts them all. (Cosines, how far the best reading is ahead, and what the
 cross-encoder says from which the reader was trained tell no more of texts that were not fitted.) The second has two
 more: whether the question wants a sentence (how, why), and how far the best passage is ahead of the best one that says
 something else; it is fitted on what the first lets through. There are constants for the trained reader and for the
