@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
+from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.scheduler import PREFILL
 from lmworks.generation.scoring import logprobs_of
@@ -29,9 +30,10 @@ from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.workload import DOCUMENTS, made_up, usual_objective
 from lmworks.kernels import CompiledRunner
 from lmworks.models.config import ModelConfig
+from lmworks.models.kv_cache import KVCache
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
-from lmworks.models.runner import Runner
+from lmworks.models.runner import Row, Runner, TokenChoice
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives.declaration import FullRow, ObjectiveSettings
 from lmworks.training.blocks import fast_blocks
@@ -56,6 +58,8 @@ LONG = 4096
 """Tokens of a second prompt, in which attention has more of the time, and its keys leave the nearest caches."""
 AT_ONCE = 8
 """Texts that are written side by side."""
+WRITTEN = 32
+"""Tokens that are written in one go to time one."""
 
 
 def shrunk(config: ModelConfig) -> ModelConfig:
@@ -189,12 +193,21 @@ def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> R
     runner.next_logits(ids[:, :16].repeat(AT_ONCE, axis=0), beside)
     begun = ids[:, :1]
     written = decoding_flops(small, counted, size // 2).all / 2
-    token = fastest(lambda: runner.next_logits(begun, cache), size // 4) / written
+    token = _one_token(runner, begun, cache) / written
     tokens = fastest(lambda: runner.next_logits(begun.repeat(AT_ONCE, axis=0), beside), 20) / written
     head = forward_flops(small, counted, size, FullRow(size, 0, size)).head
     read_ids = torch.from_numpy(ids)[:, :size]
     hidden = runner.hidden(read_ids)[0]
     return Rates(products, attention, token, tokens, fastest(lambda: logprobs_of(runner, hidden, read_ids[0])) / head)
+
+
+def _one_token(runner: Runner, begun: Int[np.ndarray, "1 1"], cache: KVCache) -> float:
+    """Seconds to write a token of a text, as a text is written: several without Python in between where the runner can,
+    as Python would weigh more beside a few blocks than beside all of them."""
+    if not runner.can_write(cache):
+        return fastest(lambda: runner.next_logits(begun, cache), WRITTEN)
+    row = Row(begun[0].tolist(), TokenChoice(), (0.0,) * WRITTEN)
+    return fastest(lambda: runner.write([row], cache, WRITTEN, np.zeros(1, np.int64))) / WRITTEN
 
 
 def two_rates(short: Flops, seconds: float, long: Flops, longer: float) -> tuple[float, float]:
