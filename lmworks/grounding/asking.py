@@ -44,6 +44,7 @@ from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
 from lmworks.grounding.terms import asks_in_english, language_of_question, terms
 from lmworks.grounding.words import about, codes, content, coverage, names, numbers, years
+from lmworks.grounding.yes_or_no import answered_by, says_yes_or_no
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.references import must_be_somewhere
@@ -129,6 +130,8 @@ class Asked:
     """In the order of the search."""
     features: Features
     gate: Gate
+    document: Callable[[str], str | None] = lambda file: None
+    """The whole text of a passage's document, by its file."""
 
     @property
     def confidence(self) -> float:
@@ -258,7 +261,7 @@ def look(
     evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
     evidence.sort(key=lambda one: -_rank(question, one))
     features = features_of(question, language, evidence)
-    return Asked(question, language, evidence, passages, features, gate)
+    return Asked(question, language, evidence, passages, features, gate, index.document)
 
 
 def _rank(question: str, one: Evidence) -> float:
@@ -343,12 +346,35 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     agreeing = [one for one in asked.evidence if one is not best and _agree(asked, one, best, whole)]
     best_ones = _folded([best, *agreeing])[:CITED]
     citations = [one.citation(number, whole, decides) for number, one in enumerate(best_ones, 1)]
-    said = " ".join(shown.split()) + "".join(f" [{one.number}]" for one in citations)
+    said = " ".join(shown.split())
+    if says_yes_or_no(said):
+        said, citations[0] = _with_its_question(asked, best.passage, said, start, citations[0])
+    said += "".join(f" [{one.number}]" for one in citations)
     for one in _differing(asked, best, agreeing)[:DIFFERING] if not whole else ():
         number = len(citations) + 1
         citations.append(replace(one.citation(number), differs=True))
         said += ELSEWHERE.format(said=" ".join(one.passage.text[slice(*one.shown)].split()), number=number)
     return asked.answered(said, citations)
+
+
+def _with_its_question(asked: Asked, passage: Passage, said: str, start: int, cited: Citation) -> tuple[str, Citation]:
+    """A yes or no with the question or heading of the document that it answers, and both cited; alone where the same
+    was asked, or nothing that it could answer stands above it."""
+    text = asked.document(passage.file) if not passage.of_graph else None
+    heading = passage.heading.rpartition(" > ")[2] or passage.document
+    place = answered_by(text or "", passage.start + start, heading)
+    if place is not None and text is not None:
+        answers = text[slice(*place)]
+    elif passage.start + start == 0 and passage.document.endswith("?"):
+        answers = passage.document  # a record's title is in no text
+    else:
+        return said, cited
+    if WORD.findall(answers.casefold()) == WORD.findall(asked.question.casefold()):
+        return said, cited
+    if place is not None and text is not None and cited.answer is not None:
+        cited = replace(cited, start=place[0], text=text[place[0] : cited.end], answer=(place[0], cited.answer[1]))
+    colon = "" if answers.endswith(tuple("?？؟.!:")) else ":"
+    return f"{' '.join(answers.split())}{colon} {said}", cited
 
 
 def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> list[Evidence]:
