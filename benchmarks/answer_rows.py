@@ -85,10 +85,14 @@ class Row:
     cited: int
     supporting: int
     may_answer: bool
-    """Whether the best passage names what the question does by letters and figures, and says something of the kind that
-    is asked for; else it is refused."""
+    """Whether the best passage names what the question does by letters and figures, or by month or weekday, and says
+    something of the kind that is asked for; else it is refused."""
     may_answer_without: bool
     """And where those that hold the answer are taken away."""
+    of_asked_kind: bool
+    """Whether it says something of the kind that is asked for,"""
+    of_asked_kind_without: bool
+    """and where they are taken away."""
     elsewhere: bool
     """Whether other figures of another passage are shown beside the answer."""
 
@@ -128,6 +132,8 @@ def made(index: Index, reader: Reader, one: Question, k: int) -> Row:
         supporting=sum(held),
         may_answer=there.may_answer,
         may_answer_without=less is None or not less.evidence or less.may_answer,
+        of_asked_kind=there.is_of_asked_kind,
+        of_asked_kind_without=less is None or not less.evidence or less.is_of_asked_kind,
         elsewhere=any(cited.differs for cited in answer.citations),
     )
 

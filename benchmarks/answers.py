@@ -52,7 +52,7 @@ from lmworks.grounding import asking
 from lmworks.grounding.answer import Reader, Way
 from lmworks.grounding.gate import FITTED, Features, Gate, Logistic
 from lmworks.grounding.index import Index, open_index
-from lmworks.grounding.kinds import asks_for_a_kind, is_of_asked_kind
+from lmworks.grounding.kinds import asks_for_a_kind
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import NearestSentence, reader_for
 from lmworks.loading import load
@@ -303,11 +303,11 @@ def measure(known: Sequence[Kind], texts: Texts, others: Texts, trick: Sequence[
 
 
 def refused_for_their_kind(asked: Sequence[Row]) -> dict[str, Any]:
-    """Of questions that ask for a number or the like, the share of answers that cannot be one, right and wrong ones."""
+    """Of questions that ask for a number, a time or the like, the share of answers that cannot be one."""
     asked = [one for one in asked if asks_for_a_kind(one.question)]
-    right = [not is_of_asked_kind(one.question, one.said) for one in asked if one.supported]
-    wrong = [not is_of_asked_kind(one.question, one.said) for one in asked if not one.supported]
-    wrong += [not is_of_asked_kind(one.question, one.still) for one in asked if one.gone]
+    right = [not one.of_asked_kind for one in asked if one.supported]
+    wrong = [not one.of_asked_kind for one in asked if not one.supported]
+    wrong += [not one.of_asked_kind_without for one in asked if one.gone]
     return {"right answers": share(right), "wrong answers": share(wrong)}
 
 

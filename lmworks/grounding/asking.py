@@ -34,8 +34,9 @@ from lmworks.grounding.answer import (
     Way,
     percent_right,
 )
+from lmworks.grounding.calendar_names import unnamed_days
 from lmworks.grounding.definitions import Wanted
-from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
+from lmworks.grounding.evidence import Evidence, Span, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.kinds import is_of_asked_kind
@@ -157,16 +158,33 @@ class Asked:
 
     @property
     def may_answer(self) -> bool:
-        """Whether the best passage names what the question does by letters and figures, as what is said of version 2.0
-        answers nothing of 2.1, and what it says is of the kind that is asked for."""
+        """Whether the best passage names what the question does by letters and figures, or by month or weekday, as what
+        is said of version 2.0 answers nothing of 2.1, and what it says is of the kind that is asked for."""
+        return not self.unnamed and self.is_of_asked_kind
+
+    @property
+    def is_of_asked_kind(self) -> bool:
+        """Whether what the best passage says may be what is asked for: a number, a time."""
         best = self.evidence[0]
-        return not self.unnamed and (best.passage.of_graph or is_of_asked_kind(self.question, best.answer))
+        if best.passage.of_graph:
+            return True
+        text, (first, last), (start, end) = best.passage.text, best.sentence, self.span(best)
+        return is_of_asked_kind(self.question, text[start:end], text[first:start], text[end:last], above(best.passage))
 
     @property
     def unnamed(self) -> list[str]:
-        """What the question names by letters and figures, and the best passage does not."""
-        text = headed(self.evidence[0].passage) if self.evidence else ""
-        return [one for one in codes(self.question) if not names(text, one)]
+        """What the question names by letters and figures, or by month or weekday, and the best passage does not."""
+        if not self.evidence:
+            return codes(self.question)
+        best = self.evidence[0]
+        text = headed(best.passage)
+        missing = [one for one in codes(self.question) if not names(text, one)]
+        return [*missing, *unnamed_days(self.question, best.quote, best.passage.heading.rpartition(" > ")[2], text)]
+
+    def span(self, one: Evidence) -> Span:
+        """What of a passage is shown as a short answer: the sentence where the span only says the question again."""
+        echoes = set(content(one.answer, self.language)) <= set(terms(self.question, self.language))
+        return one.sentence if echoes else one.shown
 
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
@@ -312,8 +330,13 @@ def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> F
 
 def headed(passage: Passage) -> str:
     """A passage with what stands above it."""
-    above = " > ".join(filter(None, (passage.document, passage.heading)))
-    return f"{above}: {passage.text}" if above else passage.text
+    titles = above(passage)
+    return f"{titles}: {passage.text}" if titles else passage.text
+
+
+def above(passage: Passage) -> str:
+    """Title and headings of a passage."""
+    return " > ".join(filter(None, (passage.document, passage.heading)))
 
 
 def _why(asked: Asked) -> Reason:
@@ -336,9 +359,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     best = best or asked.evidence[0]
     whole = best.defines or wants_a_sentence(asked.question, asked.language)
     decides = whole and not best.defines and asks_yes_or_no(asked.question, asked.language)
-    echoes = set(content(best.answer, asked.language)) <= set(terms(asked.question, asked.language))
-    span = best.paragraph if whole else best.sentence if echoes else best.shown
-    text, (start, end) = best.passage.text, span
+    text, (start, end) = best.passage.text, best.paragraph if whole else asked.span(best)
     shown = row_spelled_out(text, start, end) or text[start:end]
     begins_a_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     if begins_a_line and len(units(shown)) == 1:  # else "5. May" within a sentence would lose its number

@@ -39,7 +39,9 @@ _OF = {
         "million* half third quarter once twice daily weekly monthly yearly annually",
         "monday* tuesday* wednesday* thursday* friday* saturday* sunday* january february march april may june july "
         "august september october november december day* week* month* year* hour* minute* century centuries "
-        "immediately noon midnight morning evening before after during spring summer autumn winter",
+        "immediately noon midnight morning* afternoon* evening* night* o['’]clock dawn dusk sunrise sunset dark "
+        "tonight today tomorrow yesterday weekend* fortnight* decade* easter christmas before after until till since "
+        "during spring* summer* autumn* winter* season* always never",
     ),
     "german": _Words(
         r"wie ?viele?|wie (?:hoch|lang|alt|weit|oft|groß|gross|tief|schnell|breit|schwer|teuer|warm|laut|dick)|"
@@ -152,7 +154,8 @@ def _patterns(language: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Patte
 
 
 @cache
-def _saying(language: str, when: bool) -> Callable[[str], bool]:
+def saying(language: str, when: bool) -> Callable[[str], bool]:
+    """What tells whether a text in a language says how much, or `when`."""
     words = _OF.get(language)
     said = "" if words is None else words.times if when else words.numbers
     known = "|".join(one.replace("*", r"\w*") for one in said.split())
@@ -167,7 +170,7 @@ def kind_asked_for(question: str, language: str) -> Callable[[str], bool] | None
     asks = _patterns(language)
     when = asks and asks[1].search(question)
     if (asks and when and not asks[2].search(question[: when.start()])) or _WHEN_UNSPACED.search(question):
-        return _saying(language, when=True)
+        return saying(language, when=True)
     if (asks and asks[0].search(question)) or _HOW_MUCH_UNSPACED.search(question):
-        return _saying(language, when=False)
+        return saying(language, when=False)
     return None

@@ -1,8 +1,10 @@
-"""Whether a span of a few words can be what a question asks for: a number, a price, a year, a telephone number.
+"""Whether a span of a few words can be what a question asks for: a number, a price, a time, a telephone number.
 
-is_of_asked_kind("How much does the parking card cost?", "week")   # False
-is_of_asked_kind("How many pages has it?", "some forty")           # True
-is_of_asked_kind("Who pays it?", "week")                           # True: nothing is known of other kinds
+is_of_asked_kind("How much does the parking card cost?", "week")                    # False
+is_of_asked_kind("How many pages has it?", "some forty")                            # True
+is_of_asked_kind("How many pages has it?", "400", after=" g of paper")              # False
+is_of_asked_kind("When was it cold?", "Pleistocene")                                # True: an epoch, perhaps
+is_of_asked_kind("Who pays it?", "week")                    # True: nothing is known of other kinds
 
 English only. What might be meant passes, as refusing a right answer is worse than showing a wrong one beside its
 citation (`python -m benchmarks.answers` counts both).
@@ -12,9 +14,13 @@ from __future__ import annotations
 
 import re
 
+from lmworks.grounding.figures import saying
+from lmworks.grounding.measures import counts_something_else
+
 PHONE_DIGITS = 5
 """A telephone number has as many at least."""
-_BEGINS = r"\A\s*(?:(?:and|so|but|for|in|at|to|of|by|from|up to|about)\s+)*"
+_BEGINS = r"\A\s*(?:(?:and|so|but|for|in|at|to|of|by|from|up to|about|since|until)\s+)*"
+_ASKS = r"(?:is|are|was|were|do|does|did|will|would|can|could|shall|should|must|may|might|has|have|had)\b"
 _WANTS_A_PHONE_NUMBER = re.compile(
     rf"{_BEGINS}(?:what|which)(?:['’]s|\s+is|\s+are|\s+was)\b.*\b(?:tele)?phone\s+numbers?(?:\s+(?:of|for)\s+\w.*)?\W*\Z",
     re.IGNORECASE | re.DOTALL,
@@ -32,15 +38,54 @@ _NUMBER = re.compile(
     r"\w+t(?:y|ieth))\b",
     re.IGNORECASE,
 )
+_WANTS_A_TIME = re.compile(rf"{_BEGINS}when\s+{_ASKS}", re.IGNORECASE)
+_WANTS_A_LENGTH = re.compile(rf"{_BEGINS}how long\s+(?:(?:ago|before|after|in advance)\s+)?{_ASKS}", re.IGNORECASE)
+_NAME = re.compile(r"\b[^\W\d_a-z]")
+"""What may be an epoch, a feast, a reign: a capital letter."""
+_MAY_BE_A_TIME = re.compile(
+    r"\b(?:when(?:ever)?|if|once|as soon as|as long as|while|unless|in case|upon|on|at|by|one|now|then|first|last|next|"
+    r"early|earlier|late|later|recent(?:ly)?|soon|ago|ends?|beginning|start|same|times?|terms?|holidays?|break|lunch|"
+    r"breakfast|dinner|ancient|medieval|prehistor\w+|modern|ages?|era|epoch|period|war|reign|request|arrival|"
+    r"departure|delivery|receipt)\b",
+    re.IGNORECASE,
+)
+"""What a question for a time may be answered with, besides a number, a time and a name."""
+_AT_A_TIME = re.compile(
+    r"\b(?:on|upon|at|by|in|with|when|if|once|before|after|until|till|since|during|while|unless|following|within)\s+"
+    r"(?:(?:the|an?|his|her|its|their|your|our|my|every|each|this|that|first|next|last)\s+)*\Z",
+    re.IGNORECASE,
+)
+"""What makes a time of what stands behind it: "on" delivery."""
+_MAY_BE_A_LENGTH = re.compile(
+    r"\b(?:as long as|while|if|whenever|unless|one|an?|ever|forever|for good|lifetimes?|life|lives|permanent(?:ly)?|"
+    r"indefinite(?:ly)?|perpetual(?:ly)?|temporar(?:y|ily)|brief(?:ly)?|short(?:er|ly)?|long(?:er)?|time|limit\w*|"
+    r"moments?|instant\w*|seconds?|terms?|periods?|lessons?|match|game|generations?|reign|war|end|k?m|cm|mm|metres?|"
+    r"meters?|\w{4,5}met(?:re|er)s?|miles?|feet|foot|inch(?:es)?|yards?|pages?|words?|lines?|characters?|letters?)\b",
+    re.IGNORECASE,
+)
+"""What a question for a duration or a distance may be answered with, besides a number and a time."""
 
 
 def asks_for_a_kind(question: str) -> bool:
     """Whether a question asks for one of the kinds that are known here."""
-    return bool(_WANTS_A_PHONE_NUMBER.search(question) or _WANTS_A_NUMBER.search(question))
+    kinds = (_WANTS_A_PHONE_NUMBER, _WANTS_A_NUMBER, _WANTS_A_TIME, _WANTS_A_LENGTH)
+    return any(one.search(question) for one in kinds)
 
 
-def is_of_asked_kind(question: str, span: str) -> bool:
-    """Whether a span may be what the question asks for; True where the question asks for no known kind."""
+def is_of_asked_kind(question: str, span: str, before: str = "", after: str = "", above: str = "") -> bool:
+    """Whether a span may be what the question asks for, `before` and `after` it the rest of its sentence, `above` it
+    its title and headings; True where the question asks for no known kind."""
     if _WANTS_A_PHONE_NUMBER.search(question):
         return sum(map(str.isdigit, span)) >= PHONE_DIGITS
-    return not _WANTS_A_NUMBER.search(question) or bool(_NUMBER.search(span))
+    if _WANTS_A_TIME.search(question):
+        may_be = bool(_NAME.search(span) or _MAY_BE_A_TIME.search(span) or _AT_A_TIME.search(before))
+        return may_be or _says_a_time(span)
+    if _WANTS_A_LENGTH.search(question):
+        return bool(_MAY_BE_A_LENGTH.search(span) or _AT_A_TIME.search(before)) or _says_a_time(span)
+    if not _WANTS_A_NUMBER.search(question):
+        return True
+    return bool(_NUMBER.search(span)) and not counts_something_else(question, span, before, after, above)
+
+
+def _says_a_time(span: str) -> bool:
+    return any(saying("english", when=when)(span) for when in (True, False))
