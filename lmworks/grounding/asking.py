@@ -369,7 +369,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     citations = [one.citation(number, whole, decides) for number, one in enumerate(best_ones, 1)]
     said = " ".join(shown.split())
     if says_yes_or_no(said):
-        said, citations[0] = _with_its_question(asked, best.passage, said, start, citations[0])
+        said, citations[0] = _with_its_question(asked, said, best.passage.start + start, citations[0])
     said += "".join(f" [{one.number}]" for one in citations)
     for one in _differing(asked, best, agreeing)[:DIFFERING] if not whole else ():
         number = len(citations) + 1
@@ -378,22 +378,19 @@ def extracted(asked: Asked, best: Evidence | None = None) -> GroundedAnswer:
     return asked.answered(said, citations)
 
 
-def _with_its_question(asked: Asked, passage: Passage, said: str, start: int, cited: Citation) -> tuple[str, Citation]:
-    """A yes or no with the question or heading of the document that it answers, and both cited; alone where the same
-    was asked, or nothing that it could answer stands above it."""
-    text = asked.document(passage.file) if not passage.of_graph else None
-    heading = passage.heading.rpartition(" > ")[2] or passage.document
-    place = answered_by(text or "", passage.start + start, heading)
-    if place is not None and text is not None:
-        answers = text[slice(*place)]
-    elif passage.start + start == 0 and passage.document.endswith("?"):
-        answers = passage.document  # a record's title is in no text
-    else:
+def _with_its_question(asked: Asked, said: str, at: int, cited: Citation) -> tuple[str, Citation]:
+    """A yes or no, which begins at this place of a document, with the question or heading there that it answers, and
+    both cited; alone where just that was asked, or nothing that it could answer stands above it."""
+    text = "" if cited.of_graph else asked.document(cited.file) or ""
+    place = answered_by(text, at, cited.heading.rpartition(" > ")[2] or cited.document)
+    if place is None and (at > 0 or not cited.document.endswith("?")):
         return said, cited
+    answers = text[slice(*place)] if place else cited.document  # a record's title is in no text
     if WORD.findall(answers.casefold()) == WORD.findall(asked.question.casefold()):
         return said, cited
-    if place is not None and text is not None and cited.answer is not None:
-        cited = replace(cited, start=place[0], text=text[place[0] : cited.end], answer=(place[0], cited.answer[1]))
+    if place and cited.end is not None:
+        answer = (place[0], cited.answer[1] if cited.answer else cited.end)
+        cited = replace(cited, start=place[0], text=text[place[0] : cited.end], answer=answer)
     colon = "" if answers.endswith(tuple("?？؟.!:")) else ":"
     return f"{' '.join(answers.split())}{colon} {said}", cited
 
@@ -503,15 +500,25 @@ def written(asked: Asked, model: LanguageModel) -> GroundedAnswer:
     citations: dict[tuple[str, int | None, str], Citation] = {}
     for sentence in said:
         words = re.sub(r"\s*\[\d+\]", "", " ".join(sentence.split()))
-        span = supporting(passages[:count], words, asked.language)
-        if span is None or any(one.startswith(f"{words} [") for one in kept):
+        found = supported(asked, passages[:count], words)
+        if found is None or any(one.startswith(f"{found[0]} [") for one in kept):
             continue
+        words, span = found
         place = (span.file, span.start, span.text)
         cited = citations.setdefault(place, replace(span, number=len(citations) + 1))
         kept.append(f"{words} [{cited.number}]")
     if not kept:
         return asked.refused(Reason("unsupported"), prompt)
     return asked.answered(" ".join(kept), list(citations.values()), prompt)
+
+
+def supported(asked: Asked, passages: Sequence[Passage], sentence: str) -> tuple[str, Citation] | None:
+    """How a written sentence is shown, and what of the passages supports it; a yes or no with the question that the
+    document answers by it."""
+    found = supporting(passages, sentence, asked.language)
+    if found is None or not says_yes_or_no(sentence):
+        return None if found is None else (sentence, found)
+    return _with_its_question(asked, sentence, found.start or 0, found)
 
 
 def supporting(passages: Sequence[Passage], sentence: str, language: str) -> Citation | None:

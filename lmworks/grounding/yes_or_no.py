@@ -19,12 +19,13 @@ LOOKED_AT = 1000
 """Characters before a yes or no in which its question is looked for."""
 _MARKS = ' \t\r\n\u00a0>*_•|+-=#"“”„«»'
 """What may stand between a question and its answer, besides a label."""
-_LABEL = re.compile(r"(?<![^\W_])[^\W\d_]{1,10}\s?\d{0,3}\s?[.:)]\Z")
-"""What begins a line that answers, as far as it stands before the answer: "A:", "Antwort 3:"."""
+_ANSWER = r"(?:A|R|Answer|Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Svar|Ответ)\s?\d{0,3}\s?[.:)]"
+"""What may begin a line that answers."""
+_LABEL = re.compile(rf"(?<![^\W_]){_ANSWER}\Z", re.IGNORECASE)
 # Words that mean more than yes or no before others ("No dogs", "no se puede", "Non-smokers") count where nothing that
 # belongs to them follows; a number does to "No. 5".
 _YES_OR_NO = re.compile(
-    rf"[{re.escape(_MARKS)}]{{0,20}}(?:[^\W\d_]{{1,10}}\s?\d{{0,3}}\s?[.:)][*_]{{0,3}}\s{{1,20}}[*_]{{0,3}})?(?:"
+    rf"[{re.escape(_MARKS)}]{{0,20}}(?:{_ANSWER}[*_]{{0,3}}\s{{1,20}}[*_]{{0,3}})?(?:"
     r"(?:yes|yeah|yep|nope|ja|jawohl|nein|jein|doch|sí|oui|sim|да)\b(?!-\w)"
     r"|(?:no|non|nee|nej|nei|jo|si|sì|não|нет|never|sometimes|usually|maybe|perhaps|absolutely|definitely|certainly|"
     r"sure|of course(?: not)?|unfortunately(?: not)?|not yet|not really|not always|not at all|not any ?more|it depends|"
@@ -53,8 +54,8 @@ def answered_by(text: str, start: int, heading: str = "") -> Span | None:
     if label := _LABEL.search(above):
         before = above[: label.start()].rstrip(_MARKS)
         above = before if before.endswith(_ASKS) else above
-    end = first + len(above)
-    if heading and above.endswith(heading):
+    end, heading = first + len(above), heading.strip(_MARKS)
+    if heading and above.rpartition("\n")[2].strip(_MARKS) == heading:
         return end - len(heading), end
     if not above.endswith(_ASKS):
         return None

@@ -8,6 +8,9 @@ import time
 import pytest
 
 from grounding.small_index import indexed
+from lmworks.grounding.asking import look, supported
+from lmworks.grounding.gate import Gate
+from lmworks.grounding.reading import reader_for
 from lmworks.grounding.yes_or_no import answered_by, says_yes_or_no
 
 FAQ = """# Questions about Quayside
@@ -88,6 +91,18 @@ def test_whatever_the_language_and_the_form(tmp_path, minilm, notes, question, s
         assert index.document(one.file)[one.start : one.end] == one.text
 
 
+def test_a_yes_or_no_that_a_model_writes_is_shown_with_the_question_that_it_answers(tmp_path, minilm):
+    index = indexed(tmp_path, {"faq.md": FAQ}, minilm)
+    question, written = "Does the harbour office need a connection?", "No, the harbour office needs a connection."
+    asked = look(index, question, 6, reader_for(index, question), Gate.of({}, ""))
+    said, cited = supported(asked, asked.passages, written) or ("", None)
+    assert said == f"Does Quayside work offline? {written}" and cited is not None
+    assert index.document(cited.file)[cited.start : cited.end] == cited.text
+    assert cited.text.startswith("Does Quayside work offline?\n\nNo.")
+    plain = "Open the booking and choose Cancel."
+    assert (supported(asked, asked.passages, plain) or ("",))[0] == plain
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -112,7 +127,15 @@ def test_what_is_a_yes_or_no(text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["No dogs are allowed.", "No. 5 pier", "No se admiten perros.", "Not all of them.", "Yesterday.", "Noah, the cat"],
+    [
+        "No dogs are allowed.",
+        "No. 5 pier",
+        "No se admiten perros.",
+        "Not all of them.",
+        "Yesterday.",
+        "Noah, the cat",
+        "Offline: no",
+    ],
 )
 def test_what_only_begins_as_one_is_none(text: str):
     assert not says_yes_or_no(text)
@@ -124,6 +147,8 @@ def test_what_only_begins_as_one_is_none(text: str):
         ("Ask us.\n\n## Does it float? ##\n\n", "Does it float?", "Does it float?"),
         ("Ask us.\n\nDoes it float?\n--------------\n\n", "Does it float?", "Does it float?"),
         ("Ask us.\n\n## Floating\n\n", "Floating", "Floating"),
+        ('Ask us.\n\n## Is it "fast"\n\n', 'Is it "fast"', 'Is it "fast'),
+        ("This is our faq. It is in our faq\n\n", "faq", None),
         ("## Boats\nDoes it\nfloat?\n", "Boats", "Does it\nfloat?"),
         ("Ask us. Does it float? ", "Boats", "Does it float?"),
         ("**Does it float?**\n\n", "", "Does it float?"),
