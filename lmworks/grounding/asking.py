@@ -176,10 +176,10 @@ class Asked:
         """What the question names by letters and figures, or by month or weekday, and the best passage does not."""
         if not self.evidence:
             return codes(self.question)
-        best = self.evidence[0]
-        text = headed(best.passage)
-        missing = [one for one in codes(self.question) if not names(text, one)]
-        return [*missing, *unnamed_days(self.question, best.quote, best.passage.heading.rpartition(" > ")[2], text)]
+        quote, one = self.evidence[0].quote, self.evidence[0].passage
+        missing = [name for name in codes(self.question) if not names(headed(one), name)]
+        heading = one.heading.rpartition(" > ")[2]
+        return [*missing, *unnamed_days(self.question, quote, heading, one.text, f"{above(one)} {one.file}")]
 
     def span(self, one: Evidence) -> Span:
         """What of a passage is shown as a short answer: the sentence where the span only says the question again."""

@@ -12,6 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lmworks.grounding.terms import terms
+from lmworks.grounding.words import FUNCTION_WORDS
+
 _MONTHS = (
     "January",
     "February",
@@ -65,17 +68,22 @@ SHORT_HEADING = 3
 """Words of a heading that says of when the text below it is: "February 2026"."""
 
 
-def unnamed_days(question: str, sentence: str, heading: str = "", passage: str = "") -> list[str]:
+def unnamed_days(question: str, sentence: str, heading: str = "", passage: str = "", titles: str = "") -> list[str]:
     """The months and weekdays at which a question asks for something, and which neither the sentence that answers nor
-    its passage says, though the sentence, or a short `heading`, says another one."""
+    its passage says, though the sentence, or a short `heading`, says another one. What `titles` above them say counts,
+    too, but where the sentence says of the other one what is asked: "February revenue" in minutes of March."""
     if not _ASKS.search(question) or _ASKS_FOR_A_DAY.search(question):
         return []
     missing = []
     for known in (_MONTHS, _WEEKDAYS):
         asked, months = _said(question, known), known is _MONTHS
+        there = _said(sentence, known)
         if any(_stands_in(one, f"{sentence}\n{passage}") for one in asked) or (months and _IN_FIGURES.search(passage)):
             continue
-        elsewhere = _said(sentence, known) or (_said(heading, known) if len(heading.split()) <= SHORT_HEADING else [])
+        same = _beside(question, asked) & _beside(sentence, there)
+        if not same and (any(_stands_in(one, titles) for one in asked) or (months and _IN_FIGURES.search(titles))):
+            continue
+        elsewhere = there or (_said(heading, known) if len(heading.split()) <= SHORT_HEADING else [])
         lasting = _HOLDS_MORE_OFTEN.search(sentence) or (months and _CHANGED.search(sentence))
         missing += asked if elsewhere and not lasting else []
     return missing
@@ -90,6 +98,15 @@ def _said(text: str, known: Sequence[str]) -> list[str]:
         if dated and not _NOT_THEN.search(before) and not _GOES_ON.match(after):
             found.append(one[1])
     return list(dict.fromkeys(found))
+
+
+def _beside(text: str, known: Sequence[str]) -> set[str]:
+    """The stems of what stands beside a name: "March revenue", "revenue in March"."""
+    joined = r"\s+(?:(?:in|for|of|on|during)\s+)?(?:the\s+)?"
+    found: list[str] = []
+    for one in known:
+        found += re.findall(rf"([\w'’]+){joined}{one}\b", text) + re.findall(rf"\b{one}\s+([\w'’]+)", text)
+    return set(terms(" ".join(found), "english")) - set(terms(FUNCTION_WORDS, "english"))
 
 
 def _stands_in(name: str, text: str) -> bool:

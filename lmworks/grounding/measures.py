@@ -9,6 +9,7 @@ English only, and only where a word of a closed list of units stands right behin
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 
 from lmworks.grounding.terms import terms
@@ -16,7 +17,7 @@ from lmworks.grounding.words import about, content, coverage
 
 SAME = 0.6
 """The share of a question's other words that a sentence says, from which on its figure in another unit of the same (an
-hour for minutes) may be meant."""
+hour for minutes) may be meant; those after "of" must all be said."""
 BESIDE = 20
 """Characters before a figure and behind its unit in which what is counted may be said."""
 _UNITS = {
@@ -64,7 +65,8 @@ def counts_something_else(question: str, span: str, before: str = "", after: str
     """Whether each figure of a span counts units of something else than the question asks the number of: `before` and
     `after` it is the rest of its sentence, `above` it are title and headings."""
     asked = _HOW_MANY.match(question)
-    what = [*takewhile(lambda one: one not in _ENDING.split(), _WORD.findall(asked[1].casefold()))] if asked else []
+    words = _WORD.findall(asked[1].casefold()) if asked else []
+    what = _to_the_end(words)
     first, text = before[-2:], before[-2:] + span + after
     found = [one for one in _COUNTED.finditer(text) if one.start() < len(first + span) and one.end() > len(first)]
     units = [(one["unit"] or one["money"] or "").strip().casefold() for one in found]
@@ -78,10 +80,18 @@ def counts_something_else(question: str, span: str, before: str = "", after: str
     said = set(terms(" ".join(near), "english"))
     if wanted & {_UNIT[one] for one in units} or said & set(terms(" ".join(what), "english")):
         return False
-    there = {_MEASURED[one] for one in units}
-    if not measured and there == {"share"}:  # of people, say
+    counted = {_MEASURED[one] for one in units}
+    if not measured and counted == {"share"}:  # of people, say
         return False
-    if not measured & there:
+    if not measured & counted:
         return True
     others = [one for one in about(question, "english") if one not in terms(" ".join(what), "english")]
-    return coverage(others, content(f"{above} {before}{span}{after}", "english")) < SAME
+    there = content(f"{above} {around}", "english")
+    rest = words[len(what) :]
+    of = terms(" ".join(_to_the_end(rest[1:])), "english") if rest[:1] == ["of"] else []
+    return coverage(others, there) < SAME or not set(of) <= set(there)
+
+
+def _to_the_end(words: Sequence[str]) -> list[str]:
+    """The first words, up to one that is of no noun."""
+    return [*takewhile(lambda one: one not in _ENDING.split(), words)]

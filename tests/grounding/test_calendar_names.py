@@ -54,6 +54,17 @@ def test_a_short_heading_says_when_and_the_passage_may_name_the_month():
     assert not unnamed_days(question, said, "February 2026", f"{said}. March: {said}")
 
 
+def test_titles_name_the_month_but_of_what_is_said_of_another_one():
+    title = "Minutes of 10 March 2026"
+    said = "February revenue: £109,500, plan £114,000."
+    assert unnamed_days("What was the revenue in March?", said, "2. Numbers", said, title) == ["March"]
+    assert unnamed_days("What was the revenue for March?", "The revenue in February was low.", titles=title)
+    decided = "We print the February report."
+    assert unnamed_days("What was decided in March?", decided, "2. Numbers", decided, title) == []
+    assert unnamed_days("What was decided in March?", decided, "", decided, "minutes/2026-03-10.md") == []
+    assert unnamed_days("What was the revenue in March?", said, "", f"{said} March: £120,000", title) == []
+
+
 def test_an_answer_about_another_month_is_refused_with_the_reason(tmp_path, minilm):
     text = "# Harbour office\n\nThe office belongs to the town.\n\n- February revenue: £109,500\n"
     index = indexed(tmp_path, {"office.md": text}, minilm)

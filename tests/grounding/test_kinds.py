@@ -74,6 +74,7 @@ def test_what_may_be_meant(question: str, span: str):
     ("question", "before", "span", "after"),
     [
         ("How many weeks of parental leave do I have?", "Holidays: ", "26", " days a year."),
+        ("How many weeks of parental leave are paid?", "Everyone gets ", "26", " days of paid leave."),
         ("How many calories has the soup?", "A plate of soup is ", "400 g", "."),
         ("How many visitors came in spring?", "Revenue in spring was ", "£109,500", "."),
         ("How many visitors came in spring?", "Revenue in spring was £", "109,500", "."),
