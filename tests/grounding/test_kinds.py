@@ -131,3 +131,10 @@ def test_an_answer_of_another_kind_is_refused_with_its_sentence(tmp_path, minilm
     refused = index.ask("How much does the parking card cost?")
     assert refused.refused and refused.why.kind == "not_answered"
     assert not index.ask("How long does the parking card take?").refused
+
+
+def test_a_figure_of_something_else_is_refused_with_its_sentence(tmp_path, minilm):
+    index = indexed(tmp_path, {"soup.md": "# Bean soup\n\nA plate of the soup holds 400 g of beans.\n"}, minilm)
+    refused = index.ask("How many calories does a plate of the soup hold?")
+    assert refused.refused and refused.nearest.text == "A plate of the soup holds 400 g of beans."
+    assert not index.ask("How many grams of beans does a plate of the soup hold?").refused
