@@ -122,7 +122,7 @@ def test_a_span_of_the_questions_own_words_is_judged_by_the_sentence_that_is_sho
     found = [Passage(text, 1.0, "notes", "", "notes.txt", 0, len(text), 0)]
     question = "When is the water turned off?"
     evidence = read_passages(Echo(), question, found)
-    assert Asked(question, "english", evidence, found, Features(0, 0, 0, 0, 0), Gate.of({}, "")).is_of_asked_kind
+    assert Asked(question, "english", evidence, found, Features(0, 0, 0, 0, 0, 0), Gate.of({}, "")).is_of_asked_kind
 
 
 def test_an_answer_of_another_kind_is_refused_with_its_sentence(tmp_path, minilm):
