@@ -326,6 +326,12 @@ class Index:
             return reading.document(file)
 
     @property
+    def sources(self) -> list[str]:
+        """What its documents are called (`Passage.file`), in order."""
+        with self.storage.reading() as reading:
+            return sorted(one.source for one in reading.described())
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
         with self.storage.reading() as reading:

@@ -8,17 +8,20 @@
     Who painted the kitchen?,,
 
 Without an answer the documents do not say it, and a refusal is right. Several accepted answers stand between bars
-("28 euros | EUR 28"; in JSON Lines also a list); `file`, where it is given, is the document that must be cited.
+("28 euros | EUR 28"; in JSON Lines also a list); `file`, where it is given, is the document that must be cited: its
+path within the folder, its name where no other document has it, or a pattern; any record of a table, or one of them
+("prices.csv#3").
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,7 +34,7 @@ from lmworks.evaluation.answer_words import words
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import mcnemar, proportion
 from lmworks.evaluation.tasks.own_file import Fields, records
-from lmworks.grounding.answer import GroundedAnswer, alone, percent_right
+from lmworks.grounding.answer import FINEST, GroundedAnswer, alone, percent_right
 from lmworks.grounding.asking import Searchable
 from lmworks.grounding.gate import fitted
 from lmworks.grounding.telling import facts_of
@@ -45,8 +48,9 @@ MOST = 100_000
 """Questions of a file."""
 KEPT_EVERY = 10.0
 """Seconds after which answers are written to their file again."""
-LEVELS = (0.85, 0.5, 0.0)
-"""Answers are counted together by how likely they were said to be right: from these bounds on."""
+UNLIKELY = 0.5
+"""Answers are counted together by how likely they were said to be right: over the highest likelihood that is shown,
+from this one on, and less."""
 SHOWN = 20
 """Questions that a table lists."""
 _THOUSANDS = re.compile(r"(?<=\d)[.'\u00a0\u202f ](?=\d{3}(?!\d))")
@@ -64,6 +68,10 @@ class Askable(Searchable, Protocol):
     @property
     def digest(self) -> str:
         """Of its files and of how they are cut."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """What its documents are called (`Passage.file`)."""
 
     def ask(self, question: str, *args: Any, **choices: Any) -> GroundedAnswer:
         """What its documents say."""
@@ -92,7 +100,8 @@ class OwnQuestion:
     answers: tuple[str, ...] = ()
     """Each of them is right; none: the documents do not say it."""
     file: str = ""
-    """The document that must be cited, as a pattern ("contracts/*"); empty for any."""
+    """The document that must be cited, as a pattern ("contracts/*"), with the number of a record or without; empty for
+    any."""
     place: str = ""
     """Where it stands: "questions.csv#3"."""
 
@@ -108,18 +117,13 @@ class JudgedAnswer:
     @property
     def verdict(self) -> Verdict:
         """What became of it."""
-        there, said = bool(self.question.answers), self.said
+        there, said, wanted = bool(self.question.answers), self.said, self.question.file
         if said["refused"]:
             return Verdict.REFUSED if there else Verdict.RIGHTLY_REFUSED
         if not there:
             return Verdict.INVENTED
         cited = [one for one in said["citations"] if not one.get("differs")]
-        wanted = self.question.file
-        cited = [
-            one
-            for one in cited
-            if not wanted or any(file == wanted or fnmatchcase(file, wanted) for file in _files(one))
-        ]
+        cited = [one for one in cited if not wanted or any(_is_called(file, wanted) for file in _files(one))]
         if not cited:
             return Verdict.WRONG
         answer = alone(said["text"])
@@ -182,16 +186,18 @@ class Judged:
         share("refused although it is there", refused, there, 0)
         # Who refuses everything refuses these, too.
         share("refused, not there", self.count(Verdict.RIGHTLY_REFUSED), gone, 1, refused / there if there else None)
-        for (low, high), own in self._by_level():
+        for level, own in self._by_level().items():
             good = sum(one.verdict is Verdict.RIGHT for one in own)
-            share(f"right, of those said to be right with {low:.0%} to {high:.0%}", good, len(own), 1)
+            share(f"right, of those said to be right with {level}", good, len(own), 1)
         return made
 
-    def _by_level(self) -> Iterator[tuple[tuple[float, float], list[JudgedAnswer]]]:
-        left, high = [one for one in self.answers if one.probably_right is not None], 1.0
-        for low in LEVELS:
-            yield (low, high), [one for one in left if (one.probably_right or 0) >= low]
-            left, high = [one for one in left if (one.probably_right or 0) < low], low
+    def _by_level(self) -> dict[str, list[JudgedAnswer]]:
+        told = [(one.probably_right, one) for one in self.answers if one.probably_right is not None]
+        return {
+            percent_right(1.0): [one for sure, one in told if sure > FINEST],
+            f"{UNLIKELY:.0%} to {FINEST:.0%}": [one for sure, one in told if UNLIKELY <= sure <= FINEST],
+            f"less than {UNLIKELY:.0%}": [one for sure, one in told if sure < UNLIKELY],
+        }
 
     @property
     def compared(self) -> dict[str, Any] | None:
@@ -234,6 +240,16 @@ class Judged:
 def _files(citation: Mapping[str, Any]) -> set[str]:
     """The file of a cited span, or those of the cited facts of a graph."""
     return {one["file"] for one in (citation, *citation.get("triples", ()))}
+
+
+def _is_called(source: str, wanted: str) -> bool:
+    """Whether a document is the one that is wanted, or one like it; of a record also by its file."""
+    return any(name == wanted or fnmatchcase(name, wanted) for name in (source, _without_record(source)))
+
+
+def _without_record(source: str) -> str:
+    """The file of a document: "prices.csv" of "prices.csv#3"."""
+    return source.rpartition("#")[0] or source
 
 
 def _told(one: JudgedAnswer) -> list[str]:
@@ -284,12 +300,15 @@ def judge(
 
     `out` is a file of JSON lines that keeps every answer: started again with it, what was asked of the same index in
     the same way is not asked again, and judged by what is expected now. `before` is such a file of an earlier run.
-    ConfigError or DataError where a file cannot be read, holds something else, or belongs to another index.
+    ConfigError or DataError where a file cannot be read, holds something else, or belongs to another index, and where
+    the index has no document that must be cited.
     """
     named = str(questions) if isinstance(questions, str | Path) else "the questions"
     asked = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     if not asked:
         raise DataError(f"{named} holds no question")
+    if choices.get("facts") is None:  # those of a graph are from files of their own
+        asked = _with_documents(asked, index)
     if out is not None:
         must_be_a_writable_file(Path(out))
     earlier = () if before is None else _read_out(Path(before))[1]
@@ -327,6 +346,33 @@ def judge(
     now = {one.text: one for one in asked}
     earlier = [JudgedAnswer(now.get(one.question.text, one.question), one.said) for one in earlier]
     return Judged(index.place, named, answers, earlier)
+
+
+def _with_documents(asked: Sequence[OwnQuestion], index: Askable) -> list[OwnQuestion]:
+    """The questions, with the path of a document that is given by its name alone. DataError for one that is not there,
+    which would make every answer wrong, and for a name that several have."""
+    if not any(one.file for one in asked):
+        return list(asked)
+    paths: dict[str, set[str]] = {}
+    sources, found = index.sources, dict[str, str]()
+    for source in sources:
+        for one in {source, _without_record(source)}:
+            paths.setdefault(one.rpartition("/")[2], set()).add(one)
+    for one in asked:
+        if not one.file or one.file in found:
+            continue
+        called, place = sorted(paths.get(one.file, ())), one.place or repr(one.text)
+        if any(_is_called(source, one.file) for source in sources):
+            found[one.file] = one.file
+        elif not called:
+            close = difflib.get_close_matches(one.file, sorted(set(map(_without_record, sources))), n=1)
+            hint = f"did you mean {close[0]}?" if close else "write its path within the folder that was indexed"
+            raise DataError(f"{place}: {index.place} has no document {one.file!r}; {hint}")
+        elif len(called) > 1:
+            raise DataError(f"{place}: {one.file} may be {' or '.join(called[:3])}; write which")
+        else:
+            found[one.file] = called[0]
+    return [replace(one, file=found.get(one.file, "")) for one in asked]
 
 
 def read_questions(path: str | Path) -> list[OwnQuestion]:

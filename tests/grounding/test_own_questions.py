@@ -10,7 +10,7 @@ import pytest
 from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.grounding import own_questions
-from lmworks.grounding.index import Index
+from lmworks.grounding.index import Index, IndexSettings, build
 from lmworks.grounding.own_questions import Judged, JudgedAnswer, OwnQuestion, Verdict, judge, read_questions, says
 
 NOTES = {
@@ -137,6 +137,17 @@ def test_verdicts():
         (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="old/a.md"), Verdict.WRONG),
         (OwnQuestion("?", ("1140",), "new/*"), said("1140 [1]", "1140", file="new/a.md"), Verdict.RIGHT),
     ]
+    of_record = said("1140 [1]", "1140", file="new/prices.csv#3")
+    cases += [
+        (OwnQuestion("?", ("1140",), wanted), of_record, verdict)
+        for wanted, verdict in {
+            "new/prices.csv": Verdict.RIGHT,
+            "new/prices.csv#3": Verdict.RIGHT,
+            "*.csv": Verdict.RIGHT,
+            "new/prices.csv#4": Verdict.WRONG,
+            "new/prices": Verdict.WRONG,
+        }.items()
+    ]
     of_graph = said("1140 [1]", "1140", file="")
     of_graph["citations"][0]["triples"] = [{"file": "new/a.csv"}, {"file": "b.csv"}]  # facts, each of a file
     cases += [
@@ -154,7 +165,7 @@ def test_answers_are_counted_by_how_probably_right_they_were_said_to_be():
     answers += [JudgedAnswer(there, said("no", refused=True)), JudgedAnswer(there, said("1140 [1]", "1140") | MODELS)]
     found = {one.name: (one.value, one.n) for one in Judged("index", "mine.csv", answers).measurements}
     levels = {name.rpartition(" with ")[2]: figure for name, figure in found.items() if " with " in name}
-    assert levels == {"85% to 100%": (0.5, 4), "50% to 85%": (0.5, 2), "0% to 50%": (0.5, 2)}
+    assert levels == {"over 90%": (0.5, 2), "50% to 90%": (0.5, 4), "less than 50%": (0.5, 2)}
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -177,6 +188,61 @@ def test_an_index_is_judged_by_questions_of_ones_own(index: Index, questions: Pa
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert lines[1]["question"] == "When is the rent due?" and lines[1]["expected"] == ["third day"]
     assert lines[1]["verdict"] == "right" and lines[1]["said"]["citations"][0]["file"] == "rent.md"
+
+
+FOLDERS = {
+    "legal/lease.txt": "The rent is 740 euros.\n",
+    "legal/old/note.txt": "The old rent was 700 euros.\n",
+    "note.txt": "The garage is let to Ann.\n",
+    "legal/memo.txt": "Ask the landlord.\n",
+    "memos/memo.txt": "The key is in the hall.\n",
+    "prices.csv": "boat,price\nRed Kite,90 euros\nBlue Heron,70 euros\n",
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
+    place = tmp_path_factory.mktemp("folders")
+    for folder in ("legal/old", "memos"):
+        (place / "notes" / folder).mkdir(parents=True)
+    for name, text in FOLDERS.items():
+        (place / "notes" / name).write_text(text)
+    return build(place / "notes", place / "index", IndexSettings(embedder=minilm))
+
+
+@pytest.mark.parametrize("file", ["lease.txt", "legal/lease.txt", "legal/*"])
+def test_a_document_is_named_by_its_path_its_name_or_a_pattern(folders: Index, file: str):
+    (one,) = folders.judge([OwnQuestion("What is the rent?", ("740 euros",), file)]).answers
+    assert one.verdict == Verdict.RIGHT
+
+
+def test_a_record_is_named_by_its_file_or_its_number(folders: Index):
+    for file, verdict in {"prices.csv": "right", "prices.csv#1": "right", "prices.csv#2": "wrong"}.items():
+        (one,) = folders.judge([OwnQuestion("What does the Red Kite cost?", ("90 euros",), file)]).answers
+        assert str(one.verdict) == verdict and one.question.file == file
+
+
+def test_a_path_is_meant_before_the_same_name_in_a_folder(folders: Index):
+    (one,) = folders.judge([OwnQuestion("Who is the garage let to?", ("Ann",), "note.txt")]).answers
+    assert one.question.file == "note.txt" and one.verdict == Verdict.RIGHT
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("legal/leese.txt", "mine.csv#3: {} has no document 'legal/leese.txt'; did you mean legal/lease.txt?"),
+        ("x", "mine.csv#3: {} has no document 'x'; write its path within the folder that was indexed"),
+        ("prices.csv#7", "mine.csv#3: {} has no document 'prices.csv#7'; did you mean prices.csv?"),
+        ("memo.txt", "mine.csv#3: memo.txt may be legal/memo.txt or memos/memo.txt; write which"),
+    ],
+)
+def test_a_document_that_is_not_there_is_named_before_anything_is_asked(folders, tmp_path, monkeypatch, file, sentence):
+    asked = []
+    monkeypatch.setattr(Index, "ask", lambda *_, **__: asked.append(1))
+    (tmp_path / "mine.csv").write_text(f"question,answer,file\nWhat is the rent?,740,lease.txt\nWho?,Ann,{file}\n")
+    with pytest.raises(DataError) as told:
+        folders.judge(tmp_path / "mine.csv")
+    assert str(told.value) == sentence.format(folders.place) and not asked
 
 
 def test_answers_that_are_kept_are_judged_by_what_is_expected_now(index: Index, questions: Path, tmp_path, monkeypatch):
