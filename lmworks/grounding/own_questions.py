@@ -356,8 +356,8 @@ def _with_documents(asked: Sequence[OwnQuestion], index: Askable) -> list[OwnQue
     paths: dict[str, set[str]] = {}
     sources, found = index.sources, dict[str, str]()
     for source in sources:
-        for one in {source, _without_record(source)}:
-            paths.setdefault(one.rpartition("/")[2], set()).add(one)
+        for path in {source, _without_record(source)}:
+            paths.setdefault(path.rpartition("/")[2], set()).add(path)
     for one in asked:
         if not one.file or one.file in found:
             continue

@@ -55,6 +55,55 @@ def test_a_row_of_a_table_says_its_headers(table: str, expected: str):
     assert text_of_html(f"<table>{table}</table>") == expected
 
 
+FRAMED = """<html><head><title>Your first week - Intranet</title></head><body>
+<header><nav><ul><li><a>Home</a><li><a>Log out</a></ul></nav><p>Tidewell</p></header>
+<div class="cookie">This site uses cookies. <button>Accept all</button></div>
+<main><nav>1 Badge</nav><p>Your badge is on your desk.</p><aside>Bring a photo.</aside>
+<blockquote>Be kind.<footer>Ann</footer></blockquote></main>
+<aside>Latest news</aside><footer>Registered in England</footer></body></html>"""
+
+
+def test_the_frame_of_a_page_is_none_of_its_text():
+    assert text_of_html(FRAMED) == (
+        "# Your first week - Intranet\n\nTidewell\n\n1 Badge\n\nYour badge is on your desk.\n\nBring a photo.\n\n"
+        "Be kind.\n\nAnn"
+    )
+    roles = FRAMED.replace("<main>", "<div role=main>").replace("</main>", "</div>")
+    roles = roles.replace("<header><nav>", "<header><div role='navigation'>").replace("</ul></nav>", "</ul></div>")
+    roles = roles.replace("<aside>Latest", "<div role=complementary>Latest").replace(
+        "</aside><footer>", "</div><footer>"
+    )
+    assert text_of_html(roles) == text_of_html(FRAMED)
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>a<p hidden>b<p>c", "a\n\nc"),
+        ("<ul><li>a<li hidden>b<b>c</b><li>d</ul>e", "- a\n- d\n\ne"),
+        ("<ul><li hidden>a<ul><li>b</ul></ul>c", "c"),
+        ("<p>a <i aria-hidden=true>#</i>b<img hidden>c", "a bc"),
+        ("<div aria-hidden='false'>a</div><div hidden=until-found>b</div>", "a\n\nb"),
+        ("<dialog open>Sign up!</dialog>a<div role=alertdialog>b<div>c</div></div>d", "a\n\nd"),
+        ("<button aria-controls='x y'>Why?</button><div id=y hidden>So.</div>", "Why?\n\nSo."),
+        ("<div role=tabpanel hidden>On a Mac</div>a", "On a Mac\n\na"),
+        ("<div class=cookies>Use the cookies with milk.</div>", "Use the cookies with milk."),
+        ("<article>a<p class=cookies>Bake.</article>", "a\n\nBake."),
+        ("<body class=cookies-unset><div aria-hidden=true>Menu<main>a</main></div>", "a"),
+        ("<aside>a</aside>b", "a\n\nb"),
+        ("<section>a<footer>Ann</footer></section><footer>Imprint</footer>", "a\n\nAnn"),
+        ("<table><tr><th>a<th hidden>b<th>c<tr><td>1<td hidden>2<td>3</table>", "- a: 1; c: 3"),
+        ("<svg><title>Arrow</title></svg>a", "a"),
+        ("<nav><div>a</nav>b", "b"),
+        ("</nav><div>a</main></div>b", "a\n\nb"),
+        ("<title>T</title><nav>Only <b>this</b></nav><script>x</script>", "# T\n\nOnly this"),
+        ("<div hidden>All <main hidden>of it</main></div>", "All\n\nof it"),
+    ],
+)
+def test_what_is_hidden_is_dropped_unless_it_is_all_there_is(page: str, text: str):
+    assert text_of_html(page) == text
+
+
 def test_cells_that_span_everything_cannot_unfold_without_bound():
     row = "<tr>" + "<td colspan=1000 rowspan=1000>x" * 100
     assert len(text_of_html("<table>" + row * 1000 + "</table>")) < 10**6
@@ -67,7 +116,23 @@ def test_text_without_tags_and_text_around_an_unclosed_tag():
 
 
 @pytest.mark.parametrize(
-    "opening", ["<a ", '<a x="', "<!--", "<?", "</a", "<![CDATA[", "&#", "<p>", "<table>", "<tr><td>", "<td>", "<li>"]
+    "opening",
+    [
+        "<a ",
+        '<a x="',
+        "<!--",
+        "<?",
+        "</a",
+        "<![CDATA[",
+        "&#",
+        "<p>",
+        "<table>",
+        "<tr><td>",
+        "<td>",
+        "<li>",
+        "<nav>",
+        "<b></i>",
+    ],
 )
 @pytest.mark.slow  # it compares times, which a busy machine distorts
 def test_time_grows_with_the_page_and_not_with_its_square(opening):
