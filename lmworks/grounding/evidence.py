@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from lmworks.grounding.answer import BestSpan, Citation, Reader
@@ -21,7 +22,15 @@ from lmworks.text.sentences import sentence_spans
 Span = tuple[int, int]
 
 # Where a list, a table, code or a line of a record begins: sentences there end with their line.
-_LINE = re.compile(r"\n(?=[ \t]*(?:[-*+•>|]|\d+[.)]|```)|    |\t)")
+_LINE = re.compile(r"\n(?=[ \t]*(?:[-*+•>|]|\d+[.)]|```)|  |\t)")
+# Lines that are indented by less than code is: items of a list without marks, or prose that goes on.
+_UNMARKED = r"(?![\s\-*+•>|`]|\d+[.)]).+"
+_INDENTED = re.compile(rf"^( {{2,3}}){_UNMARKED}(?:\n\1{_UNMARKED})*", re.MULTILINE)
+_ITEM = re.compile(r"[ \t]*(?:[-*+•>|]|\d+[.)])")
+_NUMBERED = re.compile(r"\**(?:\d{1,3}(?:\.\d{1,3})*[.)]|§\s*\d{1,3})\s+(?:[^\s.!?]+\s+){0,3}[^\s.!?]+\.\**")
+"""A heading that stands before its text: "9. Subletting."."""
+_SIGNATURE = re.compile(r"^-- ?$", re.MULTILINE)
+"""What a mail's signature begins with (RFC 3676, section 4.3); the space may be lost."""
 _LEANS = re.compile(
     r"(?:[A-Z][\w' -]{0,30},\s+|(?:And|But|So|Or|Yet|Then|In|At|On|From|By|For|Of|After|Before|Since|With|As|Like|"
     r"Under|During)\s+)?"
@@ -37,7 +46,8 @@ _BOUND = re.compile(
 _LEADS = re.compile(r"[:?][\s>]*$")
 """What is said comes after it: a command, a list, the answer to a question."""
 _CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
-_BLANK = re.compile(r"\n\s*\n")
+_BLANK = re.compile(r"\n\s*\n|\n(?=-- ?(?:\n|\Z))")
+"""What parts paragraphs, a signature too."""
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
 NARROWEST = 50
@@ -103,7 +113,7 @@ class Evidence:
         first = max((one.end() for one in _BLANK.finditer(text, 0, start)), default=0)
         after = _BLANK.search(text, end)
         last = after.start() if after else len(text)
-        if after and _LEADS.search(text, first, last):
+        if after and _LEADS.search(text, first, last) and not _SIGNATURE.match(text, after.end()):
             following = _BLANK.search(text, after.end())
             last = following.start() if following else len(text)
         return (first, last) if last - first <= LONGEST else self.sentence
@@ -134,22 +144,67 @@ class Evidence:
 
 
 def units(text: str) -> list[Span]:
-    """The sentences of a text; lines of a list, a table or code are sentences of their own."""
-    width = max(map(len, text.split("\n")), default=0)
-    return [part for start, end in sentence_spans(text) for part in _lines(text, start, end, width)]
+    """The sentences of a text; lines of a list, a table, code or a signature are sentences of their own."""
+    signed = _SIGNATURE.search(text)
+    said = text[: signed.start()] if signed else text
+    width = max(map(len, said.split("\n")), default=0)
+    items = [one.span() for one in _INDENTED.finditer(said) if _is_list(said, one)]
+    found = [part for start, end in sentence_spans(said) for part in _lines(said, start, end, width, items)]
+    below = re.compile(r"\S.*\S|\S").finditer(text, signed.end()) if signed else ()
+    return [*_with_numbers(said, found), *(one.span() for one in below)]
 
 
-def _lines(text: str, start: int, end: int, width: int) -> Iterator[Span]:
-    pattern = _LINE if end - start <= LONGEST else re.compile(r"\n")
-    cuts = [*(start + one.start() for one in pattern.finditer(text[start:end])), end]
+def _with_numbers(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """The sentences, each with the numbered heading that stands before it."""
+    held: int | None = None
+    for (start, end), following in zip_longest(spans, spans[1:]):
+        begin = start if held is None else held
+        leads = following is not None and _leads(text, (start, end), following)
+        held = begin if leads else None
+        if not leads:
+            yield begin, end
+
+
+def _leads(text: str, heading: Span, following: Span) -> bool:
+    """Whether a sentence is the numbered heading of the next one, and no short item of a list."""
+    between = text[heading[1] : following[0]]
+    return (
+        _NUMBERED.fullmatch(text, *heading) is not None
+        and not _BLANK.search(between)
+        and not ("\n" in between and _ITEM.match(text, following[0]))
+    )
+
+
+def _lines(text: str, start: int, end: int, width: int, items: Sequence[Span]) -> Iterator[Span]:
+    is_short = end - start <= LONGEST
+    pattern = _LINE if is_short else re.compile(r"\n")
+    after = (last for first, last in items if start < last < end and _ends_there(text, first, last))
+    cuts = [*sorted({*(start + one.start() for one in pattern.finditer(text[start:end])), *after}), end]
     begin = start
     for cut, following in zip(cuts, [*cuts[1:], end], strict=True):
-        if cut < end and following - begin <= LONGEST and _wrapped(text, cut, width):
+        is_item = any(first <= cut + 1 <= last + 1 for first, last in items)
+        goes_on = _wrapped(text, cut, width) or (is_short and _INDENTED.match(text, cut + 1) is not None)
+        if cut < end and following - begin <= LONGEST and not is_item and goes_on:
             continue
         piece = text[begin:cut]
         if piece.strip():
             yield begin + len(piece) - len(piece.lstrip()), cut - len(piece) + len(piece.rstrip())
         begin = cut
+
+
+def _ends_there(text: str, start: int, end: int) -> bool:
+    """Whether the last of indented items ends with its line. (A single line may be the first of a paragraph.)"""
+    return "\n" in text[start:end] and not text[end + 1 : end + 2].islower()
+
+
+def _is_list(text: str, block: re.Match[str]) -> bool:
+    """Whether indented lines are items without marks ("  200 g flour"), and do not go on from an item that has one, nor
+    are prose: wide lines of which most begin in a small letter."""
+    before = text[text.rfind("\n", 0, max(block.start() - 1, 0)) + 1 : block.start()]
+    lines = block.group().split("\n")
+    small = sum(line.lstrip()[0].islower() for line in lines)
+    is_prose = 2 * small > len(lines) and (len(lines) == 1 or max(map(len, lines)) >= NARROWEST)
+    return not _ITEM.match(before) and not is_prose
 
 
 def _wrapped(text: str, at: int, width: int) -> bool:

@@ -102,6 +102,62 @@ def test_lines_of_lists_tables_and_code_are_sentences_of_their_own():
     ]
 
 
+LEMONS = "juice of a lemon, and of another one where they are very small"
+WIDE = """Rent: it is due on the third day of each month and is paid
+  into the account of the landlord, of which the number
+  stands below, and never to anybody else."""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            f"For the cake\n  400 g carrots\n  4 eggs\n  {LEMONS}\nBake it.",
+            ["For the cake", "400 g carrots", "4 eggs", LEMONS, "Bake it."],
+        ),
+        ("Buy:\n  flour\n  sugar", ["Buy:", "flour", "sugar"]),
+        ("Post:\n   Unit 4, Harbour Row", ["Post:", "Unit 4, Harbour Row"]),
+        ("  - 200 g flour\n  - 4 eggs\n    of hens", ["- 200 g flour", "- 4 eggs", "of hens"]),
+        ("- a key for\n  the boat\n- a rope", ["- a key for the boat", "- a rope"]),
+        ("1. Call Ann\n   and wait\n   3. Go", ["1. Call Ann and wait", "3. Go"]),
+        ("Rent is due\n  on Friday", ["Rent is due on Friday"]),
+        ("   The rent is due on\nthe third day.", ["The rent is due on the third day."]),
+        (WIDE, [" ".join(WIDE.split())]),
+    ],
+)
+def test_items_that_are_indented_by_two_spaces_are_sentences_and_what_goes_on_is_none(text: str, lines: list[str]):
+    assert [" ".join(text[start:end].split()) for start, end in units(text)] == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("9. Subletting. The tenant may sublet. He pays.", ["9. Subletting. The tenant may sublet.", "He pays."]),
+        ("9. Use of the roof.\nNo one may.", ["9. Use of the roof.\nNo one may."]),
+        ("**2.1) Rent.** It is 740 euros.", ["**2.1) Rent.** It is 740 euros."]),
+        ("§ 4 Rent. It is 740 euros.", ["§ 4 Rent. It is 740 euros."]),
+        ("1. Eggs.\n2. Flour.\nMix.", ["1. Eggs.", "2. Flour.\nMix."]),
+        ("9. Subletting.\n\nThe tenant may.", ["9. Subletting.", "The tenant may."]),
+        ("9. The tenant may sublet it. He pays.", ["9. The tenant may sublet it.", "He pays."]),
+        ("It ends. 9. Rent.", ["It ends.", "9. Rent."]),
+    ],
+)
+def test_a_numbered_heading_belongs_to_the_sentence_after_it(text: str, sentences: list[str]):
+    assert [text[start:end] for start, end in units(text)] == sentences
+
+
+@pytest.mark.parametrize("mark", ["-- ", "--"])
+def test_a_signature_is_no_part_of_a_sentence_or_paragraph(mark: str):
+    text = f"Shall we meet?\nCall me\n{mark}\nAnn Lee\n\nDesk: 30"
+    assert [text[start:end] for start, end in units(text)] == ["Shall we meet?", "Call me", "Ann Lee", "Desk: 30"]
+    answer = extracted(asked("Why meet?", [text], Arbitrary([(0, 14)])))
+    assert [one.text for one in answer.citations] == ["Shall we meet?\nCall me"]
+    asks = f"Shall we meet?\n\n{mark}\nAnn Lee"
+    assert extracted(asked("Why meet?", [asks], Arbitrary([(0, 14)]))).citations[0].text == "Shall we meet?"
+    crossing = extracted(asked("Who calls?", [f"Call me\n{mark}\nAnn Lee"], Arbitrary([(0, 18)])))
+    assert crossing.citations[0].text == "Call me"
+
+
 MANUAL = """LD_PRELOAD
               A list of user-specified objects that are loaded before all others, which
               overrides functions selectively.  Objects that do not exist are skipped.
