@@ -144,4 +144,4 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
     if answer.false_refusals is not None:
         refused = f"also refuses {answer.false_refusals:.0%} of answerable questions"
         limit = f"refusing below {answer.threshold:.0%} {refused}"
-    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this; {limit}")
+    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this at all; {limit}")

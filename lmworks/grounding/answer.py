@@ -15,6 +15,8 @@ Way = Literal["extract", "write"]
 REFUSAL = "not in these documents"
 UNSURE = "not sure enough to answer"
 """What is said where something was found that is less likely to be right than is asked for."""
+UNSUPPORTED = "the model wrote nothing that the documents support"
+"""What is said where a model was to write; the documents may well answer."""
 ELSEWHERE = " (elsewhere: {said} [{number}])"
 """What stands after an answer whose figures are others in another passage."""
 FINEST = 0.9
@@ -86,7 +88,7 @@ _SENTENCES = {
     "not_mentioned": "the nearest passages do not mention {}",
     "not_answered": "the nearest passages are about this, but none seems to answer the question",
     "in_no_sentence": "the model found the answer in none of the {} nearest sentences",
-    "unsupported": "the model wrote nothing that a sentence of the documents supports",
+    "unsupported": "what it wrote stands in no sentence of the passages that it read",
     "unsure": "of answers like the nearest {} are right, which is less than is asked for",
     "unmeasured": "how often answers in this language are right was not measured, and it was asked for",
 }
@@ -97,7 +99,8 @@ class GroundedAnswer:
     """An answer from documents, or a refusal."""
 
     text: str
-    """The answer, with [1] after what a citation supports; `REFUSAL` or `UNSURE` where it is refused."""
+    """The answer, with [1] after what a citation supports; `REFUSAL`, `UNSURE` or `UNSUPPORTED` where it is
+    refused."""
     refused: bool
     confidence: float
     """The calibrated probability that the documents answer the question, 0 ... 1."""

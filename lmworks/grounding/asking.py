@@ -26,6 +26,7 @@ from lmworks.grounding import prompting
 from lmworks.grounding.answer import (
     ELSEWHERE,
     REFUSAL,
+    UNSUPPORTED,
     UNSURE,
     Citation,
     GroundedAnswer,
@@ -189,7 +190,7 @@ class Asked:
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
         nearest = self.evidence[0].citation(1) if self.evidence else None
-        text = UNSURE if why.kind in ("unsure", "unmeasured") else REFUSAL
+        text = {"unsure": UNSURE, "unmeasured": UNSURE, "unsupported": UNSUPPORTED}.get(why.kind, REFUSAL)
         return self._told(text, True, why=why, nearest=nearest, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> GroundedAnswer:

@@ -31,7 +31,7 @@ def notes(tmp_path_factory) -> Path:
 def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
     ran = run("ask", str(notes.parent / "index"), "When is the rent due?")
     assert ran.code == 0 and "[1] rent.md, line 5  (The flat > Payment)" in ran.out
-    assert "third working day" in ran.out.splitlines()[0] and "% that the documents answer this" in ran.out
+    assert "third working day" in ran.out.splitlines()[0] and "% that the documents answer this at all" in ran.out
     facts = run("ask", str(notes.parent / "index"), "When is the rent due?", "--json").json
     (cited, *_) = facts["citations"]
     assert (notes / cited["file"]).read_text()[cited["start"] : cited["end"]] == cited["text"]
@@ -39,12 +39,12 @@ def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
 
 
 def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
-    ran = run("ask", str(notes.parent / "index"), "Which planet has the most moons?")
+    ran = run("ask", str(notes.parent / "index"), "How much is the deposit of the flat?")
     assert ran.code == 0 and ran.out.startswith("not in these documents\n")
-    assert "do not mention planet or moons" in ran.out
+    assert "do not mention deposit" in ran.out
     place, said = ran.out.split("nearest   ")[1].splitlines()[:2]
     assert place.startswith(("boat.txt, line 1", "rent.md, line 5")) and said.startswith("          ") and said.strip()
-    facts = run("ask", str(notes.parent / "index"), "Which planet has the most moons?", "--json").json
+    facts = run("ask", str(notes.parent / "index"), "How much is the deposit of the flat?", "--json").json
     nearest = facts["nearest"]
     assert facts["refused"] and place.startswith(f"{nearest['file']}, {nearest['place']}")
     assert (notes / nearest["file"]).read_text()[nearest["start"] : nearest["end"]] == nearest["text"]

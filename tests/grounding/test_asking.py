@@ -14,7 +14,7 @@ import tiny
 from grounding.small_index import indexed
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.grounding import prompting
-from lmworks.grounding.answer import REFUSAL, UNSURE, BestSpan
+from lmworks.grounding.answer import REFUSAL, UNSUPPORTED, UNSURE, BestSpan
 from lmworks.grounding.asking import (
     UNRIVALLED,
     Asked,
@@ -32,6 +32,7 @@ from lmworks.grounding.gate import Features, Gate, Logistic
 from lmworks.grounding.index import Index, IndexSettings, build
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import NearestSentence
+from lmworks.grounding.telling import FAR, facts_of, lines_of
 from lmworks.kernels.coverage import unavailable
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.references import resolve
@@ -132,6 +133,14 @@ def test_what_is_not_in_the_documents_is_refused_with_the_reason(index, question
     assert answer.why is not None and reason in answer.reason and answer.confidence < 0.5 and answer.passages
     nearest = answer.nearest
     assert index.document(nearest.file)[nearest.start : nearest.end] == nearest.text
+
+
+def test_what_is_about_something_else_is_not_printed_as_nearest_and_is_told_to_programs(index):
+    answer = index.ask("Who won the world cup of 1998?")
+    assert answer.refused and answer.confidence < FAR and facts_of(answer, index)["nearest"]["text"]
+    assert not any(line.startswith("nearest") for line in lines_of(answer, index))
+    near = replace(answer, confidence=FAR)
+    assert any(line.startswith("nearest   ") for line in lines_of(near, index))
 
 
 def test_a_question_without_a_word_is_not_answered(index):
@@ -312,9 +321,19 @@ def test_a_prompt_fits_into_the_models_window_and_says_where_nothing_does(embedd
     asked = looked_at(texts, "What does passage 2 say?", embedder)
     small = tiny.language_model(seed=4, context=1024)
     answer = written(asked, small)
-    assert answer.refused and "supports" in answer.reason and answer.prompt.count("words and words") < 6 * 20
+    assert answer.refused and answer.why.kind == "unsupported" and answer.prompt.count("words and words") < 6 * 20
     with pytest.raises(ConfigError, match="reads 256 tokens, which holds no passage beside the question"):
         written(asked, tiny.language_model(seed=4, context=256))
+
+
+def test_where_a_model_writes_nothing_that_is_supported_it_is_not_said_that_the_documents_lack_it(index, letters):
+    """A random model: what it writes stands nowhere."""
+    answer = index.ask("When is the rent due?", letters, "write")
+    assert answer.refused and answer.text == UNSUPPORTED and answer.confidence > 0.5 and not answer.citations
+    first, *lines = lines_of(answer, index)
+    assert first == "the model wrote nothing that the documents support"
+    instead = next(at for at, line in enumerate(lines) if line.startswith("instead   "))
+    assert "»third working day" in lines[instead + 1] and not any(line.startswith("nearest") for line in lines)
 
 
 def test_a_real_small_model_chooses_and_writes_nothing_that_is_not_there(index, smollm2_path):

@@ -8,6 +8,7 @@ import { Growing, rendered } from "./markdown.js";
 import { Pieces, TokenView } from "./tokens.js";
 
 const OFTEN = 60; // milliseconds between two looks of an answer that grows
+const REFUSALS = { unsure: "not_sure", unmeasured: "not_sure", unsupported: "not_supported" }; // by their reason
 const SPOKEN = 500; // characters of an answer that a screen reader is told at once
 const NEAR = 120; // pixels from the end within which the page follows the text
 
@@ -165,7 +166,7 @@ export class Chat {
     const said = el("div", { class: "said" });
     if (tokens) said.append(view.tokens.element);
     else if (citations?.length) said.append(withChips(answer.content, citations, model), sources(citations, model));
-    else if (grounding?.refused) said.append(el("p", { class: "refusal" }, grounding.why ? t(["unsure", "unmeasured"].includes(grounding.why.kind) ? "not_sure" : "refused") : answer.content));
+    else if (grounding?.refused) said.append(el("p", { class: "refusal" }, grounding.why ? t(REFUSALS[grounding.why.kind] ?? "refused") : answer.content));
     else said.append(rendered(answer.content));
     if (answer.picture) said.prepend(el("img", { class: "picture", src: answer.picture, alt: answer.content }));
     const notes = [answer.error, ...(grounding ? remarks(grounding) : []), view?.foot,
