@@ -41,6 +41,7 @@ from lmworks.grounding.evidence import Evidence, Span, distinct, read_passages, 
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.kinds import is_of_asked_kind
+from lmworks.grounding.mail_headers import asks_of_sending, header_end
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
@@ -277,7 +278,8 @@ def look(
     wanted = Wanted.of(question, language, index.document)
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index))
+    unread = partial(_header_of_mail, asks_of_sending(question))
+    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index), unread)
     evidence.sort(key=lambda one: -_rank(question, one))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate, index.document)
@@ -301,6 +303,11 @@ def _head_of_table(index: Searchable, passage: Passage) -> str:
         return ""
     text = index.document(passage.file)
     return head_above(text, passage.start) if text is not None else ""
+
+
+def _header_of_mail(wanted: bool, passage: Passage) -> int:
+    """How long the header of a mail is with which a passage begins; 0 where it is asked about."""
+    return 0 if wanted or passage.of_graph or passage.start else header_end(passage.text)
 
 
 def _different(index: Searchable, question: str, k: int, count: int, how: Mapping[str, Any]) -> list[Passage]:

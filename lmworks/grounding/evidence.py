@@ -223,17 +223,24 @@ def read_passages(
     passages: Sequence[Passage],
     definition: Callable[[Passage], Definition | None] = lambda passage: None,
     above: Callable[[Passage], str] = lambda passage: "",
+    unread: Callable[[Passage], int] = lambda passage: 0,
 ) -> list[Evidence]:
-    """What each passage says, best first; passages of the same text are read once. `definition` finds in one what
-    defines the term whose meaning is asked; `above` is what a passage is read with: the headers of its table."""
+    """What each passage says, best first; passages of the same text are read once.
+
+    `definition` finds in one what defines the term whose meaning is asked; `above` is what a passage is read with: the
+    headers of its table; `unread` is how many characters at its beginning answer nothing: the header of a mail. What is
+    read there is read again without them; a passage that is nothing else is left out, unless all are."""
     passages = list(distinct(passages))
+    passages = [one for one in passages if one.text[unread(one) :].strip()] or passages
     scores = [one.score for one in passages]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
-    heads, found = [above(one) for one in passages], []
+    heads, found = [above(one) for one in passages], list[Evidence]()
     texts = [head + one.text for head, one in zip(heads, passages, strict=True)]
     readings = reader.read(question, texts, [one.heading for one in passages])
     for one, head, read in zip(passages, heads, readings, strict=True):
         reading = replace(read, start=max(read.start - len(head), 0), end=max(read.end - len(head), 0))
+        if reading.start < (skip := unread(one)) and one.text[skip:].strip():
+            reading = _read_below(reader, question, one, skip)
         share = (one.score - low) / (high - low) if high > low else 1.0
         defined = definition(one)
         if defined is None:
@@ -245,6 +252,14 @@ def read_passages(
             sure = BestSpan(start, end, score, max(reading.answerable, DEFINED))
             found.append(Evidence(one, sure, (start, end), share, defines=True))
     return sorted(found, key=lambda one: -one.rank)
+
+
+def _read_below(reader: Reader, question: str, one: Passage, skip: int) -> BestSpan:
+    """What a passage says without its beginning."""
+    text = one.text[skip:]
+    (read,) = reader.read(question, [text], [one.heading])
+    inside = _trimmed(text, read)
+    return replace(inside, start=inside.start + skip, end=inside.end + skip)
 
 
 def distinct(passages: Iterable[Passage]) -> Iterator[Passage]:
