@@ -328,7 +328,7 @@ def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> F
     ahead = _rank(question, best) - max(rivals) if rivals else UNRIVALLED
     return Features(
         coverage(wanted, content(headed(best.passage), language), language),
-        coverage(wanted, content(best.quote, language), language),
+        coverage(wanted, content(f"{best.headers} {best.quote}", language), language),
         log_odds(best.reading.answerable),
         float(wants_a_sentence(question, language)),
         math.log1p(max(ahead, 0.0)),

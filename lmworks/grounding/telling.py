@@ -17,6 +17,7 @@ from lmworks.grounding.passage import Passage
 from lmworks.grounding.places import PAGE_BREAK, Place, place_of
 from lmworks.text.formats.pdf import PDF
 from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
+from lmworks.text.formats.rows import head_above
 
 SHOWN = 12
 """Facts that are shown below a citation of a graph."""
@@ -46,7 +47,7 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
     lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
         differs = "differs: " if one.differs else ""
-        lines += [f"[{one.number}] {differs}{where(one, index)}", f"    {_marked(one)}"]
+        lines += [f"[{one.number}] {differs}{where(one, index)}", *_shown(one, index, "    ")]
         lines += [f"    {fact.with_file()}" for fact in one.triples[:SHOWN]]
         if len(one.triples) > SHOWN:
             lines.append(f"    and {counted(len(one.triples) - SHOWN, 'fact')} more (--json)")
@@ -58,7 +59,7 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
         unsupported = answer.why is not None and answer.why.kind == "unsupported"  # the documents may well answer
         lines += [
             f"{'instead' if unsupported else 'nearest':<10}{where(answer.nearest, index)}",
-            f"          {_marked(answer.nearest)}",
+            *_shown(answer.nearest, index, "          "),
         ]
     return lines
 
@@ -74,9 +75,22 @@ def facts_of(answer: GroundedAnswer, index: Searchable) -> dict[str, Any]:
         "false_refusals": answer.false_refusals,
         "reason": answer.reason,
         "why": answer.why and asdict(answer.why),
-        "nearest": None if answer.nearest is None else placed(answer.nearest, index),
-        "citations": [placed(one, index) for one in answer.citations],
+        "nearest": None if answer.nearest is None else _cited(answer.nearest, index),
+        "citations": [_cited(one, index) for one in answer.citations],
     }
+
+
+def _cited(one: Citation, index: Texts) -> dict[str, Any]:
+    """A citation for programs, with the line of headers above a row of a table."""
+    return placed(one, index) | {"header": header_above(one, index)}
+
+
+def header_above(one: Citation, index: Texts) -> str:
+    """The line that says the headers of the Markdown table in which a citation begins, verbatim; else nothing."""
+    text = None if one.of_graph else index.document(one.file)
+    if text is None or not one.text.startswith("|"):
+        return ""
+    return head_above(text, one.start or 0).partition("\n")[0].strip()
 
 
 def placed(span: Citation | Passage, index: Texts) -> dict[str, Any]:
@@ -114,6 +128,12 @@ def spot(span: Citation | Passage, index: Texts) -> Place:
     if suffix in PDF.suffixes:
         return Place("page", 1)
     return Place("characters", span.start or 0, span.end)
+
+
+def _shown(one: Citation, index: Texts, margin: str) -> list[str]:
+    """The lines of a citation: a row of a table below its headers, as it says nothing without them."""
+    header = " ".join(header_above(one, index).split())
+    return [margin + line for line in (header, _marked(one)) if line]
 
 
 def _marked(citation: Citation) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cache
 
 from lmworks.grounding.terms import (
@@ -86,7 +86,7 @@ def about(question: str, language: str) -> list[str]:
     return [one for one in found if one not in _asking(language)] or content(question, language)
 
 
-def coverage(wanted: Sequence[str], there: Collection[str], language: str = "none") -> float:
+def coverage(wanted: Collection[str], there: Collection[str], language: str = "none") -> float:
     """The share of the wanted stems that are there, 0 ... 1; 1 where none is wanted. In languages that write compounds
     in one word a part counts in part."""
     asked, held = set(wanted), set(there)

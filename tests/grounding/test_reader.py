@@ -239,6 +239,13 @@ STAFF = [
     ["Bernd Vogt", "Data protection officer", "Munich", "4420", "2021-09-15"],
     ["Carla Ruiz", "Head of Sales", "Madrid", "4433", "2020-01-07"],
 ]
+FARES = [
+    ["", "Economy", "Comfort", "Business"],
+    ["Hold luggage", "none", "23 kg", "64 kg"],
+    ["Rebooking, before departure", "60 EUR", "25 EUR", "free"],
+    ["Rebooking, after departure", "not possible", "90 EUR", "30 EUR"],
+]
+PLANS = [["Plan", "price per month", "first answer"], ["Basic", "4 EUR", "2 days"], ["Team", "39 EUR", "1 hour"]]
 
 
 def bars(table: list[list[str]]) -> str:
@@ -260,10 +267,27 @@ def bars(table: list[list[str]]) -> str:
         (STAFF, "What is the phone number of Bernd Vogt?", "4420"),
         (STAFF, "Who is the head of finance?", "Anna Keller"),
         (STAFF, "When did Anna Keller start?", "2019-04-01"),
+        (FARES, "What do Comfort passengers pay for rebooking after departure?", "90 EUR"),
+        (FARES, "How much is rebooking before departure in Economy?", "60 EUR"),
     ],
 )
 def test_the_row_and_the_column_are_those_that_are_asked_for(shipped: SpanReader, table, question, answer, written):
     text = written(table)
+    (reading,) = shipped.read(question, [text])
+    assert text[reading.start : reading.end] == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How fast is the first answer on Team?", "1 hour"),
+        ("What is the price of Basic a month?", "4 EUR"),
+        ("How much does Team cost per month?", "39 EUR"),
+    ],
+)
+def test_a_markdown_table_is_one_whatever_its_headers_look_like(shipped: SpanReader, question, answer):
+    text = bars(PLANS)
+    assert spelled_out(text).rows[1][2].header == "first answer"
     (reading,) = shipped.read(question, [text])
     assert text[reading.start : reading.end] == answer
 

@@ -57,6 +57,10 @@ def test_a_markdown_table_says_its_headers():
         assert TABLE[first:last] == part.replace("; PX \\| 60: ", " | ")
     title = told.text.index("PX-40: ")
     assert TABLE[slice(*told.back(title, title + 5))] == "750 W"  # a header alone is its value
+    assert [[told.text[one.start : one.end] for one in row] for row in told.rows[:2]] == [
+        ["Power", "750 W", "1100 W"],
+        ["Weight", "16 kg"],
+    ]
     assert spelled_out("No table.").text == "No table." and spelled_out("").back(0, 0) == (0, 0)
 
 
@@ -69,6 +73,16 @@ def test_every_place_of_a_told_table_is_one_of_the_text(text: str, data: st.Data
     end = data.draw(st.integers(start, len(told.text)))
     first, last = told.back(start, end)
     assert 0 <= first <= last <= len(text)
+
+
+def test_the_rows_of_a_told_table_are_known_whatever_they_look_like():
+    told = spelled_out(
+        "| Plan | price; net: | users |\n|---|---|---|\n| All: one | 4; No: 5 | |\n\n- Size: 3; Count: 5"
+    )
+    assert [[(told.text[one.start : one.end], one.header) for one in row] for row in told.rows] == [
+        [("All: one", "Plan"), ("4; No: 5", "price; net:")],
+        [("3", "Size"), ("5", "Count")],
+    ]
 
 
 def test_the_headers_above_a_place():

@@ -115,6 +115,15 @@ class SpelledOut:
     text: str
     pieces: Sequence[tuple[int, int, int]]
     """What it has of the text: where a piece begins in it and in the text, and how long it is."""
+    told: Mapping[int, list[Cell]]
+    """The rows of Markdown tables in it, each by where its line begins."""
+
+    @property
+    def rows(self) -> list[list[Cell]]:
+        """The cells of each table row in it, in order: whatever headers and values of Markdown tables look like, and
+        what `rows_of` finds else."""
+        others = {self.text.rfind("\n", 0, one[0].start) + 1: one for one in rows_of(self.text) if one}
+        return [row for _, row in sorted((others | dict(self.told)).items())]
 
     def back(self, start: int, end: int) -> tuple[int, int]:
         """The place in the text of a span of this one; of what stands in headers alone, the value after them."""
@@ -138,6 +147,7 @@ def spelled_out(text: str) -> SpelledOut:
         length += len(piece)
 
     titles: list[str] = []
+    told: dict[int, list[Cell]] = {}
     for line in _LINE.finditer(text):
         start, row = line.start(), line.group()
         if not _MARKDOWN.fullmatch(row):
@@ -151,15 +161,17 @@ def spelled_out(text: str) -> SpelledOut:
         if is_head:
             titles = [text[first:last][:LONGEST_TITLE] for first, last in spans]
         elif not _RULE.match(text, start):
+            cells = told.setdefault(length, [])
             add("- ")
             named = [pair for pair in zip(titles, spans, strict=False) if pair[1][0] < pair[1][1]]
             for number, (title, (first, last)) in enumerate(named):
                 add(("; " if number else "") + (f"{title}: " if title else ""))
                 add(text[first:last], first)
+                cells.append(Cell(length - (last - first), length, title))
             add("\n")
         begin = min(line.end() + 1, len(text))
     add(text[begin:], begin)
-    return SpelledOut("".join(parts), pieces or [(0, 0, 0)])
+    return SpelledOut("".join(parts), pieces or [(0, 0, 0)], {at: cells for at, cells in told.items() if cells})
 
 
 def head_above(text: str, at: int) -> str:
