@@ -177,9 +177,9 @@ class Asked:
     def unnamed(self) -> list[str]:
         """What the question names by letters and figures, or by month or weekday, and the best passage does not."""
         if not self.evidence:
-            return codes(self.question)
+            return _codes(self.question, ())
         quote, one = self.evidence[0].quote, self.evidence[0].passage
-        missing = [name for name in codes(self.question) if not names(headed(one), name)]
+        missing = [name for name in _codes(self.question, self.evidence) if not names(headed(one), name)]
         heading = one.heading.rpartition(" > ")[2]
         return [*missing, *unnamed_days(self.question, quote, heading, one.text, f"{above(one)} {one.file}")]
 
@@ -280,20 +280,26 @@ def look(
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     unread = partial(_header_of_mail, asks_of_sending(question))
     evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index), unread)
-    evidence.sort(key=lambda one: -_rank(question, one))
+    named = _codes(question, evidence)
+    evidence.sort(key=lambda one: -_rank(question, one, named))
     features = features_of(question, language, evidence)
     return Asked(question, language, evidence, passages, features, gate, index.document)
 
 
-def _rank(question: str, one: Evidence) -> float:
-    """What the passages of a question are ordered by."""
-    return one.rank + _weight_of_names(question, one.passage)
+def _codes(question: str, evidence: Sequence[Evidence]) -> list[str]:
+    """What a question names by letters and figures, among passages below these headings."""
+    return codes(question, (one.passage.heading for one in evidence))
 
 
-def _weight_of_names(question: str, passage: Passage) -> float:
+def _rank(question: str, one: Evidence, named: Sequence[str]) -> float:
+    """What the passages of a question are ordered by; `named` is what it names by letters and figures."""
+    return one.rank + _weight_of_names(question, one.passage, named)
+
+
+def _weight_of_names(question: str, passage: Passage, named: Sequence[str]) -> float:
     """What a passage's rank gains where it names the codes, versions and years that the question names."""
-    text, codes_, years_ = headed(passage), codes(question), years(question)
-    held = [sum(names(text, one) for one in those) / len(those) if those else 0.0 for those in (codes_, years_)]
+    text, years_ = headed(passage), years(question)
+    held = [sum(names(text, one) for one in those) / len(those) if those else 0.0 for those in (named, years_)]
     return NAMES * held[0] + NAMES_A_YEAR * held[1]
 
 
@@ -323,9 +329,9 @@ def features_of(question: str, language: str, evidence: Sequence[Evidence]) -> F
     """What the gate looks at, of evidence ordered best first."""
     if not evidence:
         return Features(0.0, 0.0, log_odds(0.0), 0.0, 0.0, 0.0)
-    wanted, best = about(question, language), evidence[0]
-    rivals = [_rank(question, one) for one in evidence if _plain(one.answer) != _plain(best.answer)]
-    ahead = _rank(question, best) - max(rivals) if rivals else UNRIVALLED
+    wanted, best, named = about(question, language), evidence[0], _codes(question, evidence)
+    rivals = [_rank(question, one, named) for one in evidence if _plain(one.answer) != _plain(best.answer)]
+    ahead = _rank(question, best, named) - max(rivals) if rivals else UNRIVALLED
     return Features(
         coverage(wanted, content(headed(best.passage), language), language),
         coverage(wanted, content(f"{best.headers} {best.quote}", language), language),
@@ -408,13 +414,14 @@ def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> li
     as much of what the question names. Which of them holds is for a person to say."""
     figures, words = _figures(best.answer), _words(best.quote, asked.language)
     wanted, letters = about(asked.question, asked.language), set(_LETTER.findall(asked.question))
+    codes_ = _codes(asked.question, asked.evidence)
 
     def named(one: Evidence) -> tuple[float, float, int]:
         passage = one.passage
         there = " ".join((passage.document, passage.heading, one.quote))
         return (
             coverage(wanted, content(there, asked.language)),
-            _weight_of_names(asked.question, passage),
+            _weight_of_names(asked.question, passage, codes_),
             len(letters & set(_LETTER.findall(there))),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 
 from lmworks.grounding.terms import (
@@ -40,6 +40,16 @@ _NEGATION = re.compile(
 _CODE = re.compile(r"(?<![\w.-])(?!Q[1-4]\b)[A-Z]{1,6}-?\d[A-Za-z\d]{0,12}(?![\w-])", re.ASCII)
 _VERSION = re.compile(
     r"\b(?:version|release|firmware|section|chapter|v)\s?(\d{1,4}(?:[.]\d{1,4}){1,4})(?!\w)", re.IGNORECASE
+)
+# Figures that may be a version or the number of a section; no time (8.30), and none that something is measured in.
+_BARE = re.compile(
+    r"(?<![\w.,:;/$£€-])(?<!\bat )v?(\d{1,3}(?:[.]\d{1,2}){1,3})(?![\w%€$£]|[.,:/-]\w|[.]\s*\w)"
+    r"(?!\s?(?:%|€|°|(?:[kcm]?m|k?g|mg|[mc]?l|[kmgt]i?b|k?wh?|k?v|m?a|hz|[kmg]hz|h|s|ms|min|bar|uhr|eur|usd|gbp|chf|"
+    r"euros?|dollars?|pounds?|cents?|per\s?cent|percent|prozent|hours?|minutes?|seconds?|days?|weeks?|months?|years?|"
+    r"stunden?|minuten?|sekunden?|tagen?|wochen?|monaten?|jahren?|tonnes?|tons?|tonnen|kilo\w*|metres?|meters?|miles?|"
+    r"met(?:er|ern)|lit(?:er|re)s?|inch(?:es)?|feet|degrees?|grad|times|mal|million\w*|billion\w*|milliarden?|points?|"
+    r"punkten?|[ap][.]?m)\b))",
+    re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?<![\w.-])(?:1[5-9]|20)\d\d(?![\w-])")
 _HOW_MUCH = re.compile(
@@ -116,10 +126,12 @@ def numbers(text: str) -> set[str]:
     return {re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", one) for one in _NUMBER.findall(text)}
 
 
-def codes(question: str) -> list[str]:
+def codes(question: str, headings: Iterable[str] = ()) -> list[str]:
     """What a question names by capitals and figures (PX-60, E3), and versions (2.1): what a text that answers names,
-    too."""
-    return list(dict.fromkeys([*_CODE.findall(question), *_VERSION.findall(question)]))
+    too. Bare figures (2.1) are a version, or a section, where headings hold such; of two, either may be meant."""
+    bare = set(_BARE.findall(question))
+    bare = bare if len(bare) == 1 and any(map(_BARE.search, headings)) else set()
+    return list(dict.fromkeys([*_CODE.findall(question), *_VERSION.findall(question), *bare]))
 
 
 def years(question: str) -> list[str]:

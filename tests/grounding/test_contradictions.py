@@ -125,6 +125,66 @@ def test_what_a_question_names_by_figures(question: str, found: list[str], of_ye
     assert codes(question) == found and years(question) == of_years
 
 
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("Which Node does 3.2 need?", ["3.2"]),
+        ("What is new in v3.2.1, and why?", ["3.2.1"]),
+        ("Was ist neu in 3.2?", ["3.2"]),
+        ("Does 3.2 take 2.5 GB of memory?", ["3.2"]),
+        ("May it weigh 12.5 kg, cost €3.50 or 3.5 %, and stay 1.5 hours?", []),
+        ("Is it open at 8.30 on 10.03.2026, and for 3.000 people, or am 24.12. abends?", []),
+        ("What changed from 3.1 to 3.2?", []),  # either may be meant
+    ],
+)
+def test_bare_figures_are_a_version_where_headings_hold_such(question: str, found: list[str]):
+    assert codes(question, ["Notes", "3.2.0 (4 May 2026)"]) == found
+    assert codes(question, ["Notes", "The 2.5 GB card"]) == [one for one in found if "v" + one in question]
+
+
+CHANGES = """# Harbour Desk: what changed
+
+## 3.2.0 (4 May 2026)
+
+* New: the calendar shows tides.
+* The smallest version of Node that works is 20.
+
+## 3.1.0 (9 January 2026)
+
+* New: dark colours.
+* Changed: the smallest version of Node is 18.
+* Fixed: prices above 999 euros were cut off.
+
+## 3.0.0 (2 June 2025)
+
+* The smallest version of Node is 16. Windows 8 is not supported any more.
+"""
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
+    return indexed(tmp_path_factory.mktemp("changes"), {"changes.md": CHANGES}, minilm)
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is the smallest version of Node for 3.2?", "20"),
+        ("Which version of Node does 3.1 need?", "18"),
+        ("Which version of Node is the smallest for 3.0.0?", "16"),
+    ],
+)
+def test_a_bare_version_is_that_of_the_heading(changes: Index, question: str, said: str):
+    answer = changes.ask(question)
+    assert said in answer.text and not answer.refused
+    assert answer.citations[0].heading.startswith("3." + {"20": "2", "18": "1", "16": "0"}[said])
+
+
+def test_nothing_is_said_of_a_bare_version_that_no_heading_and_no_passage_has(changes: Index):
+    refused = changes.ask("What is the smallest version of Node for 3.4?")
+    assert refused.refused and "do not mention 3.4" in refused.reason
+
+
 def test_a_code_is_named_with_or_without_what_parts_it():
     for text in ("the PX-60.", "PX60", "(px 60)", "px_60"):
         assert names(text, "PX-60"), text
