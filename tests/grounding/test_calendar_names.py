@@ -66,8 +66,8 @@ def test_titles_name_the_month_but_of_what_is_said_of_another_one():
 
 
 def test_an_answer_about_another_month_is_refused_with_the_reason(tmp_path, minilm):
-    text = "# Harbour office\n\nThe office belongs to the town.\n\n- February revenue: £109,500\n"
-    index = indexed(tmp_path, {"office.md": text}, minilm)
+    text = "# Minutes of 10 March 2026\n\n## Numbers\n\nFebruary revenue: £109,500, plan £114,000.\n"
+    index = indexed(tmp_path, {"minutes.md": text}, minilm)
     assert "109,500" in index.ask("What was the revenue in February?").text
     refused = index.ask("What was the revenue in March?")
     assert refused.refused and refused.why is not None
