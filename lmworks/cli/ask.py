@@ -26,7 +26,8 @@ class QuestionsOptions(Options):
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A .csv or .jsonl file: question, answer (empty where the documents do not say it), file.",
+            help="A .csv or .jsonl file: question, answer (empty where the documents do not say it), file (a path, a "
+            "name or a pattern).",
         ),
     ] = None
     out: Annotated[

@@ -189,11 +189,11 @@ def _leads(text: str, heading: Span, following: Span) -> bool:
 def _lines(text: str, start: int, end: int, width: int, items: Sequence[Span]) -> Iterator[Span]:
     is_short = end - start <= LONGEST
     pattern = _LINE if is_short else re.compile(r"\n")
-    after = (last for first, last in items if start < last < end and _ends_there(text, first, last))
+    after = {last for first, last in items if start < last < end and _ends_there(text, first, last)}
     cuts = [*sorted({*(start + one.start() for one in pattern.finditer(text[start:end])), *after}), end]
     begin = start
     for cut, following in zip(cuts, [*cuts[1:], end], strict=True):
-        is_item = any(first <= cut + 1 <= last + 1 for first, last in items)
+        is_item = cut in after or any(first <= cut + 1 < last for first, last in items)
         goes_on = _wrapped(text, cut, width) or (is_short and _INDENTED.match(text, cut + 1) is not None)
         if cut < end and following - begin <= LONGEST and not is_item and goes_on:
             continue

@@ -186,6 +186,8 @@ def test_a_long_sentence_is_cut_at_line_ends_into_pieces_that_can_be_shown():
     lines = "\n".join(["        words that fill a line of a long paragraph which never ends and goes on"] * 9)
     sizes = [end - start for start, end in units(lines)]
     assert 1 < len(sizes) < 9 and max(sizes) <= LONGEST
+    indented = "  Words that begin a paragraph of lines that are filled and wrapped\n" + lines
+    assert units(indented)[0][1] > indented.index("\n")  # its first line goes on
 
 
 def test_a_question_of_the_text_is_answered_by_what_stands_after_it():
