@@ -136,7 +136,7 @@ def test_an_answer_of_another_kind_is_refused_with_its_sentence(tmp_path, minilm
 
 def test_a_figure_of_something_else_is_refused_with_its_sentence(tmp_path, minilm):
     index = indexed(tmp_path, {"soup.md": "# Bean soup\n\nA plate of the soup holds 400 g of beans.\n"}, minilm)
-    lenient = Gate(Logistic([0.0] * 3, 2.0), Logistic([0.0] * 5, 1.0), 0.5, 0.05)
+    lenient = Gate(Logistic([0.0] * 4, 2.0), Logistic([0.0] * 6, 1.0), 0.5, 0.05)
 
     def answers(question: str) -> bool:
         asked = look(index, question, 6, reader_for(index, question), lenient)
