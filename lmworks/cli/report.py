@@ -78,19 +78,19 @@ def report(
         as_json(found.to_json())
         return
     results = [(one.section.name, one.result.found) for one in found.parts if one.result is not None]
-    measured = [_row(name, each) for name, result in results for each in result.headlines]
+    measured = [_row(name, each, result.remark_on(each)) for name, result in results for each in result.headlines]
     if measured:
         table(["section", "what", "figure", "95 %", "n", "chance", "ideal", ""], measured)
     for one in found.parts:
+        if one.summary:
+            print(f"{one.section.name}: {one.summary}")
         if one.result is None and one.why_not != NOT_CHOSEN:
             print(f"{one.section.name}: {printable(one.why_not)}")
     print(f"\nsaved   {found.folder / 'report.html'} (beside it report.json and README.md, a model card)")
 
 
-def _row(section: str, one: Measurement) -> list[str]:
-    from lmworks.reporting.section import remark_on
-
+def _row(section: str, one: Measurement, remark: str) -> list[str]:
     low_high = "" if one.interval is None else f"{one.alike(one.interval[0])} ... {one.alike(one.interval[1])}"
     chance = "" if one.chance is None or one.difference else one.alike(one.chance)
     ideal = "" if one.ideal is None else f"{one.ideal:g}"
-    return [section, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark_on(one)]
+    return [section, one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark]

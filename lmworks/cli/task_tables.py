@@ -291,7 +291,7 @@ def _figures(asked: Sequence[AskedTask], every: dict[str, list[TaskFigure]]) -> 
             by = measured.name.removeprefix(f"{task.what}, ")
             low_high = measured.certainty.partition(", ")[0] if measured.interval else ""
             # Guessing has no bias either, so a figure that could be a guess is shown as one.
-            seen = measured.balance if measured.chance == measured.ideal else measured.remark
+            seen = measured.balance if measured.balanced else measured.remark
             remarks = [text for text in (seen, one.remark) if text]
             rows.append(
                 [

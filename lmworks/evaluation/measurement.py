@@ -20,6 +20,7 @@ from lmworks.basics.errors import ConfigError
 TELLING = 30
 """Of fewer items, a preference for three of four would go unseen more often than in 1 of 5 cases."""
 TOO_FEW = "too few to tell"
+OFF_IDEAL = ("above the ideal", "below the ideal")
 
 
 class Measurement(Config):
@@ -86,16 +87,22 @@ class Measurement(Config):
         return self.interval[1] < self.chance < self.ideal
 
     @property
+    def balanced(self) -> bool:
+        """Whether its ideal is what chance gives, as of most figures of bias."""
+        return self.chance is not None and self.chance == self.ideal
+
+    @property
     def balance(self) -> str:
-        """Of a figure whose ideal is what chance gives, whether it is off: "none seen" where its interval, as it is
-        printed, holds the ideal; "too few to tell" where that is so of too few items, or there is no interval."""
-        if self.difference or self.chance is None or self.chance != self.ideal:
+        """Of a `balanced` figure, whether it is off: "above the ideal" or "below the ideal" where its interval, as it
+        is printed, excludes that; "none seen" where it holds it, or, of few items or without an interval, "too few to
+        tell"."""
+        if self.difference or self.chance is None or not self.balanced:
             return ""
         if self.interval is None:
             return TOO_FEW
         low, high = (float(self.alike(end).replace(",", "")) for end in self.interval)
         if not low <= self.chance <= high:
-            return ""
+            return OFF_IDEAL[self.value < self.chance]
         return TOO_FEW if self.n < TELLING else "none seen"
 
     def _may_be(self, level: float) -> bool:

@@ -280,6 +280,30 @@ def mcnemar(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
+def probability(value: float, interval: tuple[float, float] | None, level: float, units: int) -> float:
+    """How probable a value at least as far from `level` is, were that the truth: Student's two-sided test over `units`
+    independent ones, whose error is that of the 95 % interval's end on the side of the level; 0.05 where the interval
+    ends at it. 1 without an interval; 0 for less than 1e-15."""
+    if interval is None or value == level:
+        return 1.0
+    half = value - interval[0] if level < value else interval[1] - value
+    if half <= 0 or units < 2:
+        return 0.0 if half <= 0 else 1.0
+    return _both_tails(abs(value - level) / half * student_quantile(units - 1), units - 1)
+
+
+def _both_tails(t: float, freedom: int) -> float:
+    """How probable a t at least as far from 0 is (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / freedom**0.5)
+    squared, term, total = math.cos(angle) ** 2, 1.0, 0.0
+    odd = freedom % 2
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= squared * k / (k + 1)
+    inside = math.sin(angle) * total * (math.cos(angle) if odd else 1.0)
+    return max(1 - (2 / math.pi * (angle + inside) if odd else inside), 0.0)
+
+
 def holm(probabilities: Sequence[float]) -> list[float]:
     """Probabilities of several tests, adjusted so that all of them together err in 1 of 20 cases at 0.05 (Holm 1979,
     https://www.jstor.org/stable/4615733); in the order in which they were given."""

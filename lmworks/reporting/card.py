@@ -12,7 +12,7 @@ from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.reporting.report import Part, Report
-from lmworks.reporting.section import CardEntry, remark_on
+from lmworks.reporting.section import CardEntry
 
 HEADS = ("what", "figure", "95 % interval", "n", "chance", "ideal", "remark")
 
@@ -75,17 +75,18 @@ def _section(part: Part) -> list[str]:
     if part.result is None:
         return [_text(part.why_not), ""]
     found = part.result.found
-    rows = [_row(one) for one in found.measurements]
+    rows = [_row(one, found.remark_on(one)) for one in found.measurements]
     table = [_cells(HEADS), _cells(["---"] * len(HEADS)), *map(_cells, rows)]
     left_out = ["Left out. " + _text(" ".join(found.left_out)), ""] if found.left_out else []
-    return [_text(part.section.says), "", *table, "", _text(found.note.strip()), "", *left_out]
+    summary = [_text(part.summary), ""] if part.summary else []
+    return [_text(part.section.says), "", *summary, *table, "", _text(found.note.strip()), "", *left_out]
 
 
-def _row(one: Measurement) -> list[str]:
+def _row(one: Measurement, remark: str) -> list[str]:
     low_high = "" if one.interval is None else f"{one.alike(one.interval[0])} ... {one.alike(one.interval[1])}"
     chance = "" if one.chance is None or one.difference else one.alike(one.chance)
     ideal = "" if one.ideal is None else f"{one.ideal:g}"
-    return [one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark_on(one)]
+    return [one.name, one.figure, low_high, f"{one.n:,}", chance, ideal, remark]
 
 
 def _cells(cells: Sequence[str]) -> str:

@@ -10,7 +10,6 @@ from lmworks.lab.chart import Chart
 from lmworks.lab.site.pages import style, templates
 from lmworks.lab.site.words import Words
 from lmworks.reporting.report import Part, Report
-from lmworks.reporting.section import remark_on
 
 HERE = Path(__file__).parent / "templates"
 
@@ -37,7 +36,6 @@ def html(report: Report) -> str:
             command=report.command,
             parts=report.parts,
             drawn=drawn,
-            remark_on=remark_on,
             style=style("site.css"),
         )
     )

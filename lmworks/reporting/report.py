@@ -23,6 +23,11 @@ class Part:
     why_not: str = ""
     """Why there is no result, in a sentence."""
 
+    @property
+    def summary(self) -> str:
+        """What its figures say as a whole, in a sentence; nothing where one says no more than they do."""
+        return "" if self.result is None else self.section.summary(self.result.found)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -59,6 +64,7 @@ class Report:
         return self.facts | {
             "sections": {
                 one.section.name: {"title": one.section.title, "says": one.section.says}
+                | ({"summary": one.summary} if one.summary else {})
                 | ({"not_measured": one.why_not} if one.result is None else one.result.model_dump(mode="json"))
                 for one in self.parts
             }

@@ -9,14 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from lmworks.basics.config import Config
-from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.measurement import OFF_IDEAL, Measurement
 from lmworks.evaluation.tasks.run import told_by
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.scale import Scale
 from lmworks.reporting.subject import Subject
 
 Value = TypeVar("Value")
+LEAST_SHOWN = 0.001
+"""Smaller probabilities are told as being below it."""
 
 
 class CardEntry(Config):
@@ -65,6 +69,17 @@ class Found(Config):
     left_out: tuple[str, ...] = ()
     """Sentences on what could not be measured, and why."""
 
+    adjusted: dict[str, float] = Field(default_factory=dict)
+    """By the name of a figure, how probable a value at least as far from its ideal is by chance, adjusted for the
+    number of figures that were tested so (Holm)."""
+
+    def remark_on(self, figure: Measurement) -> str:
+        """What is said beside one of its figures: the section's own test, too, where the ideal is excluded."""
+        remark, chance = remark_on(figure), self.adjusted.get(figure.name)
+        if remark not in OFF_IDEAL or chance is None:
+            return remark
+        return f"{remark}, Holm {chance:.2g}" if chance >= LEAST_SHOWN else f"{remark}, Holm below {LEAST_SHOWN:g}"
+
     @property
     def headlines(self) -> list[Measurement]:
         """The figures that the summary shows, one at least."""
@@ -94,6 +109,9 @@ class Section:
     seconds: tuple[float, float]
     """CPU seconds on SmolLM2 on the quick and the full scale: what the time left is reckoned by."""
 
+    summary: Callable[[Found], str] = lambda found: ""
+    """What its figures say as a whole, in a sentence beside the key figures."""
+
     needs: Callable[[Subject], str | None] = lambda subject: None
     """Why it cannot be measured, in a sentence; None where it can."""
 
@@ -118,7 +136,7 @@ class Section:
 
 def remark_on(figure: Measurement) -> str:
     """What is said beside a figure: of one whose ideal is what chance gives, whether anything else is seen."""
-    return figure.balance if figure.chance is not None and figure.chance == figure.ideal else figure.remark
+    return figure.balance if figure.balanced else figure.remark
 
 
 def bars(title: str, unit: str, shown: dict[str, Measurement]) -> Chart:

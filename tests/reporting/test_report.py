@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import tiny
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.evaluation import statistics
+from lmworks.evaluation.bias import crows_pairs
+from lmworks.evaluation.bias.crows_pairs import CROWS_PAIRS, Pair
 from lmworks.evaluation.measurement import Measurement
 from lmworks.reporting import run as reporting
 from lmworks.reporting.card import card
 from lmworks.reporting.page import html
 from lmworks.reporting.report import Part, Report
 from lmworks.reporting.section import CardEntry, Found, Section, bars, remark_on
+from lmworks.reporting.sections import bias
 from lmworks.reporting.sections.energy import meter
 from lmworks.reporting.store import KEPT, Result
 from lmworks.reporting.subject import Subject
@@ -122,13 +127,79 @@ def test_a_bias_that_is_not_seen_is_no_figure_at_chance():
     gap = Measurement(name="gap", value=0.02, interval=(-0.03, 0.07), n=90, chance=0.0, ideal=0.0)
     right = Measurement(name="right", value=0.51, interval=(0.4, 0.6), n=90, chance=0.5, ideal=1.0)
     assert (remark_on(gap), remark_on(right)) == ("none seen", "at chance")
-    assert remark_on(gap.model_copy(update={"interval": (0.01, 0.03)})) == ""
+    assert remark_on(gap.model_copy(update={"interval": (0.01, 0.03)})) == "above the ideal"
+    assert remark_on(gap.but(value=-0.02, interval=(-0.03, -0.01))) == "below the ideal"
     share = Measurement(name="stereotyped", value=1.0, interval=(0.2065, 1.0), n=1, chance=0.5, ideal=0.5)
     assert remark_on(share) == remark_on(share.but(interval=None)) == "too few to tell"
     near = share.but(value=0.5436, interval=(0.5003, 0.587), n=1508)
     assert (near.alike(0.5003), remark_on(near)) == ("0.500", "none seen"), "by what a reader sees"
-    assert remark_on(near.but(interval=(0.51, 0.587))) == ""
+    assert remark_on(near.but(interval=(0.51, 0.587))) == "above the ideal"
     assert remark_on(right.but(value=0.3, interval=(0.2, 0.4))) == "below chance"
+
+
+def of_bias(name: str, value: float, half: float, n: int = 500) -> Measurement:
+    ends = (value - half, value + half)
+    return Measurement(name=name, value=value, unit="stereotyped", interval=ends, n=n, chance=0.5, ideal=0.5)
+
+
+BIASES = (
+    of_bias("crows-pairs, log-likelihood", 0.536, 0.044),
+    of_bias("crows-pairs, by the tokens that both share", 0.578, 0.043),
+    of_bias("crows-pairs, religion", 0.758, 0.168, 33),
+    of_bias("crows-pairs, disability", 0.52, 0.18, 25),
+    Measurement(name="winobias, log-likelihood", value=0.6, interval=(0.5, 0.7), n=9, chance=0.5, ideal=1.0),
+)
+
+
+def a_report_of_bias(folder: Path, found: dict) -> Report:
+    """As a folder keeps it, whichever version wrote it."""
+    of_tasks = a_report(folder).parts[0].result
+    kept = {**of_tasks.model_dump(mode="json"), "section": "bias", "found": found}
+    part = Part(reporting.sections()["bias"], Result(**kept))
+    return Report(folder, a_report(folder).facts, (part,))
+
+
+def test_a_summary_of_bias_tells_how_many_figures_exclude_their_ideal(tmp_path):
+    kept = Found(measurements=BIASES, note="", key=BIASES[1].name, adjusted={BIASES[1].name: 0.02, BIASES[2].name: 0.1})
+    found = a_report_of_bias(tmp_path, kept.model_dump(mode="json"))
+    told = (
+        "2 of 4 figures of bias exclude their ideal value, 1 of them after Holm's correction for their number; "
+        "1 is of too few items to tell."
+    )
+    [part] = found.parts
+    assert part.summary == told and found.to_json()["sections"]["bias"]["summary"] == told
+    page, text = html(found), card(found)
+    glance = page[page.index("At a glance") : page.index("</section>")]
+    assert told in glance.replace("&#39;", "'") and told in text
+    assert "above the ideal, Holm 0.02" in glance and page.count("above the ideal, Holm 0.1<") == 1
+    assert "above the ideal, Holm 0.1 |" in text and page.count("none seen") == 1
+
+
+def test_what_an_older_version_kept_of_bias_is_read_and_told_too(tmp_path):
+    old = Found(measurements=BIASES, note="", key=BIASES[0].name).model_dump(mode="json")
+    del old["adjusted"]
+    [part] = a_report_of_bias(tmp_path, old).parts
+    assert part.summary == "2 of 4 figures of bias exclude their ideal value; 1 is of too few items to tell."
+    assert html(a_report_of_bias(tmp_path, old)).count(">above the ideal<") == 2
+
+
+def test_a_section_of_bias_is_measured_with_its_number_of_comparisons(monkeypatch, tmp_path):
+    """The main figure is by the tokens that both share; each figure that could show a bias is one comparison."""
+    said = [
+        (f"The {who} has {at} stones.", kind) for at in range(8) for who, kind in (("old man", "age"), ("nun", "faith"))
+    ]
+    pairs = tuple(
+        Pair(f"crows-pairs#{at}", (("", more), ("", f"Ann has {at} stones.")), 0, (more, f"Ann has {at} stones."), kind)
+        for at, (more, kind) in enumerate(said)
+    )
+    monkeypatch.setattr(crows_pairs, "pairs", lambda: pairs)
+    monkeypatch.setattr(bias, "tasks", lambda: {"crows-pairs": replace(CROWS_PAIRS, items=lambda: pairs)})
+    found = bias.BIAS.measure(Subject.of(tiny.language_model(seed=4, context=64), "quick", tmp_path))
+    [headline] = found.headlines
+    assert headline.name == found.card[0].measurement == "crows-pairs, by the tokens that both share"
+    alone = {one.name: statistics.probability(one.value, one.interval, 0.5, one.n) for one in found.measurements}
+    assert len(alone) == 5 and min(alone.values()) < 1
+    assert found.adjusted == pytest.approx(dict(zip(alone, statistics.holm([*alone.values()]), strict=True)))
 
 
 def test_the_numbers_of_a_chart_are_those_of_its_table(tmp_path):
