@@ -4,7 +4,8 @@
         advance(512, loss=2.31)
 
 Silent unless `progress.shown()` is active (the command line's verbs run inside it). On a terminal it is a
-live line with rate and time left; in a log file it is a plain line every ten seconds.
+live line with rate and time left; in a log file it is a plain line every ten seconds. Both begin to count with the
+first report, before which the work made itself ready.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from lmworks.basics import terminal
@@ -174,11 +176,59 @@ def hidden() -> Iterator[None]:
         _reporter.reset(token)
 
 
-def _speed(done: float, rate: float, unit: str) -> str:
+SETTLES = 1.0
+"""Seconds: reports that follow each other faster may be items of one batch, which come at once."""
+TELLING = 3.0
+"""Seconds of work from which on a rate is told."""
+
+
+class _Pace:
+    """How fast work goes, by when it reports."""
+
+    def __init__(self, total: float | None) -> None:
+        self.total, self.done, self.start = total, 0.0, time.monotonic()
+        self._first: float | None = None
+        self._from = self._last = self._until = (self.start, 0.0)
+
+    def add(self, amount: float) -> float:
+        """Count what is done; the time now."""
+        now = time.monotonic()
+        self.done += amount
+        before, self._last = self._last, (now, self.done)
+        if self._first is None and amount:
+            self._first = now
+        if self._first is not None and now - self._first < SETTLES:
+            self._from = self._last
+        # The first item of a batch ends the time of all of them: the rate is that of whole batches.
+        self._until = before if now - before[0] >= SETTLES and not self.ended else self._last
+        return now
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is done, also by sums that are a hair less than the whole."""
+        return bool(self.total) and self.done >= (self.total or 0) * (1 - 1e-9)
+
+    def rate(self, now: float) -> float | None:
+        """Units a second since the first report; None while too little was seen, and over all the time if nothing more
+        will be."""
+        (start, before), (end, done) = self._from, self._until
+        if end - start >= TELLING and done > before and self._first is not None:
+            return (done - before) / (end - start)
+        return self.done / max(now - self.start, 1e-9) if self.ended else None
+
+    def left(self, now: float) -> float | None:
+        """Seconds; None where that is not known."""
+        rate = self.rate(now)
+        if not self.total or not rate or self.done < self.total / 200:
+            return None
+        return max(self.total - self.done, 0) / rate
+
+
+def _speed(done: float, rate: float | None, unit: str) -> str:
     """Units a second, of bytes also how many; nothing where the unit is time itself."""
     if unit == "bytes":
-        return f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
-    if unit in ("", "s"):
+        return f"{done / 1e6:,.0f} MB" + ("" if rate is None else f", {rate / 1e6:,.0f} MB/s")
+    if unit in ("", "s") or rate is None:
         return ""
     return f"{rate:,.0f} {unit}/s" if round(rate) >= 10 else f"{rate:.2g} {unit}/s"
 
@@ -191,28 +241,28 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _live_line(what: str, total: float | None, unit: str, stays: bool = True) -> Iterator[Advance]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description:<34}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
         TextColumn("{task.fields[facts]}", markup=False),
     )
-    start, done = time.monotonic(), 0.0
+    pace = _Pace(total)
     end_line()
     outer = _bar.get()  # a nested task has its line below the outer one's
     new = Progress(*columns, console=terminal.console(stderr=True), transient=not stays)
     with contextlib.nullcontext(outer) if outer is not None else new as bar:
-        line, token = bar.add_task(what, total=total, rate="", facts=""), _bar.set(bar)
+        line, token = bar.add_task(what, total=total, rate="", left="", facts=""), _bar.set(bar)
 
         def advance(amount: float = 1, **facts: Any) -> None:
-            nonlocal done
-            done += amount
-            rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(line, advance=amount, rate=_speed(done, rate, unit), facts=_in_words(facts))
+            now = pace.add(amount)
+            left = "" if (seconds := pace.left(now)) is None else str(timedelta(seconds=round(seconds)))
+            speed = _speed(pace.done, pace.rate(now), unit)
+            bar.update(line, advance=amount, rate=speed, left=left, facts=_in_words(facts))
 
         try:
             yield advance
@@ -229,22 +279,19 @@ _bar: contextvars.ContextVar[Any] = contextvars.ContextVar("bar", default=None)
 def _plain_lines(
     what: str, total: float | None, unit: str, stays: bool = True, every: float = 10.0
 ) -> Iterator[Advance]:
-    start = last = time.monotonic()
-    done, is_over = 0.0, False
+    pace = _Pace(total)
+    last, is_over = pace.start, False
 
     def line(now: float, facts: dict[str, Any]) -> None:
-        rate = done / max(now - start, 1e-9)
-        share = f"{min(100 * done / total, 100):3.0f} %  " if total else ""
-        left = f"  {max(total - done, 0) / rate:.0f} s left" if total and done >= total / 200 else ""
-        print(
-            f"{what}  {share}{_speed(done, rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True
-        )
+        share = f"{min(100 * pace.done / total, 100):3.0f} %  " if total else ""
+        left = "" if (seconds := pace.left(now)) is None else f"  {seconds:.0f} s left"
+        speed = _speed(pace.done, pace.rate(now), unit)
+        print(f"{what}  {share}{speed}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
 
     def advance(amount: float = 1, **facts: Any) -> None:
-        nonlocal done, last, is_over
-        done += amount
-        now = time.monotonic()
-        ends = stays and bool(total) and not is_over and done >= (total or 0) * (1 - 1e-9)
+        nonlocal last, is_over
+        now = pace.add(amount)
+        ends = stays and not is_over and pace.ended
         if now - last >= every or ends:
             last, is_over = now, is_over or ends
             line(now, facts)

@@ -49,7 +49,7 @@ def test_the_line_of_what_makes_ready_goes_when_it_is_done(monkeypatch: pytest.M
             with progress.task("packing weights", 3):
                 pass
     err = capsys.readouterr().err
-    assert err.startswith("\x1b[2K") and "1 MB, " in err and "packing weights" in err
+    assert err.startswith("\x1b[2K") and "1 MB" in err and "packing weights" in err
     progress.at_once("loading m")
     progress.end_line()
     progress.end_line()
@@ -87,3 +87,52 @@ def test_what_ends_in_the_middle_of_a_task_ends_it():
     with progress.received() as take:
         take(["task", 0, "packing", 3, "", True])
         take(["advance", 0, 1, {}])
+
+
+def told(monkeypatch: pytest.MonkeyPatch, capsys, total: float, reports: list[tuple[float, float]]) -> list[str]:
+    """The plain lines of work that reports these amounts at these seconds after its begin."""
+    clock = iter([0.0, *(second for second, _ in reports)])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.shown(), progress.task("measuring", total, "items") as advance:
+        for _, amount in reports:
+            advance(amount)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_what_makes_ready_for_the_first_item_is_no_part_of_the_rate(monkeypatch: pytest.MonkeyPatch, capsys):
+    """Twelve seconds of loading and packing, then eight items a second."""
+    lines = told(monkeypatch, capsys, 100, [(12 + at / 8, 1) for at in range(100)])
+    assert lines == [
+        "measuring    1 %",
+        "measuring   81 %  8 items/s  2 s left",
+        "measuring  100 %  8 items/s  0 s left",
+    ]
+
+
+def test_items_that_come_in_batches_are_timed_from_batch_to_batch(monkeypatch: pytest.MonkeyPatch, capsys):
+    """Sixteen at once, each batch after eight seconds of work; the first after twenty of loading, too."""
+    reports = [(20 + 8 * batch + at / 1000, 1) for batch in range(5) for at in range(16)]
+    lines = told(monkeypatch, capsys, 80, reports)
+    assert lines[0] == "measuring    1 %" and lines[-1] == "measuring  100 %  2 items/s  0 s left"
+    assert lines[1:-1] == ["measuring   41 %  2 items/s  24 s left", "measuring   81 %  2 items/s  8 s left"]
+
+
+def test_no_time_left_is_told_before_a_second_item_is_timed(monkeypatch: pytest.MonkeyPatch, capsys):
+    lines = told(monkeypatch, capsys, 4, [(30, 1), (60, 1), (90, 1), (120, 1)])
+    assert lines[:2] == ["measuring   25 %", "measuring   50 %"]
+    assert [line.partition("items/s  ")[2] for line in lines[2:]] == ["30 s left", "0 s left"]
+
+
+def test_the_live_line_tells_the_same_time_left(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    clock = itertools.count(0, 30)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    fields = []
+    with progress.shown(), progress.task("measuring", 100, "items") as advance:
+        for amount in (1, 24, 25):
+            advance(amount)
+            fields.append(progress._bar.get().tasks[0].fields.copy())
+    assert [one["rate"] for one in fields] == ["", "", "0.8 items/s"]
+    assert [one["left"] for one in fields] == ["", "", "0:01:02"]
