@@ -71,7 +71,14 @@ def export(
     if made.index:
         typer.echo(f"stays   the index in {made.index}, for which such a file has no place; --index names it to chat")
     if made.before is not None and made.after is not None and made.change is not None:
-        typer.echo(f"costs   {made.before.figure} -> {made.after.figure} on held-out text: {made.change}")
+        costs = f"costs   {made.before.figure} -> {made.after.figure} on held-out text"
+        if made.change.interval is None:
+            few = (
+                f"{costs} (n {made.change.n}): too few to tell; give --text several documents, or one of 20 KB and more"
+            )
+            typer.echo(few + (", and more --tokens" if tokens is not None else ""))
+        else:
+            typer.echo(f"{costs}: {made.change}")
     typer.echo(f"saved   {made.file} ({size(made.bytes)}, {made.kind})")
     if made.opened is not None:
         typer.echo(f"next    {made.opened}.load_state_dict(safetensors.torch.load_file({str(made.file)!r}))")

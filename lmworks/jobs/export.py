@@ -18,7 +18,7 @@ from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference, must_be_writable, regular, says_why, written_whole
-from lmworks.evaluation.likelihood import change, measure
+from lmworks.evaluation.likelihood import Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
 from lmworks.jobs.export_torchvision import write_torchvision
@@ -46,11 +46,15 @@ from lmworks.models.files.gguf_writing import (
 )
 from lmworks.models.files.references import must_not_replace
 from lmworks.text.sources import must_be_somewhere, read
-from lmworks.text.splits import split
+from lmworks.text.splits import Split, split
 
 FORMATS = ("gguf", "torchvision")
 TOKENS = 20_000
 """Of a text that is looked at, and of what is measured."""
+SHARES = (0.1, 0.25, 0.5)
+"""Of a text that is held out to measure on: a larger one where the text is short."""
+ENOUGH = 4
+"""Segments that are measured on, where a share of the text holds them."""
 PROBES = (
     "Hello, world! It's 2024-05-17; don't, we'll, THEY'RE, can’t",
     "  a  b   c    \n a\n\n  b\t \r\n x",
@@ -98,8 +102,8 @@ def export(
 
     A ResNet or ViT is written `to="torchvision"` as a folder, whose weights have torchvision's names and their own
     type; `kind` and `text` are not for it.
-    With a `text`, K-quants are rounded by what counts on nine tenths of it, and what the file costs is measured on the
-    rest; both on up to `tokens` tokens (20,000 unless given).
+    With a `text`, K-quants are rounded by what counts on nine tenths of it, of a short one down to half, and what the
+    file costs is measured on the rest; both on up to `tokens` tokens (20,000 unless given).
     An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
     network or tokenizer, where a weight is not finite, or where another kind of file has that name.
     """
@@ -127,8 +131,7 @@ def export(
     merged = has_adapters(loaded.network)
     if merged:
         merge_adapters(loaded.network)
-    parts = None if text is None else split(read(text).documents)
-    before = None if parts is None else measure(loaded, parts.held_out, f"{text} before", tokens=tokens)
+    parts, before = (None, None) if text is None else _held_out(loaded, text, tokens)
     counts = None if parts is None or KINDS[kind] not in INSTEAD else importance(loaded, parts.train, tokens)
     entries = network_entries(loaded.config) | learned_entries(loaded.network)
     entries |= vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
@@ -154,6 +157,18 @@ def export(
         }
     place = index.place if index else None
     return Exported(file, file.stat().st_size, kind, merged, tuple(left), index=place, **measured)
+
+
+def _held_out(model: LanguageModel, text: str, tokens: int) -> tuple[Split, Likelihood]:
+    """The text in two parts, and how well the model predicts the one that is held out. Of a short text more is held
+    out, as one segment alone does not tell how sure a figure is."""
+    documents = read(text).documents
+    for share in SHARES:
+        parts = split(documents, share)
+        found = measure(model, parts.held_out, f"{text} before", tokens=tokens)
+        if len(found.bits) >= ENOUGH or found.tokens >= tokens:
+            break
+    return parts, found
 
 
 def _for_torchvision(

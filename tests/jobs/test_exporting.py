@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobs.small_files import FAMILIES, ROUTED, TEXTS, language_model, tokenizer
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.cli import main
 from lmworks.jobs.export import PROBES, export
 from lmworks.lab.site.benches.stories import missing, stories
 from lmworks.models.config import RopeScaling
@@ -283,6 +285,24 @@ def test_k_quants_are_rounded_for_a_text_and_say_what_they_cost(kind: str, expec
     )
     weighted, unweighted = (float((exact.exp() * (exact - one)).sum(-1).mean()) for one in others)
     assert weighted != unweighted and weighted < LARGEST_KL[kind]
+
+
+def test_of_one_short_file_several_pieces_are_held_out_so_that_the_cost_has_an_interval(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text(TEXT)
+    folder = language_model(dim=64, hidden_dim=96).save(tmp_path / "model")
+    made = export(folder, tmp_path / "m.gguf", kind="q8_0", text=str(tmp_path / "notes.txt"))
+    assert made.change is not None and made.change.n >= 4 and made.change.interval is not None
+
+
+def test_a_text_that_is_too_short_for_an_interval_says_what_to_give(tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / "notes.txt").write_text(TEXT[:900])
+    folder = language_model(dim=64, hidden_dim=96, context=2048).save(tmp_path / "model")
+    given = ("export", str(folder), "--out", str(tmp_path / "m.gguf"), "--text", str(tmp_path / "notes.txt"))
+    monkeypatch.setattr(sys, "argv", ["lmworks", *given, "--tokens", "50"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().out
+    assert not ended.value.code and "too few to tell" in shown and "--text" in shown and "20 KB" in shown, shown
 
 
 def test_rows_that_are_no_whole_blocks_take_the_next_larger_type(tmp_path: Path):
