@@ -98,11 +98,11 @@ def _judged(model: LanguageModel, found: Attribution) -> dict[str, Any]:
 
 def _print_judged(judged: dict[str, Any]) -> None:
     rows = []
-    for said, name in (("without the first tokens", "comprehensiveness"), ("with them alone", "sufficiency")):
+    for said, name in (("without the highest-ranked tokens", "comprehensiveness"), ("with them alone", "sufficiency")):
         one = judged[name]
-        figures = [f"{one['lost']:#.3g}", f"{one['by_chance']:#.3g}"]
+        figures = [f"{one['lost']:+.3f}", f"{one['by_chance']:+.3f}"]
         rows.append([said, *figures, f"{100 * one['better_than']:.0f} % of {judged['rankings']}"])
-    table(["of the answer's probability", "lost", "by a random ranking", "better than (chance 50 %)"], rows)
+    table(["of the answer", "nats lost", "by a random ranking", "better than (chance 50 %)"], rows)
 
 
 def _carried(model: LanguageModel, prompt: Prompt, corrupt: Prompt, found: Attribution) -> dict[str, Any]:

@@ -4,9 +4,10 @@ and with them alone, beside a random ranking of the same tokens.
     measure(network, items, "occlusion", away=end)      # Measurements, each a paired difference to a random ranking
     beside_random(network, model.attribute("The capital of France is"))         # one prompt, a hundred random rankings
 
-Comprehensiveness is how much less probable the answer gets without the first tokens of the ranking (more is better),
+Comprehensiveness is how much less probable the answer gets without the highest-ranked tokens (more is better),
 sufficiency how much less with them alone (less is better), each on the mean over shares of the prompt (DeYoung et al.
-2020, https://arxiv.org/abs/1911.03429). Tokens are deleted in two ways, as a text with holes is none that a model
+2020, https://arxiv.org/abs/1911.03429). Over many prompts that is in probability, as there; of one prompt in nats: an
+answer that is improbable as a whole would lose nearly all of its probability by any ranking. Tokens are deleted in two ways, as a text with holes is none that a model
 knows: a neutral token stands in their place, or the rest is joined.
 """
 
@@ -14,11 +15,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
@@ -53,8 +53,8 @@ class BesideRandom:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How faithful an attribution is to the model, in probability of the answer; where the answer is compared with
-    another, that is its probability among these two."""
+    """How faithful an attribution is to the model, in nats of what it explains: the answer's log-probability, less that
+    of another answer where the two are compared."""
 
     comprehensiveness: BesideRandom
     """What is lost without the tokens that rank first: more is better."""
@@ -109,11 +109,10 @@ def beside_random(network: Network, found: Attribution, *, rankings: int = RANKI
     with evaluating(network):
         explained = explain(network, found.prompt_ids, found.answer_ids, found.instead_ids, found.away)
         asked = {every, *(one for of in firsts for first in of for one in (first, every - first))}
-        probability = torch.exp if found.instead_ids is None else torch.sigmoid
-        likely = _probabilities(explained, sorted(asked, key=sorted), probability)
+        nats = _nats(explained, sorted(asked, key=sorted))
 
     def lost(texts: Iterable[Places]) -> float:
-        return likely[every] - sum(likely[one] for one in texts) / len(SHARES)
+        return nats[every] - sum(nats[one] for one in texts) / len(SHARES)
 
     without = [lost(every - first for first in of) for of in firsts]
     alone = [lost(of) for of in firsts]
@@ -132,10 +131,8 @@ def _firsts(ranking: Sequence[int]) -> list[set[int]]:
     return [set(ranking[: math.ceil(share * len(ranking))]) for share in SHARES]
 
 
-def _probabilities(
-    explained: Explained, texts: Sequence[Places], probability: Callable[[Tensor], Tensor]
-) -> dict[Places, float]:
-    """The answer's, with only some places there. Rankings share many of them: each is read once."""
+def _nats(explained: Explained, texts: Sequence[Places]) -> dict[Places, float]:
+    """What is explained, with only some places there. Rankings share many of them: each is read once."""
     found: list[float] = []
     with progress.task("faithfulness", len(texts), "texts") as advance:
         for start in range(0, len(texts), ROWS):
@@ -143,7 +140,7 @@ def _probabilities(
             present = torch.zeros(len(part), len(explained.prompt), device=explained.network.device)
             for row, places in enumerate(part):
                 present[row, list(places)] = 1
-            found += probability(explained(present).double()).tolist()
+            found += explained(present).double().tolist()
             advance(len(part))
     return dict(zip(texts, found, strict=True))
 

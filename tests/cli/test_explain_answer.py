@@ -118,8 +118,9 @@ def test_how_faithful_the_shares_are_is_told_beside_random_rankings(run, model_f
         one = getattr(told, name)
         assert facts[name] == {"lost": one.value, "by_chance": one.by_chance, "better_than": one.beaten}
     rows = run(*said).out.splitlines()[-3:]
-    assert rows[0].split("  ")[0] == "of the answer's probability" and "chance 50 %" in rows[0]
-    assert [row.split("  ")[0] for row in rows[1:]] == ["without the first tokens", "with them alone"]
+    assert rows[0].split("  ")[:2] == ["of the answer", ""] and "nats lost" in rows[0] and "chance 50 %" in rows[0]
+    assert [row.split("  ")[0] for row in rows[1:]] == ["without the highest-ranked tokens", "with them alone"]
+    assert float(rows[1].split()[4]) == pytest.approx(told.comprehensiveness.value, abs=0.001)
     assert rows[1].rstrip().endswith(f"{told.comprehensiveness.beaten:.0%} of 100".replace("%", " %"))
 
 

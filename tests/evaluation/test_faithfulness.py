@@ -42,15 +42,14 @@ def by_loop(found: Attribution, ranking: list[int]) -> tuple[float, float]:
     """Comprehensiveness and sufficiency of a ranking, one pass for each text."""
     explained = explain(tiny.network(), found.prompt_ids, found.answer_ids, found.instead_ids, found.away)
 
-    def probability(there: set[int]) -> float:
+    def nats(there: set[int]) -> float:
         present = torch.tensor([[float(at in there) for at in range(len(ranking))]])
-        value = float(explained(present).detach())
-        return 1 / (1 + math.exp(-value)) if found.instead_ids else math.exp(value)
+        return float(explained(present).detach())
 
     every = set(range(len(ranking)))
     firsts = [set(ranking[: math.ceil(share * len(ranking))]) for share in SHARES]
-    without, alone = ([probability(one) for one in sets] for sets in ([every - one for one in firsts], firsts))
-    return tuple(probability(every) - sum(values) / len(SHARES) for values in (without, alone))
+    without, alone = ([nats(one) for one in sets] for sets in ([every - one for one in firsts], firsts))
+    return tuple(nats(every) - sum(values) / len(SHARES) for values in (without, alone))
 
 
 @pytest.mark.parametrize("instead", [None, [8]], ids=["an answer", "one answer and not another"])
@@ -73,6 +72,14 @@ def test_a_ranking_beats_what_its_reverse_is_beaten_by():
     forward = beside_random(tiny.network(), found).comprehensiveness
     reverse = beside_random(tiny.network(), replace(found, scores=-found.scores)).comprehensiveness
     assert forward.rankings == 100 and forward.beaten > 0.9 and reverse.beaten < 0.1
+
+
+def test_what_an_improbable_answer_loses_differs_between_rankings():
+    """Nearly all of its probability goes by any ranking; of its log-probability some take more."""
+    found = attribute(tiny.network(), [5, 9, 11, 7, 7, 1, 12, 40, 2], [3, 8, 1, 30, 12, 9], away=AWAY)
+    assert found.value < -20
+    told = beside_random(tiny.network(), found).comprehensiveness
+    assert told.value - told.by_chance > 0.2 and told.beaten > 0.9
 
 
 def test_rankings_of_one_token_do_not_differ():

@@ -51,7 +51,7 @@ FAITHFULNESS = Section(
     name="faithfulness",
     place=50,
     title="Whether the words that are said to carry an answer do",
-    says="Comprehensiveness: how much less probable the answer gets without the first tokens of the ranking; above 0, "
+    says="Comprehensiveness: how much less probable the answer gets without the highest-ranked tokens; above 0, "
     "the ranking beats a random one. Sufficiency: how much less probable it is with these alone; below 0, the ranking "
     "beats a random one. Tokens are deleted in two ways, as no model knows texts with holes.",
     measure=_measure,
