@@ -7,8 +7,8 @@ and with them alone, beside a random ranking of the same tokens.
 Comprehensiveness is how much less probable the answer gets without the highest-ranked tokens (more is better),
 sufficiency how much less with them alone (less is better), each on the mean over shares of the prompt (DeYoung et al.
 2020, https://arxiv.org/abs/1911.03429). Over many prompts that is in probability, as there; of one prompt in nats: an
-answer that is improbable as a whole would lose nearly all of its probability by any ranking. Tokens are deleted in two ways, as a text with holes is none that a model
-knows: a neutral token stands in their place, or the rest is joined.
+answer that is improbable as a whole would lose nearly all of its probability by any ranking. Tokens are deleted in two
+ways, as a text with holes is none that a model knows: a neutral token stands in their place, or the rest is joined.
 """
 
 from __future__ import annotations
