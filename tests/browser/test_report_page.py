@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reporting.test_report import a_report
+from reporting.test_report import BIASES, a_report, a_report_of_bias
 
 from browser.test_lab_pages import SCHEMES, WIDTHS, Visit, judged, package
 from lmworks.reporting.page import html
+from lmworks.reporting.section import Found
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,30 @@ def test_the_page_fits_its_screen_and_asks_for_nothing_else(chromium, address, w
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert len(visit.asked) == 1
+
+
+@pytest.mark.parametrize("width", [320, 400])
+def test_on_a_phone_no_figure_is_cut_off(chromium, address, width):
+    """Those at a glance and those of a section; each says what it is, as there are no heads above it."""
+    with Visit(chromium, width) as page:
+        page.goto(address)
+        for cell in page.locator(".figures td").all():
+            if cell.inner_text():
+                box = cell.bounding_box()
+                assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width, cell.inner_text()
+        scrolled = "[...document.querySelectorAll('.figures')].map(one => one.scrollWidth - one.clientWidth)"
+        assert page.evaluate(scrolled) == [0, 0]
+        told = "getComputedStyle(document.querySelector('.glance [data-is=n]'), '::before').content"
+        assert "n" in page.evaluate(told)
+
+
+def test_on_a_desk_a_long_remark_is_not_cut_off(chromium, tmp_path):
+    kept = Found(measurements=BIASES, note="", key=BIASES[1].name, adjusted={BIASES[1].name: 0.02})
+    (tmp_path / "report.html").write_text(html(a_report_of_bias(tmp_path, kept.model_dump(mode="json"))))
+    with Visit(chromium, 1200) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        scrolled = "[...document.querySelectorAll('.figures')].map(one => one.scrollWidth - one.clientWidth)"
+        assert page.evaluate(scrolled) == [0, 0]
 
 
 def test_it_is_all_there_on_paper(chromium, address):

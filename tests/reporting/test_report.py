@@ -207,6 +207,9 @@ def test_the_numbers_of_a_chart_are_those_of_its_table(tmp_path):
     drawn = re.findall(r'data-y="([^"]+)"', page)
     table = page[page.index("<details") : page.index("</details>")]
     assert drawn == re.findall(r'<data value="([^"]+)">', table) == ["0.5", "0.52"]
+    first = table[table.index("arc") :].partition("</tr>")[0]
+    assert re.findall(r"<td>(.*?)</td>", first) == ['<data value="0.5">0.50</data>', "0.40 … 0.60"]
+    assert "95 % interval</th>" in table
     assert page.count('<line class="chance"') == 2, "each bar has its own"
 
 
