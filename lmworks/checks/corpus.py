@@ -1,4 +1,4 @@
-"""Checks of a text to train on, raw or made by `lmworks corpus`: empty, damaged and repeated documents (pitfall 9)."""
+"""Checks of a text to train on, raw or made by `lmworks corpus`: empty and damaged documents, the split (pitfall 9)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check
 from lmworks.models.files.model_folder import read_json
@@ -51,9 +52,10 @@ def filled(corpus: Corpus) -> Outcome:
     empty = [one.source for one in corpus.reading.documents if not any(map(str.isalnum, one.text))]
     count = len(empty) + corpus.reading.blank
     where = ", ".join(empty[:3]) or "records without any text"
+    sentence = f"{counted(count, 'document')} without a letter or a digit: {where}"
     return Outcome(
         f"{len(corpus.reading.documents):,} documents",
-        [Difference("the documents and those with a letter or digit", count, 0, "documents", where)],
+        [Difference("the documents and those with a letter or digit", count, 0, "documents", where, sentence)],
     )
 
 
@@ -89,21 +91,6 @@ def _as_bytes(run: str) -> str | None:
 
 def _byte(letter: str) -> bytes:
     return letter.encode("latin-1") if ord(letter) < 0x100 else letter.encode("cp1252")
-
-
-@check("no document is there twice", 9, of="text")
-def once(corpus: Corpus) -> Outcome:
-    """Documents that repeat an earlier one, white space and letter case aside."""
-    first: dict[str, Document] = {}
-    pairs = []
-    for one in corpus.reading.documents:
-        earlier = first.setdefault(" ".join(one.text.lower().split()), one)
-        if earlier is not one:
-            pairs.append(f"{one.source}, which repeats {earlier.source}")
-    return Outcome(
-        f"{len(corpus.reading.documents):,} documents, white space and letter case aside",
-        [Difference("the documents and different ones", len(pairs), 0, "documents", "; ".join(pairs[:2]))],
-    )
 
 
 @check("the split is the report's", 9, of="text")

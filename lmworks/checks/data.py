@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import LmworksError
 from lmworks.checks.result import Difference, Outcome, check
 from lmworks.checks.tokenizers import HasTokenizer
-from lmworks.evaluation.leaks import TOLERATED
+from lmworks.evaluation.leaks import TOLERATED, shared_words
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import Reading
-from lmworks.text.splits import Split, ngram_overlap, split
+from lmworks.text.splits import Split, split
 from lmworks.tokens.batch import Example, examples_of, pack
 from lmworks.training.settings import TrainingConfig
 
@@ -96,7 +97,15 @@ def supervised(data: Prepared[Any]) -> Outcome:
     """Examples without a supervised token."""
     return Outcome(
         f"{len(data.reading.documents):,} documents against their supervised tokens",
-        [Difference("the documents and those with something to learn", len(data.refused), 0, "documents")],
+        [
+            Difference(
+                "the documents and those with something to learn",
+                len(data.refused),
+                0,
+                "documents",
+                sentence=f"nothing is to be learnt from {counted(len(data.refused), 'document')}",
+            )
+        ],
         "; ".join(data.refused[:3]),
     )
 
@@ -106,15 +115,25 @@ def held_out(data: HasParts) -> Outcome:
     """Training and held-out documents, by hash and by their runs of words."""
     parts = data.parts
     shared = {document.hash for document in parts.train} & {document.hash for document in parts.held_out}
-    overlap = ngram_overlap(parts.train, parts.held_out)
+    words = shared_words(parts.train, parts.held_out)
     return Outcome(
         f"{len(parts.train):,} documents to train, {len(parts.held_out):,} held out",
         [
-            Difference("training and held-out text share documents, which", len(shared), 0, "documents"),
-            Difference("the held-out runs of 13 words and those of the training text", overlap, TOLERATED, "shared"),
+            Difference(
+                "the training and the held-out documents",
+                len(shared),
+                0,
+                "documents",
+                sentence=f"held-out documents that stand in the training text: {len(shared):,}",
+            ),
+            *(
+                Difference(
+                    what, share, TOLERATED, unit, sentence="too much of the held-out text is in the training text"
+                )
+                for what, share, unit in words.shares
+            ),
         ],
-        f"{parts.duplicates:,} exact duplicates left out; {100 * overlap:.1f} % of the held-out runs of 13 words "
-        "occur in the training text",
+        f"{counted(parts.duplicates, 'exact duplicate')} left out; {words}",
     )
 
 

@@ -42,6 +42,8 @@ class Difference:
     unit: str
     where: str = ""
     """The place where they differ most, or first."""
+    sentence: str = ""
+    """What is wrong, where "`what` differ at `where`" would not say it plainly."""
 
     @property
     def within(self) -> bool:
@@ -138,9 +140,7 @@ class Check(Generic[Subject, Parameters]):
             compared = (self.compare.__doc__ or "").partition("\n")[0]
             return CheckResult(self.name, self.pitfalls, compared, "FAILED", detail=str(error))
         failed = [one for one in outcome.differences if not one.within]
-        detail = f"{failed[0].what} differ at {failed[0].where}" if failed and failed[0].where else outcome.note
-        if failed and not failed[0].where:
-            detail = f"{failed[0].what} differ" + (f"; {outcome.note}" if outcome.note else "")
+        detail = _told(failed[0], outcome.note) if failed else outcome.note
         status: Status = "FAILED" if failed else "ok"
         return CheckResult(self.name, self.pitfalls, outcome.compared, status, tuple(outcome.differences), detail)
 
@@ -202,6 +202,13 @@ def ids_apart(what: str, got: Sequence[int], expected: Sequence[int]) -> Differe
 def type_name(dtype: torch.dtype) -> str:
     """float32, bfloat16, ..."""
     return str(dtype).removeprefix("torch.")
+
+
+def _told(failed: Difference, note: str) -> str:
+    """What is wrong in words; the note too, unless the place says more."""
+    if failed.where and not failed.sentence:
+        return f"{failed.what} differ at {failed.where}"
+    return (failed.sentence or f"{failed.what} differ") + (f"; {note}" if note else "")
 
 
 def _badness(one: Difference) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.checks import corpus, data, shards, tokenizers
+from lmworks.checks import corpus, data, repeats, shards, tokenizers
 from lmworks.checks.probes import exact_copy
 from lmworks.checks.recipes import check_recipe
 from lmworks.checks.result import CheckResult, checks_of
@@ -29,6 +29,7 @@ SUBJECTS = {
     "model": LanguageModel,
     "tokenizer": tokenizers.Alone,
     "text": corpus.Corpus,
+    "two texts": repeats.TwoTexts,
     "text of a model": data.Prepared,
     "text of a tokenizer": data.Prepared,
     "shards": Shards,
@@ -90,10 +91,14 @@ def check_shards(opened: Shards, tokenizer: Tokenizer | None = None) -> list[Che
     return results
 
 
-def check_corpus(reference: str) -> list[CheckResult]:
-    """Every check of a folder that `lmworks corpus` made, or of any other text."""
+def check_corpus(reference: str, other: str | None = None) -> list[CheckResult]:
+    """Every check of a folder that `lmworks corpus` made, or of any other text; and of another one beside it."""
     opened = corpus.open_corpus(reference)
-    return [one(opened) for one in checks_of("text")]
+    results = [one(opened) for one in checks_of("text")]
+    if other is not None:
+        both = repeats.TwoTexts(opened.reading, read(other), (reference, other))
+        results += [one(both) for one in checks_of("two texts")]
+    return results
 
 
 def check_anything(
@@ -106,21 +111,22 @@ def check_anything(
 ) -> tuple[str, list[CheckResult]]:
     """What the reference is (`kind` says so where that is ambiguous), and every check of it.
 
-    `data` is a text for a model or a tokenizer, or the shards that a tokenizer packed; `base` an adapter's base model;
-    `changes` are a recipe's. ConfigError for options that do not go with the kind.
+    `data` is a text for a model or a tokenizer, one to compare a text with, or the shards that a tokenizer packed;
+    `base` an adapter's base model; `changes` are a recipe's. ConfigError for options that do not go with the kind.
     """
     kind = kind_of(reference, kind)
     for name, given, kinds in (
-        ("--data", data, ("model", "tokenizer")),
+        ("--data", data, ("model", "tokenizer", "text")),
         ("--base", base, ("model",)),
         ("--set", changes, ("recipe",)),
     ):
         if given and kind not in kinds:
-            raise ConfigError(f"{reference} is a {kind}, and {name} goes with a {' or a '.join(kinds)}; leave it out")
+            every = ", a ".join(kinds[:-1]) + (" or a " if kinds[1:] else "") + kinds[-1]
+            raise ConfigError(f"{reference} is a {kind}, and {name} goes with a {every}; leave it out")
     if kind == "recipe":
         return kind, list(check_recipe(reference, changes))
     if kind == "text":
-        return kind, check_corpus(reference)
+        return kind, check_corpus(reference, data)
     if kind == "shards":
         return kind, check_shards(Shards(reference, verify=False))
     if kind == "tokenizer":

@@ -27,7 +27,10 @@ def check(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Also check a text for this model or tokenizer; or the shards that the tokenizer packed."),
+        typer.Option(
+            help="Also check a text for this model or tokenizer, or a second text against this one (test against "
+            "train): how much of it stands there; or the shards that the tokenizer packed."
+        ),
     ] = None,
     as_: Annotated[
         str | None,

@@ -73,8 +73,13 @@ def _show(report: CorpusReport) -> None:
     typer.echo(
         f"\ntrain     {counted(report.train.documents, 'document')}, {counted(report.train.bytes, 'byte')}"
         f"\nheld out  {counted(report.held_out.documents, 'document')}, {counted(report.held_out.bytes, 'byte')}"
-        f"\noverlap   {100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
-        f"({shared.found:,} of {shared.runs:,})"
+        f"\noverlap   "
+        + (
+            f"{100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
+            f"({shared.found:,} of {shared.runs:,})"
+            if shared.runs
+            else f"no held-out document has {shared.n} words"
+        )
     )
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.leaks import WORDS, leaks
+from lmworks.evaluation.leaks import leaks, shared_words
 from lmworks.evaluation.privacy.canaries import must_be_kept, of_recipe, plant
 from lmworks.evaluation.privacy.canary_config import CanaryConfig
 from lmworks.evaluation.tasks.own import own_task
@@ -28,7 +28,7 @@ from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.counterfactual import augmented, swaps_named
 from lmworks.text.document import Document
 from lmworks.text.sources import Refusal, read
-from lmworks.text.splits import Split, data_hash, ngram_overlap
+from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Example, Row, examples_of, pack
 from lmworks.tokens.chat.conversation import refusal
 from lmworks.tokens.tokenizer import Tokenizer
@@ -101,12 +101,11 @@ def say_split(name: str, parts: Split, say: Say) -> None:
 
 def leak_of(recipe: Reads, parts: Split, say: Say) -> str:
     """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
-    overlap = ngram_overlap(parts.train, parts.held_out)
+    shared = shared_words(parts.train, parts.held_out)
     duplicates = f"; {counted(parts.duplicates, 'duplicate')} left out" if parts.duplicates else ""
-    share = f"{100 * overlap:.1f} %"
-    say(f"overlap        {share} of the held-out runs of {WORDS} words occur in the training text{duplicates}")
+    say(f"overlap        {shared}{duplicates}")
     is_corpus = corpus_of(recipe.data.text) is not None
-    return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text, is_corpus)
+    return leak_remark(shared, leaks(parts.train, parts.held_out), recipe.data.text, is_corpus)
 
 
 def rows_of(recipe: Reads, model: Tokenizes, parts: Split, say: Say) -> list[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmworks.basics.terminal import for_shell
-from lmworks.evaluation.leaks import TOLERATED, WORDS, Leak
+from lmworks.evaluation.leaks import WORDS, Leak, SharedWords
 from lmworks.evaluation.likelihood import Change
 from lmworks.jobs.comparing import GENERAL, HELD_OUT
 
@@ -30,13 +30,12 @@ def verdict(text: str, change: Change, leaking: bool) -> str:
     return VERDICTS[text][change]
 
 
-def leak_remark(overlap: float, leaks: Sequence[Leak], text: str, is_corpus: bool = False) -> str:
+def leak_remark(shared: SharedWords, leaks: Sequence[Leak], text: str, is_corpus: bool = False) -> str:
     """Where held-out text stands in the training text and what to do; "" where next to nothing does.
 
-    `overlap` is the share of all held-out runs of words that the training text holds. A text that `lmworks corpus` made
-    (`is_corpus`) has lost its near copies there.
+    A text that `lmworks corpus` made (`is_corpus`) has lost its near copies there.
     """
-    if overlap <= TOLERATED or not leaks:
+    if shared.tolerated or not leaks:
         return ""
     named = ", ".join(f"{one.held_out} ({one.share:.0%}, most of it in {one.train})" for one in leaks[:NAMED])
     more = f" and {len(leaks) - NAMED:,} more" if len(leaks) > NAMED else ""
@@ -48,9 +47,18 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str, is_corpus: boo
         "again on what it makes"
     )
     return (
-        f"{100 * overlap:.1f} % of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; "
+        f"{' and '.join(_shares(shared))} stand in the training text too: {named}{more}; "
         f"so the held-out figures show memory and not only learning. {advice}"
     )
+
+
+def _shares(shared: SharedWords) -> list[str]:
+    """The shares that are above none, in words."""
+    told = (
+        (shared.share, f"runs of {WORDS} words"),
+        (shared.short_share, f"documents of fewer than {WORDS} words"),
+    )
+    return [f"{100 * share:.1f} % of the held-out {what}" for share, what in told if share]
 
 
 def few_steps_remark(steps: int | None) -> str:

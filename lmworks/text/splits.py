@@ -151,15 +151,6 @@ def parts(document: Document, size: int | None = None) -> list[Document]:
     ]
 
 
-def ngram_overlap(train: Iterable[Document], held_out: Iterable[Document], n: int = 13) -> float:
-    """The share (0 to 1) of held-out runs of `n` words that occur in the training text, letter case aside.
-
-    Thirteen words as in Brown et al. 2020, appendix C. 0 where no held-out document has `n` words.
-    """
-    found = [run for document in ngrams_found(train, held_out, n) for run in document]
-    return sum(found) / max(len(found), 1)
-
-
 def ngrams_found(train: Iterable[Document], held_out: Iterable[Document], n: int = 13) -> list[list[bool]]:
     """For each held-out document, and each of its runs of `n` words in order, whether the training text has it.
 
@@ -210,5 +201,10 @@ def _cut(text: str, first: int, last: int) -> int:
 
 def ngrams(text: str, n: int) -> Iterator[int]:
     """A hash of each run of `n` words, letter case aside; the hashes hold within this process only."""
-    words = re.findall(r"\w+", text.lower())
+    words = words_of(text)
     return (hash(tuple(words[at : at + n])) for at in range(len(words) - n + 1))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, letter case and punctuation aside."""
+    return re.findall(r"\w+", text.lower())

@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from lmworks.basics.errors import DataError
-from lmworks.checks import corpus, data
+from lmworks.checks import corpus, data, repeats
 from lmworks.checks.result import CheckResult
-from lmworks.checks.run import check_corpus
+from lmworks.checks.run import check_anything, check_corpus
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading
 from lmworks.text.splits import Split, ngrams_found, place, split
 
 WORDS = [f"{first}{second}" for first in ("lo", "mi", "ra", "tu") for second in ("ben", "dor", "gal", "nim", "sat")]
+
+
+NO_LABELS = {"there are classes to tell apart", "no text has two labels", "files named as parts share no document"}
+"""Checks that a plain text has nothing for."""
 
 
 def prose(seed: int, words: int = 60) -> str:
@@ -67,9 +71,9 @@ def test_a_sound_text_passes(tmp_path: Path):
     for number in range(20):
         (tmp_path / f"{number}.txt").write_text(prose(number))
     results = check_corpus(str(tmp_path))
-    assert [(one.name, one.status) for one in results if one.status != "ok"] == [
-        ("the split is the report's", "not applicable")
-    ]
+    assert {one.name: one.status for one in results if one.status != "ok"} == dict.fromkeys(
+        NO_LABELS, "not applicable"
+    ) | {"the split is the report's": "not applicable"}
 
 
 def test_what_lmworks_corpus_made_passes_in_all(tmp_path: Path):
@@ -78,7 +82,7 @@ def test_what_lmworks_corpus_made_passes_in_all(tmp_path: Path):
 
     build("manual", tmp_path / "manual", changes=["tasks=1"])
     results = check_corpus(str(tmp_path / "manual"))
-    assert [(one.name, one.detail) for one in results if one.status != "ok"] == [] and len(results) == 6
+    assert {one.name for one in results if one.status != "ok"} == NO_LABELS and len(results) == 9
 
 
 @pytest.mark.parametrize("changes", [[], ["split.held_out=0.5", "split.counterfactual=gender"]])
@@ -103,7 +107,7 @@ def test_a_small_corpus_without_held_out_text_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["---\n***\n", "\u200b \u200d", "\ufffd\ufffd"])
 def test_an_empty_document_is_found(text: str):
-    failed(corpus.filled(opened(text)), "differ at 0.txt")
+    failed(corpus.filled(opened(text)), "1 document without a letter or a digit: 0.txt")
 
 
 def test_records_without_text_are_found():
@@ -131,13 +135,92 @@ def test_letters_with_accents_are_no_mojibake(text: str):
 
 
 def test_a_document_that_repeats_another_is_found():
-    failed(corpus.once(opened(prose(3).upper().replace(" ", "\n"))), "which repeats 0.txt")
+    result = repeats.once(opened(prose(3).upper().replace(" ", "\n")))
+    failed(result, "1 document repeats an earlier one: 4.txt repeats 0.txt")
+    assert "differ" not in result.detail
+
+
+def records(path: Path, *pairs: tuple[str, str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"prompt": text, "completion": label}) for text, label in pairs)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:
+    return {one.name: one for one in results}
+
+
+def test_documents_of_a_part_that_stand_in_another_are_counted(tmp_path: Path):
+    texts = [(prose(seed, 20), "yes" if seed % 3 else "no") for seed in range(40)]
+    records(tmp_path / "ds" / "train.jsonl", *texts[:30])
+    records(tmp_path / "ds" / "test.jsonl", *texts[27:])
+    found = by_name(check_corpus(str(tmp_path / "ds")))
+    failed(
+        found["files named as parts share no document"], "3 of 13 documents of test stand in train: test.jsonl#1 rep"
+    )
+    records(tmp_path / "ds" / "test.jsonl", *texts[30:])
+    assert by_name(check_corpus(str(tmp_path / "ds")))["files named as parts share no document"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("train.csv#21", "train"),
+        ("data/dev-0.jsonl#3", "valid"),
+        ("test/notes.txt", "test"),
+        ("held_out/00000.jsonl#1", "test"),
+        ("latest/attest.txt", None),
+        ("train_or_test.csv#1", None),
+        ("train/a#b/test.txt#4", "test"),
+    ],
+)
+def test_a_part_is_named_by_a_whole_word_of_its_file_or_folder(source: str, part: str | None):
+    assert repeats.part_of(source) == part
+
+
+def test_a_text_is_compared_with_another(tmp_path: Path):
+    texts = [(prose(seed, 20), "yes" if seed % 3 else "no") for seed in range(40)]
+    train = records(tmp_path / "ds" / "train.csv.jsonl", *texts[:30])
+    test = records(tmp_path / "ds" / "test.jsonl", *texts[29:])
+    kind, results = check_anything(str(train), data=str(test))
+    found = by_name(results)
+    assert kind == "text"
+    failed(found["the texts share no document"], f"1 of 11 documents of {test} stands in {train}: test.jsonl#1 repeats")
+    failed(found["the texts share few words in a row"], f"9.1 % of the {test} runs of 13 words")
+    _, results = check_anything(str(train), data=str(records(test, *texts[30:])))
+    assert {by_name(results)[name].status for name in ("the texts share no document",)} == {"ok"}
+
+
+def test_a_single_class_and_texts_under_two_labels_are_found(tmp_path: Path):
+    one = [(prose(seed, 8), "neg") for seed in range(60)]
+    found = by_name(check_corpus(str(records(tmp_path / "one.jsonl", *one))))
+    failed(found["there are classes to tell apart"], "all 60 texts have one class, 'neg'")
+    two = [(text, "pos" if at < 15 else "neg") for at, (text, _) in enumerate(one)]
+    found = by_name(check_corpus(str(records(tmp_path / "two.jsonl", *two, (one[2][0].upper(), "neg")))))
+    classes = found["there are classes to tell apart"]
+    assert classes.status == "ok" and classes.compared == "61 texts of 2 classes"
+    assert classes.detail == "commonest 'neg' 75.4% (46), rarest 'pos' 24.6% (15)"
+    failed(
+        found["no text has two labels"],
+        "1 text had another label before: two.jsonl#61 says 'neg' and two.jsonl#3 'pos'",
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", ["{}", "It is always the same, and it goes on for more than a line of text does. " * 2]
+)
+def test_answers_that_are_no_labels_have_no_classes(answer: str, tmp_path: Path):
+    found = by_name(
+        check_corpus(str(records(tmp_path / "qa.jsonl", *((prose(at), answer.format(at)) for at in range(9)))))
+    )
+    assert found["there are classes to tell apart"].status == "not applicable"
 
 
 def test_9_sides_that_share_a_document_or_most_of_its_words(tmp_path: Path):
     train, held_out = sides()
     shared = corpus.open_corpus(str(made(tmp_path / "a", [*train, held_out[0]], held_out)))
-    failed(data.held_out(shared), "share documents")
+    failed(data.held_out(shared), "held-out documents that stand in the training text: 1;")
     almost = [f"{text} And more." for text in held_out]
     overlapping = corpus.open_corpus(str(made(tmp_path / "b", [*train, *almost], held_out)))
     failed(data.held_out(overlapping), "runs of 13 words")

@@ -47,7 +47,9 @@ def test_a_sound_text_passes_and_its_facts_are_named():
 
 def test_3_a_conversation_with_nothing_to_learn():
     result = data.supervised(prepared(*SOUND, Document.conversation(TURNS[:1], "chats.jsonl#7")))
-    assert result.status == "FAILED" and "differ" in result.detail and "chats.jsonl#7 has no assistant" in result.detail
+    assert result.status == "FAILED" and result.detail.startswith(
+        "nothing is to be learnt from 1 document; chats.jsonl#7 has no assistant"
+    )
 
 
 def test_3_rows_that_drop_what_is_too_long(monkeypatch):
@@ -71,6 +73,17 @@ def test_9_a_split_that_shares_documents(monkeypatch):
 def test_9_duplicates_and_overlap_are_counted():
     twice = [*SOUND, *(Document(one.text, f"copy of {one.source}") for one in SOUND[:3])]
     assert "3 exact duplicates left out" in data.held_out(prepared(*twice)).detail
+
+
+def test_9_of_short_records_no_share_of_runs_is_told_and_a_repeated_one_is_seen(monkeypatch):
+    short = [Document(f"This film was bad number {number} -> neg", f"{number}") for number in range(60)]
+    result = data.held_out(prepared(*short))
+    assert result.status == "ok" and "0.0 %" not in result.detail
+    assert "no held-out document has 13 words; shorter ones that occur whole" in result.detail
+    again = Document("this film was bad, number 3: neg", "again")
+    monkeypatch.setattr(data, "split", lambda documents: Split(short, [again], 0))
+    result = data.held_out(prepared(*short))
+    assert result.status == "FAILED" and "shorter ones that occur whole in the training text: 1 of 1" in result.detail
 
 
 def test_6_a_script_that_the_vocabulary_does_not_know():

@@ -111,7 +111,7 @@ MISTAKES = {
     "an unknown kind": (("check", "TEXT", "--as", "poem"), "say model, text, tokenizer, shards or recipe"),
     "nothing that could be checked": (("check", "shakespear-char"), "did you mean shakespeare-char?"),
     "a recipe that is not there": (("check", "mine2.toml"), "neither a known model, text or recipe nor a path"),
-    "a text for a text": (("check", "TEXT", "--data", "TEXT"), "--data goes with a model or a tokenizer"),
+    "a text for a recipe": (("check", "german", "--data", "TEXT"), "--data goes with a model, a tokenizer or a text"),
     "a setting of a model": (("check", "MODEL", "--set", "a=1"), "--set goes with a recipe"),
     "a prompt longer than the window": (
         ("generate", "MODEL", "x" * 600),

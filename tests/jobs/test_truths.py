@@ -13,7 +13,7 @@ import pytest
 
 from jobs.small_builds import contents, recipe, stopped
 from lmworks.basics.config import merge
-from lmworks.evaluation.leaks import leaks
+from lmworks.evaluation.leaks import SharedWords, leaks
 from lmworks.jobs.build import build
 from lmworks.jobs.build_text import leak_of, read_text
 from lmworks.jobs.recipe import Recipe
@@ -154,12 +154,12 @@ def test_a_leak_is_a_share_of_runs_of_thirteen_words():
     found = leaks(train, held_out)
     assert [(one.held_out, one.train) for one in found] == [("whole.txt", "a.txt"), ("half.txt", "a.txt")]
     assert found[0].share == 28 / 29 and found[1].share == pytest.approx(28 / 68)
-    assert leaks(train[1:], held_out) == [] and leak_remark(0.049, found, "x") == ""
-    assert "whole.txt (97%, most of it in a.txt), half.txt (41%, most of it in a.txt)" in leak_remark(0.6, found, "x")
-    assert "(lmworks corpus 'my notes' drops" in leak_remark(0.6, found, "my notes")
-    assert leak_remark(0.6, found * 3, "x").count("most of it") == 3 and " and 3 more; " in leak_remark(
-        0.6, found * 3, "x"
-    )
+    assert leaks(train[1:], held_out) == [] and leak_remark(SharedWords(1_000, 49, 0, 0), found, "x") == ""
+    most = SharedWords(10, 6, 0, 0)
+    assert "whole.txt (97%, most of it in a.txt), half.txt (41%, most of it in a.txt)" in leak_remark(most, found, "x")
+    assert "(lmworks corpus 'my notes' drops" in leak_remark(most, found, "my notes")
+    said = leak_remark(most, found * 3, "x")
+    assert said.count("most of it") == 3 and " and 3 more; " in said
 
 
 def test_a_run_of_one_step_is_no_training(here: Path):

@@ -18,12 +18,12 @@ pytest.importorskip("datatrove", reason="the extra `corpus` is not installed; ru
 from datatrove.data import Document as Record
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
+from lmworks.evaluation.leaks import shared_words
 from lmworks.text.corpus import run, steps
 from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings
 from lmworks.text.corpus.report import CorpusReport
 from lmworks.text.corpus.words import WORDS
 from lmworks.text.sources import read
-from lmworks.text.splits import ngram_overlap
 
 WORD_LIST = [
     "house",
@@ -184,8 +184,8 @@ def test_overlap_is_that_of_the_whole_text_however_many_tasks_measure_it(tmp_pat
     shared = " ".join(WORD_LIST[:20]) + "."
     records = [f"{text}\n\n{text.split('.')[0]} once. {shared} {text.split('.')[1]} twice." for text in GOOD]
     report = corpus(tmp_path, records, "tasks=3", "split.held_out=0.2", "near.enabled=false")
-    sides = (read(tmp_path / "out" / side).documents for side in ("train", "held_out"))
-    assert report.overlap.share == pytest.approx(ngram_overlap(*sides)) and 0 < report.overlap.share < 1
+    train, held_out = (read(tmp_path / "out" / side).documents for side in ("train", "held_out"))
+    assert report.overlap.share == pytest.approx(shared_words(train, held_out).share) and 0 < report.overlap.share < 1
     assert report.overlap.worst[0]["found"] > 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
-from lmworks.text.splits import data_hash, ngram_overlap, ngrams_found, parts, place, split, split_by_prompt
+from lmworks.text.splits import data_hash, ngrams_found, parts, place, split, split_by_prompt
 
 
 def documents(*texts: str) -> list[Document]:
@@ -102,17 +102,6 @@ def test_too_little_text_says_how_much_there_is():
     for share in (0, 1, -0.1, float("nan")):
         with pytest.raises(ConfigError, match="held_out is"):
             split(MANY, share)
-
-
-def test_overlap_is_the_share_of_held_out_runs_that_the_training_text_has():
-    words = [f"w{number}" for number in range(40)]
-    train = documents(" ".join(words[:26]))
-    assert ngram_overlap(train, documents(" ".join(words[:20]).upper() + "!")) == 1
-    assert ngram_overlap(train, documents(" ".join(words[26:]))) == 0
-    assert ngram_overlap(train, documents(" ".join(words[13:39]))) == pytest.approx(1 / 14)
-    assert ngram_overlap(train, documents("too short")) == 0
-    assert ngram_overlap(train, documents("w1 w2 x"), n=2) == 0.5
-    assert ngram_overlap(train, documents("w1 w2", "w1 w2 x"), n=2) == pytest.approx(2 / 3)
 
 
 def test_runs_that_are_found_are_told_by_document_and_place():

@@ -139,7 +139,9 @@ def labelled(documents: Sequence[Document]) -> list[Example]:
     pairs = [document.pair for document in documents]
     classes = {label for _, label in pairs}
     if not 2 <= len(classes) <= MOST:
-        raise DataError(f"the texts have {len(classes):,} classes; a prompt tells 2 to {MOST} of them apart")
+        raise DataError(
+            f"the texts have {len(classes):,} class{'es' * (len(classes) != 1)}; a prompt tells 2 to {MOST} apart"
+        )
     return pairs
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.evaluation import statistics
+from lmworks.evaluation.leaks import shared_words
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.privacy.membership import MembershipTexts, area, attacks, blind, caught, scored
@@ -18,11 +19,11 @@ from lmworks.reporting.section import Found, Section, bars
 from lmworks.reporting.sections.tasks import QUESTIONS
 from lmworks.reporting.subject import Subject
 from lmworks.text.corpus.folder import read_split
-from lmworks.text.splits import Split, ngram_overlap, split
+from lmworks.text.splits import Split, split
 
 TEXTS, TOKENS = (40, 2_000), (64, 512)
 """Of members and of others each, and of a text, at most, on the quick and the full scale."""
-OF_TEXT = ("runs of 13 words", "membership by the words alone")
+OF_TEXT = ("runs of 13 words", "documents of fewer than 13 words", "membership by the words alone")
 """Figures that are those of the text, whatever learnt it."""
 GIVE_HERE = "name it with --trained-on FOLDER"
 
@@ -139,13 +140,14 @@ def _seen_and_held_out(subject: Subject, parts: Split) -> list[Measurement]:
     tokens = subject.scaled(2_048, 16_384)
     trained = measure(subject.model, parts.train, "the trained part", tokens=tokens)
     held_out = measure(subject.model, parts.held_out, "the held-out part", tokens=tokens)
+    shared = shared_words(parts.train, parts.held_out)
     shares = [
-        Measurement(
-            name="runs of 13 words of the held-out part that stand in the trained part",
-            value=ngram_overlap(parts.train, parts.held_out),
-            n=len(parts.held_out),
-            ideal=0.0,
+        Measurement(name=f"{what} of the held-out part that stand in the trained part", value=share, n=n, ideal=0.0)
+        for what, share, n in (
+            ("runs of 13 words", shared.share, len(parts.held_out) - shared.short),
+            ("documents of fewer than 13 words", shared.short_share, shared.short),
         )
+        if share is not None
     ]
     figures = [
         trained.bits_per_byte("bits/byte of the trained part"),

@@ -204,7 +204,7 @@ def test_what_cannot_be_searched_is_one_sentence(model):
         search(model, PAIRS, PromptSpace(formats=()), dev=5, test=5)
     with pytest.raises(ConfigError, match="40 examples are asked for and there are 32"):
         search(model, PAIRS, PromptSpace(shots=(40,)), dev=5, test=5)
-    with pytest.raises(DataError, match="the texts have 1 classes"):
+    with pytest.raises(DataError, match="the texts have 1 class; a prompt tells 2 to 20"):
         labelled(
             [Document.conversation(({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}), "x")]
         )
