@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from lmworks.basics.errors import LmworksError
-from lmworks.basics.extras import require
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
+from lmworks.checks.recipe_kinds import WHOLE, NamedRecipe, named_by
 from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check, checks_of
-from lmworks.jobs.planning.recipes import trains_from_nothing
-from lmworks.jobs.prefer_recipe import PreferRecipe
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.tasks.task import PackedText, Task, task_of
 from lmworks.jobs.train import network_of, objective_of, rows_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
-from lmworks.models.files.references import resolve
-from lmworks.models.relatives.vector_files import read_vectors
 from lmworks.objectives import Objective
 from lmworks.text.corpus.folder import corpus_of, read_split
-from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.document import Document
-from lmworks.text.sources import listing, read
+from lmworks.text.sources import read
 from lmworks.text.splits import Split
 from lmworks.tokens.batch import Example, pack
 from lmworks.tokens.rows import ExampleRows, Rows, ShardRows
@@ -40,7 +34,6 @@ from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
 
-KINDS: tuple[type[RecipeFile], ...] = (TrainRecipe, Recipe, PreferRecipe, CorpusRecipe)
 MOST_TEXT = 20_000_000
 """Bytes of a text that a recipe is tried with: a larger one yields a batch, and any vocabulary, all the more."""
 FEW = 2
@@ -54,31 +47,6 @@ NOISE = 0.02
 """Deviation of what is added to each weight of that network."""
 CHEAP = 20_000_000
 """Parameters up to which a short run is made twice: some seconds."""
-
-
-@dataclass(frozen=True)
-class NamedRecipe:
-    """A recipe by name or path, and what is changed in it."""
-
-    name: str
-    changes: Sequence[str] = ()
-
-    @property
-    def kind(self) -> type[RecipeFile]:
-        """Of which verb it is; ConfigError where there is no such file."""
-        for kind in KINDS:
-            if self.name in kind.shipped():
-                return kind
-        path = Path(self.name)
-        if "sources" in CorpusRecipe.tables(path):
-            return CorpusRecipe
-        if trains_from_nothing(path):
-            return TrainRecipe
-        return PreferRecipe if {"loss", *PreferRecipe.choices["loss"]} & Recipe.tables(path).keys() else Recipe
-
-    def read(self) -> RecipeFile:
-        """The recipe; ConfigError for unknown keys and values that make no sense."""
-        return self.kind.read(self.name, list(self.changes))
 
 
 class PreparedRun:
@@ -168,29 +136,25 @@ class PreparedRun:
 @check("recipe makes sense")
 def valid(named: NamedRecipe) -> Outcome:
     """Every key known, every value possible, no two at odds."""
+    if named.lacks_student:
+        raise NotApplicableError(
+            "it leaves the student to the command line; check it with --set student.layers=NUMBER or "
+            "student.reference=MODEL"
+        )
     recipe = named.read()
     return Outcome(
-        f"{named.name}, for `lmworks {recipe.kind}`", [Difference("the recipe and what is possible", 0, 0, "keys")]
+        f"{named.name}, for `lmworks {named.verb}`",
+        [Difference("the recipe and what is possible", 0, 0, "keys")],
+        "" if isinstance(recipe, WHOLE) else "of a recipe of this kind the settings are checked, and what it names",
     )
 
 
 @check("what it names is here")
 def references(recipe: RecipeFile) -> Outcome:
-    """Texts, models, tokenizers and vectors that the recipe names."""
-    named: dict[str, Callable[[], object]] = {}
-    if isinstance(recipe, TrainRecipe):
-        texts, models = [recipe.data.text], []
-        if isinstance(recipe.tokenizer, str):
-            named[recipe.tokenizer] = partial(load_tokenizer, recipe.tokenizer)
-        if recipe.embedding.source not in ("random", "glove"):
-            named[recipe.embedding.source] = partial(read_vectors, recipe.embedding.source)
-    elif isinstance(recipe, Recipe):
-        texts, models = [recipe.data.text], [recipe.model.reference]
-    else:
-        assert isinstance(recipe, CorpusRecipe)
-        texts, models = list(recipe.sources), []
-        named["the extra `corpus`"] = partial(_packages, recipe)
-    named |= {text: partial(listing, text) for text in texts} | {model: partial(resolve, model) for model in models}
+    """Texts, images, models, tokenizers and vectors that the recipe names."""
+    named = named_by(recipe)
+    if not named:
+        raise NotApplicableError("it names none")
     missing = []
     for look in named.values():
         try:
@@ -312,7 +276,7 @@ def check_recipe(name: str, changes: Sequence[str] = ()) -> Iterator[CheckResult
     """Every check of a recipe; what others rest on comes first, and they are left out where it fails."""
     named = NamedRecipe(name, changes)
     yield (first := valid(named))
-    if first.status == "FAILED":
+    if first.status != "ok":
         return
     recipe = named.read()
     yield (found := references(recipe))
@@ -373,14 +337,6 @@ def _few(layers: Sequence[int]) -> list[int] | None:
 def _trial(recipe: TrainRecipe) -> Iterator[PreparedRun]:
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():  # training draws, and sets the seed
         yield PreparedRun(recipe, Path(folder))
-
-
-def _packages(recipe: CorpusRecipe) -> None:
-    """LmworksError that names the package or model that is missing."""
-    require("datatrove", "corpus")
-    from lmworks.text.corpus.steps import require_everything
-
-    require_everything(recipe)
 
 
 def _steps_a_pass(config: TrainingConfig, rows: int) -> str:

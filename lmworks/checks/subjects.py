@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from lmworks.basics.errors import ConfigError
-from lmworks.checks.recipes import KINDS as RECIPES
+from lmworks.checks.recipe_kinds import KINDS as RECIPES
 from lmworks.models.files.model_folder import torchvision_weights
 from lmworks.models.files.references import ALIASES
 from lmworks.text import hub, registry

@@ -96,13 +96,18 @@ def fuse(
     return finish_run(run, folder, chosen, model, training, loss, figures, **described)
 
 
-def image_tokens_of(recipe: FusionRecipe) -> ImageTokens:
-    """What the recipe writes images by. ConfigError for a model of another kind."""
+def must_be_made(recipe: FusionRecipe) -> None:
+    """ConfigError where what the recipe writes images by does not exist."""
     if not Path(recipe.image_tokens).exists():
         raise ConfigError(
             f"image_tokens: {recipe.image_tokens} does not exist; make it with lmworks train image-tokens, or name "
             "another directory"
         )
+
+
+def image_tokens_of(recipe: FusionRecipe) -> ImageTokens:
+    """What the recipe writes images by. ConfigError for a model of another kind."""
+    must_be_made(recipe)
     images = load(recipe.image_tokens)
     if not isinstance(images, ImageTokens):
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from torch import nn
 from touched_data import skip_without
 
-from lmworks.checks import recipes, shards, training
+from lmworks.checks import recipe_kinds, recipes, shards, training
 from lmworks.checks.recipes import PreparedRun, check_recipe
 from lmworks.checks.result import CheckResult
+from lmworks.checks.subjects import kind_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss, Objective
@@ -256,6 +258,54 @@ def test_recipes_of_build_and_corpus_are_known_by_what_they_hold(tmp_path: Path,
     first, second = check_recipe("corpus.toml")
     assert "for `lmworks corpus`" in first.compared
     failed(second, "nots does not exist")
+
+
+EVERY = sorted(name for kind in recipe_kinds.KINDS for name in kind.shipped())
+OTHER_VERBS = {
+    "cifar-resnet": "train",
+    "image-tokens": "train",
+    "german": "forget",
+    "countries": "graph",
+}
+
+
+def test_every_shipped_recipe_is_one_that_is_checked():
+    folder = Path(str(resources.files("lmworks") / "recipes"))
+    assert sorted(path.stem for path in folder.glob("*/*.toml")) == EVERY
+    assert {name: kind_of(name) for name in EVERY if name != "python-reference"} == dict.fromkeys(
+        (name for name in EVERY if name != "python-reference"), "recipe"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "distill"])
+def test_the_settings_of_every_shipped_recipe_make_sense(name: str):
+    assert recipes.valid(recipe_kinds.NamedRecipe(name)).status == "ok"
+
+
+@pytest.mark.parametrize("name", OTHER_VERBS)
+def test_of_recipes_of_other_kinds_the_settings_and_what_they_name_are_checked(name: str, here: Path):
+    verb = OTHER_VERBS[name]
+    first, second = check_recipe(name)
+    assert first.compared == f"{name}, for `lmworks {verb}`" and "settings are checked, and what it" in first.detail
+    assert second.status in ("ok", "not applicable"), second
+    [kind] = [kind for kind in recipe_kinds.KINDS if name in kind.shipped()]
+    (here / "copy.toml").write_text(kind.shipped()[name].read_text())
+    assert recipe_kinds.NamedRecipe("copy.toml").kind is kind
+    failed(next(check_recipe(name, ["trainin.steps=2"])), "trainin")
+
+
+def test_what_a_recipe_of_another_kind_names_and_is_not_here_is_told():
+    _, second = check_recipe("emoji-fusion")
+    failed(second, "image_tokens: models/image-tokens does not exist; make it with lmworks train image-tokens")
+    _, second = check_recipe("cifar-resnet", ["data.images=photos"])
+    failed(second, "photos does not exist")
+
+
+def test_a_recipe_of_distill_lacks_a_student_until_it_is_said(smollm2_path: Path):
+    [only] = check_recipe("distill")
+    assert only.status == "not applicable" and "--set student.layers=NUMBER" in only.detail
+    first, second = check_recipe("distill", ["student.layers=4"])
+    assert first.status == second.status == "ok" and "smollm2" in second.compared
 
 
 def test_a_network_that_is_dear_is_not_trained_twice(monkeypatch: pytest.MonkeyPatch):
