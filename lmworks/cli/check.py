@@ -22,7 +22,7 @@ def check(
         typer.Argument(
             help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks "
             "corpus` made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of "
-            "shards; or a recipe (shakespeare-char, ..., a TOML file), of images and of distill, forget and graph only its "
+            "shards; or a recipe (shakespeare-char, ..., a TOML file): of one of images, distill, forget or graph, its "
             "settings and what it names."
         ),
     ] = None,

@@ -148,7 +148,7 @@ def serve(
     )
     with progress.shown():
         served = _opened(models, opening, offer, on_model, base)
-    if offer.mcp and not any(one.has_documents for one in served.all):
+    if offer.mcp and not served.documents:
         have_none = "it has none" if len(models) == 1 else "none of them has any"
         raise ConfigError(f"--mcp offers the documents of {' or '.join(models)}, and {have_none}; give --index DIR")
     progress.end_line()
@@ -186,10 +186,15 @@ def _run(
 
     host, keys = address.host, len(address.keys)
     shown = f"[{host}]" if ":" in host else host
-    documents = next((one.index.place for one in served.loaded if one.index is not None), None)
     url = f"http://{shown}:{listener.getsockname()[1]}"
-    log.event("serving", model=served.title, address=f"{url}/v1", keys=keys, index=documents)
+    log.event("serving", model=served.title, address=f"{url}/v1", keys=keys, index=", ".join(served.documents) or None)
     print(f"lmworks: open {url} to talk with it, {url}/lab for the claims; Ctrl-C ends", flush=True)  # the log is JSON
+    if served.documents:
+        print(
+            f"lmworks: chats are answered from the documents in {' and '.join(served.documents)}; by the model itself "
+            'where a request has "grounding": {"way": "off"}, or tools',
+            flush=True,
+        )
     app = create_app(served, hosts=names_of(host, keys), origins=cors, log=log, mcp=mcp)
     alone = on_loopback(host)
     runs = ClaimRuns(texts=alone, stopping=lambda: served.stopping) if alone or lab_runs else None

@@ -44,6 +44,9 @@ REFUSED = "lmworks.refused"
 TOO_LONG = "context_length_exceeded"
 """OpenAI's code for a text of more tokens than the model reads."""
 
+TEXT_FIELDS = ("messages", "input", "prompt")
+"""Which fields of a request hold what the model reads."""
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -96,8 +99,9 @@ class Refused(HTTPException):
         return self.detail
 
 
-def refusal(error: Exception) -> Refused:
-    """An error of ours as an answer; anything else is a fault of the server, whose details stay in its log."""
+def refusal(error: Exception, text_field: str | None = None) -> Refused:
+    """An error of ours as an answer, of a text that is too long about the field that holds it; anything else is a fault
+    of the server, whose details stay in its log."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, QueueFull):
@@ -106,15 +110,15 @@ def refusal(error: Exception) -> Refused:
         return stopping()
     if isinstance(error, LmworksError):
         said = without_sliding(error)
-        return Refused(400, said, code=TOO_LONG if "tokens and the model reads" in said else None)
+        too_long = "tokens and the model reads" in said
+        return Refused(400, said, param=text_field if too_long else None, code=TOO_LONG if too_long else None)
     return Refused(500, "the server failed at this request; its log says why", code="internal_error")
 
 
-def stopping() -> Refused:
-    """What those are told whom a server that stops cannot answer any more."""
-    return Refused(
-        503, "the server is being stopped; ask again when it is back", code="stopping", headers={"Retry-After": "10"}
-    )
+def stopping(closes: bool = False) -> Refused:
+    """What those are told whom a server that stops cannot answer any more; `closes` their connection, too."""
+    headers = {"Retry-After": "10"} | ({"Connection": "close"} if closes else {})
+    return Refused(503, "the server is being stopped; ask again when it is back", code="stopping", headers=headers)
 
 
 def late(seconds: float, instead: str) -> Refused:
@@ -145,7 +149,9 @@ def tell_errors(app: FastAPI) -> None:
     """Answer all errors of an app in this form."""
 
     async def ours(request: Request, error: Exception) -> Response:
-        return refuse(request.scope, refusal(error))
+        settings = _settings_of(request)
+        text_field = next((name for name in TEXT_FIELDS if name in settings), None)
+        return refuse(request.scope, refusal(error, text_field))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -22,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.errors import REFUSED, Refused, as_page, as_response, refusal, refuse
+from lmworks.serving.errors import REFUSED, Refused, as_page, as_response, refusal, refuse, stopping
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
 from lmworks.serving.models import ServedModels
@@ -130,6 +130,8 @@ class Guard:
             said = {"WWW-Authenticate": offered}
             what = "the key that was sent opens nothing here" if headers.get("authorization") else "a key is needed"
             return Refused(401, f"{what}: {way}", code="invalid_api_key", headers=said)
+        if scope["path"] not in OPEN and self._models.stopping:
+            return stopping(closes=True)
         if scope["path"].startswith(AUDIO) and self._is_foreign(headers):
             return Refused(403, "pages of other origins send no recordings here; allow one with --cors", code="origin")
         if headers.get("content-length", "0").isdecimal() and (

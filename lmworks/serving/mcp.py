@@ -249,7 +249,7 @@ def mount(app: FastAPI, models: ServedModels) -> None:
     from lmworks.serving.api.documents import index_of
     from lmworks.serving.errors import Refused, late
 
-    name = next((one.name for one in models.all if one.has_documents), None)
+    name = next((one.name for one in models.all if one.documents), None)
 
     async def read(work: Callable[[Index], Given]) -> Given:
         most = models.limits.seconds

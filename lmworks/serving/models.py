@@ -41,15 +41,15 @@ class ServedModel:
         needs: int = 0,
         embeds: bool = False,
         adapters: Collection[str] = (),
-        has_documents: bool = False,
+        documents: str | None = None,
     ) -> None:
         """`make` loads it, which takes as many bytes as it `needs`; one that `embeds` gets the requests for vectors
         that name no model."""
         self.names, self.make, self.needs, self.embeds = dict(names), make, needs, embeds
         self.adapters = tuple(adapters)
         """Those of its names that are adapters beside it."""
-        self.has_documents = has_documents
-        """Whether it answers from an index, its own or the server's."""
+        self.documents = documents
+        """Where the index lies that it answers from, its own or the server's; None for none."""
         self.service: Service | None = None
         """What answers, while it is loaded."""
         self.users = self.waiting = self.last_used = 0
@@ -108,8 +108,8 @@ class ServedModels:
             raise ConfigError("a model and an adapter have the same name; give the adapter another")
         if service.embedder is not None and service.embedder_name != service.name:
             names[service.embedder_name] = service.embedder.longest
-        has_documents = service.index is not None
-        served = ServedModel(names, lambda: service, adapters=service.adapters, has_documents=has_documents)
+        documents = None if service.index is None else service.index.place
+        served = ServedModel(names, lambda: service, adapters=service.adapters, documents=documents)
         served.service = service
         return cls([served], keys=service.keys, limits=service.limits)
 
@@ -117,6 +117,11 @@ class ServedModels:
     def title(self) -> str:
         """All of them in a line: of a model and what embeds beside it, the model."""
         return ", ".join(one.name for one in self.all)
+
+    @property
+    def documents(self) -> list[str]:
+        """Where the indexes lie that answers come from, each once."""
+        return list(dict.fromkeys(one.documents for one in self.all if one.documents is not None))
 
     @property
     def loaded(self) -> list[Service]:

@@ -150,8 +150,9 @@ def _named(reference: str, opening: Opening, budget: float | None, embeds: bool)
     if reference in opening.adapters:
         raise ConfigError(f"a model and an adapter are called {reference}; give the adapter another name")
     make = functools.partial(_made, reference, opening)
-    has_documents = opening.index_of(Path(reference)) is not None
-    return ServedModel(names, make, needed, embeds, adapters=opening.adapters, has_documents=has_documents)
+    index = opening.index_of(Path(reference))
+    documents = None if index is None else index.place
+    return ServedModel(names, make, needed, embeds, adapters=opening.adapters, documents=documents)
 
 
 def _loaded(reference: str, opening: Opening, base: str | None = None) -> LanguageModel:

@@ -23,6 +23,8 @@ from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModels
 from lmworks.serving.settings import WEEK
 
+LOOK = 0.05
+"""Seconds between two looks whether requests still run, at the end."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -99,15 +101,18 @@ class Server(uvicorn.Server):
         self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing new, let running requests go on for the grace period, then cancel them with an
-        answer."""
+        """Refuse what is new with 503, let running requests go on for the grace period, then cancel them with an
+        answer. Connections are accepted until then, so that `/health` can say that the server stops."""
         states = [one.engine.state for one in self.models.loaded if one.writes]
         running = sum(one.running + one.waiting for one in states)
         self.log.event("stopping", running=running, grace_seconds=self.models.limits.grace_seconds)
         self.models.stop()
+        ending = asyncio.create_task(self._end())
+        until = asyncio.get_running_loop().time() + self.models.limits.grace_seconds
+        while self.server_state.tasks and not self.force_exit and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(LOOK)
         for accepting in self._accepting:
             accepting.cancel()
-        ending = asyncio.create_task(self._end())
         await super().shutdown(sockets)
         ending.cancel()
         self.log.event("stopped")

@@ -27,6 +27,8 @@ ENDLESS = {"max_tokens": 400, "min_tokens": 400, "temperature": 0}
 class Live:
     """A server that runs, and clients of it."""
 
+    server: Server
+
     def __init__(self, service: Service | ServedModels, address: str) -> None:
         self.address = address
         if isinstance(service, Service):
@@ -58,6 +60,7 @@ def running(service: Service | ServedModels, closing: bool = True, **options: An
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     live = Live(service, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    live.server = server
     try:
         yield live
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import openai
 import pytest
@@ -39,7 +40,7 @@ WRONG = {
         "prompt",
         "prompt has half a surrogate pair; give whole characters",
     ),
-    "a prompt over the window": (TEXT | {"prompt": "x" * 600}, None, "has 600 tokens and the model reads 512"),
+    "a prompt over the window": (TEXT | {"prompt": "x" * 600}, "prompt", "has 600 tokens and the model reads 512"),
     "a schema that is none": (TEXT | {"structured_outputs": {"json": {"type": "nothing"}}}, None, "the JSON schema"),
     "a long schema": (
         TEXT | {"structured_outputs": {"json": {"const": "x" * 2**17}}},
@@ -158,7 +159,14 @@ def test_whatever_is_given_instead_is_told_in_words_of_the_api(live: Live, path:
 def test_the_official_client_raises_its_own_errors(live: Live):
     with pytest.raises(openai.BadRequestError, match="has 600 tokens and the model reads 512") as caught:
         live.openai.completions.create(model="tiny", prompt="x" * 600)
-    assert caught.value.code == "context_length_exceeded"
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    long: Any = [{"role": "user", "content": "x" * 600}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        live.openai.chat.completions.create(model="tiny", messages=long)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    with pytest.raises(openai.BadRequestError) as caught:
+        live.openai.responses.create(model="tiny", input="x" * 600)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4'; there is tiny"):
         live.openai.completions.create(model="gpt-4", prompt="x")
 

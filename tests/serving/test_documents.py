@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,7 +39,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
 def docs(index: Index) -> Iterator[Live]:
     """A server with documents."""
     limits = ServerLimits(seats=2, queue=20, question=300, passages=5, surrounding=200)
-    with running(Service(small(), name="tiny", limits=limits, index=index)) as made:
+    with running(Service(small(context=2048), name="tiny", limits=limits, index=index)) as made:
         yield made
 
 
@@ -98,6 +100,32 @@ def test_a_response_cites_as_a_chat_does(docs: Live):
     assert "citations" not in off["output"][0]
 
 
+def test_a_model_that_cannot_write_answers_from_the_documents_and_writes_nothing(index: Index, minilm: str):
+    import lmworks as lm
+
+    with running(Service(lm.load(minilm), name="minilm", index=index)) as live:
+        message = chat(live, QUESTION).json()["choices"][0]["message"]
+        assert "third day" in message["content"] and message["citations"]
+        for more in ({"grounding": {"way": "off"}}, {"grounding": {"way": "write"}}):
+            body = {"messages": [{"role": "user", "content": QUESTION}]} | more
+            assert "does not" in live.error("/v1/chat/completions", **body)["message"]
+
+
+def test_where_chats_are_answered_from_is_said_at_the_start_of_several_models_too(index: Index, tmp_path: Path):
+    for name in ("a", "b"):
+        small().save(tmp_path / name)
+    command = [sys.executable, "-m", "lmworks", "serve", "a", "b", "--index", index.place, "--port", "0"]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as server:
+        try:
+            said = next(json.loads(line) for line in server.stderr if '"serving"' in line)
+            told = [server.stdout.readline() for _ in range(2)]
+        finally:
+            server.kill()
+    assert said["index"] == index.place
+    assert f"chats are answered from the documents in {index.place};" in told[1] and '{"way": "off"}' in told[1]
+
+
 def test_what_the_documents_do_not_say_is_refused(docs: Live):
     message = chat(docs, "Xyzzy plugh?").json()["choices"][0]["message"]
     assert message["content"] == "not in these documents" and message["citations"] == []
@@ -130,6 +158,23 @@ def test_the_model_answers_by_itself_where_that_is_asked_for(docs: Live, live: L
     asked = {"messages": [{"role": "user", "content": "a"}], "grounding": {"way": "extract"}}
     for path, body in (("/v1/search", {"query": "a"}), ("/v1/chat/completions", asked)):
         assert live.error(path, **body)["message"] == "this server has no documents; start it with --index DIR"
+
+
+def test_a_request_with_tools_goes_to_the_model_which_is_told(docs: Live):
+    """Many clients can add no field; whoever sends tools wants them called, which documents cannot do."""
+    function = {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}
+    tools = {"tools": [{"type": "function", "function": function}], "max_tokens": 3}
+    [choice] = chat(docs, QUESTION, **tools).json()["choices"]
+    assert choice["message"]["grounding"]["way"] == "off" and "tools" in choice["message"]["grounding"]["reason"]
+    assert "citations" not in choice["message"]
+    asked: Any = [{"role": "user", "content": QUESTION}]
+    stream = docs.openai.chat.completions.create(model="tiny", messages=asked, stream=True, **tools)
+    last = list(stream)[-1].choices[0]
+    assert last.finish_reason and last.delta.model_extra["grounding"] == choice["message"]["grounding"]
+    off = chat(docs, QUESTION, grounding={"way": "off"}, **tools).json()["choices"][0]["message"]
+    assert "grounding" not in off
+    extract = chat(docs, QUESTION, grounding={"way": "extract"}, **tools).json()["error"]
+    assert extract["message"].startswith("tools does not go with an answer from documents")
 
 
 @pytest.mark.parametrize(

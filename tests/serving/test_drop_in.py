@@ -102,7 +102,7 @@ def test_the_log_says_why_a_request_was_refused_and_not_in_its_words():
     told = [one for one in told if one["event"] == "request"]
     assert [(one["status"], one.get("error"), one.get("param")) for one in told] == [
         (400, "unknown_parameter", "secret_field"),
-        (400, "context_length_exceeded", None),
+        (400, "context_length_exceeded", "prompt"),
         (404, "model_not_found", "model"),
         (404, "not_found_error", None),
         (200, None, None),

@@ -247,6 +247,30 @@ def test_at_the_end_of_the_grace_period_those_who_run_are_told():
     assert json.loads(told["stream"][-2].removeprefix("data: "))["error"]["code"] == "stopping"
 
 
+def test_while_it_stops_health_says_so_and_nothing_else_is_answered():
+    """Connections are accepted until what runs has ended, so that a load balancer hears why."""
+    told: dict[str, Any] = {}
+    with running(Service(small(), name="tiny"), closing=False) as live:
+        step = live.service.engine._scheduler.step
+        live.service.engine._scheduler.step = lambda: time.sleep(0.01) or step()  # type: ignore[method-assign]
+        asking = threading.Thread(target=lambda: told.update(whole=live.post("/v1/completions", prompt="a", **ENDLESS)))
+        asking.start()
+        settled(live.service.engine, running=1)
+        live.server.should_exit = True
+        until = time.monotonic() + 20
+        while httpx.get(f"{live.address}/health").status_code == 200 and time.monotonic() < until:
+            time.sleep(0.02)
+        health = httpx.get(f"{live.address}/health")
+        assert (health.status_code, health.json()) == (503, {"status": "stopping"})
+        refused = httpx.post(f"{live.address}/v1/completions", json={"prompt": "b"})
+        assert refused.status_code == 503 and refused.json()["error"]["code"] == "stopping"
+        assert refused.headers["connection"] == "close" and "retry-after" in refused.headers
+        asking.join(60)
+    assert told["whole"].status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{live.address}/health")
+
+
 @pytest.mark.parametrize("grace", ["30", "0.2"])
 def test_kill_term_under_load(tmp_path: Path, grace: str):
     """A real process: what runs is finished, or told; nothing new is taken; the process ends by the signal."""

@@ -15,7 +15,7 @@ from lmworks.generation.tool_calls import CallReader
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import STREAMED, Facts, adapters_of, answer, must_answer, reason
 from lmworks.serving.api.chat_requests import ChatRequest
-from lmworks.serving.api.cited import cited_answer, way_of
+from lmworks.serving.api.cited import cited_answer, left_to_model, way_of
 from lmworks.serving.api.image_urls import pixels_at
 from lmworks.serving.api.work import AnswerJob, Work
 from lmworks.serving.models import ServedModels
@@ -81,6 +81,7 @@ class ChatChoice:
     def __init__(self, service: Service, number: int, asked: ChatRequest) -> None:
         self._named, self._number = service.texts.named, number
         self._logprobs = bool(asked.logprobs)
+        self._grounding = left_to_model(service, asked)
         self._begun = False
         self._text = ""
         self._content: list[Facts] = []
@@ -102,6 +103,8 @@ class ChatChoice:
             self._begun, message = True, opening | message
         if not message and not content and self._finish is None:
             return None
+        if self._finish is not None and self._grounding is not None:
+            message["grounding"] = self._grounding
         return {
             "index": self._number,
             "delta": message,
@@ -120,9 +123,10 @@ class ChatChoice:
 
     @property
     def _message(self) -> Facts:
+        more = {} if self._grounding is None else {"grounding": self._grounding}
         if not self._calls:
-            return {"role": "assistant", "content": self._text, "refusal": None}
-        return {"role": "assistant", "content": self._text or None, "refusal": None, "tool_calls": self._calls}
+            return {"role": "assistant", "content": self._text, "refusal": None} | more
+        return {"role": "assistant", "content": self._text or None, "refusal": None, "tool_calls": self._calls} | more
 
     def _read(self, reader: CallReader, delta: Delta) -> tuple[str, list[Facts]]:
         """The words of a delta, and what it tells of calls."""

@@ -37,7 +37,18 @@ def way_of(service: Service, asked: ChatRequest) -> str:
             )
             raise Refused(400, why, param="grounding")
         return said.way
-    return "off" if service.index is None else "extract"
+    return "off" if service.index is None or asked.tools else "extract"
+
+
+def left_to_model(service: Service, asked: ChatRequest) -> Facts | None:
+    """What the answer's `grounding` says where the server has documents and the model answers without them although
+    nothing was said of it: documents call no tools, and whoever sends some wants them called."""
+    if service.index is None or asked.grounding is not None or not asked.tools:
+        return None
+    return {
+        "way": "off",
+        "reason": "the request has tools, which only the model can call; the documents were not asked",
+    }
 
 
 @dataclass(frozen=True)
