@@ -51,11 +51,11 @@ def explain_answer(
     progress.at_once(f"loading {model}")
     from lmworks.loading import load
 
-    loaded = load(model, base=base, dtype="float32")
-    asked = asking(prompt, chat=chat)
-    progress.at_once("explaining the answer")
-    found = loaded.attribute(asked, answer, instead=instead, method=method)
-    more = further.facts(loaded, found, asked, chat=chat)
+    with progress.shown():
+        loaded = load(model, base=base, dtype="float32")
+        asked = asking(prompt, chat=chat)
+        found = loaded.attribute(asked, answer, instead=instead, method=method)
+        more = further.facts(loaded, found, asked, chat=chat)
     progress.end_line()
     if json_:
         as_json(_facts(found, instead) | more)

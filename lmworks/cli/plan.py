@@ -51,6 +51,8 @@ def plan(
 ) -> None:
     """Say what a run needs: memory, time, disk. Training from nothing, every way to tune, and serving stand side by
     side; with --data also what of your own text is learnt, in how many steps."""
+    from lmworks.basics import progress
+
     if published:
         from lmworks.jobs.planning.published import published as figures
 
@@ -64,12 +66,19 @@ def plan(
     tunes = data is not None or method is not None or retain is not None
     read_recipe(recipe, changes, tunes)  # what is wrong with it is said before torch is loaded, which takes seconds
 
+    progress.at_once(f"planning {recipe}")
     from lmworks.jobs.planning.devices import find_device
     from lmworks.jobs.planning.plan import make_plan
     from lmworks.jobs.planning.reading import read_subject
 
-    devices = find_device(device)
-    made = make_plan(read_subject(recipe, changes, data, say), devices)
+    def told(line: str) -> None:
+        progress.end_line()
+        say(line)
+
+    with progress.shown():
+        devices = find_device(device)
+        made = make_plan(read_subject(recipe, changes, data, told), devices)
+    progress.end_line()
     if json_:
         as_json(made.to_json())
         return

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.arrays import Float
 from lmworks.basics.errors import ConfigError
 from lmworks.inside.attributions import ATTRIBUTIONS, must_be_attribution
@@ -204,16 +205,21 @@ def integral(explained: Explained, low: float, high: float, points: int) -> Floa
 def _integrated_gradients(explained: Explained, steps: int) -> Float[Tensor, " seq"]:
     """The part of the way with the largest error is halved until all errors add up to less than `NEAR` of the change
     there is to explain, or `steps` gradients were taken. Language models need it: much happens in short parts."""
-    parts, taken = [_Part.of(explained, 0.0, 1.0)], POINTS
-    near = NEAR * max(abs(parts[0].change), 1.0)
-    while sum(one.error for one in parts) > near and taken + 2 * POINTS <= steps:
-        worst = max(parts, key=lambda one: one.error)
-        parts.remove(worst)
-        middle = (worst.low + worst.high) / 2
-        halves = [_Part.of(explained, worst.low, middle), _Part.of(explained, middle, worst.high)]
-        differs = float((halves[0].scores + halves[1].scores - worst.scores).abs().sum())
-        parts += [replace(half, error=max(differs / 2, abs(half.change - float(half.scores.sum())))) for half in halves]
-        taken += 2 * POINTS
+    # How many gradients will do is not known before: as many as may be taken are a bound.
+    with progress.task("explaining the answer", steps, "gradients", stays=False) as advance:
+        parts, taken = [_Part.of(explained, 0.0, 1.0)], POINTS
+        advance(POINTS)
+        near = NEAR * max(abs(parts[0].change), 1.0)
+        while sum(one.error for one in parts) > near and taken + 2 * POINTS <= steps:
+            worst = max(parts, key=lambda one: one.error)
+            parts.remove(worst)
+            middle = (worst.low + worst.high) / 2
+            halves = [_Part.of(explained, worst.low, middle), _Part.of(explained, middle, worst.high)]
+            differs = float((halves[0].scores + halves[1].scores - worst.scores).abs().sum())
+            missed = (abs(half.change - float(half.scores.sum())) for half in halves)
+            parts += [replace(half, error=max(differs / 2, one)) for half, one in zip(halves, missed, strict=True)]
+            taken += 2 * POINTS
+            advance(2 * POINTS)
     return torch.stack([one.scores for one in parts]).sum(dim=0)
 
 
@@ -248,9 +254,11 @@ def _occlusion(explained: Explained, steps: int) -> Float[Tensor, " seq"]:
     seq = len(explained.prompt)
     gone = torch.ones(seq, seq, device=explained.network.device).fill_diagonal_(0)
     parts = []
-    for rows in gone.split(ROWS):
-        values = explained(torch.cat([torch.ones_like(rows[:1]), rows]))
-        parts.append(values[0] - values[1:])
+    with progress.task("explaining the answer", seq, "tokens", stays=False) as advance:
+        for rows in gone.split(ROWS):
+            values = explained(torch.cat([torch.ones_like(rows[:1]), rows]))
+            parts.append(values[0] - values[1:])
+            advance(len(rows))
     return torch.cat(parts)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import tiny
 import torch
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.inside.attribution import METHODS, attribute, explain, integral
 from lmworks.models.hooks import hooked
@@ -37,6 +39,17 @@ def test_an_integral_is_refined_where_it_is_steep():
     coarse, fine = (attribute(network, PROMPT, ANSWER, method=IG, steps=steps) for steps in (100, 1000))
     assert abs(coarse.left) > 1 and abs(fine.left) < 0.001
     assert abs(fine.value - fine.baseline - float(integral(explain(network, PROMPT, ANSWER), 0, 1, 1000).sum())) > 0.05
+
+
+@pytest.mark.parametrize(("method", "unit"), [(IG, "gradients"), ("occlusion", "tokens")])
+def test_an_explanation_shows_how_far_it_is(method: str, unit: str):
+    messages: list[list[Any]] = []
+    with progress.sent(messages.append):
+        attribute(tiny.network(), PROMPT, ANSWER, instead=OTHER, method=method)
+    [begun] = [one for one in messages if one[0] == "task"]
+    assert begun[2] == "explaining the answer" and begun[4] == unit
+    done = sum(one[2] for one in messages if one[0] == "advance")
+    assert (0 < done <= begun[3]) if method == IG else (done == begun[3] == len(PROMPT))
 
 
 def test_occlusion_is_what_is_lost_without_the_token():

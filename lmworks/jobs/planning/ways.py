@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.methods import METHODS
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.adapting import method_flops, method_memory, what_is_trained
 from lmworks.jobs.planning.devices import Devices
@@ -121,14 +122,17 @@ class Training:
         asked = self.subject.chosen
         if asked is None:
             return [], ()
-        ways, left_out = [], []
-        for chosen in every_method(asked):
-            try:
-                ways.append(self.adapted(chosen))
-            except ConfigError as error:
-                if chosen == asked:
-                    raise
-                left_out.append(f"Left out is {name_of(chosen)}: {error}.")
+        ways, left_out, every = [], [], every_method(asked)
+        with progress.task("planning", len(every), "methods", stays=False) as advance:
+            for chosen in every:
+                advance(0, of=name_of(chosen))
+                try:
+                    ways.append(self.adapted(chosen))
+                except ConfigError as error:
+                    if chosen == asked:
+                        raise
+                    left_out.append(f"Left out is {name_of(chosen)}: {error}.")
+                advance(1)
         return ways, tuple(left_out)
 
     def from_nothing(self) -> Way:

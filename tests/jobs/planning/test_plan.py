@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 
 from lmworks.adaptation.methods import METHODS
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.cli.plan import duration
 from lmworks.jobs.planning.devices import KNOWN, find_device
@@ -111,6 +113,16 @@ def test_mistakes_are_one_sentence(folder: Path, tmp_path: Path):
         assert words in str(caught.value), name
     with pytest.raises(ModelError):
         model_config(str(tmp_path / "config.json"))
+
+
+def test_a_plan_shows_how_far_it_is(folder: Path):
+    messages: list[list[Any]] = []
+    with progress.sent(messages.append):
+        make_plan(read_subject(str(folder), ["training.context=64"]), find_device("L4"))
+    [begun] = [one for one in messages if one[:1] == ["task"] and one[2] == "planning"]
+    advanced = [one for one in messages if one[:2] == ["advance", begun[1]]]
+    assert begun[3:5] == [len(advanced) / 2, "methods"] == [sum(one[2] for one in advanced), "methods"]
+    assert {"full", "lora"} <= {one[3]["of"] for one in advanced if one[3]}
 
 
 def test_a_plan_holds_together(folder: Path):
