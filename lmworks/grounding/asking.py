@@ -36,8 +36,9 @@ from lmworks.grounding.answer import (
     percent_right,
 )
 from lmworks.grounding.calendar_names import unnamed_days
+from lmworks.grounding.chunks import LONGEST_TITLE
 from lmworks.grounding.definitions import Wanted
-from lmworks.grounding.evidence import Evidence, Span, distinct, read_passages, units
+from lmworks.grounding.evidence import Above, Evidence, Span, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.kinds import is_of_asked_kind
@@ -278,8 +279,9 @@ def look(
     wanted = Wanted.of(question, language, index.document)
     found = _different(index, question, k, max(k, SEEN) if wanted.term else k, how)
     passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
-    unread = partial(_header_of_mail, asks_of_sending(question))
-    evidence = read_passages(reader, question, passages, wanted.definition, partial(_head_of_table, index), unread)
+    reads_headings = in_english(question, language) and not wants_a_sentence(question, language)
+    read_with, unread = partial(_above, index, reads_headings), partial(_header_of_mail, asks_of_sending(question))
+    evidence = read_passages(reader, question, passages, wanted.definition, read_with, unread)
     named = _codes(question, evidence)
     evidence.sort(key=lambda one: -_rank(question, one, named))
     features = features_of(question, language, evidence)
@@ -303,12 +305,24 @@ def _weight_of_names(question: str, passage: Passage, named: Sequence[str]) -> f
     return NAMES * held[0] + NAMES_A_YEAR * held[1]
 
 
-def _head_of_table(index: Searchable, passage: Passage) -> str:
-    """The lines of headers of a Markdown table in which a passage begins."""
-    if not passage.text.lstrip(" \t").startswith("|"):
-        return ""
-    text = index.document(passage.file)
-    return head_above(text, passage.start) if text is not None else ""
+def _above(index: Searchable, reads_headings: bool, passage: Passage) -> Above:
+    """The lines of headers of a Markdown table in which a passage begins, and the heading right before it."""
+    in_a_table = passage.text.lstrip(" \t").startswith("|")
+    text = index.document(passage.file) if in_a_table or reads_headings else None
+    if text is None:
+        return Above()
+    table = head_above(text, passage.start) if in_a_table else ""
+    return Above(table, _heading_above(text, passage) if reads_headings else "")
+
+
+def _heading_above(text: str, passage: Passage) -> str:
+    """What stands in a document from the words of a passage's own heading to the passage, if that is right below."""
+    words = passage.heading.rpartition(" > ")[2]
+    before = text[max(passage.start - LONGEST_TITLE - 20, 0) : passage.start]
+    at = before.rfind(words) if words else -1
+    between = before[at + len(words) :] if at >= 0 else "-"
+    begins = before[:at].rpartition("\n")[2].strip(" \t#") == ""
+    return before[at:] if begins and not between.strip(" \t\n#=-") and "\n" in between else ""
 
 
 def _header_of_mail(wanted: bool, passage: Passage) -> int:

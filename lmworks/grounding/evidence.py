@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lmworks.grounding.answer import BestSpan, Citation, Reader
 from lmworks.grounding.cells import named_by_both
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.words import negated
+from lmworks.grounding.words import content, coverage, negated
 from lmworks.text.formats.rows import rows_of
 from lmworks.text.sentences import sentence_spans
 
@@ -51,6 +51,8 @@ _BAR = re.compile(r"(?<!\\)\|")
 """What parts the cells of a row: what one of them denies the others do not."""
 _BLANK = re.compile(r"\n\s*\n|\n(?=-- ?(?:\n|\Z))")
 """What parts paragraphs, a signature too."""
+_ASKS_FOR_A_VERSION = re.compile(r"\b(?:which|what)\s+(?:version|release)s?\b(?!\s+of\b)(?!.*\d[.]\d)", re.IGNORECASE)
+_VERSION = re.compile(r"(?<![\w.])v?\d{1,4}(?:[.]\d{1,4}){1,3}(?![\w.])", re.IGNORECASE)
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
 NARROWEST = 50
@@ -80,6 +82,15 @@ class Definition(NamedTuple):
     """A sentence or line says it; else it stands below the term as a heading."""
 
 
+class Above(NamedTuple):
+    """What stands above a passage and is read with it, whole lines."""
+
+    table: str = ""
+    """The headers of the table in which it begins."""
+    heading: str = ""
+    """The heading right before it, in which the answer may stand."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What one passage says to the question."""
@@ -97,6 +108,8 @@ class Evidence:
     """Of a cell of a table: how much of its row's label and its column's header the question says, 0 ... 1."""
     headers: str = ""
     """Of a row of a table: what its columns are called."""
+    title: int = 0
+    """How many characters of the passage's text are its heading, in which the answer stands; 0 where it does not."""
 
     @property
     def rank(self) -> float:
@@ -133,6 +146,7 @@ class Evidence:
         """The span that answers, with a bound right before it (at most, not, after); its whole clause where that denies
         something and the span alone does not."""
         text, (first, last), (start, end) = self.passage.text, self.sentence, (self.reading.start, self.reading.end)
+        last = min(last, self.title or last)
         apart = _BAR if self.headers and text.startswith("|", first) else _CLAUSE
         first = max((one.end() for one in apart.finditer(text, first, start)), default=first)
         after = apart.search(text, end, last)
@@ -233,36 +247,42 @@ def read_passages(
     question: str,
     passages: Sequence[Passage],
     definition: Callable[[Passage], Definition | None] = lambda passage: None,
-    above: Callable[[Passage], str] = lambda passage: "",
+    above: Callable[[Passage], Above] = lambda passage: Above(),
     unread: Callable[[Passage], int] = lambda passage: 0,
 ) -> list[Evidence]:
     """What each passage says, best first; passages of the same text are read once.
 
-    `definition` finds in one what defines the term whose meaning is asked; `above` is what a passage is read with: the
-    headers of its table; `unread` is how many characters at its beginning answer nothing: the header of a mail. What is
-    read there is read again without them; a passage that is nothing else is left out, unless all are."""
+    `definition` finds in one what defines the term whose meaning is asked; `above` is what a passage is read with; what
+    stands in it stays as it is read alone; `unread` is how many characters at its beginning answer nothing: the header
+    of a mail. What is read there is read again without them; a passage that is nothing else is left out, unless all
+    are."""
     passages = list(distinct(passages))
     passages = [one for one in passages if one.text[unread(one) :].strip()] or passages
     scores = [one.score for one in passages]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
-    heads, found = [above(one) for one in passages], list[Evidence]()
-    texts = [head + one.text for head, one in zip(heads, passages, strict=True)]
-    readings = reader.read(question, texts, [one.heading for one in passages])
-    for one, head, read in zip(passages, heads, readings, strict=True):
-        reading = replace(read, start=max(read.start - len(head), 0), end=max(read.end - len(head), 0))
-        if reading.start < (skip := unread(one)) and one.text[skip:].strip():
-            reading = _read_below(reader, question, one, skip)
+    tops, found = [above(one) for one in passages], []
+    texts = [top.table + one.text for top, one in zip(tops, passages, strict=True)]
+    below = [(at, top.heading) for at, top in enumerate(tops) if top.heading]
+    headings = [passages[at].heading for at in (*range(len(passages)), *(at for at, _ in below))]
+    read = reader.read(question, [*texts, *(heading + passages[at].text for at, heading in below)], headings)
+    with_heading = {at: one for (at, _), one in zip(below, read[len(passages) :], strict=True)}
+    for at, (one, top) in enumerate(zip(passages, tops, strict=True)):
         share = (one.score - low) / (high - low) if high > low else 1.0
-        defined = definition(one)
-        if defined is None:
-            inside = _without_beginnings(one.text, _trimmed(one.text, reading))
-            named, headers = _in_a_table(question, head, one.text, inside)
-            found.append(Evidence(one, inside, _around(one.text, inside), share, named=named, headers=headers))
-        else:
+        size, reading, defined = len(top.table), read[at], definition(one)
+        if defined is not None:
             start, end, explicit = defined
             score = reading.score + (DEFINES if explicit else STANDS_OVER)
             sure = BestSpan(start, end, score, max(reading.answerable, DEFINED))
             found.append(Evidence(one, sure, (start, end), share, defines=True))
+        elif (inside := _in_a_heading(question, top.heading, reading, with_heading.get(at))) is not None:
+            found.append(_of_heading(question, one, top.heading, inside, share))
+        else:
+            inside = replace(reading, start=max(reading.start - size, 0), end=max(reading.end - size, 0))
+            if inside.start < (skip := unread(one)) and one.text[skip:].strip():
+                inside = _read_below(reader, question, one, skip)
+            inside = _without_beginnings(one.text, _trimmed(one.text, inside))
+            named, headers = _in_a_table(question, top.table, one.text, inside)
+            found.append(Evidence(one, inside, _around(one.text, inside), share, named=named, headers=headers))
     return sorted(found, key=lambda one: -one.rank)
 
 
@@ -272,6 +292,32 @@ def _read_below(reader: Reader, question: str, one: Passage, skip: int) -> BestS
     (read,) = reader.read(question, [text], [one.heading])
     inside = _trimmed(text, read)
     return replace(inside, start=inside.start + skip, end=inside.end + skip)
+
+
+def _in_a_heading(question: str, heading: str, alone: BestSpan, read: BestSpan | None) -> BestSpan | None:
+    """The part of a reading that lies in the heading in which it begins; the version there where one is asked for, as
+    readers take anything else that it has. None where the passage alone answers better, or elsewhere."""
+    if read is None:
+        return None
+    version = _VERSION.search(heading) if _ASKS_FOR_A_VERSION.search(question) else None
+    if version is not None:
+        return replace(read, start=version.start(), end=version.end())
+    size = len(heading.partition("\n")[0].rstrip())
+    return replace(read, end=min(read.end, size)) if read.start < size and read.score > alone.score else None
+
+
+def _of_heading(question: str, one: Passage, heading: str, read: BestSpan, share: float) -> Evidence:
+    """An answer in the heading right above a passage. Its sentence goes on to that of the passage with most of the
+    question's words, if the heading lacks some of them and both are not long."""
+    text, size = heading + one.text, len(heading.partition("\n")[0].rstrip())
+    asked, own = content(question, "english"), content(heading, "english")
+    inside = _trimmed(text, read)
+    spans = [(start, end) for start, end in units(text) if size <= start and end <= LONGEST]
+    best = max(spans, key=lambda span: coverage(asked, [*own, *content(text[slice(*span)], "english")]), default=None)
+    held = coverage(asked, [*own, *content(text[slice(*best)], "english")]) if best else 0.0
+    sentence = (0, best[1]) if best and held > coverage(asked, own) else (0, size)
+    passage = replace(one, text=text, start=one.start - len(heading))
+    return Evidence(passage, inside, sentence, share, title=size)
 
 
 def _in_a_table(question: str, head: str, text: str, reading: BestSpan) -> tuple[float, str]:

@@ -12,7 +12,7 @@ import tiny
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.evaluation.answer_words import overlap, words
 from lmworks.grounding import heads
-from lmworks.grounding.evidence import read_passages
+from lmworks.grounding.evidence import Above, read_passages
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, classifier_of, read_reader, write_reader
@@ -297,7 +297,9 @@ def test_a_passage_within_a_table_is_read_with_its_headers(shipped: SpanReader):
     start = whole.index("| Power")
     one = Passage(whole[start:], 1.0, "pumps", "", "pumps.md", start, len(whole), 1)
     for question, answer in (("What is the power of the PX-60?", "1100 W"), ("How heavy is the PX-40?", "12.5 kg")):
-        (found,) = read_passages(shipped, question, [one], above=lambda passage: head_above(whole, passage.start))
+        (found,) = read_passages(
+            shipped, question, [one], above=lambda passage: Above(head_above(whole, passage.start))
+        )
         assert found.answer == answer and found.quote.startswith("| ") and found.citation(1).text in whole
 
 

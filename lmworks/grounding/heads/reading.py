@@ -89,14 +89,16 @@ class SpanReader:
         self.tokenizer, self.calibration = tokenizer, calibration
 
     def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
-        """A reading for each text; an empty text answers nothing, and headings are not looked at. Spans count more in
-        sentences with the question's words, and in columns whose header has some; in a table they are within the cell
-        that they begin in. Whether the text answers is judged by the likeliest span, wherever it is."""
+        """A reading for each text; an empty text answers nothing. Spans count more in sentences with the question's
+        words, and in cells that are named by them; in a table they are within the cell that they begin in. Of headings
+        only that is looked at with which a text itself begins. Whether the text answers is judged by the likeliest
+        span, wherever it is."""
         best = [BestSpan(0, 0, -math.inf, 0.0)] * len(texts)
         given = [spelled_out(text) for text in texts]
         texts = [one.text for one in given]
         rows = [one.rows for one in given]
-        shares = [_shares(question, text, own) for text, own in zip(texts, rows, strict=True)]
+        titles = [_title(text, above) for text, above in zip(texts, headings or [""] * len(texts), strict=True)]
+        shares = [_shares(question, *one) for one in zip(texts, rows, titles, strict=True)]
         for place, found in self.found([(question, text) for text in texts], shares):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
@@ -140,12 +142,22 @@ def segments(firsts: Sequence[int], width: int) -> Int[np.ndarray, "batch seq"]:
     return (np.arange(width) >= np.array(firsts)[:, None]).astype(np.int64)
 
 
-def _shares(question: str, text: str, rows: Sequence[Sequence[Cell]]) -> list[_Share]:
+def _title(text: str, above: str) -> int:
+    """How many characters of a text are its own heading, the last of those above it."""
+    words = above.rpartition(" > ")[2]
+    return len(words) if words and text.startswith(f"{words}\n") else 0
+
+
+def _shares(question: str, text: str, rows: Sequence[Sequence[Cell]], title: int) -> list[_Share]:
     """Where each sentence of an English text ends, and the share of the question's words that it holds; of a table each
-    cell, with how much it is asked for."""
+    cell, with how much it is asked for. A heading holds for the sentences below it, and they for it."""
     asked, cells = content(question, "english"), weighed(question, text, rows)
+    above, spans = content(text[:title], "english") if title else [], units(text)
     found = [(one.end, IN_A_ROW * one.held - WITHIN * one.behind) for one in cells]
-    found += [(end, coverage(asked, content(text[start:end], "english"))) for start, end in units(text)]
+    held = [coverage(asked, [*above, *content(text[start:end], "english")]) for start, end in spans]
+    if title:
+        found.append((title, max(held)))
+    found += [(end, share) for (_, end), share in zip(spans, held, strict=True) if end > title]
     return sorted(found, key=lambda one: one[0])  # a row ends with its last cell, which is looked at first
 
 
