@@ -145,7 +145,7 @@ def valid(named: NamedRecipe) -> Outcome:
     return Outcome(
         f"{named.name}, for `lmworks {named.verb}`",
         [Difference("the recipe and what is possible", 0, 0, "keys")],
-        "" if isinstance(recipe, WHOLE) else "of a recipe of this kind the settings are checked, and what it names",
+        "" if isinstance(recipe, WHOLE) else "of this kind of recipe only the settings are checked, and what they name",
     )
 
 
@@ -163,7 +163,15 @@ def references(recipe: RecipeFile) -> Outcome:
             missing.append(str(error))
     return Outcome(
         ", ".join(named),
-        [Difference("what the recipe names and what is here", len(missing), 0, "references")],
+        [
+            Difference(
+                "what the recipe names and what is here",
+                len(missing),
+                0,
+                "references",
+                sentence="not all that it names is here",
+            )
+        ],
         "; ".join(missing),
     )
 

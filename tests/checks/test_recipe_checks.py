@@ -286,7 +286,10 @@ def test_the_settings_of_every_shipped_recipe_make_sense(name: str):
 def test_of_recipes_of_other_kinds_the_settings_and_what_they_name_are_checked(name: str, here: Path):
     verb = OTHER_VERBS[name]
     first, second = check_recipe(name)
-    assert first.compared == f"{name}, for `lmworks {verb}`" and "settings are checked, and what it" in first.detail
+    assert (
+        first.compared == f"{name}, for `lmworks {verb}`"
+        and "only the settings are checked, and what they name" in first.detail
+    )
     assert second.status in ("ok", "not applicable"), second
     [kind] = [kind for kind in recipe_kinds.KINDS if name in kind.shipped()]
     (here / "copy.toml").write_text(kind.shipped()[name].read_text())
