@@ -39,7 +39,7 @@ from lmworks.training.by_hand.fused_block import choose_blocks
 MOST = 4
 """Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one. With
 6 the figures were the same to the byte (SmolLM2 by each method, and seven kinds of networks of nine blocks), in 1.6
-times the time, which is most of a plan's."""
+times the time."""
 
 Kind = Literal["resident", "activations", "working", "gradients"]
 Sizes = dict[str, float]
