@@ -20,7 +20,7 @@ from decimal import Decimal
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _RAISED = re.compile(r"(?<=\d)(?=[⁰¹²³⁴-⁹⁻])")
 _FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
-_THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _NUMBER = re.compile(r"(?:(?<!\w)[-−])?(?:\d[\d,]*(?:\.\d+)?|(?<![\w.])\.\d+)")
 _MARKS = re.compile(
     r"(?P<minus>(?<!\w)[-−–](?=[^\w\s]?\d)|(?<=\de)[-−](?=\d))"  # before a number, and no hyphen of a word
