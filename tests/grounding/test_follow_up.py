@@ -63,7 +63,7 @@ def test_a_question_with_words_of_its_own_is_asked_alone_where_the_whole_finds_n
     assert question == drivers and "Guests and people under 25 may not drive it" in answer.text
     question, answer = ask_in_context(index.ask, "What fuel does it take?", before)
     assert question == in_context("What fuel does it take?", before) and "diesel" in answer.text  # which has gone well
-    other = "When does the boat in the harbour have its next engine inspection?"
+    other = "When did the boat in the harbour of Kiel have its last engine inspection?"
     question, answer = ask_in_context(index.ask, drivers, other)
     assert question == in_context(drivers, other) and answer.refused  # "it" is a boat, of which nothing is said
 
