@@ -283,8 +283,12 @@ def test_the_settings_of_every_shipped_recipe_make_sense(name: str):
 
 
 @pytest.mark.parametrize("name", OTHER_VERBS)
-def test_of_recipes_of_other_kinds_the_settings_and_what_they_name_are_checked(name: str, here: Path):
+def test_of_recipes_of_other_kinds_the_settings_and_what_they_name_are_checked(
+    name: str, here: Path, request: pytest.FixtureRequest
+):
     verb = OTHER_VERBS[name]
+    if verb == "forget":
+        request.getfixturevalue("smollm2_path")  # which the recipe names
     first, second = check_recipe(name)
     assert (
         first.compared == f"{name}, for `lmworks {verb}`"
