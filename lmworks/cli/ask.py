@@ -139,10 +139,14 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
         return
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
-    apart = answer.refused or answer.probably_right is None  # else the line before is about the answer, too
-    typer.echo("\n".join([*lines_of(answer, index), *([""] if apart else [])]))
+    typer.echo("\n".join(lines_of(answer, index)))
+    rate = answer.false_refusals
+    if answer.probably_right is not None and not answer.refused:
+        # Beside how likely the answer is right, how sure it is that there is one would only seem to contradict it.
+        if rate is not None:
+            typer.echo(f"refusals  {rate:.0%} of answerable questions are refused, too")
+        return
     limit = f"refused below {answer.threshold:.0%}; how often that is wrong was not measured in this language"
-    if answer.false_refusals is not None:
-        refused = f"also refuses {answer.false_refusals:.0%} of answerable questions"
-        limit = f"refusing below {answer.threshold:.0%} {refused}"
-    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this at all; {limit}")
+    if rate is not None:
+        limit = f"refusing below {answer.threshold:.0%} also refuses {rate:.0%} of answerable questions"
+    typer.echo(f"\nsure      {answer.confidence:.0%} that the documents answer this at all; {limit}")

@@ -280,7 +280,7 @@ def mcnemar(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def probability(value: float, interval: tuple[float, float] | None, level: float, units: int) -> float:
+def p_value(value: float, interval: tuple[float, float] | None, level: float, units: int) -> float:
     """How probable a value at least as far from `level` is, were that the truth: Student's two-sided test over `units`
     independent ones, whose error is that of the 95 % interval's end on the side of the level; 0.05 where the interval
     ends at it. 1 without an interval; 0 for less than 1e-15."""

@@ -44,6 +44,7 @@ from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.kinds import is_of_asked_kind
 from lmworks.grounding.mail_headers import asks_of_sending, header_end
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.question_forms import asks_yes_or_no, wants_a_sentence
 from lmworks.grounding.reading import in_english, reader_for
 from lmworks.grounding.support import supports
 from lmworks.grounding.terms import asks_in_english, language_of_question, terms
@@ -73,27 +74,12 @@ CHOSEN_FROM = 5
 """Sentences that a model chooses among."""
 WRITTEN = 160
 """Tokens that a model writes, at most."""
-# What a span of a few words does not answer: why, how to, what happens, what something is.
-_ASKS_FOR_A_SENTENCE = re.compile(
-    r"(?:(?:and|so|but|please)\b,?\s*)*"
-    r"(?:(?:why|explain|describe|tell me|what\s+if)\b|"
-    r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)\b|"
-    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
-    r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
-    re.IGNORECASE,
-)
 _LETTER = re.compile(r"\b(?!I\b)[B-Z]\b|\b[IVX]{2,5}\b|(?<=\w )A\b")
 """What tells things apart that have one name: flat B, type II."""
 _MARKER = re.compile(r"\A\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 """What begins an item of a list."""
 MEASURED = ("english", "german", "spanish")
 """Languages in which answers to questions on texts that nothing was chosen on were counted (docs/answers.md)."""
-_ASKS_YES_OR_NO = re.compile(
-    r"(?:(?:and|so|but|please)\b,?\s*)*(?:am|is|are|was|were|do|does|did|have|has|had|can|could|may|might|must|shall|"
-    r"should|will|would|need)(?:n['’]t)?\b",
-    re.IGNORECASE,
-)
-_ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
 
 
 Facts = Callable[[str], Sequence[Passage]]
@@ -460,19 +446,6 @@ def _figures(text: str) -> set[str]:
 def _words(text: str, language: str) -> set[str]:
     """The content of a text but for its figures."""
     return {one for one in content(text, language) if not any(map(str.isdecimal, one))}
-
-
-def wants_a_sentence(question: str, language: str) -> bool:
-    """Whether a question wants a sentence (how, why, what happens), not a name, a number or a few words; in other
-    languages than English, not told."""
-    asks_for_one = bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
-    return asks_for_one and in_english(question, language)
-
-
-def asks_yes_or_no(question: str, language: str) -> bool:
-    """Whether a yes or a no would answer a question; in other languages than English, not told."""
-    begins_so = bool(_ASKS_YES_OR_NO.match(question.strip())) and not _ASKS.search(question)
-    return begins_so and in_english(question, language)
 
 
 def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:

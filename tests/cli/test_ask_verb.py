@@ -31,7 +31,7 @@ def notes(tmp_path_factory) -> Path:
 def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
     ran = run("ask", str(notes.parent / "index"), "When is the rent due?")
     assert ran.code == 0 and "[1] rent.md, line 5  (The flat > Payment)" in ran.out
-    assert "third working day" in ran.out.splitlines()[0] and "% that the documents answer this at all" in ran.out
+    assert "third working day" in ran.out.splitlines()[0] and "% of answerable questions are refused, too" in ran.out
     facts = run("ask", str(notes.parent / "index"), "When is the rent due?", "--json").json
     (cited, *_) = facts["citations"]
     assert (notes / cited["file"]).read_text()[cited["start"] : cited["end"]] == cited["text"]

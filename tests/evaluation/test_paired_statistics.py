@@ -15,8 +15,8 @@ from lmworks.evaluation.statistics import (
     difference_of_clustered_ratios,
     holm,
     mcnemar,
+    p_value,
     paired_difference,
-    probability,
     proportion,
     smallest_difference,
     student_quantile,
@@ -36,21 +36,21 @@ def test_the_probability_of_a_level_is_that_of_students_test(units):
     found = clustered_mean(values, [str(at) for at in range(units)])
     for level in (0, 0.3, 2):
         scipys = stats.ttest_1samp(values, level).pvalue
-        assert probability(*found, level, units) == pytest.approx(scipys, rel=0.02 if units == 3 else 0.01, abs=1e-12)
+        assert p_value(*found, level, units) == pytest.approx(scipys, rel=0.02 if units == 3 else 0.01, abs=1e-12)
     assert found.interval is not None
-    assert probability(*found, found.interval[0], units) == pytest.approx(0.05, rel=0.01)
-    assert probability(*found, found.value, units) == 1
+    assert p_value(*found, found.interval[0], units) == pytest.approx(0.05, rel=0.01)
+    assert p_value(*found, found.value, units) == 1
 
 
 def test_the_probability_of_a_level_of_a_share_is_near_that_of_the_score_test():
     for right, n in ((25, 33), (289, 500), (180, 500), (14, 20)):
         scores = 2 * stats.norm.sf(abs(right / n - 0.5) / (0.25 / n) ** 0.5)
-        assert scores / 2 < probability(*proportion(right, n), 0.5, n) < max(6 * scores, 1e-9)
+        assert scores / 2 < p_value(*proportion(right, n), 0.5, n) < max(6 * scores, 1e-9)
 
 
 def test_without_an_interval_nothing_is_improbable():
-    assert probability(0.3, None, 0.5, 1) == 1
-    assert probability(0.3, (0.3, 0.3), 0.5, 9) == 0, "what is exact is off for certain"
+    assert p_value(0.3, None, 0.5, 1) == 1
+    assert p_value(0.3, (0.3, 0.3), 0.5, 9) == 0, "what is exact is off for certain"
 
 
 def test_without_clusters_the_interval_is_students():

@@ -197,7 +197,7 @@ def test_a_section_of_bias_is_measured_with_its_number_of_comparisons(monkeypatc
     found = bias.BIAS.measure(Subject.of(tiny.language_model(seed=4, context=64), "quick", tmp_path))
     [headline] = found.headlines
     assert headline.name == found.card[0].measurement == "crows-pairs, by the tokens that both share"
-    alone = {one.name: statistics.probability(one.value, one.interval, 0.5, one.n) for one in found.measurements}
+    alone = {one.name: statistics.p_value(one.value, one.interval, 0.5, one.n) for one in found.measurements}
     assert len(alone) == 5 and min(alone.values()) < 1
     assert found.adjusted == pytest.approx(dict(zip(alone, statistics.holm([*alone.values()]), strict=True)))
 

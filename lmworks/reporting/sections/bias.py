@@ -74,7 +74,7 @@ def _adjusted(told: list[TaskFigure]) -> dict[str, float]:
         if figure.balanced and figure.chance is not None:
             counting = {name for name, weight in zip(one.clusters, one.below, strict=True) if weight}
             units = len(counting) or figure.n
-            alone[figure.name] = statistics.probability(figure.value, figure.interval, figure.chance, units)
+            alone[figure.name] = statistics.p_value(figure.value, figure.interval, figure.chance, units)
     return dict(zip(alone, statistics.holm([*alone.values()]), strict=True))
 
 
