@@ -54,7 +54,7 @@ def filled(corpus: Corpus) -> Outcome:
     where = ", ".join(empty[:3]) or "records without any text"
     sentence = f"{counted(count, 'document')} without a letter or a digit: {where}"
     return Outcome(
-        f"{len(corpus.reading.documents):,} documents",
+        f"{counted(len(corpus.reading.documents), 'document')}",
         [Difference("the documents and those with a letter or digit", count, 0, "documents", where, sentence)],
     )
 
@@ -65,7 +65,7 @@ def encoding(corpus: Corpus) -> Outcome:
     documents = corpus.reading.documents
     size = sum(len(one.text) for one in documents)
     return Outcome(
-        f"{size:,} characters",
+        f"{counted(size, 'character')}",
         [
             _share("text and text without U+FFFD", [(one.text.count("\ufffd"), one.source) for one in documents], size),
             _share(
@@ -101,7 +101,7 @@ def as_reported(corpus: Corpus) -> Outcome:
         raise NotApplicableError(f"there is no {REPORT}: `lmworks corpus` did not make it")
     try:
         below, n = report["recipe"]["split"]["held_out"], report["overlap"]["n"]
-        counted = {
+        figures = {
             "training documents": (len(parts.train), report["train"]["documents"]),
             "training bytes": (_bytes(parts.train), report["train"]["bytes"]),
             "held-out documents": (len(parts.held_out), report["held_out"]["documents"]),
@@ -115,11 +115,11 @@ def as_reported(corpus: Corpus) -> Outcome:
         raise DataError(f"{REPORT} lacks {error}; make the corpus again") from None
     wrong = _on_the_wrong_side(parts, below)
     return Outcome(
-        f"{len(counted)} counts of {REPORT}, and the sides of {len(parts.train) + len(parts.held_out):,} documents",
+        f"{len(figures)} counts of {REPORT}, and the sides of {len(parts.train) + len(parts.held_out):,} documents",
         [
             *(
                 Difference(f"{what} ({here:,}) and the report's ({told:,})", abs(here - told), 0, what)
-                for what, (here, told) in counted.items()
+                for what, (here, told) in figures.items()
             ),
             Difference("the documents' sides and those of their hashes", len(wrong), 0, "sides", ", ".join(wrong[:3])),
         ],

@@ -86,7 +86,8 @@ def documents_read(data: HasReading) -> Outcome:
     named = "; ".join(f"{one.path}: {one.reason}" for one in reading.skipped[:3])
     more = f"; and {len(reading.skipped) - 3:,} more" if len(reading.skipped) > 3 else ""
     return Outcome(
-        f"{len(reading.documents):,} documents, {size:,} bytes, {len(reading.skipped):,} files skipped or cut",
+        f"{counted(len(reading.documents), 'document')}, {counted(size, 'byte')}, "
+        f"{counted(len(reading.skipped), 'file')} skipped or cut",
         [],
         f"skipped: {named}{more}" if named else "",
     )
@@ -96,7 +97,7 @@ def documents_read(data: HasReading) -> Outcome:
 def supervised(data: Prepared[Any]) -> Outcome:
     """Examples without a supervised token."""
     return Outcome(
-        f"{len(data.reading.documents):,} documents against their supervised tokens",
+        f"{counted(len(data.reading.documents), 'document')} against their supervised tokens",
         [
             Difference(
                 "the documents and those with something to learn",
@@ -117,7 +118,7 @@ def held_out(data: HasParts) -> Outcome:
     shared = {document.hash for document in parts.train} & {document.hash for document in parts.held_out}
     words = shared_words(parts.train, parts.held_out)
     return Outcome(
-        f"{len(parts.train):,} documents to train, {len(parts.held_out):,} held out",
+        f"{counted(len(parts.train), 'document')} to train, {len(parts.held_out):,} held out",
         [
             Difference(
                 "the training and the held-out documents",
@@ -149,7 +150,7 @@ def truncation(data: Prepared[LanguageModel]) -> Outcome:
     return Outcome(
         f"{wanted:,} supervised tokens in rows of {size}",
         [Difference("the tokens of the documents and of the rows", abs(wanted - packed), 0, "tokens")],
-        f"{cut:,} of {len(data.examples):,} documents are longer than a row and are cut into pieces" if cut else "",
+        f"longer than a row, and cut into pieces: {cut:,} of {counted(len(data.examples), 'document')}" if cut else "",
     )
 
 
@@ -160,9 +161,9 @@ def longest(data: Prepared[LanguageModel]) -> Outcome:
     sizes = [(len(example.tokens), example.source) for example in data.examples] or [(0, "none")]
     size, source = max(sizes)
     over = sum(size > context for size, _ in sizes)
-    note = f"longest: {source}, {size:,} tokens"
+    note = f"longest: {source}, {counted(size, 'token')}"
     return Outcome(
-        f"{len(sizes):,} documents against a context of {context:,} tokens",
+        f"{counted(len(sizes), 'document')} against a context of {counted(context, 'token')}",
         [],
         note + (f"; {over:,} are longer and are read in pieces" if over else ""),
     )
@@ -185,7 +186,7 @@ def lost_bytes(data: Prepared[Any]) -> Outcome:
     size = sum(len(document.text.encode()) for document in data.reading.documents)
     tokens = sum(len(example.tokens) for example in data.examples)
     return Outcome(
-        f"{size:,} bytes, {tokens:,} tokens, {size / max(tokens, 1):.2f} bytes a token",
+        f"{counted(size, 'byte')}, {counted(tokens, 'token')}, {size / max(tokens, 1):.2f} bytes a token",
         [
             _rate("the text and what the tokens can write", lost, size, "of the bytes"),
             _rate("the text and the known tokens", strange, tokens, "of the tokens"),
@@ -201,9 +202,9 @@ def special_text(data: Prepared[Any]) -> Outcome:
     where = ", ".join(f"{text} in {source}" for source, text in found[:3])
     inside = len({source for source, _ in found})
     return Outcome(
-        f"{len(data.reading.documents):,} documents against {len(texts)} special tokens",
+        f"{counted(len(data.reading.documents), 'document')} against {len(texts)} special tokens",
         [],
-        f"{inside:,} documents hold one ({where}); it is read as plain characters" if found else "none",
+        f"in {counted(inside, 'document')} ({where}); there it is read as plain characters" if found else "none",
     )
 
 

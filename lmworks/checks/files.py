@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.adapter_files import CONFIG, WEIGHTS, is_adapter
+from lmworks.basics.amounts import counted
 from lmworks.basics.files import sha256
 from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
@@ -76,7 +77,7 @@ def finite(model: LanguageModel) -> Outcome:
     weights = dict(model.network.named_parameters())
     broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
     return Outcome(
-        f"{sum(weight.numel() for weight in weights.values()):,} weights in {len(weights)} tensors",
+        f"{counted(sum(weight.numel() for weight in weights.values()), 'weight')} in {len(weights)} tensors",
         [Difference("the weights and finite numbers", len(broken), 0, "tensors", ", ".join(broken[:3]))],
     )
 

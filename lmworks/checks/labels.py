@@ -24,7 +24,7 @@ def classes(text: HasReading) -> Outcome:
     total = sum(count for _, count in counts)
     shares = [f"{label!r} {count / total:.1%} ({count:,})" for label, count in (counts[0], counts[-1])]
     return Outcome(
-        f"{total:,} texts of {len(counts):,} {'class' if len(counts) == 1 else 'classes'}",
+        f"{counted(total, 'text')} of {len(counts):,} {'class' if len(counts) == 1 else 'classes'}",
         [
             Difference(
                 "the classes and two of them",
@@ -51,7 +51,7 @@ def one_label_each(text: HasReading) -> Outcome:
     where = "; ".join(pairs[:NAMED])
     told = f"{counted(len(pairs), 'text')} had another label before"
     return Outcome(
-        f"{len(labelled):,} texts, white space and letter case aside",
+        f"{counted(len(labelled), 'text')}, white space and letter case aside",
         [Difference("the texts' labels and their first ones", len(pairs), 0, "texts", where, f"{told}: {where}")],
     )
 

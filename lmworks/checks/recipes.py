@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
@@ -182,7 +183,7 @@ def vocabulary(trial: PreparedRun) -> Outcome:
     size = sum(len(one.text.encode()) for one in trial.parts.train)
     tokenizer = trial.tokenizer
     return Outcome(
-        f"{tokenizer.vocab_size:,} tokens of {size:,} bytes of training text",
+        f"{counted(tokenizer.vocab_size, 'token')} of {counted(size, 'byte')} of training text",
         [Difference("the vocabulary and the recipe's", 0, 0, "tokens")],
     )
 
@@ -208,7 +209,7 @@ def warmup(planned: tuple[TrainingConfig, int]) -> Outcome:
         raise NotApplicableError(f"the clock ends the run, and {config.warmup:.0%} of its time is warm-up")
     rising = round(config.warmup * steps)
     return Outcome(
-        f"{steps:,} steps, {rising:,} of them warm-up",
+        f"{counted(steps, 'step')}, {rising:,} of them warm-up",
         [Difference("the warm-up and a part of the run", max(rising - steps + 1, 0), 0, "steps too many")],
     )
 
@@ -218,7 +219,8 @@ def validates(trial: PreparedRun) -> Outcome:
     """The held-out text against the share that was asked for."""
     settings = trial.recipe.data
     train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
-    compared = f"{len(trial.parts.held_out):,} documents, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
+    documents = counted(len(trial.parts.held_out), "document")
+    compared = f"{documents}, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
     if settings.validation is not None:
         return Outcome(compared, [], f"{settings.validation} validates")
     if corpus_of(settings.text) is not None:
@@ -241,7 +243,7 @@ def labels(trial: PreparedRun) -> Outcome:
     prepared = [objective.prepare(batch, [place]) for place, batch in enumerate(few)]
     found = (training.label_difference(objective, *pair) for pair in zip(few, prepared, strict=True))
     worst = max(found, key=lambda one: one.value)
-    return Outcome(f"{sum(batch.supervised for batch in prepared):,} labels of {len(few)} rows", [worst])
+    return Outcome(f"{counted(sum(batch.supervised for batch in prepared), 'label')} of {len(few)} rows", [worst])
 
 
 @check("any split of a step gives the same gradient", 19)

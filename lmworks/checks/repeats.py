@@ -40,7 +40,7 @@ def once(text: HasReading) -> Outcome:
     repeated = _repeats(documents, documents)
     told = "1 document repeats an earlier one" if len(repeated) == 1 else f"{len(repeated):,} documents repeat others"
     return Outcome(
-        f"{len(documents):,} documents, {ASIDE}",
+        f"{counted(len(documents), 'document')}, {ASIDE}",
         [_counted("the documents and different ones", repeated, told)],
     )
 
@@ -76,7 +76,7 @@ def words_apart(texts: TwoTexts) -> Outcome:
     words = shared_words(texts.one.documents, texts.other.documents)
     name, second = texts.names
     return Outcome(
-        f"{words.runs:,} runs of words and {words.short:,} short documents of {second}",
+        f"{counted(words.runs, 'run')} of words and {words.short:,} short documents of {second}",
         [
             Difference(what, share, TOLERATED, unit, sentence=f"too much of {second} stands in {name}")
             for what, share, unit in words.shares

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import sha256
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
@@ -35,7 +36,7 @@ def unchanged(shards: Shards) -> Outcome:
     hashes = shards.info.sha256
     names = shards.files
     return Outcome(
-        f"the SHA-256 of {len(names):,} files",
+        f"the SHA-256 of {counted(len(names), 'file')}",
         [
             Difference(
                 "a file and the one that was packed", sha256(shards.folder / name) != hashes.get(name), 0, "files", name
@@ -54,9 +55,9 @@ def in_vocabulary(shards: Shards) -> Outcome:
         for start in range(0, shards.tokens, AT_ONCE)
     )
     return Outcome(
-        f"{shards.tokens:,} ids of {len(shards):,} documents in {len(info.shards)} files",
+        f"{counted(shards.tokens, 'id')} of {counted(len(shards), 'document')} in {len(info.shards)} files",
         [Difference(f"the ids and a vocabulary of {info.vocab_size:,}", beyond, 0, "ids")],
-        f"{info.empty:,} documents were left out as empty" if info.empty else "",
+        f"left out as empty: {info.empty:,}" if info.empty else "",
     )
 
 
@@ -66,7 +67,7 @@ def bytes_counted(shards: Shards) -> Outcome:
     added = int(shards.text_bytes.sum())
     empty = int(np.count_nonzero(shards.text_bytes == 0))
     return Outcome(
-        f"{shards.info.bytes:,} bytes of text, {shards.info.bytes / shards.tokens:.2f} a token",
+        f"{counted(shards.info.bytes, 'byte')} of text, {shards.info.bytes / shards.tokens:.2f} a token",
         [
             Difference("the documents' bytes and those of the whole", abs(added - shards.info.bytes), 0, "bytes"),
             Difference("the documents and those with text", empty, 0, "documents"),
@@ -80,7 +81,7 @@ def packed_once(shards: Shards) -> Outcome:
     seen = Counter(hashlib.sha256(shards.document(number).tobytes()).digest() for number in range(len(shards)))
     twice = len(shards) - len(seen)
     return Outcome(
-        f"{len(shards):,} documents by the hash of their ids",
+        f"{counted(len(shards), 'document')} by the hash of their ids",
         [Difference("the documents and different ones", twice, 0, "documents")],
     )
 
@@ -113,7 +114,7 @@ def same_tokenizer(packed: TokenizedShards) -> Outcome:
         again = [*around[0], *tokenizer.encode(text, special=False), *around[1]]
         differences.append(ids_apart(f"the ids of document {number:,} and those of its text", stored, again))
     return Outcome(
-        f"the tokenizer's hash, and {compared:,} of {len(shards):,} documents decoded and encoded again",
+        f"the tokenizer's hash, and {compared:,} of {counted(len(shards), 'document')} decoded and encoded again",
         differences,
     )
 
@@ -139,7 +140,7 @@ def bytes_of_tokens(packed: TokenizedShards) -> Outcome:
     if not read:
         raise NotApplicableError("every document has an unknown token, which has no bytes")
     return Outcome(
-        f"{read:,} of {len(shards):,} documents",
+        f"{read:,} of {counted(len(shards), 'document')}",
         [Difference("the tokens' bytes and the text's", worst, 0, "bytes", where)],
     )
 

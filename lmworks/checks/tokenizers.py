@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import ModelError
 from lmworks.checks.probes import FUZZ, writable
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
@@ -168,7 +169,7 @@ def unknown_rate(model: HasTokenizer) -> Outcome:
         Difference("the texts and what bytes can write", lost, 0, "of the bytes"),
     ]
     return Outcome(
-        f"{len(ids):,} tokens of {len(FUZZ)} texts in many scripts",
+        f"{counted(len(ids), 'token')} of {len(FUZZ)} texts in many scripts",
         differences if promises else differences[:1],
         "" if promises else f"what it does not know becomes unknown: {100 * unknown:.0f} % of these tokens",
     )

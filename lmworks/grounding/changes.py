@@ -120,6 +120,11 @@ def changes_of(
     return FoundChanges(changes, files, sum(size for _, size, _ in differ.values()))
 
 
+def to_read_again(known: Mapping[str, State]) -> dict[str, State]:
+    """Known files as none of them is any more, so that all differ."""
+    return {name: (-1, changed, "read in another way") for name, (_, changed, _) in known.items()}
+
+
 def put_there_since(status: os.stat_result, looked: int | None) -> bool:
     """Whether a file may have been put into its place since an index looked last."""
     return looked is not None and status.st_ctime_ns > looked - TICK

@@ -30,7 +30,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, did_you_mean
 from lmworks.grounding import postings
 from lmworks.grounding.answer import GroundedAnswer, Way
-from lmworks.grounding.changes import Changes, FoundChanges, State, changes_of, changes_of_documents
+from lmworks.grounding.changes import Changes, FoundChanges, State, changes_of, changes_of_documents, to_read_again
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.image_changes import holds_texts, is_of_images, take_over_images
 from lmworks.grounding.images import IndexedImages, asked_of_images, image_model, nearest_images, reads_images
@@ -60,6 +60,9 @@ GIVEN = "a list of Documents"
 """The reference of an index of no file."""
 LOOKED = "looked"
 """The setting that says when the files were looked at last, in nanoseconds since 1970."""
+READ_AS, READERS = "read_as", "2"
+"""The setting that says how files were read and cut, and its value now: another one whenever a reader of `text/formats`
+or `chunks` makes other text of the same file. An index of before reads all files again at its next update."""
 
 
 class IndexSettings(Config):
@@ -333,13 +336,15 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
+        """SHA-256 of the files and of how they are read and cut: the same after an update as of a new index."""
         with self.storage.reading() as reading:
             files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items() if hashed)
             pictures = sorted((file, one[2]) for file, one in reading.image_files().items()) if self.images else []
+            read_as = reading.settings().get(READ_AS)
         facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
         facts += [self.prompts] if self.prompts and any(self.prompts.values()) else []
         facts += [self.images.made_with, pictures] if self.images else []
+        facts += [read_as] if read_as else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -365,13 +370,18 @@ class Index:
             raise ConfigError(f"{self.place} is an index of {self.reference}; give update {what}")
         reference = self.reference if documents is None else tuple(documents)
         with self.storage.writing() as writing:
-            looked, now = int(writing.settings().get(LOOKED, 0)), time.time_ns()
-            found = _changes(reference, writing.files(), looked, self.images is not None)
+            held, known, now = writing.settings(), writing.files(), time.time_ns()
+            looked = int(held.get(LOOKED, 0))
+            if held.get(READ_AS) != READERS:
+                known = to_read_again(known)
+            found = _changes(reference, known, looked, self.images is not None)
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
             changes, images = found.changes, self.images
             if images is not None:
                 changes = changes.and_of(take_over_images(self.reference, writing, lambda: images.embedder, looked))
             writing.set(LOOKED, str(now))
+            if not any(one.unseen for one in changes.skipped):
+                writing.set(READ_AS, READERS)
         self.changes = changes
         return changes
 
@@ -449,6 +459,7 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
         "reference": given if isinstance(given, str) else GIVEN,
         "made_with": identity(chosen.embedder),
         "dim": embedder.vector_dim,
+        READ_AS: READERS,
         "prompts": json.dumps(prompts),
     }
     held |= {} if chosen.images is None else {"images_made_with": identity(chosen.images)}

@@ -42,7 +42,7 @@ def test_a_sound_text_passes_and_its_facts_are_named():
     assert results["documents are read"].compared.startswith("32 documents")
     assert results["documents are read"].detail == "skipped: image.png: binary, not text"
     assert results["documents fit the context"].detail.startswith("longest: long.txt, 1,002 tokens; 1 are longer")
-    assert "1 of 32 documents are longer than a row" in results["no token is lost in packing"].detail
+    assert "longer than a row, and cut into pieces: 1 of 32 documents" in results["no token is lost in packing"].detail
 
 
 def test_3_a_conversation_with_nothing_to_learn():
@@ -118,4 +118,4 @@ def test_6_an_end_of_document_that_is_also_called_unknown_is_not_lost_text():
 
 def test_special_tokens_in_a_text_are_named():
     result = data.special_text(prepared(*SOUND, Document("see <|im_end|> here", "odd.txt")))
-    assert result.detail == "1 documents hold one (<|im_end|> in odd.txt); it is read as plain characters"
+    assert result.detail == "in 1 document (<|im_end|> in odd.txt); there it is read as plain characters"

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
 from lmworks.text.document import Document
 from lmworks.text.plain import UnreadableError
+from lmworks.text.sources import read_file
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,26 @@ def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, p
     monkeypatch.setattr("lmworks.grounding.changes.sha256", lambda path: read.append(path.name) or "other")
     (notes / "note3.txt").write_text("A lamp.")
     assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
+
+
+def test_what_an_older_lmworks_read_in_another_way_is_read_again(
+    notes: Path, settings: IndexSettings, places: Places, monkeypatch
+):
+    def as_it_was_read(*given: Any, **options: Any) -> Any:
+        documents, skipped, hidden = read_file(*given, **options)
+        return [replace(one, text=f"{one.text} Menu, footer, cookies.") for one in documents], skipped, hidden
+
+    with monkeypatch.context() as before:
+        before.setattr("lmworks.grounding.index.READERS", "1")
+        before.setattr("lmworks.grounding.changes.read_file", as_it_was_read)
+        index = build(notes, places("index"), settings)
+        old = index.digest
+        assert not index.update()
+    assert len(index.update().changed) == 14
+    fresh = build(notes, places("fresh"), settings)
+    assert everything(index) == everything(fresh)
+    assert index.digest == fresh.digest != old
+    assert not index.update()
 
 
 def test_a_file_of_the_same_size_and_date_is_read_again(notes: Path, settings: IndexSettings, places: Places):
