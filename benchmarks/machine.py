@@ -39,6 +39,9 @@ ARCHITECTURES = {
 
 MULTIPLY_BF16 = ("Zen 4", "Zen 5", "Sapphire Rapids", "Emerald Rapids", "Granite Rapids")
 """Designs that multiply bfloat16, unless a cloud hides it."""
+HAVE_TILES = ("Sapphire Rapids", "Emerald Rapids", "Granite Rapids")
+NO_TILES = "no AMX"
+"""What is noted of such a design where a cloud hides its tiles."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,16 @@ class Machine:
     @property
     def name(self) -> str:
         """What a column of the tables is called; a cloud may hide what a design has."""
-        hidden = self.architecture in MULTIPLY_BF16 and "bf16" not in self.features
-        return f"{self.architecture} without bf16" if hidden else self.architecture or self.processor
+        if self.architecture in MULTIPLY_BF16 and "bf16" not in self.features:
+            return f"{self.architecture} without bf16"
+        return f"{self.architecture} without AMX" if NO_TILES in self.features else self.architecture or self.processor
 
     @property
     def told(self) -> str:
         """The whole of it in one line."""
         name = f"{self.processor} ({self.architecture})" if self.architecture else self.processor
-        return f"{self.cores} cores of {name}, {' + '.join(self.features) or 'no vector flags known'}"
+        features = " + ".join(self.features) or "no vector flags known"
+        return f"{self.cores} cores of {name}, {features.replace(f' + {NO_TILES}', f', {NO_TILES}')}"
 
 
 def this_machine() -> Machine:
@@ -81,12 +86,10 @@ def this_machine() -> Machine:
     name_of = ARCHITECTURES.get((facts.get("vendor_id", ""), int(facts.get("cpu family", 0))), lambda model: "")
     flags = set(facts.get("flags", "").split())
     found = [feature for feature, any_of in FEATURES.items() if flags & any_of]
-    return Machine(
-        facts.get("model name", platform.machine()),
-        cores,
-        tuple(one for one in found if one != "AVX2" or "AVX-512" not in found),
-        name_of(int(facts.get("model", 0))) or "",
-    )
+    features = [one for one in found if one != "AVX2" or "AVX-512" not in found]
+    design = name_of(int(facts.get("model", 0))) or ""
+    features += [NO_TILES] if design in HAVE_TILES and "amx_tile" not in flags else []
+    return Machine(facts.get("model name", platform.machine()), cores, tuple(features), design)
 
 
 def versions() -> dict[str, str]:

@@ -88,8 +88,10 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     from lmworks.basics.errors import ConfigError
     from lmworks.grounding.index import open_index
 
-    if (question is None) == (many.questions is None):
+    if question is None and many.questions is None:
         raise ConfigError('say what to ask: lmworks ask INDEX "...", or --questions FILE')
+    if question is not None and many.questions is not None:
+        raise ConfigError("a question and --questions FILE were given; leave one of them out")
     if many.questions is not None and (only_context or show_prompt):
         raise ConfigError("--only-context and --show-prompt are about one question; leave --questions out")
     if question is not None:
@@ -145,6 +147,8 @@ def _show(answer: GroundedAnswer, index: Index, only_context: bool, show_prompt:
         # Beside how likely the answer is right, how sure it is that there is one would only seem to contradict it.
         if rate is not None:
             typer.echo(f"refusals  {rate:.0%} of answerable questions are refused, too")
+        return
+    if not answer.confidence:  # no figure of the gate's refused it
         return
     limit = f"refused below {answer.threshold:.0%}; how often that is wrong was not measured in this language"
     if rate is not None:

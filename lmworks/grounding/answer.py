@@ -103,7 +103,8 @@ class GroundedAnswer:
     refused."""
     refused: bool
     confidence: float
-    """The calibrated probability that the documents answer the question, 0 ... 1."""
+    """The calibrated probability that the documents answer the question, 0 ... 1; 0 where nothing was found, and where
+    what comes nearest is of another kind, version or day than what is asked for."""
     citations: Sequence[Citation] = field(default_factory=tuple)
     why: Reason | None = None
     """Why it is refused."""

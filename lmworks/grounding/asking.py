@@ -36,6 +36,7 @@ from lmworks.grounding.answer import (
     percent_right,
 )
 from lmworks.grounding.calendar_names import unnamed_days
+from lmworks.grounding.cells import has_nothing_for
 from lmworks.grounding.chunks import LONGEST_TITLE
 from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Above, Evidence, Span, distinct, read_passages, units
@@ -125,8 +126,8 @@ class Asked:
 
     @property
     def confidence(self) -> float:
-        """The probability that the documents answer."""
-        return self.gate.confidence(self.features) if self.evidence else 0.0
+        """The probability that the documents answer; 0 where what the best passage says cannot be an answer."""
+        return self.gate.confidence(self.features) if self.asks and self.may_answer else 0.0
 
     @property
     def probably_right(self) -> float:
@@ -140,16 +141,21 @@ class Asked:
         return self.language in MEASURED or (self.language == "none" and asks_in_english(self.question))
 
     @property
+    def asks(self) -> bool:
+        """Whether there is something to answer, and to answer from. A question without a word asks nothing."""
+        return any(map(str.isalnum, self.question)) and bool(self.evidence)
+
+    @property
     def passes(self) -> bool:
-        """Whether the gate lets it be answered. A question without a word asks nothing."""
-        asks = any(map(str.isalnum, self.question)) and bool(self.evidence)
-        return asks and self.may_answer and self.gate.passes(self.features)
+        """Whether the gate lets it be answered."""
+        return self.asks and self.may_answer and self.gate.passes(self.features)
 
     @property
     def may_answer(self) -> bool:
         """Whether the best passage names what the question does by letters and figures, or by month or weekday, as what
-        is said of version 2.0 answers nothing of 2.1, and what it says is of the kind that is asked for."""
-        return not self.unnamed and self.is_of_asked_kind
+        is said of version 2.0 answers nothing of 2.1, and what it says is of the kind that is asked for, and in a table
+        of the row."""
+        return not self.unnamed and self.is_of_asked_kind and not self.is_of_another_row
 
     @property
     def is_of_asked_kind(self) -> bool:
@@ -159,6 +165,18 @@ class Asked:
             return True
         text, (first, last), (start, end) = best.passage.text, best.sentence, self.span(best)
         return is_of_asked_kind(self.question, text[start:end], text[first:start], text[end:last], above(best.passage))
+
+    @property
+    def is_of_another_row(self) -> bool:
+        """Whether the best passage's answer is a cell, and the row that the question names has none in its column."""
+        best = self.evidence[0]
+        text, (start, end) = best.passage.text, (best.reading.start, best.reading.end)
+        rows = [(one.passage.text, row) for one in self.evidence for row in rows_of(one.passage.text) if row]
+        for there, row in rows:
+            cell = next((one for one in row if one.start <= start and end <= one.end), None) if there is text else None
+            if cell is not None:
+                return has_nothing_for(self.question, text, row, cell, rows)
+        return False
 
     @property
     def unnamed(self) -> list[str]:
@@ -177,7 +195,7 @@ class Asked:
 
     def refused(self, why: Reason, prompt: str = "") -> GroundedAnswer:
         """No answer."""
-        nearest = self.evidence[0].citation(1) if self.evidence else None
+        nearest = self.evidence[0].citation(1) if self.asks else None
         text = {"unsure": UNSURE, "unmeasured": UNSURE, "unsupported": UNSUPPORTED}.get(why.kind, REFUSAL)
         return self._told(text, True, why=why, nearest=nearest, prompt=prompt)
 
@@ -431,9 +449,17 @@ def _differing(asked: Asked, best: Evidence, agreeing: Sequence[Evidence]) -> li
         alike = len(words & same) >= ALIKE * len(words | same)
         if one is best or one in agreeing or not alike or not others or others & figures:
             continue
+        if _label(one) != _label(best):  # another row of a table, whose headers are the same
+            continue
         if all(here >= there for here, there in zip(named(one), least, strict=True)):
             found.append(one)
     return found
+
+
+def _label(one: Evidence) -> str:
+    """What the row of a table is called whose words are cited; empty where they are none."""
+    row = next(filter(None, rows_of(one.quote)), None)
+    return _plain(one.quote[row[0].start : row[0].end]) if row else ""
 
 
 def _figures(text: str) -> set[str]:
@@ -449,11 +475,13 @@ def _words(text: str, language: str) -> set[str]:
 
 
 def _agree(asked: Asked, one: Evidence, best: Evidence, whole: bool) -> bool:
-    """Whether a passage gives the same answer. A row of a table must also hold as much of the question: the same cell
-    in another person's row says nothing about this one."""
+    """Whether a passage gives the same answer. It must also name the years and codes that the question names, and a row
+    of a table hold as much of the question: the same cell in another person's row says nothing about this one."""
     first, second = (_plain(each.quote if whole else each.answer) for each in (one, best))
-    if not first or first != second or not rows_of(one.quote):
-        return bool(first) and first == second
+    named = _codes(asked.question, asked.evidence)
+    weight, best_weight = (_weight_of_names(asked.question, each.passage, named) for each in (one, best))
+    if not first or first != second or weight < best_weight or not rows_of(one.quote):
+        return bool(first) and first == second and weight >= best_weight
     wanted = about(asked.question, asked.language)
     held, best_held = (coverage(wanted, content(each.quote, asked.language)) for each in (one, best))
     return held >= best_held

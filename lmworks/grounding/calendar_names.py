@@ -1,4 +1,4 @@
-"""The months and weekdays that a question names, where what would answer it is said of others.
+"""The months, weekdays and feasts that a question names, where what would answer it is said of others.
 
     unnamed_days("What was the revenue in March?", "February revenue: 109,500")                  # ["March"]
     unnamed_days("What does it cost in March?", "It has cost 12 euros since January.")           # []: it still does
@@ -30,7 +30,18 @@ _MONTHS = (
     "December",
 )
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_SHORTER = {"Tuesday": "Tues?", "Thursday": "Thu(?:rs?)?", "September": "Sept?"}
+_FEASTS = (
+    "Christmas Eve",
+    "Christmas Day",
+    "Boxing Day",
+    "New Year's Eve",
+    "New Year's Day",
+    "Good Friday",
+    "Easter Sunday",
+    "Easter Monday",
+    "Thanksgiving",
+)
+_SHORTER = {"Tuesday": "Tues?", "Thursday": "Thu(?:rs?)?", "September": "Sept?", **{one: one for one in _FEASTS}}
 """Short forms of other lengths than three letters."""
 _OF_PEOPLE = ("April", "May", "June", "August")
 """Also names of people, or other words: months behind a word that dates, or before a year."""
@@ -58,6 +69,7 @@ _CHANGED = re.compile(
     re.IGNORECASE,
 )
 """What happened in a month and may hold in later ones."""
+_FROM_TO = re.compile(rf"\b({'|'.join(_WEEKDAYS)})s?\s*(?:to|till|until|through|[-–—])\s*({'|'.join(_WEEKDAYS)})s?\b")
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how)\b", re.IGNORECASE)
 _ASKS_FOR_A_DAY = re.compile(
     r"\b(?:what|which)\s+(?:\w+\s+)?(?:months?|days?|weekdays?|dates?|years?)\b", re.IGNORECASE
@@ -69,13 +81,17 @@ SHORT_HEADING = 3
 
 
 def unnamed_days(question: str, sentence: str, heading: str = "", passage: str = "", titles: str = "") -> list[str]:
-    """The months and weekdays at which a question asks for something, and which neither the sentence that answers nor
-    its passage says, though the sentence, or a short `heading`, says another one. What `titles` above them say counts,
-    too, but where the sentence says of the other one what is asked: "February revenue" in minutes of March."""
+    """The months, weekdays and feasts at which a question asks for something, and which neither the sentence that
+    answers nor its passage says, though the sentence, or a short `heading`, says another one. What `titles` above them
+    say counts, too, but where the sentence says of the other one what is asked: "February revenue" in minutes of
+    March."""
     if not _ASKS.search(question) or _ASKS_FOR_A_DAY.search(question):
         return []
+    question, sentence, heading, passage, titles = (
+        one.replace("’", "'") for one in (question, sentence, heading, passage, titles)
+    )
     missing = []
-    for known in (_MONTHS, _WEEKDAYS):
+    for known in (_MONTHS, _WEEKDAYS, _FEASTS):
         asked, months = _said(question, known), known is _MONTHS
         there = _said(sentence, known)
         if any(_stands_in(one, f"{sentence}\n{passage}") for one in asked) or (months and _IN_FIGURES.search(passage)):
@@ -87,6 +103,19 @@ def unnamed_days(question: str, sentence: str, heading: str = "", passage: str =
         lasting = _HOLDS_MORE_OFTEN.search(sentence) or (months and _CHANGED.search(sentence))
         missing += asked if elsewhere and not lasting else []
     return missing
+
+
+def days_in(text: str) -> list[str]:
+    """The weekdays that a text names, those between two of them too (Monday to Friday), with "weekday" for these five.
+
+    days_in("Monday to Wednesday, Sunday")              # ["Monday", "Tuesday", "Wednesday", "Sunday"]
+    """
+    found: list[str] = [one for one in _WEEKDAYS if re.search(rf"\b{one}s?\b", text)]
+    for first, last in _FROM_TO.findall(text):
+        start, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last)
+        found += [_WEEKDAYS[at % 7] for at in range(start, end + 1 if end >= start else end + 8)]
+    every = [one for one in _WEEKDAYS if one in found]
+    return [*every, *(["weekday"] if every[:5] == [*_WEEKDAYS[:5]] else [])]
 
 
 def _said(text: str, known: Sequence[str]) -> list[str]:

@@ -9,15 +9,21 @@ cells of the row, which name what it is about in a list of people or of orders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from lmworks.grounding.calendar_names import days_in
 from lmworks.grounding.terms import terms
 from lmworks.grounding.words import QUALIFIERS, content, coverage
 from lmworks.text.formats.rows import Cell
 
 APART = frozenset((*QUALIFIERS.split(), "with", "without", "not", "no"))
 """Function words that tell rows apart: with and without electricity, before and after departure."""
+_ONLY_DAYS = re.compile(
+    r"(?:(?:\w+day)s?|[Bb]ank|[Pp]ublic|[Hh]olidays?|to|till|until|through|and|or|[-–—,/&\s])+", re.ASCII
+)
+"""A label that says when, and nothing else."""
 LABEL = 0.5
 """What the label and the header count for a cell; all of its row and the header count the rest."""
 
@@ -43,6 +49,8 @@ def weighed(question: str, text: str, rows: Sequence[Row]) -> list[Weighed]:
         shares = {one.end: share for row in table for one, share in _shares(own, text, row)}
         best = max(shares.values())
         held = best * len(own) / len(asked) if asked else 0.0
+        if any(named_by_both(question, text, row, one) == 1 for row in table for one in row):
+            held = 1.0  # the other words of the question only say what the table is about
         found += [Weighed(end, held, best - share) for end, share in shares.items()]
     return found
 
@@ -52,8 +60,32 @@ def named_by_both(question: str, text: str, row: Row, cell: Cell) -> float:
     if cell is row[0] or not cell.header.strip():
         return 0.0
     asked = _words(question)
-    label, header = _words(_value(text, row[0])), _words(cell.header)
+    label, header = _label(_value(text, row[0]), asked), _words(cell.header)
     return coverage(label, asked) * coverage(header, asked) if label and header else 0.0
+
+
+def has_nothing_for(question: str, text: str, row: Row, cell: Cell, rows: Iterable[tuple[str, Row]]) -> bool:
+    """Whether the question names another row of the same table, all of its label, and that has no value in the column
+    of this cell, whose own row it does not name: what stands in this one is no answer. `rows` with their texts."""
+    asked, own = _words(question), _value(text, row[0])
+    if cell is row[0] or not cell.header.strip() or coverage(_label(own, asked), asked) == 1:
+        return False
+    headers = {one.header for one in row}
+    for there, other in rows:
+        label = _words(_value(there, other[0])) if other else set[str]()
+        named = label and coverage(label, asked) == 1 and label != _words(own)
+        if named and other[0].header == row[0].header and {one.header for one in other} <= headers:
+            value = next((_value(there, one) for one in other if one.header == cell.header), "")
+            if not any(map(str.isalnum, value)):
+                return True
+    return False
+
+
+def _label(value: str, asked: set[str]) -> set[str]:
+    """The words of a row's label; of days of the week the asked ones alone: Tuesday of "Monday to Friday"."""
+    days = set(terms(" ".join(days_in(value)), "english"))
+    said = {*content(value, "english")}
+    return days & asked if days & asked and said & asked <= days and _ONLY_DAYS.fullmatch(value) else _words(value)
 
 
 def _tables(text: str, rows: Sequence[Row]) -> Iterator[list[Row]]:

@@ -44,6 +44,13 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 """What says something else together with what follows it."""
+_THAT = re.compile(r"\s+(?:that|which|who)\b")
+"""What makes a figure after "the" one of its own: less than the 3.2 metres that coaches need."""
+_MARK = r"(?:[.](?=[a-z0-9])|:(?=\d)|:?//|[@/_+]|-(?=[a-z])|(?<=[a-zA-Z])-(?=\d)|,(?=\d{3}(?!\d)))"
+_LATIN = r"[0-9A-Za-z_\u00c0-\u024f]+"
+_WHOLE = re.compile(rf"(?:[€$£]\s?)?{_LATIN}(?:{_MARK}{_LATIN})*")
+"""What a reading may break: an address (lost@ferry.example), a name with marks, a price, "non-members"; no range, and
+nothing in scripts without spaces."""
 _LEADS = re.compile(r"[:?][\s>]*$")
 """What is said comes after it: a command, a list, the answer to a question."""
 _CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
@@ -154,7 +161,9 @@ class Evidence:
         if negated(text[first:last]) and not negated(text[start:end]):
             return first, last
         bound = _BOUND.search(text, first, start)
-        return (bound.start(), end) if bound else (start, end)
+        if bound is None or (bound.group().rstrip().endswith("the") and _THAT.match(text, end, last)):
+            return start, end
+        return bound.start(), end
 
     def citation(self, number: int, whole: bool = False, decides: bool = False) -> Citation:
         """The sentence as a citation; `whole`: the paragraph, all of which is the answer, or of which the sentence
@@ -162,7 +171,7 @@ class Evidence:
         one = self.passage
         start, end = self.paragraph if whole else self.sentence
         says = not whole and any(map(str.isalnum, self.answer))  # a reader that finds nothing may take a full stop
-        span = (self.reading.start, self.reading.end) if says else self.sentence if decides else (start, end)
+        span = self.shown if says else self.sentence if decides else (start, end)
         if _LEANS.match(one.text, start):
             start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
         return Citation.of(number, one, start, end, span)
@@ -347,7 +356,21 @@ def _trimmed(text: str, reading: BestSpan) -> BestSpan:
     if not piece.strip():
         start, end, piece = 0, len(text), text
     start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+    start, end = _whole_words(text, start, end)
     return replace(reading, start=start, end=end)
+
+
+def _whole_words(text: str, start: int, end: int) -> Span:
+    """A span that ends and begins where words do, those with marks inside among them; readers cut these."""
+    first = text.rfind("\n", 0, start) + 1
+    for one in _WHOLE.finditer(text, first):
+        if one.start() >= end:
+            break
+        start, end = (
+            (one.start() if one.start() < start < one.end() else start),
+            (one.end() if one.start() < end < one.end() else end),
+        )
+    return start, end
 
 
 def _without_beginnings(text: str, reading: BestSpan) -> BestSpan:

@@ -1,11 +1,13 @@
 """A question that leans on the one before it, made whole: "And how much is it?" after "When is the rent due?".
 
     in_context("And how much is it?", "When is the rent due?")     # "And how much is it (rent due)?"
+    in_context("And a coach?", "What does a car cost?")            # "What does a coach cost?"
     question, answer = ask_in_context(index.ask, "And who may not drive it?", "When is the car's inspection due?")
 
-By a simple rule, for English: a question with a pronoun, or without any word of its own, takes the words of the one
-before it. Any other question stands for itself. Where nothing answers the whole, as the words before it may be of
-another passage, a question with words of its own is asked alone: what is said of the same topic counts.
+By simple rules, for English: what is only named ("And on Sunday?") takes the place of what begins alike in the question
+before; a question with a pronoun, or without any word of its own, takes the words of the one before it. Any other
+question stands for itself. Where nothing answers the whole, as the words before it may be of another passage, a
+question with words of its own is asked alone: what is said of the same topic counts.
 """
 
 from __future__ import annotations
@@ -37,12 +39,52 @@ JOINING = frozenset(WORD.findall("a an and at by for from in of on the to with")
 """Those that make one name of the words around them."""
 
 
+_NAMED = re.compile(
+    r"\W*(?:and\s+|but\s+|or\s+)?(?:what about\s+|how about\s+)?(?P<what>[^?!]+?)[\s?!.]*", re.IGNORECASE
+)
+ARTICLES = frozenset(WORD.findall("a an the"))
+BEGINNINGS = ARTICLES | frozenset(WORD.findall("after at before by during for from in of on to under with without"))
+"""What a name begins with by which its counterpart in the question before is found."""
+ASKS = frozenset(
+    WORD.findall(
+        "am are be been can could did do does had has have how is may might must shall should was were what when where "
+        "whether which who whom whose why will would"
+    )
+)
+"""Words of a whole question."""
+LONGEST_NAME = 5
+"""Words."""
+
+
 def in_context(question: str, before: str | None) -> str:
-    """The question with the words of the one before it, in brackets, where it leans on that; else as it is."""
+    """The question with the words of the one before it where it leans on that, in its place or in brackets; else as it
+    is."""
     words = WORD.findall(question.lower())
+    if before and (whole := _in_place(question, before)):
+        return whole
     leans = any(word in PRONOUNS for word in words) or all(word in LITTLE for word in words)
     topic = _topic(before) if before and leans else []
     return f"{question.rstrip(' ?.!')} ({' '.join(topic)})?" if topic else question
+
+
+def _in_place(question: str, before: str) -> str | None:
+    """The question before with what this one only names, in place of what begins alike there; None where this one is
+    a question of its own, or nothing there begins so."""
+    named = _NAMED.fullmatch(question)
+    words = WORD.findall(named["what"]) if named else []
+    low = [words[0].lower(), *(one if one == "May" else one.lower() for one in words[1:])] if words else []
+    if not 1 < len(words) <= LONGEST_NAME or low[0] not in BEGINNINGS or not ASKS.union(PRONOUNS).isdisjoint(low):
+        return None
+    alike = ARTICLES if low[0] in ARTICLES else {low[0]}
+    own = [one for one in low if one not in LITTLE]
+    said = list(WORD.finditer(before))
+    at = max((place for place, one in enumerate(said) if one[0].lower() in alike), default=None)
+    if at is None or not own or any(one[0].lower() in own for one in said):
+        return None
+    last = at + 1 + (at + 1 < len(said) and said[at + 1][0].lower() in ARTICLES)
+    if last >= len(said) or said[last][0].lower() in LITTLE:
+        return None
+    return before[: said[at].start()] + " ".join([low[0], *words[1:]]) + before[said[last].end() :]
 
 
 def ask_in_context(

@@ -449,6 +449,11 @@ def build(reference: str | Path | Iterable[Document], out: str | Path, settings:
         raise ConfigError(
             f"chunks of {chosen.longest} tokens are longer than {chosen.embedder} reads: at most {embedder.longest}"
         )
+    if embedder.config.arrangement != "encoder" and embedder.pooling == type(embedder.pooling)():
+        progress.note(
+            f"{chosen.embedder} writes text, and nothing says that it was trained to compare texts: its vectors find "
+            "little; minilm and bge-small are made for it"
+        )
     said = {"query": chosen.query_prompt, "passage": chosen.passage_prompt}
     prompts = {role: embedder.pooling.prompt(role) if text is None else text for role, text in said.items()}
     _prompted(embedder, prompts)

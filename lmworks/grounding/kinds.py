@@ -30,6 +30,10 @@ _WANTS_A_NUMBER = re.compile(
     r"|how much (?:does|do|did|will|would)\b.*\bcosts?\b|what (?:does|do|did|will|would)\b.*\bcosts?\s*\??\s*\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+_WANTS_A_MAIL_ADDRESS = re.compile(
+    rf"{_BEGINS}(?:what|which)(?:['’]s|\s+is|\s+are|\s+was)\b.*\be-?mail\s+address(?:es)?(?:\s+(?:of|for)\s+\w.*)?\W*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
 _NUMBER = re.compile(
     r"\d|\b(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|forty|fifty|sixty|"
     r"seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|dozens?|half|halves|thirds?|quarters?|once|twice|"
@@ -57,8 +61,9 @@ _AT_A_TIME = re.compile(
 )
 """What makes a time of what stands behind it: "on" delivery."""
 _MAY_BE_A_LENGTH = re.compile(
-    r"\b(?:as long as|while|if|whenever|unless|one|an?|ever|forever|for good|lifetimes?|life|lives|permanent(?:ly)?|"
-    r"indefinite(?:ly)?|perpetual(?:ly)?|temporar(?:y|ily)|brief(?:ly)?|short(?:er|ly)?|long(?:er)?|time|limit\w*|"
+    r"\b(?:as long as|while|if|whenever|unless|one|an?|none|no|nothing|not|n?ever|forever|for good|lifetimes?|life|"
+    r"lives|permanent(?:ly)?|indefinite(?:ly)?|perpetual(?:ly)?|temporar(?:y|ily)|brief(?:ly)?|short(?:er|ly)?|"
+    r"long(?:er)?|time|limit\w*|"
     r"moments?|instant\w*|seconds?|terms?|periods?|lessons?|match|game|generations?|reign|war|end|k?m|cm|mm|metres?|"
     r"meters?|\w{4,5}met(?:re|er)s?|miles?|feet|foot|inch(?:es)?|yards?|pages?|words?|lines?|characters?|letters?)\b",
     re.IGNORECASE,
@@ -68,7 +73,7 @@ _MAY_BE_A_LENGTH = re.compile(
 
 def asks_for_a_kind(question: str) -> bool:
     """Whether a question asks for one of the kinds that are known here."""
-    kinds = (_WANTS_A_PHONE_NUMBER, _WANTS_A_NUMBER, _WANTS_A_TIME, _WANTS_A_LENGTH)
+    kinds = (_WANTS_A_PHONE_NUMBER, _WANTS_A_MAIL_ADDRESS, _WANTS_A_NUMBER, _WANTS_A_TIME, _WANTS_A_LENGTH)
     return any(one.search(question) for one in kinds)
 
 
@@ -77,6 +82,8 @@ def is_of_asked_kind(question: str, span: str, before: str = "", after: str = ""
     its title and headings; True where the question asks for no known kind."""
     if _WANTS_A_PHONE_NUMBER.search(question):
         return sum(map(str.isdigit, span)) >= PHONE_DIGITS
+    if _WANTS_A_MAIL_ADDRESS.search(question):
+        return "@" in span
     if _WANTS_A_TIME.search(question):
         may_be = bool(_NAME.search(span) or _MAY_BE_A_TIME.search(span) or _AT_A_TIME.search(before))
         return may_be or _says_a_time(span)

@@ -55,7 +55,7 @@ def lines_of(answer: GroundedAnswer, index: Searchable) -> list[str]:
         lines += ["", f"likely    {percent_right(answer.probably_right)} of answers like this one are right"]
     if answer.refused:
         lines.append(f"why       {answer.reason}")
-    if answer.nearest and answer.confidence >= FAR:
+    if answer.nearest and not 0 < answer.confidence < FAR:
         unsupported = answer.why is not None and answer.why.kind == "unsupported"  # the documents may well answer
         lines += [
             f"{'instead' if unsupported else 'nearest':<10}{where(answer.nearest, index)}",
@@ -109,7 +109,8 @@ def where(span: Citation | Passage, index: Texts) -> str:
     own, the graph."""
     if is_image(span) or span.of_graph:
         return span.document
-    above = " > ".join(filter(None, (span.document, span.heading)))
+    first = span.heading.partition(" > ")[0]
+    above = " > ".join(filter(None, (span.document if span.document != first else "", span.heading)))
     return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
 

@@ -198,8 +198,8 @@ class AskDocuments(DocumentTool):
     def work(self, index: Index) -> Given:
         """The answer, or the refusal and why."""
         answer = index.ask(_asked(self.question))
-        sure = f"sure      {answer.confidence:.0%} that the documents answer this"
-        return "\n".join([*lines_of(answer, index), "", sure]), Answered.model_validate(facts_of(answer, index))
+        sure = ["", f"sure      {answer.confidence:.0%} that the documents answer this"] if answer.confidence else []
+        return "\n".join([*lines_of(answer, index), *sure]), Answered.model_validate(facts_of(answer, index))
 
 
 class ReadPassage(DocumentTool):

@@ -15,6 +15,7 @@ from lmworks.grounding.calendar_names import unnamed_days
         ("When does the ferry leave on Monday?", "We are back on Friday at 16.52.", ["Monday"]),
         ("What do they do on Wednesday?", "Laptops are handed out on Tuesdays and Thursdays.", ["Wednesday"]),
         ("How many visitors came in August 2025?", "In July 2025 there were 1,200 visitors.", ["August"]),
+        ("When does it close on Christmas Eve?", "On New Year’s Eve it closes at 18:00.", ["Christmas Eve"]),
     ],
 )
 def test_another_month_or_weekday_is_not_meant(question: str, sentence: str, missing: list[str]):

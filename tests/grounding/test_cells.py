@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grounding.small_index import indexed
-from lmworks.grounding.cells import named_by_both, weighed
+from lmworks.grounding.cells import has_nothing_for, named_by_both, weighed
 from lmworks.grounding.index import Index
 from lmworks.grounding.telling import facts_of, lines_of
 from lmworks.text.formats.rows import rows_of, spelled_out
@@ -76,6 +76,53 @@ def test_a_cell_is_named_by_both_or_not_at_all():
     assert named_by_both(question, TABLE, row, comfort) == 1
     assert named_by_both(question, TABLE, row, economy) == named_by_both(question, TABLE, row, label) == 0
     assert named_by_both("How much luggage is there in Comfort?", TABLE, row, comfort) == 0.5
+
+
+TIMES = """| | First from Kettle | Last from Kettle | Last from Penmorrow |
+| --- | --- | --- | --- |
+| Monday to Friday | 05:40 | 22:10 | 22:30 |
+| Saturday | 06:20 | 22:20 | 22:40 |
+| Sunday and bank holidays | 07:40 | 20:40 | 20:50 |
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "cell"),
+    [
+        ("When does the last boat leave Kettle on Saturday?", "22:20"),
+        ("When does the last boat leave Kettle on Tuesday?", "22:10"),
+        ("When is the last boat from Kettle on weekdays?", "22:10"),
+        ("When is the last boat from Kettle on Sundays?", "20:40"),
+    ],
+)
+def test_a_row_of_days_is_named_by_each_of_them(question: str, cell: str):
+    named = {
+        TIMES[one.start : one.end]
+        for row in rows_of(TIMES)
+        for one in row
+        if named_by_both(question, TIMES, row, one) == 1
+    }
+    assert named == {cell}
+
+
+def test_a_cell_that_is_named_by_both_comes_before_prose_with_more_words(tmp_path, minilm: str):
+    page = f"# Timetable\n\n{TIMES}\nOn New Year's Eve the last boat leaves Kettle at 18:00.\n"
+    index = indexed(tmp_path, {"times.md": page}, minilm)
+    assert index.ask("When does the last boat leave Kettle on Saturday?").text == "22:20 [1]"
+    assert index.ask("When does the last boat leave Kettle on New Year's Eve?").text == "18:00 [1]"
+    assert index.ask("When does the last boat leave Kettle on Christmas Eve?").refused
+
+
+def test_a_row_with_nothing_in_the_column_that_is_asked_for():
+    rows = rows_of(
+        "- Vehicle: Car; Single: 6; Book: 52\n- Vehicle: Coach; Single: 28\n- Vehicle: Bus; Single: 8; Book: 70"
+    )
+    text = "- Vehicle: Car; Single: 6; Book: 52\n- Vehicle: Coach; Single: 28\n- Vehicle: Bus; Single: 8; Book: 70"
+    car, _, bus = rows
+    given = [(text, row) for row in rows]
+    assert has_nothing_for("How much is a book for a coach?", text, car, car[2], given)
+    assert not has_nothing_for("How much is a book for a bus?", text, bus, bus[2], given)
+    assert not has_nothing_for("How much is a single for a coach?", text, car, car[1], given)
 
 
 @pytest.fixture(scope="module")

@@ -220,6 +220,36 @@ def test_of_a_table_only_the_row_that_is_asked_for_is_cited(tmp_path, minilm: st
     assert answer.text == "Hamburg [1]" and "Anna Keller" in answer.citations[0].text
 
 
+FARES = (
+    "vehicle,single,return,resident\nCar,6.40,11.50,3.90\nCar with trailer,9.90,18.00,6.50\nCoach,28.00,52.00,\n"
+    "Minibus,12.00,22.00,9.00\n"
+)
+
+
+@pytest.fixture(scope="module")
+def fares(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
+    return indexed(tmp_path_factory.mktemp("fares"), {"fares.csv": FARES}, minilm)
+
+
+def test_another_row_of_a_table_is_no_contradiction(fares: Index):
+    assert fares.ask("How much is a return for a car?").text == "11.50 [1]"
+
+
+def test_an_empty_cell_is_not_answered_from_another_row(fares: Index):
+    answer = fares.ask("What is the resident fare for a coach?")
+    assert answer.refused and answer.confidence == 0
+    assert fares.ask("What is the resident fare for a minibus?").text == "9.00 [1]"
+
+
+def test_what_is_said_of_another_year_does_not_agree(tmp_path, minilm: str):
+    files = {
+        "runbook.md": "# Chains\n\nIn 2019 a chain failed and broke two windscreens; nobody was hurt.\n",
+        "incident.md": "# Incident of January 2026\n\nThe chain failed at the ramp. Nobody was hurt.\n",
+    }
+    answer = indexed(tmp_path, files, minilm).ask("Who was hurt when the chain failed in 2019?")
+    assert answer.alone.lower() == "nobody" and [one.file for one in answer.citations] == ["runbook.md"]
+
+
 def test_an_answer_alone():
     assert alone("28 euros [1] [2] (elsewhere: 32 euros [3]) (elsewhere: 30 [4])") == "28 euros"
     assert alone("it is (elsewhere: unknown) there [1]") == "it is (elsewhere: unknown) there"

@@ -236,6 +236,8 @@ def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
         ("Rent: 740 euros; dogs are not allowed.", "dogs", "dogs are not allowed."),
         ("Rent: 740 euros; dogs are not allowed.", "740 euros", "740 euros"),
         ("Cats are not allowed.", "not allowed", "not allowed"),
+        ("It is less than the 3 metres that coaches need.", "3 metres", "3 metres"),
+        ("It is less than the limit of 3 metres.", "limit", "less than the limit"),
     ],
 )
 def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(text, span, shown):
@@ -248,7 +250,28 @@ def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(t
     (cited,) = answer.citations
     assert cited.text == text
     assert cited.answer is not None
-    assert text[cited.answer[0] - len(BEFORE) : cited.answer[1] - len(BEFORE)] == span
+    assert text[cited.answer[0] - len(BEFORE) : cited.answer[1] - len(BEFORE)] == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "whole"),
+    [
+        ("Write to lost@ferry.example.", "lost@ferry", "lost@ferry.example"),
+        ("Write to press@tarrow-ferry.co.uk, please.", "tarrow-ferry.co.uk", "press@tarrow-ferry.co.uk"),
+        ("It runs on server fin-03.kettle.local, too.", "server fin-03", "server fin-03.kettle.local"),
+        ("It costs £21.10 each.", "21", "£21.10"),
+        ("There are 1,480 of them.", "480", "1,480"),
+        ("It is for non-members.", "members", "non-members"),
+        ("Open 9:30–17:00.", "9:30", "9:30"),
+        ("That is Ines's dog.", "Ines", "Ines"),
+        ("It ended in 2026.The next", "2026", "2026"),
+        ("租金每月七百欧元。", "七百欧元", "七百欧元"),
+    ],
+)
+def test_a_reading_breaks_no_address_price_or_name(text: str, span: str, whole: str):
+    at = text.index(span)
+    (found,) = read_passages(Arbitrary([(at, at + len(span))]), "Which?", passages([text]))
+    assert found.answer == whole
 
 
 def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():

@@ -41,6 +41,23 @@ def test_pronouns_and_questions_without_a_word_of_their_own_lean_on_the_one_befo
     assert in_context(question, None) == question
 
 
+@pytest.mark.parametrize(
+    ("question", "before", "whole"),
+    [
+        ("And a coach?", "What does a car cost?", "What does a coach cost?"),
+        ("And on Sunday?", "When do you open on Saturday?", "When do you open on Sunday?"),
+        ("What about the bicycle?", "How much is a return for a car?", "How much is a return for the bicycle?"),
+        ("And in May?", "How much did we sell in March 2026?", "How much did we sell in May 2026?"),
+        ("And the week after?", "Who is on call in the week of 13 April?", "And the week after?"),
+        ("And a car with trailer?", "What does a car cost?", "And a car with trailer?"),
+        ("And by whom is the rent paid?", "What is paid by tenants?", "And by whom is the rent paid?"),
+        ("And on Sunday?", "What does a car cost?", "And on Sunday?"),
+    ],
+)
+def test_what_is_only_named_takes_the_place_of_what_begins_alike(question: str, before: str, whole: str):
+    assert in_context(question, before) == whole
+
+
 def test_a_question_that_says_nothing_gives_nothing():
     assert in_context("And how much is it?", "What is it?") == "And how much is it?"
 

@@ -30,6 +30,7 @@ from lmworks.grounding.reading import reader_for
         ("When is the team back?", "touchdowns"),
         ("How long does the copy take?", "single"),
         ("How long is the waiting list?", "number of plots"),
+        ("What is the e-mail address of the caretaker?", "Mr Novak, 0151 20 44 87"),
     ],
 )
 def test_what_cannot_be_meant(question: str, span: str):
@@ -45,6 +46,9 @@ def test_what_cannot_be_meant(question: str, span: str):
         ("What is the telephone number of the doctor?", "0151 20 44 87"),
         ("Do we take a bike without a phone number?", "we take none"),
         ("What is the phone number for?", "questions"),
+        ("What is the email address for lost property?", "lost@ferry.example"),
+        ("What is the e-mail address for?", "questions"),
+        ("How long is the probation for a senior deckhand?", "none"),
         ("What do I do if my phone number changes?", "tell Ann"),
         ("How many people were on the test flight?", "a crew"),
         ("How many of them sing?", "hundreds"),

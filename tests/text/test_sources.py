@@ -519,6 +519,20 @@ def test_a_quote_that_never_closes_ends_at_the_bound(tmp_path, monkeypatch):
     assert csv.field_size_limit() == before
 
 
+def test_a_quote_that_never_closes_is_told_by_its_line_and_the_rows_before_it_are_read(tmp_path):
+    path = write(tmp_path, a__csv='item,price\nRope,5\n"Buoy,7\nAnchor,9\n') / "a.csv"
+    found = read(path, look_up=True)
+    assert texts(found) == {"a.csv#1": "item: Rope; price: 5"}
+    assert "not a CSV table from line 3 on: a cell begins with a quotation mark" in found.skipped[0].reason
+    with pytest.raises(DataError, match="from line 3 on"):
+        read(path)  # to learn from: which column has the most words is not known
+
+
+def test_a_cell_without_a_title_is_named_by_its_column(tmp_path):
+    found = read(table(tmp_path / "a.csv", [["item", "price"], ["Rope", "5", "extra"]]), look_up=True)
+    assert texts(found) == {"a.csv#1": "item: Rope; price: 5; column 3: extra"}
+
+
 def test_parquet_equals_jsonl(tmp_path):
     arrow = pytest.importorskip("pyarrow", reason=DOCS)
     from pyarrow import parquet

@@ -41,13 +41,12 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
     weight = chosen_weight(tried)
     enough = len(tried) >= LEAST
     made, notes = _searched(tried, weight.judged, len(index)), _missing(tried)
+    facts = [one.question for one in tried if one.question.kind == "fact"][:ASKED]
+    asked = list(asked_of(index, facts)) if facts else []  # fetches the model that reranking wants, too
     reranked = _reranked(index, tried[:: max(1, len(tried) // COMPARED)], weight.kept)
-    made += reranked
+    made += reranked + (figures.answered(asked) if asked else [])
     if not reranked:
         notes.append("no reranking: its model is not on this machine (lmworks models fetch reranker)")
-    facts = [one.question for one in tried if one.question.kind == "fact"][:ASKED]
-    asked = list(asked_of(index, facts)) if facts else []
-    made += figures.answered(asked) if asked else []
     outcome = SelfTestOutcome(
         place=index.place,
         questions=len(tried),

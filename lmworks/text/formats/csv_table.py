@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
 
             def rows() -> Iterator[dict[str, Any]]:
                 body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
-                cells = (dict(zip(names, row, strict=False)) for row in body)
+                cells = (_named(names, row) for row in body)
                 return map(_with_every_turn, cells) if records.fields(names_of(names, whole).values()) else cells
 
             yield from documents(names, rows, name, whole)
     except csv.Error as error:
-        raise UnreadableError(f"not a CSV table ({error})") from None
+        yield UnreadableError(f"not a CSV table {error}")
     finally:
         csv.field_size_limit(earlier)
 
@@ -53,9 +53,9 @@ def rows_with_titles(path: Path) -> Iterator[dict[str, str]]:
     try:
         rows = _rows(path, found.encoding)
         titles = [title.strip() for title in next(rows, [])]
-        yield from (dict(zip(titles, row, strict=False)) for row in rows)
+        yield from (_named(titles, row) for row in rows)
     except csv.Error as error:
-        raise UnreadableError(f"not a CSV table ({error})") from None
+        raise UnreadableError(f"not a CSV table {error}") from None
     finally:
         csv.field_size_limit(earlier)
 
@@ -64,7 +64,23 @@ def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
     with path.open(encoding=encoding, newline="") as file:
         first = file.readline()
         file.seek(0)
-        yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
+        reader = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
+        line = 0
+        try:
+            for row in reader:
+                line = reader.line_num
+                if row:
+                    yield row
+        except csv.Error as error:
+            ends = "unexpected end" in str(error)
+            reason = "a cell begins with a quotation mark there and does not end with one" if ends else error
+            raise csv.Error(f"from line {line + 1} on: {reason}") from None
+
+
+def _named(titles: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """Cells by the titles of their columns; those of a row that has more of them by their numbers."""
+    more = (f"column {at}" for at in range(len(titles) + 1, len(row) + 1))
+    return dict(zip((*titles, *more), row, strict=False))
 
 
 def with_turns(row: Mapping[str, str]) -> dict[str, Any]:
