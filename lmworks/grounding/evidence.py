@@ -60,6 +60,12 @@ _BLANK = re.compile(r"\n\s*\n|\n(?=-- ?(?:\n|\Z))")
 """What parts paragraphs, a signature too."""
 _ASKS_FOR_A_VERSION = re.compile(r"\b(?:which|what)\s+(?:version|release)s?\b(?!\s+of\b)(?!.*\d[.]\d)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<![\w.])v?\d{1,4}(?:[.]\d{1,4}){1,3}(?![\w.])", re.IGNORECASE)
+_WHO = re.compile(
+    r"\A\W*who(?:['’]s|\s+(?:is|was))\s+(?:(?:the|our|your|its|their)\s+)?(?P<office>[\w -]+?)"
+    r"(?:\s+(?:of|for|at|in|on)\b.*)?\W*\Z",
+    re.IGNORECASE,
+)
+_PERSON = r"[^\W\d_a-z][\w'’.-]*(?:\s+(?:(?:van|von|de|der|den|di|da|la|le)\s+)*[^\W\d_a-z][\w'’.-]*){0,3}"
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
 NARROWEST = 50
@@ -289,7 +295,7 @@ def read_passages(
             inside = replace(reading, start=max(reading.start - size, 0), end=max(reading.end - size, 0))
             if inside.start < (skip := unread(one)) and one.text[skip:].strip():
                 inside = _read_below(reader, question, one, skip)
-            inside = _without_beginnings(one.text, _trimmed(one.text, inside))
+            inside = _holder(question, one.text, _without_beginnings(one.text, _trimmed(one.text, inside)))
             named, headers = _in_a_table(question, top.table, one.text, inside)
             found.append(Evidence(one, inside, _around(one.text, inside), share, named=named, headers=headers))
     return sorted(found, key=lambda one: -one.rank)
@@ -371,6 +377,15 @@ def _whole_words(text: str, start: int, end: int) -> Span:
             (one.end() if one.start() < end < one.end() else end),
         )
     return start, end
+
+
+def _holder(question: str, text: str, reading: BestSpan) -> BestSpan:
+    """The reading; where the question is who holds an office, the name before that in brackets: "Lind (secretary)"."""
+    asked = _WHO.match(question)
+    if asked is None:
+        return reading
+    named = re.search(rf"(?P<who>{_PERSON})\s*\((?i:(?:the\s+)?{re.escape(asked['office'])})\)", text)
+    return replace(reading, start=named.start("who"), end=named.end("who")) if named else reading
 
 
 def _without_beginnings(text: str, reading: BestSpan) -> BestSpan:

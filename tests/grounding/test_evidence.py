@@ -274,6 +274,21 @@ def test_a_reading_breaks_no_address_price_or_name(text: str, span: str, whole: 
     assert found.answer == whole
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who is the secretary of the board?", "Rosalind van der Ockwell"),
+        ("Who's the chair?", "Hugh Tremlett"),
+        ("Who is the treasurer?", "Hugh"),
+        ("Who chairs the board?", "Hugh"),
+    ],
+)
+def test_who_holds_an_office_stands_before_it(question: str, answer: str):
+    text = "Present: Hugh Tremlett (chair), Rosalind van der Ockwell (Secretary), Dev Bhandari."
+    (found,) = read_passages(Arbitrary([(9, 13)]), question, passages([text]))
+    assert found.answer == answer
+
+
 def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
     class Echo:
         def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
