@@ -55,8 +55,9 @@ class Filter(Config):
 
     @model_validator(mode="after")
     def _dates_are_dates(self) -> Self:
-        for name in ("since", "until"):
-            _moment(getattr(self, name), name, whole=name == "until")
+        since, until = _moment(self.since, "since"), _moment(self.until, "until", whole=True)
+        if since is not None and until is not None and since >= until:
+            raise ConfigError(f"{{at}}since is {self.since}, later than until, {self.until}, so that no file is meant")
         return self
 
     def among(self, documents: Iterable[Described]) -> list[int]:

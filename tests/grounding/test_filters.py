@@ -91,6 +91,12 @@ def test_what_is_unknown_or_no_date_is_a_sentence(index: Index):
     assert index.search("rent", where=Filter(metadata={"author": "Nobody"})) == []
 
 
+def test_a_span_of_time_that_ends_before_it_begins_is_a_sentence():
+    with pytest.raises(ConfigError, match="since is 2026-03-01, later than until, 2026-02-01"):
+        Filter(since="2026-03-01", until="2026-02-01")
+    assert Filter(since="2026-03-01", until="2026-03-01").since == "2026-03-01"
+
+
 def test_an_update_brings_in_what_a_document_says_and_its_date(tmp_path: Path, index: Index):
     file, out = tmp_path / "records.jsonl", tmp_path / "index"
     file.write_text('{"text": "rent", "by": "Ann"}\n{"text": "boat", "by": "Bo"}\n')
