@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+from functools import cache
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -31,11 +35,23 @@ def must_be_device(device: str) -> None:
 
 
 def fast_dtype(device: str | torch.device = "cpu") -> torch.dtype:
-    """bfloat16 where the device multiplies it natively (AVX-512 BF16, AMX, any recent GPU), else float32."""
+    """bfloat16 where the device multiplies it faster than float32 (AMX, AVX-512 BF16 of AMD's processors, any recent
+    GPU), else float32."""
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
-    return torch.bfloat16 if native else torch.float32
+    tiles, vectors = (getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("amx_tile", "avx512_bf16"))
+    return torch.bfloat16 if tiles or (vectors and _is_of_amd()) else torch.float32
+
+
+@cache
+def _is_of_amd() -> bool:
+    """Intel's vectors of bfloat16 multiply no faster than those of float32, and AMD's twice as fast: where a cloud
+    hides the tiles of an Emerald Rapids a product takes 1.9 times as long as in float32."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")[:1000]
+    except OSError:  # not Linux
+        told = platform.processor()
+    return "AuthenticAMD" in told
 
 
 def multiplied(dtype: torch.dtype) -> bool:
