@@ -116,8 +116,9 @@ class ScoringModel(WritingModel):
         with is read once, and `reading` then says how much that saved.
 
         They are cut into tokens as lm-evaluation-harness cuts them: spaces at the end of a context go to the
-        continuation, and BOS (else EOS) stands for an empty context. A context that is too long loses its beginning.
-        DataError for a continuation without a token, or with more than the model reads.
+        continuation, and BOS (else EOS) stands for an empty context. A token that holds the context's last letters and
+        the continuation's first ("hello wor", "ld") is the continuation's. A context that is too long loses its
+        beginning. DataError for a continuation without a token, or with more than the model reads.
         """
         found = dict(self.continuations(encode_pairs(self.tokenizer, pairs), reading))
         return [found[number] for number in range(len(pairs))]

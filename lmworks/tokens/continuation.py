@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 
 from lmworks.basics.arguments import two_texts
 from lmworks.basics.errors import ConfigError, DataError
@@ -14,8 +15,9 @@ Pair = tuple[list[int], list[int]]
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
     """(context, continuation) as ids, as lm-evaluation-harness cuts them (`TemplateLM._encode_pair`, 0.4.13).
 
-    Spaces at the end of a context go to the continuation. Nothing before a continuation stands for the token that
-    `opening` gives. DataError for a continuation without a token.
+    Spaces at the end of a context go to the continuation. Where a continuation joins the context's last letters (after
+    "hello wor" follows "ld"), the context ends before the token that holds both; the harness would score nothing of
+    it. For an empty context stands the token that `opening` gives. DataError for a continuation without a token.
     """
     if isinstance(pairs, str) or not all(two_texts(pair) for pair in pairs):
         raise DataError("give a list of pairs of texts: [(context, continuation), ...]")
@@ -24,7 +26,8 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list
     read = dict(zip(contexts, tokenizer.encode_batch(contexts, special=False), strict=True))
     wholes = tokenizer.encode_batch([context + continuation for context, continuation in moved], special=False)
     return [
-        _cut(tokenizer, context, read.get(context), whole) for (context, _), whole in zip(moved, wholes, strict=True)
+        _cut(tokenizer, context, read.get(context, []), whole)
+        for (context, _), whole in zip(moved, wholes, strict=True)
     ]
 
 
@@ -43,12 +46,13 @@ def _moved(context: str, continuation: str) -> tuple[str, str]:
     return bare, context[len(bare) :] + continuation
 
 
-def _cut(tokenizer: Tokenizer, context: str, read: list[int] | None, whole: list[int]) -> Pair:
-    if read is None:
+def _cut(tokenizer: Tokenizer, context: str, read: list[int], whole: list[int]) -> Pair:
+    shared = len(commonprefix([read, whole]))  # a continuation may join the context's last letters
+    if shared:
+        before, after = [*tokenizer.prefix, *whole[:shared]], whole[shared:]
+    else:
         start = opening(tokenizer)
         before, after = ([start], whole) if whole[:1] != [start] else (whole[:1], whole[1:])
-    else:
-        before, after = [*tokenizer.prefix, *read], whole[len(read) :]
     if not after:
         raise DataError(f"nothing follows the context {context[-40:]!r}: the continuation has no token; give some text")
     return before, after
