@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
+from operator import eq
 
 from lmworks.basics.arguments import two_texts
 from lmworks.basics.errors import ConfigError, DataError
@@ -12,23 +13,27 @@ from lmworks.tokens.tokenizer import Tokenizer
 Pair = tuple[list[int], list[int]]
 
 
-def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
+def encode_pairs(
+    tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], items: Sequence[int] | None = None
+) -> list[Pair]:
     """(context, continuation) as ids, as lm-evaluation-harness cuts them (`TemplateLM._encode_pair`, 0.4.13).
 
     Spaces at the end of a context go to the continuation. Where a continuation joins the context's last letters (after
     "hello wor" follows "ld"), the context ends before the token that holds both; the harness would score nothing of
-    it. For an empty context stands the token that `opening` gives. DataError for a continuation without a token.
+    it. `items` says which pairs are compared: those of one number and one context then end it at the same token. For an
+    empty context stands the token that `opening` gives. DataError for a continuation without a token.
     """
     if isinstance(pairs, str) or not all(two_texts(pair) for pair in pairs):
         raise DataError("give a list of pairs of texts: [(context, continuation), ...]")
     moved = [_moved(*pair) for pair in pairs]
     contexts = list(dict.fromkeys(context for context, _ in moved if context))
-    read = dict(zip(contexts, tokenizer.encode_batch(contexts, special=False), strict=True))
+    read = {"": [], **dict(zip(contexts, tokenizer.encode_batch(contexts, special=False), strict=True))}
     wholes = tokenizer.encode_batch([context + continuation for context, continuation in moved], special=False)
-    return [
-        _cut(tokenizer, context, read.get(context, []), whole)
-        for (context, _), whole in zip(moved, wholes, strict=True)
-    ]
+    compared = list(zip(range(len(pairs)) if items is None else items, (context for context, _ in moved), strict=True))
+    ends: dict[tuple[int, str], int] = {}
+    for key, whole in zip(compared, wholes, strict=True):
+        ends[key] = min(_shared(read[key[1]], whole), ends.get(key, len(whole)))
+    return [_cut(tokenizer, key[1], ends[key], whole) for key, whole in zip(compared, wholes, strict=True)]
 
 
 def opening(tokenizer: Tokenizer) -> int:
@@ -46,10 +51,13 @@ def _moved(context: str, continuation: str) -> tuple[str, str]:
     return bare, context[len(bare) :] + continuation
 
 
-def _cut(tokenizer: Tokenizer, context: str, read: list[int], whole: list[int]) -> Pair:
-    shared = len(commonprefix([read, whole]))  # a continuation may join the context's last letters
-    if shared:
-        before, after = [*tokenizer.prefix, *whole[:shared]], whole[shared:]
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    return sum(takewhile(bool, map(eq, first, second)))
+
+
+def _cut(tokenizer: Tokenizer, context: str, end: int, whole: list[int]) -> Pair:
+    if end:
+        before, after = [*tokenizer.prefix, *whole[:end]], whole[end:]
     else:
         start = opening(tokenizer)
         before, after = ([start], whole) if whole[:1] != [start] else (whole[:1], whole[1:])

@@ -23,3 +23,11 @@ def test_every_token_that_holds_letters_of_a_continuation_is_scored(case):
     tokenizer = sentencepiece()
     [cut] = encode_pairs(tokenizer, [pair])
     assert [[tokenizer.vocabulary.backend.id_to_token(one) for one in part] for part in cut] == wanted
+
+
+def test_continuations_that_are_compared_begin_at_the_same_token():
+    pairs = [("he w", "or"), ("he w", "a"), ("he", " a")]
+    tokens = [[len(part) for part in pair] for pair in encode_pairs(sentencepiece(), pairs, [0, 0, 0])]
+    assert tokens == [[2, 1], [2, 2], [2, 2]]
+    apart = [[len(part) for part in pair] for pair in encode_pairs(sentencepiece(), pairs)]
+    assert apart == [[2, 1], [3, 1], [2, 2]]

@@ -8,9 +8,9 @@
 
 `answer` is a choice's letter or its text, `label` its place from 0; without `choices` (in a table: columns `choice_a`,
 `choice_b` or `choice1`, `choice2`, whose letter is that of their name) the answer is written. `prompt` in place of
-`question` is read as it is; items of one `group` depend on each other; with `check` number a written answer is also
-judged by its last number; an item with `tests` wants a program, which goes on from `prompt` or is asked for in
-`question`. `own_file.py` says what else may stand there.
+`question` is read as it is, and `delimiter` stands between it and each choice; items of one `group` depend on each
+other; with `check` number a written answer is also judged by its last number; an item with `tests` wants a program,
+which goes on from `prompt` or is asked for in `question`. `own_file.py` says what else may stand there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ast
 import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -51,7 +52,8 @@ SUFFIXES = (".jsonl", ".csv")
 
 def own_task(path: Path) -> Task:
     """The task of a file. DataError, with its place, for an item that cannot be scored."""
-    items, others = read_items(path)
+    read, others = read_items(path)
+    items, copies = _each_once(read)
     calls = [one for one in items if isinstance(one, Calling)]
     if calls and len(calls) < len(items):
         other = next(one for one in items if not isinstance(one, Calling))
@@ -66,12 +68,22 @@ def own_task(path: Path) -> Task:
     pairs = [one for one in choices if not one.asked[0][0]]
     if pairs and len(pairs) < len(items):
         raise DataError(f"{pairs[0].name} is a pair of sentences and others are questions; put them into other files")
+    left_out = [
+        f"{counted(len(every), what)} left out; the first: {every[0]}"
+        for what, every in (("other conversation", others), ("repeated item", copies))
+        if every
+    ]
     shared = partial(
-        Task, path.name, "your own questions", str(path), lambda: items, clustered=any(one.group for one in items)
+        Task,
+        path.name,
+        "your own questions",
+        str(path),
+        lambda: items,
+        clustered=any(one.group for one in items),
+        left_out="; ".join(left_out),
     )
     if calls:
-        others_out = f"{counted(len(others), 'other conversation')} left out; the first: {others[0]}" if others else ""
-        return shared(main=HELD, examples=False, longest=longest(calls), left_out=others_out)
+        return shared(main=HELD, examples=False, longest=longest(calls))
     if pairs:
         return shared(scored=("sum", "rest"), main="sum", examples=False)
     if programs:
@@ -94,52 +106,83 @@ def read_items(path: Path) -> tuple[list[Item], list[NothingToCallError]]:
         raise others[0]
     if not items:
         raise DataError(f"{path} holds no question; give one a line, with `question` and `answer`")
-    _must_agree(items)
     return items, others
 
 
-def _must_agree(items: Sequence[Item]) -> None:
-    """DataError where two items ask the same and what is right for one is wrong for the other."""
-    seen: dict[Hashable, tuple[str, set[tuple[str, ...]]]] = {}
+def _each_once(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Items of which each asks something else, and a sentence for each that was left out as another asks the same.
+    DataError where what is right for one of two such items is wrong for the other."""
+    found: dict[Hashable, Item] = {}
+    copies = []
     for one in items:
-        if isinstance(one, Choices):
-            asks: Hashable = (frozenset(one.asked), frozenset(one.choices))
-            right: set[tuple[str, ...]] = {(one.choices[one.right].strip(),)}
-        elif isinstance(one, Question):
-            asks, right = one.prompt, {tuple(words(answer)) for answer in one.answers}
-        else:
+        asks = _asks(one)
+        if (first := found.setdefault(asks, one)) is one:
             continue
-        first, before = seen.setdefault(asks, (one.name, right))
-        if not before & right:
+        if not _right_of(first) & _right_of(one):
             also = "" if isinstance(one, Choices) else ", or give both as a list in one item of a .jsonl file"
             raise DataError(
-                f"{one.name} asks what {first} asks, and another answer is right; correct one of them{also}"
+                f"{one.name} asks what {first.name} asks, and another answer is right; correct one of them{also}"
             )
+        if isinstance(first, Question) and isinstance(one, Question):
+            found[asks] = replace(first, answers=tuple(dict.fromkeys((*first.answers, *one.answers))))
+        copies.append(f"{one.name} asks what {first.name} asks")
+    return list(found.values()), copies
+
+
+def _asks(item: Item) -> Hashable:
+    """What is equal where two items ask the same."""
+    if isinstance(item, Choices):
+        return frozenset(item.asked), frozenset(item.choices)
+    if isinstance(item, Question):
+        return item.prompt
+    return repr((item.asks, item.told))
+
+
+def _right_of(item: Item) -> set[tuple[str, ...]]:
+    """What is right for an item, where that is not a part of what it asks."""
+    if isinstance(item, Choices):
+        return {(item.choices[item.right].strip(),)}
+    return {tuple(words(answer)) for answer in item.answers} if isinstance(item, Question) else {()}
 
 
 def _items(name: str, record: Mapping[str, Any]) -> list[Item]:
     if {"messages", "conversations"} & record.keys():
-        if other := [key for key in record if key not in (*CALLS, *UNREAD)]:
-            raise DataError(f"{name} has `{other[0]}` beside a conversation; leave it out")
+        _must_belong(name, record, CALLS, "a conversation")
         return [*calls_of(name, record)]
     return [_item(name, record)]
 
 
+def _must_belong(name: str, record: Mapping[str, Any], own: Sequence[str], what: str) -> None:
+    """DataError for a field that is given and not one of its own: it would not be read."""
+    for key, value in record.items():
+        is_empty = value is None or (CHOICE.fullmatch(key) and not str(value).strip())
+        if key not in (*own, *UNREAD) and not is_empty:
+            raise DataError(f"{name} has `{key}` beside {what}; leave it out")
+
+
 def _item(name: str, record: Mapping[str, Any]) -> Item:
-    group = str(record.get("group", ""))
-    if "good" in record and "bad" in record:
+    group = "" if record.get("group") is None else str(record["group"])
+    if record.get("good") is not None or record.get("bad") is not None:
+        _must_belong(name, record, ("good", "bad", "group"), "a pair of sentences")
         good, bad = (_text(name, record, key) for key in ("good", "bad"))
         if good == bad:
             raise DataError(f"{name}: both sentences are equal, and none is right; change one of them")
         return Choices(name, (("", good), ("", bad)), 0, (good, bad), group)
+    raw = record.get("prompt") is not None
+    if raw and record.get("question") is not None:
+        raise DataError(f"{name} has `question` and `prompt`, and one of them is asked; leave the other out")
     if record.get("tests") is not None:
         return _program(name, record, group)
-    raw = "prompt" in record
     question = _text(name, record, "prompt" if raw else "question")
     prompt = question if raw else f"Question: {question}\nAnswer:"
     choices, check = _choices(name, record), _check(name, record)
     if choices and check:
         raise DataError(f"{name} has `check` beside choices, and only written answers are checked; leave it out")
+    if record.get("label") is not None and not choices:
+        raise DataError(f"{name} has `label`, the place of the right choice, and no choices; give them, or an `answer`")
+    own = ("choices", *filter(CHOICE.fullmatch, record), "label", *["delimiter"] * raw) if choices else ("check",)
+    named = f"a {'prompt' if raw else 'question'} {'with choices' if choices else 'whose answer is written'}"
+    _must_belong(name, record, ("prompt", "question", "answer", "group", *own), named)
     if not choices:
         answers = record.get("answer")
         every = answers if isinstance(answers, list) else [answers]
@@ -157,14 +200,18 @@ def _item(name: str, record: Mapping[str, Any]) -> Item:
     if equal := [place for place in choices if place != right and choices[place].strip() == choices[right].strip()]:
         letters = " and ".join(map(_letter, sorted((right, equal[0]))))
         raise DataError(f"{name}: the choices {letters} are equal, and only one of them is right; change one")
-    asked = tuple((prompt, text if prompt[-1].isspace() else f" {text}") for text in texts)
+    said = record.get("delimiter")
+    between = said if said is not None else "" if prompt[-1].isspace() else " "
+    if not isinstance(between, str):
+        raise DataError(f"{name}: `delimiter` is no text; write it in quotes")
+    asked = tuple((prompt, between + text) for text in texts)
     return Choices(name, asked, list(choices).index(right), texts, group)
 
 
 def _program(name: str, record: Mapping[str, Any], group: str) -> Program:
     """A program that goes on from `prompt`, or is asked for in `question`."""
-    if other := [key for key in record if key not in ("question", "prompt", "tests", "answer", "group", *UNREAD)]:
-        raise DataError(f"{name} has `{other[0]}` beside `tests`, and a program is judged by these alone; leave it out")
+    own = ("question", "prompt", "tests", "answer", "group")
+    _must_belong(name, record, own, "`tests`, and a program is judged by these alone")
     tests, solution = _text(name, record, "tests"), record.get("answer", "")
     if not isinstance(solution, str):
         raise DataError(f"{name}: the answer {_as_json(solution)} is no text; write it in quotes")
@@ -172,7 +219,7 @@ def _program(name: str, record: Mapping[str, Any], group: str) -> Program:
         ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise DataError(f"{name}: `tests` is no Python ({error}); correct it") from None
-    if "prompt" in record:
+    if record.get("prompt") is not None:
         before = _text(name, record, "prompt")
         return Program(name, before, tests, before, solution, (*FUNCTION_ENDS, "\n```"), group)
     question = _text(name, record, "question")
@@ -183,6 +230,8 @@ def _choices(name: str, record: Mapping[str, Any]) -> dict[int, str]:
     """The choices by their places; a column that is empty keeps its letter for none."""
     columns = {key: named[1] for key in record if (named := CHOICE.fullmatch(key))}
     listed = record.get("choices")
+    if listed == []:
+        raise DataError(f"{name}: `choices` is empty; give two or more, or leave it out where the answer is written")
     if listed and columns:
         raise DataError(f"{name} has `choices` and `{next(iter(columns))}`; leave one of them out")
     values = listed or ["" if record[key] is None else record[key] for key in columns]

@@ -39,7 +39,7 @@ class Fields:
 
     names: tuple[str, ...]
     in_objects_alone: tuple[str, ...] = ()
-    """Those of a .jsonl file that a table has no columns for: lists."""
+    """Those of a .jsonl file that a table has no columns for: lists, and what may be empty."""
     choices: bool = False
     """Whether columns choice_a, choice_b, ... are known too."""
 
@@ -57,7 +57,7 @@ class Fields:
 
 TASK = Fields(
     ("question", "prompt", "answer", "label", "check", "tests", "group", "good", "bad", *CALLS),
-    in_objects_alone=("choices",),
+    in_objects_alone=("choices", "delimiter"),
     choices=True,
 )
 """Of a task's own questions (own.py)."""
@@ -111,15 +111,36 @@ def _objects(path: Path, text: str, fields: Fields) -> Iterator[tuple[int, Mappi
     for line, one in enumerate(io.StringIO(text, newline=""), 1):
         if not one.strip():
             continue
+        place = f"{path.name}#{line}"
         try:
-            record = json.loads(one, parse_constant=partial(_no_number, f"{path.name}#{line}"))
-        except (ValueError, RecursionError) as error:  # no JSON, or numbers and nesting beyond what is read
-            why = getattr(error, "msg", None) or str(error).partition(";")[0]
-            raise DataError(f"{path.name}#{line}: this line is no JSON ({why}); write an object a line") from None
+            record = json.loads(one, parse_constant=partial(_no_number, place), object_pairs_hook=partial(_once, place))
+        except (json.JSONDecodeError, RecursionError) as error:  # no JSON, or nesting beyond what is read
+            why = getattr(error, "msg", error)
+            raise DataError(f"{place}: this line is no JSON ({why}); write an object a line") from None
+        except ValueError:
+            raise DataError(f"{place} has a number of more digits than are read; write it in quotes") from None
         if not isinstance(record, dict):
-            raise DataError(f"{path.name}#{line} is no object with `question` and `answer`")
-        names = _known(f"{path.name}#{line}", "field", list(record), fields)
+            raise DataError(f"{place} is no object with `question` and `answer`")
+        if not _is_text(record):
+            raise DataError(f"{place} holds half of a surrogate pair (\\ud83d alone, say); write the text as UTF-8")
+        names = _known(place, "field", list(record), fields)
         yield line, dict(zip(names, record.values(), strict=True))
+
+
+def _once(place: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. DataError for a name that stands in it twice, of which JSON's readers take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _known_once(place, "field", [name for name, _ in pairs])
+    return found
+
+
+def _is_text(record: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # an escape alone makes it
+        return False
+    return True
 
 
 def _no_number(place: str, written: str) -> float:
@@ -133,10 +154,14 @@ def _names(said: Iterable[str]) -> list[str]:
 def _known(place: str, what: str, said: Sequence[str], fields: Fields) -> list[str]:
     """The names as they are known; DataError for one that is not, and for one that stands twice."""
     names = _names(said)
-    if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
-        raise DataError(f"{place} has two {what}s that are called {twice[0]}; rename one, or leave it out")
+    _known_once(place, what, [*filter(None, names)])
     for name, as_said in zip(names, said, strict=True):
         if (name or what == "field") and not fields.knows(name):
             shown = as_said if len(as_said) <= 40 else f"{as_said[:40]}..."
             raise DataError(f"{place} has the {what} {shown!r}, which is not known; known are {fields.listed(what)}")
     return names
+
+
+def _known_once(place: str, what: str, names: Sequence[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{place} has two {what}s that are called {twice[0]}; rename one, or leave it out")

@@ -71,6 +71,26 @@ BAD = {
         {"question": "How many?", "answer": "four", "check": "number"},
         "`check` is number, and the answer 'four' is not one number",
     ),
+    "a question and a prompt": (ASKED | {"prompt": "Which", "answer": "A"}, "has `question` and `prompt`, and one of"),
+    "a pair beside a question": ({"good": "a", "bad": "b", "question": "Which?"}, "has `question` beside a pair of"),
+    "a half of a pair": ({"good": "a"}, "has no `bad`"),
+    "a half of a pair beside a question": ({"question": "Who?", "answer": "Ann", "bad": "b"}, "beside a pair of sent"),
+    "a label of no choices": ({"question": "Who?", "answer": "Ann", "label": 0}, "has `label`, the place of the right"),
+    "tools without calls": (
+        {"question": "Who?", "answer": "Ann", "tools": []},
+        "has `tools` beside a question whose answer is written; leave it out",
+    ),
+    "no choices in a list": ({"question": "Who?", "answer": "Ann", "choices": []}, "`choices` is empty; give two or"),
+    "a delimiter of a question": (ASKED | {"answer": "A", "delimiter": ""}, "has `delimiter` beside a question with"),
+    "a delimiter of no choices": (
+        {"prompt": "Who?", "answer": "Ann", "delimiter": ""},
+        "has `delimiter` beside a prompt whose answer is written; leave it out",
+    ),
+    "a delimiter that is no text": (
+        {"prompt": "Which?", "choices": ["a", "b"], "answer": "A", "delimiter": 1},
+        "`delimiter` is no text",
+    ),
+    "half of a surrogate pair": (ASKED | {"answer": "A", "note": "\ud83d"}, "#1 holds half of a surrogate pair"),
     "choices by letters and numbers": (
         {"question": "Which?", "choice_a": "a", "choice_1": "b", "answer": "A"},
         "has two columns for one choice among choice_a, choice_1",
@@ -182,8 +202,37 @@ def test_one_question_with_two_right_answers_is_told(written):
         {"question": "Which?", "choices": ["a", "b"], "answer": "a"},
         {"question": "Which?", "choices": ["c", "d"]},
     )
-    assert len(own_task(Path(written(*alike))).items()) == 2
+    [item] = own_task(Path(written(*alike))).items()
+    assert item.answers == ("Ann", "Annie", "ann.")
     assert len(own_task(Path(written(other[0], other[1] | {"answer": "A"}))).items()) == 2
+
+
+def test_what_stands_twice_counts_once_and_that_is_told(written):
+    asked = {"question": "Who?", "answer": "Ann"}
+    turned = {"question": "Which gas?", "choices": ["helium", "oxygen"], "answer": "B"}
+    program = {"prompt": "def f():\n", "tests": "f()"}
+    for first, second in ((asked, asked), (ASKED | {"answer": "A"}, turned), (program, program)):
+        task = own_task(Path(written(first, second | {"group": "other"}, first)))
+        assert [one.name for one in task.items()] == ["mine.jsonl#1"]
+        assert task.left_out == "2 repeated items left out; the first: mine.jsonl#2 asks what mine.jsonl#1 asks"
+    other = program | {"tests": "assert f() is None"}
+    assert len(own_task(Path(written(program, other))).items()) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "given", "wanted"),
+    [("Is it", {}, " a"), ("Is it ", {}, "a"), ('"', {"delimiter": ""}, "a"), ("Is it:", {"delimiter": "\n"}, "\na")],
+)
+def test_what_stands_between_a_prompt_and_its_choices_can_be_said(written, prompt, given, wanted):
+    record = {"prompt": prompt, "choices": ["a", "b"], "answer": "A", "question": None, "group": None, **given}
+    [item] = own_task(Path(written(record))).items()
+    assert item.asked[0] == (prompt, wanted) and item.group == ""
+
+
+def test_a_cell_of_a_choice_that_is_empty_belongs_to_any_row(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("question,answer,choice_a,choice_b\nWho?,Ann,, \nHow?,So,,\n")
+    assert [one.answers for one in own_task(path).items()] == [("Ann",), ("So",)]
 
 
 def test_a_csv_file_of_a_spreadsheet_begins_with_a_mark(tmp_path):
@@ -195,7 +244,16 @@ BROKEN = {
     "a comma without quotes": ("mine.csv", "question,answer\nWhich, then?,A\n", r"#2 has more cells than columns"),
     "a cell of megabytes": ("mine.csv", f"question,answer\n{'x' * 200_000},A\n", r"#2: this is no row of a CSV table"),
     "brackets without end": ("mine.jsonl", "[" * 100_000 + "\n", r"#1: this line is no JSON"),
-    "a number of many digits": ("mine.jsonl", f'{{"label": {"1" * 6000}}}\n', r"#1: this line is no JSON"),
+    "a number of many digits": (
+        "mine.jsonl",
+        f'{{"label": {"1" * 6000}}}\n',
+        "#1 has a number of more digits than are read; write it in quotes",
+    ),
+    "a name that stands twice": (
+        "mine.jsonl",
+        '{"question": "Who?", "answer": "Ann", "answer": "Bob"}\n',
+        "#1 has two fields that are called answer",
+    ),
 }
 
 

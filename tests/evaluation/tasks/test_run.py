@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from tokens.small import byte_level
+from tokens.small import byte_level, sentencepiece
 from tokens.templates import TEMPLATES
 
 import lmworks as lm
@@ -43,6 +43,15 @@ def test_each_choice_is_scored_by_the_whole_its_characters_and_its_bytes(model, 
     assert [one.name for one in measurements] == [
         f"mine.jsonl, {by}" for by in ("log-likelihood", "by characters", "by bytes", "domain PMI")
     ]
+
+
+def test_choices_of_one_prompt_are_compared_from_the_same_token_on(written):
+    tokenizer = sentencepiece()
+    model = LanguageModel(tiny.network(vocab_size=tokenizer.vocab_size), tokenizer)
+    path = written({"prompt": "he w", "delimiter": "", "choices": ["or", "a"], "answer": "A"})
+    _, items = evaluate(model, [path], items=True)
+    totals = [one.total for one in model.loglikelihood([("he", " wor"), ("he", " wa")])]
+    assert items["mine.jsonl"][0].scores["sum"] == pytest.approx(totals, abs=1e-4)
 
 
 def test_a_figure_has_n_interval_and_chance(model, questions):
@@ -83,7 +92,7 @@ def test_equal_scores_are_a_tie_and_count_what_guessing_gets(written):
     with torch.no_grad():
         for weight in blind.network.parameters():
             weight.zero_()
-    path = written(*({"question": "Which?", "choices": ["one", "two", "six"], "answer": "C"},) * 4)
+    path = written(*({"question": f"{at}?", "choices": ["one", "two", "six"], "answer": "C"} for at in range(4)))
     [figure, *_], items = evaluate(blind, [path], items=True)
     assert figure.value == pytest.approx(1 / 3) and figure.at_chance
     assert ties(items["mine.jsonl"], "sum") == 4 and items["mine.jsonl"][0].picked("sum") == [0, 1, 2]

@@ -49,7 +49,7 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
         if asked.pmi:
             texts += ((asked.task.domain, continuation) for _, continuation in item.asked)
         owners += [number] * (len(texts) - len(owners))
-    pairs = (_in_chat if asked.chat else encode_pairs)(model.tokenizer, texts)
+    pairs = _in_chat(model.tokenizer, texts) if asked.chat else encode_pairs(model.tokenizer, texts, owners)
     for (_, continuation), owner in zip(pairs, owners, strict=True):
         if len(continuation) > model.longest:
             raise DataError(
