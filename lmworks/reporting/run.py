@@ -27,7 +27,7 @@ from lmworks.reporting.facts import facts_about
 from lmworks.reporting.own_file import must_hold_text
 from lmworks.reporting.report import NOT_CHOSEN, Part, Report
 from lmworks.reporting.section import Section
-from lmworks.reporting.store import KEPT, Kept, Result
+from lmworks.reporting.store import KEPT, Kept, Result, must_take_a_report
 from lmworks.reporting.subject import Subject
 from lmworks.text.sources import read
 
@@ -68,6 +68,7 @@ def report(
         read(text)  # a mistake is reported before anything is measured
     name = model.reference or "model" if isinstance(model, LanguageModel) else str(model)
     folder = Path(out) if out is not None else Path("reports") / (Path(name).stem or "model")
+    must_take_a_report(folder)
     own = (questions,) if isinstance(questions, str | os.PathLike) else questions
     for file in own:
         must_hold_text(Path(file))  # before a model is loaded; what it asks is looked at below
@@ -85,9 +86,9 @@ def report(
         _measure(subject, kept, chosen, parts)
     except (KeyboardInterrupt, Stopped):
         written()
-        done = sum(one.result is not None for one in parts.values())
+        done = sum(parts[one.name].result is not None for one in chosen)
         raise Stopped(
-            f"stopped; {done} of {len(parts)} sections are kept in {folder}: the same command goes on"
+            f"stopped; {done} of {len(chosen)} sections are kept in {folder}: the same command goes on"
         ) from None
     return written()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import says_why, write_json
+from lmworks.basics.files import must_be_writable, says_why, write_json
 from lmworks.evaluation.tasks.store import NEAR
 from lmworks.reporting.section import Found
 
@@ -48,11 +48,10 @@ class Result(Config):
 
 
 class Kept:
-    """The results in a folder. ConfigError where the folder is another model's report, or no report."""
+    """The results in a folder. ConfigError where the folder is another model's report."""
 
     def __init__(self, folder: Path, name: str, model: Sequence[float]) -> None:
         self.folder = folder
-        _must_be_ours(folder)
         path = folder / KEPT / MODEL
         if path.exists():
             before = _read(path)
@@ -84,11 +83,13 @@ class Kept:
         return self.folder / KEPT / f"{section}.json"
 
 
-def _must_be_ours(folder: Path) -> None:
+def must_take_a_report(folder: Path) -> None:
+    """ConfigError for a folder that holds something else, LmworksError where nothing can be written."""
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file; give a folder for the report with --out")
+    must_be_writable(folder / KEPT)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; give a folder for the report with --out")
     others = sorted({one.name for one in folder.iterdir()} - OURS)
     if others or (any(folder.iterdir()) and not (folder / KEPT).is_dir()):
         held = others[0] if others else sorted(one.name for one in folder.iterdir())[0]

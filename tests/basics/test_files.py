@@ -13,7 +13,7 @@ import pytest
 import tokenizers
 
 from lmworks.basics.errors import LmworksError
-from lmworks.basics.files import says_why
+from lmworks.basics.files import must_be_writable, says_why
 from lmworks.training.log import RunLog
 
 FULL = Path("/dev/full")
@@ -43,6 +43,21 @@ def test_a_full_disk_is_one_sentence(write):
 def test_a_fault_that_is_none_of_the_disks_stays_as_it_is():
     with pytest.raises(ValueError, match="20 requested"), says_why(Path("models/mine")):
         raise ValueError("20 requested")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("notes.txt/mine/page.html", r"^.*mine/page.html: .*notes.txt is a file and no folder; choose another place$"),
+        ("/proc/mine/page.html", r"^/proc/mine/page.html: nothing can be made in /proc; choose another place$"),
+    ],
+)
+def test_a_place_where_nothing_can_be_made_is_told_before_the_work(tmp_path, place, words):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LmworksError, match=words):
+        must_be_writable(tmp_path / place)
+    must_be_writable(tmp_path / "new" / "page.html")
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_log_that_does_not_fit_is_told_once(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 import lmworks as lm
-from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.evaluation import statistics
 from lmworks.evaluation.bias import crows_pairs
 from lmworks.evaluation.bias.crows_pairs import CROWS_PAIRS, Pair
@@ -292,8 +292,11 @@ def test_a_report_that_is_stopped_keeps_what_was_measured_and_goes_on(few_sectio
     before = json.loads((tmp_path / "r" / "report.json").read_text())["sections"]
     assert before["a"]["found"] and "not measured yet" in before["c"]["not_measured"].lower()
     assert "the same command goes on" in (tmp_path / "r" / "report.html").read_text()
+    stops.append(True)
+    with pytest.raises(Stopped, match=r"0 of 1 sections are kept in"):
+        lm.report(model, tmp_path / "r", only=["b"])
     lm.report(model, tmp_path / "r")
-    assert measured == ["a", "b", "b", "c"]
+    assert measured == ["a", "b", "b", "b", "c"]
 
 
 def test_what_cannot_be_measured_says_why_and_is_tried_again(few_sections, model, tmp_path):
@@ -320,6 +323,8 @@ def test_a_folder_of_another_models_report_or_of_anything_else_is_refused(few_se
         lm.report(model, tmp_path / "r")
     with pytest.raises(ConfigError, match=r"is a file; give a folder for the report"):
         lm.report(model, tmp_path / "r" / "thesis.txt")
+    with pytest.raises(LmworksError, match=r"thesis.txt is a file and no folder; choose another place"):
+        lm.report("no/such/model", tmp_path / "r" / "thesis.txt" / "r")
 
 
 def test_a_result_that_is_damaged_is_told_with_its_file(few_sections, model, tmp_path):

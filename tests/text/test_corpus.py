@@ -425,6 +425,8 @@ def test_a_finished_or_foreign_folder_is_never_written_into(tmp_path):
         corpus(tmp_path, GOOD[:5], name="mine")
     with pytest.raises(LmworksError, match="holds no run to go on with"):
         corpus(tmp_path, GOOD[:5], name="new", resume=True)
+    with pytest.raises(LmworksError, match=r"letter.txt is a file and no folder; choose another place"):
+        corpus(tmp_path, GOOD[:5], name="mine/letter.txt/new")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 

@@ -18,7 +18,7 @@ from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, DataError, Stopped
-from lmworks.basics.files import write_json
+from lmworks.basics.files import must_be_writable, write_json
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Item, Task
@@ -33,6 +33,8 @@ from lmworks.loading import load
 from lmworks.models.relatives.vectors import Vectors
 from lmworks.tokens.tokenizer import Tokenizer
 
+MEASUREMENTS = "measurements.json"
+"""What figures are kept in, beside the items."""
 PROBED = 32
 """Tokens by which a model is known again."""
 
@@ -150,9 +152,13 @@ def asked_of(
 
 
 def must_be_a_folder(out: str | os.PathLike[str] | None) -> None:
-    """ConfigError for a file in the place of the folder that is to keep the items."""
-    if out is not None and Path(out).is_file():
+    """ConfigError for a file in the place of the folder that is to keep the items, LmworksError where nothing can be
+    written."""
+    if out is None:
+        return
+    if Path(out).is_file():
         raise ConfigError(f"{out} is a file, and the items of each task have a file of their own; give a folder")
+    must_be_writable(Path(out) / MEASUREMENTS)
 
 
 def must_chat(tokenizer: Tokenizer, name: str) -> None:
@@ -166,7 +172,7 @@ def keep(
 ) -> Path:
     """Write figures, and differences of two models as JSON has them, into a folder's measurements.json, beside those of
     other names; its path."""
-    path = Path(out) / "measurements.json"
+    path = Path(out) / MEASUREMENTS
     try:
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         kept = {one["name"]: one for one in before}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.basics.extras import require
-from lmworks.basics.files import says_why, write_json
+from lmworks.basics.files import must_be_writable, says_why, write_json
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.sources import listing
 
@@ -51,8 +51,9 @@ def build(
     from lmworks.text.corpus.steps import require_everything
 
     require_everything(settings)
-    files = {source: listing(source) for source in settings.sources}
     folder = Path(out) if out is not None else Path("corpora") / Path(recipe).stem
+    must_be_writable(folder / "corpus.json")
+    files = {source: listing(source) for source in settings.sources}
     work = folder / ".work"
     _begin(folder, work, {"recipe": settings.model_dump(mode="json"), "files": files}, resume)
     size = sum(size for found in files.values() for _, size, _ in found)

@@ -13,7 +13,7 @@ from tokens.small import byte_level, sentencepiece
 from tokens.templates import TEMPLATES
 
 import lmworks as lm
-from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.evaluation.tasks.asked import AskedTask
 from lmworks.evaluation.tasks.declaration import Choices, Question, Task
 from lmworks.evaluation.tasks.find import find
@@ -187,6 +187,8 @@ def test_figures_of_several_runs_stand_side_by_side(model, questions, written, t
 def test_what_keeps_the_items_is_a_folder(model, questions):
     with pytest.raises(ConfigError, match=r"mine.jsonl is a file, and .*; give a folder"):
         evaluate(model, [questions], out=questions)
+    with pytest.raises(LmworksError, match=r"mine.jsonl is a file and no folder; choose another place"):
+        evaluate("no/such/model", [questions], out=f"{questions}/out")
 
 
 def test_two_tasks_of_one_name_are_refused(model, questions, tmp_path):
