@@ -38,15 +38,17 @@ PIPELINE = Alias(
 MODULE = PIPELINE.member.partition("/")[0]
 """What it is called where it is installed."""
 
+_AS_IBAN = r"(?P<as_iban>(?<!\w)[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?(?!\w))"
+"""What is written as an IBAN and has another checksum: its digits are no card and no telephone number."""
 _PATTERNS = {
     "email": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+(?![\w-])"),
     "iban": re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}(?!\w)"),
-    "card": re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])"),
+    "card": re.compile(_AS_IBAN + r"|(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])"),
     "ip": re.compile(
         r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:]))"
     ),
     "phone": re.compile(
-        r"(?<![\w.+-])(?:(?:\+|00)[1-9](?:[ ()./-]{0,2}\d){6,14}|\(?[2-9]\d{2}\)?[ .-]\d{3}[ .-]\d{4}"
+        _AS_IBAN + r"|(?<![\w.+-])(?:(?:\+|00)[1-9](?:[ ()./-]{0,2}\d){6,14}|\(?[2-9]\d{2}\)?[ .-]\d{3}[ .-]\d{4}"
         r"|\(?0[1-9]\d{1,4}\)?[ /-]{1,3}\d(?:[ -]?\d){4,8})(?![\w-]|\.\d)"
     ),
 }
@@ -59,7 +61,7 @@ def redacted(text: str, kinds: Sequence[str] = KINDS, names: Names | None = None
     for kind in (one for one in KINDS if one in kinds):
 
         def replaced(match: re.Match[str], kind: str = kind) -> str:
-            if not _CHECKS.get(kind, lambda written: True)(match[0]):
+            if match.lastgroup == "as_iban" or not _CHECKS.get(kind, lambda written: True)(match[0]):
                 return match[0]
             found[kind] += 1
             return f"[{kind.upper()}]"

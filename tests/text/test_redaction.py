@@ -31,6 +31,8 @@ def test_what_is_personal_is_found(kind, written):
     [
         "ada at example dot org, or @ada",
         "GB82 WEST 1234 5698 7654 33 has a wrong checksum",
+        "DE89 3704 0044 0532 0130 01 has one too, and its digits hold a card's and a telephone's",
+        "LV80 BANK 0000 4351 9500 3 and GB82 WEST 1234 5698 7654 30 have card's digits, too",
         "4111 1111 1111 1112 fails Luhn",
         "version 1.2.3.4.5 of 300.1.2.3, chapter 1.2.3",
         "from 2024-11-28 10:30:15 to 1999, pages 100-200, 3.14159265358979",
@@ -40,6 +42,12 @@ def test_what_is_personal_is_found(kind, written):
 )
 def test_what_only_looks_like_it_stays(text):
     assert redacted(text) == (text, {})
+
+
+def test_what_stands_behind_a_mistyped_iban_is_found():
+    text = "DE89 3704 0044 0532 0130 01, 4111 1111 1111 1111 or DE89 3704 0044 0532 0130 01 0044 20 7946 0958"
+    assert redacted(text)[0] == "DE89 3704 0044 0532 0130 01, [CARD] or DE89 3704 0044 0532 0130 01 [PHONE]"
+    assert redacted("London SW19 5AE 020 7946 0958")[0] == "London SW19 5AE [PHONE]"
 
 
 def test_checksums_by_their_standards():
