@@ -121,6 +121,8 @@ def _is(value: Any, kind: type) -> bool:
         return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
     if kind is bool:
         return type(value).__name__ in ("bool", "bool_")  # NumPy's too
+    if isinstance(value, bool) and kind in NUMBERS:  # Python counts it among the whole numbers
+        return False
     return isinstance(value, NUMBERS.get(kind, kind))
 
 

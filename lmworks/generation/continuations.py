@@ -56,8 +56,8 @@ class Reading:
     """Tokens that the network has read."""
     apart: int = 0
     """Tokens that it would have read, each pair by itself."""
-    cut: int = 0
-    """Contexts that lost their beginning, as they were longer than the window."""
+    cut: list[int] = field(default_factory=list)
+    """The numbers of the pairs whose context lost its beginning, as it was longer than the window."""
 
 
 @dataclass
@@ -117,7 +117,8 @@ def _texts(pairs: Sequence[Pair], window: int, reading: Reading) -> list[_Text]:
                 f"a continuation has {len(continuation):,} tokens and the model reads {window:,}; shorten it"
             )
         read = tuple([*context, *continuation[:-1]][-window:])
-        reading.cut += len(context) + len(continuation) - 1 > window
+        if len(context) + len(continuation) - 1 > window:
+            reading.cut.append(number)
         reading.apart += len(read)
         found.setdefault(read, _Text(read)).wanted.append((number, continuation))
     return [found[read] for read in sorted(found)]

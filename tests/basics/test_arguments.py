@@ -74,6 +74,8 @@ def meal(
         ({"dish": b"soup"}, "dish is b'soup'; give a string"),
         ({"guests": 2.5}, "guests is 2.5; give a whole number"),
         ({"guests": "2"}, "guests is '2'; give a whole number"),
+        ({"guests": True}, "guests is True; give a whole number"),
+        ({"share": False}, "share is False; give a number"),
         ({"guests": None}, "guests is None; give a whole number"),
         ({"share": "much"}, "share is 'much'; give a number"),
         ({"warm": "no"}, "warm is 'no'; give True or False"),

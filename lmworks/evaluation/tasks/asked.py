@@ -65,7 +65,8 @@ class AskedTask:
         examples = "".join(one.shown + BETWEEN for one in every[:shots])
         chosen = every[shots:] if limit is None else every[shots : shots + limit]
         # Where the context holds the choice, no domain tells anything of what follows.
-        pmi = pmi and "characters" in task.scored and isinstance(chosen[0], Choices)
+        if pmi and not ("characters" in task.scored and isinstance(every[0], Choices)):
+            raise ConfigError(f"{task.name} has no choices that domain PMI could compare; leave out --pmi (pmi=True)")
         return cls(task, shots, examples, chosen, every, pmi, chat)
 
     @property

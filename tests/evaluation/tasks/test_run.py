@@ -314,6 +314,22 @@ def test_a_templates_own_bos_stands_once_before_a_chat(questions, monkeypatch):
     assert len(read) == 6 and all(ids.count(tokenizer.bos) == 1 and ids[0] == tokenizer.bos for ids in read)
 
 
+@pytest.mark.parametrize("record", [{"question": "Who?", "answer": "Ann"}, {"good": "It is.", "bad": "It are."}])
+def test_domain_pmi_of_what_it_cannot_compare_is_refused(model, written, record):
+    with pytest.raises(ConfigError, match=r"mine.jsonl has no choices that domain PMI could compare; leave out --pmi"):
+        evaluate(model, [written(record)], pmi=True)
+
+
+def test_an_item_that_is_longer_than_the_window_is_named(model, written):
+    asked = [{"question": at * (600 if at in "bc" else 1), "choices": ["x", "y"], "answer": "A"} for at in "abc"]
+    said = r"^mine.jsonl: 2 items \(the first: mine.jsonl#2\) are longer than the 512 tokens that the model reads, and "
+    with pytest.warns(UserWarning, match=said + "lost their beginning; shorten the questions$"):
+        evaluate(model, [written(*asked)])
+    said = r"^mine.jsonl, 1 shots: 1 item \(the first: mine.jsonl#2\) is longer than the 512 tokens .* lost its "
+    with pytest.warns(UserWarning, match=said + "beginning; fewer shots keep it$"):
+        evaluate(model, [written(*asked[:2])], shots=1)
+
+
 def test_what_cannot_be_a_chat_is_refused(model, questions, written):
     pairs = written({"good": "It is.", "bad": "It are."}, name="pairs.jsonl")
     with pytest.raises(ConfigError, match=r"pairs.jsonl asks no question that a user's turn could hold"):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lmworks.basics import progress
+from lmworks.basics.amounts import counted
 from lmworks.basics.errors import DataError
 from lmworks.encoding.pseudo_likelihood import pseudo_logprobs
 from lmworks.evaluation.tasks.asked import AskedTask
@@ -58,6 +59,7 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
             )
     first = {owner: at for at, owner in reversed(list(enumerate(owners)))}
     found: dict[int, dict[int, Continuation]] = defaultdict(dict)
+    cut_before = len(reading.cut)
     for number, one in model.continuations(pairs, reading):
         owner = owners[number]
         found[owner][number - first[owner]] = one
@@ -68,10 +70,12 @@ def _read(model: LanguageModel, asked: AskedTask, left: Sequence[Choices], readi
             at = first[owner]
             tokens = [continuation for _, continuation in pairs[at : at + len(item.asked)]]
             yield of_choices(item, asked.scored, ordered[: len(item.asked)], ordered[len(item.asked) :], tokens)
-    if reading.cut:
+    if cut := list(dict.fromkeys(left[owners[number]].name for number in reading.cut[cut_before:])):
+        lost = "are longer than {}, and lost their" if len(cut) > 1 else "is longer than {}, and lost its"
         progress.note(
-            f"{asked.what}: {reading.cut:,} prompts are longer than the {model.longest:,} tokens that the model "
-            "reads, and lost their beginning; fewer shots keep it"
+            f"{asked.what}: {counted(len(cut), 'item')} (the first: {cut[0]}) "
+            + lost.format(f"the {model.longest:,} tokens that the model reads")
+            + f" beginning; {'fewer shots keep it' if asked.shots else 'shorten the questions'}"
         )
 
 
