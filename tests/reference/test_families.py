@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -487,6 +488,58 @@ def test_old_spellings_of_rotary_settings_mean_the_same(tmp_path: Path):
     family = family_of("llama")
     assert family.config_from(new) == family.config_from(old)
     assert family.config_from(new).rope_theta == 500.0
+
+
+LINEAR = {"rope_type": "linear", "factor": 4.0}
+KINDS = {
+    "full_attention": {"rope_type": "default", "rope_theta": 700.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+}
+LATENT = {
+    "head_dim": None,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 8,
+    "q_lora_rank": None,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "family, theirs, said",
+    [
+        ("llama", {}, {"rope_scaling": LINEAR}),
+        ("llama", {}, {"rope_scaling": {}}),
+        ("llama", {}, {"rope_scaling": LINEAR | {"rope_theta": 300.0}}),
+        ("gpt_neox", {}, {"rope_scaling": LINEAR, "rotary_emb_base": 500.0, "rotary_pct": 1.0}),
+        ("phi", {}, {"rope_scaling": LINEAR | {"partial_rotary_factor": 0.5}}),
+        ("hunyuan_v1_dense", {}, {"rope_scaling": {"rope_type": "dynamic", "alpha": 9.0, "factor": 1.0}}),
+        ("deepseek_v3", LATENT, {"rope_scaling": LINEAR | {"mscale_all_dim": 1.0}}),
+        (
+            "gemma3_text",
+            {"sliding_window": 7, "sliding_window_pattern": 2},
+            {"rope_scaling": LINEAR, "rope_parameters": KINDS},
+        ),
+    ],
+)
+def test_rotary_settings_in_two_spellings_at_once(
+    family: str, theirs: dict[str, Any], said: dict[str, Any], tmp_path: Path
+):
+    """The one that transformers takes, and where it changes the other, the two together."""
+    both = {"rope_theta": 500.0, "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}} | said
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(family, **SMALL | theirs)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(read_json(tmp_path / "config.json") | both))
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    ids = torch.randint(SMALL["vocab_size"], (2, LENGTH))
+    torch.testing.assert_close(read_network(tmp_path, torch.float32)(ids), reference(ids).logits, **CLOSE)
 
 
 SIZES = {

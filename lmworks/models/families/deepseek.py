@@ -113,7 +113,7 @@ def _experts_to(config: ModelConfig) -> dict[str, Any]:
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     """With YaRN's `mscale_all_dim` the scores are multiplied too."""
     rotary, plain = theirs["qk_rope_head_dim"], theirs["qk_nope_head_dim"]
-    rope = {**(theirs.get("rope_scaling") or {}), **(theirs.get("rope_parameters") or {})}
+    rope = theirs["rope_parameters"]
     ours: dict[str, Any] = {
         "kv_heads": theirs["num_attention_heads"],
         "head_dim": rotary + plain,
@@ -170,7 +170,7 @@ def all_dims_multiplier(config: ModelConfig) -> float | None:
 
 
 def _glm_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    rope = theirs.get("rope_parameters") or {}
+    rope = theirs["rope_parameters"]
     share = rope.get("partial_rotary_factor", theirs.get("partial_rotary_factor", 0.5))
     turned = int(theirs["head_dim"] * share + 1e-6)
     return _experts_from(theirs, layers) | ({} if turned == theirs["head_dim"] else {"rotary_dim": turned})

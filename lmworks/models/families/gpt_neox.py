@@ -11,8 +11,8 @@ from lmworks.models.families.tables import Family
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    """How many dimensions are turned, and the base, in the two spellings that there are."""
-    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    """How many dimensions are turned, and the base."""
+    rope = theirs["rope_parameters"]
     share = rope.get("partial_rotary_factor", theirs.get("rotary_pct", 0.25))
     ours: dict[str, Any] = {}
     if "rotary_emb_base" in theirs and "rope_theta" not in rope:

@@ -45,7 +45,7 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     }
     if chosen and theirs.get("sliding_window") is not None:
         ours |= {"window": theirs["sliding_window"], "window_layers": chosen}
-    if not theirs.get("rope_parameters") and not theirs.get("rope_scaling"):
+    if not theirs["rope_parameters"]:
         ours["rope_scaling"] = YARN
     return ours
 

@@ -36,7 +36,7 @@ def _seed_oss_to(config: ModelConfig) -> dict[str, Any]:
 
 def _hunyuan_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     """Their dynamic scaling with an `alpha` is a larger base, whatever the length."""
-    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    rope = theirs["rope_parameters"]
     kind, alpha = rope.get("rope_type", rope.get("type", "default")), rope.get("alpha")
     if kind != "dynamic" or not alpha:
         return {}
@@ -46,7 +46,7 @@ def _hunyuan_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _apertus_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    if theirs.get("rope_parameters") or theirs.get("rope_scaling"):
+    if theirs["rope_parameters"]:
         return {}
     return {"rope_theta": 12_000_000.0, "rope_scaling": {"kind": "llama3", "factor": 8.0, "original_context": 8192}}
 

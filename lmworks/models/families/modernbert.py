@@ -127,7 +127,7 @@ MODERNBERT = EncoderFamily(
         "local_attention": 128,
         "global_attn_every_n_layers": 3,
     },
-    required={"decoder_bias": True},
+    required={"decoder_bias": True, "rope_scaling": None},  # it would be one of layers with a window, too
     more_from=_more_from,
     more_to=_more_to,
     told=(*TOLD, "text_state", "window", "window_layers", "window_theta"),

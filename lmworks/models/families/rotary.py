@@ -9,6 +9,9 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 
+WHOLE = "full_attention"
+"""What they call layers without a window."""
+
 
 def yarn_amplitude(factor: float, scale: float = 1.0) -> float:
     """What YaRN multiplies cosine and sine by in a text `factor` times as long (DeepSeek multiplies the logarithm)."""
@@ -29,23 +32,40 @@ ROPE_SCALING = {  # ours                   <- theirs
 }
 
 
+def with_one_table(theirs: Mapping[str, Any], by_kind: bool = False) -> dict[str, Any]:
+    """Their settings with the rotary ones in `rope_parameters` alone, as transformers reads the two spellings: a
+    `rope_scaling` stands in place of all that `rope_parameters` says, and of settings `by_kind` of layer it changes
+    those of layers without a window. ModelError for what is no table, and where it is open which of them is meant."""
+    scaling, table = theirs.get("rope_scaling") or {}, theirs.get("rope_parameters") or {}
+    for name, said in (("rope_scaling", scaling), ("rope_parameters", table)):
+        if not isinstance(said, dict):
+            raise ModelError(f"config.json: {name} is not a table of rotary settings")
+    said = scaling or table
+    if by_kind and scaling and table:
+        if not isinstance(table.get(WHOLE), dict):
+            raise ModelError(
+                f"config.json holds rope_scaling and rope_parameters, and rope_parameters has no {WHOLE} that "
+                "rope_scaling changes; leave one of the two out"
+            )
+        said = table | {WHOLE: table[WHOLE] | scaling}
+    return {key: value for key, value in theirs.items() if key != "rope_scaling"} | {"rope_parameters": said}
+
+
 def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = False) -> dict[str, Any]:
-    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`.
+    """Rotary settings from `rope_parameters`, and from `rope_theta` what is not said there (`with_one_table`).
 
     Where heads may be turned `partly`, the number of turned dimensions is read elsewhere. Settings `by_kind` of layer
     are those of layers without a window.
     """
+    table = theirs["rope_parameters"]
+    if by_kind and WHOLE in table:
+        table = table[WHOLE] or {}
+    if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
+        raise ModelError(
+            "config.json: the rotary settings are not one table; a table for each kind of layer is not supported"
+        )
     parameters = {"rope_theta": theirs.get("rope_theta")}
-    for name in ("rope_scaling", "rope_parameters"):
-        table = theirs.get(name) or {}
-        if by_kind and isinstance(table, dict) and "full_attention" in table:
-            table = table["full_attention"] or {}
-        if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
-            raise ModelError(
-                f"config.json: {name} is not one table of rotary settings; a table for each kind "
-                "of layer is not supported"
-            )
-        parameters |= {key: value for key, value in table.items() if value is not None}
+    parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     kind = "longrope" if kind == "su" else kind  # as Phi-3's first files have it

@@ -7,9 +7,9 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.rotary import rope_to
+from lmworks.models.families.rotary import WHOLE, rope_to
 
-WINDOW, WHOLE = "sliding_attention", "full_attention"
+WINDOW = "sliding_attention"
 NO_IDS: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
 """For architectures that transformers gives ids of special tokens, which a smaller vocabulary may not have, where a
 file leaves them out; generation_config.json says the model's own."""
@@ -42,7 +42,7 @@ def windows_to(config: ModelConfig, without: int | None = None) -> dict[str, Any
 
 def rotary_dim_from(theirs: Mapping[str, Any], usual: float = 1.0) -> dict[str, Any]:
     """How many dimensions of each head are turned, from the share that they say in one of three places."""
-    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    rope = theirs["rope_parameters"]
     share = rope.get("partial_rotary_factor", theirs.get("partial_rotary_factor", usual))
     head_dim = theirs.get("head_dim") or theirs["hidden_size"] // theirs["num_attention_heads"]
     turned = int(head_dim * share + 1e-6)  # their cut, but for the rounding of a share of a whole number
@@ -56,7 +56,7 @@ def rotary_dim_to(config: ModelConfig) -> dict[str, Any]:
 
 def rope_by_kind_from(theirs: Mapping[str, Any], usual: float) -> dict[str, Any]:
     """The base of layers with a window; ModelError where these are stretched."""
-    table = (theirs.get("rope_parameters") or {}).get(WINDOW) or {}
+    table = theirs["rope_parameters"].get(WINDOW) or {}
     if table.get("rope_type", "default") != "default":
         raise ModelError(
             f"config.json: rotary scaling of type {table['rope_type']!r:.40} in layers with a window is not supported"

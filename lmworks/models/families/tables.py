@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
 from lmworks.models.families.names import each_name
-from lmworks.models.families.rotary import rope_from, rope_to
+from lmworks.models.families.rotary import rope_from, rope_to, with_one_table
 from lmworks.models.families.sources import (
     ByHead,
     NeighbourRows,
@@ -145,6 +145,7 @@ class Family:
                 )
             ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
+            values = with_one_table(values, self.rotary_by_kind)
             ours |= rope_from(values, self.partly_rotary, self.rotary_by_kind)
         layers = ours.get("layers")
         if self.more_from is not None and isinstance(layers, int) and layers <= MOST_LAYERS:

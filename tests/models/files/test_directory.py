@@ -104,12 +104,16 @@ def refusal(folder: Path) -> str:
         ),
         ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "rope_scaling.factor is -1"),
         ({"rope_scaling": {"rope_type": "linear"}}, "rope_scaling.factor is missing"),
-        ({"rope_scaling": "linear"}, "rope_scaling is not one table"),
+        ({"rope_scaling": "linear"}, "rope_scaling is not a table"),
         (
             {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
-            "rope_parameters is not one table",
+            "the rotary settings are not one table",
         ),
         ({"rope_theta": "NaN"}, "rope_theta is"),
+        (
+            {"model_type": "gemma3_text", "rope_scaling": {"factor": 2.0}, "rope_parameters": {"rope_theta": 1e4}},
+            "config.json holds rope_scaling and rope_parameters",
+        ),
     ],
 )
 def test_a_config_that_asks_for_what_there_is_not(folder: Path, changes: dict[str, Any], words: str):
