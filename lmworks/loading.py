@@ -18,9 +18,11 @@ from lmworks.adaptation.adapter_files import CONFIG, NF4_GRID, is_adapter, kept_
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import as_reference, restore_directory, sha256_once
+from lmworks.encoding.classifying import classifies
 from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, default_bits, foreseen
 from lmworks.kernels.footprint import Footprint
+from lmworks.kernels.run.weights import is_multiplied
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import family_of
@@ -243,25 +245,43 @@ class Facts:
     context: int
     """Tokens that it reads."""
     way: Way
+    classes: tuple[str, ...] = ()
+    """What it tells texts or images apart by (`lmworks classify`)."""
 
 
 def facts_of(reference: str | os.PathLike[str]) -> Facts:
     """What `load` will make of a reference; of an adapter, of its base with the adapter on. Where it will refuse it for
-    its size or for how its weights are packed, its way says so."""
-    from lmworks.models.files.directory import must_be_read, parameters
+    its files or its size, its way says so."""
+    from lmworks.models.files.directory import parameters
 
     named = _network_reference(str(reference))
     path = resolve(named)
     found = Footprint.of(path)
     config, size = found.config, parameters(found.config)
     try:
+        must_be_whole(path, config)
         found.must_fit(named, default_bits(config))
-        if path.is_dir():
-            must_be_read(path)
         way = foreseen(config, found.few_bits, size, found.rounded)
     except ModelError as refusal:
-        way = Way(False, f"refused: {refusal}")
-    return Facts(config.family, size, config.context, way)
+        way = Way(False, f"refused: {refusal}", refused=True)
+    tells = reads_images(config) or classifies(config)
+    return Facts(config.family, size, config.context, way, getattr(config, "labels", ()) if tells else ())
+
+
+def must_be_whole(path: Path, config: ModelConfig) -> None:
+    """ModelError for the files of a model that `load` would refuse, in its words: a tokenizer that is missing or
+    damaged, weights that are not those of its config. No matrix is read."""
+    import torch
+
+    from lmworks.models.files.directory import must_be_read
+    from lmworks.models.files.gguf import read_gguf_network
+
+    if path.suffix == ".gguf":
+        read_gguf_network(GGUFFile(path), torch.float32, lambda config: is_multiplied)
+    else:
+        must_be_read(path)
+    if not reads_images(config):
+        load_tokenizer(str(path))
 
 
 def network_path(reference: str, base: str | None = None) -> Path:

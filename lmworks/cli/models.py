@@ -13,6 +13,9 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.models.files.references import Known
 
+MOST_CLASSES = 10
+"""That are named."""
+
 
 @verb("Use it", place=4)
 def models(
@@ -118,12 +121,16 @@ def _one(model: str, json_: bool) -> None:
     passages = None if index is None else len(index)
     if json_:
         told: dict[str, Any] = {"family": facts.family, "parameters": facts.parameters, "context": facts.context}
-        told |= {"passages": passages, "remark": remark}
+        told |= {"classes": list(facts.classes), "passages": passages, "remark": remark}
         as_json({"model": model, **told, "compiled": facts.way.compiled, "runs": facts.way.how})
-        return
+        raise typer.Exit(int(facts.way.refused))
     row = [model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]
     table(["model", "family", "parameters", "context", "runs"], [row])
+    if facts.classes:
+        more = f", ... {len(facts.classes):,} classes in all" if len(facts.classes) > MOST_CLASSES else ""
+        typer.echo(f"classifies as {', '.join(facts.classes[:MOST_CLASSES])}{more} (lmworks classify)")
     if index is not None:
         typer.echo(f"answers from {index.place} ({counted(passages or 0, 'passage')} of {index.reference})")
     if remark:
         typer.echo(f"but {remark}")
+    raise typer.Exit(int(facts.way.refused))

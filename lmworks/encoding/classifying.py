@@ -40,6 +40,17 @@ def classifies(config: ModelConfig) -> bool:
     return len(config.labels) > 1 and config.labels_of == "texts" and config.labels not in OF_PAIRS
 
 
+def _instead(config: ModelConfig) -> str:
+    """What it has in the place of one."""
+    if not config.labels:
+        return ""
+    if config.labels_of == "tokens":
+        return f", but one of tokens ({len(config.labels)} classes)"
+    if config.labels in OF_PAIRS:
+        return f", but one of pairs of them ({', '.join(config.labels)})"
+    return ", but a head that gives one number (a regression, or a score of two texts)"
+
+
 def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
     """The class of each text, in their order; with `cut` longer texts lose their end, else they are a DataError.
 
@@ -48,7 +59,8 @@ def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut:
     config = runner.config
     if not classifies(config):
         raise ConfigError(
-            "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
+            f"the network has no classifier of texts{_instead(config)}; train one (lmworks train classify), or load "
+            "one that has it"
         )
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise DataError("classify takes a list of texts; put the one text into brackets")

@@ -48,6 +48,8 @@ class Way:
     compiled: bool
     how: str
     """What runs it, and why not the compiled path."""
+    refused: bool = False
+    """Nothing does."""
 
 
 def default_bits(config: object) -> str | None:

@@ -24,7 +24,7 @@ from lmworks.kernels.choice import check_compress
 from lmworks.kernels.footprint import Footprint, in_gigabytes
 from lmworks.kernels.pages import token_bytes
 from lmworks.language_model import LanguageModel
-from lmworks.loading import add_adapter, base_among, load, network_path
+from lmworks.loading import add_adapter, base_among, load, must_be_whole, network_path
 from lmworks.models.files.references import must_be_somewhere
 from lmworks.serving.log import Log
 from lmworks.serving.models import ServedModel, ServedModels
@@ -132,6 +132,7 @@ def several(references: Sequence[str], opening: Opening, *, memory: float | None
 def _named(reference: str, opening: Opening, budget: float | None, embeds: bool) -> ServedModel:
     found = Foretold.of(reference, opening.compress)
     progress.note(found.said(reference, opening.limits.seats))
+    must_be_whole(network_path(reference), found.footprint.config)  # or its first request would be told
     beside = sum((folder / WEIGHTS).stat().st_size for folder in opening.adapters.values())
     needed = found.weights + found.text + beside
     if budget is not None and needed > budget:

@@ -165,6 +165,18 @@ def test_models_says_what_runs_a_model_and_why_not_the_compiled_path(run, kind: 
     assert facts["runs"] in shown and facts["family"] in shown
 
 
+def test_models_says_that_one_classifies_or_cannot_be_loaded(run, tmp_path: Path):
+    labels = tuple(f"kind {number}" for number in range(12))
+    tiny.language_model(arrangement="encoder", family="lmworks", labels=labels).save(tmp_path / "m")
+    done = run("models", str(tmp_path / "m"))
+    assert "classifies as kind 0, kind 1, " in done.out and "kind 9, ... 12 classes in all (lmworks cl" in done.out
+    assert run("models", str(tmp_path / "m"), "--json").json["classes"] == list(labels) and done.code == 0
+    (tmp_path / "m" / "tokenizer.json").unlink()
+    for more in ((), ("--json",)):
+        done = run("models", str(tmp_path / "m"), *more)
+        assert "has no tokenizer.json" in done.out and done.code == 1
+
+
 @pytest.mark.parametrize("kind", ["few bits", "16 bits", "small heads"])
 def test_an_adapter_runs_as_its_base_does(run, kind: str, tmp_path: Path):
     pytest.importorskip("numba")

@@ -54,8 +54,11 @@ def test_what_gives_no_scores_says_so(cross: LanguageModel):
             tiny.language_model(**(CROSS | settings)).compare(PAIRS)
     with pytest.raises(ConfigError, match="gives pairs of texts no score"):
         tiny.language_model().compare(PAIRS)
-    with pytest.raises(ConfigError, match="no classifier of texts"):  # one class would always be certain
+    one_number = "no classifier of texts, but a head that gives one number"  # one class would always be certain
+    with pytest.raises(ConfigError, match=one_number):
         cross.classify(["a cat"])
+    with pytest.raises(ConfigError, match=r"no classifier of texts, but one of tokens \(2 classes\)"):
+        tiny.language_model(**(CROSS | {"labels": ("a", "b"), "labels_of": "tokens"})).classify(["a cat"])
     for wrong in ("a cat", ["a cat"], [("a", "b", "c")], [("a", 3)], ["ab"], 3, None):
         with pytest.raises(DataError, match="takes a list of pairs of texts"):
             cross.compare(wrong)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import threading
 import weakref
 from collections import Counter
@@ -17,6 +18,7 @@ import tiny
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.language_model import LanguageModel
+from lmworks.loading import facts_of, load
 from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.latent_settings import LatentSettings
 from lmworks.serving import models as serving_models
@@ -220,6 +222,23 @@ def test_several_references_are_foretold_and_not_read(tmp_path: Path, monkeypatc
     too_much = r"all models together may take 0\.0 MB; give more --memory, or "
     with progress.shown(), pytest.raises(ModelError, match=too_much):
         several(folders, Opening(), memory=10, idle=300)
+
+
+def test_what_cannot_be_loaded_is_told_before_a_request_asks_for_it(tmp_path: Path):
+    """In the words of loading it, and by lmworks models too."""
+    for name in ("cut off", "no tokenizer"):
+        small(layers=1).save(tmp_path / name)
+    weights = tmp_path / "cut off" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "no tokenizer" / "tokenizer.json").unlink()
+    for name, words in (("cut off", "ends 100 bytes early"), ("no tokenizer", "has no tokenizer.json")):
+        folder = str(tmp_path / name)
+        with pytest.raises(ModelError, match=words) as loading:
+            load(folder)
+        with progress.shown(), pytest.raises(ModelError, match=re.escape(str(loading.value))):
+            several([folder, folder], Opening(), memory=None, idle=300)
+        way = facts_of(folder).way
+        assert way.refused and way.how == f"refused: {loading.value}"
 
 
 def test_several_share_what_is_free_unless_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

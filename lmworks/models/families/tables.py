@@ -342,10 +342,8 @@ class Family:
 
     def _check_copies(self, theirs: Mapping[str, Tensor]) -> None:
         """What is one tensor here may be several in a file; if they differ, all but one would be lost."""
-        from lmworks.models.unread import present  # it loads torch
-
         for copy, name in self.copies.items():
-            if copy in theirs and name in theirs and not present(theirs[copy]).equal(present(theirs[name])):
+            if copy in theirs and name in theirs and not _equal(theirs[copy], theirs[name]):
                 raise ModelError(
                     f"the weights hold another {copy} than {name}, and this network has one tensor for both; "
                     "not supported"
@@ -360,7 +358,8 @@ class Family:
         """The names of constants that the file holds; ModelError where one is another number."""
         found = {name: value for name, value in self._each_constant(config) if name in theirs}
         for name, value in found.items():
-            if theirs[name].numel() != 1 or abs(theirs[name].item() - value) > 0.01 * abs(value):
+            said = theirs[name]
+            if said.numel() != 1 or (not said.is_meta and abs(said.item() - value) > 0.01 * abs(value)):
                 raise ModelError(f"the weights hold another {name} than {value:g}, which is not supported")
         return set(found)
 
@@ -380,10 +379,10 @@ class Family:
 
 
 def _equal(theirs: Tensor, ours: Tensor) -> bool:
-    """Whether a tensor of a file is ours, which may be a placeholder."""
+    """Whether two tensors are one, either of which may be a placeholder; without values, whether it may be so."""
     from lmworks.models.unread import pieces
 
-    if theirs.shape != ours.shape:
-        return False
+    if theirs.shape != ours.shape or theirs.is_meta:
+        return theirs.shape == ours.shape
     parts = zip(pieces(theirs, 4096), pieces(ours, 4096), strict=True)
     return all(one.to(other.dtype).equal(other) for one, other in parts)

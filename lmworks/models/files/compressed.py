@@ -160,18 +160,6 @@ def decompressed(
     return plain
 
 
-def scheme_must_be_read(tensors: Mapping[str, Tensor], said: Any) -> None:
-    """The same ModelError for a way of storing weights that is not read, as far as it shows before a matrix is read."""
-    if is_mxfp4(said):
-        return
-    if (method := other_method(said)) is not None:
-        method.must_be_read(tensors)
-    elif is_float_quantized(said):
-        _schemes_of(said, FLOAT_QUANTIZED)
-    else:
-        packing_said(said)
-
-
 @dataclass(frozen=True)
 class Packing:
     """How a quantization_config says that matrices are packed."""

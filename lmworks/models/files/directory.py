@@ -25,7 +25,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of, torchvision
 from lmworks.models.families.tables import OWN_TYPE
-from lmworks.models.files.compressed import Compression, decompressed, scheme_must_be_read
+from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.ctranslate2 import read_ctranslate2
 from lmworks.models.files.efficientnet_file import read_efficientnet
 from lmworks.models.files.model_folder import (
@@ -72,27 +72,39 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
         if said is not None:
             # Each matrix is made when it is taken below, or later: all at once would be as large as the network.
             tensors = decompressed(tensors, said, dtype, later=True)
-        if torchvision_weights(folder) is not None:
-            ours = torchvision.tensors_from(tensors, config, torchvision_shapes(config), dtype)
-        else:
-            ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
-        return network_of(config, ours, progress.read)
+        return network_of(config, _translated(folder, tensors, config, dtype, stays), progress.read)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 
 
 def must_be_read(folder: Path) -> None:
-    """ModelError for a directory whose weights are packed in a way that is not read, in the words of `read_network`;
-    no matrix is read."""
-    said = read_packing(folder)
-    files = weight_files(folder) if said is not None else []
-    if not files or files[0].name in READERS:
+    """ModelError for a directory that `read_network` would refuse, in its words, as far as that shows without the
+    values of a matrix: files that are cut off, tensors that are missing, left over or of a wrong shape, ways of packing
+    that are not known."""
+    config, files, said = read_config(folder), weight_files(folder), read_packing(folder)
+    if files[0].name in READERS:
         return
     tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
     try:
-        scheme_must_be_read(tensors, said)
+        if said is not None:
+            tensors = decompressed(tensors, said, later=True)
+        without_values = {name: torch.empty(one.shape, dtype=one.dtype, device="meta") for name, one in tensors.items()}
+        must_make(config, _translated(folder, without_values, config))
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def _translated(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+    dtype: torch.dtype | None = None,
+    stays: Callable[[str], bool] = at_once,
+) -> dict[str, Tensor]:
+    """A directory's tensors under our names."""
+    if torchvision_weights(folder) is not None:
+        return torchvision.tensors_from(tensors, config, torchvision_shapes(config), dtype)
+    return family_of(config.family).tensors_from(tensors, config, dtype, stays)
 
 
 def torchvision_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -113,6 +125,28 @@ def network_of(
 ) -> Network:
     """A network with these weights, their shapes and values checked first; placeholders stay unread. `read` is called
     with the bytes of each of the others."""
+    must_make(config, tensors)
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith(OWN_TYPE)}
+    if len(types) > 1:  # some files keep norms in float32; one network computes in one type
+        common = (tensors["embedding.weight"] if "embedding.weight" in tensors else next(iter(tensors.values()))).dtype
+        tensors = {
+            name: in_type(tensor, common) if tensor.is_floating_point() and not name.endswith(OWN_TYPE) else tensor
+            for name, tensor in tensors.items()
+        }
+    for name, tensor in tensors.items():
+        if unread_of(tensor) is None:
+            read(tensor.nbytes)
+            if not torch.isfinite(tensor.sum(dtype=torch.float32)):
+                raise ModelError(NOT_FINITE.format(name))
+    network = build_network(config, tensors, network_class(config))
+    head = getattr(network, "head", None)  # what reads images has none
+    if isinstance(head, AdaptiveSoftmax):
+        head.check_ranks()
+    return network
+
+
+def must_make(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """ModelError unless these are the tensors of a network of this config, in shapes and types; no value is read."""
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():
@@ -132,22 +166,6 @@ def network_of(
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
         )
-    if len(types) > 1:  # some files keep norms in float32; one network computes in one type
-        common = (tensors["embedding.weight"] if "embedding.weight" in tensors else next(iter(tensors.values()))).dtype
-        tensors = {
-            name: in_type(tensor, common) if tensor.is_floating_point() and not name.endswith(OWN_TYPE) else tensor
-            for name, tensor in tensors.items()
-        }
-    for name, tensor in tensors.items():
-        if unread_of(tensor) is None:
-            read(tensor.nbytes)
-            if not torch.isfinite(tensor.sum(dtype=torch.float32)):
-                raise ModelError(NOT_FINITE.format(name))
-    network = build_network(config, tensors, network_class(config))
-    head = getattr(network, "head", None)  # what reads images has none
-    if isinstance(head, AdaptiveSoftmax):
-        head.check_ranks()
-    return network
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -90,14 +90,6 @@ class StorageMethod:
         found = in_smallest_form(coded) if len(coded) == len(bases) else None
         return None if found is None else below_one_another(found)
 
-    def must_be_read(self, tensors: Tensors) -> None:
-        """ModelError for groups that are not read: what `weights` says of them, without reading a matrix. What is
-        damaged is left to it."""
-        for base in [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]:
-            words, scales = tensors[base + ".qweight"], tensors.get(base + ".scales")
-            if words.ndim == 2 and scales is not None and scales.ndim == 2 and len(scales):
-                _size_of_groups(base, len(words) * (8 if self.name == "gptq" else 1), tensors)
-
 
 @dataclass(frozen=True)
 class StoredMatrix:

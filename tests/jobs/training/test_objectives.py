@@ -132,7 +132,7 @@ def test_what_tells_pairs_is_no_classifier_of_texts(
 ):
     """Its labels say whether a second text follows; a text alone has none of them."""
     result = pretrain(recipe("masked+next-sentence"), "out")
-    with pytest.raises(ConfigError, match="the network has no classifier of texts"):
+    with pytest.raises(ConfigError, match="the network has no classifier of texts, but one of pairs of them"):
         result.model.classify(["The model reads."])
     monkeypatch.setattr("sys.argv", ["lmworks", "evaluate", "out", "notes"])
     with pytest.raises(SystemExit):

@@ -273,6 +273,7 @@ def test_a_directory_in_bytes_runs_in_its_bytes_which_is_foreseen(strategy: str,
     assert torch.equal(network.state_dict()[down].bfloat16(), whole)
     assert found.few_bits == pytest.approx(sum(one.data.nbytes for one in matrices.values()), rel=0.02)
     assert found.rounded is not symmetric
+    tiny.byte_tokenizer().save(folder)
     assert facts_of(folder).way.how.startswith("compiled, in the bits of its file" if symmetric else "compiled, in 8")
 
 

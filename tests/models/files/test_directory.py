@@ -27,10 +27,11 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import FAMILIES
 from lmworks.models.files import directory
 from lmworks.models.files.compressed import Compression
-from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.directory import must_be_read, must_make, read_network, write_network
 from lmworks.models.files.model_folder import INDEX, read_config, refuse_foreign_files
 from lmworks.models.hearing.config import SoundConfig
 from lmworks.models.network import Network
+from lmworks.models.network_class import network_class
 from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
 from lmworks.models.vision.config import ImageConfig, as_model_config
 from lmworks.models.vision.resnet_config import ResNetConfig
@@ -57,10 +58,15 @@ def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
 
 
 def refusal(folder: Path) -> str:
-    """The one sentence that reading a directory ends with; it names the directory."""
+    """The one sentence that reading a directory ends with; it names the directory. Unless it is about values, it is
+    told before anything is read, too."""
     with pytest.raises(ModelError) as caught:
         read_network(folder)
     sentence = str(caught.value)
+    if "not finite" not in sentence:
+        with pytest.raises(ModelError) as foreseen:
+            must_be_read(folder)
+        assert str(foreseen.value) == sentence
     assert str(folder) in sentence and "\n" not in sentence and len(sentence) < 400
     return sentence
 
@@ -204,6 +210,16 @@ def tiny_config(family: str) -> ModelConfig:
     return ModelConfig(
         **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)
     )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_directory_of_each_family_is_whole_without_its_values(family: str, tmp_path: Path):
+    """Not even constants and copies are looked into, which files hold twice."""
+    with torch.device("meta"):
+        network = network_class(config := tiny_config(family))(config)
+    known = FAMILIES[family]
+    theirs = known.tensors_to(network.state_dict(), config)
+    must_make(config, known.tensors_from(theirs, config))
 
 
 @pytest.mark.parametrize(
