@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,10 +91,11 @@ def plan(
 
 def _print_plan(plan: Plan) -> None:
     config, device, own = plan.subject.model, plan.devices.device, plan.subject.own
+    longest = plan.subject.training.context == config.context
     _say(
         f"{plan.subject.name}: {config.family}, {counted(config.layers, 'layer')} x {config.dim}, "
         f"vocabulary {config.vocab_size:,}, {plan.dtype}; {plan.rows} x {plan.subject.training.context:,} tokens at "
-        "once on each device"
+        f"once on each device{', all that the model reads' if own is None and longest else ''}"
     )
     _say(
         f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "
@@ -139,7 +141,7 @@ def _print_ways(plan: Plan) -> None:
         "fits": [_fits(way) for way in ways],
         "a step": [duration(way.seconds) for way in ways],
         "which is": [("timed" if way.timed else "assumed") if mixed else "" for way in ways],
-        "tokens/s": [f"{way.tokens_per_second:,.0f}" for way in ways],
+        "tokens/s": [rate(way.tokens_per_second) for way in ways],
         "the run": ["" if way.run_seconds is None else duration(way.run_seconds) for way in ways],
         "checkpoint": [size(way.checkpoint) for way in ways],
         "result": [size(way.result) for way in ways],
@@ -155,8 +157,9 @@ def _print_parts(way: Way) -> None:
     parts = way.memory.sizes.items()
     rows = [[name, _part(way.memory.at_peak.get(name, 0), whole)] for name, whole in parts if whole]
     table(["", ""], [*rows, ["all", size(way.memory.peak)]])
-    how = "timed" if way.timed else "assumed"
-    typer.echo(f"\nA step: {way.flops.all:.3g} FLOPs, {way.flops.attention / way.flops.all:.0%} of it attention; {how}")
+    how, attention = "timed" if way.timed else "assumed", 100 * way.flops.attention / way.flops.all
+    share = f"{attention:.0f}" if attention >= 1 else f"{attention:.2g}"
+    typer.echo(f"\nA step: {way.flops.all:.3g} FLOPs, {share}% of it attention; its time is {how}")
 
 
 def _print_serving(plan: Plan) -> None:
@@ -165,11 +168,11 @@ def _print_serving(plan: Plan) -> None:
     _say(
         f"Serving: {size(serving.memory.peak)} with one text of {plan.subject.model.context:,} tokens, fits: "
         f"{_fits(serving)}; {duration(serving.seconds)} to read it ({serving.flops.all:.3g} FLOPs), "
-        f"{serving.tokens_per_second:,.0f} tokens/s after it"
+        f"{rate(serving.tokens_per_second)} tokens/s after it"
     )
     if plan.running is not None:
         typer.echo(f"On this machine it runs {plan.running.how}")
-        table(["", "tokens/s"], [[what, f"{rate:,.0f}"] for what, rate in _rates(plan.running).items() if rate])
+        table(["", "tokens/s"], [[what, rate(found)] for what, found in _rates(plan.running).items() if found])
 
 
 def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], changes: list[str]) -> list[str]:
@@ -180,12 +183,7 @@ def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], chan
     lines = []
     free = available_bytes() if plan.devices.device.name == "cpu" else None
     if asked.fits is False:
-        fitting = [way.name for way in plan.ways if way.fits and way.chosen is not None]
-        which = f"{', '.join(fitting)} would" if fitting else "no method does"
-        lines.append(
-            f"but     {asked.name} does not fit; {which}, or less at once: --set training.rows=1 and "
-            "--set training.recompute=true"
-        )
+        lines.append(f"but     {_too_much(plan)}")
     elif free is not None and asked.memory.peak > free:
         lines.append(f"but     {size(free)} are free just now, and {asked.name} takes {size(asked.memory.peak)}")
     own, context = plan.subject.own, plan.subject.training.context
@@ -207,6 +205,23 @@ def _next(plan: Plan, recipe: str, data: str | None, named: dict[str, str], chan
     return [*lines, " ".join(["next    lmworks tune", for_shell(reference), "--data", for_shell(data), *options])]
 
 
+def _too_much(plan: Plan) -> str:
+    """Why what is asked for does not fit, and what would."""
+    asked, memory, name = plan.asked, plan.devices.device.memory or 0, plan.devices.device.name
+    fitting = [way.name for way in plan.ways if way.fits and way.chosen is not None]
+    weights, less = asked.memory.sizes.get("weights", 0), "--set training.rows=1 --set training.recompute=true"
+    instead = [f"{', '.join(fitting)} would"] if fitting else []
+    if weights > memory:
+        what = f"the weights of {asked.name} alone take {size(weights)} on each device, which has {size(memory)}"
+        if name != "cpu":
+            count = math.ceil(weights * plan.devices.count / memory)
+            instead.append(f'{count:,} devices would hold them (--device "{count}x {name}")')
+        return f"{what}; {', and '.join(instead) or 'no method takes as little as that'}"
+    if plan.less_fits:
+        instead.append(f"with less at once it does: {less}")
+    return f"{asked.name} does not fit; {', and '.join(instead) or f'no method does, and it does not with {less}'}"
+
+
 def _fits(way: Way) -> str:
     return "unknown" if way.fits is None else "yes" if way.fits else "no"
 
@@ -225,9 +240,14 @@ def _rates(running: Running) -> dict[str, float]:
 
 def duration(seconds: float) -> str:
     """A time in the unit that suits it."""
-    units = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
+    units = ((365.25 * 86_400, "years"), (86_400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
     size, unit = next((one for one in units if seconds >= 2 * one[0]), units[-1])
     return f"{digits(seconds / size)} {unit}"
+
+
+def rate(value: float) -> str:
+    """As many of something a second, or a share of one."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def digits(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -62,10 +63,47 @@ def test_conversations_that_would_be_cut_come_with_the_setting_that_keeps_them(r
 def test_what_does_not_fit_is_said_with_what_would(run, model_folder: str, text_folder: str, monkeypatch):
     from lmworks.jobs.planning import devices
 
-    small = replace(devices.KNOWN["L4"], memory=100.0)
-    monkeypatch.setitem(devices.KNOWN, "L4", small)
-    shown = run("plan", model_folder, "--data", text_folder, "--device", "L4")
-    assert "but     lora does not fit; no method does, or less at once: --set training.rows=1" in shown.out
+    def of(memory: float, data: bool = True, times: str = "") -> str:
+        monkeypatch.setitem(devices.KNOWN, "L4", replace(devices.KNOWN["L4"], memory=memory))
+        options = ("--data", text_folder) if data else ("--set", "training.context=256")
+        shown = run("plan", model_folder, *options, "--device", f"{times}L4")
+        return " ".join(next(line for line in shown.out.splitlines() if line.startswith("but")).split())
+
+    none = of(100.0)
+    assert re.match(
+        r"but the weights of lora alone take 0\.\d+ MB of each device's 0\.0001 MB; [\d,]+ devices would ho", none
+    )
+    assert f'(--device "{re.findall(r"([0-9,]+) devices", none)[0].replace(",", "")}x L4")' in none
+    facts = run("plan", model_folder, "--set", "training.context=256", "--device", "L4", "--json").json
+    ways = {way["name"]: way["peak_bytes"] for way in facts["ways"]}
+    less = [*("--set", "training.context=256", "--set", "training.rows=1", "--set", "training.recompute=true")]
+    facts = run("plan", model_folder, *less, "--device", "L4", "--json").json
+    needed = {way["name"]: way["peak_bytes"] for way in facts["ways"]}["lora"]
+    assert needed < ways["qlora, nf4"] < ways["lora"]
+    with_less = "with less at once it does: --set training.rows=1 --set training.recompute=true"
+    assert of(needed + 1, data=False) == f"but lora does not fit; {with_less}"
+    assert of(needed - 1, data=False).startswith(
+        "but lora does not fit; no method does, and it does not with --set tra"
+    )
+    assert of(ways["qlora, nf4"], data=False).endswith(f"would, and {with_less}")
+
+
+def test_rows_are_as_long_as_a_model_reads(run, tmp_path: Path):
+    """A default longer than its learned positions is cut, and what was asked for is not."""
+    tiny.language_model(context=64, positions="learned", family="lmworks").save(tmp_path)
+    shown = run("plan", str(tmp_path), "--device", "L4")
+    assert "2 x 64 tokens at once on each device, all that the model reads" in " ".join(shown.out.split())
+    assert run("plan", str(tmp_path), "--device", "L4", "--set", "training.context=32", "--json").json["context"] == 32
+
+
+def test_figures_far_below_one_and_far_above_are_no_zeros_and_no_days(run, tmp_path: Path, monkeypatch):
+    from lmworks.jobs.planning import devices
+
+    tiny.language_model(context=64).save(tmp_path)
+    monkeypatch.setitem(devices.KNOWN, "L4", replace(devices.KNOWN["L4"], flops=1.0, bandwidth=1.0))
+    shown = run("plan", str(tmp_path), "--device", "L4").out
+    assert re.search(r" 0\.0\d+ tokens/s after it| \d(\.\d)?e-\d+ tokens/s", " ".join(shown.split()))
+    assert " years" in shown and " 0% of it" not in shown and "; its time is assumed\n" in shown
 
 
 def test_the_command_prints_published_figures_beside_ours(run):

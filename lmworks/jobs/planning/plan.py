@@ -72,6 +72,8 @@ class Plan:
     """How it will run on this machine; None for other devices, and where it could not be timed."""
     left_out: tuple[str, ...] = ()
     """Methods that do not fit the network, and why."""
+    less_fits: bool = False
+    """Does what the recipe does fit with a row at once and blocks computed again, where it does not as it is?"""
 
     @property
     def asked(self) -> Way:
@@ -167,7 +169,10 @@ def make_plan(subject: PlannedRun, devices: Devices) -> Plan:
     ways = sorted(methods, key=lambda way: way.memory.peak, reverse=True)
     if own is None:
         ways = [ways_to_train.from_nothing(), *ways, served(subject, devices, Formats.of(name), path, runs)]
-    return Plan(subject, devices, name, rows, parameters, ways, runs, left_out)
+    plan = Plan(subject, devices, name, rows, parameters, ways, runs, left_out)
+    asked = plan.asked
+    less_fits = asked.fits is False and ways_to_train.less_fits(asked.chosen)
+    return dataclasses.replace(plan, less_fits=less_fits)
 
 
 def _must_be_known(subject: PlannedRun) -> None:

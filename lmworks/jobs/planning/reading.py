@@ -96,19 +96,21 @@ def read_subject(
         recipe = Recipe(**overrides(changes))
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
-    dtype, objective = recipe.model.dtype, usual_objective(config)
+    dtype, objective, training = recipe.model.dtype, usual_objective(config), recipe.training
+    if data is None and type(config) is ModelConfig and "context" not in overrides(changes).get("training", {}):
+        training = training.but(context=min(training.context, config.context))  # rows are full, so texts are as long
     held = footprint_of(recipe.model.reference)
     if type(config) is ModelConfig and config.arrangement != "decoder":
         if tunes:
             raise ConfigError(f"{recipe.model.reference} {learns_no_text(config)}")
         note, like = TRAINED_WHOLE.format(config.arrangement, objective.kind), LIKE[objective.kind]
         return PlannedRun(
-            name, config, recipe.training, recipe.lora, dtype, objective, notes=(note,), footprint=held, made_by=like
+            name, config, training, recipe.lora, dtype, objective, notes=(note,), footprint=held, made_by=like
         )
     chosen = replace(recipe.chosen, stored=_stored(recipe.model.reference, config))
     own = None if data is None else read_own(recipe.but(data=recipe.data.but(text=data)), say)
     return PlannedRun(
-        name, config, recipe.training, recipe.lora, dtype, objective, chosen, (), held, own, recipe.model.reference
+        name, config, training, recipe.lora, dtype, objective, chosen, (), held, own, recipe.model.reference
     )
 
 

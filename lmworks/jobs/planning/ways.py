@@ -137,25 +137,36 @@ class Training:
 
     def from_nothing(self) -> Way:
         """All weights, by the sum."""
-        model, formats = self.subject.model, Formats.of(self.name)
-        memory = training_memory(
-            model,
-            self.each,
-            formats,
-            cuda=self.cuda,
-            devices=self.devices.count,
-            objective=self.subject.objective,
-        )
-        count = count_parameters(model).base
-        written = count * formats.weights
-        return self._way("from nothing", None, memory, count, written, written)
+        count = count_parameters(self.subject.model).base
+        written = count * Formats.of(self.name).weights
+        return self._way("from nothing", None, count, written, written)
 
     def adapted(self, chosen: Chosen) -> Way:
         """A method; ConfigError where it does not fit the network."""
         subject = self.subject
         trained = what_is_trained(subject.model, chosen, self.name, subject.training.context)
+        return self._way(name_of(chosen), chosen, trained.count, trained.nbytes, trained.result)
+
+    def less_fits(self, chosen: Chosen | None) -> bool:
+        """Would a method, or None for training from nothing, fit with a row at once and blocks computed again?"""
+        less = replace(self, each=self.each.but(rows=1, recompute=True))
+        memory = less._memory(chosen)
+        return bool(_fits(memory if self.cuda else in_a_process(memory), self.devices))
+
+    def _memory(self, chosen: Chosen | None) -> DeviceMemory:
+        """Of each device, by the sum."""
+        subject = self.subject
+        if chosen is None:
+            return training_memory(
+                subject.model,
+                self.each,
+                Formats.of(self.name),
+                cuda=self.cuda,
+                devices=self.devices.count,
+                objective=subject.objective,
+            )
         each = _with_products(self.each, subject.model, None if self.cuda else self.dtype, chosen)
-        memory = method_memory(
+        return method_memory(
             subject.model,
             each,
             self.name,
@@ -165,12 +176,9 @@ class Training:
             objective=subject.objective,
             documents=self.documents,
         )
-        return self._way(name_of(chosen), chosen, memory, trained.count, trained.nbytes, trained.result)
 
-    def _way(
-        self, name: str, chosen: Chosen | None, memory: DeviceMemory, count: int, kept: float, result: float
-    ) -> Way:
-        """Work and time of a way to train that takes this memory; `kept` are the bytes of what is trained."""
+    def _way(self, name: str, chosen: Chosen | None, count: int, kept: float, result: float) -> Way:
+        """Memory, work and time of a way to train; `kept` are the bytes of what is trained."""
         subject, training, devices, own = self.subject, self.whole, self.devices, self.subject.own
         settings = training.but(
             frozen_products=_with_products(
@@ -180,6 +188,7 @@ class Training:
         timed = None
         if not self.cuda:
             timed = step_seconds(subject.model, settings, self.name, chosen, subject.objective, self.documents)
+        memory = self._memory(chosen)
         checkpoint = kept + devices.count * sum(memory.sizes.get(part, 0.0) for part in ("optimiser", "master weights"))
         memory = memory if self.cuda else in_a_process(memory)
         sequences = training.rows * training.accumulate

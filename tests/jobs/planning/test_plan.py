@@ -173,7 +173,14 @@ def test_adapters_are_no_parameters_of_the_network(folder: Path):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(1.06, "1,060 ms"), (0.0424, "42.4 ms"), (95.0, "95 s"), (7200.0, "2 h"), (86_400 * 1100.0, "1,100 days")],
+    [
+        (1.06, "1,060 ms"),
+        (0.0424, "42.4 ms"),
+        (95.0, "95 s"),
+        (7200.0, "2 h"),
+        (86_400 * 700.0, "700 days"),
+        (86_400 * 365.25e4, "10,000 years"),
+    ],
 )
 def test_times_are_written_without_exponents(seconds: float, shown: str):
     assert duration(seconds) == shown
