@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(number: int, what: str) -> str:
     """A number and its noun: `1 row`, `1,200 rows`."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """Words as a sentence has them: `a`, `a and b`, `a, b and c`."""
+    *others, end = words
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def size(count: int) -> str:

@@ -379,5 +379,6 @@ def _scaling(said: str | None) -> RopeScaling | None:
         value = 0.0
     if kind not in ("linear", "dynamic", "yarn") or not 1 < value < float("inf"):
         how = "KIND:FACTOR (linear, dynamic or yarn), for example yarn:4"
-        raise ConfigError(f"--rope-scaling is {said}; write it as {how}")
+        above = ", with a factor above 1" if kind in ("linear", "dynamic", "yarn") and 0 < value <= 1 else ""
+        raise ConfigError(f"--rope-scaling is {said}; write it as {how}{above}")
     return RopeScaling(kind=kind, factor=value)  # type: ignore[arg-type]

@@ -127,6 +127,8 @@ def export(
     loaded = load(model, base=base, dtype="float32")
     if loaded.source is not None and file.exists() and file.samefile(loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")
+    if loaded.config.arrangement == "encoder":
+        raise ModelError(f"{model} is an encoder, and only what writes is exported as GGUF here; use its directory")
     loaded.must_write()
     merged = has_adapters(loaded.network)
     if merged:

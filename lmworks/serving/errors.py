@@ -160,6 +160,8 @@ def tell_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         said = NOWHERE.get(error.status_code, str(error.detail))
+        if isinstance(error.__cause__, RecursionError):
+            said = "the body is not JSON that is read here: it is nested too deeply"
         if error.status_code == 404:
             said = _meant(request.scope, app) or said
         return refuse(request.scope, Refused(error.status_code, said, headers=error.headers))

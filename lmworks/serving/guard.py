@@ -21,6 +21,7 @@ from collections.abc import Collection
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lmworks.basics.amounts import listed
 from lmworks.basics.errors import ConfigError
 from lmworks.serving.errors import REFUSED, Refused, as_page, as_response, refusal, refuse, stopping
 from lmworks.serving.log import Log
@@ -121,7 +122,7 @@ class Guard:
     def _refused(self, scope: Scope, record: Record) -> Refused | None:
         headers = Headers(scope=scope)
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
-            return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
+            return Refused(403, f"this server answers to {listed(sorted(self._hosts))} alone", code="host")
         if scope["path"] not in OPEN and record.owner is None:
             offered, way = "Bearer", "Authorization: Bearer KEY"
             if _wants_page(scope):

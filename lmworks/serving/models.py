@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 
 from fastapi import Request
 
+from lmworks.basics.amounts import listed
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.basics.memory import available_bytes
 from lmworks.serving.errors import Refused, late, stopping
@@ -253,9 +254,7 @@ class ServedModels:
 
 def unknown_model(names: Collection[str], name: str | None) -> Refused:
     """What is said of a model that does not exist."""
-    return Refused(
-        404, f"there is no model {name!r}; there is {' and '.join(names)}", param="model", code="model_not_found"
-    )
+    return Refused(404, f"there is no model {name!r}; there is {listed(names)}", param="model", code="model_not_found")
 
 
 def _idle(served: ServedModel) -> bool:

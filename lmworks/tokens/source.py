@@ -9,13 +9,13 @@ from lmworks.tokens.tokenizer import Tokenizer
 def source_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The ids that an encoder reads: the text with what the tokenizer adds around it, ended in any case.
 
-    T5 and Marian end a source with </s>, BART opens it with <s> too; where the tokenizer adds no end of its own the
-    end of a document is put there, so that the encoder can see that the text is over.
+    T5 and Marian end a source with </s>, BART opens it with <s> too; where the tokenizer adds no end of its own EOS is
+    put there, as those do, so that the encoder can see that the text is over: the end of a document may be padding.
     """
-    ids = tokenizer.encode(text)
-    if not tokenizer.suffix and tokenizer.document_end is not None:
-        ids.append(tokenizer.document_end)
-    return ids
+    ids, ends = tokenizer.encode(text), (tokenizer.eos, tokenizer.document_end)
+    if tokenizer.suffix:
+        return ids
+    return [*ids, *[end for end in ends if end is not None and end != tokenizer.pad][:1]]
 
 
 def around_a_text(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

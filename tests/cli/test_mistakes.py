@@ -143,7 +143,12 @@ MISTAKES = {
     "an unknown type": (("export", "MODEL", "--type", "q2_k"), "'q2_k' is not a type of GGUF file"),
     "a name that is no GGUF file's": (("export", "MODEL", "--out", "m.bin"), "does not end in .gguf"),
     "a tokenizer without merges": (("export", "MODEL"), "has no merges, and llama.cpp could not give the same ids"),
-    "a translator to export": (("export", "TRANSLATOR"), "a lmworks network cannot be written as GGUF here"),
+    "a translator to export": (("export", "TRANSLATOR"), "an encoder-decoder cannot be written as GGUF here"),
+    "a factor that stretches nothing": (("generate", "MODEL", "Hi", "--rope-scaling", "yarn:0.5"), "a factor above 1"),
+    "a least above the most": (
+        ("generate", "MODEL", "Hi", "--min-new-tokens", "9", "--max-new-tokens", "3"),
+        "min_new_tokens is 9 and max_new_tokens is 3, which is less",
+    ),
     "three bits": (("compress", "MODEL", "--bits", "3", "--text", "TEXT"), "3 bits are not written here"),
     "bits of fewer dimensions": (
         ("compress", "MODEL", "--text", "TEXT", "--dimensions", "4", "--bits", "8", "--tokens", "9"),

@@ -71,7 +71,8 @@ def test_what_does_not_fit_is_said_with_what_would(run, model_folder: str, text_
 
     none = of(100.0)
     assert re.match(
-        r"but the weights of lora alone take 0\.\d+ MB of each device's 0\.0001 MB; [\d,]+ devices would ho", none
+        r"but the weights of lora alone take 0\.\d+ MB on each device, which has 0\.0001 MB; [\d,]+ devices would ho",
+        none,
     )
     assert f'(--device "{re.findall(r"([0-9,]+) devices", none)[0].replace(",", "")}x L4")' in none
     facts = run("plan", model_folder, "--set", "training.context=256", "--device", "L4", "--json").json

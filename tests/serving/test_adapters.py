@@ -110,7 +110,7 @@ def test_adapters_of_several_kinds_are_served_at_once(root: Path, tmp_path: Path
         answer = live.post("/v1/completions", prompt="a", model="ia3", max_tokens=1)
         assert (
             answer.json()["error"]["message"]
-            == "there is no model 'ia3'; there is first and lora and dora and houlsby and prompt"
+            == "there is no model 'ia3'; there is first, lora, dora, houlsby and prompt"
         )
     alone = {"first": root / "first"} | folders
     for name, folder in alone.items():
@@ -187,7 +187,7 @@ def test_bottlenecks_are_served_compiled_and_streamed_by_their_names(root: Path,
             assert list(pool.map(streamed, names)) == [wanted[name] for name in names]
         answer = live.post("/v1/completions", prompt="a", model="thin", max_tokens=1)
         assert answer.status_code == 404
-        said = "there is no model 'thin'; there is first and x and wide and narrow"
+        said = "there is no model 'thin'; there is first, x, wide and narrow"
         assert answer.json()["error"]["message"] == said
 
 
@@ -220,7 +220,7 @@ def test_adapters_of_nf4_are_served_beside_a_rounded_base_which_is_said(
 def test_a_name_that_is_none_is_a_404_that_lists_them(live: Live):
     answer = live.post("/v1/completions", prompt="a", model="z", max_tokens=1)
     assert answer.status_code == 404
-    assert answer.json()["error"]["message"] == "there is no model 'z'; there is first and x and y/2"
+    assert answer.json()["error"]["message"] == "there is no model 'z'; there is first, x and y/2"
 
 
 def test_of_several_models_each_adapter_finds_its_base(root: Path):

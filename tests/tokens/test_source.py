@@ -29,6 +29,8 @@ def test_a_source_ends_once_whoever_ends_it():
     assert source_ids(with_ends(None, 258), "a b") == [*text, 258]  # T5, Marian
     assert source_ids(with_ends(257, 258), "a b") == [257, *text, 258]  # BART
     assert source_ids(plain, "") == [end]
+    vocabulary = replace(plain.vocabulary, pad=end)  # the end of a document is padding, and EOS another
+    assert source_ids(Tokenizer(vocabulary), "a b") == [*text, plain.eos]
 
 
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])

@@ -38,6 +38,8 @@ def not_known(architecture: object, known: Iterable[str]) -> ModelError:
     are; and where all are listed."""
     name, names = str(architecture), list(known)
     place = f"docs/models.md lists the {len(names)} that are"
+    if architecture is None:
+        return ModelError(f"its files name no architecture (model_type in config.json); fetch them again: {place} read")
     if near := _nearest(name, names):
         return ModelError(
             f"the architecture {architecture!r} is not known; the nearest that is known is {near!r}; {place}"

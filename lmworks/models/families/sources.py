@@ -191,7 +191,7 @@ def by_kind(matrix: Tensor, config: ModelConfig) -> Tensor:
 def in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
     """Rows in another order; ModelError where there are not as many."""
     if len(matrix) != len(order):
-        raise ModelError(f"{name} has {len(matrix):,} rows, and config.json asks for {len(order):,}")
+        raise ModelError(f"{name} has {len(matrix):,} rows, and the settings ask for {len(order):,}")
     return matrix[order]
 
 
@@ -250,5 +250,5 @@ def reshaped(source: Shaped, tensor: Tensor, config: Any) -> Tensor:
     """Theirs in our shape; ModelError where it has another than config.json asks for."""
     expected = source.theirs(config)
     if tuple(tensor.shape) != expected:
-        raise ModelError(f"{source.name} has the shape {list(tensor.shape)}, and config.json asks for {list(expected)}")
+        raise ModelError(f"{source.name} has the shape {list(tensor.shape)}, and the settings ask for {list(expected)}")
     return tensor.reshape(source.ours(config))

@@ -44,6 +44,12 @@ if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there 
 OWN_TYPE = (".keys", ".rank", ".lifts", ".choice_bias")
 """Endings of tensors that keep their type whatever that of the weights is."""
 
+OTHER_HEADS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
+"""How classes of transformers end whose heads no family but those of encoders has."""
+
+NUMBERS = (int, float, int | None, float | None)
+"""Kinds of our settings that no text in quotes is."""
+
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -133,8 +139,13 @@ class Family:
                 raise ModelError(
                     f"config.json: {key} = {values[key]!r} is not supported for {self.name} (only {value!r})"
                 )
+        self._must_have_known_head(theirs.get("architectures"))
         ours = dict(self.fixed)
         for our_key, their_key in self.settings.items():
+            kind = self.config.model_fields[our_key].annotation if our_key in self.config.model_fields else None
+            said = named.get(their_key, 0)
+            if (isinstance(said, str) and kind in NUMBERS) or (said is None and kind is float):
+                raise ModelError(f"config.json: {their_key} is {said!r:.40}, and it should be a number; fetch it again")
             if their_key in values:
                 ours[our_key] = values[their_key]
         if "activation" in self.settings and "activation" in ours:
@@ -161,6 +172,15 @@ class Family:
             return self.config(family=self.name, **ours)
         except ConfigError as error:
             raise ModelError(f"config.json of a {self.name} model: {error}") from None
+
+    def _must_have_known_head(self, architectures: Any) -> None:
+        """ModelError for a class whose head is not that of the family; families of encoders have several."""
+        name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+        if name.endswith(OTHER_HEADS) and not getattr(self, "classes", ()):
+            raise ModelError(
+                f"config.json: a {self.name} with another head ({name}) is not read here; take one of the class "
+                f"{self.architecture}, or an encoder that classifies (bert)"
+            )
 
     def config_to(self, config: ModelConfig) -> dict[str, Any]:
         """config.json for our config; ModelError where this architecture cannot express it."""
@@ -244,18 +264,23 @@ class Family:
         from lmworks.models.mapped import let_go_of_others  # they load torch
         from lmworks.models.unread import present, unread_of
 
-        def named(name: str) -> Tensor:
-            if name not in theirs:
+        def named(part: str) -> Tensor:
+            if part not in theirs:
                 raise ModelError(
-                    f"the tensor {name} is missing from the weights; the file is incomplete, "
+                    f"the tensor {part} is missing from the weights; the file is incomplete, "
                     f"or its config.json belongs to another model"
                 )
-            remaining.discard(name)
-            taken.append(theirs[name])
-            return theirs[name]
+            if not theirs[part].is_floating_point() and not name.endswith(OWN_TYPE):
+                raise ModelError(
+                    f"the tensor {part} is stored in whole numbers ({theirs[part].dtype}), and config.json has no "
+                    "quantization_config that says what they stand for; take the model without compression"
+                )
+            remaining.discard(part)
+            taken.append(theirs[part])
+            return theirs[part]
 
-        def take(name: str) -> Tensor:
-            return present(named(name))
+        def take(part: str) -> Tensor:
+            return present(named(part))
 
         ours: dict[str, Tensor] = {}
         taken: list[Tensor] = []

@@ -318,7 +318,8 @@ def _schemes_of(said: Any, form: str) -> list[dict[str, Any]]:
     if not isinstance(said, dict):
         raise _not_read("quantization_config is no table")
     if said.get("quant_method") != METHOD or said.get("format") != form:
-        raise _not_read(f"the weights are stored as {said.get('quant_method')!s:.40} / {said.get('format')!s:.40}")
+        way = [f"{said[key]!s:.40}" for key in ("quant_method", "format") if said.get(key) is not None]
+        raise _not_read(f"the weights are stored as {' / '.join(way) or 'quantization_config does not say'}")
     for key in ("kv_cache_scheme", "sparsity_config"):
         if said.get(key) not in (None, {}, {"format": "dense"}):
             raise _not_read(f"quantization_config has a {key}")
@@ -375,6 +376,7 @@ def _damaged(base: str, how: str) -> ModelError:
 
 def _not_read(what: str) -> ModelError:
     return ModelError(
-        f"{what}, which is not read here; known are {METHOD} / {FORMAT} with weights of 4 or 8 bits in their own "
-        f"order, {INT_QUANTIZED}, and {FLOAT_QUANTIZED}: take the model without compression, or as a GGUF file"
+        f"{what}, which is not read here; known are {METHOD} ({FORMAT} with weights of 4 or 8 bits in their own "
+        f"order, {INT_QUANTIZED}, {FLOAT_QUANTIZED}), gptq and awq in 4 bits, fp8, bitsandbytes and mxfp4: take the "
+        "model without compression, or as a GGUF file"
     )

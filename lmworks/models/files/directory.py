@@ -154,7 +154,7 @@ def must_make(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             raise ModelError(f"the tensor {name} is missing from the weights")
         if tensors[name].shape != shape:
             raise ModelError(
-                f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
+                f"{name} has the shape {list(tensors[name].shape)}, and the settings ask for {list(shape)}"
             )
     if unexpected := sorted(set(tensors) - set(expected)):
         raise ModelError(
@@ -187,6 +187,8 @@ def _check_header(path: Path) -> None:
         size = path.stat().st_size
         with regular(path).open("rb") as file:
             start = file.read(8)
+            if start == b"version " and file.read(24) == b"https://git-lfs.github.c":
+                raise ModelError(f"{path} is a Git LFS pointer in place of the weights; fetch them with: git lfs pull")
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             header = json.loads(file.read(min(length, 100_000_000))) if 0 < length <= size else None
     except FileNotFoundError:

@@ -62,7 +62,7 @@ def problems_of_experts(config: ModelConfig, architecture: str) -> dict[str, boo
     found = {"layers without experts": experts.layers is not None}
     for name, known in known_of_experts(architecture).items():
         value = getattr(experts, name)
-        found[f"experts.{name} = {value}, where llama.cpp knows {known} of this family,"] = value != known and (
+        found[f"experts.{name} = {value}, where llama.cpp knows {known} of this family"] = value != known and (
             name != "shared_gate" or experts.shared_dim > 0
         )
     return found
@@ -109,10 +109,10 @@ def problems_of_latent(config: ModelConfig) -> dict[str, bool]:
         return {}
     layers, scaling = config.layers, config.rope_scaling
     return {
-        f"{layers} layers and no rank of queries, which llama.cpp knows of {LITE[0]} or {LITE[1]} layers alone,": (
+        f"{layers} layers and no rank of queries, which llama.cpp knows of {LITE[0]} or {LITE[1]} layers alone": (
             latent.query_rank is None and layers not in LITE
         ),
-        f"{layers} layers and a rank of queries, which llama.cpp does not look for in so many,": (
+        f"{layers} layers and a rank of queries, which llama.cpp does not look for in so many": (
             latent.query_rank is not None and layers in LITE
         ),
         "yarn that does not multiply its scores": scaling is not None and config.attention_scale is None,

@@ -87,6 +87,11 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     Mistral is written as llama, which llama.cpp computes it as; dropout is for training and is left out.
     """
     known = sorted({*WRITTEN.values(), *WRITTEN_VARIANTS, "mistral"})
+    if config.arrangement != "decoder":
+        raise ModelError(
+            f"an {config.arrangement} cannot be written as GGUF here, only what writes: a decoder; use the model "
+            "directory"
+        )
     if config.family not in known:
         raise ModelError(
             f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); "
@@ -127,13 +132,13 @@ def exported_config(config: ModelConfig) -> ModelConfig:
         **problems_of_latent(config),
     }
     for name, value in _implied(config).items():
-        problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family,"] = (
+        problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family"] = (
             _as_written(config, name) != value
         )
     for problem, found in problems.items():
         if found:
             raise ModelError(
-                f"the {config.family} network has {problem}: a GGUF file has no place for it; use the model directory"
+                f"the {config.family} network has {problem}; a GGUF file has no place for it: use the model directory"
             )
     if scaling is not None and scaling.kind == "longrope":
         config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))

@@ -128,6 +128,8 @@ class StructuredOutputs(StrictModel):
 
 
 Asked = TypeVar("Asked", bound="StrictModel")
+LIMITS = ("max_completion_tokens", "max_tokens")
+"""Fields that say how long an answer may be."""
 NAMES = {"min_new_tokens": "min_tokens"}
 """Settings of strategies that have another name here: vLLM's."""
 
@@ -219,6 +221,10 @@ class GenerationRequest(ClientRequest):
             raise ValueError("stream_options goes with stream")
         if self.structured_outputs is not None and self.response_format is not None:
             raise ValueError("structured_outputs and response_format both say the form; give one of them")
+        longest = next((one for name in LIMITS if (one := getattr(self, name, None)) is not None), None)
+        least = getattr(self, NAMES["min_new_tokens"], None) or 0
+        if longest is not None and least > longest:
+            raise ValueError(f"min_tokens is {least} and max_tokens is {longest}, which is less; change one of them")
         return self
 
     @property

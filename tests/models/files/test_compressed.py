@@ -396,7 +396,7 @@ NAN = torch.full((64, 3), float("nan"))
                 weight_scale=torch.zeros(32, 3),
                 weight_shape=torch.tensor([32, 96]),
             ),
-            r"has the shape \[32, 96\], and config.json asks for \[64, 96\]",
+            r"has the shape \[32, 96\], and the settings ask for \[64, 96\]",
         ),
         (with_(weight_zero_point=torch.zeros(8, 3)), "weight_zero_point, which is not read here"),
         (with_(weight_g_idx=torch.zeros(96)), "weight_g_idx, which is not read here"),
@@ -416,7 +416,7 @@ def test_a_damaged_directory_is_one_sentence(change: Callable[[Tensors], Tensors
     "change, words",
     [
         (lambda said: said | {"quant_method": "hqq"}, "stored as hqq / pack-quantized"),
-        (lambda said: {"quant_method": "aqlm"}, "stored as aqlm / None"),
+        (lambda said: {"quant_method": "aqlm"}, "stored as aqlm, which"),
         (lambda said: said | {"format": "marlin-24"}, "compressed-tensors / marlin-24"),
         (lambda said: said | {"kv_cache_scheme": {"num_bits": 8}}, "has a kv_cache_scheme, which is not read"),
         (lambda said: said | {"sparsity_config": ["2:4"]}, "has a sparsity_config, which is not read"),

@@ -87,13 +87,19 @@ def refusal(folder: Path) -> str:
         ({"model_type": "dolphin"}, "'dolphin' is not known, and none of a like name is"),
         ({"model_type": "bert2"}, "the architecture 'bert2' is not known; the nearest that is known is 'bert'; docs/"),
         ({"model_type": "qwen_2"}, "the nearest that is known is 'qwen2'"),
-        ({"model_type": None}, "the architecture None is not known"),
+        ({"model_type": None}, "its files name no architecture (model_type in config.json)"),
         ({"model_type": ["llama"]}, "is not known"),
         ({"num_attention_heads": 5}, "not a multiple of"),
         ({"num_key_value_heads": 3}, "heads (4) is not a multiple of kv_heads (3)"),
         ({"head_dim": 7}, "is odd"),
         ({"hidden_size": -32}, "dim is -32"),
-        ({"hidden_size": "wide"}, "dim is 'wide'"),
+        ({"hidden_size": "wide"}, "hidden_size is 'wide', and it should be a number"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "a llama with another head (LlamaForSequenceClassification) is not read here",
+        ),
+        ({"hidden_size": "32"}, "hidden_size is '32', and it should be a number"),
+        ({"rms_norm_eps": None}, "rms_norm_eps is None, and it should be a number"),
         ({"num_hidden_layers": 2_000_000_000}, "layers is 2000000000"),
         ({"vocab_size": 10**18}, "vocab_size is"),
         ({"num_hidden_layers": None}, "layers is missing"),
@@ -212,6 +218,12 @@ def tiny_config(family: str) -> ModelConfig:
     )
 
 
+def test_a_pointer_in_place_of_the_weights_is_said_with_what_fetches_them(folder: Path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (folder / "model.safetensors").write_text(pointer)
+    assert "is a Git LFS pointer in place of the weights; fetch them with: git lfs pull" in refusal(folder)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_directory_of_each_family_is_whole_without_its_values(family: str, tmp_path: Path):
     """Not even constants and copies are looked into, which files hold twice."""
@@ -274,7 +286,7 @@ def test_a_config_that_is_not_json(folder: Path):
         ),
         (
             {"model__norm__weight": torch.zeros(31)},
-            "norm.weight has the shape [31], and config.json asks for [32]",
+            "norm.weight has the shape [31], and the settings ask for [32]",
         ),
         (
             {"model__layers__0__self_attn__q_proj__weight": torch.zeros(30, 32)},
@@ -289,7 +301,10 @@ def test_a_config_that_is_not_json(folder: Path):
             {"lm_head__weight": torch.full((96, 32), float("-inf"))},
             "head.weight holds values that are not finite",
         ),
-        ({"model__norm__weight": torch.zeros(32, dtype=torch.int64)}, "stored as torch.int64"),
+        (
+            {"model__norm__weight": torch.zeros(32, dtype=torch.int64)},
+            "is stored in whole numbers (torch.int64), and config.json has no",
+        ),
     ],
 )
 def test_weights_that_do_not_belong_to_the_config(folder: Path, changes: dict[str, torch.Tensor | None], words: str):

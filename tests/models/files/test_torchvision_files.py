@@ -201,7 +201,7 @@ def test_one_of_several_files_is_given_by_its_name(tmp_path: Path):
 def test_a_config_of_another_layout_counts(tmp_path: Path):
     """That of timm names no model_type, and says how images are prepared in words of its own, which nobody reads."""
     folder = written(tmp_path / "timm", basic(), architecture="resnet18", pretrained_cfg={"crop_pct": 0.95})
-    assert "the architecture None is not known" in refusal(folder)
+    assert "its files name no architecture" in refusal(folder)
 
 
 def test_what_is_taken_for_granted_is_said(tmp_path: Path):
