@@ -145,6 +145,14 @@ def as_page(refused: Refused) -> Response:
     return Response(PAGE.format(what=what, message=message), refused.status, refused.headers, "text/html")
 
 
+NO_JSON: dict[type[Exception], str] = {
+    RecursionError: "it is nested too deeply",
+    UnicodeDecodeError: "it is not UTF-8",
+    ValueError: "a number has too many digits",
+}
+"""Why a body cannot be read, by what the JSON module raises beside its own error."""
+
+
 def tell_errors(app: FastAPI) -> None:
     """Answer all errors of an app in this form."""
 
@@ -160,8 +168,9 @@ def tell_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         said = NOWHERE.get(error.status_code, str(error.detail))
-        if isinstance(error.__cause__, RecursionError):
-            said = "the body is not JSON that is read here: it is nested too deeply"
+        reasons = (why for kind, why in NO_JSON.items() if isinstance(error.__cause__, kind))
+        if error.status_code == 400 and (why := next(reasons, None)) is not None:
+            said = f"the body is not JSON that is read here: {why}"
         if error.status_code == 404:
             said = _meant(request.scope, app) or said
         return refuse(request.scope, Refused(error.status_code, said, headers=error.headers))
