@@ -40,7 +40,8 @@ _LEANS = re.compile(
 """A sentence that begins so ("This is", "Today, this is", "In these") says of what only with the one before it."""
 _BOUND = re.compile(
     r"\b(?:at (?:most|least)|up to|(?:no )?(?:more|less|fewer|earlier|later) than|under|over|below|above|before|after|"
-    r"until|only|except|without|not|never|no|about|around|nearly|almost)\s+(?:(?:the|an?)\s+)?$",
+    r"until|only|except|without|not|never|no|about|around|nearly|almost|early|late|mid|(?:the\s+)?(?:end|beginning|start|"
+    r"middle|first half|second half) of)[\s-]+(?:(?:the|an?)\s+)?$",
     re.IGNORECASE,
 )
 """What says something else together with what follows it."""
@@ -61,7 +62,7 @@ _BLANK = re.compile(r"\n\s*\n|\n(?=-- ?(?:\n|\Z))")
 _ASKS_FOR_A_VERSION = re.compile(r"\b(?:which|what)\s+(?:version|release)s?\b(?!\s+of\b)(?!.*\d[.]\d)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<![\w.])v?\d{1,4}(?:[.]\d{1,4}){1,3}(?![\w.])", re.IGNORECASE)
 _WHO = re.compile(
-    r"\A\W*who(?:['’]s|\s+(?:is|was))\s+(?:(?:the|our|your|its|their)\s+)?(?P<office>[\w -]+?)"
+    r"\A\W*(?:and\s+)?who(?:['’]s|\s+(?:is|was))\s+(?:(?:the|our|your|its|their)\s+)?(?P<office>[\w -]+?)"
     r"(?:\s+(?:of|for|at|in|on)\b.*)?\W*\Z",
     re.IGNORECASE,
 )

@@ -13,7 +13,7 @@ question with words of its own is asked alone: what is said of the same topic co
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lmworks.grounding.answer import GroundedAnswer
 from lmworks.grounding.passage import Passage
@@ -40,7 +40,7 @@ JOINING = frozenset(WORD.findall("a an and at by for from in of on the to with")
 
 
 _NAMED = re.compile(
-    r"\W*(?:and\s+|but\s+|or\s+)?(?:what about\s+|how about\s+)?(?P<what>[^?!]+?)[\s?!.]*", re.IGNORECASE
+    r"\W*(?P<goes_on>(?:and\s+|but\s+|or\s+)?(?:what about\s+|how about\s+)?)(?P<what>[^?!]+?)[\s?!.]*", re.IGNORECASE
 )
 ARTICLES = frozenset(WORD.findall("a an the"))
 BEGINNINGS = ARTICLES | frozenset(WORD.findall("after at before by during for from in of on to under with without"))
@@ -54,6 +54,12 @@ ASKS = frozenset(
 """Words of a whole question."""
 LONGEST_NAME = 5
 """Words."""
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_RELATIVE = frozenset(WORD.findall("after before else following next other others previous"))
+"""What names by what was said before."""
+HELPING = frozenset(WORD.findall("can could did do does may might must shall should will would"))
+"""Words that have a verb at the end of a question: what does a car cost?"""
+_PARTICIPLE = re.compile(r".+(?:ed|en)|closed|due|held|kept|made|paid|sent|sold|told|built|bought", re.IGNORECASE)
 
 
 def in_context(question: str, before: str | None) -> str:
@@ -62,9 +68,20 @@ def in_context(question: str, before: str | None) -> str:
     words = WORD.findall(question.lower())
     if before and (whole := _in_place(question, before)):
         return whole
-    leans = any(word in PRONOUNS for word in words) or all(word in LITTLE for word in words)
+    leans = any(word in PRONOUNS for word in words) or all(word in LITTLE for word in words) or _only_names(question)
     topic = _topic(before) if before and leans else []
     return f"{question.rstrip(' ?.!')} ({' '.join(topic)})?" if topic else question
+
+
+def _only_names(question: str) -> bool:
+    """Whether a question goes on ("And ...", "What about ...") and asks nothing itself."""
+    named = _NAMED.fullmatch(question)
+    return bool(named and named["goes_on"] and not (ASKS | _RELATIVE) & {*_lower(named["what"])})
+
+
+def _lower(text: str) -> list[str]:
+    """The words of a text in small letters, but for the month of May."""
+    return [one if one == "May" else one.lower() for one in WORD.findall(text)]
 
 
 def _in_place(question: str, before: str) -> str | None:
@@ -72,19 +89,39 @@ def _in_place(question: str, before: str) -> str | None:
     a question of its own, or nothing there begins so."""
     named = _NAMED.fullmatch(question)
     words = WORD.findall(named["what"]) if named else []
-    low = [words[0].lower(), *(one if one == "May" else one.lower() for one in words[1:])] if words else []
-    if not 1 < len(words) <= LONGEST_NAME or low[0] not in BEGINNINGS or not ASKS.union(PRONOUNS).isdisjoint(low):
+    low = [words[0].lower(), *_lower(" ".join(words[1:]))] if words else []
+    if not 1 < len(words) <= LONGEST_NAME or not ASKS.union(PRONOUNS).isdisjoint(low):
         return None
-    alike = ARTICLES if low[0] in ARTICLES else {low[0]}
-    own = [one for one in low if one not in LITTLE]
-    said = list(WORD.finditer(before))
-    at = max((place for place, one in enumerate(said) if one[0].lower() in alike), default=None)
-    if at is None or not own or any(one[0].lower() in own for one in said):
+    own, said = [one for one in low if one not in LITTLE], list(WORD.finditer(before))
+    spoken = [one[0].lower() for one in said]
+    if low[-2] in own and spoken.count(low[-2]) == 1 and low[-1] not in spoken:  # freezer F3, flat 4
+        after = spoken.index(low[-2]) + 1
+        if after < len(said) and spoken[after] not in LITTLE | BEGINNINGS:
+            return before[: said[after].start()] + words[-1] + before[said[after].end() :]
+    alike = ARTICLES if low[0] in ARTICLES else {low[0]} & BEGINNINGS
+    places = [place for place, one in enumerate(spoken) if one in alike]
+    if not places or not own or not set(own).isdisjoint(spoken):
         return None
-    last = at + 1 + (at + 1 < len(said) and said[at + 1][0].lower() in ARTICLES)
-    if last >= len(said) or said[last][0].lower() in LITTLE:
+    last = _end_of_name(spoken, places[-1])
+    if last is None:
         return None
-    return before[: said[at].start()] + " ".join([low[0], *words[1:]]) + before[said[last].end() :]
+    dated = _YEAR.fullmatch(spoken[last - 1]) and spoken[last - 2] != low[0]
+    if dated and not _YEAR.fullmatch(low[-1]):
+        last -= 1  # of "in March 2026" the month alone is named anew
+    return before[: said[places[-1]].start()] + " ".join([low[0], *words[1:]]) + before[said[last - 1].end() :]
+
+
+def _end_of_name(spoken: Sequence[str], at: int) -> int | None:
+    """Where a name ends that begins with an article or a preposition, in words; None where there is none. A verb at the
+    end of the question is no part of it."""
+    first = at + 1 + (at + 1 < len(spoken) and spoken[at + 1] in ARTICLES)
+    last = first
+    while last < len(spoken) and (spoken[last] not in LITTLE or (spoken[last] == "of" and last > first)):
+        last += 1
+    helped = not HELPING.isdisjoint(spoken[:at]) or _PARTICIPLE.fullmatch(spoken[-1]) is not None
+    if last == len(spoken) and last - first > 1 and spoken[at] in ARTICLES and helped:
+        last -= 1
+    return last if last > first else None
 
 
 def ask_in_context(
@@ -95,11 +132,11 @@ def ask_in_context(
     A question that leans on the one before it is asked with the words of that. If that is refused and it has words of
     its own, it is asked alone, and that answer counts only if it is about the same topic: `before` is answered too, and
     a cited passage has a word of it in its title, or anywhere if it is of a document that answers `before`. So a
-    question may be asked three times."""
+    question may be asked three times. What only names something is not asked alone."""
     whole = in_context(question, before)
     answer = ask(whole)
     own = any(word not in LITTLE | PRONOUNS for word in WORD.findall(question.lower()))
-    if whole == question or not before or not answer.refused or not own:
+    if whole == question or not before or not answer.refused or not own or _only_names(question):
         return whole, answer
     topic, alone = _topic(before), ask(question)
     if not _names(topic, [f"{one.document} {one.heading} {one.text}" for one in _cited(alone)]):

@@ -1,10 +1,11 @@
-"""Whether a span of a few words can be what a question asks for: a number, a price, a time, a telephone number.
+"""Whether a span of a few words can be what a question asks for: a number, a price, a time, a person, an address.
 
 is_of_asked_kind("How much does the parking card cost?", "week")                    # False
 is_of_asked_kind("How many pages has it?", "some forty")                            # True
 is_of_asked_kind("How many pages has it?", "400", after=" g of paper")              # False
 is_of_asked_kind("When was it cold?", "Pleistocene")                                # True: an epoch, perhaps
-is_of_asked_kind("Who pays it?", "week")                    # True: nothing is known of other kinds
+is_of_asked_kind("Who collects it?", "every second Friday")                         # False
+is_of_asked_kind("Where is it?", "week")                    # True: nothing is known of other kinds
 
 English only. What might be meant passes, as refusing a right answer is worse than showing a wrong one beside its
 citation (`python -m benchmarks.answers` counts both).
@@ -42,6 +43,22 @@ _NUMBER = re.compile(
     r"\w+t(?:y|ieth))\b",
     re.IGNORECASE,
 )
+_WANTS_A_PRICE = re.compile(
+    rf"{_BEGINS}(?:how much (?:is|are|was|were)\b|(?:how much|what) (?:does|do|did|will|would)\b.*\bcosts?\s*\??\s*\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ONLY_A_DURATION = re.compile(
+    r"\W*(?:(?:about|up to|at (?:least|most)|within|after|in|every|for)\s+)*(?:\d[\d.,]*|[a-z]+)\s*"
+    r"(?:(?:working|calendar|full)\s+)?(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\W*",
+    re.IGNORECASE,
+)
+_WANTS_A_PERSON = re.compile(rf"{_BEGINS}who\b", re.IGNORECASE)
+_ONLY_A_TIME = re.compile(
+    r"(?:\W|\d|\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|april|may|june|july|august|"
+    r"september|october|november|december|daily|weekly|monthly|every|each|second|third|first|last|of|the|on|at|in|and|to|"
+    r"from|until|st|nd|rd|th|am|pm|hours?|days?|weeks?|months?|years?|minutes?|noon|midnight|morning|evening)\b)+",
+    re.IGNORECASE,
+)
 _WANTS_A_TIME = re.compile(rf"{_BEGINS}when\s+{_ASKS}", re.IGNORECASE)
 _WANTS_A_LENGTH = re.compile(rf"{_BEGINS}how long\s+(?:(?:ago|before|after|in advance)\s+)?{_ASKS}", re.IGNORECASE)
 _NAME = re.compile(r"\b[^\W\d_a-z]")
@@ -73,25 +90,38 @@ _MAY_BE_A_LENGTH = re.compile(
 
 def asks_for_a_kind(question: str) -> bool:
     """Whether a question asks for one of the kinds that are known here."""
-    kinds = (_WANTS_A_PHONE_NUMBER, _WANTS_A_MAIL_ADDRESS, _WANTS_A_NUMBER, _WANTS_A_TIME, _WANTS_A_LENGTH)
+    kinds = (
+        _WANTS_A_PHONE_NUMBER,
+        _WANTS_A_MAIL_ADDRESS,
+        _WANTS_A_PERSON,
+        _WANTS_A_PRICE,
+        _WANTS_A_NUMBER,
+        _WANTS_A_TIME,
+        _WANTS_A_LENGTH,
+    )
     return any(one.search(question) for one in kinds)
 
 
 def is_of_asked_kind(question: str, span: str, before: str = "", after: str = "", above: str = "") -> bool:
     """Whether a span may be what the question asks for, `before` and `after` it the rest of its sentence, `above` it
     its title and headings; True where the question asks for no known kind."""
+    may_be = True
     if _WANTS_A_PHONE_NUMBER.search(question):
-        return sum(map(str.isdigit, span)) >= PHONE_DIGITS
-    if _WANTS_A_MAIL_ADDRESS.search(question):
-        return "@" in span
-    if _WANTS_A_TIME.search(question):
+        may_be = sum(map(str.isdigit, span)) >= PHONE_DIGITS
+    elif _WANTS_A_MAIL_ADDRESS.search(question):
+        may_be = "@" in span
+    elif _WANTS_A_PERSON.search(question):
+        may_be = _ONLY_A_TIME.fullmatch(span) is None
+    elif _WANTS_A_TIME.search(question):
         may_be = bool(_NAME.search(span) or _MAY_BE_A_TIME.search(span) or _AT_A_TIME.search(before))
-        return may_be or _says_a_time(span)
-    if _WANTS_A_LENGTH.search(question):
-        return bool(_MAY_BE_A_LENGTH.search(span) or _AT_A_TIME.search(before)) or _says_a_time(span)
-    if not _WANTS_A_NUMBER.search(question):
-        return True
-    return bool(_NUMBER.search(span)) and not counts_something_else(question, span, before, after, above)
+        may_be = may_be or _says_a_time(span)
+    elif _WANTS_A_LENGTH.search(question):
+        may_be = bool(_MAY_BE_A_LENGTH.search(span) or _AT_A_TIME.search(before)) or _says_a_time(span)
+    elif _WANTS_A_PRICE.search(question) and _ONLY_A_DURATION.fullmatch(span):
+        may_be = False
+    elif _WANTS_A_NUMBER.search(question):
+        may_be = bool(_NUMBER.search(span)) and not counts_something_else(question, span, before, after, above)
+    return may_be
 
 
 def _says_a_time(span: str) -> bool:

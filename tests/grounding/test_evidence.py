@@ -238,6 +238,8 @@ def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
         ("Cats are not allowed.", "not allowed", "not allowed"),
         ("It is less than the 3 metres that coaches need.", "3 metres", "3 metres"),
         ("It is less than the limit of 3 metres.", "limit", "less than the limit"),
+        ("The bridge is closed until the end of August.", "August", "the end of August"),
+        ("It opens in mid-August again.", "August", "mid-August"),
     ],
 )
 def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(text, span, shown):
@@ -279,6 +281,7 @@ def test_a_reading_breaks_no_address_price_or_name(text: str, span: str, whole: 
     [
         ("Who is the secretary of the board?", "Rosalind van der Ockwell"),
         ("Who's the chair?", "Hugh Tremlett"),
+        ("And who is the secretary?", "Rosalind van der Ockwell"),
         ("Who is the treasurer?", "Hugh"),
         ("Who chairs the board?", "Hugh"),
     ],
