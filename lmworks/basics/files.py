@@ -61,6 +61,8 @@ def must_be_writable(path: Path) -> None:
             above = above.parent
         if not above.is_dir():
             raise LmworksError(f"{path}: {above} is a file and no folder; choose another place")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission", str(above))
         try:
             with tempfile.TemporaryDirectory(prefix=".lmworks-", dir=above):  # permissions alone allow root anything
                 pass

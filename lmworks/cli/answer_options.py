@@ -245,6 +245,12 @@ class AnswerOptions(Options):
             raise ConfigError(f"--window is {self.window}; say stop or slide")
         if max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}; give at least 1")
+        least = 0 if (strategy := self.strategy()) is None else strategy.min_new_tokens
+        if least > max_new_tokens:
+            raise ConfigError(
+                f"min_new_tokens is {least:,} and max_new_tokens is {max_new_tokens:,}, which is less; change one of "
+                "them"
+            )
         said = {"constraint": self.constraint(), "tools": self.called(), "guess": self.guess(), "window": self.window}
         return {"max_new_tokens": max_new_tokens, "stop": self.stop or (), **said}
 

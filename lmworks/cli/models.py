@@ -123,7 +123,8 @@ def _one(model: str, json_: bool) -> None:
         told: dict[str, Any] = {"family": facts.family, "parameters": facts.parameters, "context": facts.context}
         told |= {"classes": list(facts.classes), "passages": passages, "remark": remark}
         as_json({"model": model, **told, "compiled": facts.way.compiled, "runs": facts.way.how})
-        raise typer.Exit(int(facts.way.refused))
+        _exit_if(facts.way.refused)
+        return
     row = [model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]
     table(["model", "family", "parameters", "context", "runs"], [row])
     if facts.classes:
@@ -133,4 +134,10 @@ def _one(model: str, json_: bool) -> None:
         typer.echo(f"answers from {index.place} ({counted(passages or 0, 'passage')} of {index.reference})")
     if remark:
         typer.echo(f"but {remark}")
-    raise typer.Exit(int(facts.way.refused))
+    _exit_if(facts.way.refused)
+
+
+def _exit_if(refused: bool) -> None:
+    """End the program with code 1 for a model that cannot be loaded, which is told by then."""
+    if refused:
+        raise typer.Exit(1)

@@ -191,11 +191,6 @@ class WritingModel(ModelParts):
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
         chosen = strategy or said.strategy
-        if strategy is not None and strategy.min_new_tokens > max_new_tokens:
-            raise ConfigError(
-                f"min_new_tokens is {strategy.min_new_tokens:,} and max_new_tokens is {max_new_tokens:,}, which is "
-                "less; change one of them"
-            )
         if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
             raise ConfigError(
                 f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it "
