@@ -138,6 +138,6 @@ def _one(model: str, json_: bool) -> None:
 
 
 def _exit_if(refused: bool) -> None:
-    """End the program with code 1 for a model that cannot be loaded, which is told by then."""
+    """Exit with code 1 for a model that cannot be loaded; why has been printed by then."""
     if refused:
         raise typer.Exit(1)

@@ -65,8 +65,9 @@ def named_by_both(question: str, text: str, row: Row, cell: Cell) -> float:
 
 
 def has_nothing_for(question: str, text: str, row: Row, cell: Cell, rows: Iterable[tuple[str, Row]]) -> bool:
-    """Whether the question names another row of the same table, all of its label, and that has no value in the column
-    of this cell, whose own row it does not name: what stands in this one is no answer. `rows` with their texts."""
+    """Whether the question asks for another row of the cell's table, and that row is empty in the cell's column; then
+    the cell is no answer. A row is asked for if the question says all of its label. `rows`: those that were found, each
+    with the text that it stands in."""
     asked, own = _words(question), _value(text, row[0])
     if cell is row[0] or not cell.header.strip() or coverage(_label(own, asked), asked) == 1:
         return False

@@ -56,9 +56,9 @@ LONGEST_NAME = 5
 """Words."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _RELATIVE = frozenset(WORD.findall("after before else following next other others previous"))
-"""What names by what was said before."""
+"""Words that point at what was said before, which no rule here resolves."""
 HELPING = frozenset(WORD.findall("can could did do does may might must shall should will would"))
-"""Words that have a verb at the end of a question: what does a car cost?"""
+"""Helping verbs: a question with one of them may end in a verb ("What does a car cost?")."""
 _PARTICIPLE = re.compile(r".+(?:ed|en)|closed|due|held|kept|made|paid|sent|sold|told|built|bought", re.IGNORECASE)
 
 

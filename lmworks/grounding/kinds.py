@@ -26,9 +26,9 @@ _WANTS_A_PHONE_NUMBER = re.compile(
     rf"{_BEGINS}(?:what|which)(?:['’]s|\s+is|\s+are|\s+was)\b.*\b(?:tele)?phone\s+numbers?(?:\s+(?:of|for)\s+\w.*)?\W*\Z",
     re.IGNORECASE | re.DOTALL,
 )
+_COSTS = r"(?:how much (?:does|do|did|will|would)\b.*\bcosts?\b|what (?:does|do|did|will|would)\b.*\bcosts?\s*\??\s*\Z)"
 _WANTS_A_NUMBER = re.compile(
-    rf"{_BEGINS}(?:how many\b|(?:what|which) percentage\b|(?:what|which) (?:year|decade|century)\b"
-    r"|how much (?:does|do|did|will|would)\b.*\bcosts?\b|what (?:does|do|did|will|would)\b.*\bcosts?\s*\??\s*\Z)",
+    rf"{_BEGINS}(?:how many\b|(?:what|which) percentage\b|(?:what|which) (?:year|decade|century)\b|{_COSTS})",
     re.IGNORECASE | re.DOTALL,
 )
 _WANTS_A_MAIL_ADDRESS = re.compile(
@@ -43,22 +43,21 @@ _NUMBER = re.compile(
     r"\w+t(?:y|ieth))\b",
     re.IGNORECASE,
 )
-_WANTS_A_PRICE = re.compile(
-    rf"{_BEGINS}(?:how much (?:is|are|was|were)\b|(?:how much|what) (?:does|do|did|will|would)\b.*\bcosts?\s*\??\s*\Z)",
-    re.IGNORECASE | re.DOTALL,
-)
+_WANTS_A_PRICE = re.compile(rf"{_BEGINS}(?:how much (?:is|are|was|were) an?\b|{_COSTS})", re.IGNORECASE | re.DOTALL)
 _ONLY_A_DURATION = re.compile(
-    r"\W*(?:(?:about|up to|at (?:least|most)|within|after|in|every|for)\s+)*(?:\d[\d.,]*|[a-z]+)\s*"
-    r"(?:(?:working|calendar|full)\s+)?(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\W*",
+    r"\W*(?:(?:about|up to|at (?:least|most)|within|after|in|every|for)\s+)*(?:\d[\d.,]*|an?|one|two|three|four|five|"
+    r"six|seven|eight|nine|ten|eleven|twelve|some|several|a few)\s*(?:(?:working|calendar|full)\s+)?"
+    r"(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\W*",
     re.IGNORECASE,
 )
 _WANTS_A_PERSON = re.compile(rf"{_BEGINS}who\b", re.IGNORECASE)
 _ONLY_A_TIME = re.compile(
-    r"(?:\W|\d|\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|april|may|june|july|august|"
-    r"september|october|november|december|daily|weekly|monthly|every|each|second|third|first|last|of|the|on|at|in|and|to|"
+    r"(?:\W|\d|\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|july|september|october|november|"
+    r"december|daily|weekly|monthly|every|each|second|third|first|last|of|the|on|at|in|and|to|"
     r"from|until|st|nd|rd|th|am|pm|hours?|days?|weeks?|months?|years?|minutes?|noon|midnight|morning|evening)\b)+",
     re.IGNORECASE,
 )
+"""A time and no person; April, May, June and August may be one."""
 _WANTS_A_TIME = re.compile(rf"{_BEGINS}when\s+{_ASKS}", re.IGNORECASE)
 _WANTS_A_LENGTH = re.compile(rf"{_BEGINS}how long\s+(?:(?:ago|before|after|in advance)\s+)?{_ASKS}", re.IGNORECASE)
 _NAME = re.compile(r"\b[^\W\d_a-z]")

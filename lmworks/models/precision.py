@@ -45,8 +45,8 @@ def fast_dtype(device: str | torch.device = "cpu") -> torch.dtype:
 
 @cache
 def _is_of_amd() -> bool:
-    """Intel's vectors of bfloat16 multiply no faster than those of float32, and AMD's twice as fast: where a cloud
-    hides the tiles of an Emerald Rapids a product takes 1.9 times as long as in float32."""
+    """Only AMD's vectors of bfloat16 are worth their use: on an Emerald Rapids whose tiles a cloud hides, PyTorch takes
+    1.9 times as long for a product in bfloat16 as in float32 (1,024 x 576 x 1,536, one thread)."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")[:1000]
     except OSError:  # not Linux

@@ -51,6 +51,14 @@ def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
     assert 0 <= facts["confidence"] < facts["threshold"] and 0 < facts["false_refusals"] < 1
 
 
+def test_what_is_of_another_kind_is_refused_without_a_probability(run, notes):
+    question = "What is the e-mail address for the rent?"
+    ran = run("ask", str(notes.parent / "index"), question)
+    assert ran.code == 0 and ran.out.startswith("not in these documents\n") and "nearest   " in ran.out
+    assert "sure" not in ran.out
+    assert run("ask", str(notes.parent / "index"), question, "--json").json["confidence"] == 0
+
+
 def test_where_no_likelihood_is_known_it_says_so_after_an_empty_line(run, notes, tmp_path):
     from lmworks.grounding.index import build
 
@@ -113,6 +121,8 @@ def test_mistakes_are_sentences(run, notes):
     assert ran.code == 1 and "nowhere holds no index; make one" in ran.err
     ran = run("ask", str(notes.parent / "index"), "Why?", "--way", "write")
     assert ran.code == 1 and "writing needs a model" in ran.err
+    ran = run("ask", str(notes.parent / "index"), "Why?", "--questions", "mine.jsonl")
+    assert ran.code == 1 and "a question and --questions FILE were given; leave one of them out" in ran.err
     ran = run("ask", str(notes.parent / "index"), " ")
     assert ran.code == 1 and "is empty" in ran.err
     ran = run("ask", str(notes.parent / "index"), "Who is the king of France?", "--model", "smolm2")  # no answer there

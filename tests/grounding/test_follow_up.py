@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from grounding.small_index import indexed
+from lmworks.grounding.answer import GroundedAnswer
 from lmworks.grounding.follow_up import ask_in_context, in_context
 
 CAR = """# The car
@@ -74,8 +75,15 @@ def test_what_only_names_something_is_not_asked_alone(tmp_path: Path, minilm: st
     index = indexed(tmp_path, {"hospitals.csv": contacts}, minilm)
     before = "What is the telephone number of Port Sallow?"
     assert "0151 20 44 87" in index.ask(before).text
-    question, answer = ask_in_context(index.ask, "And of Halden Cottage?", before)
+    asked: list[str] = []
+
+    def ask(question: str) -> GroundedAnswer:
+        asked.append(question)
+        return index.ask(question)
+
+    question, answer = ask_in_context(ask, "And of Halden Cottage?", before)
     assert question == "What is the telephone number of Halden Cottage?" and answer.refused
+    assert asked == [question]
 
 
 def test_a_question_that_says_nothing_gives_nothing():

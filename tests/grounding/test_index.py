@@ -423,6 +423,12 @@ def test_a_models_directory_stands_for_the_index_in_it(notes: Path, settings: In
     assert open_index(tmp_path / "model").digest == built.digest
 
 
+def test_an_embedder_that_only_writes_text_is_told(notes: Path, tmp_path: Path):
+    tiny.language_model(context=256).save(tmp_path / "writer")
+    with pytest.warns(UserWarning, match="writes text, and nothing says that it was trained to compare texts"):
+        build(notes, tmp_path / "index", IndexSettings(embedder=str(tmp_path / "writer"), longest=64))
+
+
 def test_what_cannot_be_indexed_or_searched_is_a_sentence(
     notes: Path, settings: IndexSettings, places: Places, tmp_path: Path
 ):
