@@ -65,21 +65,35 @@ def named_by_both(question: str, text: str, row: Row, cell: Cell) -> float:
 
 
 def has_nothing_for(question: str, text: str, row: Row, cell: Cell, rows: Iterable[tuple[str, Row]]) -> bool:
-    """Whether the question asks for another row of the cell's table, and that row is empty in the cell's column; then
-    the cell is no answer. A row is asked for if the question says all of its label. `rows`: those that were found, each
-    with the text that it stands in."""
+    """Whether the cell that a question asks for is empty, in another row than this cell or in another column; then this
+    one is no answer. A row or column is asked for if the question says all of its label or header. `rows`: those that
+    were found, each with the text that it stands in."""
     asked, own = _words(question), _value(text, row[0])
-    if cell is row[0] or not cell.header.strip() or coverage(_label(own, asked), asked) == 1:
+    if cell is row[0] or not cell.header.strip():
         return False
-    headers = {one.header for one in row}
-    for there, other in rows:
-        label = _words(_value(there, other[0])) if other else set[str]()
-        named = label and coverage(label, asked) == 1 and label != _words(own)
-        if named and other[0].header == row[0].header and {one.header for one in other} <= headers:
-            value = next((_value(there, one) for one in other if one.header == cell.header), "")
-            if not any(map(str.isalnum, value)):
-                return True
-    return False
+    beside = [(there, other) for there, other in rows if other and other[0].header == row[0].header]
+    if coverage(_label(own, asked), asked) < 1:
+        headers = {one.header for one in row}
+        return any(
+            _is_asked_for(_value(there, other[0]), asked)
+            and _words(_value(there, other[0])) != _words(own)
+            and {one.header for one in other} <= headers
+            and not _said_below(cell.header, there, other)
+            for there, other in beside
+        )
+    columns = {one.header for _, other in beside for one in other[1:]}
+    empty = [one for one in columns if _is_asked_for(one, asked) and not _said_below(one, text, row)]
+    return bool(empty) and not _is_asked_for(cell.header, asked)
+
+
+def _is_asked_for(name: str, asked: set[str]) -> bool:
+    words = _words(name)
+    return bool(words) and coverage(words, asked) == 1
+
+
+def _said_below(header: str, text: str, row: Row) -> bool:
+    """Whether a row has a value in the column of this header."""
+    return any(one.header == header and any(map(str.isalnum, _value(text, one))) for one in row)
 
 
 def _label(value: str, asked: set[str]) -> set[str]:

@@ -125,6 +125,16 @@ def test_a_row_with_nothing_in_the_column_that_is_asked_for():
     assert not has_nothing_for("How much is a single for a coach?", text, car, car[1], given)
 
 
+def test_an_empty_cell_is_not_answered_by_its_neighbour():
+    text = "- Ticket: Day; Adult: 6; Child: 3\n- Ticket: Month; Adult: 48"
+    day, month = rows_of(text)
+    given = [(text, row) for row in (day, month)]
+    assert has_nothing_for("What does a month ticket cost for a child?", text, month, month[1], given)
+    assert not has_nothing_for("What does a month ticket cost for an adult?", text, month, month[1], given)
+    assert not has_nothing_for("What does a day ticket cost for a child?", text, day, day[2], given)
+    assert not has_nothing_for("What does a month ticket cost?", text, month, month[1], given)
+
+
 @pytest.fixture(scope="module")
 def fares(tmp_path_factory, minilm) -> Index:
     """A page with prose beside its table."""
