@@ -74,3 +74,10 @@ def test_documents_carry_it_and_their_text_stays(tmp_path: Path):
         {},
     ]
     assert found["b.py"].metadata == {} and found["d.csv#1"].metadata == {"author": ("Cy",)}
+
+
+def test_values_can_be_kept_in_a_database_whatever_json_escapes():
+    assert of_record({"ti\ud83dtle": "Boat \ud83d trips", "by": ["A\0nn"]}, []) == {
+        "ti?tle": ("Boat ? trips",),
+        "by": ("A\ufffdnn",),
+    }
