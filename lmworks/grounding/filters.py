@@ -81,6 +81,8 @@ class Filter(Config):
 
 
 def _like(name: str, path: str) -> bool:
+    if name == path or (path.endswith("/") and name.startswith(path)):
+        return True  # whatever its own name means as a pattern: report [final].txt
     return fnmatchcase(name, f"{path}*" if path.endswith("/") else path)
 
 

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError
-from lmworks.grounding.filters import Filter
+from lmworks.grounding.filters import Described, Filter
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
 
 WORDS = ["rent", "boat", "tower", "cat", "dog", "engine", "pier", "euro", "night", "drum", "garden", "key"]
@@ -110,3 +110,10 @@ def test_an_update_brings_in_what_a_document_says_and_its_date(tmp_path: Path, i
     for one in (made, build(file, tmp_path / "fresh", index.settings), open_index(out)):
         assert len(one.search("boat", where=Filter(metadata={"by": "Ann"}))) == 2
         assert one.search("boat", where=Filter(until="1971-01-01")) == []  # all of one file have its date
+
+
+def test_a_name_is_meant_by_itself_whatever_it_is_as_a_pattern():
+    names = ["report [final].txt", "report f.txt", "[2026]/note.md", "2/note.md"]
+    every = [Described(number, name, name, 0, {}) for number, name in enumerate(names)]
+    assert Filter(paths=("report [final].txt",)).among(every) == [0, 1]
+    assert Filter(paths=("[2026]/",)).among(every) == [2, 3]
