@@ -32,10 +32,15 @@ LARGEST_ANSWER = 32 * 2**20
 """Bytes that are read from an endpoint."""
 
 _UNREAD = re.compile(
-    r"""\"\"\".*?\"\"\" | '''.*?''' | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | <[^<>"{}|^`\\\s]*> | \#[^\n]*""",
+    r"""\"\"\"(?:\\.|[^\\])*?\"\"\" | '''(?:\\.|[^\\])*?''' | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'
+    | <[^<>"{}|^`\\\s]*> | \#[^\n]*""",
     re.DOTALL | re.VERBOSE,
 )
-_UPDATE = re.compile(r"\b(INSERT|DELETE|LOAD|CLEAR|DROP|CREATE|COPY|MOVE|ADD)\b", re.IGNORECASE)
+_NAMES = re.compile(r"[?$]\w+ | (?<=:)[\w-]+ | @[\w-]+", re.VERBOSE)
+"""Variables, names after a prefix, and languages: orders neither stand in them nor end them."""
+_UPDATE = re.compile(r"\b(INSERT|DELETE|LOAD|CLEAR|DROP|CREATE|COPY|MOVE|ADD)\b(?!:)", re.IGNORECASE)
+_SERVICE = re.compile(r"(?:(?<=true)|(?<=false)|(?<![^\W\d])(?<!-))SERVICE", re.IGNORECASE)
+"""A parser needs no space around it: after `1` or `true`, and before `SILENT` or the prefix of a name, it is one."""
 _FORMS = re.compile(r"\b(SELECT|ASK|CONSTRUCT|DESCRIBE)\b", re.IGNORECASE)
 
 
@@ -60,13 +65,13 @@ def check_query(query: str) -> None:
     """ConfigError for what is no query: an update, or one that asks a server of its own choice."""
     if len(query) > LONGEST_QUERY:
         raise ConfigError(f"the query has {len(query):,} characters; at most {LONGEST_QUERY:,} are read")
-    bare = _UNREAD.sub(" ", query)
+    bare = _NAMES.sub(" ", _UNREAD.sub(" ", query))
     form, update = _FORMS.search(bare), _UPDATE.search(bare)
     if update and (form is None or update.start() < form.start()):
         raise ConfigError(
             f"{update[1].upper()} changes a graph, and a query only reads; facts come in by: lmworks graph load"
         )
-    if re.search(r"\bSERVICE\b", bare, re.IGNORECASE):
+    if _SERVICE.search(bare):
         raise ConfigError("SERVICE asks another server, which no query may do here; load its facts instead")
 
 

@@ -77,6 +77,31 @@ def test_updates_and_other_servers_are_refused(graph, query, said):
 def test_words_in_texts_and_comments_are_no_orders():
     check_query("SELECT ?s WHERE { ?s ?p 'DROP SERVICE' } # SERVICE")
     check_query('SELECT ?s WHERE { ?s <http://a/SERVICE> """DELETE " SERVICE""" }')
+    check_query("PREFIX load: <http://a/> SELECT ?service $add WHERE { ?service load:service $add }")
+    check_query("PREFIX web-service: <http://a/> SELECT ?s WHERE { ?s web-service:move 1 }")
+    check_query("SELECT ?s WHERE { ?s <http://a/> 'x'@add }")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "SERVICE<{}>",
+        "?s ?p ?o.SERVICE <{}>",
+        "?s ?p 1SERVICE <{}>",
+        "?s ?p true\nSERVICE <{}>",
+        "?s ?p trueSERVICE <{}>",
+        "SERVICESILENT <{}>",
+        "SERVICE:x",
+        "SERVICEa:x",
+        """?s ?p '''x\\'''' SERVICE <{}>""",
+    ],
+)
+def test_no_query_reaches_another_server(graph, order):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        there = f"http://127.0.0.1:{server.server_port}/"
+        query = f"PREFIX : <{there}> PREFIX a: <{there}> SELECT * WHERE {{ {order.format(there)} {{ ?a ?b ' ' }} }}"
+        with pytest.raises(ConfigError, match="SERVICE asks another server"):
+            graph.query(query)
 
 
 def test_a_wrong_query_is_said_in_a_sentence(graph):
