@@ -23,7 +23,7 @@ from lmworks.grounding.graph.direction import RELATIONS
 from lmworks.grounding.graph.entities import PHRASE, Entity, entities_of
 from lmworks.grounding.graph.relations import RelationHead
 from lmworks.grounding.graph.semeval import OTHER
-from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, read_state
+from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, state_before
 from lmworks.grounding.graph.terms import ALSO, KIND, LABEL, TEXT
 from lmworks.text.document import Document
 from lmworks.text.sentences import sentence_spans
@@ -81,10 +81,10 @@ class Sentence:
 def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Coverage:
     """Read the documents of a folder into the graph in `out`; those that changed are read again, deleted ones go.
 
-    DataError where no entity is found at all.
+    DataError where no entity is found at all, ConfigError for a graph whose facts are at an endpoint.
     """
     out, reading = Path(out), read(reference)
-    before = read_state(out) if (out / "graph.json").exists() else GraphState(embedder=EMBEDDER)
+    before = state_before(out, GraphState(embedder=EMBEDDER))
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
     fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]

@@ -104,6 +104,17 @@ def read_state(folder: Path) -> GraphState:
     return GraphState(**held)
 
 
+def state_before(folder: Path, new: GraphState) -> GraphState:
+    """What a graph that facts are brought into says of itself; that of a `new` one where there is none. ConfigError for
+    the catalog of an endpoint: what it is asked is asked there, so that facts here would never be seen."""
+    if not (folder / "graph.json").exists():
+        return new
+    state = read_state(folder)
+    if state.endpoint:
+        raise ConfigError(f"{folder} is a graph whose facts are at {state.endpoint}; give another --out for those here")
+    return state
+
+
 def load(
     file: str | Path, out: str | Path, mapping: RecordMapping | None = None, embedder: str | None = "minilm"
 ) -> Loaded:
@@ -134,7 +145,7 @@ def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embed
         check_size(file)
         told = mapping or RecordMapping()
         digest = sha256(file) + (f" {told.model_dump_json()}" if suffix in RECORDS else "")
-        before = read_state(out) if (out / "graph.json").exists() else GraphState(embedder=embedder or "")
+        before = state_before(out, GraphState(embedder=embedder or ""))
         known = _same_file(before.sources.values(), file.name, path)
         if known and known.hash == digest and known.path == path:
             return Loaded(False, known.triples, sum(one.triples for one in before.sources.values()))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.grounding.graph.extract import extract
 from lmworks.grounding.graph.graph import Graph, open_graph
 from lmworks.grounding.graph.running import Endpoint, Worker, check_query
 from lmworks.grounding.graph.store import load, load_endpoint
@@ -182,3 +183,12 @@ def test_the_catalog_of_an_endpoint_is_that_of_its_store(graph, address, tmp_pat
     there = open_graph(tmp_path / "there")
     assert {str(one) for one in there.catalog.edges} == {str(one) for one in graph.catalog.edges}
     assert there.ask("Which islands are next to Northmark?").text == "Eastmark, Southmark"
+
+
+def test_facts_are_not_brought_into_a_graph_that_asks_an_endpoint(address, tmp_path):
+    load_endpoint(f"{address}/sparql", tmp_path / "there", embedder=None)
+    (tmp_path / "staff.csv").write_text("name,manager\nAnn,Bob\nBob,\n")
+    for bring in (load, extract):
+        with pytest.raises(ConfigError, match=r"a graph whose facts are at .*; give another --out"):
+            bring(tmp_path / "staff.csv", tmp_path / "there")
+    assert open_graph(tmp_path / "there").ask("Which islands are next to Northmark?").text == "Eastmark, Southmark"
