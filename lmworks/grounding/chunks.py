@@ -25,7 +25,7 @@ Count = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
 Span = tuple[int, int]
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)\s*#*")
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S)(.*)")
 _HEADING_LINE = re.compile(
     r"^#{1,6}[ \t]+\S.*$"
     r"|^\S.*\n[ \t]*(?:={3,}|-{3,})[ \t]*(?=\n\s*?\n|\s*\Z)",
@@ -137,7 +137,9 @@ def _headings(text: str, front: int, is_code: Callable[[int], bool]) -> Iterator
         if is_code(start):
             continue
         if marked := _HEADING.fullmatch(line.group()):
-            yield (start, end), (len(marked[1]), marked[2][:LONGEST_TITLE])
+            # Not by the pattern, which would try every blank of a long run of them up to its end.
+            words = marked[2] + marked[3].rstrip("#").rstrip()
+            yield (start, end), (len(marked[1]), words[:LONGEST_TITLE])
         elif _begins_a_paragraph(text, start):
             words, rule = line.group().split("\n")
             yield (start, end), (1 if "=" in rule else 2, words.rstrip()[:LONGEST_TITLE])

@@ -107,6 +107,24 @@ def test_a_full_stop_ends_no_heading(marks: str, words_of_it: str):
     assert (one.title, one.heading, one.text) == ("Lease", words_of_it, "Four months.\n\n#\nNot above.")
 
 
+@pytest.mark.parametrize("line", ["## Notice ##", "## Notice##", "##\tNotice \u00a0 #"])
+def test_the_marks_that_close_a_heading_are_no_words_of_it(line: str):
+    (one,) = chunks_of(Document(f"# Lease\n\n{line}\nFour months.\n", "lease.md"), words, longest=20)
+    assert one.heading == "Notice"
+
+
+@pytest.mark.parametrize(("line", "said"), [("## #", "#"), ("## ##", "#"), ("## a # b", "a # b"), ("## a # #", "a #")])
+def test_marks_within_a_heading_are_words_of_it(line: str, said: str):
+    (one,) = chunks_of(Document(f"{line}\nFour months.\n", "lease.md"), words, longest=20)
+    assert one.heading == said
+
+
+def test_a_heading_with_many_blanks_in_it_is_read_at_once():
+    text = "## Notice" + " " * 200_000 + "of Ann\nFour months.\n"  # eight minutes where each blank is looked at again
+    (one,) = chunks_of(Document(text, "lease.md"), words, longest=20)
+    assert (one.heading.rstrip(), one.text) == ("Notice", "Four months.")
+
+
 def test_a_rule_below_a_paragraph_makes_no_heading_of_its_last_line():
     text = "It rained. We left\nearly. It was cold\n---\n\nThen it stopped."
     assert {one.heading for one in chunks_of(Document(text, "a.md"), words, longest=40)} == {""}
