@@ -78,6 +78,7 @@ def test_a_search_is_among_the_documents_that_are_meant(run, notes, embedder, tm
     assert "no document fits the filters (--path" in run("search", "indexes/notes", "rent", "--path", "new/").out
     for options, sentence in (
         (("--where", "author"), "--where is 'author'; write it as KEY=VALUE"),
+        (("--where", "author=Ann", "--where", "author=Bo"), "--where gives author twice; give each key once"),
         (("--where", "autor=Ann"), "has the key 'autor'; did you mean author?"),
         (("--since", "today"), "since is 'today'; write a date as 2026-01-31"),
     ):
