@@ -224,6 +224,7 @@ class ServedModels:
             raise Refused(503, said, code="model_not_loaded", headers={"Retry-After": "60"}) from error
         finally:
             served.loading = None
+            self._rest(served)  # those who asked for it may all have gone
 
     async def _make_room(self, served: ServedModel) -> None:
         """Put others away, those first that nobody uses, and of these the one that was used longest ago."""

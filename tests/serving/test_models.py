@@ -159,6 +159,18 @@ def test_a_model_that_nobody_uses_is_put_away():
         assert first() is None, "the weights of a model that was put away are still held"
 
 
+def test_a_model_whose_askers_left_while_it_was_loaded_is_put_away():
+    shelf = Shelf("a", "b", idle=0)
+    shelf.models.limits = ServerLimits(seats=4, queue=20, seconds=0.05)
+    shelf.may_load.clear()
+    with running(shelf.models) as live:
+        assert ask(live, "a").status_code == 504
+        shelf.may_load.set()
+        while shelf.models.all[0].loading is not None:
+            assert live.http.get("/health").status_code == 200
+        until(live)
+
+
 def test_what_the_machine_lacks_counts_too(monkeypatch: pytest.MonkeyPatch):
     shelf = Shelf("a", "b")
     with running(shelf.models) as live:
