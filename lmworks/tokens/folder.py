@@ -39,7 +39,7 @@ def read_folder(folder: Path) -> Vocabulary:
             f"{folder} has no tokenizer.json (nor vocab.json and merges.txt); give the folder of a whole model"
         )
     texts = {role: _text(config.get(role)) for role in _ROLES}
-    make_special(backend, [text for text in [*texts.values(), *_further_special(config)] if text])
+    make_special(backend, [text for text in [*texts.values(), *_further_special(folder, config)] if text])
     ids = {role: backend.token_to_id(text) if text else None for role, text in texts.items()}
     if "add_bos_token" in config or "add_eos_token" in config:
         add_around(
@@ -157,10 +157,16 @@ def _text(token: Any) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
-def _further_special(config: dict[str, Any]) -> list[str]:
-    """Special tokens without a role: they count even where tokenizer.json does not mark them."""
+def _further_special(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Special tokens without a role: they count even where tokenizer.json does not mark them. ModelError where they are
+    not listed as they should be."""
     further = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
     added = config.get("added_tokens_decoder") or {}
+    if not isinstance(further, list | dict) or not isinstance(added, dict):
+        raise ModelError(
+            f"{folder / 'tokenizer_config.json'} or special_tokens_map.json does not list its special tokens in a list "
+            "or an object; fetch or copy it again"
+        )
     listed = list(further.values() if isinstance(further, dict) else further)
     listed += [token for token in added.values() if isinstance(token, dict) and token.get("special")]
     return [text for text in map(_text, listed) if text]

@@ -87,6 +87,9 @@ def test_a_special_token_that_only_the_config_names_is_special(tmp_path, tiny):
         ("tokenizer.json", b"\xff\xfe", "cannot be read as text"),
         ("tokenizer_config.json", "[]", "holds no JSON object"),
         ("tokenizer_config.json", "[" * 100_000, "is not JSON"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": ["<s>"]}', "or special_tokens_map.json does not list"),
+        ("tokenizer_config.json", '{"additional_special_tokens": 3}', "or special_tokens_map.json does not list"),
+        ("tokenizer_config.json", '{"additional_special_tokens": "<s>"}', "or special_tokens_map.json does not list"),
         ("generation_config.json", "x", "is not JSON"),
     ],
 )
