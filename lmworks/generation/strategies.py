@@ -52,6 +52,13 @@ class Strategy(Config):
         """The adjustments that are on, each with its settings, in their order."""
         return [(one, values) for one in ADJUSTMENTS if (values := one.values(self))]
 
+    def must_bias_tokens(self, vocabulary: int) -> None:
+        """ConfigError for a bias of a token that a model of this vocabulary does not have."""
+        if (biased := max(self.logit_bias, default=-1)) >= vocabulary:
+            raise ConfigError(
+                f"logit_bias names the token {biased:,}, and the vocabulary has {vocabulary:,}; leave it out"
+            )
+
     def adjusted(
         self, logits: Logits, read: Sequence[int] = (), written: int = 0, limits: Limits = NO_LIMITS
     ) -> Logits:

@@ -191,11 +191,7 @@ class WritingModel(ModelParts):
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
         chosen = strategy or said.strategy
-        if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
-            raise ConfigError(
-                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it "
-                "out"
-            )
+        chosen.must_bias_tokens(self.config.vocab_size)
         return Request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else lead + read,

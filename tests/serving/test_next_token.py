@@ -37,6 +37,8 @@ def test_what_cannot_be_read_is_said(live):
     assert "shorten it" in live.error("/v1/next_token", prompt="a" * 600)["message"]
     assert live.error("/v1/next_token", prompt="a", top=101)["param"] == "top"
     assert live.error("/v1/next_token", prompt="a", stop="x")["code"] == "unknown_parameter"
+    said = live.error("/v1/next_token", prompt="a", logit_bias={"100000": 1})["message"]
+    assert said == "logit_bias names the token 100,000, and the vocabulary has 259; leave it out"
 
 
 def test_an_answer_goes_on_where_it_was_cut(live):
