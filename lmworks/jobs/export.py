@@ -24,7 +24,7 @@ from lmworks.grounding.beside import index_beside
 from lmworks.jobs.export_torchvision import write_torchvision
 from lmworks.jobs.importance import importance
 from lmworks.language_model import LanguageModel
-from lmworks.loading import load
+from lmworks.loading import load, network_path
 from lmworks.models.adapted import has_adapters
 from lmworks.models.families.torchvision import opened
 from lmworks.models.files.gguf_config import gguf_config
@@ -127,6 +127,10 @@ def export(
     loaded = load(model, base=base, dtype="float32")
     if loaded.source is not None and file.exists() and file.samefile(loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")
+    if file.exists() and file.samefile(network_path(str(model), as_reference(base))):
+        raise ModelError(
+            f"{file} is the base of {model}, which it cannot be used without; give another name with --out"
+        )
     if loaded.config.arrangement == "encoder":
         raise ModelError(f"{model} is an encoder, and only what writes is exported as GGUF here; use its directory")
     loaded.must_write()

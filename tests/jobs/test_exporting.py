@@ -118,6 +118,12 @@ def test_an_adapter_is_merged_and_the_base_untouched(tmp_path: Path):
     adapted.write_tokenizer(tmp_path / "adapter")
     made = export(tmp_path / "adapter", tmp_path / "m.gguf")
     assert made.merged
+    as_file = export(folder, tmp_path / "base.gguf").file
+    with pytest.raises(ModelError, match=r"base\.gguf is the base of .*adapter, which it cannot be used without"):
+        export(tmp_path / "adapter", as_file, base=as_file)
+    write_adapter(tmp_path / "adapter", adapted.network, str(as_file))
+    with pytest.raises(ModelError, match=r"base\.gguf is the base of"):
+        export(tmp_path / "adapter", as_file)
     ids = [adapted.tokenizer.encode(PROBES[0])]
     back = lm.load(made.file, dtype="float32").logits(ids)
     torch.testing.assert_close(back, adapted.logits(ids), rtol=0.05, atol=0.05)
