@@ -212,6 +212,13 @@ def test_a_look_is_bounded(live: Live, monkeypatch: pytest.MonkeyPatch):
     assert live.post("/v1/inspect", prompt="x" * 20, layers=[1]).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/inspect"])
+def test_an_image_is_not_left_out_of_a_conversation_in_silence(live: Live, path: str):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    turns = [{"role": "user", "content": [{"type": "text", "text": "a"}, image]}]
+    assert "images are not read here" in live.error(path, messages=turns)["message"]
+
+
 def test_a_twin_shares_the_weights_and_nothing_else(live: Live):
     """So that hooks of a look, and modes of an embedding, never reach what the engine runs."""
     model = live.service.model

@@ -42,6 +42,8 @@ class TokenizeRequest(StrictModel):
     def _one(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give a prompt or messages")
+        if any(message.images for message in self.messages or ()):
+            raise ValueError("images are not read here, only the text of messages; leave them out")
         if self.tools and self.messages is None:
             raise ValueError("tools go with messages")
         return self
