@@ -30,7 +30,7 @@ from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
 from lmworks.grounding.graph.sense import Sense
 from lmworks.grounding.graph.sparql import facts_of, query_of
 from lmworks.grounding.graph.store import read_state
-from lmworks.grounding.graph.terms import TEXT, Term
+from lmworks.grounding.graph.terms import NUMBERS, TEXT, Term
 from lmworks.grounding.graph.triple import Triple
 from lmworks.grounding.passage import Passage, passage_of_facts
 
@@ -285,7 +285,8 @@ def open_graph(folder: str | Path, endpoint: str | None = None) -> Graph:
 
 
 def _comparable(term: Term | None) -> float | str | None:
-    return None if term is None else term.number if term.number is not None else term.value
+    """What is compared of a value; None for what is called a number and is none."""
+    return None if term is None else term.number if term.datatype in NUMBERS else term.value
 
 
 def _refused(reason: str) -> GraphAnswer:

@@ -49,8 +49,11 @@ class Term:
 
     @property
     def number(self) -> float | None:
-        """Its value, where it is a number."""
-        return float(self.value) if self.datatype in NUMBERS else None
+        """Its value, where it is a number; RDF may call anything one ("many"^^xsd:integer)."""
+        try:
+            return float(self.value) if self.datatype in NUMBERS else None
+        except ValueError:
+            return None
 
     def __str__(self) -> str:
         """As it is written in SPARQL."""

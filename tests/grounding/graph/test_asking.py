@@ -88,6 +88,19 @@ def test_a_value_of_which_nothing_can_be_asked_so_is_told_with_how_to_ask(tmp_pa
     assert graph.ask("Whose role is treasurer?").text == "Anna Berg"
 
 
+@pytest.mark.parametrize(("first", "second"), [('"many"', '"12"'), ('"many"', '"few"')])
+def test_what_is_called_a_number_and_is_none_is_not_compared(tmp_path, first, second):
+    (tmp_path / "towns.ttl").write_text(
+        "@prefix : <http://example.org/> . @prefix xsd: <http://www.w3.org/2001/XMLSchema#> .\n"
+        f":a :population {first}^^xsd:integer . :b :population {second}^^xsd:integer . :c :population 5 .\n"
+        ':a <http://www.w3.org/2000/01/rdf-schema#label> "Alder" .'
+        ':b <http://www.w3.org/2000/01/rdf-schema#label> "Birch" .'
+    )
+    load(tmp_path / "towns.ttl", tmp_path / "g", embedder=None)
+    answer = lm.graph(tmp_path / "g").ask("Is Alder larger than Birch?")
+    assert answer.refused and answer.reason == "the graph holds no population of Alder and Birch"
+
+
 def test_the_facts_of_an_answer_are_those_that_it_stands_on(graph):
     found = graph.ask("What is the currency of the island whose capital is Cedar?")
     assert [str(one) for one in found.triples] == ["Eastmark | capital | Cedar", "Eastmark | currency | shell"]
