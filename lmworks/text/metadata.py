@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lmworks.text.plain import storable
+
 Metadata = Mapping[str, tuple[str, ...]]
 """Values by key, in their order."""
 
@@ -81,17 +83,11 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def _storable(text: str) -> str:
-    """A text as databases keep it: half of a surrogate pair, as JSON may escape it, is no character, and a NUL ends a
-    text in SQL. A title is shown and indexed, so that one of these would stop an index of the whole folder."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-
-
 def _kept(pairs: Iterable[tuple[str, str]]) -> Metadata:
     """Values by key, without what is empty, too long, or one key too many."""
     found: dict[str, list[str]] = {}
     for pair in itertools.islice(pairs, 100 * MOST_KEYS):
-        key, value = map(_storable, pair)
+        key, value = map(storable, pair)
         fits = 0 < len(value) <= LONGEST and 0 < len(key) <= LONGEST
         if fits and (key in found or len(found) < MOST_KEYS):
             found.setdefault(key, []).append(value)

@@ -79,6 +79,12 @@ def newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def storable(text: str) -> str:
+    """A text as databases keep it: half of a surrogate pair, as JSON may escape it, is no character, and a NUL ends a
+    text in SQL. A title is shown and indexed, so that one of these would stop an index of the whole folder."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
 def _longest_line(file: BinaryIO, codec: str) -> int:
     """Decode block by block; UnreadableError names the first byte that is not text, and its offset."""
     decoder = codecs.getincrementaldecoder(codec)()

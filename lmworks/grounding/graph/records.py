@@ -19,7 +19,7 @@ from lmworks.basics.extras import require
 from lmworks.grounding.graph.mapping import NAMES, PropertyMapping, RecordMapping, values_at
 from lmworks.grounding.graph.terms import ALSO, KIND, LABEL
 from lmworks.text.formats.csv_table import rows_with_titles
-from lmworks.text.plain import read_text
+from lmworks.text.plain import read_text, storable
 
 WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9]\d{0,17})\.\d{1,17}")
@@ -34,7 +34,7 @@ def read_records(path: Path, mapping: RecordMapping) -> list[Mapping[str, Any]]:
             raise DataError(f"{path} holds no list of records: a row of names, and below it the records")
         return rows
     try:
-        held = json.loads(read_text(path))
+        held = _storable(json.loads(read_text(path)))
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}); mend it, or give a .csv file or RDF") from None
     for step in mapping.records.split(".") if mapping.records else ():
@@ -47,6 +47,15 @@ def read_records(path: Path, mapping: RecordMapping) -> list[Mapping[str, Any]]:
         where = f" at {mapping.records}" if mapping.records else ""
         raise DataError(f"{path} holds no list of records{where}; name it in the mapping: records = ...")
     return found
+
+
+def _storable(held: Any) -> Any:
+    """What JSON holds, with its names and texts as stores keep them."""
+    if isinstance(held, dict):
+        return {storable(name): _storable(value) for name, value in held.items()}
+    if isinstance(held, list):
+        return [_storable(one) for one in held]
+    return storable(held) if isinstance(held, str) else held
 
 
 class Facts:

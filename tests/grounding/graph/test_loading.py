@@ -56,6 +56,14 @@ def test_a_table_needs_no_mapping(tmp_path):
     assert graph.ask("What is the department of the manager of Ann?").text == "Law"
 
 
+def test_half_of_a_surrogate_pair_in_json_is_kept_as_a_question_mark(tmp_path):
+    (tmp_path / "boats.json").write_text(json.dumps([{"name": "Sea \ud83d", "col\ud83dour": ["re\ud83dd", "a\0b"]}]))
+    load(tmp_path / "boats.json", tmp_path / "g", embedder=None)
+    held = facts(tmp_path / "g")
+    for value in ('"re?d"', '"a\ufffdb"'):
+        assert ("<urn:lmworks:boats:boats:Sea%20%3F>", "<urn:lmworks:boats:property:col%3Four>", value) in held
+
+
 def test_turtle_is_asked_by_labels_and_by_the_names_of_its_properties(tmp_path):
     (tmp_path / "people.ttl").write_text(TURTLE)
     load(tmp_path / "people.ttl", tmp_path / "g", embedder=None)
