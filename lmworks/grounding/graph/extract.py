@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lmworks.basics import progress
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.extras import require
 from lmworks.grounding.graph.direction import RELATIONS
 from lmworks.grounding.graph.entities import PHRASE, Entity, entities_of
@@ -25,6 +25,7 @@ from lmworks.grounding.graph.relations import RelationHead
 from lmworks.grounding.graph.semeval import OTHER
 from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, state_before
 from lmworks.grounding.graph.terms import ALSO, KIND, LABEL, TEXT
+from lmworks.grounding.index import located
 from lmworks.text.document import Document
 from lmworks.text.sentences import sentence_spans
 from lmworks.text.sources import read
@@ -81,10 +82,14 @@ class Sentence:
 def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Coverage:
     """Read the documents of a folder into the graph in `out`; those that changed are read again, deleted ones go.
 
-    DataError where no entity is found at all, ConfigError for a graph whose facts are at an endpoint.
+    DataError where no entity is found at all, ConfigError for a graph whose facts are at an endpoint, or of another
+    folder's text.
     """
-    out, reading = Path(out), read(reference)
+    out, place = Path(out), located(reference)
     before = state_before(out, GraphState(embedder=EMBEDDER))
+    if before.reference not in ("", place):
+        raise ConfigError(f"{out} is a graph of the text of {before.reference}; give another --out for {reference}")
+    reading = read(reference)
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
     fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]
@@ -100,7 +105,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
         counted = _read_all(making, fresh, counted, sure, sources, _name_of(out))
         if not counted.entities and len(fresh) == len(there):
             raise DataError(f"{reference} holds no entity that is found: {counted.sentences:,} sentences were read")
-        making.finish(replace(before, sources=sources, extraction=asdict(counted)))
+        making.finish(replace(before, sources=sources, extraction=asdict(counted), reference=place))
     return counted
 
 

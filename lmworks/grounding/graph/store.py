@@ -67,6 +67,8 @@ class GraphState:
     """Where the facts are, if they are not here."""
     extraction: dict[str, Any] = field(default_factory=dict)
     """Figures of the last extraction from text."""
+    reference: str = ""
+    """The folder, or whatever its text was read from; empty without text, and in graphs that were made before this."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embed
             if not triples:
                 raise DataError(f"{file} holds no facts")
             sources = {one.name: one for one in (*others, GraphSource(name, digest, triples, path=path))}
-            making.finish(GraphState(sources, before.embedder, before.endpoint, before.extraction))
+            making.finish(replace(before, sources=sources))
     except UnreadableError as reason:
         raise DataError(f"{file}: {reason}") from None
     total = sum(one.triples for one in sources.values())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from lmworks.basics.errors import DataError, LmworksError
+from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.grounding.graph import extract as room
 from lmworks.grounding.graph import train_relations as recipe
 from lmworks.grounding.graph.entities import PIPELINE, Entity, entities_of
@@ -14,6 +15,7 @@ from lmworks.grounding.graph.extract import extract
 from lmworks.grounding.graph.graph import open_graph
 from lmworks.grounding.graph.relations import FILE, LONGEST, RelationHead, RelationRecipe, row_of
 from lmworks.grounding.graph.semeval import RELATIONS, macro_f1, read_related
+from lmworks.grounding.graph.store import load
 from lmworks.grounding.graph.train_relations import train_head
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.references import resolve
@@ -162,6 +164,28 @@ def test_facts_cite_their_sentences_and_follow_the_folder(notes, tmp_path):
     assert graph.ask("What is the maker of Radium?").text == "Marie"
     assert graph.ask("What is the maker of Dynamite?").refused
     assert graph.ask("What is the maker of Penicillin?").refused
+
+
+def test_a_graph_of_one_folder_s_text_refuses_another_folder(notes, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "c.txt").write_text("Insulin by Banting.")
+    extract(notes, tmp_path / "g")
+    (tmp_path / "staff.csv").write_text("name,manager\nAnn,Bob\nBob,\n")
+    load(tmp_path / "staff.csv", tmp_path / "g")  # tables stand beside a text
+    with pytest.raises(ConfigError, match=f"g is a graph of the text of {notes}; give another --out for {other}"):
+        extract(other, tmp_path / "g")
+    assert open_graph(tmp_path / "g").ask("What is the maker of Dynamite?").text == "Nobel"
+    monkeypatch.chdir(notes)
+    assert extract(".", tmp_path / "g").unchanged == 2
+
+    state = json.loads((tmp_path / "g" / "graph.json").read_text())
+    del state["reference"]  # as graphs were made before it was kept
+    (tmp_path / "g" / "graph.json").write_text(json.dumps(state))
+    extract(other, tmp_path / "g")
+    assert open_graph(tmp_path / "g").ask("What is the maker of Insulin?").text == "Banting"
+    with pytest.raises(ConfigError, match=f"of the text of {other}"):
+        extract(notes, tmp_path / "g")
 
 
 def test_what_caused_something_is_found_in_text(spacy_pipeline, head, tmp_path):
