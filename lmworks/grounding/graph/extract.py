@@ -80,7 +80,8 @@ class Sentence:
 
 
 def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Coverage:
-    """Read the documents of a folder into the graph in `out`; those that changed are read again, deleted ones go.
+    """Read the documents of a folder into the graph in `out`; those that changed are read again, deleted ones go. All
+    are read again where `sure` is another than before.
 
     DataError where no entity is found at all, ConfigError for a graph whose facts are at an endpoint, or of another
     folder's text.
@@ -92,7 +93,8 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     reading = read(reference)
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
-    fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]
+    as_sure = sure == (SURE if before.sure is None else before.sure)
+    fresh = [one for name, one in there.items() if not as_sure or name not in sources or sources[name].hash != one.hash]
     gone = [name for name, one in sources.items() if one.text and name not in there]
     counted = Coverage(len(there), len(there) - len(fresh))
     if not fresh and not gone:
@@ -105,7 +107,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
         counted = _read_all(making, fresh, counted, sure, sources, _name_of(out))
         if not counted.entities and len(fresh) == len(there):
             raise DataError(f"{reference} holds no entity that is found: {counted.sentences:,} sentences were read")
-        making.finish(replace(before, sources=sources, extraction=asdict(counted), reference=place))
+        making.finish(replace(before, sources=sources, extraction=asdict(counted), reference=place, sure=sure))
     return counted
 
 

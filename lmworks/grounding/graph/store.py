@@ -69,6 +69,8 @@ class GraphState:
     """Figures of the last extraction from text."""
     reference: str = ""
     """The folder, or whatever its text was read from; empty without text, and in graphs that were made before this."""
+    sure: float | None = None
+    """Probability above which a relation of its text became a fact; None where `reference` is empty."""
 
 
 @dataclass(frozen=True)

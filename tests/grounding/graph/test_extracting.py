@@ -188,6 +188,16 @@ def test_a_graph_of_one_folder_s_text_refuses_another_folder(notes, tmp_path, mo
         extract(notes, tmp_path / "g")
 
 
+def test_another_threshold_reads_a_folder_again_that_is_as_it_was(notes, tmp_path):
+    assert extract(notes, tmp_path / "g").facts == 3
+    again = extract(notes, tmp_path / "g", sure=0.95)  # the head is 0.9 sure of each
+    assert (again.unchanged, again.facts) == (0, 0)
+    assert open_graph(tmp_path / "g").ask("What is the maker of Radium?").refused
+    assert extract(notes, tmp_path / "g", sure=0.95).unchanged == 2
+    assert extract(notes, tmp_path / "g").facts == 3
+    assert open_graph(tmp_path / "g").ask("What is the maker of Radium?").text == "Curie"
+
+
 def test_what_caused_something_is_found_in_text(spacy_pipeline, head, tmp_path):
     (tmp_path / "a.txt").write_text("The fire caused a power cut in the old library.")
     extract(tmp_path / "a.txt", tmp_path / "g")
