@@ -90,8 +90,9 @@ def extract(
 
     from lmworks.basics import progress
     from lmworks.grounding.graph.extract import extract as extract_text
+    from lmworks.grounding.index import located
 
-    folder = out or Path("graphs") / Path(text).stem
+    folder = out or Path("graphs") / Path(located(text)).stem
     with progress.shown():
         done = extract_text(text, folder, sure)
     if json_:

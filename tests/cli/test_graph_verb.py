@@ -1,0 +1,29 @@
+"""What lmworks graph brings into which folder."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lmworks.basics.errors import LmworksError
+from lmworks.grounding.graph.entities import PIPELINE
+from lmworks.models.files.references import resolve
+from lmworks.text.wheels import fetched
+
+pytest.importorskip("pyoxigraph")
+
+
+def test_the_folder_in_which_one_is_gives_the_graph_its_name(run, tmp_path, monkeypatch):
+    pytest.importorskip("spacy")
+    try:
+        fetched(PIPELINE), resolve("minilm")
+    except LmworksError as error:
+        pytest.skip(f"a model is not here: {error}")
+    (tmp_path / "notes" / "new").mkdir(parents=True)
+    (tmp_path / "notes" / "a.txt").write_text("The fire caused a power cut in the old library.")
+    monkeypatch.chdir(tmp_path / "notes")
+    assert run("graph", "extract", ".", "--json").json["graph"] == "graphs/notes"
+    assert json.loads((tmp_path / "notes" / "graphs" / "notes" / "graph.json").read_text())["sources"]
+    monkeypatch.chdir(tmp_path / "notes" / "new")
+    assert run("graph", "extract", "..", "--json").json["graph"] == "graphs/notes"
