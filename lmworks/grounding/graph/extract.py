@@ -92,7 +92,8 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
         raise ConfigError(f"{out} is a graph of the text of {before.reference}; give another --out for {reference}")
     reading = read(reference)
     sources = dict(before.sources)
-    there = {one.source: one for one in reading.documents}
+    own = out.resolve()  # a store's log is text; it may lie in the folder that is read
+    there = {one.source: one for one in reading.documents if not Path(place, one.source).is_relative_to(own)}
     as_sure = sure == (SURE if before.sure is None else before.sure)
     fresh = [one for name, one in there.items() if not as_sure or name not in sources or sources[name].hash != one.hash]
     gone = [name for name, one in sources.items() if one.text and name not in there]

@@ -198,6 +198,12 @@ def test_another_threshold_reads_a_folder_again_that_is_as_it_was(notes, tmp_pat
     assert open_graph(tmp_path / "g").ask("What is the maker of Radium?").text == "Curie"
 
 
+def test_a_graph_in_the_folder_that_is_read_is_no_text_of_it(notes):
+    extract(notes, notes / "graphs" / "notes")
+    again = extract(notes, notes / "graphs" / "notes")
+    assert (again.documents, again.unchanged) == (2, 2)
+
+
 def test_what_caused_something_is_found_in_text(spacy_pipeline, head, tmp_path):
     (tmp_path / "a.txt").write_text("The fire caused a power cut in the old library.")
     extract(tmp_path / "a.txt", tmp_path / "g")
