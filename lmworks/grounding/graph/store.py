@@ -35,6 +35,8 @@ from lmworks.text.registry import ENTRIES, content
 VERSION = 1
 RDF = {".ttl": "TURTLE", ".nt": "N_TRIPLES", ".rdf": "RDF_XML", ".xml": "RDF_XML", ".owl": "RDF_XML"}
 RECORDS = (".csv", ".json")
+OWN_FILES = {"graph.json", "catalog.sqlite", "names.i8", "store"}
+"""What a graph's folder holds."""
 PATIENCE = 30.0
 """Seconds that a query for a catalog may take at an endpoint."""
 PAGE, MOST_ROWS = 5000, 500_000
@@ -110,7 +112,9 @@ def read_state(folder: Path) -> GraphState:
 
 def state_before(folder: Path, new: GraphState) -> GraphState:
     """What a graph that facts are brought into says of itself; that of a `new` one where there is none. ConfigError for
-    the catalog of an endpoint: what it is asked is asked there, so that facts here would never be seen."""
+    the catalog of an endpoint: what it is asked is asked there, so that facts here would never be seen; and for a
+    folder of other files."""
+    _refuse_other_files(folder)
     if not (folder / "graph.json").exists():
         return new
     state = read_state(folder)
@@ -277,11 +281,13 @@ class Making:
 
 @contextlib.contextmanager
 def changed(out: Path) -> Iterator[Making]:
-    """A copy of the graph in `out`, or an empty one, that takes its place when the block ends without an error."""
+    """A copy of the graph in `out`, or an empty one, that takes its place when the block ends without an error.
+    ConfigError where the folder holds other files, which would be lost."""
     from filelock import FileLock, Timeout
 
     ox = require("pyoxigraph", "graph")
     must_be_elsewhere(out)
+    _refuse_other_files(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.parent / f".{out.name}.lock")
     try:
@@ -300,6 +306,19 @@ def changed(out: Path) -> Iterator[Making]:
                 gc.collect()  # lets go of the store's files
     finally:
         lock.release()
+
+
+def _refuse_other_files(out: Path) -> None:
+    """ConfigError for a folder that holds anything but a graph, and would be replaced."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; give an empty folder, or a new one, for the graph")
+    names = {one.name for one in out.iterdir()} if out.exists() else set()
+    others = sorted(names - OWN_FILES) or (sorted(names) if "graph.json" not in names else [])
+    if others:
+        raise ConfigError(
+            f"{out} holds {others[0]}, which is no part of a graph and would be lost; give an empty folder, or a new "
+            "one, for the graph"
+        )
 
 
 def _load_rdf(store: Any, file: Path, format_: str, graph: str) -> None:

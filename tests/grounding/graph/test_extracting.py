@@ -202,6 +202,9 @@ def test_a_graph_in_the_folder_that_is_read_is_no_text_of_it(notes):
     extract(notes, notes / "graphs" / "notes")
     again = extract(notes, notes / "graphs" / "notes")
     assert (again.documents, again.unchanged) == (2, 2)
+    with pytest.raises(ConfigError, match=r"notes holds a\.txt, which is no part of a graph and would be lost"):
+        extract(notes, notes)
+    assert (notes / "a.txt").is_file() and (notes / "b.txt").is_file()
 
 
 def test_what_caused_something_is_found_in_text(spacy_pipeline, head, tmp_path):

@@ -169,6 +169,26 @@ def test_a_broken_file_leaves_the_graph_as_it_was(tmp_path):
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".g.")] == [".g.lock"]
 
 
+def test_a_folder_that_holds_other_files_is_not_replaced(tmp_path):
+    notes = tmp_path / "notes"
+    (notes / "store").mkdir(parents=True)
+    (notes / "people.ttl").write_text(TURTLE)
+    with pytest.raises(ConfigError, match=r"notes holds people\.ttl, which is no part of a graph and would be lost"):
+        load(notes / "people.ttl", notes, embedder=None)
+    with pytest.raises(ConfigError, match=r"people\.ttl is a file; give an empty folder"):
+        load(notes / "people.ttl", notes / "people.ttl", embedder=None)
+    (notes / "people.ttl").rename(tmp_path / "people.ttl")
+    with pytest.raises(ConfigError, match="notes holds store, which is no part of a graph"):
+        load(tmp_path / "people.ttl", notes, embedder=None)
+    assert [one.name for one in notes.iterdir()] == ["store"] and (tmp_path / "people.ttl").read_text() == TURTLE
+    (notes / "store").rmdir()
+    assert load(tmp_path / "people.ttl", notes, embedder=None).total == 5
+    (notes / "README").write_text("Made for the staff.")
+    (tmp_path / "people.ttl").write_text(TURTLE + ":bob :boss :york .")
+    with pytest.raises(ConfigError, match="notes holds README"):
+        load(tmp_path / "people.ttl", notes, embedder=None)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
