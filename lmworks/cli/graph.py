@@ -35,9 +35,13 @@ def load(
         str | None,
         typer.Option(help="Which fields say what: a TOML file (lmworks explain graph), or countries, which ships."),
     ] = None,
-    embedder: Annotated[str, typer.Option(help="The model whose vectors stand for names; none for words alone.")] = (
-        "minilm"
-    ),
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="The model whose vectors stand for names, minilm unless given; none for words alone.",
+            show_default=False,
+        ),
+    ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Instead of a file: a SPARQL 1.1 endpoint, whose catalog is made here.")
     ] = None,
@@ -56,7 +60,9 @@ def load(
         raise ConfigError("say what to load: lmworks graph load FILE, or --endpoint URL --out DIR")
     folder = out or Path("graphs") / Path(file or urlsplit(str(endpoint)).hostname or "").stem
     told = None if mapping is None else RecordMapping.read(mapping)
-    using = None if embedder == "none" else embedder
+    if file and embedder:
+        _refuse_other_embedder(folder, embedder)
+    using = None if embedder == "none" else embedder or "minilm"
     with progress.shown():
         done = load_file(file, folder, told, using) if file else load_endpoint(str(endpoint), folder, using)
     if json_:
@@ -75,6 +81,18 @@ def load(
         typer.echo(f"dangling  {done.dangling:,} values refer to no record")
     typer.echo(f"graph     {folder} ({counted(done.total, 'fact')})")
     typer.echo(f'next      lmworks graph ask {for_shell(folder)} "..."')
+
+
+def _refuse_other_embedder(folder: Path, embedder: str) -> None:
+    """ConfigError for a graph that is there and was made with another embedder than the one that is given."""
+    from lmworks.basics.errors import ConfigError
+    from lmworks.grounding.graph.store import read_state
+
+    made = (read_state(folder).embedder or "none") if (folder / "graph.json").exists() else embedder
+    if made != embedder:
+        raise ConfigError(
+            f"{folder} was made with embedder {made}, and not {embedder}; give another --out, or leave it out"
+        )
 
 
 @graph.command()

@@ -27,3 +27,16 @@ def test_the_folder_in_which_one_is_gives_the_graph_its_name(run, tmp_path, monk
     assert json.loads((tmp_path / "notes" / "graphs" / "notes" / "graph.json").read_text())["sources"]
     monkeypatch.chdir(tmp_path / "notes" / "new")
     assert run("graph", "extract", "..", "--json").json["graph"] == "graphs/notes"
+
+
+def test_a_graph_keeps_the_embedder_that_it_was_made_with(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "staff.csv").write_text("name,manager\nAnn,Bob\nBob,\n")
+    assert run("graph", "load", "staff.csv", "--embedder", "none").code == 0
+    for asked in ((), ("--embedder", "none")):
+        assert "as they were" in run("graph", "load", "staff.csv", *asked).out
+    ran = run("graph", "load", "staff.csv", "--embedder", "minilm")
+    assert (ran.code, ran.err) == (
+        1,
+        "lmworks: graphs/staff was made with embedder none, and not minilm; give another --out, or leave it out\n",
+    )
