@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,14 +47,22 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
 
 
 def rows_with_titles(path: Path) -> Iterator[dict[str, str]]:
-    """Each row with the first row's cells as names of its own; UnreadableError as `read`."""
+    """Each row with the first row's cells as names of its own, without columns that have neither a name nor a value;
+    UnreadableError as `read`, and where a value would be lost: for two columns of one name, or one without."""
     found = inspect(path)
     check_line(found.longest_line)
     earlier = csv.field_size_limit(LINE_LIMIT)
     try:
         rows = _rows(path, found.encoding)
         titles = [title.strip() for title in next(rows, [])]
-        yield from (_named(titles, row) for row in rows)
+        if twice := [title for title, count in Counter(titles).items() if title and count > 1]:
+            raise UnreadableError(f"two columns are called {twice[0]}; give each a title of its own")
+        untitled = [at for at, title in enumerate(titles) if not title]
+        for row in rows:
+            if filled := [at for at in untitled if at < len(row) and row[at].strip()]:
+                raise UnreadableError(f"column {filled[0] + 1} has values and no title; give it one in the first row")
+            if named := {title: cell for title, cell in _named(titles, row).items() if title}:
+                yield named
     except csv.Error as error:
         raise UnreadableError(f"not a CSV table {error}") from None
     finally:

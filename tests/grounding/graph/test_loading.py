@@ -56,6 +56,13 @@ def test_a_table_needs_no_mapping(tmp_path):
     assert graph.ask("What is the department of the manager of Ann?").text == "Law"
 
 
+def test_commas_at_the_ends_of_a_table_s_lines_make_no_property(tmp_path):
+    (tmp_path / "staff.csv").write_text("name,manager,,\nAnn,Bob,,\nBob,\n")
+    load(tmp_path / "staff.csv", tmp_path / "g", embedder=None)
+    labels = {value for _, prop, value in facts(tmp_path / "g") if prop.endswith("rdf-schema#label>")}
+    assert labels == {'"staff"', '"manager"', '"Ann"', '"Bob"'}
+
+
 def test_half_of_a_surrogate_pair_in_json_is_kept_as_a_question_mark(tmp_path):
     (tmp_path / "boats.json").write_text(json.dumps([{"name": "Sea \ud83d", "col\ud83dour": ["re\ud83dd", "a\0b"]}]))
     load(tmp_path / "boats.json", tmp_path / "g", embedder=None)
@@ -197,6 +204,9 @@ def test_a_folder_that_holds_other_files_is_not_replaced(tmp_path):
         ("a.json", "[" * 100_000, "is not JSON"),
         ("a.txt", "hello", "in no format that is read here"),
         ("a.csv", "name\n", "holds no list of records"),
+        ("a.csv", ",\n,\n", "holds no list of records"),
+        ("a.csv", "name,price, price\nx,1,2\n", r"a\.csv: two columns are called price; give each a title of its own"),
+        ("a.csv", "name,price,\nx,1,2\n", r"a\.csv: column 3 has values and no title; give it one in the first row"),
         ("a.csv", b"\0\0\0", "binary, not text"),
         ("a.nt", "", "holds no facts"),
     ],
