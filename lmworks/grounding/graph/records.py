@@ -43,7 +43,7 @@ def read_records(path: Path, mapping: RecordMapping) -> list[Mapping[str, Any]]:
         lists = [one for one in held.values() if isinstance(one, list)]
         held = lists[0] if len(lists) == 1 else list(held.values())
     found = [one for one in held if isinstance(one, Mapping)] if isinstance(held, list) else []
-    if not found:
+    if not any(found):
         where = f" at {mapping.records}" if mapping.records else ""
         raise DataError(f"{path} holds no list of records{where}; name it in the mapping: records = ...")
     return found

@@ -201,6 +201,7 @@ def test_a_folder_that_holds_other_files_is_not_replaced(tmp_path):
     [
         ("a.json", "[1, 2", "is not JSON"),
         ("a.json", "[1, 2]", "holds no list of records"),
+        ("a.json", "[{}]", "holds no list of records"),
         ("a.json", "[" * 100_000, "is not JSON"),
         ("a.txt", "hello", "in no format that is read here"),
         ("a.csv", "name\n", "holds no list of records"),
