@@ -58,6 +58,8 @@ def load(
 
     if (file is None) == (endpoint is None):
         raise ConfigError("say what to load: lmworks graph load FILE, or --endpoint URL --out DIR")
+    if endpoint and mapping is not None:
+        raise ConfigError(f"--mapping {mapping} is for the records of a file; an endpoint holds RDF, so leave it out")
     folder = out or Path("graphs") / Path(file or urlsplit(str(endpoint)).hostname or "").stem
     told = None if mapping is None else RecordMapping.read(mapping)
     if file and embedder:

@@ -40,3 +40,12 @@ def test_a_graph_keeps_the_embedder_that_it_was_made_with(run, tmp_path, monkeyp
         1,
         "lmworks: graphs/staff was made with embedder none, and not minilm; give another --out, or leave it out\n",
     )
+
+
+def test_a_mapping_is_for_a_file_and_not_for_an_endpoint(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run("graph", "load", "--endpoint", "http://127.0.0.1:9/sparql", "--mapping", "m.toml")
+    assert (ran.code, ran.err) == (
+        1,
+        "lmworks: --mapping m.toml is for the records of a file; an endpoint holds RDF, so leave it out\n",
+    )
