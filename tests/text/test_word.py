@@ -96,6 +96,25 @@ def test_headers_and_footers_stand_under_no_heading_once(tmp_path, title):
     ]
 
 
+def test_headers_and_footers_of_first_and_even_pages_are_read_where_such_pages_have_their_own(tmp_path):
+    def text(first: bool, even: bool) -> str:
+        document = docx.Document()
+        document.add_paragraph("The rent is due.")
+        section = document.sections[0]
+        section.header.paragraphs[0].text = "Berg & Sons"
+        section.first_page_header.paragraphs[0].text = "Contract 17"
+        section.first_page_footer.paragraphs[0].text = "Bonn"
+        section.even_page_header.paragraphs[0].text = "Draft"
+        # Only the second section shows what the first one defines.
+        document.add_section().different_first_page_header_footer = first
+        document.settings.odd_and_even_pages_header_footer = even
+        return text_of(document, tmp_path / "rules.docx")
+
+    assert text(False, False) == "Berg & Sons\n\nThe rent is due."
+    assert text(True, False) == "Berg & Sons\n\nContract 17\n\nBonn\n\nThe rent is due."
+    assert text(False, True) == "Berg & Sons\n\nDraft\n\nThe rent is due."
+
+
 def test_tables_with_merged_cells_bold_headers_and_tables_inside(tmp_path):
     document = docx.Document()
     bold = filled(document.add_table(3, 2), [["Pet", "Allowed"], ["Cat", "yes"], ["Dog", "no"]])

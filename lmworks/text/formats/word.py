@@ -1,6 +1,6 @@
 """Word documents (.docx, extra `docs`): headings and lists marked as in Markdown, tables as rows that say their
-headers, footnotes after the paragraph that refers to them, the pages' headers and footers below the title, where they
-stand under no heading.
+headers, footnotes after the paragraph that refers to them, the pages' headers and footers (of first and even pages too)
+below the title, where they stand under no heading.
 
 What Word counts by itself (numbers of headings and items) is not in the file and not in the text.
 """
@@ -140,12 +140,20 @@ class _Reader:
         return look.get(_W + "firstRow") in ("1", "true") or bool(int(look.get(_W + "val") or "0", 16) & 0x20)
 
     def _around(self) -> Iterator[str]:
-        """Headers and footers, each once; they head nothing, whatever their style."""
+        """Headers and footers, each once; they head nothing, whatever their style. Those of first and of even pages
+        count where such pages have their own."""
         found: dict[str, None] = {}
+        defined: dict[str, Any] = {}  # and not read yet: a later section may be the first that shows it
+        even = self._document.settings.odd_and_even_pages_header_footer
         for section in self._document.sections:
-            for part in (section.header, section.footer):
+            pages = (("first_page_", section.different_first_page_header_footer), ("", True), ("even_page_", even))
+            for name, is_shown in ((page + place, shown) for place in ("header", "footer") for page, shown in pages):
+                part = getattr(section, name)
                 if not part.is_linked_to_previous:
-                    found |= dict.fromkeys(re.sub(r"^#+ ", "", block) for block in self._blocks(part._element))
+                    defined[name] = part
+                if is_shown and name in defined:
+                    blocks = self._blocks(defined.pop(name)._element)
+                    found |= dict.fromkeys(re.sub(r"^#+ ", "", block) for block in blocks)
         yield from found
 
 
