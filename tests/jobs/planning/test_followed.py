@@ -25,6 +25,7 @@ from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
+from lmworks.jobs.recipe import Recipe
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives.declaration import ObjectiveSettings
@@ -116,6 +117,25 @@ def test_many_blocks_are_continued_from_some(name: str, monkeypatch: pytest.Monk
     assert continued.kept == pytest.approx(whole.kept, rel=1e-3)
     for mine, theirs in ((continued.forward, whole.forward), (continued.backward, whole.backward)):
         assert sum(mine.values()) == pytest.approx(sum(theirs.values()), rel=0.01)
+
+
+def test_long_rows_are_continued_from_shorter_ones(monkeypatch: pytest.MonkeyPatch):
+    config, settings = ModelConfig(**SIZES), ObjectiveSettings()
+    chosen = Recipe(method="lora", retain="kl").chosen
+
+    def of_rows(context: int) -> Followed:
+        follow.cache_clear()
+        return follow(config, settings, 2, context, torch.float32, chosen=chosen, by_hand=False)
+
+    whole = of_rows(2048)
+    monkeypatch.setattr(followed, "LONGEST", 1024)
+    monkeypatch.setattr(followed, "SHORTER", (256, 512))
+    continued, endless = of_rows(2048), of_rows(10**8)
+    follow.cache_clear()
+    assert continued.kept == pytest.approx(whole.kept, rel=1e-3)
+    for mine, theirs in ((continued.forward, whole.forward), (continued.backward, whole.backward)):
+        assert sum(mine.values()) == pytest.approx(sum(theirs.values()), rel=0.01)
+    assert endless.kept > 1e5 * whole.kept
 
 
 @each
