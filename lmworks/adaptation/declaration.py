@@ -171,7 +171,7 @@ class Chosen:
 
     def prepare(self, setup: Setup, context: int = 0) -> Setup:
         """Change a setup by the method; ConfigError, with the path of the setting, where it does not fit the network,
-        or where texts of `context` tokens do not fit beside what it puts before them."""
+        or where texts of `context` tokens do not fit: beside what it puts before them, or into learned positions."""
         try:
             found = self.method.prepare(replace(setup, stored=self.stored), self.settings)
         except ConfigError as error:
@@ -181,6 +181,12 @@ class Chosen:
             raise ConfigError(
                 f"{{at}}training.context is {context:,}, and beside a trained prompt of {len(prompt.vectors):,} the "
                 f"model reads {longest:,} tokens; give {{at}}training.context={longest}"
+            )
+        learned = found.network.encoding.longest(found.network.config)
+        if learned is not None and context > learned:
+            raise ConfigError(
+                f"{{at}}training.context is {context:,}, and the network has learned {learned:,} positions; give "
+                f"{{at}}training.context={learned}"
             )
         return found
 

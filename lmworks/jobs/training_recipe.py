@@ -254,11 +254,7 @@ class TrainRecipe(RecipeFile):
         """What the recipe asks of any network."""
         self._check_heads(config)
         self._check_experts(config)
-        if config.context < self.training.context:
-            raise ConfigError(
-                f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context "
-                f"({config.context}), which is all that the network reads"
-            )
+        must_be_read(self.training.context, config)
         return config
 
     def _check_experts(self, config: ModelConfig) -> None:
@@ -311,6 +307,15 @@ class TrainRecipe(RecipeFile):
             raise ConfigError(
                 f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
             )
+
+
+def must_be_read(context: int, config: ModelConfig) -> None:
+    """ConfigError for rows of more tokens than the network that is trained from nothing reads."""
+    if config.context < context:
+        raise ConfigError(
+            f"{{at}}training.context ({context}) is longer than {{at}}model.context "
+            f"({config.context}), which is all that the network reads"
+        )
 
 
 def _begun(values: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,17 @@ def test_rows_are_as_long_as_a_model_reads(run, tmp_path: Path):
     shown = run("plan", str(tmp_path), "--device", "L4")
     assert "2 x 64 tokens at once on each device, all that the model reads" in " ".join(shown.out.split())
     assert run("plan", str(tmp_path), "--device", "L4", "--set", "training.context=32", "--json").json["context"] == 32
+    shown = run("plan", str(tmp_path), "--device", "L4", "--set", "training.context=100000000")
+    assert "training.context is 100,000,000, and the network has learned 64 positions; give training.context=64" in (
+        " ".join(shown.err.split())
+    )
+
+
+def test_rows_longer_than_an_encoder_reads_are_refused_as_by_train(run, tmp_path: Path):
+    tiny.language_model(context=64, arrangement="encoder", positions="learned", family="lmworks").save(tmp_path)
+    shown = run("plan", str(tmp_path), "--device", "L4", "--set", "training.context=100000000")
+    said = "training.context (100000000) is longer than model.context (64), which is all that the network reads"
+    assert shown.code == 1 and said in " ".join(shown.err.split())
 
 
 def test_figures_far_below_one_and_far_above_are_no_zeros_and_no_days(run, tmp_path: Path, monkeypatch):

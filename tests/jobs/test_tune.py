@@ -200,6 +200,13 @@ def test_a_model_that_is_nowhere_is_told_before_the_text_is_read(folder: Path):
     assert not said and not Path("out.run").exists()
 
 
+def test_rows_longer_than_learned_positions_are_refused_before_the_text_is_read(folder: Path):
+    tiny.language_model(context=64, positions="learned", family="lmworks").save(Path("short"))
+    with pytest.raises(ConfigError, match=r"training\.context is 65, and the network has learned 64 positions; give"):
+        tune("short", "nowhere.json", out="out", changes=["training.context=65"])
+    assert not Path("out.run").exists() and not Path("out").exists()
+
+
 def test_plain_text_is_learnt_by_any_method_without_an_index(folder: Path):
     changes = [
         "training.context=64",
