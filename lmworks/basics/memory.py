@@ -122,3 +122,13 @@ def must_fit(what: str, needed: int) -> None:
             f"{what} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; close other programs, "
             "or take a smaller model"
         )
+
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+"""What PyTorch and the system say in an error that is no MemoryError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Did this happen because there was no memory?"""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(one in words for one in NO_MEMORY)

@@ -24,12 +24,14 @@ from fastapi import Request
 
 from lmworks.basics.amounts import listed
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.basics.memory import available_bytes
+from lmworks.basics.memory import available_bytes, is_out_of_memory
 from lmworks.serving.errors import Refused, late, stopping
 from lmworks.serving.log import Log
 from lmworks.serving.record import RECORD
 from lmworks.serving.service import AUTO, Service
 from lmworks.serving.settings import ServerLimits
+
+NO_MEMORY = "there is no memory for it; ask again when other programs are closed, or ask for a smaller model"
 
 
 class ServedModel:
@@ -219,8 +221,11 @@ class ServedModels:
                 service = await asyncio.to_thread(served.make)
                 served.service, service.stopping = service, self.stopping
                 self.log.event("loaded", model=served.name, seconds=round(time.monotonic() - started, 3))
-        except LmworksError as error:
-            said = f"{served.name} cannot be loaded: {error}"
+        except (LmworksError, MemoryError, OSError, RuntimeError) as error:
+            why = error if isinstance(error, LmworksError) else NO_MEMORY if is_out_of_memory(error) else None
+            if why is None:
+                raise
+            said = f"{served.name} cannot be loaded: {why}"
             raise Refused(503, said, code="model_not_loaded", headers={"Retry-After": "60"}) from error
         finally:
             served.loading = None

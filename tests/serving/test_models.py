@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import re
 import threading
 import weakref
@@ -194,6 +196,24 @@ def test_a_model_that_cannot_be_loaded_is_a_503_that_says_why():
             assert answer.status_code == 503 and answer.json()["error"]["code"] == "model_not_loaded"
             assert answer.json()["error"]["message"] == "a cannot be loaded: its file is damaged; fetch it again"
         assert ask(live, "b").status_code == 200
+
+
+def test_a_model_for_which_there_is_no_memory_is_such_a_503_and_any_other_fault_is_none():
+    def make() -> Service:
+        raise faults.pop()
+
+    faults: list[Exception] = [
+        ValueError("a fault of ours"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        MemoryError(),
+    ]
+    with running(ServedModels([ServedModel({"a": 512}, make)])) as live:
+        for _ in range(3):
+            answer = ask(live, "a")
+            assert answer.status_code == 503 and answer.json()["error"]["code"] == "model_not_loaded"
+            assert answer.json()["error"]["message"].startswith("a cannot be loaded: there is no memory for it; ask")
+        assert ask(live, "a").status_code == 500
 
 
 def test_two_models_of_one_name_are_refused():

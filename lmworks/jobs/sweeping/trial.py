@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import directory_written_whole, restore_directory
+from lmworks.basics.memory import is_out_of_memory
 from lmworks.jobs.sweeping.space import Tables, with_settings
 from lmworks.jobs.sweeping.study import DONE, SharedStudy
 from lmworks.jobs.tasks.task import task_of
@@ -114,7 +115,7 @@ def run_trial(
         except Stopped:
             raise
         except (LmworksError, MemoryError, RuntimeError) as error:
-            if not (isinstance(error, LmworksError) or _is_out_of_memory(error)):
+            if not (isinstance(error, LmworksError) or is_out_of_memory(error)):
                 raise
             study.fail(trial, str(error).splitlines()[0])
         if (run / "log.jsonl").exists():
@@ -166,8 +167,3 @@ def _at(curve: Curve, done: float) -> float:
     import numpy as np
 
     return float(np.interp(done, [at for at, _ in curve], [value for _, value in curve]))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
