@@ -85,7 +85,10 @@ class ServedModels:
         limits: ServerLimits | None = None,
         log: Log | None = None,
     ) -> None:
-        """`memory` in bytes; `idle` in seconds. ConfigError for two models of one name."""
+        """`memory` in bytes; `idle` in seconds. ConfigError for two models of one name, and for no such bound."""
+        for what, bound in (("memory", memory), ("idle", idle)):
+            if not bound >= 0:  # nan too, which is below nothing: no memory would be lacking, and no model put away
+                raise ConfigError(f"{what} is {bound}; it should be 0 or more")
         self.all, self.memory, self.idle = list(models), memory, idle
         self.names = {name: longest for one in self.all for name, longest in one.names.items()}
         """Every name that clients can give, and how many tokens are read under it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import math
 import os
 import re
 import threading
@@ -214,6 +215,12 @@ def test_a_model_for_which_there_is_no_memory_is_such_a_503_and_any_other_fault_
             assert answer.status_code == 503 and answer.json()["error"]["code"] == "model_not_loaded"
             assert answer.json()["error"]["message"].startswith("a cannot be loaded: there is no memory for it; ask")
         assert ask(live, "a").status_code == 500
+
+
+@pytest.mark.parametrize("bound", ["memory", "idle"])
+def test_a_bound_that_is_none_is_refused(bound: str):
+    with pytest.raises(ConfigError, match=f"{bound} is nan; it should be 0 or more"):
+        Shelf("a", **{bound: math.nan})
 
 
 def test_two_models_of_one_name_are_refused():
