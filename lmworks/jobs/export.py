@@ -28,7 +28,7 @@ from lmworks.loading import load, network_path
 from lmworks.models.adapted import has_adapters
 from lmworks.models.families.torchvision import opened
 from lmworks.models.files.gguf_config import gguf_config
-from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_file import GGUFFile, parts_of
 from lmworks.models.files.gguf_kinds import Kind
 from lmworks.models.files.gguf_pieces_writing import file_name
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
@@ -125,9 +125,9 @@ def export(
     if text is not None:
         must_be_somewhere(text)
     loaded = load(model, base=base, dtype="float32")
-    if loaded.source is not None and file.exists() and file.samefile(loaded.source):
+    if loaded.source is not None and _is_of(file, loaded.source):
         raise ModelError(f"{file} is the model itself; give another name with --out")
-    if file.exists() and file.samefile(network_path(str(model), as_reference(base))):
+    if _is_of(file, network_path(str(model), as_reference(base))):
         raise ModelError(
             f"{file} is the base of {model}, which it cannot be used without; give another name with --out"
         )
@@ -163,6 +163,11 @@ def export(
         }
     place = index.place if index else None
     return Exported(file, file.stat().st_size, kind, merged, tuple(left), index=place, **measured)
+
+
+def _is_of(file: Path, model: Path) -> bool:
+    """Is it what a model is read from, or one of its parts where it was split?"""
+    return file.exists() and any(file.samefile(one) for one in parts_of(model))
 
 
 def _held_out(model: LanguageModel, text: str, tokens: int) -> tuple[Split, Likelihood]:

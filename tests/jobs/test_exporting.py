@@ -245,6 +245,22 @@ def test_weights_that_cannot_be_stored_are_named_and_nothing_is_left(
     assert (tmp_path / "m.gguf").read_bytes() == b"GGUF earlier"
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_no_part_of_the_split_model_that_is_read_is_replaced(given: int, tmp_path: Path):
+    model = language_model()
+    entries = network_entries(model.config) | vocabulary_entries(model.tokenizer, model.config.vocab_size)
+    tensors = list(network_tensors(model.network).items())
+    files = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for number, (file, held) in enumerate(zip(files, (tensors[:3], tensors[3:]), strict=True)):
+        write_gguf(file, entries | {"split.no": number, "split.count": 2}, dict(held), Kind.F16)
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        with pytest.raises(ModelError, match=f"{file.name} is the model itself; give another name"):
+            export(files[given], file)
+    assert [file.read_bytes() for file in files] == before
+    assert export(files[given], tmp_path / "other.gguf").bytes
+
+
 def test_what_lies_there_is_replaced_only_if_it_is_such_a_file(tmp_path: Path):
     folder = language_model().save(tmp_path / "model")
     (tmp_path / "old.gguf").write_bytes(b"GGUF and more")

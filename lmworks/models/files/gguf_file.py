@@ -199,6 +199,15 @@ def first_part(path: Path) -> Path:
     return path if named is None else path.with_name(f"{named[1]}-00001-of-{named[3]}.gguf")
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The files that are there of a model that was split, told by the name of any of them; another file itself."""
+    named = PART.fullmatch(path.name)
+    if named is None:
+        return [path]
+    every = (path.with_name(f"{named[1]}-{one:05}-of-{named[3]}.gguf") for one in range(1, int(named[3]) + 1))
+    return [one for one in every if one.exists()]
+
+
 class _Header:
     """The header, from front to back; no length is believed before it is compared with the file's size."""
 
