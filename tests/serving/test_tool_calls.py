@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from lmworks.serving.api.chat_requests import Message
 from lmworks.serving.service import Service
+from lmworks.text.tool import Tool
+from lmworks.tokens.chat.template import PLAIN, ChatTemplate
+from lmworks.tokens.chat.tools import with_tools
 from serving.live import Live, running, small
 
 CITY = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
@@ -77,6 +81,28 @@ def test_a_cut_call_says_so(live: Live):
     [choice] = ask(live, tool_choice=NAMED, max_tokens=56).choices
     assert choice.finish_reason == "length"
     assert not choice.message.tool_calls or not choice.message.tool_calls[0].function.arguments.endswith("}")
+
+
+BY_ID = """{% for message in messages %}{% for call in message.tool_calls or () %}
+{%- if call.id | length != 9 %}{{ raise_exception("Ids have 9 letters.") }}{% endif -%}
+[{{ call.function.name }} {{ call.id }}]{% endfor %}
+{%- if message.role == "tool" %}[{{ message.tool_call_id }} {{ message.content }}]{% else %}
+{{- message.content }}{% endif %}{% endfor %}"""
+"""A template that writes which call a result answers, as Mistral's do."""
+
+
+def test_a_template_is_told_which_call_a_result_answers():
+    call = {"id": "abcdefghi", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    said = [
+        *ASKED,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "abcdefghi", "content": "No."},
+    ]
+    turns = [Message.model_validate(one).turn for one in said]
+    chat, shown = with_tools(ChatTemplate(BY_ID), turns, [])
+    assert chat.render(shown) == chat.render_marked(shown) == "Rain?[weather abcdefghi][abcdefghi No.]"
+    ours, shown = with_tools(ChatTemplate(PLAIN), turns, [Tool("weather")])
+    assert "abcdefghi" not in ours.render(shown)
 
 
 def test_results_are_messages_and_are_read(live: Live):

@@ -73,9 +73,9 @@ class Call(StrictModel):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As a chat template reads it."""
+        """As a chat template reads it; some, such as Mistral's, write the id."""
         function = {"name": self.function.name, "arguments": json.loads(self.function.arguments)}
-        return {"type": "function", "function": function}
+        return {"id": self.id, "type": "function", "function": function}
 
 
 class Message(StrictModel):
@@ -127,8 +127,9 @@ class Message(StrictModel):
     @property
     def turn(self) -> dict[str, Any]:
         """As a chat template reads it."""
-        turn = {"role": "system" if self.role == "developer" else self.role, "content": self.text}
-        return turn | ({"tool_calls": [one.facts for one in self.tool_calls]} if self.tool_calls else {})
+        turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": self.text}
+        turn |= {"tool_calls": [one.facts for one in self.tool_calls]} if self.tool_calls else {}
+        return turn | ({} if self.tool_call_id is None else {"tool_call_id": self.tool_call_id})
 
 
 class DescribedFunction(StrictModel):
