@@ -238,11 +238,13 @@ def test_weights_that_cannot_be_stored_are_named_and_nothing_is_left(
     model = language_model()
     model.network.state_dict()["blocks.1.feed_forward.down.weight"][3, 5] = value * 2000
     monkeypatch.setattr("lmworks.jobs.export.load", lambda *arguments, **settings: model)
-    (tmp_path / "m.gguf").write_bytes(b"GGUF earlier")
+    file, folder = tmp_path / "out" / "m.gguf", language_model().save(tmp_path / "model")
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF earlier")
     with pytest.raises(ModelError, match=rf"blk\.1\.ffn_down\.weight holds .*{words}"):
-        export("any", tmp_path / "m.gguf", kind=kind)
-    assert [path.name for path in tmp_path.iterdir()] == ["m.gguf"]
-    assert (tmp_path / "m.gguf").read_bytes() == b"GGUF earlier"
+        export(folder, file, kind=kind)
+    assert [path.name for path in file.parent.iterdir()] == ["m.gguf"]
+    assert file.read_bytes() == b"GGUF earlier"
 
 
 @pytest.mark.parametrize("given", [0, 1])
