@@ -258,7 +258,8 @@ def test_what_is_saved_with_convolutions_beside_loads_embeds_and_is_searched(bot
     loaded = lm.load("both")
     assert loaded.seeing.config == both.model.seeing.config
     for given in ({"images": ["pictures/red-wide.png"]}, {"texts": ["red wide"]}):
-        torch.testing.assert_close(loaded.embed(**given), both.model.embed(**given), rtol=0, atol=0)
+        # To the last bits: some processors' sums depend on where in memory numbers lie.
+        torch.testing.assert_close(loaded.embed(**given), both.model.embed(**given), rtol=1e-5, atol=1e-6)
     embedding.embed("both", "pictures", tmp_path / "vectors")
     (found,) = embedding.search(tmp_path / "vectors", "pictures/red-wide.png", k=1)
     assert found.source == "pictures/red-wide.png" and found.score == pytest.approx(1, abs=1e-5)
