@@ -22,7 +22,6 @@ import torch
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.basics.arrays import Int
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.generation.scheduler import PREFILL
 from lmworks.generation.scoring import logprobs_of
 from lmworks.jobs.planning.adapting import method_flops, trained_by
@@ -266,7 +265,6 @@ def _timed_step(
     documents: int,
 ) -> tuple[float, float]:
     """Seconds of the gradients of one micro-batch, and of the rest of a step."""
-    keep_freed_memory()  # as a run does: without it a step in float32 took 1.6 times as long
     objective, batch = made_up(config, settings, training.rows, training.context, documents)
     network = Network(config).initialise().to(dtype_of(dtype))
     if chosen is not None:

@@ -12,7 +12,6 @@ import tiny
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
-from lmworks.basics.memory import keep_freed_memory
 from lmworks.cli.plan import duration
 from lmworks.jobs.planning.devices import KNOWN, find_device
 from lmworks.jobs.planning.heap import PROCESS, TABLES
@@ -158,14 +157,6 @@ def test_on_this_machine_the_process_and_its_heap_count_and_steps_are_timed(fold
     assert "within a tenth" in plan.besides[-1] and "a smaller network of the same shape" in plan.besides[-1]
     elsewhere = make_plan(subject, find_device("H100"))
     assert not any(way.timed or "the process" in way.memory.sizes for way in elsewhere.ways)
-
-
-def test_a_step_is_timed_with_freed_memory_kept_as_a_run_keeps_it(folder: Path):
-    """Without it each step faults its tensors' pages in anew: 1.6 times as long, and planned so."""
-    subject = read_subject(str(folder), ["training.context=64"])
-    keep_freed_memory.cache_clear()
-    assert step_seconds(subject.model, subject.training, "float32", None)
-    assert keep_freed_memory.cache_info().currsize == 1
 
 
 def test_a_network_too_large_to_be_timed_is_estimated():
