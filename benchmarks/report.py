@@ -219,7 +219,12 @@ def machines(found: dict[tuple[Machine, str], Run]) -> list[Machine]:
 def readme_table(runs: Sequence[Run]) -> str:
     """Four works on the machine that measured all of them last, and their ratios on the others."""
     found = newest(runs)
-    here = max(machines(found), key=lambda one: sum((one, work) in found for work in README))  # the first of equals
+
+    def measured(machine: Machine) -> tuple[int, str]:
+        dates = [found[machine, work].date for work in README if (machine, work) in found]
+        return len(dates), max(dates, default="")
+
+    here = max(machines(found), key=measured)
     others = [one for one in machines(found) if one != here]
     rows = ["| work | lmworks | peer | ratio | on other processors |", "| --- | --- | --- | --- | --- |"]
     for work, title in README.items():

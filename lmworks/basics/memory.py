@@ -124,11 +124,11 @@ def must_fit(what: str, needed: int) -> None:
         )
 
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+SAID_WITHOUT_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 """What PyTorch and the system say in an error that is no MemoryError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Did this happen because there was no memory?"""
     words = str(error).lower()
-    return isinstance(error, MemoryError) or any(one in words for one in NO_MEMORY)
+    return isinstance(error, MemoryError) or any(one in words for one in SAID_WITHOUT_MEMORY)

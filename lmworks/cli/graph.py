@@ -93,7 +93,7 @@ def _refuse_other_embedder(folder: Path, embedder: str) -> None:
     made = (read_state(folder).embedder or "none") if (folder / "graph.json").exists() else embedder
     if made != embedder:
         raise ConfigError(
-            f"{folder} was made with embedder {made}, and not {embedder}; give another --out, or leave it out"
+            f"{folder} was made with embedder {made}, and not {embedder}; give another --out, or no --embedder"
         )
 
 

@@ -152,9 +152,10 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
         raise ConfigError(f"{place} is an index of {index.reference}; give another --out for {text}")
     for name, value in chosen.items():
         if (made := getattr(index.settings, name)) != value:
-            said = "tokens" if name == "longest" else name.replace("_", " ")  # as the option is called
+            option = "tokens" if name == "longest" else name.replace("_", "-")
             raise ConfigError(
-                f"{place} was made with {said} {made}, and not {value}; give another --out, or leave it out"
+                f"{place} was made with {option.replace('-', ' ')} {made}, and not {value}; give another --out, or no "
+                f"--{option}"
             )
     index.update()
     return index

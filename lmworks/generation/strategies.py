@@ -52,8 +52,8 @@ class Strategy(Config):
         """The adjustments that are on, each with its settings, in their order."""
         return [(one, values) for one in ADJUSTMENTS if (values := one.values(self))]
 
-    def must_bias_tokens(self, vocabulary: int) -> None:
-        """ConfigError for a bias of a token that a model of this vocabulary does not have."""
+    def check_logit_bias(self, vocabulary: int) -> None:
+        """ConfigError for a bias of a token that a model with so many tokens does not have."""
         if (biased := max(self.logit_bias, default=-1)) >= vocabulary:
             raise ConfigError(
                 f"logit_bias names the token {biased:,}, and the vocabulary has {vocabulary:,}; leave it out"

@@ -254,7 +254,7 @@ class TrainRecipe(RecipeFile):
         """What the recipe asks of any network."""
         self._check_heads(config)
         self._check_experts(config)
-        must_be_read(self.training.context, config)
+        check_row_length(self.training.context, config)
         return config
 
     def _check_experts(self, config: ModelConfig) -> None:
@@ -309,7 +309,7 @@ class TrainRecipe(RecipeFile):
             )
 
 
-def must_be_read(context: int, config: ModelConfig) -> None:
+def check_row_length(context: int, config: ModelConfig) -> None:
     """ConfigError for rows of more tokens than the network that is trained from nothing reads."""
     if config.context < context:
         raise ConfigError(

@@ -191,7 +191,7 @@ class WritingModel(ModelParts):
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
         chosen = strategy or said.strategy
-        chosen.must_bias_tokens(self.config.vocab_size)
+        chosen.check_logit_bias(self.config.vocab_size)
         return Request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else lead + read,

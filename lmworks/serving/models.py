@@ -31,7 +31,7 @@ from lmworks.serving.record import RECORD
 from lmworks.serving.service import AUTO, Service
 from lmworks.serving.settings import ServerLimits
 
-NO_MEMORY = "there is no memory for it; ask again when other programs are closed, or ask for a smaller model"
+LACKS_MEMORY = "there is no memory for it; ask again when other programs are closed, or ask for a smaller model"
 
 
 class ServedModel:
@@ -225,7 +225,7 @@ class ServedModels:
                 served.service, service.stopping = service, self.stopping
                 self.log.event("loaded", model=served.name, seconds=round(time.monotonic() - started, 3))
         except (LmworksError, MemoryError, OSError, RuntimeError) as error:
-            why = error if isinstance(error, LmworksError) else NO_MEMORY if is_out_of_memory(error) else None
+            why = error if isinstance(error, LmworksError) else LACKS_MEMORY if is_out_of_memory(error) else None
             if why is None:
                 raise
             said = f"{served.name} cannot be loaded: {why}"

@@ -65,7 +65,23 @@ def check_query(query: str) -> None:
     """ConfigError for what is no query: an update, or one that asks a server of its own choice."""
     if len(query) > LONGEST_QUERY:
         raise ConfigError(f"the query has {len(query):,} characters; at most {LONGEST_QUERY:,} are read")
-    bare = _NAMES.sub(" ", _UNREAD.sub(" ", query))
+    for written in {query, _without_escapes(query)}:  # an endpoint may read them in either way
+        _check_orders(_NAMES.sub(" ", _UNREAD.sub(" ", written)))
+
+
+def _without_escapes(query: str) -> str:
+    """With the characters that \\u0053 and \\U00000053 stand for, which may be any of a query, its orders too (SPARQL
+    1.1, section 19.2)."""
+
+    def character(found: re.Match[str]) -> str:
+        code = int(found[1] or found[2], 16)
+        return chr(code) if code <= sys.maxunicode else found[0]
+
+    return re.sub(r"\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})", character, query)
+
+
+def _check_orders(bare: str) -> None:
+    """ConfigError for an update or for SERVICE in a query without its texts and names."""
     form, update = _FORMS.search(bare), _UPDATE.search(bare)
     if update and (form is None or update.start() < form.start()):
         raise ConfigError(

@@ -21,7 +21,7 @@ from lmworks.jobs.planning.own_data import OwnData, read_own
 from lmworks.jobs.planning.recipes import read_recipe
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.jobs.recipe import Recipe
-from lmworks.jobs.training_recipe import TrainRecipe, must_be_read
+from lmworks.jobs.training_recipe import TrainRecipe, check_row_length
 from lmworks.kernels.footprint import Footprint
 from lmworks.loading import learns_no_text, load_tokenizer, network_path
 from lmworks.models.config import ModelConfig
@@ -103,7 +103,7 @@ def read_subject(
     if type(config) is ModelConfig and config.arrangement != "decoder":
         if tunes:
             raise ConfigError(f"{recipe.model.reference} {learns_no_text(config)}")
-        must_be_read(training.context, config)  # as `lmworks train` says, which makes such a model
+        check_row_length(training.context, config)  # as `lmworks train` says, which makes such a model
         note, like = TRAINED_WHOLE.format(config.arrangement, objective.kind), LIKE[objective.kind]
         return PlannedRun(
             name, config, training, recipe.lora, dtype, objective, notes=(note,), footprint=held, made_by=like

@@ -167,6 +167,14 @@ class NamedTool(StrictModel):
 ToolList = Annotated[list[DescribedTool], Field(max_length=MOST, fail_fast=True)]
 
 
+def check_text(prompt: object, messages: Sequence[Message] | None) -> None:
+    """ValueError unless a request that is about text alone gives either a prompt or messages, without images."""
+    if (prompt is None) == (messages is None):
+        raise ValueError("give a prompt or messages")
+    if any(message.images for message in messages or ()):
+        raise ValueError("images are not read here, only the text of messages; leave them out")
+
+
 def tools_of(described: Sequence[DescribedTool] | None) -> list[Tool]:
     """As the house has them. ConfigError for one that cannot be called."""
     return [Tool(one.function.name, one.function.description or "", one.function.parameters) for one in described or ()]

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import adapter_of
-from lmworks.serving.api.chat_requests import Message
+from lmworks.serving.api.chat_requests import Message, check_text
 from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
@@ -65,10 +65,7 @@ class InspectRequest(StrictModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give a prompt or messages")
-        if any(message.images for message in self.messages or ()):
-            raise ValueError("images are not read here, only the text of messages; leave them out")
+        check_text(self.prompt, self.messages)
         return self
 
 

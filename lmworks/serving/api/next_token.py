@@ -100,7 +100,7 @@ def routes(models: ServedModels) -> APIRouter:
 
 def _answer(service: Service, recent: Recent, asked: NextTokenRequest, adapter: str | None) -> NextTokenAnswer:
     strategy = asked.strategy()
-    strategy.must_bias_tokens(service.model.config.vocab_size)
+    strategy.check_logit_bias(service.model.config.vocab_size)
     ids, logits = recent.read(service, asked.prompt, adapter)
     before = probabilities(logits, 1.0)
     after = strategy.distribution(strategy.adjusted(logits, ids))

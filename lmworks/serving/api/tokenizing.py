@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from lmworks.basics.errors import ConfigError
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import adapter_of
-from lmworks.serving.api.chat_requests import Message, ToolList, tools_of
+from lmworks.serving.api.chat_requests import Message, ToolList, check_text, tools_of
 from lmworks.serving.api.requests import StrictModel, Text, Token
 from lmworks.serving.models import ServedModels
 from lmworks.tokens.chat.conversation import encode_chat
@@ -40,10 +40,7 @@ class TokenizeRequest(StrictModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give a prompt or messages")
-        if any(message.images for message in self.messages or ()):
-            raise ValueError("images are not read here, only the text of messages; leave them out")
+        check_text(self.prompt, self.messages)
         if self.tools and self.messages is None:
             raise ValueError("tools go with messages")
         return self

@@ -68,6 +68,8 @@ def test_rows_are_bounded(graph):
         ("drop all", "DROP changes a graph"),
         ("SELECT * WHERE { SERVICE <http://localhost:1/> { ?s ?p ?o } }", "SERVICE asks another server"),
         ("SELECT * WHERE { sErViCe silent ?s { ?s ?p ?o } }", "SERVICE asks another server"),
+        (r"SELECT * WHERE { S\u0045RVICE <http://localhost:1/> { ?s ?p ?o } }", "SERVICE asks another server"),
+        (r"\U00000044ROP ALL", "DROP changes a graph"),
     ],
 )
 def test_updates_and_other_servers_are_refused(graph, query, said):
@@ -77,6 +79,7 @@ def test_updates_and_other_servers_are_refused(graph, query, said):
 
 def test_words_in_texts_and_comments_are_no_orders():
     check_query("SELECT ?s WHERE { ?s ?p 'DROP SERVICE' } # SERVICE")
+    check_query(r"SELECT ?s WHERE { ?s ?p 'Z\u00fcrich \UFFFFFFFF' }")
     check_query('SELECT ?s WHERE { ?s <http://a/SERVICE> """DELETE " SERVICE""" }')
     check_query("PREFIX load: <http://a/> SELECT ?service $add WHERE { ?service load:service $add }")
     check_query("PREFIX web-service: <http://a/> SELECT ?s WHERE { ?s web-service:move 1 }")
