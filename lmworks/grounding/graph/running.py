@@ -65,7 +65,7 @@ def check_query(query: str) -> None:
     """ConfigError for what is no query: an update, or one that asks a server of its own choice."""
     if len(query) > LONGEST_QUERY:
         raise ConfigError(f"the query has {len(query):,} characters; at most {LONGEST_QUERY:,} are read")
-    for written in {query, _without_escapes(query)}:  # an endpoint may read them in either way
+    for written in (query, _without_escapes(query)):  # an endpoint may read them in either way
         _check_orders(_NAMES.sub(" ", _UNREAD.sub(" ", written)))
 
 
