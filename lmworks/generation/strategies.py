@@ -53,7 +53,7 @@ class Strategy(Config):
         return [(one, values) for one in ADJUSTMENTS if (values := one.values(self))]
 
     def check_logit_bias(self, vocabulary: int) -> None:
-        """ConfigError for a bias of a token that a model with so many tokens does not have."""
+        """ConfigError if `logit_bias` names a token outside a vocabulary of this size."""
         if (biased := max(self.logit_bias, default=-1)) >= vocabulary:
             raise ConfigError(
                 f"logit_bias names the token {biased:,}, and the vocabulary has {vocabulary:,}; leave it out"
