@@ -7,7 +7,8 @@ between one and two blocks may be anything, and thirty blocks are that anything 
 
 A few sequences of a training step are timed, shortened; the optimiser is timed by itself, as it steps once for all of
 them. Nothing is timed where a block is too large to be trained within a moment; then a share of the device's speed is
-assumed. A network that only runs is timed on what will run it, with narrower blocks where they are large.
+assumed. A network that only runs is timed on what will run it, with narrower blocks where they are large; tokens are
+written by all its blocks, or many, as two would stay in the caches from one token to the next.
 """
 
 from __future__ import annotations
@@ -60,14 +61,16 @@ AT_ONCE = 8
 """Texts that are written side by side."""
 WRITTEN = 32
 """Tokens that are written in one go to time one."""
+DEEPEST = 160_000_000
+"""Weights of the network that writes them, at most."""
 
 
-def shrunk(config: ModelConfig) -> ModelConfig:
+def shrunk(config: ModelConfig, blocks: int = BLOCKS) -> ModelConfig:
     """A network of a few blocks, with as large a share of the vocabulary."""
     sides = [config.layers]
     if config.arrangement == "encoder-decoder":
         sides.append(config.encoder().layers)
-    share = min(1.0, BLOCKS / min(sides))
+    share = min(1.0, blocks / min(sides))
     changes: dict[str, object] = {"layers": max(1, round(share * config.layers)), "window_layers": None}
     if len(sides) == 2:
         changes["encoder_layers"] = max(1, round(share * sides[1]))
@@ -157,20 +160,34 @@ def rates(config: ModelConfig, dtype: str, bits: int | None = None) -> Rates | N
     size = min(config.context, PREFILL)
     if size < SHORTEST:
         return None
-    small = shrunk(narrowed(config))
+    narrow = narrowed(config)
+    small, deep = shrunk(narrow), shrunk(narrow, deep_blocks(narrow))
+
+    def runner_of(one: ModelConfig) -> Runner:
+        network = Network(one).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
+        return TorchRunner(network) if bits is None else CompiledRunner(network, bits)
+
     with torch.random.fork_rng(), torch.inference_mode(False):
-        network = Network(small).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
-        runner = TorchRunner(network) if bits is None else CompiledRunner(network, bits)
         if config.arrangement != "decoder":
-            return _of_two_sides(runner, small, size)
+            return _of_two_sides(runner_of(small), small, size)
+        reads, writes = runner_of(small), runner_of(deep)
         with torch.inference_mode():
-            return _of_decoder(runner, small, size, min(config.context, LONG))
+            products, attention, scoring = _of_reading(reads, small, size, min(config.context, LONG))
+            token, tokens = _of_writing(writes, deep, size)
+            return Rates(products, attention, token, tokens, scoring)
 
 
-def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> Rates:
+def deep_blocks(config: ModelConfig) -> int:
+    """How many blocks write a token that is timed: of few the weights would stay in the processor's caches from one
+    token to the next, those of all of them may come from memory."""
+    counted = count_parameters(config)
+    return max(BLOCKS, min(config.layers, int(config.layers * DEEPEST / max(counted.base, 1))))
+
+
+def _of_reading(runner: Runner, small: ModelConfig, size: int, longer: int) -> tuple[float, float, float]:
+    """Seconds of an operation in products, in attention, and of the head where every token is scored."""
     counted = count_parameters(small)
     ids = np.random.default_rng(0).integers(small.vocab_size, size=(1, longer))
-    cache = runner.new_cache(1, size + 64)
 
     def read(tokens: int) -> Callable[[], object]:
         def run() -> object:
@@ -188,17 +205,22 @@ def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> R
     if long is not None:
         further = forward_flops(small, counted, longer, FullRow(longer, 0, 1))
         products, attention = two_rates(flops, short, further, long)
-    runner.next_logits(ids[:, : size // 2], cache)
-    beside = runner.new_cache(AT_ONCE, size)
-    runner.next_logits(ids[:, :16].repeat(AT_ONCE, axis=0), beside)
-    begun = ids[:, :1]
-    written = decoding_flops(small, counted, size // 2).all / 2
-    token = _one_token(runner, begun, cache) / written
-    tokens = fastest(lambda: runner.next_logits(begun.repeat(AT_ONCE, axis=0), beside), 20) / written
     head = forward_flops(small, counted, size, FullRow(size, 0, size)).head
     read_ids = torch.from_numpy(ids)[:, :size]
     hidden = runner.hidden(read_ids)[0]
-    return Rates(products, attention, token, tokens, fastest(lambda: logprobs_of(runner, hidden, read_ids[0])) / head)
+    return products, attention, fastest(lambda: logprobs_of(runner, hidden, read_ids[0])) / head
+
+
+def _of_writing(runner: Runner, deep: ModelConfig, size: int) -> tuple[float, float]:
+    """Seconds of a weight that a token is multiplied with, of one text and of AT_ONCE."""
+    ids = np.random.default_rng(0).integers(deep.vocab_size, size=(1, size))
+    cache, beside = runner.new_cache(1, size + 64), runner.new_cache(AT_ONCE, size)
+    runner.next_logits(ids[:, : size // 2], cache)
+    runner.next_logits(ids[:, :16].repeat(AT_ONCE, axis=0), beside)
+    begun = ids[:, :1]
+    written = decoding_flops(deep, count_parameters(deep), size // 2).all / 2
+    token = _one_token(runner, begun, cache) / written
+    return token, fastest(lambda: runner.next_logits(begun.repeat(AT_ONCE, axis=0), beside), 20) / written
 
 
 def _one_token(runner: Runner, begun: Int[np.ndarray, "1 1"], cache: KVCache) -> float:

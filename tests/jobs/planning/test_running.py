@@ -13,7 +13,7 @@ from lmworks.jobs.planning.flops import Flops, forward_flops
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.planning.running import PYTHON, path_of, running
-from lmworks.jobs.planning.timing import AT_ONCE, Rates, narrowed, shrunk, two_rates
+from lmworks.jobs.planning.timing import AT_ONCE, Rates, deep_blocks, narrowed, shrunk, two_rates
 from lmworks.kernels.run.weights import is_expert
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.compressed import Compression
@@ -116,3 +116,11 @@ def test_this_machine_runs_what_is_planned_and_others_are_assumed(tmp_path: Path
     assert here.ways[-1].tokens_per_second == here.running.generate > 0 and here.running.evaluate > 0
     assert here.to_json()["running"]["serve"] == here.running.serve
     assert elsewhere.running is None and elsewhere.to_json()["running"] is None
+
+
+def test_tokens_are_written_by_all_blocks_or_as_many_as_caches_do_not_hold():
+    assert deep_blocks(SMOLLM2) == SMOLLM2.layers
+    narrow = narrowed(LLAMA_8B)
+    large = narrow.but(layers=80)
+    assert 2 < deep_blocks(large) < 80
+    assert count_parameters(shrunk(large, deep_blocks(large))).base == pytest.approx(160e6, rel=0.1)
