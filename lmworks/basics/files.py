@@ -80,6 +80,15 @@ def must_be_elsewhere(folder: Path) -> None:
         )
 
 
+LEFT_BY_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}
+"""Files that show how a folder was looked at, which nobody put there."""
+
+
+def names_in(folder: Path) -> list[str]:
+    """The sorted names of what a folder holds, but for what desktops leave there; none where it does not exist."""
+    return sorted({one.name for one in folder.iterdir()} - LEFT_BY_DESKTOPS) if folder.is_dir() else []
+
+
 def beside(path: Path, before: str, after: str) -> Path:
     """The path beside another with its name between these two; `.` and `..` have the names of their folders."""
     path = path.resolve() if path.name in ("", "..") else path

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
-from lmworks.basics.files import FULL, beside, must_be_elsewhere, says_why
+from lmworks.basics.files import FULL, LEFT_BY_DESKTOPS, beside, must_be_elsewhere, names_in, says_why
 from lmworks.grounding.changes import FileState
 from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.matrix import Matrix
@@ -102,7 +102,7 @@ class SqliteStorage:
     @contextlib.contextmanager
     def making(self, settings: Mapping[str, str]) -> Iterator[Transaction]:
         """As `Storage.making`. ConfigError where the folder holds other files, which would be lost."""
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if self.folder.exists() and (not self.folder.is_dir() or names_in(self.folder)):
             raise ConfigError(f"{self.folder} holds other files; give an empty folder, or a new one, for the index")
         must_be_elsewhere(self.folder)
         making = beside(self.folder, ".", ".making")
@@ -120,6 +120,8 @@ class SqliteStorage:
                     raise Stopped(f"stopped; what was indexed so far is kept in {making}: {ON}") from None
                 raise
             (making / LOCK).unlink()
+            for name in LEFT_BY_DESKTOPS:
+                (self.folder / name).unlink(missing_ok=True)
             making.replace(self.folder)
 
     def matrix(self, dim: int) -> Matrix:

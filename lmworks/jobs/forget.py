@@ -27,7 +27,7 @@ from lmworks.basics import progress
 from lmworks.basics.arguments import checked
 from lmworks.basics.errors import ConfigError, Stopped
 from lmworks.basics.extras import require
-from lmworks.basics.files import alone, says_why, write_json
+from lmworks.basics.files import alone, names_in, says_why, write_json
 from lmworks.evaluation.exact import exactly_answered
 from lmworks.evaluation.forgetting import CountedText
 from lmworks.evaluation.likelihood import counted_tokens, measure
@@ -313,6 +313,5 @@ def _runs(recipe: ForgetRecipe) -> int:
 
 def _refuse_foreign(folder: Path) -> None:
     """ConfigError for a folder that holds anything but a sequence."""
-    names = {one.name for one in folder.iterdir()}
-    if foreign := sorted(names - OURS):
+    if foreign := [one for one in names_in(folder) if one not in OURS]:
         raise ConfigError(f"{folder} holds {foreign[0]} and no sequence of tasks; give another --out")

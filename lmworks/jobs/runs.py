@@ -22,7 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, Stopped
-from lmworks.basics.files import beside, restore_directory, says_why, write_json
+from lmworks.basics.files import beside, names_in, restore_directory, says_why, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.evaluation.measurement import Measurement
@@ -220,7 +220,7 @@ def _log(run: Path) -> list[dict[str, Any]]:
 
 def say_replaced(folder: Path, say: Callable[[str], None] | None = None) -> None:
     """Tell that a finished result is there and will be gone; as a note of its own where a job says nothing else."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if names_in(folder):
         told = f"{folder}, when the new one is complete; give another --out to keep it"
         progress.note(f"replaces {told}") if say is None else say(f"replaces       {told}")
 

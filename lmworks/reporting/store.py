@@ -12,7 +12,7 @@ from typing import Any
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import must_be_writable, says_why, write_json
+from lmworks.basics.files import must_be_writable, names_in, says_why, write_json
 from lmworks.evaluation.tasks.store import NEAR
 from lmworks.reporting.section import Found
 
@@ -88,12 +88,10 @@ def must_take_a_report(folder: Path) -> None:
     if folder.is_file():
         raise ConfigError(f"{folder} is a file; give a folder for the report with --out")
     must_be_writable(folder / KEPT)
-    if not folder.exists():
-        return
-    others = sorted({one.name for one in folder.iterdir()} - OURS)
-    if others or (any(folder.iterdir()) and not (folder / KEPT).is_dir()):
-        held = others[0] if others else sorted(one.name for one in folder.iterdir())[0]
-        raise ConfigError(f"{folder} holds what is no report ({held}); give a new or an empty folder with --out")
+    names = names_in(folder)
+    others = [one for one in names if one not in OURS] or (names if not (folder / KEPT).is_dir() else [])
+    if others:
+        raise ConfigError(f"{folder} holds what is no report ({others[0]}); give a new or an empty folder with --out")
 
 
 def _same(before: Any, now: Sequence[float]) -> bool:

@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import must_be_elsewhere, regular, write_json, written_whole
+from lmworks.basics.files import must_be_elsewhere, names_in, regular, write_json, written_whole
 from lmworks.tokens.clip import START, clip_backend
 from lmworks.tokens.library import in_words
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
@@ -69,7 +69,7 @@ def refuse_foreign_files(folder: Path) -> None:
     if folder.is_file():
         raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
     must_be_elsewhere(folder)
-    foreign = sorted({path.name for path in folder.iterdir()} - OWN_FILES) if folder.is_dir() else []
+    foreign = [name for name in names_in(folder) if name not in OWN_FILES]
     if foreign:
         raise ModelError(
             f"{folder} holds {foreign[0]} and is not a tokenizer's folder; its tokenizer would be replaced, so give a "

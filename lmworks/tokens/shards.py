@@ -25,7 +25,7 @@ from lmworks.basics import progress
 from lmworks.basics.arrays import UInt, UInt64
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import directory_written_whole, restore_directory, sha256_once, write_json
+from lmworks.basics.files import directory_written_whole, names_in, restore_directory, sha256_once, write_json
 from lmworks.text.document import Document
 from lmworks.tokens.chunks import boundaries, segments
 from lmworks.tokens.tokenizer import Tokenizer
@@ -371,11 +371,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], size: int) -> np.ndarray:
 
 def _refuse_foreign(folder: Path) -> None:
     """A folder with anything but shards is somebody's work and is not replaced."""
-    if not folder.exists():
-        return
-    foreign = sorted(
-        path.name for path in (folder.iterdir() if folder.is_dir() else [folder]) if path.name not in (META, INDEX)
-    )
-    foreign = [name for name in foreign if not (name.endswith(".bin") and name[:-4].isdigit())]
+    names = [folder.name] if folder.is_file() else names_in(folder)
+    foreign = [one for one in names if one not in (META, INDEX) and not (one.endswith(".bin") and one[:-4].isdigit())]
     if foreign:
         raise DataError(f"{folder} holds something else than shards ({foreign[0]}); give another folder")

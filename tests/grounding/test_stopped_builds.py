@@ -80,4 +80,5 @@ def test_a_folder_of_other_files_is_left_as_it_is(notes: Path, settings: IndexSe
             build(notes, out, settings)
     assert len(list(notes.iterdir())) == 14
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").write_bytes(b"Bud1")  # as a desktop leaves it where a folder was looked at
     assert len(build(notes, tmp_path / "empty", settings))

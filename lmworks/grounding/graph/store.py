@@ -22,7 +22,14 @@ from urllib.parse import quote
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.extras import require
-from lmworks.basics.files import directory_written_whole, must_be_elsewhere, restore_directory, sha256, write_json
+from lmworks.basics.files import (
+    directory_written_whole,
+    must_be_elsewhere,
+    names_in,
+    restore_directory,
+    sha256,
+    write_json,
+)
 from lmworks.grounding.graph.catalog import Select, write_catalog
 from lmworks.grounding.graph.mapping import RecordMapping
 from lmworks.grounding.graph.records import Facts, read_records
@@ -312,8 +319,8 @@ def _refuse_other_files(out: Path) -> None:
     """ConfigError for a folder that holds anything but a graph, and would be replaced."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; give an empty folder, or a new one, for the graph")
-    names = {one.name for one in out.iterdir()} if out.exists() else set()
-    others = sorted(names - OWN_FILES) or (sorted(names) if "graph.json" not in names else [])
+    names = names_in(out)
+    others = [one for one in names if one not in OWN_FILES] or (names if "graph.json" not in names else [])
     if others:
         raise ConfigError(
             f"{out} holds {others[0]}, which is no part of a graph and would be lost; give an empty folder, or a new "

@@ -18,7 +18,7 @@ from typing import Any
 from lmworks.basics.arguments import checked
 from lmworks.basics.config import merge, overrides, to_toml
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
-from lmworks.basics.files import must_be_writable, says_why, write_json, written_whole
+from lmworks.basics.files import must_be_writable, names_in, says_why, write_json, written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.basics.postgresql import without_password
 from lmworks.basics.terminal import for_shell
@@ -256,5 +256,5 @@ def _result(
 
 def _refuse_foreign(folder: Path) -> None:
     """A folder with something else in it is not written into."""
-    if folder.exists() and not (folder.is_dir() and ((folder / "locks").is_dir() or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and ((folder / "locks").is_dir() or not names_in(folder))):
         raise ConfigError(f"{folder} is there and is no sweep's folder; give another --out")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import must_be_elsewhere, must_be_writable, regular, sha256, write_json
+from lmworks.basics.files import must_be_elsewhere, must_be_writable, names_in, regular, sha256, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of, torchvision
 from lmworks.models.files.ctranslate2_file import is_ctranslate2
@@ -198,7 +198,7 @@ def refuse_foreign_files(folder: Path) -> None:
     must_be_writable(folder)
     if not folder.is_dir():
         return
-    names = sorted(path.name for path in folder.iterdir())
+    names = names_in(folder)
     foreign = [name for name in names if not _is_ours(folder / name)]
     if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
         raise ModelError(
@@ -212,12 +212,13 @@ def _is_ours(path: Path) -> bool:
     index and nothing besides."""
     if not path.is_dir():
         return any(path.match(kind) for kind in OWN_FILES)
-    if {one.name for one in path.iterdir()} == DENSE_FILES:
+    held = [path / name for name in names_in(path)]
+    if {one.name for one in held} == DENSE_FILES:
         return True
     if path.name in (IMAGES_FOLDER, SEEING_FOLDER):
-        return all(one.is_file() and _is_ours(one) for one in path.iterdir())
+        return all(one.is_file() and _is_ours(one) for one in held)
     return path.name == INDEX_FOLDER and all(
-        one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
+        one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in held
     )
 
 

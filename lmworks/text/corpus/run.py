@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.basics.extras import require
-from lmworks.basics.files import must_be_writable, says_why, write_json
+from lmworks.basics.files import must_be_writable, names_in, says_why, write_json
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.sources import listing
 
@@ -78,7 +78,7 @@ def _begin(folder: Path, work: Path, state: dict[str, Any], resume: bool) -> Non
             if not resume:
                 raise LmworksError(f"{folder} holds a run that was stopped; add --resume to go on, or remove {work}")
             _compare(json.loads((work / "state.json").read_text(encoding="utf-8")), state, folder)
-        elif folder.exists() and any(folder.iterdir()):
+        elif names_in(folder):
             raise LmworksError(f"{folder} is not empty; give another --out")
         elif resume:
             raise LmworksError(f"{folder} holds no run to go on with; leave --resume out")

@@ -189,7 +189,10 @@ def test_a_folder_that_holds_other_files_is_not_replaced(tmp_path):
         load(tmp_path / "people.ttl", notes, embedder=None)
     assert [one.name for one in notes.iterdir()] == ["store"] and (tmp_path / "people.ttl").read_text() == TURTLE
     (notes / "store").rmdir()
+    (notes / ".DS_Store").write_bytes(b"Bud1")  # as a desktop leaves it where a folder was looked at
     assert load(tmp_path / "people.ttl", notes, embedder=None).total == 5
+    (notes / ".DS_Store").write_bytes(b"Bud1")
+    assert not load(tmp_path / "people.ttl", notes, embedder=None).changed
     (notes / "README").write_text("Made for the staff.")
     (tmp_path / "people.ttl").write_text(TURTLE + ":bob :boss :york .")
     with pytest.raises(ConfigError, match="notes holds README"):

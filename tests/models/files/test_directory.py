@@ -396,6 +396,7 @@ def test_somebodys_folder_is_not_replaced(tmp_path: Path):
 def test_a_model_directory_is_replaced_as_a_whole(tmp_path: Path):
     tiny.language_model(seed=1).save(tmp_path / "model")
     (tmp_path / "model" / "README.md").write_text("the first")
+    (tmp_path / "model" / ".DS_Store").write_bytes(b"Bud1")  # as a desktop leaves it
     second = tiny.language_model(seed=2)
     second.save(tmp_path / "model")
     back = LanguageModel.load(tmp_path / "model")
