@@ -312,14 +312,25 @@ def _read_below(reader: Reader, question: str, one: Passage, skip: int) -> BestS
 
 def _in_a_heading(question: str, heading: str, alone: BestSpan, read: BestSpan | None) -> BestSpan | None:
     """The part of a reading that lies in the heading in which it begins; the version there where one is asked for, as
-    readers take anything else that it has. None where the passage alone answers better, or elsewhere."""
+    readers take anything else that it has. None where the passage alone answers better, or elsewhere, and where all
+    that was read is the version that the question is about."""
     if read is None:
         return None
     version = _VERSION.search(heading) if _ASKS_FOR_A_VERSION.search(question) else None
     if version is not None:
         return replace(read, start=version.start(), end=version.end())
     size = len(heading.partition("\n")[0].rstrip())
-    return replace(read, end=min(read.end, size)) if read.start < size and read.score > alone.score else None
+    inside = replace(read, end=min(read.end, size))
+    is_there = read.start < size and read.score > alone.score
+    return inside if is_there and not _is_asked_about(question, heading[inside.start : inside.end]) else None
+
+
+def _is_asked_about(question: str, answer: str) -> bool:
+    """Whether an answer is a version that the question names, whole or by its first numbers."""
+    version = _VERSION.fullmatch(answer.strip(" #[]()"))
+    return version is not None and any(
+        f"{version.group()}.".startswith(f"{one}.") for one in _VERSION.findall(question)
+    )
 
 
 def _of_heading(question: str, one: Passage, heading: str, read: BestSpan, share: float) -> Evidence:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from grounding.small_index import indexed
+from lmworks.grounding.answer import BestSpan
+from lmworks.grounding.evidence import Above, read_passages
 from lmworks.grounding.index import Index
+from lmworks.grounding.passage import Passage
 from lmworks.grounding.telling import lines_of
 
 CHANGES = """# Harbour Desk: what changed
@@ -68,3 +73,31 @@ def test_a_citation_goes_on_from_the_heading_to_what_is_asked_about(index: Index
 
 def test_what_no_heading_names_is_refused(index: Index):
     assert index.ask("When was 3.3.0 released?").refused
+
+
+class Liking:
+    """A reader that likes the number of a version best, where there is one."""
+
+    def read(self, question: str, texts: Sequence[str], headings: Sequence[str] = ()) -> list[BestSpan]:
+        return [self._of(text) for text in texts]
+
+    def _of(self, text: str) -> BestSpan:
+        start = text.find("3.1.0")
+        return BestSpan(start, start + 5, 5.0, 0.9) if start >= 0 else BestSpan(len(text) - 3, len(text), 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Which version of Node does 3.1.0 need?", "18."),
+        ("Which version of Node does 3.1 need?", "18."),
+        ("What needs Node 18?", "3.1.0"),
+        ("What is new since 3.1.2?", "3.1.0"),
+        ("What is new since 3.10?", "3.1.0"),
+    ],
+)
+def test_the_version_that_a_question_is_about_is_no_answer(question: str, answer: str):
+    heading, text = "3.1.0 (9 January 2026)\n", "The smallest version of Node is 18."
+    one = Passage(text, 1.0, "changes", "3.1.0 (9 January 2026)", "changes.md", 100, 100 + len(text), 1)
+    (found,) = read_passages(Liking(), question, [one], above=lambda passage: Above(heading=heading))
+    assert found.answer == answer
