@@ -62,9 +62,7 @@ def load(
         raise ConfigError(f"--mapping {mapping} is for the records of a file; an endpoint holds RDF, so leave it out")
     folder = out or Path("graphs") / Path(file or urlsplit(str(endpoint)).hostname or "").stem
     told = None if mapping is None else RecordMapping.read(mapping)
-    if file and embedder:
-        _refuse_other_embedder(folder, embedder)
-    using = None if embedder == "none" else embedder or "minilm"
+    using = None if embedder == "none" else embedder or ""
     with progress.shown():
         done = load_file(file, folder, told, using) if file else load_endpoint(str(endpoint), folder, using)
     if json_:
@@ -83,18 +81,6 @@ def load(
         typer.echo(f"dangling  {done.dangling:,} values refer to no record")
     typer.echo(f"graph     {folder} ({counted(done.total, 'fact')})")
     typer.echo(f'next      lmworks graph ask {for_shell(folder)} "..."')
-
-
-def _refuse_other_embedder(folder: Path, embedder: str) -> None:
-    """ConfigError for a graph that is there and was made with another embedder than the one that is given."""
-    from lmworks.basics.errors import ConfigError
-    from lmworks.grounding.graph.store import read_state
-
-    made = (read_state(folder).embedder or "none") if (folder / "graph.json").exists() else embedder
-    if made != embedder:
-        raise ConfigError(
-            f"{folder} was made with embedder {made}, and not {embedder}; give another --out, or no --embedder"
-        )
 
 
 @graph.command()

@@ -38,7 +38,8 @@ def test_a_graph_keeps_the_embedder_that_it_was_made_with(run, tmp_path, monkeyp
     ran = run("graph", "load", "staff.csv", "--embedder", "minilm")
     assert (ran.code, ran.err) == (
         1,
-        "lmworks: graphs/staff was made with embedder none, and not minilm; give another --out, or no --embedder\n",
+        "lmworks: graphs/staff was made with embedder none, and not minilm; give another folder for it, or no "
+        "embedder\n",
     )
 
 

@@ -36,8 +36,6 @@ NEAR = 150
 """The most characters between two entities whose relation is extracted."""
 SURE = 0.8
 """Probability above which a relation becomes a fact."""
-EMBEDDER = "minilm"
-"""Whose vectors stand for names."""
 AT_ONCE = 256
 """Sentences that are read together."""
 
@@ -87,7 +85,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     folder's text.
     """
     out, place = Path(out), located(reference)
-    before = state_before(out, GraphState(embedder=EMBEDDER))
+    before = state_before(out, GraphState())
     if before.reference not in ("", place):
         raise ConfigError(f"{out} is a graph of the text of {before.reference}; give another --out for {reference}")
     reading = read(reference)

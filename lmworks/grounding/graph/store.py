@@ -40,6 +40,8 @@ from lmworks.text.plain import UnreadableError, check_size
 from lmworks.text.registry import ENTRIES, content
 
 VERSION = 1
+EMBEDDER = "minilm"
+"""Whose vectors stand for the names of a new graph."""
 RDF = {".ttl": "TURTLE", ".nt": "N_TRIPLES", ".rdf": "RDF_XML", ".xml": "RDF_XML", ".owl": "RDF_XML"}
 RECORDS = (".csv", ".json")
 OWN_FILES = {"graph.json", "catalog.sqlite", "names.i8", "store"}
@@ -70,7 +72,7 @@ class GraphState:
     """What a graph's folder says of itself."""
 
     sources: dict[str, GraphSource] = field(default_factory=dict)
-    embedder: str = "minilm"
+    embedder: str = EMBEDDER
     """Whose vectors stand for names; empty without any."""
     endpoint: str = ""
     """Where the facts are, if they are not here."""
@@ -130,14 +132,14 @@ def state_before(folder: Path, new: GraphState) -> GraphState:
     return state
 
 
-def load(
-    file: str | Path, out: str | Path, mapping: RecordMapping | None = None, embedder: str | None = "minilm"
-) -> Loaded:
+def load(file: str | Path, out: str | Path, mapping: RecordMapping | None = None, embedder: str | None = "") -> Loaded:
     """Bring the facts of a file into the graph in `out`, in place of those that the same file gave before. Files of
     one name that lie in different folders stand beside each other.
 
-    Turtle, N-Triples and RDF/XML as they are; .csv and .json by a mapping. DataError for a file that cannot be read,
-    ConfigError for a mapping that names what is not there.
+    Turtle, N-Triples and RDF/XML as they are; .csv and .json by a mapping. Names are found by the vectors of an
+    `embedder`; of the graph's own unless one is given, which is minilm in a new graph, and by words alone with None.
+    DataError for a file that cannot be read, ConfigError for a mapping that names what is not there, and for another
+    embedder than that of the graph.
     """
     if str(file) in ENTRIES and not Path(file).exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +162,7 @@ def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embed
         check_size(file)
         told = mapping or RecordMapping()
         digest = sha256(file) + (f" {told.model_dump_json()}" if suffix in RECORDS else "")
-        before = state_before(out, GraphState(embedder=embedder or ""))
+        before = state_before(out, GraphState(embedder=embedder_of(out, embedder)))
         known = _same_file(before.sources.values(), file.name, path)
         if known and known.hash == digest and known.path == path:
             return Loaded(False, known.triples, sum(one.triples for one in before.sources.values()))
@@ -190,6 +192,20 @@ def _load(file: Path, path: str, out: Path, mapping: RecordMapping | None, embed
     counted = (len(facts.records), facts.skipped, facts.dangling) if facts else (0, 0, 0)
     replaced = (known.path or known.name) if known and known.path != path else ""
     return Loaded(True, triples, total, *counted, replaced=replaced)
+
+
+def embedder_of(folder: Path, told: str | None) -> str:
+    """Whose vectors stand for the names of a graph, empty for nobody's: `told` is a name, None for words alone, or
+    empty for the graph's own. ConfigError where the graph was made with another one."""
+    if not (folder / "graph.json").exists():
+        return EMBEDDER if told == "" else told or ""
+    made = read_state(folder).embedder
+    if told not in ("", made or None):
+        raise ConfigError(
+            f"{folder} was made with embedder {made or 'none'}, and not {told or 'none'}; give another folder for it, "
+            "or no embedder"
+        )
+    return made
 
 
 def _same_file(sources: Iterable[GraphSource], name: str, path: str) -> GraphSource | None:
@@ -222,11 +238,13 @@ def _told_apart(paths: Sequence[str], names: Sequence[str]) -> list[str]:
     return found
 
 
-def load_endpoint(address: str, out: str | Path, embedder: str | None = "minilm") -> Loaded:
-    """Make the catalog of a SPARQL endpoint in `out`: a graph whose facts stay where they are."""
+def load_endpoint(address: str, out: str | Path, embedder: str | None = "") -> Loaded:
+    """Make the catalog of a SPARQL endpoint in `out`: a graph whose facts stay where they are. The `embedder` is as in
+    `load`."""
     endpoint, out = Endpoint(address, seconds=PATIENCE), Path(out)
     if (out / "graph.json").exists() and read_state(out).endpoint != address:
         raise ConfigError(f"{out} is another graph; give another --out for {address}")
+    using = embedder_of(out, embedder)
 
     def select(query: str) -> Iterator[Sequence[Term | None]]:
         for start in range(0, MOST_ROWS, PAGE):
@@ -239,7 +257,7 @@ def load_endpoint(address: str, out: str | Path, embedder: str | None = "minilm"
     (counted,) = endpoint.run("SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }").rows
     triples = int(counted[0].value) if counted[0] else 0
     with changed(out) as making:
-        making.finish(GraphState(embedder=embedder or "", endpoint=address), select)
+        making.finish(GraphState(embedder=using, endpoint=address), select)
     return Loaded(True, triples, triples)
 
 

@@ -13,7 +13,7 @@ import pytest
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.graph.graph import open_graph
 from lmworks.grounding.graph.mapping import RecordMapping, values_at
-from lmworks.grounding.graph.store import load
+from lmworks.grounding.graph.store import load, read_state
 from tests.grounding.graph.made import MAPPING, islands_file
 
 ALL = "SELECT ?s ?p ?o WHERE { ?s ?p ?o }"
@@ -108,6 +108,14 @@ def staff(folder: Path) -> list[Path]:
 def cited(folder: Path, question: str) -> set[tuple[str, str]]:
     """The facts below an answer, with their files."""
     return {(str(one), one.file) for one in open_graph(folder).ask(question).triples}
+
+
+def test_a_graph_keeps_the_embedder_that_it_was_made_with(tmp_path):
+    first, second = staff(tmp_path)
+    load(first, tmp_path / "g", embedder=None)
+    with pytest.raises(ConfigError, match="g was made with embedder none, and not minilm"):
+        load(second, tmp_path / "g", embedder="minilm")
+    assert load(second, tmp_path / "g").changed and read_state(tmp_path / "g").embedder == ""
 
 
 def test_files_of_one_name_from_two_folders_stand_beside_each_other(tmp_path):
