@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, overload
 
-from lmworks.basics.errors import LmworksError
+from lmworks.basics.errors import LmworksError, ModelError
 
 
 def cache_folder(*parts: str) -> Path:
@@ -193,6 +193,16 @@ def regular(path: Path) -> Path:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "not a file of data (a pipe, socket or device)", str(path))
     return path
+
+
+_POINTER = b"version https://git-lfs.github.com/"
+
+
+def refuse_pointer(path: Path) -> None:
+    """ModelError for what a clone without Git LFS holds in place of a large file of a model."""
+    with regular(path).open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise ModelError(f"{path} is a Git LFS pointer in place of the file; fetch it with: git lfs pull")
 
 
 def flush(path: Path) -> None:

@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import must_be_elsewhere, names_in, regular, write_json, written_whole
+from lmworks.basics.files import must_be_elsewhere, names_in, refuse_pointer, regular, write_json, written_whole
 from lmworks.tokens.clip import START, clip_backend
 from lmworks.tokens.library import in_words
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
@@ -133,6 +133,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path} has over {_MAX_BYTES:,} bytes, which no tokenizer has; fetch it again")
+        refuse_pointer(path)
         return regular(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read as text ({error}); fetch or copy it again") from error

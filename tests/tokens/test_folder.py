@@ -85,6 +85,7 @@ def test_a_special_token_that_only_the_config_names_is_special(tmp_path, tiny):
         ("tokenizer.json", "{", "is not a tokenizer"),
         ("tokenizer.json", '{"model": {}}', "is not a tokenizer"),
         ("tokenizer.json", b"\xff\xfe", "cannot be read as text"),
+        ("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "is a Git LFS pointer"),
         ("tokenizer_config.json", "[]", "holds no JSON object"),
         ("tokenizer_config.json", "[" * 100_000, "is not JSON"),
         ("tokenizer_config.json", '{"added_tokens_decoder": ["<s>"]}', "or special_tokens_map.json does not list"),

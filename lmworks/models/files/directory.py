@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular, says_why, write_json
+from lmworks.basics.files import refuse_pointer, regular, says_why, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.models.adapted import has_adapters
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
@@ -185,10 +185,9 @@ def _check_header(path: Path) -> None:
     safetensors itself says only that it is wrong."""
     try:
         size = path.stat().st_size
+        refuse_pointer(path)
         with regular(path).open("rb") as file:
             start = file.read(8)
-            if start == b"version " and file.read(24) == b"https://git-lfs.github.c":
-                raise ModelError(f"{path} is a Git LFS pointer in place of the weights; fetch them with: git lfs pull")
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             header = json.loads(file.read(min(length, 100_000_000))) if 0 < length <= size else None
     except FileNotFoundError:

@@ -21,7 +21,7 @@ import numpy as np
 from lmworks.basics import progress
 from lmworks.basics.arrays import Float32, Int64, UInt8
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular
+from lmworks.basics.files import refuse_pointer, regular
 from lmworks.models.files.gguf_kinds import BLOCKS, Kind
 
 _SCALARS = {
@@ -148,6 +148,7 @@ class _Part:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            refuse_pointer(path)
             with regular(path).open("rb") as file:
                 if file.read(4) != b"GGUF":
                     raise ModelError(

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import must_be_elsewhere, must_be_writable, names_in, regular, sha256, write_json
+from lmworks.basics.files import (
+    must_be_elsewhere,
+    must_be_writable,
+    names_in,
+    refuse_pointer,
+    regular,
+    sha256,
+    write_json,
+)
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of, torchvision
 from lmworks.models.files.ctranslate2_file import is_ctranslate2
@@ -49,6 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ModelError(
                 f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again"
             )
+        refuse_pointer(path)
         value = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import regular
+from lmworks.basics.files import refuse_pointer, regular
 
 DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8"}
 """TensorProto.DataType -> numpy's name."""
@@ -54,6 +54,7 @@ class ONNXFile:
     def __init__(self, path: str | Path) -> None:
         self.path, self._left = Path(path), MOST_FIELDS
         try:
+            refuse_pointer(self.path)
             with regular(self.path).open("rb") as file:
                 data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:  # an empty file cannot be mapped

@@ -218,10 +218,11 @@ def tiny_config(family: str) -> ModelConfig:
     )
 
 
-def test_a_pointer_in_place_of_the_weights_is_said_with_what_fetches_them(folder: Path):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_pointer_in_place_of_a_file_is_said_with_what_fetches_it(folder: Path, name: str):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-    (folder / "model.safetensors").write_text(pointer)
-    assert "is a Git LFS pointer in place of the weights; fetch them with: git lfs pull" in refusal(folder)
+    (folder / name).write_text(pointer)
+    assert f"{name} is a Git LFS pointer in place of the file; fetch it with: git lfs pull" in refusal(folder)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

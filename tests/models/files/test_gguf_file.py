@@ -153,6 +153,8 @@ def test_what_is_no_gguf_file_is_named(damaged, tmp_path):
         GGUFFile(damaged(b"PK\x03\x04" + b"\0" * 100))
     with pytest.raises(ModelError, match="is not a GGUF file"):
         GGUFFile(damaged(b""))
+    with pytest.raises(ModelError, match="is a Git LFS pointer in place of the file; fetch it with: git lfs pull"):
+        GGUFFile(damaged(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"))
     with pytest.raises(ModelError, match="ends in the middle of its header"):
         GGUFFile(damaged(b"GGUF"))
     with pytest.raises(ModelError, match="cannot be read"):

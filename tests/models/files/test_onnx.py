@@ -152,6 +152,8 @@ def test_what_cannot_be_read_is_a_sentence(body: Network, folder: Path, monkeypa
     for content in (b"", b"\x00", b"GGUF" * 99):
         path.write_bytes(content)
         refusal()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    assert "is a Git LFS pointer in place of the file; fetch it with: git lfs pull" in refusal()
 
 
 def test_a_damaged_file_is_refused_or_read_and_never_a_traceback(body: Network, folder: Path):
