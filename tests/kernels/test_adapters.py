@@ -17,7 +17,7 @@ pytest.importorskip("numba")
 import tiny
 from adaptation.adapted import randomise_adapters
 from frames import Bench, address, numbers
-from kernels.test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart, hold_keys_and_values
+from test_engine import ALIKE, KINDS, SHAPE, WHOLE, apart, hold_keys_and_values
 
 import lmworks as lm
 from lmworks.adaptation.bottleneck import BottleneckLinear, add_bottlenecks

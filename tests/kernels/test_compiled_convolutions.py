@@ -14,9 +14,9 @@ import torch
 pytest.importorskip("numba")
 
 from gguf import GGMLQuantizationType as Kind
-from kernels.other_caches import CONVOLUTIONS, model_of, running
-from kernels.test_engine import apart, scattered_outliers  # noqa: F401 (used for every test)
 from models.files.test_gguf import write
+from other_caches import CONVOLUTIONS, model_of, running
+from test_engine import apart, scattered_outliers  # noqa: F401 (used for every test)
 
 from lmworks.generation.engine import Engine
 from lmworks.kernels import compiled, unavailable

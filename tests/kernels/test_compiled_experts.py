@@ -18,8 +18,8 @@ from torch import Tensor
 pytest.importorskip("numba")
 
 from frames import Bench, address, numbers
-from kernels.test_engine import beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
-from kernels.test_forms import mixed_file
+from test_engine import beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
+from test_forms import mixed_file
 from tiny import network, randomise, text
 
 from lmworks.basics import progress

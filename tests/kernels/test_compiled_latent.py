@@ -18,10 +18,10 @@ pytest.importorskip("numba")
 from adaptation.adapted import adapter_folder, randomise_adapters
 from frames import Bench, address, numbers
 from gguf import GGMLQuantizationType as Kind
-from kernels.other_caches import LATENT, model_of, running
-from kernels.test_adapters import both
-from kernels.test_engine import ERROR, apart
 from models.files.test_gguf import write
+from other_caches import LATENT, model_of, running
+from test_adapters import both
+from test_engine import ERROR, apart
 
 import lmworks as lm
 from lmworks.adaptation.lora import LoRALinear, Projection, add_lora, lora_layers

@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("numba")
 
 import hearing
-from kernels.test_engine import apart, beside_its_tape
+from test_engine import apart, beside_its_tape
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError

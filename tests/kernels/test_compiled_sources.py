@@ -16,9 +16,9 @@ pytest.importorskip("numba")
 
 import tiny
 from gguf import GGMLQuantizationType as Kind
-from kernels.test_engine import apart, beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
-from kernels.test_keeping import keep_small
 from models.files.test_gguf import write
+from test_engine import apart, beside_its_tape, scattered_outliers  # noqa: F401 (used for every test)
+from test_keeping import keep_small
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError

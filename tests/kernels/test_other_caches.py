@@ -13,9 +13,9 @@ import torch
 
 pytest.importorskip("numba")
 
-from kernels.other_caches import CONVOLUTIONS, LATENT, alone, model_of, running
-from kernels.test_engine import scattered_outliers  # noqa: F401 (used for every test)
-from kernels.test_keeping import keep_small
+from other_caches import CONVOLUTIONS, LATENT, alone, model_of, running
+from test_engine import scattered_outliers  # noqa: F401 (used for every test)
+from test_keeping import keep_small
 
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup

@@ -19,7 +19,7 @@ import torch
 
 pytest.importorskip("numba")
 
-from kernels.test_engine import ALL_OF_EXPERTS
+from test_engine import ALL_OF_EXPERTS
 from tiny import network, text
 
 from lmworks.kernels import compiled, unavailable

@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("numba")
 
-from kernels.test_keeping import keep_small
+from test_keeping import keep_small
 
 import lmworks as lm
 from lmworks.basics.files import cache_folder

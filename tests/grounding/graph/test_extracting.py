@@ -9,6 +9,7 @@ import pytest
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.grounding.graph import extract as room
+from lmworks.grounding.graph import store
 from lmworks.grounding.graph import train_relations as recipe
 from lmworks.grounding.graph.entities import PIPELINE, Entity, entities_of
 from lmworks.grounding.graph.extract import extract
@@ -137,7 +138,7 @@ def notes(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(room, "entities_of", capitals)
     monkeypatch.setattr(RelationHead, "load", classmethod(lambda cls: FixedHead()))
-    monkeypatch.setattr(room, "EMBEDDER", "")
+    monkeypatch.setattr(store, "EMBEDDER", "")
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "a.txt").write_text("it rains. Radium by Curie.\n\nPenicillin by Fleming.")
