@@ -23,7 +23,7 @@ from lmworks.grounding.graph.direction import RELATIONS
 from lmworks.grounding.graph.entities import PHRASE, Entity, entities_of
 from lmworks.grounding.graph.relations import RelationHead
 from lmworks.grounding.graph.semeval import OTHER
-from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, state_before
+from lmworks.grounding.graph.store import GraphSource, GraphState, Making, changed, embedder_of, state_before
 from lmworks.grounding.graph.terms import ALSO, KIND, LABEL, TEXT
 from lmworks.grounding.index import located
 from lmworks.text.document import Document
@@ -85,7 +85,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     folder's text.
     """
     out, place = Path(out), located(reference)
-    before = state_before(out, GraphState())
+    before = state_before(out, GraphState(embedder=embedder_of(out, "")))
     if before.reference not in ("", place):
         raise ConfigError(f"{out} is a graph of the text of {before.reference}; give another --out for {reference}")
     reading = read(reference)
